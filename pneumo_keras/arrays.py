@@ -1,0 +1,33 @@
+"""The arrays that travel between the stages, by shape and type.
+
+`n` counts films; `height`, `width` are pixels; `d` counts features. Films are grey, 0 (black) to
+255 (white). Labels are 0 (normal) or 1 (pneumonia). Scores are probabilities of pneumonia.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int64, UInt8
+
+Images = UInt8[np.ndarray, "n height width"]
+Labels = Int64[np.ndarray, " n"]
+Features = Float32[np.ndarray, "n d"]
+Scores = Float64[np.ndarray, " n"]
+
+CLASS_NAMES = ("normal", "pneumonia")
+
+
+@dataclass(frozen=True)
+class Films:
+    """The films of one split with their labels, in the order of the source."""
+
+    images: Images
+    labels: Labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to_class_counts(self) -> tuple[int, int]:
+        """Counts of normal and pneumonia films."""
+        pneumonia = int(self.labels.sum())
+        return len(self) - pneumonia, pneumonia

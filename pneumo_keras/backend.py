@@ -1,0 +1,54 @@
+"""The Keras backend: whether it is there and can do the job, and how it starts."""
+
+import importlib
+import importlib.util
+import logging
+import os
+from pathlib import Path
+
+from pneumo_keras import BACKEND
+from pneumo_keras.errors import BackendError
+
+log = logging.getLogger("pneumo_keras")
+
+FITTING = ("jax", "tensorflow", "torch")
+SCORING = (*FITTING, "openvino")
+
+
+def check_backend(command: str) -> None:
+    """Checks the backend before any work, without importing it.
+
+    Args:
+        command: "train", which needs gradients, or one that only scores.
+
+    Raises:
+        BackendError: The backend is unknown, cannot do it, or its package is missing.
+    """
+    able = FITTING if command == "train" else SCORING
+    if BACKEND not in able:
+        raise BackendError(
+            f"pneumo-keras {command} runs on {', '.join(able)}. Received: KERAS_BACKEND={BACKEND}"
+        )
+    if importlib.util.find_spec(BACKEND) is None:
+        raise BackendError(
+            f"KERAS_BACKEND={BACKEND} needs the package {BACKEND}. Install it with: "
+            f"pip install 'pneumo-keras[{BACKEND}]'"
+        )
+
+
+def start_backend(cache: Path) -> None:
+    """Imports Keras on its backend, without the backend's own chatter.
+
+    Args:
+        cache: JAX keeps compiled programs below it, so that later runs start sooner.
+    """
+    log.info("Loading Keras on %s", BACKEND)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if BACKEND == "jax":
+        jax = importlib.import_module("jax")
+        jax.config.update("jax_compilation_cache_dir", str(cache / "jax"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+    keras = importlib.import_module("keras")
+    keras.config.set_floatx("float32")  # whatever ~/.keras/keras.json says
+    keras.config.set_image_data_format("channels_last")

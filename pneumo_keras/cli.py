@@ -1,0 +1,212 @@
+"""The command line: parses, calls a recipe, prints. Needs no Keras before a command runs."""
+
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import pneumo_keras
+from pneumo_keras.errors import PneumoError
+
+if TYPE_CHECKING:
+    from pneumo_keras.evaluation.report_card import Evaluation
+
+log = logging.getLogger("pneumo_keras")
+
+DISCLAIMER = "A research tool, not a medical device."
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class PneumoGroup(click.Group):
+    """Turns what the user can mend into one line and exit status 1; Ctrl-C into 130."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PneumoError as error:
+            raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt:
+            click.echo("Stopped.", err=True)
+            raise SystemExit(130) from None
+
+
+@click.group(cls=PneumoGroup, context_settings=CONTEXT)
+@click.version_option(pneumo_keras.__version__, prog_name="pneumo-keras")
+@click.option("-q", "--quiet", is_flag=True, help="Only warnings on stderr.")
+def main(quiet: bool) -> None:
+    r"""Trains and judges a pneumonia classifier for chest X-rays.
+
+    A frozen InceptionV3 looks at each film once; a small head learns from what it saw.
+    The backend is JAX, or what the environment variable KERAS_BACKEND names (tensorflow, torch;
+    openvino for eval). A research tool, not a medical device.
+
+    \b
+    Try it without any download, on synthetic films:
+      pneumo-keras train --config demo --run runs/demo
+      pneumo-keras eval runs/demo
+    """
+    _start_logging(quiet)
+
+
+@main.command()
+@click.option(
+    "--config",
+    "name",
+    default="default",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="A named configuration (see: pneumo-keras config list) or a TOML file.",
+)
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A setting that wins over the file, e.g. training.epochs=3. Repeatable.",
+)
+@click.option(
+    "--run",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder for the run; must be new.  [default: runs/<config>-<timestamp>]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def train(name: str, overrides: tuple[str, ...], run: Path | None, as_json: bool) -> None:
+    r"""Trains a classifier and writes the folder of the run.
+
+    The figures printed are those of the validation split; the test split is for eval alone.
+
+    \b
+    pneumo-keras train --config demo
+    pneumo-keras train --set data.path=pneumoniamnist.npz --set seed=1 --run runs/one
+    """
+    from pneumo_keras.backend import check_backend, start_backend
+    from pneumo_keras.config import find_cache, load_config
+
+    check_backend("train")
+    config = load_config(name, overrides)
+    path = run or Path("runs") / f"{Path(name).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    start_backend(find_cache())
+    from pneumo_keras.recipes import train_run
+    from pneumo_keras.reporting.run_folder import RunFolder
+
+    evaluation = train_run(config, RunFolder(path))
+    log.info("Next: pneumo-keras eval %s", path)
+    _print(path, "val", evaluation, as_json)
+
+
+@main.command("eval")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--split",
+    type=click.Choice(["train", "val", "test"]),
+    default="test",
+    show_default=True,
+    help="Films to judge on.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def eval_(run: Path, split: str, as_json: bool) -> None:
+    """Judges the run in folder RUN on a split of its films.
+
+    Writes scores, metrics and figures into the folder, and MedMNIST's standard result file.
+    """
+    from pneumo_keras.backend import check_backend, start_backend
+    from pneumo_keras.config import find_cache
+
+    check_backend("eval")
+    start_backend(find_cache())
+    from pneumo_keras.recipes import evaluate_run
+    from pneumo_keras.reporting.run_folder import RunFolder
+
+    evaluation = evaluate_run(RunFolder(run), split)
+    _print(run, split, evaluation, as_json)
+
+
+@main.group()
+def config() -> None:
+    """Shows the settings that can be changed."""
+
+
+@config.command("list")
+def config_list() -> None:
+    """Lists the named configurations, each with the first line of its file."""
+    from pneumo_keras.config import find_named_configs
+
+    for name, path in find_named_configs().items():
+        first = path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+        click.echo(f"{name:<12} {first}")
+
+
+@config.command("show")
+@click.argument("name", metavar="NAME|FILE")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As for train.")
+def config_show(name: str, overrides: tuple[str, ...]) -> None:
+    """Prints a configuration with every setting resolved, as TOML."""
+    from pneumo_keras.config import format_config, load_config
+
+    click.echo(format_config(load_config(name, overrides)), nl=False)
+
+
+@main.group()
+def data() -> None:
+    """Gets and makes films."""
+
+
+@data.command("prepare")
+@click.option("--size", type=click.Choice(["28", "64", "128", "224"]), default="28", show_default=True)
+@click.option("--path", type=click.Path(path_type=Path), help="Your own copy of the npz file.")
+def data_prepare(size: str, path: Path | None) -> None:
+    """Fetches PneumoniaMNIST, checks it and prepares it for training."""
+    from pneumo_keras.config import find_cache
+    from pneumo_keras.data.pneumonia_mnist import load_pneumonia_mnist
+
+    films = load_pneumonia_mnist(("train", "val"), size=int(size), path=path, cache=find_cache())
+    for split, part in films.items():
+        normal, pneumonia = part.to_class_counts()
+        click.echo(f"{split:<6} {len(part):>6,} films: {normal:,} normal, {pneumonia:,} pneumonia")
+
+
+@data.command("phantom")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--size", type=click.IntRange(16), default=28, show_default=True, help="Edge in pixels.")
+@click.option("--train", "n_train", type=click.IntRange(2), default=640, show_default=True)
+@click.option("--val", "n_val", type=click.IntRange(2), default=160, show_default=True)
+@click.option("--test", "n_test", type=click.IntRange(2), default=400, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+def data_phantom(file: Path, size: int, n_train: int, n_val: int, n_test: int, seed: int) -> None:
+    """Writes synthetic chest films to FILE, an npz with PneumoniaMNIST's arrays.
+
+    Train on it with --set data.path=FILE.
+    """
+    from pneumo_keras.data.phantom import build_phantom_films
+    from pneumo_keras.data.pneumonia_mnist.archive import save_archive
+
+    counts = {"train": n_train, "val": n_val, "test": n_test}
+    splits = {
+        split: build_phantom_films(n, size=size, seed=seed + index)
+        for index, (split, n) in enumerate(counts.items())
+    }
+    save_archive(file, splits)
+    click.echo(f"{file}: {sum(counts.values()):,} synthetic films, {size} px")
+
+
+def _print(run: Path, split: str, evaluation: "Evaluation", as_json: bool) -> None:
+    from pneumo_keras.reporting.table import format_evaluation
+
+    if as_json:
+        document = {"run": str(run), "split": split, **evaluation.to_dict()}
+        click.echo(json.dumps(document, indent=2))
+    else:
+        click.echo(format_evaluation(evaluation, heading=f"{run}, split {split}"))
+
+
+def _start_logging(quiet: bool) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    log.handlers[:] = [handler]
+    log.setLevel(logging.WARNING if quiet else logging.INFO)
+    log.propagate = False

@@ -1,0 +1,263 @@
+"""Settings: TOML files, checked by pydantic, with overrides from the command line."""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import platformdirs
+import tomli_w
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pneumo_keras.errors import SettingsError
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+Tap = Literal[
+    "mixed0",
+    "mixed1",
+    "mixed2",
+    "mixed3",
+    "mixed4",
+    "mixed5",
+    "mixed6",
+    "mixed7",
+    "mixed8",
+    "mixed9",
+    "mixed10",
+]
+SMALLEST_IMAGE = 75  # InceptionV3's five halvings leave nothing of a smaller one
+
+
+def _to_absolute(path: Path) -> Path:
+    """So that a run finds its files from any working folder."""
+    return path.expanduser().resolve()
+
+
+def _to_absolute_weights(weights: str) -> str:
+    return weights if weights in ("imagenet", "none") else str(_to_absolute(Path(weights)))
+
+
+class Settings(BaseModel):
+    """A table of settings: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DataSettings(Settings):
+    """Which films to train and judge on."""
+
+    source: Literal["pneumonia_mnist", "phantom"] = Field(
+        "pneumonia_mnist", description="PneumoniaMNIST, or synthetic phantom films"
+    )
+    path: Annotated[Path, AfterValidator(_to_absolute)] | None = Field(
+        None, description="your own copy of pneumoniamnist.npz"
+    )
+    size: Literal[28, 64, 128, 224] = Field(28, description="edge of the films in pixels")
+    phantom_films: tuple[int, int, int] = Field(
+        (640, 160, 400), description="phantom films in train, validation and test"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> "DataSettings":
+        if min(self.phantom_films) < 2:
+            raise ValueError("data.phantom_films must be at least 2 films for every split")
+        if self.source == "phantom" and self.path is not None:
+            raise ValueError('data.path needs data.source="pneumonia_mnist"')
+        return self
+
+
+class AugmentationSettings(Settings):
+    """How training films are varied. Validation and test films never are."""
+
+    rotation_degrees: float = Field(15.0, ge=0, le=180, description="rotated by up to this")
+    horizontal_flip: bool = Field(True, description="mirrored half of the time")
+    brightness: float = Field(0.1, ge=0, le=1, description="shifted by up to this share of 0..255")
+    contrast: float = Field(0.1, ge=0, lt=1, description="stretched by up to this share")
+    views: int = Field(0, ge=0, description="augmented views of each training film (cached mode)")
+    plain: bool = Field(True, description="train on the films as they are, too (cached mode)")
+
+    @model_validator(mode="after")
+    def _check(self) -> "AugmentationSettings":
+        if not self.plain and self.views == 0:
+            raise ValueError("augmentation.plain=false needs augmentation.views of at least 1")
+        return self
+
+
+class ModelSettings(Settings):
+    """The frozen InceptionV3 and the head behind it."""
+
+    weights: Annotated[str, AfterValidator(_to_absolute_weights)] = Field(
+        "imagenet", description='"imagenet", "none" (random) or a weights file'
+    )
+    image_size: int = Field(299, ge=SMALLEST_IMAGE, description="edge in pixels to which films are enlarged")
+    taps: tuple[Tap, ...] = Field(("mixed10",), description="blocks whose outputs are pooled")
+    standardise: bool = Field(True, description="features to zero mean, unit variance")
+    hidden_units: int = Field(512, ge=0, description="width of the hidden layer, 0 for none")
+    dropout: Share = Field(0.5, description="share of units dropped while training")
+    outputs: Literal[1, 2] = Field(1, description="one sigmoid output or two softmax outputs")
+
+    @model_validator(mode="after")
+    def _check(self) -> "ModelSettings":
+        if not self.taps or len(set(self.taps)) != len(self.taps):
+            raise ValueError("model.taps must name each block once, and at least one")
+        return self
+
+
+class TrainingSettings(Settings):
+    """How the head is fitted."""
+
+    mode: Literal["cached", "online"] = Field(
+        "cached", description="features once and for all, or the whole model in every epoch"
+    )
+    epochs: int = Field(10, ge=1, description="passes over the training films")
+    batch_size: int = Field(16, ge=1, description="films in a step")
+    learning_rate: Positive = Field(1e-4, description="of AdamW")
+    weight_decay: float = Field(1e-5, ge=0, description="of AdamW, decoupled")
+    plateau_factor: float = Field(0.2, gt=0, lt=1, description="learning rate times this ...")
+    plateau_patience: int = Field(
+        2, ge=1, description="... after this many epochs without a better validation loss"
+    )
+
+
+class EvaluationSettings(Settings):
+    """How the operating point is chosen, on validation films."""
+
+    rule: Literal["fixed", "youden", "sensitivity", "cost"] = Field(
+        "fixed", description="a given threshold, Youden's, a sensitivity to reach, or the least cost"
+    )
+    threshold: float = Field(0.5, ge=0, le=1, description='for the rule "fixed"')
+    sensitivity: float = Field(0.95, gt=0, le=1, description='for the rule "sensitivity"')
+    cost_fn: Positive = Field(1.0, description='of a missed pneumonia, for the rule "cost"')
+    cost_fp: Positive = Field(1.0, description='of a false alarm, for the rule "cost"')
+
+
+class ComputeSettings(Settings):
+    """How the frozen network is run."""
+
+    engine: Literal["keras"] = Field("keras", description="what runs the frozen network")
+
+
+class Config(Settings):
+    """Every setting of a run."""
+
+    seed: int = Field(42, ge=0, lt=2**32, description="of everything random")
+    data: DataSettings = DataSettings()
+    augmentation: AugmentationSettings = AugmentationSettings()
+    model: ModelSettings = ModelSettings()
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    compute: ComputeSettings = ComputeSettings()
+
+    @model_validator(mode="after")
+    def _check(self) -> "Config":
+        if self.training.mode == "online" and self.augmentation.views:
+            raise ValueError('augmentation.views needs training.mode="cached"')
+        return self
+
+
+def find_named_configs() -> dict[str, Path]:
+    """The configurations that come with the package, by name."""
+    package = Path(__file__).parent
+    folder = package / "configs"  # in a wheel
+    if not folder.is_dir():
+        folder = package.parent / "configs"  # in a checkout
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def find_config(name_or_path: str) -> Path:
+    """The file of a named configuration, or the path itself.
+
+    Raises:
+        SettingsError: There is neither such a name nor such a file.
+    """
+    named = find_named_configs()
+    if name_or_path in named:
+        return named[name_or_path]
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    known = ", ".join(named)
+    raise SettingsError(f"--config must be one of {known}, or a TOML file. Received: {name_or_path}")
+
+
+def load_config(name_or_path: str, overrides: Iterable[str] = ()) -> Config:
+    """Reads a configuration and applies `KEY=VALUE` overrides.
+
+    Relative paths inside a file count from the working folder, like those of the command line.
+
+    Raises:
+        SettingsError: The file cannot be read, or a setting is unknown, ill-typed or out of range.
+    """
+    path = find_config(name_or_path)
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is no TOML file: {error}") from error
+    for override in overrides:
+        _apply_override(tree, override)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise SettingsError(_to_one_line(error)) from error
+
+
+def format_config(config: Config) -> str:
+    """The settings as TOML; unset ones are left out."""
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+
+
+def find_cache() -> Path:
+    """Where features and prepared data sets are kept: `PNEUMO_KERAS_CACHE`, or the user's cache."""
+    named = os.environ.get("PNEUMO_KERAS_CACHE")
+    return Path(named) if named else Path(platformdirs.user_cache_dir("pneumo-keras"))
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise SettingsError(f"--set must look like training.epochs=3. Received: {override}")
+    *tables, name = key.split(".")
+    if key not in list_keys(Config):
+        raise SettingsError(_to_unknown_key(key))
+    for table in tables:
+        tree = tree.setdefault(table, {})
+    tree[name] = _parse_value(text)
+
+
+def _parse_value(text: str) -> Any:
+    """TOML where it is TOML (`3`, `true`, `["mixed4"]`), a bare string otherwise."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _to_one_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
+    if first["type"] == "extra_forbidden":
+        return _to_unknown_key(key)
+    if first["type"] == "value_error":
+        return str(first["ctx"]["error"])
+    rule = first["msg"].removeprefix("Input ")
+    return f"Setting '{key}' {rule}. Received: {first['input']!r}"
+
+
+def _to_unknown_key(key: str) -> str:
+    near = difflib.get_close_matches(key, list_keys(Config), n=1, cutoff=0.5)
+    hint = f" Did you mean '{near[0]}'?" if near else " See: pneumo-keras config show default"
+    return f"Unknown setting '{key}'.{hint}"
+
+
+def list_keys(settings: type[BaseModel], prefix: str = "") -> list[str]:
+    """All tables and keys, dotted: `training`, `training.epochs`."""
+    keys: list[str] = []
+    for name, field in settings.model_fields.items():
+        keys.append(prefix + name)
+        table = field.annotation
+        if isinstance(table, type) and issubclass(table, BaseModel):
+            keys += list_keys(table, f"{prefix}{name}.")
+    return keys

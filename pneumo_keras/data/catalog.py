@@ -1,0 +1,111 @@
+"""Facts about PneumoniaMNIST: medmnist's own record of it, and what that record lacks."""
+
+import functools
+import runpy
+import warnings
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from pneumo_keras.errors import DataError
+
+SPLITS = ("train", "val", "test")
+SIZES = (28, 64, 128, 224)
+
+HOMEPAGE = "https://medmnist.com"
+LICENCE_ADDRESS = "https://creativecommons.org/licenses/by/4.0/"
+CITATION = """\
+@article{medmnistv2,
+  title   = {{MedMNIST} v2 - A large-scale lightweight benchmark for 2D and 3D biomedical image
+             classification},
+  author  = {Yang, Jiancheng and Shi, Rui and Wei, Donglai and Liu, Zequan and Zhao, Lin and
+             Ke, Bilian and Pfister, Hanspeter and Ni, Bingbing},
+  journal = {Scientific Data},
+  volume  = {10},
+  number  = {1},
+  pages   = {41},
+  year    = {2023}
+}
+@article{kermany2018,
+  title   = {Identifying Medical Diagnoses and Treatable Diseases by Image-Based Deep Learning},
+  author  = {Kermany, Daniel S. and Goldbaum, Michael and others},
+  journal = {Cell},
+  volume  = {172},
+  number  = {5},
+  pages   = {1122--1131},
+  year    = {2018}
+}
+"""
+
+# Normal and pneumonia films of the official file, at every size.
+CLASS_COUNTS = {"train": (1214, 3494), "val": (135, 389), "test": (234, 390)}
+# The training split of a popular copy that lost two thirds of its normal films.
+PARTIAL_TRAIN_COUNTS = (388, 3494)
+
+# Known for the 28 px file alone; the makers publish MD5 only.
+BYTES = {28: 4_170_669}
+SHA256 = {28: "e1792d3f03751cb101e99f19a63b3c1941436c988665f47853417b05be250cd8"}
+
+
+@dataclass(frozen=True)
+class Release:
+    """One file as its makers published it.
+
+    Attributes:
+        title: What it is, for log lines and errors.
+        name: Its file name.
+        url: Where it is fetched from.
+        md5: The checksum its makers state.
+        bytes: Its size; None where nobody stated it.
+        sha256: A second checksum; None where nobody stated it.
+    """
+
+    title: str
+    name: str
+    url: str
+    md5: str
+    bytes: int | None = None
+    sha256: str | None = None
+
+
+@functools.cache
+def load_medmnist_record() -> dict[str, Any]:
+    """`medmnist.INFO["pneumoniamnist"]`: addresses, checksums, split sizes, labels, licence.
+
+    The module that defines it runs alone. The package around it imports torch where there is one
+    and prints a line to stdout where there is none.
+    """
+    module = metadata.distribution("medmnist").locate_file("medmnist/info.py")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns where the home folder cannot be written
+        return runpy.run_path(str(module))["INFO"]["pneumoniamnist"]
+
+
+def load_release(size: int) -> Release:
+    """The official file with films of `size` pixels.
+
+    Raises:
+        DataError: There is none of that size.
+    """
+    if size not in SIZES:
+        raise DataError(f"data.size must be one of {', '.join(map(str, SIZES))}. Received: {size}.")
+    suffix = "" if size == 28 else f"_{size}"
+    record = load_medmnist_record()
+    return Release(
+        title=f"PneumoniaMNIST at {size} px",
+        name=f"pneumoniamnist{suffix}.npz",
+        url=record[f"url{suffix}"],
+        md5=record[f"MD5{suffix}"],
+        bytes=BYTES.get(size),
+        sha256=SHA256.get(size),
+    )
+
+
+def load_licence() -> str:
+    """The licence of the films, with its address."""
+    return f"{load_medmnist_record()['license']}, {LICENCE_ADDRESS}"
+
+
+def load_description() -> str:
+    """What the films show and where they come from."""
+    return load_medmnist_record()["description"]

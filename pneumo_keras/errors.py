@@ -1,0 +1,33 @@
+"""Everything a user can cause and mend. The command line prints each as one line, exit status 1."""
+
+
+class PneumoError(Exception):
+    """One line for the user: the setting or file, the rule, the value and the next step."""
+
+
+class BackendError(PneumoError):
+    """The Keras backend is missing, unsuitable or was chosen too late."""
+
+
+class SettingsError(PneumoError):
+    """A setting is unknown, ill-typed or out of its range."""
+
+
+class DataError(PneumoError):
+    """Films or labels are missing, damaged or not what they claim to be."""
+
+
+class DownloadError(DataError):
+    """Something could not be fetched whole and with the right checksum."""
+
+
+class ModelError(PneumoError):
+    """Weights or a saved model do not fit the network, or cannot be read."""
+
+
+class RunError(PneumoError):
+    """A run folder is taken, unfinished or no run at all."""
+
+
+class TrainingError(PneumoError):
+    """The fit went wrong in a way that other settings mend."""

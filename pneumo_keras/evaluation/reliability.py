@@ -1,0 +1,116 @@
+"""Do scores mean what they say: of the films scored about 0.8, are 80 % pneumonia?"""
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from pneumo_keras.arrays import Labels, Scores
+from pneumo_keras.evaluation.intervals import LEVEL, to_wilson_interval
+from pneumo_keras.evaluation.scores import check_scores
+
+BINS = 15
+Binning = Literal["width", "mass"]
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """The films of one bin of scores, low < score <= high (the first bin holds `low` too).
+
+    Attributes:
+        low: Lower edge.
+        high: Upper edge.
+        n: Films.
+        mean_score: Mean score, what the classifier promises.
+        share: Share of pneumonia films, what comes true.
+        share_low: Lower bound of Wilson's interval of the share.
+        share_high: Upper bound of it.
+    """
+
+    low: float
+    high: float
+    n: int
+    mean_score: float
+    share: float
+    share_low: float
+    share_high: float
+
+    def to_dict(self) -> dict[str, float]:
+        """For JSON."""
+        return asdict(self)
+
+
+def to_bin_edges(
+    scores: Scores, *, bins: int = BINS, binning: Binning = "width"
+) -> Float64[np.ndarray, " edges"]:
+    """Edges from 0 to 1 of bins of equal width, or of about equally many films.
+
+    Equal scores share a bin, so "mass" may return fewer bins.
+    """
+    if binning == "width":
+        return np.linspace(0.0, 1.0, bins + 1)
+    inner = np.unique(np.quantile(scores, np.arange(1, bins) / bins, method="inverted_cdf"))
+    return np.concatenate([[0.0], inner[(inner > 0) & (inner < 1)], [1.0]])
+
+
+def to_bin_index(scores: Scores, edges: Float64[np.ndarray, " edges"]) -> Int64[np.ndarray, " n"]:
+    """The bin of each score, counted from 0; a score on an edge belongs to the bin below it."""
+    return np.digitize(scores, edges[1:-1], right=True)
+
+
+def to_bin_members(scores: Scores) -> Float64[np.ndarray, "n bins"]:
+    """1 where a film lies in a bin of the default width, 0 elsewhere."""
+    index = to_bin_index(scores, to_bin_edges(scores))
+    return (index[:, None] == np.arange(BINS)).astype(np.float64)
+
+
+def to_calibration_error(
+    labels: Labels, scores: Scores, *, bins: int = BINS, binning: Binning = "width"
+) -> float:
+    """Expected calibration error: mean over films of their bin's |mean score - share of pneumonia|.
+
+    In [0, 1], smaller is better. It depends on the bins, and chance alone makes it positive: with
+    few films a perfectly calibrated score does not reach 0.
+
+    References:
+        Naeini, M. P., Cooper, G. F. & Hauskrecht, M. (2015). Obtaining well calibrated probabilities
+        using Bayesian binning. AAAI. For the binary probability, not for the top class's confidence.
+    """
+    edges = to_bin_edges(scores, bins=bins, binning=binning)
+    gaps = np.bincount(to_bin_index(scores, edges), weights=scores - labels)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def to_reliability_bins(
+    labels: Labels,
+    scores: Scores,
+    *,
+    bins: int = BINS,
+    binning: Binning = "width",
+    level: float = LEVEL,
+) -> list[ReliabilityBin]:
+    """The table behind a reliability diagram; bins without films are left out.
+
+    Raises:
+        DataError: There are no films, or labels or scores are out of range.
+    """
+    check_scores(labels, scores)
+    edges = to_bin_edges(scores, bins=bins, binning=binning)
+    index = to_bin_index(scores, edges)
+    table = []
+    for bin_ in np.unique(index):
+        inside = index == bin_
+        share = to_wilson_interval(int(labels[inside].sum()), int(inside.sum()), level=level)
+        table.append(
+            ReliabilityBin(
+                low=float(edges[bin_]),
+                high=float(edges[bin_ + 1]),
+                n=int(inside.sum()),
+                mean_score=float(scores[inside].mean()),
+                share=share.value,
+                share_low=share.low,
+                share_high=share.high,
+            )
+        )
+    return table

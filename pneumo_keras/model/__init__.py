@@ -1,0 +1,1 @@
+"""The frozen backbone, what runs it, and the classifier around it."""

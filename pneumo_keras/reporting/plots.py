@@ -1,0 +1,114 @@
+"""Pictures of a run, as PNG files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from sklearn.metrics import roc_curve
+
+from pneumo_keras.arrays import CLASS_NAMES, Labels, Scores
+from pneumo_keras.evaluation.report_card import Evaluation
+
+TRAINING, VALIDATION, ACCENT, GREY = "#3b6ea5", "#c8553d", "#2a7f62", "#8a8a8a"
+DOTS_PER_INCH = 150
+
+
+def draw_summary(
+    history: Sequence[dict[str, float]],
+    labels: Labels,
+    scores: Scores,
+    evaluation: Evaluation,
+    *,
+    title: str,
+) -> Figure:
+    """The reference protocol's four panels: loss, accuracy, confusion matrix, ROC. 1,600 px wide.
+
+    Args:
+        history: A row an epoch, as in `history.csv`.
+        labels: Of the split.
+        scores: Of the split.
+        evaluation: Figures of the split at the run's threshold.
+        title: Names run, split and data.
+    """
+    figure = Figure(figsize=(1600 / DOTS_PER_INCH, 1280 / DOTS_PER_INCH), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=13)
+    (loss, accuracy), (confusion, roc) = figure.subplots(2, 2)
+    _draw_curves(loss, history, "loss", "Loss (training: class-weighted)")
+    _draw_curves(accuracy, history, "accuracy", "Accuracy")
+    _draw_confusion(confusion, evaluation)
+    _draw_roc(roc, labels, scores, evaluation)
+    return figure
+
+
+def save_plot(figure: Figure, path: Path) -> None:
+    """Writes a figure as PNG, the same bytes for the same figure."""
+    figure.savefig(path, dpi=DOTS_PER_INCH, metadata={"Software": None})
+
+
+def _draw_curves(axes: Axes, history: Sequence[dict[str, float]], name: str, title: str) -> None:
+    epochs = [row["epoch"] for row in history]
+    best_epoch = min(history, key=lambda row: row["val_loss"])["epoch"]
+    marker = "o" if len(epochs) <= 30 else None
+    axes.plot(epochs, [row[name] for row in history], marker=marker, color=TRAINING, label="training")
+    axes.plot(
+        epochs, [row[f"val_{name}"] for row in history], marker=marker, color=VALIDATION, label="validation"
+    )
+    axes.axvline(best_epoch, color=GREY, linestyle=":", label=f"kept: epoch {best_epoch:.0f}")
+    axes.set(title=title, xlabel="epoch")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.3)
+    axes.legend()
+
+
+def _draw_confusion(axes: Axes, evaluation: Evaluation) -> None:
+    counts = evaluation.counts
+    table = np.array([[counts.tn, counts.fp], [counts.fn, counts.tp]])
+    shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row in range(2):
+        for column in range(2):
+            axes.text(
+                column,
+                row,
+                f"{table[row, column]:,}\n{shares[row, column]:.1%}",
+                ha="center",
+                va="center",
+                fontsize=15,
+                color="white" if shares[row, column] > 0.5 else "black",
+            )
+    axes.set(
+        title=f"Confusion matrix at threshold {evaluation.threshold:.3g} (shares of a row)",
+        xlabel="called",
+        ylabel="is",
+        xticks=[0, 1],
+        yticks=[0, 1],
+        xticklabels=CLASS_NAMES,
+    )
+    axes.set_yticklabels(CLASS_NAMES, rotation=90, va="center")
+
+
+def _draw_roc(axes: Axes, labels: Labels, scores: Scores, evaluation: Evaluation) -> None:
+    false_positive, true_positive, _ = roc_curve(labels, scores)
+    auc = evaluation.figures["auc"]
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="guessing")
+    axes.plot(
+        false_positive,
+        true_positive,
+        color=ACCENT,
+        linewidth=2,
+        label=f"AUC {auc.value:.3f} (95 % {auc.low:.3f} to {auc.high:.3f})",
+    )
+    axes.plot(
+        1 - evaluation.figures["specificity"].value,
+        evaluation.figures["sensitivity"].value,
+        "o",
+        color=VALIDATION,
+        label=f"threshold {evaluation.threshold:.3g}",
+    )
+    axes.set(title="ROC", xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")

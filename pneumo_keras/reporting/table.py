@@ -1,0 +1,27 @@
+"""An evaluation as text, for a terminal."""
+
+from pneumo_keras.evaluation.report_card import Evaluation
+
+
+def format_evaluation(evaluation: Evaluation, *, heading: str) -> str:
+    """Every figure with its interval, then the confusion counts.
+
+    Args:
+        evaluation: Of one split.
+        heading: Names the run and the split.
+    """
+    level = f"{evaluation.level:.0%}".replace("%", " %")
+    lines = [heading, "", f"{'':<22}{'value':>8}   {level + ' interval':<18}"]
+    for name, figure in evaluation.figures.items():
+        label = name.replace("_", " ").replace("auc", "AUC")
+        lines.append(
+            f"{label:<22}{figure.value:>8.4f}   {figure.low:.4f} to {figure.high:.4f}   {figure.method}"
+        )
+    counts = evaluation.counts
+    lines += [
+        "",
+        f"At threshold {evaluation.threshold:.4g}: {counts.tp} of {counts.tp + counts.fn} pneumonia films found, "
+        f"{counts.tn} of {counts.tn + counts.fp} normal films called normal "
+        f"(tn {counts.tn}, fp {counts.fp}, fn {counts.fn}, tp {counts.tp}).",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,132 @@
+"""From films to features: each view passes the frozen network once, then comes from the cache."""
+
+import contextlib
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from pneumo_keras.arrays import Films
+from pneumo_keras.model.backbone import compute_fingerprint, list_taps, select_taps
+from pneumo_keras.model.engines import ImageBatch, Network
+from pneumo_keras.progress import show_progress
+from pneumo_keras.training.augmentation import reseed_augmentation
+from pneumo_keras.training.feature_store import Entry, FeatureTable
+
+log = logging.getLogger("pneumo_keras")
+
+CHUNK = 32  # films that are augmented, pass the network and are written together
+
+
+@dataclass(frozen=True)
+class View:
+    """One way of seeing the films: as they are, or varied at random.
+
+    Attributes:
+        augmentation: Applied to the enlarged films; None for the plain view.
+        key: Starts the random draws, together with the number of the chunk.
+        about: What tells this view from others.
+    """
+
+    augmentation: keras.Sequential | None = None
+    key: tuple[int, ...] = ()
+    about: dict[str, Any] = field(default_factory=lambda: {"view": "plain"})
+
+
+PLAIN = View()
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """Everything between films and features.
+
+    Attributes:
+        resize: Films (n, height, width, 1) -> (n, size, size, 1).
+        scale: (n, size, size, 1) -> images (n, size, size, 3) in [-1, 1].
+        backbone: Images (n, size, size, 3) -> features (n, d), frozen.
+        build_network: Makes a backbone run over a stream of batches of CHUNK images.
+        about: What computes the features: engine, precision, backend, device.
+        store: Folder of the cached features.
+    """
+
+    resize: keras.Model
+    scale: keras.Model
+    backbone: keras.Model
+    build_network: Callable[[keras.Model], Network]
+    about: dict[str, Any]
+    store: Path
+
+    def extract(self, films: Films, name: str, view: View = PLAIN) -> FeatureTable:
+        """Features of the films in one view, from the cache where they are there.
+
+        Args:
+            films: Of any size.
+            name: Of the films, in messages.
+            view: How they are seen.
+        """
+        entries = self._list_entries(films, view)
+        with contextlib.ExitStack() as locks:
+            for entry in sorted(entries.values(), key=lambda entry: entry.folder):
+                locks.enter_context(entry.lock())
+            missing = {tap: entry for tap, entry in entries.items() if entry.count_done() < len(films)}
+            if missing:
+                self._fill(missing, films, name, view)
+            else:
+                log.info("Features of %s: from the cache", name)
+        return FeatureTable(tuple(entry.file for entry in entries.values()), len(films))
+
+    def _list_entries(self, films: Films, view: View) -> dict[str, Entry]:
+        about = {**self.about, **view.about, "films": compute_films_fingerprint(films)}
+        about["image_size"] = self.backbone.input_shape[1]
+        entries = {}
+        for tap, d in list_taps(self.backbone).items():
+            weights = compute_fingerprint(select_taps(self.backbone, [tap]))
+            shape = (len(films), d)
+            entries[tap] = Entry(self.store, {**about, "weights": weights, "tap": tap}, shape)
+        return entries
+
+    def _fill(self, entries: dict[str, Entry], films: Films, name: str, view: View) -> None:
+        started = time.monotonic()
+        network = self.build_network(select_taps(self.backbone, list(entries)))
+        for entry in entries.values():
+            entry.start()
+        done = min(entry.count_done() for entry in entries.values())
+        columns = np.cumsum([entry.shape[1] for entry in entries.values()])[:-1]
+        with show_progress(f"Features of {name}", len(films), "films") as progress:
+            progress.advance(done)
+            for features in network(self._prepare(films, done, view)):
+                stop = min(done + CHUNK, len(films))
+                parts = np.split(features[: stop - done], columns, axis=1)
+                for entry, part in zip(entries.values(), parts, strict=True):
+                    entry.write(done, part)
+                progress.advance(stop - done)
+                done = stop
+        log.info("Features of %s: computed in %.1f s", name, time.monotonic() - started)
+
+    def _prepare(self, films: Films, start: int, view: View) -> Iterator[ImageBatch]:
+        for first in range(start, len(films), CHUNK):
+            images = films.images[first : first + CHUNK, ..., None].astype(np.float32)
+            images = self.resize(_pad(images))
+            if view.augmentation is not None:
+                reseed_augmentation(view.augmentation, *view.key, first // CHUNK)
+                images = view.augmentation(images, training=True)
+            yield keras.ops.convert_to_numpy(self.scale(images))
+
+
+def compute_films_fingerprint(films: Films) -> str:
+    """SHA-256 over the shape and bytes of the films: the same films, the same value."""
+    digest = hashlib.sha256(str(films.images.shape).encode())
+    digest.update(np.ascontiguousarray(films.images).data)
+    return digest.hexdigest()
+
+
+def _pad(images: np.ndarray) -> np.ndarray:
+    """Repeats the last film, so that all batches have the shape the network is compiled for."""
+    missing = CHUNK - len(images)
+    return np.concatenate([images, np.repeat(images[-1:], missing, axis=0)]) if missing else images

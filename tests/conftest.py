@@ -1,0 +1,25 @@
+"""Shared by all tests. Imports pneumo_keras before anything else, so that it chooses the backend."""
+
+import pneumo_keras  # isort: skip
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+assert pneumo_keras.BACKEND
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker("real_data") and not SHARED.is_dir():
+            item.add_marker(pytest.mark.skip(reason="needs the real films and weights of ../shared"))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """No test reads or fills the user's cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("PNEUMO_KERAS_CACHE", str(folder))
+    return folder

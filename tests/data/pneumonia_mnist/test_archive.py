@@ -1,0 +1,182 @@
+import zipfile
+
+import numpy as np
+import pytest
+
+from pneumo_keras.data.pneumonia_mnist.archive import load_archive
+from pneumo_keras.errors import DataError
+
+MEND = "Mend the file, or leave data.path unset to use the official one."
+KEYS = "train_images, train_labels, val_images, val_labels, test_images, test_labels"
+
+
+def refuse(path, size=28):
+    with pytest.raises(DataError) as error:
+        load_archive(path, size=size)
+    message = str(error.value)
+    assert "\n" not in message
+    return message.removeprefix(f"{path}: ")
+
+
+def test_films_and_labels_keep_the_order_of_the_file(write_npz):
+    path = write_npz()
+    films = load_archive(path, size=28)
+    raw = np.load(path)
+    assert list(films) == ["train", "val", "test"]
+    for split in films:
+        assert np.array_equal(films[split].images, raw[f"{split}_images"])
+        assert films[split].images.dtype == np.uint8
+        assert films[split].labels.tolist() == raw[f"{split}_labels"][:, 0].tolist()
+        assert films[split].labels.dtype == np.int64
+
+
+def test_flat_labels_are_as_good(write_npz):
+    path = write_npz(val_labels=np.array([0, 1, 1, 0, 1, 1], np.int32))
+    assert load_archive(path, size=28)["val"].labels.tolist() == [0, 1, 1, 0, 1, 1]
+
+
+def test_colour_becomes_grey_by_itu_r_601(write_npz):
+    images = np.zeros((6, 28, 28, 3), np.uint8)
+    images[0], images[1], images[2], images[3] = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255,) * 3
+    grey = load_archive(write_npz(val_images=images), size=28)["val"].images
+    assert grey.shape == (6, 28, 28)
+    # 0.299, 0.587 and 0.114 of 255
+    assert [int(film[5, 5]) for film in grey] == [76, 150, 29, 255, 0, 0]
+
+
+def test_a_missing_array_is_named(write_npz):
+    path = write_npz(val_labels=None, test_images=None)
+    assert refuse(path) == (
+        f"the file must hold the arrays {KEYS}. Received: train_images, train_labels, val_images, "
+        f"test_labels; missing val_labels, test_images. {MEND}"
+    )
+
+
+def test_a_foreign_archive_is_refused(tmp_path):
+    path = tmp_path / "foreign.npz"
+    np.savez(path, x=np.zeros(3))
+    assert refuse(path) == (f"the file must hold the arrays {KEYS}. Received: x; missing {KEYS}. {MEND}")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and then nothing", b"\x93NUMPY\x01\x00"])
+def test_a_file_that_is_no_archive_is_refused(tmp_path, content):
+    path = tmp_path / "junk.npz"
+    path.write_bytes(content)
+    assert refuse(path) == (
+        f"the file must be a whole npz archive. Received: no archive, or a part of one. {MEND}"
+    )
+
+
+def test_a_truncated_archive_is_refused(write_npz):
+    path = write_npz()
+    path.write_bytes(path.read_bytes()[:-300])
+    assert refuse(path) == (
+        f"the file must be a whole npz archive. Received: no archive, or a part of one. {MEND}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("start", "reason"),
+    [
+        (40, "File name in directory 'train_images.npy' and header "),
+        (60, "Error -3 while decompressing data: invalid stored block lengths."),
+        (2000, "Bad CRC-32 for file 'train_images.npy'."),
+    ],
+)
+def test_a_damaged_archive_is_refused(write_npz, start, reason):
+    path = write_npz()
+    content = bytearray(path.read_bytes())
+    content[start : start + 100] = bytes(100)
+    path.write_bytes(content)
+    message = refuse(path)
+    assert message.startswith(f"the file must be a whole npz archive of plain arrays. Received: {reason}")
+    assert message.endswith(f" {MEND}")
+    assert ".." not in message
+
+
+def test_an_array_of_objects_is_never_unpickled(write_npz):
+    path = write_npz(val_labels=np.array([0, 1, 1, 0, 1, None], object))
+    assert refuse(path) == (
+        "the file must be a whole npz archive of plain arrays. Received: Object arrays cannot be "
+        f"loaded when allow_pickle=False. {MEND}"
+    )
+
+
+def test_a_member_that_is_no_array_is_refused(write_npz):
+    path = write_npz(val_images=None)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("val_images.npy", "a text")
+    assert refuse(path) == f"the films of split 'val' must be uint8. Received: |S6. {MEND}"
+
+
+def test_films_must_be_bytes(write_npz):
+    path = write_npz(test_images=np.zeros((8, 28, 28), np.float32))
+    assert refuse(path) == f"the films of split 'test' must be uint8. Received: float32. {MEND}"
+
+
+@pytest.mark.parametrize("shape", [(12, 28, 30), (12, 28), (12, 28, 28, 4), (12, 28, 30, 3), ()])
+def test_films_must_be_square(write_npz, shape):
+    path = write_npz(train_images=np.zeros(shape, np.uint8))
+    assert refuse(path) == (
+        "the films of split 'train' must be square, (n, h, h) grey or (n, h, h, 3) colour. "
+        f"Received: {shape}. {MEND}"
+    )
+
+
+def test_a_split_must_hold_films(write_npz):
+    path = write_npz(val_images=np.zeros((0, 28, 28), np.uint8), val_labels=np.zeros((0, 1), np.uint8))
+    assert refuse(path) == f"split 'val' must hold films. Received: none. {MEND}"
+
+
+def test_labels_must_be_integers(write_npz):
+    path = write_npz(val_labels=np.zeros((6, 1)))
+    assert refuse(path) == (f"the labels of split 'val' must be integers. Received: float64. {MEND}")
+
+
+@pytest.mark.parametrize("shape", [(6, 2), (), (6, 1, 1)])
+def test_labels_must_be_one_a_film(write_npz, shape):
+    path = write_npz(val_labels=np.zeros(shape, np.uint8))
+    assert refuse(path) == (f"the labels of split 'val' must be (n,) or (n, 1). Received: {shape}. {MEND}")
+
+
+def test_films_and_labels_must_match(write_npz):
+    path = write_npz(val_labels=np.array([0, 1, 1], np.uint8))
+    assert refuse(path) == (
+        f"split 'val' must hold one label for each film. Received: 6 films, 3 labels. {MEND}"
+    )
+
+
+def test_a_strange_label_is_named_with_its_split(write_npz):
+    path = write_npz(val_labels=np.array([0, 1, 7, -1, 0, 1], np.int8))
+    assert refuse(path) == (
+        f"the labels of split 'val' must be 0 (normal) or 1 (pneumonia). Received: -1, 7. {MEND}"
+    )
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_both_classes_must_be_there(write_npz, split):
+    count = {"train": 12, "val": 6, "test": 8}[split]
+    path = write_npz(**{f"{split}_labels": np.zeros((count, 1), np.uint8)})
+    assert refuse(path) == (
+        f"split '{split}' must hold films of both classes. Received: {count} normal, 0 pneumonia. {MEND}"
+    )
+
+
+def test_films_of_another_size_name_the_setting(write_npz):
+    assert refuse(write_npz(size=64)) == (
+        "the films must be 28 px, as data.size says. Received: 64 px. Set data.size to 64."
+    )
+
+
+def test_films_of_a_size_that_no_setting_takes_must_be_resized(write_npz):
+    assert refuse(write_npz(size=32), size=64) == (
+        "the films must be 64 px, as data.size says. Received: 32 px. "
+        "Resize the films to one of 28, 64, 128, 224 px."
+    )
+
+
+def test_splits_must_share_a_size(write_npz):
+    path = write_npz(val_images=np.zeros((6, 64, 64), np.uint8))
+    assert refuse(path) == (
+        f"the splits must share one film size. Received: train 28 px, val 64 px, test 28 px. {MEND}"
+    )

@@ -1,0 +1,196 @@
+import contextlib
+import hashlib
+import http.server
+import logging
+import threading
+
+import pytest
+
+from pneumo_keras.data.catalog import Release
+from pneumo_keras.data.download import fetch_release
+from pneumo_keras.errors import DownloadError
+
+BODY = bytes(range(256)) * 1000
+MD5 = hashlib.md5(BODY).hexdigest()
+REMEDY = "Do without."
+
+
+class Server:
+    """Answers every request alike, counts them, and stops half way through while told to."""
+
+    def __init__(self):
+        self.body, self.status, self.length = BODY, 200, len(BODY)
+        self.requests = 0
+        self.half_sent, self.go_on = threading.Event(), threading.Event()
+        self.go_on.set()
+        server = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                server.answer(self)
+
+            def log_message(self, *_):
+                pass
+
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}/films.npz"
+        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
+
+    def answer(self, handler):
+        self.requests += 1
+        handler.send_response(self.status)
+        if self.length is not None:
+            handler.send_header("Content-Length", str(self.length))
+        handler.end_headers()
+        half = len(self.body) // 2
+        handler.wfile.write(self.body[:half])
+        handler.wfile.flush()
+        self.half_sent.set()
+        self.go_on.wait(10)
+        with contextlib.suppress(ConnectionError):  # who asked may have hung up
+            handler.wfile.write(self.body[half:])
+
+    def close(self):
+        self.go_on.set()
+        self.http.shutdown()
+        self.http.server_close()
+
+
+@pytest.fixture
+def server():
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "medmnist"
+
+
+def to_release(server, **facts):
+    return Release(**{"title": "Films", "name": "films.npz", "url": server.url, "md5": MD5} | facts)
+
+
+def to_names(folder):
+    """What lies in the folder, but for the lock."""
+    return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
+
+
+def refuse(release, folder):
+    with pytest.raises(DownloadError) as error:
+        fetch_release(release, folder, remedy=REMEDY)
+    assert to_names(folder) == []
+    return str(error.value)
+
+
+def test_a_release_arrives_whole(server, folder):
+    assert fetch_release(to_release(server), folder, remedy=REMEDY) == folder / "films.npz"
+    assert (folder / "films.npz").read_bytes() == BODY
+    assert to_names(folder) == ["films.npz"]
+
+
+def test_a_download_says_what_it_fetches_before_it_does(server, folder, caplog):
+    caplog.set_level(logging.INFO, "pneumo_keras")
+    fetch_release(to_release(server), folder, remedy=REMEDY)
+    assert caplog.messages == [
+        f"Downloading Films (films.npz, 256,000 bytes, MD5 {MD5}) from {server.url} to {folder}"
+    ]
+
+
+def test_a_server_that_states_no_length_is_no_matter(server, folder, caplog):
+    caplog.set_level(logging.INFO, "pneumo_keras")
+    server.length = None
+    fetch_release(to_release(server), folder, remedy=REMEDY)
+    assert "(films.npz, size not stated, MD5" in caplog.text
+
+
+def test_a_file_is_not_there_before_it_is_whole(server, folder):
+    server.go_on.clear()
+    thread = threading.Thread(target=fetch_release, args=(to_release(server), folder), kwargs={"remedy": ""})
+    thread.start()
+    assert server.half_sent.wait(10)
+    assert not (folder / "films.npz").exists()
+    server.go_on.set()
+    thread.join(10)
+    assert (folder / "films.npz").read_bytes() == BODY
+
+
+def test_two_at_once_fetch_once(server, folder):
+    server.go_on.clear()
+    fetch = {
+        "target": fetch_release,
+        "args": (to_release(server), folder),
+        "kwargs": {"remedy": ""},
+    }
+    threads = [threading.Thread(**fetch) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert server.half_sent.wait(10)
+    server.go_on.set()
+    for thread in threads:
+        thread.join(10)
+    assert server.requests == 1
+    assert (folder / "films.npz").read_bytes() == BODY
+
+
+def test_a_truncated_transfer_is_refused(server, folder):
+    server.length = 300_000
+    assert refuse(to_release(server), folder) == (
+        f"Cannot fetch Films (films.npz, size not stated, MD5 {MD5}) from {server.url} into "
+        f"{folder}: received 256,000 bytes instead of 300,000. Do without."
+    )
+
+
+def test_a_file_of_another_size_than_published_is_refused(server, folder):
+    assert refuse(to_release(server, bytes=255_999), folder) == (
+        f"Cannot fetch Films (films.npz, 255,999 bytes, MD5 {MD5}) from {server.url} into "
+        f"{folder}: received 256,000 bytes instead of 255,999. Do without."
+    )
+
+
+def test_a_wrong_checksum_is_refused(server, folder):
+    release = to_release(server, md5="0" * 32)
+    assert refuse(release, folder) == (
+        f"Cannot fetch Films (films.npz, size not stated, MD5 {'0' * 32}) from {server.url} into "
+        f"{folder}: what arrived has MD5 {MD5}. Do without."
+    )
+
+
+def test_a_missing_page_is_refused(server, folder):
+    server.status = 404
+    assert refuse(to_release(server), folder) == (
+        f"Cannot fetch Films (films.npz, size not stated, MD5 {MD5}) from {server.url} into "
+        f"{folder}: the server answered 404 Not Found. Do without."
+    )
+
+
+def test_no_network_is_told_in_one_line(server, folder):
+    server.close()
+    assert refuse(to_release(server, bytes=256_000), folder) == (
+        f"Cannot fetch Films (films.npz, 256,000 bytes, MD5 {MD5}) from {server.url} into "
+        f"{folder}: Connection refused. Do without."
+    )
+
+
+def test_a_folder_that_cannot_be_made_is_told_in_one_line(server, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DownloadError) as error:
+        fetch_release(to_release(server), tmp_path / "file" / "folder", remedy=REMEDY)
+    assert str(error.value).endswith(f"into {tmp_path}/file/folder: Not a directory. Do without.")
+
+
+def test_a_wrong_copy_is_replaced(server, folder):
+    folder.mkdir()
+    (folder / "films.npz").write_bytes(b"wrong")
+    fetch_release(to_release(server), folder, remedy=REMEDY)
+    assert (folder / "films.npz").read_bytes() == BODY
+
+
+def test_a_wrong_copy_stays_when_nothing_better_arrives(server, folder):
+    server.status = 404
+    folder.mkdir()
+    (folder / "films.npz").write_bytes(b"wrong")
+    with pytest.raises(DownloadError):
+        fetch_release(to_release(server), folder, remedy=REMEDY)
+    assert (folder / "films.npz").read_bytes() == b"wrong"

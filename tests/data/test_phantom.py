@@ -1,0 +1,132 @@
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from pneumo_keras.arrays import Films
+from pneumo_keras.data.phantom import build_phantom_films
+from pneumo_keras.errors import DataError
+
+# Fractions of the film between apex and diaphragm: in the lungs and between them, in most poses.
+ROWS = (0.35, 0.60)
+LUNGS = ((0.20, 0.32), (0.72, 0.80))
+MEDIASTINUM = ((0.47, 0.53),)
+
+
+@pytest.fixture(scope="module")
+def films() -> Films:
+    return build_phantom_films(2000, size=28, seed=3)
+
+
+def to_region_means(films: Films, regions: tuple[tuple[float, float], ...]) -> np.ndarray:
+    size = films.images.shape[1]
+    top, bottom = (round(row * size) for row in ROWS)
+    columns = [np.arange(round(left * size), round(right * size)) for left, right in regions]
+    return films.images[:, top:bottom, np.concatenate(columns)].mean(axis=(1, 2))
+
+
+def to_test_score(films: Films) -> float:
+    x, y = films.images.reshape(len(films), -1) / 255, films.labels
+    half = len(films) // 2
+    judge = LogisticRegression(C=0.1, max_iter=1000).fit(x[:half], y[:half])
+    return float(roc_auc_score(y[half:], judge.decision_function(x[half:])))
+
+
+@pytest.mark.parametrize("size", [16, 28, 61, 224])
+def test_films_have_the_schema_of_the_real_ones(size: int):
+    films = build_phantom_films(5, size=size, seed=0)
+    assert films.images.shape == (5, size, size)
+    assert films.images.dtype == np.uint8
+    assert films.labels.shape == (5,)
+    assert films.labels.dtype == np.int64
+
+
+@pytest.mark.parametrize("size", [28, 100])
+def test_the_same_arguments_draw_the_same_bytes(size: int):
+    first = build_phantom_films(60, size=size, seed=7)
+    np.random.seed(1)  # noqa: NPY002 (the global generator has no say)
+    second = build_phantom_films(60, size=size, seed=7)
+    assert first.images.tobytes() == second.images.tobytes()
+    assert first.labels.tobytes() == second.labels.tobytes()
+
+
+@pytest.mark.parametrize("n", [2, 340, 701])
+def test_a_longer_set_starts_with_the_shorter_one(films: Films, n: int):
+    shorter = build_phantom_films(n, size=28, seed=3)
+    assert np.array_equal(films.images[:n], shorter.images)
+    assert np.array_equal(films.labels[:n], shorter.labels)
+
+
+def test_other_seeds_draw_other_films():
+    first, second = (build_phantom_films(50, size=28, seed=seed) for seed in (0, 1))
+    assert not np.array_equal(first.labels, second.labels)
+    assert len(np.unique(np.concatenate([first.images, second.images]), axis=0)) == 100
+
+
+@pytest.mark.parametrize(
+    ("n", "share", "counts"),
+    [(600, 0.74, (156, 444)), (1000, 0.5, (500, 500)), (200, 0.333, (133, 67))],
+)
+def test_the_share_of_pneumonia_is_as_asked(n: int, share: float, counts: tuple[int, int]):
+    films = build_phantom_films(n, size=16, seed=0, pneumonia_share=share)
+    assert films.to_class_counts() == counts
+
+
+@pytest.mark.parametrize("share", [0.001, 0.74, 0.999])
+@pytest.mark.parametrize("seed", range(5))
+def test_two_films_are_of_two_classes(seed: int, share: float):
+    films = build_phantom_films(2, size=16, seed=seed, pneumonia_share=share)
+    assert films.to_class_counts() == (1, 1)
+
+
+def test_labels_are_in_no_order(films: Films):
+    assert len({films.labels[start : start + 50].tobytes() for start in range(0, 2000, 50)}) == 40
+    changes = np.abs(np.diff(films.labels)).mean()
+    assert changes == pytest.approx(2 * 0.74 * 0.26, abs=0.05)
+    first = [build_phantom_films(2, size=16, seed=seed).labels[0] for seed in range(20)]
+    assert set(first) == {0, 1}
+
+
+def test_lungs_are_darker_than_the_mediastinum(films: Films):
+    darker = to_region_means(films, LUNGS) < to_region_means(films, MEDIASTINUM)
+    assert darker.mean() > 0.95
+
+
+def test_sick_lungs_are_brighter_but_films_as_a_whole_hardly(films: Films):
+    sick = films.labels == 1
+    lungs = to_region_means(films, LUNGS)
+    assert lungs[sick].mean() > lungs[~sick].mean() + 10
+    whole = films.images.mean(axis=(1, 2))
+    assert roc_auc_score(films.labels, whole) < 0.75
+
+
+def test_the_classes_overlap_but_can_be_told_apart(films: Films):
+    assert 0.80 < to_test_score(films) < 0.96
+
+
+def test_a_film_is_the_same_chest_at_any_size():
+    small, large = (build_phantom_films(20, size=size, seed=0) for size in (28, 112))
+    shrunk = large.images.reshape(20, 28, 4, 28, 4).mean(axis=(2, 4))
+    assert np.abs(shrunk - small.images).mean() < 8
+    assert np.array_equal(small.labels, large.labels)
+
+
+def test_exposure_differs_between_films(films: Films):
+    assert films.images.mean(axis=(1, 2)).std() > 10
+    assert films.images.std(axis=(1, 2)).min() > 15
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n": 1}, "n must be at least 2, a film of each class. Received: 1."),
+        ({"size": 15}, "size must be at least 16 pixels. Received: 15."),
+        ({"seed": -1}, "seed must be at least 0. Received: -1."),
+        ({"pneumonia_share": 1.0}, "pneumonia_share must lie between 0 and 1. Received: 1.0."),
+        ({"pneumonia_share": 0}, "pneumonia_share must lie between 0 and 1. Received: 0."),
+    ],
+)
+def test_an_argument_out_of_range_is_named(arguments: dict, message: str):
+    with pytest.raises(DataError) as error:
+        build_phantom_films(**{"n": 4, "size": 28, "seed": 0} | arguments)
+    assert str(error.value) == f"Phantom films: {message}"

@@ -1,0 +1,129 @@
+import json
+import time
+
+import numpy as np
+import pytest
+
+from pneumo_keras.errors import DataError
+from pneumo_keras.evaluation.figures import to_figures
+from pneumo_keras.evaluation.intervals import to_auc_interval, to_wilson_interval
+from pneumo_keras.evaluation.metrics import count_confusions
+from pneumo_keras.evaluation.report_card import evaluate
+
+
+def test_every_figure_is_reported_with_its_interval(draw_films):
+    labels, scores = draw_films(auc=0.9)
+    evaluation = evaluate(labels, scores, 0.4, resamples=500, seed=0)
+    assert {name: figure.value for name, figure in evaluation.figures.items()} == pytest.approx(
+        to_figures(labels, scores, 0.4), abs=1e-12
+    )
+    for figure in evaluation.figures.values():
+        assert figure.low <= figure.value <= figure.high
+        assert figure.high - figure.low < 0.2
+
+
+def test_each_figure_has_the_interval_that_suits_it(draw_films):
+    labels, scores = draw_films()
+    figures = evaluate(labels, scores, 0.5, resamples=100, seed=0).figures
+    assert {name: figure.method for name, figure in figures.items()} == {
+        "auc": "DeLong, logit",
+        "average_precision": "bootstrap, stratified, percentile",
+        "accuracy": "Wilson",
+        "balanced_accuracy": "bootstrap, stratified, percentile",
+        "sensitivity": "Wilson",
+        "specificity": "Wilson",
+        "precision_pneumonia": "Wilson",
+        "precision_normal": "Wilson",
+        "f1_pneumonia": "bootstrap, stratified, percentile",
+        "f1_normal": "bootstrap, stratified, percentile",
+        "brier_loss": "bootstrap, stratified, percentile",
+        "log_loss": "bootstrap, stratified, percentile",
+        "calibration_error": "bootstrap, stratified, reflected",
+        "prevalence": "Wilson",
+    }
+
+
+def test_counts_and_closed_intervals_are_those_of_the_films(draw_films):
+    labels, scores = draw_films(auc=0.8)
+    evaluation = evaluate(labels, scores, 0.5, resamples=10, seed=0, level=0.9)
+    counts, figures = count_confusions(labels, scores, 0.5), evaluation.figures
+    assert evaluation.counts == counts
+    assert figures["auc"] == to_auc_interval(labels, scores, level=0.9)
+    assert figures["accuracy"] == to_wilson_interval(counts.tn + counts.tp, 624, level=0.9)
+    assert figures["sensitivity"] == to_wilson_interval(counts.tp, 390, level=0.9)
+    assert figures["specificity"] == to_wilson_interval(counts.tn, 234, level=0.9)
+    assert figures["precision_pneumonia"] == to_wilson_interval(counts.tp, counts.tp + counts.fp, level=0.9)
+    assert figures["precision_normal"] == to_wilson_interval(counts.tn, counts.tn + counts.fn, level=0.9)
+    assert figures["prevalence"] == to_wilson_interval(390, 624, level=0.9)
+
+
+def test_the_report_is_plain_json(draw_films):
+    labels, scores = draw_films()
+    document = evaluate(labels, scores, 0.5, resamples=50, seed=3).to_dict()
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+    assert list(document) == [
+        "n",
+        "threshold",
+        "tn",
+        "fp",
+        "fn",
+        "tp",
+        "figures",
+        "level",
+        "resamples",
+        "seed",
+    ]
+    assert (document["n"], document["threshold"], document["resamples"], document["seed"]) == (
+        624,
+        0.5,
+        50,
+        3,
+    )
+    assert document["tn"] + document["fp"] == 234
+    assert set(document["figures"]["auc"]) == {"value", "low", "high", "method"}
+
+
+def test_the_same_seed_gives_the_same_report(draw_films):
+    labels, scores = draw_films()
+    first, again = (evaluate(labels, scores, 0.5, resamples=100, seed=1) for _ in range(2))
+    assert first == again
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_one_class_leaves_gaps_and_no_warnings(label):
+    labels, scores = np.full(6, label), np.array([0.1, 0.2, 0.3, 0.6, 0.7, 0.8])
+    document = evaluate(labels, scores, 0.5, resamples=20, seed=0).to_dict()
+    json.dumps(document, allow_nan=False)
+    for name in ("auc", "average_precision", "balanced_accuracy", "specificity" if label else "sensitivity"):
+        figure = document["figures"][name]
+        assert (figure["value"], figure["low"], figure["high"]) == (None, None, None)
+    assert document["figures"]["accuracy"]["value"] == 0.5
+    assert document["figures"]["brier_loss"]["low"] is not None
+
+
+def test_a_flawless_classifier_is_not_called_certain():
+    labels, scores = np.repeat([0, 1], [30, 50]), np.repeat([0.0, 1.0], [30, 50])
+    figures = evaluate(labels, scores, 0.5, resamples=50, seed=0).to_dict()["figures"]
+    for name in ("auc", "accuracy", "sensitivity", "specificity"):
+        assert figures[name]["high"] == 1.0 and 0.8 < figures[name]["low"] < 0.99
+    for name in ("balanced_accuracy", "f1_normal", "average_precision", "brier_loss", "calibration_error"):
+        assert figures[name]["low"] is figures[name]["high"] is None
+
+
+def test_one_film_is_evaluated():
+    document = evaluate(np.array([1]), np.array([0.8]), 0.5, resamples=10, seed=0).to_dict()
+    assert document["figures"]["sensitivity"]["value"] == 1.0
+
+
+def test_no_films_are_an_error():
+    with pytest.raises(DataError, match="nothing to evaluate"):
+        evaluate(np.array([], dtype=np.int64), np.array([]), 0.5, seed=0)
+
+
+@pytest.mark.slow
+def test_two_thousand_resamples_take_less_than_a_second(draw_films):
+    labels, scores = draw_films()
+    evaluate(labels, scores, 0.5, seed=0)
+    started = time.process_time()
+    evaluate(labels, scores, 0.5, seed=0)
+    assert time.process_time() - started < 1

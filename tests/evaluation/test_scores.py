@@ -1,0 +1,173 @@
+import sys
+
+import numpy as np
+import pandas
+import pytest
+
+from pneumo_keras.errors import DataError, RunError
+from pneumo_keras.evaluation import metrics
+from pneumo_keras.evaluation.scores import (
+    check_scores,
+    format_medmnist_scores,
+    format_scores,
+    load_scores,
+    parse_scores,
+    to_medmnist_name,
+)
+
+LABELS = np.array([0, 1, 1])
+SCORES = np.array([0.1, 1e-17, 1.0])
+
+
+@pytest.fixture
+def medmnist_evaluator(capsys):
+    import medmnist.evaluator
+
+    capsys.readouterr()  # `import medmnist` prints a line when torch is missing
+    return medmnist.evaluator
+
+
+def test_scores_are_written_as_a_table_of_three_columns():
+    assert format_scores(LABELS, SCORES) == "index,label,score\n0,0,0.1\n1,1,1e-17\n2,1,1.0\n"
+
+
+def test_float64_scores_come_back_bit_for_bit():
+    rng = np.random.default_rng(0)
+    labels, scores = rng.integers(0, 2, 1000), rng.random(1000)
+    text = format_scores(labels, scores)
+    read_labels, read_scores = parse_scores(text, name="scores_test.csv")
+    assert np.array_equal(read_labels, labels) and np.array_equal(read_scores, scores)
+    assert format_scores(read_labels, read_scores) == text
+
+
+def test_float32_scores_come_back_bit_for_bit():
+    rng = np.random.default_rng(0)
+    labels, scores = rng.integers(0, 2, 1000), rng.random(1000, dtype=np.float32)
+    _, read = parse_scores(format_scores(labels, scores.astype(np.float64)), name="scores_test.csv")
+    assert np.array_equal(read.astype(np.float32), scores)
+
+
+def test_scores_are_loaded_from_a_file(tmp_path):
+    path = tmp_path / "scores_test.csv"
+    path.write_text(format_scores(LABELS, SCORES))
+    labels, scores = load_scores(path)
+    assert labels.dtype == np.int64 and labels.tolist() == [0, 1, 1]
+    assert scores.dtype == np.float64 and scores.tolist() == SCORES.tolist()
+
+
+def test_lines_may_end_as_windows_ends_them():
+    text = format_scores(LABELS, SCORES).replace("\n", "\r\n")
+    assert parse_scores(text, name="scores_test.csv")[1].tolist() == SCORES.tolist()
+
+
+def test_missing_scores_are_named(tmp_path):
+    with pytest.raises(RunError) as error:
+        load_scores(tmp_path / "scores_test.csv")
+    assert str(error.value) == f"There are no scores at '{tmp_path}/scores_test.csv'. Evaluate the run first."
+
+
+def test_scores_that_are_no_text_are_named(tmp_path):
+    path = tmp_path / "scores_test.csv"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="is not text in UTF-8"):
+        load_scores(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "s.csv must open with the line 'index,label,score'. Received: ''."),
+        (
+            "index,score\n0,0.5\n",
+            "s.csv must open with the line 'index,label,score'. Received: 'index,score'.",
+        ),
+        ("index,label,score\n", "s.csv: There is nothing to evaluate without films. Received: 0 films."),
+        (
+            "index,label,score\n0,1,0.5\n1,0\n",
+            "s.csv, line 3, must hold an index, a label and a score. Received: '1,0'.",
+        ),
+        (
+            "index,label,score\n0,yes,0.5\n",
+            "s.csv, line 2, must hold an index, a label and a score. Received: '0,yes,0.5'.",
+        ),
+        (
+            "index,label,score\n0,1,0.5\n2,1,0.5\n",
+            "s.csv, line 3, must hold film 1: films are counted from 0 without gaps. Received: film 2.",
+        ),
+        (
+            "index,label,score\n0,2,0.5\n",
+            "s.csv: A label is 0 (normal) or 1 (pneumonia). Received: 2 for film 0.",
+        ),
+        (
+            "index,label,score\n0,1,0.5\n1,1,1.5\n",
+            "s.csv: A score is a probability in [0, 1]. Received: 1.5 for film 1.",
+        ),
+        (
+            "index,label,score\n0,1,nan\n",
+            "s.csv: A score is a probability in [0, 1]. Received: nan for film 0.",
+        ),
+    ],
+)
+def test_damaged_scores_are_named(text, message):
+    with pytest.raises(DataError) as error:
+        parse_scores(text, name="s.csv")
+    assert str(error.value) == message
+
+
+def test_a_film_without_a_score_is_an_error():
+    with pytest.raises(DataError) as error:
+        check_scores(LABELS, SCORES[:2])
+    assert str(error.value) == "Every film needs one label and one score. Received: 3 labels, 2 scores."
+
+
+def test_medmnist_reads_our_result_file_and_agrees(tmp_path, capsys, draw_films, medmnist_evaluator):
+    labels, scores = draw_films(auc=0.8, digits=2)
+    np.savez(tmp_path / "pneumoniamnist.npz", test_labels=labels[:, None].astype(np.uint8))
+    auc = metrics.to_auc(labels, scores)
+    accuracy = metrics.to_accuracy(metrics.count_confusions(labels, scores, 0.5))
+    path = tmp_path / to_medmnist_name(split="test", auc=auc, accuracy=accuracy, run="seed-42")
+    path.write_text(format_medmnist_scores(scores))
+
+    class LocalEvaluator(medmnist_evaluator.Evaluator):
+        def __init__(self, flag, split, size=None):
+            super().__init__(flag, split, size=size, root=str(tmp_path))
+
+    read = LocalEvaluator.parse_and_evaluate(str(path))
+    assert np.sum(scores == 0.5) > 0  # the threshold's own score must fall on the same side
+    assert pytest.approx(auc, abs=1e-12) == read.AUC
+    assert accuracy == read.ACC
+    # The evaluator writes the file again, under the name it would choose itself.
+    assert sorted(file.name for file in tmp_path.glob("*.csv")) == [path.name]
+    capsys.readouterr()
+
+
+def test_our_result_file_is_the_one_medmnist_writes(draw_films):
+    _, scores = draw_films()
+    assert format_medmnist_scores(scores) == pandas.DataFrame(scores[:, None]).to_csv(
+        header=False, lineterminator="\n"
+    )
+
+
+def test_result_files_of_larger_films_carry_their_size():
+    name = to_medmnist_name(split="val", auc=0.88894, accuracy=0.7997, run="3", size=224)
+    assert name == "pneumoniamnist_224_val_[AUC]0.889_[ACC]0.800@3.csv"
+
+
+@pytest.mark.parametrize("run", ["", "a@b", "1.0", "a/b", "a\\b"])
+def test_a_run_that_medmnist_would_cut_short_is_an_error(run):
+    with pytest.raises(DataError, match="name a run without"):
+        to_medmnist_name(split="test", auc=0.9, accuracy=0.8, run=run)
+
+
+def test_evaluation_needs_neither_keras_nor_the_stages_before(tmp_path):
+    import subprocess
+
+    program = (
+        "import sys, pkgutil, importlib, pneumo_keras.evaluation as package\n"
+        "for module in pkgutil.iter_modules(package.__path__):\n"
+        "    importlib.import_module('pneumo_keras.evaluation.' + module.name)\n"
+        "banned = ['keras', 'jax'] + ['pneumo_keras.' + stage for stage in ('data', 'model', 'training')]\n"
+        "print([name for name in banned if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

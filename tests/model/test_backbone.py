@@ -1,0 +1,165 @@
+import functools
+import http.server
+import threading
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from tests.toy import build_toy_backbone
+
+from pneumo_keras.errors import DownloadError, ModelError
+from pneumo_keras.model import backbone as module
+from pneumo_keras.model.backbone import (
+    IMAGENET_URL,
+    build_backbone,
+    compute_fingerprint,
+    fetch_imagenet,
+    list_taps,
+    select_taps,
+)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return build_backbone("none", image_size=75, taps=["mixed2", "mixed0"])
+
+
+@pytest.fixture
+def keras_home(tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.config, "keras_home", lambda: str(tmp_path))
+    monkeypatch.setattr("keras.src.backend.config.keras_home", lambda: str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def server(tmp_path):
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    folder = tmp_path / "served"
+    folder.mkdir()
+    handler = functools.partial(Quiet, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield folder, f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+@pytest.mark.slow
+def test_taps_are_the_pooled_blocks_in_the_order_asked_for(network):
+    assert list_taps(network) == {"mixed2": 288, "mixed0": 256}
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 75, 75, 3)).astype(np.float32)
+    both = network.predict_on_batch(images)
+    np.testing.assert_array_equal(both[:, 288:], select_taps(network, ["mixed0"]).predict_on_batch(images))
+    block = keras.Model(network.input, network.get_layer("mixed2").output).predict_on_batch(images)
+    np.testing.assert_allclose(both[:, :288], block.mean(axis=(1, 2)), rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.slow
+def test_nothing_above_the_highest_tap_is_kept_and_nothing_learns(network):
+    assert "mixed3" not in [layer.name for layer in network.layers]
+    assert network.trainable_variables == []
+    assert network.output_shape == (None, 544)
+
+
+@pytest.mark.slow
+def test_weights_come_back_from_a_keras_3_file(tmp_path):
+    keras.utils.set_random_seed(1)
+    whole = keras.applications.InceptionV3(include_top=False, weights=None, input_shape=(75, 75, 3))
+    path = tmp_path / "inception.weights.h5"
+    whole.save_weights(path)
+    loaded = build_backbone(str(path), image_size=75, taps=["mixed10"])
+    for mine, theirs in zip(loaded.weights, whole.weights, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_the_same_weights_have_the_same_fingerprint():
+    keras.utils.set_random_seed(1)
+    first, second = build_toy_backbone(), build_toy_backbone()
+    assert compute_fingerprint(first) == compute_fingerprint(second)
+    kernel = second.weights[0]
+    kernel.assign(kernel + np.float32(1e-6))
+    assert compute_fingerprint(first) != compute_fingerprint(second)
+
+
+def test_one_tap_is_listed_as_well():
+    assert list_taps(build_toy_backbone(taps=["mixed4"])) == {"mixed4": 6}
+
+
+def test_a_missing_weights_file_gets_one_line(tmp_path):
+    path = tmp_path / "none.weights.h5"
+    with pytest.raises(ModelError) as caught:
+        build_backbone(str(path), image_size=75, taps=["mixed0"])
+    assert str(caught.value) == (
+        'Setting \'model.weights\' must be "imagenet", "none" or a weights file, and there is no such '
+        f"file. Received: {path}"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["damaged", "another architecture"])
+def test_a_foreign_weights_file_gets_one_line(tmp_path, kind):
+    path = tmp_path / "foreign.weights.h5"
+    if kind == "damaged":
+        path.write_bytes(b"\x89HDF\r\n\x1a\n and then nothing")
+    else:
+        build_toy_backbone().save_weights(path)
+    with pytest.raises(ModelError, match="holds another network or is damaged") as caught:
+        build_backbone(str(path), image_size=75, taps=["mixed0"])
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith(f"Received: {path}")
+
+
+def test_no_network_says_what_from_where_how_large_and_what_to_do(keras_home, monkeypatch):
+    monkeypatch.setattr(module, "IMAGENET_URL", "http://127.0.0.1:9/inception.h5")
+    with pytest.raises(DownloadError) as caught:
+        fetch_imagenet()
+    text = str(caught.value)
+    assert text.startswith(
+        "InceptionV3's ImageNet weights could not be fetched from http://127.0.0.1:9/inception.h5 "
+        "(87,910,968 bytes, MD5 bcbd6486424b2319ff4ef7d526e38f63): "
+    )
+    assert text.endswith(
+        f". Put the file at {keras_home}/models/inception.h5, or name a copy with --set "
+        "model.weights=FILE; --config demo needs no download."
+    )
+    assert "\n" not in text
+
+
+def test_a_download_with_another_checksum_is_refused(keras_home, server, monkeypatch):
+    folder, url = server
+    (folder / "inception.h5").write_bytes(b"something else")
+    monkeypatch.setattr(module, "IMAGENET_URL", f"{url}/inception.h5")
+    with pytest.raises(DownloadError, match="could not be fetched"):
+        fetch_imagenet()
+
+
+def test_a_whole_download_is_kept_for_the_next_time(keras_home, server, monkeypatch):
+    folder, url = server
+    (folder / "inception.h5").write_bytes(b"weights")
+    monkeypatch.setattr(module, "IMAGENET_URL", f"{url}/inception.h5")
+    monkeypatch.setattr(module, "IMAGENET_MD5", "aad48ae7fc92ff3b7d4c35ec8ca66012")
+    assert fetch_imagenet().read_bytes() == b"weights"
+    (folder / "inception.h5").unlink()
+    assert fetch_imagenet() == keras_home / "models" / "inception.h5"
+
+
+@pytest.mark.slow
+def test_the_imagenet_file_is_the_one_keras_names():
+    from keras.src.applications import inception_v3
+
+    assert inception_v3.WEIGHTS_PATH_NO_TOP == IMAGENET_URL
+
+
+@pytest.mark.slow
+def test_a_legacy_weights_file_loads(tmp_path):
+    from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
+
+    keras.utils.set_random_seed(1)
+    whole = keras.applications.InceptionV3(include_top=False, weights=None, input_shape=(75, 75, 3))
+    with h5py.File(tmp_path / "legacy.h5", "w") as file:
+        save_weights_to_hdf5_group(file, whole)
+    loaded = build_backbone(str(tmp_path / "legacy.h5"), image_size=75, taps=["mixed10"])
+    np.testing.assert_array_equal(loaded.weights[-1], whole.weights[-1])

@@ -1,0 +1,23 @@
+"""A network like the frozen backbone, small enough for every test."""
+
+import keras
+
+from pneumo_keras.model.backbone import build_frozen
+
+SIZE = 16
+
+
+def build_toy_backbone(weights="none", *, image_size=SIZE, taps=("mixed10",)):
+    """Images (n, size, size, 3) -> features (n, 6 * taps), with BatchNorm as in InceptionV3."""
+    images = keras.Input((image_size, image_size, 3))
+    x = images
+    pooled = {}
+    for index, name in enumerate(("mixed4", "mixed10")):
+        initializer = keras.initializers.GlorotUniform(seed=index)
+        x = keras.layers.Conv2D(
+            6, 3, strides=2, padding="same", use_bias=False, kernel_initializer=initializer
+        )(x)
+        x = keras.layers.BatchNormalization(scale=False, name=f"{name}_norm")(x)
+        x = keras.layers.Activation("relu", name=name)(x)
+        pooled[name] = keras.layers.GlobalAveragePooling2D(name=f"{name}_pooled")(x)
+    return build_frozen(images, [pooled[tap] for tap in taps])
