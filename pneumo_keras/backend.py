@@ -50,5 +50,8 @@ def start_backend(cache: Path) -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
     keras = importlib.import_module("keras")
+    if BACKEND != "tensorflow":
+        # Keras would import TensorFlow wherever it is installed, to save a model for instance.
+        importlib.import_module("keras.src.utils.module_utils").tensorflow._available = False
     keras.config.set_floatx("float32")  # whatever ~/.keras/keras.json says
     keras.config.set_image_data_format("channels_last")

@@ -1,6 +1,7 @@
 """The whole jobs, each read like the abstract of a paper. The only place that unpacks settings."""
 
 import logging
+import random
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -50,7 +51,8 @@ def train_run(config: Config, folder: RunFolder) -> Evaluation:
     Returns:
         The figures on the validation split. The test split is not opened.
     """
-    keras.utils.set_random_seed(config.seed)
+    # Keras draws the seeds of a random network from here; its own set_random_seed imports TensorFlow.
+    random.seed(config.seed)
     with folder.writing(config):
         films = load_splits(config, ("train", "val"))
         class_weights = weigh_classes(films["train"])

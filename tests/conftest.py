@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pneumo_keras.backend import start_backend
+
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 assert pneumo_keras.BACKEND
@@ -15,6 +17,12 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("real_data") and not SHARED.is_dir():
             item.add_marker(pytest.mark.skip(reason="needs the real films and weights of ../shared"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def backend(tmp_path_factory):
+    """Keras as the command line starts it; JAX compiles each program once a session."""
+    start_backend(tmp_path_factory.mktemp("compiled"))
 
 
 @pytest.fixture(autouse=True)

@@ -81,6 +81,7 @@ class RunFolder:
             raise RunError(f"--run must name a folder that can be written. {self.path}: {error}") from error
         handler = logging.FileHandler(self.path / "train.log", encoding="utf-8")
         handler.setFormatter(logging.Formatter(LOG_FORMAT))
+        log.setLevel(logging.INFO)
         log.addHandler(handler)
         try:
             yield

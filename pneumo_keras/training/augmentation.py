@@ -38,13 +38,15 @@ def build_augmentation(
     if brightness:
         layers.append(keras.layers.RandomBrightness(brightness, value_range=(0, 255), seed=next(seeds)))
     if contrast:
-        layers.append(keras.layers.RandomContrast(contrast, value_range=(0, 255), seed=next(seeds)))
-    return keras.Sequential(layers, name="augmentation")
+        # A pair, since from one number Keras 3.15 only ever raises the contrast.
+        factors = (contrast, contrast)
+        layers.append(keras.layers.RandomContrast(factors, value_range=(0, 255), seed=next(seeds)))
+    return keras.Sequential(layers or [keras.layers.Identity()], name="augmentation")
 
 
 def reseed_augmentation(augmentation: keras.Sequential, *key: int) -> None:
     """Starts the draws of all layers afresh, from a key such as (seed, view, chunk)."""
-    seeds = np.random.SeedSequence(key).generate_state(len(augmentation.layers))
-    for layer, seed in zip(augmentation.layers, seeds, strict=True):
-        generator = layer.generator
+    generators = [layer.generator for layer in augmentation.layers if hasattr(layer, "generator")]
+    seeds = np.random.SeedSequence(key).generate_state(len(generators))
+    for generator, seed in zip(generators, seeds, strict=True):
         generator.state.assign(np.array([seed, 0], dtype=generator.state.dtype))

@@ -1,0 +1,245 @@
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+from tests.toy import build_toy_backbone
+
+from pneumo_keras import recipes
+from pneumo_keras.arrays import Films
+from pneumo_keras.config import load_config
+from pneumo_keras.data.phantom import build_phantom_films
+from pneumo_keras.data.pneumonia_mnist.archive import save_archive
+from pneumo_keras.errors import DataError, RunError
+from pneumo_keras.evaluation.scores import load_scores
+from pneumo_keras.model.classifier import load_classifier
+from pneumo_keras.recipes import evaluate_run, train_run
+from pneumo_keras.reporting.run_folder import RunFolder
+
+SMALL = [
+    "data.phantom_films=[60, 30, 40]",
+    "model.taps=['mixed10']",
+    "training.epochs=2",
+    "model.hidden_units=4",
+]
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """The recipes with a small network in place of InceptionV3."""
+    monkeypatch.setattr(recipes, "build_backbone", build_toy_backbone)
+
+
+@pytest.fixture
+def train(toy, tmp_path):
+    def run(name="run", *overrides):
+        folder = RunFolder(tmp_path / name)
+        train_run(load_config("demo", [*SMALL, *overrides]), folder)
+        return folder
+
+    return run
+
+
+def test_a_run_folder_holds_what_the_design_names(train):
+    folder = train()
+    evaluate_run(folder, "test")
+    files = {str(path.relative_to(folder.path)) for path in folder.path.rglob("*") if path.is_file()}
+    (medmnist,) = (name for name in files if name.startswith("pneumoniamnist_test_[AUC]"))
+    assert medmnist.endswith("@run.csv")
+    assert files - {medmnist} == {
+        "config.toml",
+        "environment.json",
+        "figures/summary.png",
+        "history.csv",
+        "metrics_test.json",
+        "metrics_val.json",
+        "model.keras",
+        "operating_point.json",
+        "scores_test.csv",
+        "scores_val.csv",
+        "train.log",
+    }
+    assert RunFolder(folder.path).load_config() == load_config("demo", SMALL)
+    with (folder.path / "history.csv").open(newline="") as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
+    assert "class weight" in (folder.path / "train.log").read_text()
+
+
+def test_training_opens_the_test_split_in_neither_mode(toy, train, monkeypatch):
+    asked = []
+    load_splits = recipes.load_splits
+    monkeypatch.setattr(
+        recipes, "load_splits", lambda config, splits: asked.extend(splits) or load_splits(config, splits)
+    )
+    train("cached")
+    train("online", "training.mode=online", "augmentation.views=0")
+    assert set(asked) == {"train", "val"}
+
+
+@pytest.mark.parametrize("mode", ["cached", "online"])
+def test_the_same_command_gives_the_same_bytes(train, mode, own_cache, monkeypatch, tmp_path):
+    first = train("first", f"training.mode={mode}")
+    evaluate_run(first, "test")
+    monkeypatch.setenv("PNEUMO_KERAS_CACHE", str(tmp_path / "another cache"))
+    second = train("second", f"training.mode={mode}")
+    evaluate_run(second, "test")
+    for name in ("scores_val.csv", "scores_test.csv", "history.csv", "metrics_test.json"):
+        assert (first.path / name).read_bytes() == (second.path / name).read_bytes()
+
+
+def test_another_seed_gives_other_scores(train):
+    first, second = train("first"), train("second", "seed=7")
+    assert (first.path / "scores_val.csv").read_bytes() != (second.path / "scores_val.csv").read_bytes()
+
+
+@pytest.mark.parametrize("mode", ["cached", "online"])
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_evaluation_sees_the_scores_that_training_saw(train, mode, outputs):
+    folder = train("run", f"training.mode={mode}", f"model.outputs={outputs}")
+    seen = (folder.path / "scores_val.csv").read_bytes()
+    evaluate_run(folder, "val")
+    assert (folder.path / "scores_val.csv").read_bytes() == seen
+
+
+@pytest.mark.parametrize("standardise", ["true", "false"])
+def test_features_and_the_saved_model_give_the_same_scores(train, standardise):
+    folder = train("run", f"model.standardise={standardise}")
+    _, scores = load_scores(folder.path / "scores_val.csv")
+    films = build_phantom_films(30, size=28, seed=recipes.PHANTOM_SEEDS["val"])
+    model = load_classifier(folder.model_file).model
+    direct = model.predict(films.images[..., None].astype(np.float32), verbose=0)[:, 0]
+    np.testing.assert_allclose(direct, scores, atol=1e-5)
+
+
+def test_the_frozen_network_in_the_saved_model_is_the_one_that_was_loaded(train):
+    keras.utils.set_random_seed(load_config("demo").seed)
+    loaded = build_toy_backbone(image_size=75)
+    for mode in ("cached", "online"):
+        saved = load_classifier(train(mode, f"training.mode={mode}").model_file).backbone
+        for mine, theirs in zip(saved.weights, loaded.weights, strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+
+def test_augmented_views_are_fitted_and_cached(train, caplog):
+    train("first", "augmentation.views=2", "augmentation.plain=false")
+    with caplog.at_level("INFO", "pneumo_keras"):
+        train("second", "augmentation.views=2", "augmentation.plain=false")
+    assert "Features of training films, augmented view 2 of 2: from the cache" in caplog.messages
+
+
+def test_the_operating_point_of_the_run_is_applied(train):
+    folder = train("run", "evaluation.rule=fixed", "evaluation.threshold=0.7")
+    evaluation = evaluate_run(folder, "test")
+    assert evaluation.threshold == 0.7
+    metrics = json.loads((folder.path / "metrics_test.json").read_text())
+    labels, scores = load_scores(folder.path / "scores_test.csv")
+    assert metrics["tp"] == int(((scores > 0.7) & (labels == 1)).sum())
+    assert metrics["at_0.5"]["tp"] == int(((scores > 0.5) & (labels == 1)).sum())
+
+
+def test_a_run_is_never_overwritten(train):
+    folder = train()
+    with pytest.raises(RunError) as caught:
+        train()
+    assert str(caught.value) == (
+        f"--run must name a new or empty folder, since a run is never overwritten. {folder.path} is taken: "
+        "name another one, or delete it first."
+    )
+
+
+def test_a_failed_run_leaves_nothing_behind(train, tmp_path):
+    (tmp_path / "films.npz").write_bytes(b"no npz")
+    with pytest.raises(DataError):
+        train("run", "data.source=pneumonia_mnist", f"data.path={tmp_path / 'films.npz'}")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_is_no_run_gets_one_line(tmp_path):
+    with pytest.raises(RunError) as caught:
+        evaluate_run(RunFolder(tmp_path), "test")
+    assert str(caught.value) == (
+        f"RUN must be the folder of a run, with a config.toml. {tmp_path} is none: train one with "
+        f"pneumo-keras train --run {tmp_path}"
+    )
+
+
+def test_an_unfinished_run_gets_one_line(train):
+    folder = train()
+    folder.model_file.unlink()
+    with pytest.raises(RunError) as caught:
+        evaluate_run(folder, "test")
+    assert str(caught.value) == (
+        f"{folder.path} holds a run that was not finished: it has no model.keras. Delete the folder and "
+        "train again."
+    )
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_medmnist_reads_our_scores_and_agrees(train, split):
+    from medmnist.evaluator import getACC, getAUC
+
+    folder = train()
+    evaluation = evaluate_run(folder, split)
+    (path,) = folder.path.glob(f"pneumoniamnist_{split}_*@run.csv")
+    films = build_phantom_films(40 if split == "test" else 30, size=28, seed=recipes.PHANTOM_SEEDS[split])
+    scores = np.loadtxt(path, delimiter=",")[:, 1:]
+    auc, accuracy = evaluation.figures["auc"].value, evaluation.figures["accuracy"].value
+    assert getAUC(films.labels[:, None], scores, "binary-class") == pytest.approx(auc, abs=1e-12)
+    assert getACC(films.labels[:, None], scores, "binary-class") == pytest.approx(accuracy, abs=1e-12)
+
+
+@pytest.mark.slow
+def test_the_demo_learns_and_does_not_from_shuffled_labels(tmp_path):
+    splits = {
+        split: build_phantom_films(n, size=28, seed=seed)
+        for (split, seed), n in zip(recipes.PHANTOM_SEEDS.items(), (640, 160, 400), strict=True)
+    }
+    archive = tmp_path / "films.npz"
+    aucs = []
+    for shuffle in (None, 1, 2, 3, 4, 5):
+        train = splits["train"]
+        if shuffle is not None:
+            train = Films(train.images, np.random.default_rng(shuffle).permutation(train.labels))
+        save_archive(archive, {**splits, "train": train})
+        overrides = ["data.source=pneumonia_mnist", f"data.path={archive}"]
+        folder = RunFolder(tmp_path / f"run-{shuffle}")
+        train_run(load_config("demo", overrides), folder)
+        evaluate_run(folder, "test")
+        aucs.append(roc_auc_score(*load_scores(folder.path / "scores_test.csv")))
+    assert 0.75 < aucs[0] < 0.999
+    assert abs(np.mean(aucs[1:]) - 0.5) < 0.1
+
+
+def test_neither_tensorflow_nor_torch_is_imported_under_jax(tmp_path):
+    for name in ("tensorflow", "torch"):  # importable, and harmless
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("")
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from pneumo_keras.backend import start_backend\n"
+        f"start_backend(Path({str(tmp_path)!r}))\n"
+        "from pneumo_keras import recipes\n"
+        "from tests.toy import build_toy_backbone\n"
+        "from tests.test_recipes import SMALL\n"
+        "from pneumo_keras.config import load_config\n"
+        "recipes.build_backbone = build_toy_backbone\n"
+        f"folder = recipes.RunFolder(Path({str(tmp_path / 'run')!r}))\n"
+        "recipes.train_run(load_config('demo', SMALL), folder)\n"
+        "recipes.evaluate_run(folder, 'test')\n"
+        "print(sorted({'tensorflow', 'torch'} & set(sys.modules)))\n"
+    )
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": paths, "KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr

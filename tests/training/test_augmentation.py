@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+
+from pneumo_keras.training.augmentation import build_augmentation, reseed_augmentation
+
+NOTHING = {"rotation_degrees": 0, "horizontal_flip": False, "brightness": 0, "contrast": 0, "seed": 1}
+IMAGES = np.tile(np.linspace(60, 180, 16, dtype=np.float32)[None, None, :, None], (40, 16, 1, 1))
+
+
+def vary(images=IMAGES, **settings):
+    augmentation = build_augmentation(**{**NOTHING, **settings})
+    return np.asarray(augmentation(images, training=True))
+
+
+def test_films_are_mirrored_half_of_the_time():
+    mirrored = [np.array_equal(image, film[:, ::-1]) for image, film in zip(vary(horizontal_flip=True), IMAGES)]
+    assert 8 <= sum(mirrored) <= 32
+
+
+def test_brightness_shifts_a_film_by_up_to_its_share_of_the_range():
+    shifts = (vary(brightness=0.1) - IMAGES)[:, 0, 0, 0]
+    assert np.abs(shifts).max() <= 25.5 + 1e-3
+    assert np.abs(shifts).max() > 15
+    assert shifts.min() < 0 < shifts.max()
+
+
+def test_contrast_stretches_a_film_about_its_mean():
+    factors = np.ptp(vary(contrast=0.1), axis=(1, 2, 3)) / np.ptp(IMAGES[0])
+    assert 0.9 - 1e-3 <= factors.min() < 0.97
+    assert 1.03 < factors.max() <= 1.1 + 1e-3
+
+
+def test_rotation_stays_within_its_angle_and_uncovers_black_corners():
+    point = np.zeros((40, 65, 65, 1), np.float32)
+    point[:, 30:35, 50:55] = 255
+    rows, columns = np.mgrid[:65, :65] - 32
+    turned = vary(point, rotation_degrees=15)[..., 0]
+    weights = turned / turned.sum(axis=(1, 2), keepdims=True)
+    angles = np.degrees(np.arctan2((weights * rows).sum((1, 2)), (weights * columns).sum((1, 2))))
+    assert 8 < np.abs(angles).max() <= 15.5
+    white = vary(np.full((40, 32, 32, 1), 255, np.float32), rotation_degrees=15)
+    assert white[:, 0, 0].min() == 0
+
+
+def test_the_same_key_gives_the_same_draws():
+    augmentation = build_augmentation(
+        rotation_degrees=15, horizontal_flip=True, brightness=0.1, contrast=0.1, seed=1
+    )
+
+    def draw(*key):
+        reseed_augmentation(augmentation, *key)
+        return np.asarray(augmentation(IMAGES, training=True))
+
+    first = draw(1, 2, 3)
+    assert not np.array_equal(first, draw(1, 2, 4))
+    np.testing.assert_array_equal(first, draw(1, 2, 3))
+
+
+@pytest.mark.parametrize("settings", [NOTHING, {**NOTHING, "rotation_degrees": 15, "contrast": 0.1}])
+def test_films_pass_unchanged_outside_training(settings):
+    np.testing.assert_array_equal(build_augmentation(**settings)(IMAGES, training=False), IMAGES)

@@ -1,0 +1,42 @@
+import numpy as np
+
+from pneumo_keras.training.batches import ShuffledBatches
+
+LABELS = np.array([0, 1, 1, 0, 1, 1, 0], dtype=np.int64)
+PLAIN = np.arange(7, dtype=np.float32)[:, None]
+
+
+def collect(batches):
+    inputs, labels = zip(*(batches[index] for index in range(len(batches))), strict=True)
+    return np.concatenate(inputs)[:, 0], np.concatenate(labels)
+
+
+def test_every_film_comes_once_an_epoch_with_its_label_in_a_new_order():
+    batches = ShuffledBatches([PLAIN], LABELS, batch_size=3, seed=1)
+    assert len(batches) == 3
+    orders = []
+    for _ in range(3):
+        films, labels = collect(batches)
+        assert sorted(films) == list(range(7))
+        np.testing.assert_array_equal(labels, LABELS[films.astype(int)])
+        orders.append(films.tolist())
+        batches.on_epoch_end()
+    assert orders[0] != orders[1] != orders[2]
+
+
+def test_the_same_seed_gives_the_same_order():
+    first, second = (collect(ShuffledBatches([PLAIN], LABELS, batch_size=3, seed=5)) for _ in range(2))
+    np.testing.assert_array_equal(first[0], second[0])
+
+
+def test_the_views_of_a_film_take_turns():
+    views = [PLAIN + 100 * index for index in range(3)]
+    batches = ShuffledBatches(views, LABELS, batch_size=4, seed=1)
+    seen = {film: set() for film in range(7)}
+    for _ in range(3):
+        inputs, labels = collect(batches)
+        for value, label in zip(inputs, labels, strict=True):
+            seen[value % 100].add(value // 100)
+            assert label == LABELS[int(value % 100)]
+        batches.on_epoch_end()
+    assert all(turns == {0, 1, 2} for turns in seen.values())

@@ -1,0 +1,83 @@
+import json
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+
+from pneumo_keras.training.feature_store import Entry, FeatureTable, compute_moments
+
+FEATURES = np.random.default_rng(0).normal(3, 2, (10, 4)).astype(np.float32)
+
+
+@pytest.fixture
+def entry(tmp_path):
+    entry = Entry(tmp_path / "features", {"weights": "a", "tap": "mixed1"}, FEATURES.shape)
+    entry.store.mkdir()
+    return entry
+
+
+def test_chunks_come_back_as_they_were_written(entry):
+    entry.start()
+    entry.write(0, FEATURES[:4])
+    assert entry.count_done() == 4
+    entry.write(4, FEATURES[4:])
+    assert entry.count_done() == 10
+    np.testing.assert_array_equal(FeatureTable((entry.file,), 10)[:], FEATURES)
+
+
+def test_a_started_entry_keeps_what_it_has(entry):
+    entry.start()
+    entry.write(0, FEATURES[:4])
+    entry.start()
+    assert entry.count_done() == 4
+    np.testing.assert_array_equal(np.load(entry.file)[:4], FEATURES[:4])
+
+
+def test_other_content_has_another_address(entry):
+    other = Entry(entry.store, {**entry.about, "tap": "mixed2"}, entry.shape)
+    assert other.folder != entry.folder
+    assert Entry(entry.store, dict(reversed(entry.about.items())), entry.shape).folder == entry.folder
+
+
+def test_an_entry_says_what_it_is(entry):
+    entry.start()
+    assert json.loads((entry.folder / "about.json").read_text()) == entry.about
+
+
+def test_taps_stand_side_by_side(tmp_path):
+    for name, part in (("a", FEATURES[:, :1]), ("b", FEATURES[:, 1:])):
+        np.save(tmp_path / f"{name}.npy", part)
+    table = FeatureTable((tmp_path / "a.npy", tmp_path / "b.npy"), 10)
+    rows = np.array([7, 0, 7])
+    np.testing.assert_array_equal(table[rows], FEATURES[rows])
+    np.testing.assert_array_equal(np.concatenate(list(table.iterate())), FEATURES)
+
+
+def test_moments_are_those_of_all_views(tmp_path):
+    for name, part in (("a", FEATURES[:3]), ("b", FEATURES[3:])):
+        np.save(tmp_path / f"{name}.npy", part)
+    tables = [FeatureTable((tmp_path / "a.npy",), 3), FeatureTable((tmp_path / "b.npy",), 7)]
+    mean, variance = compute_moments(tables)
+    np.testing.assert_allclose(mean, FEATURES.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(variance, FEATURES.var(axis=0), rtol=1e-5)
+
+
+def hold(entry, ready, release):
+    with entry.lock():
+        ready.set()
+        release.wait(10)
+
+
+def test_two_processes_do_not_write_an_entry_at_once(entry):
+    context = get_context("spawn")
+    ready, release = context.Event(), context.Event()
+    other = context.Process(target=hold, args=(entry, ready, release))
+    other.start()
+    assert ready.wait(60)
+    lock = entry.lock()
+    with pytest.raises(TimeoutError):
+        lock.acquire(timeout=0.1)
+    release.set()
+    lock.acquire(timeout=30)
+    lock.release()
+    other.join()
