@@ -1,7 +1,8 @@
 """The arrays that travel between the stages, by shape and type.
 
 `n` counts films; `height`, `width` are pixels; `d` counts features. Films are grey, 0 (black) to
-255 (white). Labels are 0 (normal) or 1 (pneumonia). Scores are probabilities of pneumonia.
+255 (white); images are what the network sees, three channels in [-1, 1]. Labels are 0 (normal) or 1
+(pneumonia). Scores are probabilities of pneumonia.
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from jaxtyping import Float32, Float64, Int64, UInt8
 
 Images = UInt8[np.ndarray, "n height width"]
 Labels = Int64[np.ndarray, " n"]
+ImageBatch = Float32[np.ndarray, "n size size 3"]
 Features = Float32[np.ndarray, "n d"]
 Scores = Float64[np.ndarray, " n"]
 

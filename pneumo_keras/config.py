@@ -137,19 +137,24 @@ class EvaluationSettings(Settings):
 class ComputeSettings(Settings):
     """How the frozen network is run."""
 
-    engine: Literal["keras"] = Field("keras", description="what runs the frozen network")
+    engine: Literal["auto", "keras", "frozen", "openvino"] = Field(
+        "auto", description="what runs the frozen network; auto is the fastest installed"
+    )
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="of the frozen network")
 
 
 class Config(Settings):
     """Every setting of a run."""
 
     seed: int = Field(42, ge=0, lt=2**32, description="of everything random")
-    data: DataSettings = DataSettings()
-    augmentation: AugmentationSettings = AugmentationSettings()
-    model: ModelSettings = ModelSettings()
-    training: TrainingSettings = TrainingSettings()
-    evaluation: EvaluationSettings = EvaluationSettings()
-    compute: ComputeSettings = ComputeSettings()
+    data: DataSettings = Field(default_factory=lambda: DataSettings.model_validate({}))
+    augmentation: AugmentationSettings = Field(
+        default_factory=lambda: AugmentationSettings.model_validate({})
+    )
+    model: ModelSettings = Field(default_factory=lambda: ModelSettings.model_validate({}))
+    training: TrainingSettings = Field(default_factory=lambda: TrainingSettings.model_validate({}))
+    evaluation: EvaluationSettings = Field(default_factory=lambda: EvaluationSettings.model_validate({}))
+    compute: ComputeSettings = Field(default_factory=lambda: ComputeSettings.model_validate({}))
 
     @model_validator(mode="after")
     def _check(self) -> "Config":
@@ -241,7 +246,7 @@ def _to_one_line(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         return _to_unknown_key(key)
     if first["type"] == "value_error":
-        return str(first["ctx"]["error"])
+        return first["msg"].removeprefix("Value error, ")
     rule = first["msg"].removeprefix("Input ")
     return f"Setting '{key}' {rule}. Received: {first['input']!r}"
 

@@ -1,5 +1,6 @@
 """The whole jobs, each read like the abstract of a paper. The only place that unpacks settings."""
 
+import functools
 import logging
 import random
 import re
@@ -28,7 +29,7 @@ from pneumo_keras.model.classifier import (
     join_classifier,
     load_classifier,
 )
-from pneumo_keras.model.engines import build_keras_network
+from pneumo_keras.model.engines import build_network, choose_engine
 from pneumo_keras.reporting.environment import describe_device, describe_environment
 from pneumo_keras.reporting.plots import draw_summary
 from pneumo_keras.reporting.run_folder import RunFolder
@@ -132,17 +133,20 @@ def build_frozen(config: Config) -> keras.Model:
 
 def build_extractor(config: Config, backbone: keras.Model) -> Extractor:
     """What turns films into features, on the engine that the settings ask for."""
+    compute, device = config.compute, describe_device()
+    engine, reason = choose_engine(device) if compute.engine == "auto" else (compute.engine, "as set")
+    log.info("The frozen network runs on %s (%s), %s, on %s", engine, reason, compute.precision, device)
     image_size = backbone.input_shape[1]
     return Extractor(
         resize=build_resizing(image_size),
         scale=build_scaling(image_size),
         backbone=backbone,
-        build_network=build_keras_network,
+        build_network=functools.partial(build_network, engine=engine, precision=compute.precision),
         about={
-            "engine": config.compute.engine,
-            "precision": "float32",
+            "engine": engine,
+            "precision": compute.precision,
             "backend": keras.config.backend(),
-            "device": describe_device(),
+            "device": device,
         },
         store=find_cache() / "features",
     )

@@ -7,11 +7,11 @@ import time
 
 import pytest
 from click.testing import CliRunner
-from tests.toy import build_toy_backbone
 
 import pneumo_keras
 from pneumo_keras import backend, recipes
 from pneumo_keras.cli import main
+from tests.toy import build_toy_backbone
 
 SMALL = ["data.phantom_films=[60,30,40]", "model.taps=['mixed10']", "training.epochs=2"]
 OVERRIDES = [argument for setting in SMALL for argument in ("--set", setting)]

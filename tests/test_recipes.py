@@ -8,7 +8,6 @@ import keras
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
-from tests.toy import build_toy_backbone
 
 from pneumo_keras import recipes
 from pneumo_keras.arrays import Films
@@ -20,6 +19,7 @@ from pneumo_keras.evaluation.scores import load_scores
 from pneumo_keras.model.classifier import load_classifier
 from pneumo_keras.recipes import evaluate_run, train_run
 from pneumo_keras.reporting.run_folder import RunFolder
+from tests.toy import build_toy_backbone
 
 SMALL = [
     "data.phantom_films=[60, 30, 40]",
@@ -174,8 +174,7 @@ def test_an_unfinished_run_gets_one_line(train):
     with pytest.raises(RunError) as caught:
         evaluate_run(folder, "test")
     assert str(caught.value) == (
-        f"{folder.path} holds a run that was not finished: it has no model.keras. Delete the folder and "
-        "train again."
+        f"{folder.path} holds a run that was not finished: it has no model.keras. Delete it and train again."
     )
 
 

@@ -73,7 +73,7 @@ def to_wilson_interval(part: int, whole: int, *, level: float = LEVEL) -> Interv
 def to_placements(
     labels: Labels, scores: Scores
 ) -> tuple[Float64[np.ndarray, " pneumonia"], Float64[np.ndarray, " normal"]]:
-    """Each pneumonia film's share of normal films below it, each normal film's share of pneumonia films above it.
+    """Each pneumonia film's share of normal films below it, and each normal film's of those above.
 
     Ties count one half. The mean of either is the AUC. By midranks, O(n log n).
 

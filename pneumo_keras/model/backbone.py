@@ -1,11 +1,13 @@
 """The frozen InceptionV3: images in, pooled features out."""
 
 import contextlib
+import functools
 import hashlib
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -43,7 +45,7 @@ def build_backbone(weights: str, *, image_size: int, taps: Sequence[str]) -> ker
         DownloadError: The ImageNet weights could not be fetched.
         ModelError: The weights file is missing, damaged or of another architecture.
     """
-    network = _build_network(weights, image_size)
+    network: Any = _build_network(weights, image_size)
     pooled = [
         keras.layers.GlobalAveragePooling2D(name=f"{tap}{POOLED}")(network.get_layer(tap).output)
         for tap in taps
@@ -75,8 +77,8 @@ def list_taps(backbone: keras.Model) -> dict[str, int]:
 
 def select_taps(backbone: keras.Model, taps: Sequence[str]) -> keras.Model:
     """The same network with some of its taps, and without the layers that none of them needs."""
-    pooled = [backbone.get_layer(f"{tap}{POOLED}").output for tap in taps]
-    return build_frozen(backbone.input, pooled)
+    images: Any = backbone.input
+    return build_frozen(images, [backbone.get_layer(f"{tap}{POOLED}").output for tap in taps])
 
 
 def compute_fingerprint(backbone: keras.Model) -> str:
@@ -90,9 +92,11 @@ def compute_fingerprint(backbone: keras.Model) -> str:
 
 
 def _build_network(weights: str, image_size: int) -> keras.Model:
-    shape = (image_size, image_size, 3)
+    build: Any = functools.partial(
+        keras.applications.InceptionV3, include_top=False, input_shape=(image_size, image_size, 3)
+    )
     if weights == "none":
-        return keras.applications.InceptionV3(include_top=False, weights=None, input_shape=shape)
+        return build(weights=None)
     path = fetch_imagenet() if weights == "imagenet" else Path(weights)
     if not path.is_file():
         raise ModelError(
@@ -100,7 +104,7 @@ def _build_network(weights: str, image_size: int) -> keras.Model:
             f"no such file. Received: {path}"
         )
     try:
-        return keras.applications.InceptionV3(include_top=False, weights=path, input_shape=shape)
+        return build(weights=path)
     except (ValueError, KeyError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
@@ -115,18 +119,17 @@ def fetch_imagenet() -> Path:
     Raises:
         DownloadError: They could not be fetched whole.
     """
-    target = Path(keras.config.keras_home()) / "models" / IMAGENET_URL.rpartition("/")[2]
+    home = keras.config.keras_home()  # pyright: ignore[reportAttributeAccessIssue]
+    target = Path(home) / "models" / IMAGENET_URL.rpartition("/")[2]
     source = f"{IMAGENET_URL} ({IMAGENET_BYTES:,} bytes, MD5 {IMAGENET_MD5})"
     if not target.is_file():
         log.info("Fetching InceptionV3's ImageNet weights from %s to %s", source, target)
     try:
         with contextlib.redirect_stdout(sys.stderr):  # where Keras shows its progress
             return Path(
-                keras.utils.get_file(
-                    target.name, IMAGENET_URL, cache_subdir="models", file_hash=IMAGENET_MD5
-                )
+                keras.utils.get_file(target.name, IMAGENET_URL, cache_subdir="models", file_hash=IMAGENET_MD5)
             )
-    except Exception as error:  # noqa: BLE001 (a failed download is a bare Exception in Keras)
+    except Exception as error:
         reason = " ".join(str(error).split())
         raise DownloadError(
             f"InceptionV3's ImageNet weights could not be fetched from {source}: {reason}. "

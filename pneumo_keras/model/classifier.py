@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -54,9 +55,7 @@ def build_standardisation(mean: Moments, variance: Moments) -> keras.layers.Laye
             is far below the average counts as a thousandth of its standard deviation.
     """
     floor = 1e-6 * variance.mean() or 1.0
-    return keras.layers.Normalization(
-        mean=mean, variance=np.maximum(variance, floor), name="standardise"
-    )
+    return keras.layers.Normalization(mean=mean, variance=np.maximum(variance, floor), name="standardise")
 
 
 def build_head(
@@ -79,17 +78,15 @@ def build_head(
         outputs: 1 for a sigmoid, 2 for a softmax over normal and pneumonia.
         seed: Of the initial weights and of dropout.
     """
-    kernels = iter(np.random.SeedSequence(seed).generate_state(3).tolist())
+    seeds = iter(np.random.SeedSequence(seed).generate_state(3).tolist())
     features = keras.Input((d,), name="features")
     x = features if standardisation is None else standardisation(features)
     if hidden_units:
-        glorot = keras.initializers.GlorotUniform(next(kernels))
-        x = keras.layers.Dense(
-            hidden_units, activation="relu", kernel_initializer=glorot, name="hidden"
-        )(x)
+        glorot: Any = keras.initializers.GlorotUniform(next(seeds))
+        x = keras.layers.Dense(hidden_units, activation="relu", kernel_initializer=glorot, name="hidden")(x)
     if dropout:
-        x = keras.layers.Dropout(dropout, seed=next(kernels), name="dropout")(x)
-    glorot = keras.initializers.GlorotUniform(next(kernels))
+        x = keras.layers.Dropout(dropout, seed=next(seeds), name="dropout")(x)
+    glorot = keras.initializers.GlorotUniform(next(seeds))
     logits = keras.layers.Dense(outputs, kernel_initializer=glorot, name="logits")(x)
     if outputs == 1:
         probability = keras.layers.Activation("sigmoid", name="probability")(logits)
@@ -154,7 +151,7 @@ def load_classifier(path: Path) -> Classifier:
         ModelError: The file is damaged or holds another model.
     """
     try:
-        model = keras.saving.load_model(path, compile=False)
+        model: Any = keras.saving.load_model(path, compile=False)
         return Classifier(
             model=model,
             resize=model.get_layer("resize"),

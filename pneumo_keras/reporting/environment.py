@@ -1,5 +1,6 @@
 """What a run was made with: versions, backend, device, source revision."""
 
+import importlib
 import importlib.metadata
 import os
 import platform
@@ -33,17 +34,14 @@ def describe_device() -> str:
     """What the backend computes on: "cpu", or the accelerator's name."""
     match keras.config.backend():
         case "jax":
-            import jax
-
+            jax = importlib.import_module("jax")
             device = jax.devices()[0]
             return "cpu" if device.platform == "cpu" else device.device_kind
         case "tensorflow":
-            import tensorflow
-
+            tensorflow = importlib.import_module("tensorflow")
             return "gpu" if tensorflow.config.list_physical_devices("GPU") else "cpu"
         case "torch":
-            import torch
-
+            torch = importlib.import_module("torch")
             return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
         case _:
             return "cpu"

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import roc_curve
 
 from pneumo_keras.arrays import CLASS_NAMES, Labels, Scores
@@ -59,7 +60,7 @@ def _draw_curves(axes: Axes, history: Sequence[dict[str, float]], name: str, tit
     )
     axes.axvline(best_epoch, color=GREY, linestyle=":", label=f"kept: epoch {best_epoch:.0f}")
     axes.set(title=title, xlabel="epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()
 

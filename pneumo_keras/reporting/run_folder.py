@@ -60,7 +60,7 @@ class RunFolder:
             )
         if not self.model_file.is_file():
             raise RunError(
-                f"{self.path} holds a run that was not finished: it has no model.keras. Delete the folder and "
+                f"{self.path} holds a run that was not finished: it has no model.keras. Delete it and "
                 "train again."
             )
 

@@ -20,8 +20,8 @@ def format_evaluation(evaluation: Evaluation, *, heading: str) -> str:
     counts = evaluation.counts
     lines += [
         "",
-        f"At threshold {evaluation.threshold:.4g}: {counts.tp} of {counts.tp + counts.fn} pneumonia films found, "
-        f"{counts.tn} of {counts.tn + counts.fp} normal films called normal "
+        f"At threshold {evaluation.threshold:.4g}: {counts.tp} of {counts.tp + counts.fn} pneumonia films "
+        f"found, {counts.tn} of {counts.tn + counts.fp} normal films called normal "
         f"(tn {counts.tn}, fp {counts.fp}, fn {counts.fn}, tp {counts.tp}).",
     ]
     return "\n".join(lines)

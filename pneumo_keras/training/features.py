@@ -12,12 +12,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from pneumo_keras.arrays import Films
+from pneumo_keras.arrays import Films, ImageBatch
 from pneumo_keras.model.backbone import compute_fingerprint, list_taps, select_taps
-from pneumo_keras.model.engines import ImageBatch, Network
+from pneumo_keras.model.engines import Network
 from pneumo_keras.progress import show_progress
 from pneumo_keras.training.augmentation import reseed_augmentation
 from pneumo_keras.training.feature_store import Entry, FeatureTable
+from pneumo_keras.training.prefetch import Prefetch
 
 log = logging.getLogger("pneumo_keras")
 
@@ -100,14 +101,21 @@ class Extractor:
         columns = np.cumsum([entry.shape[1] for entry in entries.values()])[:-1]
         with show_progress(f"Features of {name}", len(films), "films") as progress:
             progress.advance(done)
-            for features in network(self._prepare(films, done, view)):
+            batches = Prefetch(self._prepare(films, done, view))
+            for features in network(batches):
                 stop = min(done + CHUNK, len(films))
                 parts = np.split(features[: stop - done], columns, axis=1)
                 for entry, part in zip(entries.values(), parts, strict=True):
                     entry.write(done, part)
                 progress.advance(stop - done)
                 done = stop
-        log.info("Features of %s: computed in %.1f s", name, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        log.info(
+            "Features of %s: computed in %.1f s, of which the network waited for films %.1f %%",
+            name,
+            seconds,
+            100 * batches.waited / seconds,
+        )
 
     def _prepare(self, films: Films, start: int, view: View) -> Iterator[ImageBatch]:
         for first in range(start, len(films), CHUNK):
@@ -116,7 +124,7 @@ class Extractor:
             if view.augmentation is not None:
                 reseed_augmentation(view.augmentation, *view.key, first // CHUNK)
                 images = view.augmentation(images, training=True)
-            yield keras.ops.convert_to_numpy(self.scale(images))
+            yield np.asarray(keras.ops.convert_to_numpy(self.scale(images)))
 
 
 def compute_films_fingerprint(films: Films) -> str:

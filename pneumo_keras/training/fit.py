@@ -40,7 +40,8 @@ class EpochLog(keras.callbacks.Callback):
         self.epochs: list[dict[str, float]] = []
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._learning_rate = float(self.model.optimizer.learning_rate)
+        model: Any = self.model
+        self._learning_rate = float(model.optimizer.learning_rate)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         names = ("loss", "accuracy", "val_loss", "val_accuracy")
@@ -105,7 +106,8 @@ def fit(
     plateau = keras.callbacks.ReduceLROnPlateau(
         "val_loss", factor=plateau_factor, patience=plateau_patience, min_delta=0.0
     )
-    model.fit(
+    fit_model: Any = model.fit
+    fit_model(
         batches,
         validation_data=validation,
         class_weight=class_weights,

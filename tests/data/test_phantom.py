@@ -44,7 +44,7 @@ def test_films_have_the_schema_of_the_real_ones(size: int):
 @pytest.mark.parametrize("size", [28, 100])
 def test_the_same_arguments_draw_the_same_bytes(size: int):
     first = build_phantom_films(60, size=size, seed=7)
-    np.random.seed(1)  # noqa: NPY002 (the global generator has no say)
+    np.random.seed(1)
     second = build_phantom_films(60, size=size, seed=7)
     assert first.images.tobytes() == second.images.tobytes()
     assert first.labels.tobytes() == second.labels.tobytes()

@@ -6,7 +6,6 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from tests.toy import build_toy_backbone
 
 from pneumo_keras.errors import DownloadError, ModelError
 from pneumo_keras.model import backbone as module
@@ -18,6 +17,7 @@ from pneumo_keras.model.backbone import (
     list_taps,
     select_taps,
 )
+from tests.toy import build_toy_backbone
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 import keras
 import numpy as np
 import pytest
-from tests.toy import SIZE, build_toy_backbone
 
 from pneumo_keras.errors import ModelError
 from pneumo_keras.model.classifier import (
@@ -12,6 +11,7 @@ from pneumo_keras.model.classifier import (
     join_classifier,
     load_classifier,
 )
+from tests.toy import SIZE, build_toy_backbone
 
 RANDOM = np.random.default_rng(0)
 

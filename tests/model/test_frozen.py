@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 
 from pneumo_keras.errors import ModelError
-from pneumo_keras.model.frozen import Convolution, Product, choose_cpu_options, freeze
+from pneumo_keras.model.frozen import (
+    Convolution,
+    FilteredConvolution,
+    Product,
+    choose_cpu_options,
+    freeze,
+)
 
 SHARED = pathlib.Path(__file__).parents[2] / ".." / "shared"
 WEIGHTS = SHARED / "weights" / "inception_v3_notop.weights.h5"
@@ -91,30 +97,52 @@ def test_features_are_those_of_keras(taps):
     assert to_deviation(freeze(backbone).extract(images), backbone, images) < 1e-6
 
 
-@pytest.mark.parametrize("n", [1, 5, 8])
+@pytest.mark.parametrize("n", [0, 1, 5, 8])
 def test_the_number_of_images_changes_no_feature(n):
     network, images = freeze(build_toy()), draw_images(8)
     np.testing.assert_allclose(network.extract(images[:n]), network.extract(images)[:n], rtol=1e-5)
 
 
 def test_the_form_for_accelerators_gives_the_same_features():
-    network, images = freeze(build_toy()), draw_images(4)
-    at_once = network.apply(network.parameters, images)
-    np.testing.assert_allclose(at_once, network.extract(images), rtol=1e-5, atol=1e-6)
+    backbone, images = build_toy(), draw_images(4)
+    network = freeze(backbone, platform="gpu")
+    assert to_deviation(network.extract(images), backbone, images) < 1e-6
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("size", [3, 5, (1, 7), (7, 1), (1, 3)])
+def test_large_convolutions_run_by_minimal_filtering(size, padding):
+    middle = keras.layers.Conv2D(48, 1, kernel_initializer=keras.initializers.RandomNormal(seed=1))
+    large = keras.layers.Conv2D(5, size, padding=padding, bias_initializer="ones", activation="relu")
+    backbone, images = build_graph(middle, large, size=23), draw_images(3)
+    network = freeze(backbone, platform="cpu")
+    assert len(steps_of(network, FilteredConvolution)) == 1
+    assert to_deviation(network.extract(images), backbone, images) < 2e-6
+
+
+@pytest.mark.parametrize(
+    ("channels", "strides", "size", "platform"),
+    [(47, 1, 23, "cpu"), (48, 2, 40, "cpu"), (48, 1, 15, "cpu"), (48, 1, 23, "gpu")],
+)
+def test_small_strided_and_accelerated_convolutions_run_as_they_are(channels, strides, size, platform):
+    layers = [keras.layers.Conv2D(channels, 1), keras.layers.Conv2D(5, 3, strides=strides, padding="same")]
+    network = freeze(build_graph(*layers, size=size), platform=platform)
+    assert steps_of(network, Convolution)
+    assert not steps_of(network, FilteredConvolution)
 
 
 def test_bfloat16_gives_nearly_the_same_features():
     backbone, images = build_toy(), draw_images(2)
-    network = freeze(backbone, precision="bfloat16")
-    features = np.asarray(network.apply(network.parameters, images))
+    features = freeze(backbone, precision="bfloat16").extract(images)
     assert features.dtype == np.float32
     assert 0 < to_deviation(features, backbone, images) < 0.05
 
 
 def test_pointwise_convolutions_of_one_input_become_one_product():
     (product,) = steps_of(freeze(build_toy()), Product)
-    assert [part.name for part in product.parts][:2] == ["one", "two"]
-    assert [part.pool is not None for part in product.parts] == [False, False, False, True]
+    assert len(product.parts) == 4
+    assert {"one", "two", "behind_pool"} < {part.name for part in product.parts}
+    assert [part.name for part in product.parts if part.pool] == ["behind_pool"]
 
 
 def test_layers_above_the_highest_tap_are_left_out():
@@ -126,6 +154,15 @@ def test_layers_above_the_highest_tap_are_left_out():
 def test_average_pooling_before_other_layers_stays_in_its_place():
     backbone = build_graph(
         keras.layers.AveragePooling2D(3, strides=2, padding="same"), keras.layers.Conv2D(4, 3)
+    )
+    images = draw_images(2, 9)
+    assert to_deviation(freeze(backbone).extract(images), backbone, images) < 1e-6
+
+
+def test_the_padding_of_max_pooling_never_wins():
+    backbone = build_graph(
+        keras.layers.Conv2D(4, 1, bias_initializer=keras.initializers.Constant(-9)),
+        keras.layers.MaxPooling2D(3, strides=2, padding="same"),
     )
     images = draw_images(2, 9)
     assert to_deviation(freeze(backbone).extract(images), backbone, images) < 1e-6
@@ -203,7 +240,7 @@ def test_a_layer_that_is_not_understood_is_refused(layers, message):
 
 def test_a_trainable_batch_norm_is_refused():
     layers = [keras.layers.Conv2D(4, 3), keras.layers.BatchNormalization(name="bn")]
-    with pytest.raises(ModelError, match="'bn' is trainable; set backbone.trainable = False first"):
+    with pytest.raises(ModelError, match=r"'bn' is trainable; set backbone.trainable = False first"):
         freeze(build_graph(*layers, trainable=True))
 
 

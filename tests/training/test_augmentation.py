@@ -13,7 +13,10 @@ def vary(images=IMAGES, **settings):
 
 
 def test_films_are_mirrored_half_of_the_time():
-    mirrored = [np.array_equal(image, film[:, ::-1]) for image, film in zip(vary(horizontal_flip=True), IMAGES)]
+    mirrored = [
+        np.array_equal(image, film[:, ::-1])
+        for image, film in zip(vary(horizontal_flip=True), IMAGES, strict=True)
+    ]
     assert 8 <= sum(mirrored) <= 32
 
 

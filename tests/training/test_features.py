@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
-from tests.toy import SIZE, build_toy_backbone
 
 from pneumo_keras.arrays import Films
+from pneumo_keras.model import engines
 from pneumo_keras.model.classifier import build_resizing, build_scaling
-from pneumo_keras.model.engines import build_keras_network
 from pneumo_keras.training.augmentation import build_augmentation
 from pneumo_keras.training.features import CHUNK, Extractor, View
+from tests.toy import SIZE, build_toy_backbone
 
 N = 2 * CHUNK + 5
 RANDOM = np.random.default_rng(0)
@@ -22,7 +22,7 @@ def counted():
 def build_extractor(tmp_path, counted):
     def build(taps=("mixed10",), **about):
         def build_network(backbone):
-            stream = build_keras_network(backbone)
+            stream = engines.build_network(backbone, engine="keras", precision="float32")
 
             def count(batches):
                 for features in stream(batches):

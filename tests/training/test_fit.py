@@ -1,7 +1,6 @@
 import keras
 import numpy as np
 import pytest
-from tests.toy import SIZE, build_toy_backbone
 
 from pneumo_keras.errors import TrainingError
 from pneumo_keras.model.classifier import (
@@ -14,6 +13,7 @@ from pneumo_keras.model.classifier import (
 from pneumo_keras.training.augmentation import build_augmentation
 from pneumo_keras.training.batches import ShuffledBatches
 from pneumo_keras.training.fit import compute_class_weights, fit
+from tests.toy import SIZE, build_toy_backbone
 
 RANDOM = np.random.default_rng(0)
 LABELS = (RANDOM.uniform(size=200) < 0.7).astype(np.int64)
@@ -58,7 +58,9 @@ def test_the_best_epoch_is_kept():
     best = min(row["val_loss"] for row in history.epochs)
     assert history.epochs[history.best_epoch - 1]["val_loss"] == best
     assert history.best_epoch < 12
-    probability = np.clip(head.probability.predict_on_batch(FEATURES[150:])[:, 0].astype(float), 1e-7, 1 - 1e-7)
+    probability = np.clip(
+        head.probability.predict_on_batch(FEATURES[150:])[:, 0].astype(float), 1e-7, 1 - 1e-7
+    )
     loss = -np.mean(np.where(LABELS[150:] == 1, np.log(probability), np.log(1 - probability)))
     assert loss == pytest.approx(best, rel=1e-4)
 

@@ -1,0 +1,47 @@
+import threading
+import time
+
+import pytest
+
+from pneumo_keras.training.prefetch import AHEAD, Prefetch
+
+
+def test_items_come_in_order():
+    assert list(Prefetch(range(10))) == list(range(10))
+
+
+def test_an_error_comes_out_where_the_items_are_used():
+    def draw():
+        yield 1
+        raise ValueError("broken film")
+
+    taken = []
+    with pytest.raises(ValueError, match="broken film"):
+        taken.extend(Prefetch(draw()))
+
+
+def test_items_are_drawn_ahead_but_not_all_of_them():
+    drawn = []
+    items = iter(Prefetch(drawn.append(i) or i for i in range(100)))
+    next(items)
+    time.sleep(0.3)
+    assert AHEAD <= len(drawn) <= AHEAD + 2
+    items.close()
+
+
+def test_waiting_is_measured_from_the_second_item_on():
+    def draw():
+        for i in range(3):
+            time.sleep(0.1)
+            yield i
+
+    prefetch = Prefetch(draw())
+    list(prefetch)
+    assert 0.15 < prefetch.waited < 0.29
+
+
+def test_the_thread_ends_with_its_consumer():
+    items = iter(Prefetch(range(100)))
+    next(items)
+    items.close()
+    assert "prefetch" not in [thread.name for thread in threading.enumerate()]
