@@ -4,6 +4,7 @@ import functools
 import logging
 import random
 import re
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import keras
 import numpy as np
 
 from pneumo_keras.arrays import Films, Labels, Scores
-from pneumo_keras.config import Config, find_cache
+from pneumo_keras.config import Config, find_cache, format_config
 from pneumo_keras.data.phantom import build_phantom_films
 from pneumo_keras.data.pneumonia_mnist import load_pneumonia_mnist
 from pneumo_keras.evaluation.metrics import count_confusions, to_accuracy, to_auc
@@ -32,6 +33,7 @@ from pneumo_keras.model.classifier import (
 from pneumo_keras.model.engines import build_network, choose_engine
 from pneumo_keras.reporting.environment import describe_device, describe_environment
 from pneumo_keras.reporting.plots import draw_summary
+from pneumo_keras.reporting.report import SPLIT_NAMES, ReportContents, format_report
 from pneumo_keras.reporting.run_folder import RunFolder
 from pneumo_keras.training.augmentation import build_augmentation
 from pneumo_keras.training.batches import ShuffledBatches
@@ -42,7 +44,6 @@ from pneumo_keras.training.fit import History, compute_class_weights, fit
 log = logging.getLogger("pneumo_keras")
 
 HALF = 0.5  # MedMNIST's threshold, for comparable figures
-SPLIT_NAMES = {"train": "training films", "val": "validation films", "test": "test films"}
 PHANTOM_SEEDS = {"train": 0, "val": 1, "test": 2}
 
 
@@ -67,7 +68,8 @@ def train_run(config: Config, folder: RunFolder) -> Evaluation:
         folder.write_table("history.csv", history.epochs)
         folder.write_json("operating_point.json", point.to_dict())
         folder.write_json("environment.json", describe_run(extractor, films, class_weights))
-        write_scores(folder, "val", films["val"], scores, evaluation)
+        at_half = evaluate(films["val"].labels, scores, HALF, seed=config.seed)
+        write_scores(folder, "val", films["val"], scores, evaluation, at_half)
         classifier = join_classifier(extractor.resize, extractor.scale, extractor.backbone, head.probability)
         folder.write_model(classifier.model)
     return evaluation
@@ -81,13 +83,32 @@ def evaluate_run(folder: RunFolder, split: str) -> Evaluation:
     films = load_splits(config, (split,))[split]
     extractor = build_extractor(config, classifier.backbone)
     scores = score_films(extractor, classifier.head, films, split)
-    threshold = OperatingPoint.from_dict(folder.load_json("operating_point.json")).threshold
-    evaluation = evaluate(films.labels, scores, threshold, seed=config.seed)
-    write_scores(folder, split, films, scores, evaluation)
+    point = OperatingPoint.from_dict(folder.load_json("operating_point.json"))
+    evaluation = evaluate(films.labels, scores, point.threshold, seed=config.seed)
+    at_half = evaluate(films.labels, scores, HALF, seed=config.seed)
+    write_scores(folder, split, films, scores, evaluation, at_half)
     write_medmnist_scores(folder, config, split, films, scores)
     title = f"{folder.path.resolve().name}: {len(films):,} {SPLIT_NAMES[split]} of {name_films(config)}"
     summary = draw_summary(folder.load_history(), films.labels, scores, evaluation, title=title)
-    folder.write_plot("summary" if split == "test" else f"summary_{split}", summary)
+    suffix = "" if split == "test" else f"_{split}"
+    folder.write_plot(f"summary{suffix}", summary)
+    report = ReportContents(
+        run=folder.path.resolve().name,
+        split=split,
+        date=time.strftime("%Y-%m-%d"),
+        source=config.data.source,
+        source_name=name_films(config),
+        weights=config.model.weights,
+        films=films,
+        scores=scores,
+        evaluation=evaluation,
+        at_half=at_half,
+        operating_point=point,
+        history=folder.load_history(),
+        settings=format_config(config),
+        environment=folder.load_json("environment.json"),
+    )
+    folder.write_text(f"report{suffix}.html", format_report(report))
     return evaluation
 
 
@@ -289,9 +310,15 @@ def choose_threshold(config: Config, films: Films, scores: Scores) -> OperatingP
     )
 
 
-def write_scores(folder: RunFolder, split: str, films: Films, scores: Scores, evaluation: Evaluation) -> None:
+def write_scores(
+    folder: RunFolder,
+    split: str,
+    films: Films,
+    scores: Scores,
+    evaluation: Evaluation,
+    at_half: Evaluation,
+) -> None:
     """Writes `scores_<split>.csv` and `metrics_<split>.json`, figures at 0.5 beside those of the run."""
-    at_half = evaluate(films.labels, scores, HALF, seed=evaluation.seed)
     document = {"split": split, **evaluation.to_dict(), "at_0.5": at_half.to_dict()}
     folder.write_text(f"scores_{split}.csv", format_scores(films.labels, scores))
     folder.write_json(f"metrics_{split}.json", document)

@@ -60,6 +60,7 @@ def test_a_run_folder_holds_what_the_design_names(train):
         "metrics_val.json",
         "model.keras",
         "operating_point.json",
+        "report.html",
         "scores_test.csv",
         "scores_val.csv",
         "train.log",

@@ -4,7 +4,9 @@ import contextlib
 import functools
 import hashlib
 import logging
+import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -104,8 +106,11 @@ def _build_network(weights: str, image_size: int) -> keras.Model:
             f"no such file. Received: {path}"
         )
     try:
-        return build(weights=path)
-    except (ValueError, KeyError, OSError) as error:
+        with warnings.catch_warnings():
+            # Layers that the file lacks would keep their random weights, with nothing but a warning.
+            warnings.filterwarnings("error", message="Skipping nested container", category=UserWarning)
+            return build(weights=path)
+    except (ValueError, KeyError, OSError, UserWarning) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
             "Setting 'model.weights' must name the weights of an InceptionV3 without top; the "
@@ -119,18 +124,24 @@ def fetch_imagenet() -> Path:
     Raises:
         DownloadError: They could not be fetched whole.
     """
-    home = keras.config.keras_home()  # pyright: ignore[reportAttributeAccessIssue]
-    target = Path(home) / "models" / IMAGENET_URL.rpartition("/")[2]
+    home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+    target = home / "models" / IMAGENET_URL.rpartition("/")[2]
     source = f"{IMAGENET_URL} ({IMAGENET_BYTES:,} bytes, MD5 {IMAGENET_MD5})"
     if not target.is_file():
         log.info("Fetching InceptionV3's ImageNet weights from %s to %s", source, target)
     try:
         with contextlib.redirect_stdout(sys.stderr):  # where Keras shows its progress
             return Path(
-                keras.utils.get_file(target.name, IMAGENET_URL, cache_subdir="models", file_hash=IMAGENET_MD5)
+                keras.utils.get_file(
+                    target.name,
+                    IMAGENET_URL,
+                    cache_dir=home,
+                    cache_subdir="models",
+                    file_hash=IMAGENET_MD5,
+                )
             )
     except Exception as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()).rstrip(".")
         raise DownloadError(
             f"InceptionV3's ImageNet weights could not be fetched from {source}: {reason}. "
             f"Put the file at {target}, or name a copy with --set model.weights=FILE; "

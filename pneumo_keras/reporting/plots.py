@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import roc_curve
 
 from pneumo_keras.arrays import CLASS_NAMES, Labels, Scores
+from pneumo_keras.evaluation.metrics import has_both_classes
 from pneumo_keras.evaluation.report_card import Evaluation
 
 TRAINING, VALIDATION, ACCENT, GREY = "#3b6ea5", "#c8553d", "#2a7f62", "#8a8a8a"
@@ -93,9 +94,14 @@ def _draw_confusion(axes: Axes, evaluation: Evaluation) -> None:
 
 
 def _draw_roc(axes: Axes, labels: Labels, scores: Scores, evaluation: Evaluation) -> None:
+    axes.set(title="ROC", xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="guessing")
+    axes.grid(alpha=0.3)
+    if not has_both_classes(labels):
+        axes.text(0.5, 0.4, "undefined: films of one class", ha="center")
+        return
     false_positive, true_positive, _ = roc_curve(labels, scores)
     auc = evaluation.figures["auc"]
-    axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="guessing")
     axes.plot(
         false_positive,
         true_positive,
@@ -110,6 +116,4 @@ def _draw_roc(axes: Axes, labels: Labels, scores: Scores, evaluation: Evaluation
         color=VALIDATION,
         label=f"threshold {evaluation.threshold:.3g}",
     )
-    axes.set(title="ROC", xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
-    axes.grid(alpha=0.3)
     axes.legend(loc="lower right")

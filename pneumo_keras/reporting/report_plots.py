@@ -1,0 +1,191 @@
+"""Pictures of a report, as data URIs that stand inside its page."""
+
+import base64
+import io
+
+import matplotlib
+import numpy as np
+from jaxtyping import Float64, UInt8
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
+from PIL import Image
+from sklearn.metrics import precision_recall_curve
+
+from pneumo_keras.arrays import CLASS_NAMES, Labels, Scores
+from pneumo_keras.evaluation.metrics import has_both_classes, to_prevalence
+from pneumo_keras.evaluation.reliability import BINS, ReliabilityBin
+from pneumo_keras.evaluation.report_card import Evaluation
+from pneumo_keras.reporting.plots import ACCENT, GREY, TRAINING, VALIDATION
+
+Film = UInt8[np.ndarray, "height width"]
+Curve = Float64[np.ndarray, " k"]
+
+PANEL_INCHES = (5.2, 3.9)  # a panel of the summary
+NORMAL, PNEUMONIA = TRAINING, VALIDATION
+SALT = "pneumo-keras"  # of the ids inside an SVG, which are random without one
+
+
+def encode_plot(figure: Figure, crop: Bbox | None = None) -> str:
+    """A plot, or the part inside `crop` (inches), as an SVG data URI: the same bytes for the same plot."""
+    svg = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": SALT, "svg.fonttype": "path"}):
+        figure.savefig(svg, format="svg", bbox_inches=crop, metadata={"Date": None, "Creator": None})
+    return encode_data(svg.getvalue(), "image/svg+xml")
+
+
+def encode_panels(summary: Figure) -> list[str]:
+    """The panels of a summary, each a picture of its own: a phone shows them one above the other.
+
+    The summary has lost its title and all panels but the last afterwards.
+    """
+    summary.suptitle("")
+    summary.draw_without_rendering()
+    summary.set_layout_engine("none")  # a panel stays where it is while the others are hidden
+    panels = list(summary.axes)
+    uris = []
+    for panel in panels:
+        for other in panels:
+            other.set_visible(other is panel)
+        uris.append(encode_plot(summary, crop=_to_panel_box(summary)))
+    return uris
+
+
+def _to_panel_box(figure: Figure) -> Bbox:
+    """What is visible, in inches, as wide as all panels: narrower ones would be enlarged, text and all."""
+    seen = figure.get_tightbbox().padded(0.05)
+    centre, half = (seen.x0 + seen.x1) / 2, max(seen.width, PANEL_INCHES[0]) / 2
+    return Bbox.from_extents(centre - half, seen.y0, centre + half, seen.y1)
+
+
+def encode_film(film: Film) -> str:
+    """A film as a PNG data URI, pixel by pixel."""
+    png = io.BytesIO()
+    Image.fromarray(film).save(png, format="PNG")
+    return encode_data(png.getvalue(), "image/png")
+
+
+def encode_data(data: bytes, media_type: str) -> str:
+    """The bytes as a URI that holds them."""
+    return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def draw_precision_recall(labels: Labels, scores: Scores, evaluation: Evaluation) -> Figure:
+    """Precision against sensitivity, with the operating point and the prevalence, which guessing reaches."""
+    figure, (axes,) = build_plot()
+    axes.set(title="Precision and recall of pneumonia", xlabel="recall (sensitivity)", ylabel="precision")
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    if not has_both_classes(labels):
+        return write_undefined(figure, axes)
+    precision, recall, _ = precision_recall_curve(labels, scores)
+    area = evaluation.figures["average_precision"]
+    axes.axhline(to_prevalence(labels), color=GREY, linestyle=":", label="guessing")
+    axes.plot(
+        recall,
+        precision,
+        color=ACCENT,
+        linewidth=2,
+        drawstyle="steps-post",
+        label=f"average precision {area.value:.3f} (95 % {area.low:.3f} to {area.high:.3f})",
+    )
+    axes.plot(
+        evaluation.figures["sensitivity"].value,
+        evaluation.figures["precision_pneumonia"].value,
+        "o",
+        color=VALIDATION,
+        label=f"threshold {evaluation.threshold:.3g}",
+    )
+    axes.legend(loc="lower left")
+    return figure
+
+
+def draw_reliability(bins: list[ReliabilityBin]) -> Figure:
+    """Share of pneumonia against mean score, with Wilson's intervals, above the counts of films."""
+    figure, (axes, counts) = build_plot(height_ratios=(3, 1))
+    promised = np.array([bin_.mean_score for bin_ in bins])
+    shares = np.array([bin_.share for bin_ in bins])
+    below = shares - [bin_.share_low for bin_ in bins]
+    above = [bin_.share_high for bin_ in bins] - shares
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="scores mean what they say")
+    axes.errorbar(
+        promised,
+        shares,
+        yerr=np.maximum([below, above], 0),  # rounding may put a bound a hair beyond the share
+        fmt="o",
+        color=ACCENT,
+        ecolor=ACCENT,
+        capsize=2,
+        label="films of a bin, 95 % interval",
+    )
+    axes.set(title="Reliability", ylabel="share of pneumonia", ylim=(-0.03, 1.03))
+    axes.legend(loc="best")
+    middles = [(bin_.low + bin_.high) / 2 for bin_ in bins]
+    bars = counts.bar(middles, [bin_.n for bin_ in bins], width=0.9 / BINS, color=GREY)
+    counts.bar_label(bars, fontsize=8)
+    counts.margins(y=0.35)
+    counts.set(xlabel="score", ylabel="films", xlim=(-0.03, 1.03))
+    return figure
+
+
+def draw_score_distributions(labels: Labels, scores: Scores, threshold: float) -> Figure:
+    """Counts of scores, a row for each class, with the threshold between the calls."""
+    figure, rows = build_plot(height_ratios=(1, 1))
+    edges = np.linspace(0, 1, 41).tolist()
+    for axes, label, color in zip(rows, (1, 0), (PNEUMONIA, NORMAL), strict=True):
+        films = scores[labels == label]
+        axes.hist(films, bins=edges, color=color, label=f"{CLASS_NAMES[label]}, {len(films):,} films")
+        axes.axvline(threshold, color="black", linestyle="--", linewidth=1)
+        axes.set(ylabel="films", xlim=(-0.02, 1.02))
+        axes.legend(loc="upper center", framealpha=0.9)
+    rows[0].set(title=f"Scores by class; called pneumonia right of {threshold:.3g}")
+    rows[1].set(xlabel="score")
+    return figure
+
+
+def draw_threshold_curve(labels: Labels, scores: Scores, threshold: float) -> Figure:
+    """Sensitivity, specificity and accuracy at every threshold, with the operating point."""
+    figure, (axes,) = build_plot()
+    thresholds, sensitivity, specificity, accuracy = to_threshold_curves(labels, scores)
+    curves = {"sensitivity": sensitivity, "specificity": specificity, "accuracy": accuracy}
+    for (name, curve), color in zip(curves.items(), (PNEUMONIA, NORMAL, ACCENT), strict=True):
+        axes.plot(thresholds, curve, color=color, drawstyle="steps-post", label=name)
+    axes.axvline(threshold, color="black", linestyle="--", linewidth=1, label=f"threshold {threshold:.3g}")
+    axes.set(title="What another threshold would give", xlabel="threshold")
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.legend(loc="lower center")
+    return figure
+
+
+def to_threshold_curves(labels: Labels, scores: Scores) -> tuple[Curve, Curve, Curve, Curve]:
+    """Thresholds from 0 to 1 at which calls change, with sensitivity, specificity and accuracy from there on.
+
+    NaN where a class has no films.
+    """
+    thresholds = np.unique([0.0, *scores, 1.0])
+    called = [np.searchsorted(np.sort(scores[labels == label]), thresholds, side="right") for label in (0, 1)]
+    tn, fn = called
+    normal, pneumonia = np.count_nonzero(labels == 0), np.count_nonzero(labels == 1)
+    return (
+        thresholds,
+        (pneumonia - fn) / (pneumonia or np.nan),
+        tn / (normal or np.nan),
+        (tn + pneumonia - fn) / len(labels),
+    )
+
+
+def build_plot(height_ratios: tuple[int, ...] = (1,)) -> tuple[Figure, list[Axes]]:
+    """A figure of the size of a panel, its axes one above the other."""
+    figure = Figure(figsize=PANEL_INCHES, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(height_ratios), 1, sharex=True, squeeze=False, height_ratios=height_ratios)
+    for one in axes[:, 0]:
+        one.grid(alpha=0.3)
+        one.set_axisbelow(True)
+    return figure, list(axes[:, 0])
+
+
+def write_undefined(figure: Figure, axes: Axes) -> Figure:
+    """Says in place of a curve why there is none."""
+    axes.text(0.5, 0.5, "undefined: the films are of one class", ha="center", va="center")
+    return figure

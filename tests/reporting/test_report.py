@@ -1,0 +1,341 @@
+import base64
+import hashlib
+import io
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pneumo_keras.arrays import Films
+from pneumo_keras.data.phantom import build_phantom_films
+from pneumo_keras.evaluation.metrics import count_confusions, to_accuracy, to_sensitivity, to_specificity
+from pneumo_keras.evaluation.report_card import evaluate
+from pneumo_keras.evaluation.threshold import choose_operating_point
+from pneumo_keras.reporting import report
+from pneumo_keras.reporting.report import ReportContents, find_mistakes, format_report
+from pneumo_keras.reporting.report_plots import to_threshold_curves
+
+PLOTS = (
+    "loss",
+    "accuracy",
+    "confusion",
+    "roc",
+    "precision_recall",
+    "reliability",
+    "scores",
+    "thresholds",
+)
+ENVIRONMENT = {
+    "pneumo_keras": "0.1.0",
+    "revision": None,
+    "packages": {"keras": "3.15.1"},
+    "films": {"train": {"sha256": "f1" * 32, "class_counts": [166, 474]}},
+    "class_weights": {"0": 1.92771, "1": 0.67511},
+}
+
+
+def gather(labels, scores, *, threshold=0.5, images=None, **changes):
+    if images is None:
+        images = np.random.default_rng(1).integers(0, 256, (len(labels), 20, 24), dtype=np.uint8)
+    contents = ReportContents(
+        run="demo",
+        split="test",
+        date="2026-11-23",
+        source="phantom",
+        source_name="synthetic phantoms, 28 px",
+        weights="none",
+        films=Films(images, labels),
+        scores=scores,
+        evaluation=evaluate(labels, scores, threshold, resamples=50, seed=1),
+        at_half=evaluate(labels, scores, 0.5, resamples=50, seed=1),
+        operating_point=choose_operating_point(
+            labels, scores, rule="fixed", chosen_on="val", threshold=threshold
+        ),
+        history=[
+            {"epoch": epoch, "loss": 1 / epoch, "val_loss": 1.1 / epoch, "accuracy": 0.8, "val_accuracy": 0.7}
+            for epoch in (1.0, 2.0, 3.0)
+        ],
+        settings="seed = 42\n",
+        environment=ENVIRONMENT,
+    )
+    return replace(contents, **changes)
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """Sixty phantom films with scores that tell the classes apart, though not always."""
+    films = build_phantom_films(60, size=28, seed=2)
+    rng = np.random.default_rng(0)
+    return films, np.clip(0.3 + 0.35 * films.labels + 0.25 * rng.normal(size=60), 0.001, 0.999)
+
+
+@pytest.fixture(scope="module")
+def contents(drawn):
+    films, scores = drawn
+    return gather(films.labels, scores, images=films.images)
+
+
+@pytest.fixture(scope="module")
+def page(contents):
+    return format_report(contents)
+
+
+@pytest.fixture
+def without_plots(monkeypatch):
+    """Plots take a second or two, and most tests are about words."""
+    monkeypatch.setattr(report, "draw_plots", lambda contents: dict.fromkeys(PLOTS, "data:,"))
+
+
+class Elements(HTMLParser):
+    """The page as tags with their attributes, and its text without style sheets."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.words, self.skipped = [], [], False
+        self.feed(page)
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.skipped = tag == "style"
+
+    def handle_endtag(self, tag):
+        self.skipped = False
+
+    def handle_data(self, data):
+        if not self.skipped:
+            self.words.append(data)
+
+    def list_images(self):
+        return [attrs for tag, attrs in self.tags if tag == "img"]
+
+
+def decode(uri):
+    return base64.b64decode(uri.partition(",")[2])
+
+
+def test_every_picture_is_inside_the_page_and_described(page):
+    images = Elements(page).list_images()
+    plots = [image for image in images if image["src"].startswith("data:image/svg+xml;base64,")]
+    films = [image for image in images if image["src"].startswith("data:image/png;base64,")]
+    assert len(plots) == len(PLOTS)
+    assert films
+    assert len(plots) + len(films) == len(images)
+    assert all(image["alt"] for image in images)
+    assert len({image["src"] for image in plots}) == len(PLOTS)
+
+
+def test_the_page_loads_nothing_from_outside_and_runs_nothing(page):
+    elements = Elements(page)
+    assert {tag for tag, _ in elements.tags} & {"script", "link", "iframe", "object", "base", "form"} == set()
+    for _, attrs in elements.tags:
+        for name in ("src", "href", "srcset", "data", "action", "poster", "style", "onload"):
+            assert attrs.get(name, "data:").startswith("data:")
+    (style,) = re.findall(r"<style>(.*?)</style>", page, flags=re.DOTALL)
+    assert not re.search(r"url\(|@import|https?:", style)
+    for image in elements.list_images():
+        if "svg" in image["src"][:20]:
+            links = re.findall(rb'href="([^"]*)"', decode(image["src"]))
+            assert all(link.startswith((b"#", b"data:")) for link in links)
+
+
+def test_a_browser_is_told_to_load_nothing(page):
+    (policy,) = [attrs["content"] for _, attrs in Elements(page).tags if "http-equiv" in attrs]
+    assert policy.startswith("default-src 'none'; img-src data:;")
+
+
+def test_the_same_contents_give_the_same_bytes(contents, page):
+    assert format_report(contents) == page
+
+
+def test_nothing_but_the_given_date_tells_when_the_page_was_made(contents, without_plots):
+    another = format_report(replace(contents, date="another day"))
+    assert another.replace("another day", contents.date) == format_report(contents)
+
+
+def test_everything_put_in_is_escaped(contents, without_plots):
+    evil = '<script>alert("1")</script>&\''
+    films = {"train": {"sha256": evil, "class_counts": [1, 2]}}
+    page = format_report(
+        replace(
+            contents,
+            run=evil,
+            date=evil,
+            source_name=evil,
+            weights=evil,
+            settings=evil,
+            environment={evil: {evil: evil}, "films": films},
+            operating_point=replace(contents.operating_point, rule=evil, chosen_on=evil),
+        )
+    )
+    elements = Elements(page)
+    assert "<script" not in page
+    assert elements.text.count(evil) >= 9
+    (title,) = re.findall("<title>(.*?)</title>", page)
+    assert title == "&lt;script&gt;alert(&#34;1&#34;)&lt;/script&gt;&amp;&#39;, test films"
+
+
+def test_every_figure_stands_with_its_interval_and_method(contents, page):
+    text = Elements(page).text
+    for figure in contents.evaluation.figures.values():
+        assert f"{figure.value:.3f} {figure.low:.3f} to {figure.high:.3f} {figure.method}" in text
+
+
+def test_the_operating_point_and_one_half_stand_side_by_side_where_they_differ(drawn, page, without_plots):
+    films, scores = drawn
+    both = gather(films.labels, scores, images=films.images, threshold=0.3)
+    text = Elements(format_report(both)).text
+    assert "At 0.3, the operating point value and 95 % interval At 0.5 value and 95 %" in text
+    for name in ("accuracy", "sensitivity", "f1_normal"):
+        at_point, at_half = both.evaluation.figures[name], both.at_half.figures[name]
+        assert (
+            f"{at_point.value:.3f} {at_point.low:.3f} to {at_point.high:.3f} "
+            f"{at_half.value:.3f} {at_half.low:.3f} to {at_half.high:.3f} {at_point.method}"
+        ) in text
+    assert "At 0.5, the operating point value and 95 % interval Method" in Elements(page).text
+
+
+def test_counts_stand_in_words(drawn, without_plots):
+    films, scores = drawn
+    both = gather(films.labels, scores, images=films.images, threshold=0.3)
+    text = Elements(format_report(both)).text
+    run, half = both.evaluation.counts, both.at_half.counts
+    assert f"finds {run.tp} of {run.tp + run.fn} pneumonia films" in text
+    assert f"calls {run.tn} of {run.tn + run.fp} normal films normal" in text
+    assert f"Normal, called normal tn {run.tn} {half.tn} " in text
+    assert f"Normal, called pneumonia (false alarms) fp {run.fp} {half.fp} " in text
+    assert f"Pneumonia, called normal (missed) fn {run.fn} {half.fn} " in text
+    assert f"Pneumonia, called pneumonia tp {run.tp} {half.tp} " in text
+
+
+def test_what_is_undefined_is_a_dash(drawn, without_plots):
+    films, scores = drawn
+    never = gather(films.labels, scores, images=films.images, threshold=1.0)
+    text = Elements(format_report(never)).text
+    assert "right among the calls of pneumonia (PPV) - - " in text
+    assert "revision - " in text
+    assert not re.search(r"\b(nan|None)\b", text)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
+@pytest.mark.parametrize("label", [0, 1])
+def test_films_of_one_class_get_a_report_too(label):
+    labels = np.full(12, label, dtype=np.int64)
+    text = Elements(format_report(gather(labels, np.linspace(0.05, 0.95, 12)))).text
+    assert "AUC - 95 %: -" in text
+    assert not re.search(r"\bnan\b", text)
+
+
+def test_the_most_confident_mistakes_come_first():
+    labels = np.array([1, 1, 1, 1, 0, 0, 0, 0, 1], dtype=np.int64)
+    scores = np.array([0.4, 0.9, 0.1, 0.5, 0.6, 0.99, 0.2, 0.5, 0.1])
+    missed, alarms = find_mistakes(labels, scores, 0.5, limit=3)
+    assert missed.tolist() == [2, 8, 0]  # ties in the order of the films; 3 is the fourth
+    assert alarms.tolist() == [5, 4]  # a score on the threshold is called normal
+
+
+def test_the_pictures_of_mistakes_are_those_films(without_plots):
+    labels = np.repeat(np.array([1, 0], dtype=np.int64), 15)
+    scores = np.concatenate([np.linspace(0.01, 0.8, 15), np.linspace(0.2, 0.99, 15)])
+    contents = gather(labels, scores)
+    shown = [image for image in Elements(format_report(contents)).list_images() if "png" in image["src"][:20]]
+    assert len(shown) == 16
+    for image, index in zip(shown, [*range(8), *range(29, 21, -1)], strict=True):
+        label = "pneumonia" if labels[index] else "normal"
+        assert image["alt"] == f"Synthetic film {index}, labelled {label}, score {scores[index]:.3f}"
+        pixels = np.asarray(Image.open(io.BytesIO(decode(image["src"]))))
+        np.testing.assert_array_equal(pixels, contents.films.images[index])
+
+
+def test_a_flawless_classifier_has_no_mistakes_to_show(without_plots):
+    labels = np.array([0, 0, 0, 1, 1, 1], dtype=np.int64)
+    text = Elements(format_report(gather(labels, labels * 0.8 + 0.1))).text
+    assert "No pneumonia film was missed." in text
+    assert "No normal film was called pneumonia." in text
+
+
+def test_phantoms_are_called_synthetic_and_real_films_are_not(contents, page, without_plots):
+    text = Elements(page).text
+    assert "The films are synthetic: a program drew them, and the figures say nothing about patients." in text
+    assert "trained and judged on synthetic films" in text
+    assert "children" not in text
+    real = replace(contents, source="pneumonia_mnist", source_name="PneumoniaMNIST, 28 px")
+    text = Elements(format_report(real)).text
+    assert "synthetic" not in text.lower()
+    assert "children of 1 to 5 years from one hospital" in text
+    assert "Normal films are 25.8 % of the official training and validation films, but 37.5 %" in text
+
+
+def test_class_counts_other_than_the_official_ones_are_pointed_out(contents, without_plots):
+    partial = {"films": {"train": {"sha256": "", "class_counts": [388, 3494]}}}
+    mine = replace(contents, source="pneumonia_mnist", environment=partial)
+    assert "Not the class counts of the official file: training films, test films." in format_report(
+        mine
+    ).replace("<strong>", "").replace("</strong>", "")
+    labels = np.repeat(np.array([0, 1], dtype=np.int64), [234, 390])
+    official = gather(
+        labels,
+        np.linspace(0, 1, 624),
+        source="pneumonia_mnist",
+        environment={"films": {"train": {"sha256": "", "class_counts": [1214, 3494]}}},
+    )
+    assert "Not the class counts" not in format_report(official)
+
+
+def test_the_data_card_knows_the_films_of_the_page_and_of_the_training(contents, page):
+    text = Elements(page).text
+    normal, pneumonia = contents.films.to_class_counts()
+    images = contents.films.images
+    digest = hashlib.sha256(str(images.shape).encode() + images.tobytes()).hexdigest()
+    assert f"Training films 166 474 25.9 % {'f1' * 32}" in text
+    assert f"Test films {normal} {pneumonia} {100 * normal / 60:.1f} % {digest}" in text
+    assert "Class weights in training: normal 1.9277, pneumonia 0.6751." in text
+    assert "packages.keras 3.15.1" in text
+
+
+def test_every_page_says_that_it_is_no_medical_device(page):
+    header, footer = page[: page.index("</header>")], page[page.index("<footer>") :]
+    assert "A research tool, not a medical device" in header
+    assert "A research tool, not a medical device" in footer
+
+
+@pytest.mark.parametrize(
+    ("weights", "named"),
+    [("imagenet", "imagenet"), ("none", "none (random)"), ("/a/b/mine.weights.h5", "mine.weights.h5")],
+)
+def test_weights_are_named_by_their_source(contents, weights, named, without_plots):
+    text = Elements(format_report(replace(contents, weights=weights))).text
+    assert f"Weights {named} Date 2026-11-23" in text
+    assert ("weights are random" in text) == (weights == "none")
+
+
+@pytest.mark.parametrize(
+    ("split", "note"),
+    [
+        ("train", "how well it remembers, not how well it judges"),
+        ("val", "The epoch and the operating point were chosen on these films"),
+        ("test", "Nothing was fitted or chosen on these films"),
+    ],
+)
+def test_figures_on_films_that_were_used_before_are_called_flattering(contents, split, note, without_plots):
+    assert note in Elements(format_report(replace(contents, split=split))).text
+
+
+def test_the_rule_of_the_operating_point_stands_in_words(contents, drawn, without_plots):
+    films, scores = drawn
+    point = choose_operating_point(
+        films.labels, scores, rule="cost", chosen_on="val", cost_fn=3.0, cost_fp=0.5
+    )
+    text = Elements(format_report(replace(contents, operating_point=point))).text
+    assert "the least cost, a missed pneumonia counted 3 and a false alarm 0.5" in text
+    assert "Chosen on validation films" in text
+
+
+def test_threshold_curves_are_those_of_the_metrics(drawn):
+    films, scores = drawn
+    for threshold, *curves in zip(*to_threshold_curves(films.labels, scores), strict=True):
+        counts = count_confusions(films.labels, scores, threshold)
+        assert curves == [to_sensitivity(counts), to_specificity(counts), to_accuracy(counts)]
