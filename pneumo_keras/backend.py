@@ -1,5 +1,6 @@
 """The Keras backend: whether it is there and can do the job, and how it starts."""
 
+import functools
 import importlib
 import importlib.util
 import logging
@@ -49,6 +50,11 @@ def start_backend(cache: Path) -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache / "jax"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+    if BACKEND == "openvino":
+        # Keras compiles with OpenVINO's defaults, and those are bfloat16 where the CPU has it.
+        openvino = importlib.import_module("openvino")
+        exact = {"INFERENCE_PRECISION_HINT": "f32"}
+        openvino.compile_model = functools.partial(openvino.compile_model, config=exact)
     keras = importlib.import_module("keras")
     if BACKEND != "tensorflow":
         # Keras would import TensorFlow wherever it is installed, to save a model for instance.

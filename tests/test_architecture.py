@@ -7,7 +7,7 @@ import pneumo_keras
 
 PACKAGE = Path(pneumo_keras.__file__).parent
 ORDER = [
-    {"errors", "arrays", "progress", "files", "config", "backend"},
+    {"errors", "arrays", "progress", "files", "seeds", "config", "backend"},
     {"data"},
     {"model"},
     {"training"},

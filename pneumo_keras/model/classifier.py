@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pneumo_keras.errors import ModelError
+from pneumo_keras.seeds import derive_seeds
 
 Moments = Float[np.ndarray, " d"]
 
@@ -78,7 +79,7 @@ def build_head(
         outputs: 1 for a sigmoid, 2 for a softmax over normal and pneumonia.
         seed: Of the initial weights and of dropout.
     """
-    seeds = iter(np.random.SeedSequence(seed).generate_state(3).tolist())
+    seeds = iter(derive_seeds(seed, count=3))
     features = keras.Input((d,), name="features")
     x = features if standardisation is None else standardisation(features)
     if hidden_units:

@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from pneumo_keras.seeds import derive_seeds
+
 
 def build_augmentation(
     *,
@@ -24,7 +26,7 @@ def build_augmentation(
         contrast: Stretched about the image's mean by a factor of 1 plus or minus up to this.
         seed: Of all draws.
     """
-    seeds = iter(np.random.SeedSequence(seed).generate_state(4).tolist())
+    seeds = iter(derive_seeds(seed, count=4))
     layers: list[keras.layers.Layer] = []
     if rotation_degrees:
         rotation = keras.layers.RandomRotation(
@@ -47,6 +49,6 @@ def build_augmentation(
 def reseed_augmentation(augmentation: keras.Sequential, *key: int) -> None:
     """Starts the draws of all layers afresh, from a key such as (seed, view, chunk)."""
     generators = [layer.generator for layer in augmentation.layers if hasattr(layer, "generator")]
-    seeds = np.random.SeedSequence(key).generate_state(len(generators))
+    seeds = derive_seeds(*key, count=len(generators))
     for generator, seed in zip(generators, seeds, strict=True):
         generator.state.assign(np.array([seed, 0], dtype=generator.state.dtype))
