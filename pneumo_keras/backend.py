@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 from pneumo_keras import BACKEND
 from pneumo_keras.errors import BackendError
@@ -52,7 +53,7 @@ def start_backend(cache: Path) -> None:
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
     if BACKEND == "openvino":
         # Keras compiles with OpenVINO's defaults, and those are bfloat16 where the CPU has it.
-        openvino = importlib.import_module("openvino")
+        openvino: Any = importlib.import_module("openvino")
         exact = {"INFERENCE_PRECISION_HINT": "f32"}
         openvino.compile_model = functools.partial(openvino.compile_model, config=exact)
     keras = importlib.import_module("keras")

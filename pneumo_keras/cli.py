@@ -2,8 +2,10 @@
 
 import json
 import logging
+import shutil
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -192,6 +194,50 @@ def data_phantom(file: Path, size: int, n_train: int, n_val: int, n_test: int, s
     }
     save_archive(file, splits)
     click.echo(f"{file}: {sum(counts.values()):,} synthetic films, {size} px")
+
+
+@main.group()
+def cache() -> None:
+    """Shows or removes what is kept for later runs (PNEUMO_KERAS_CACHE names its folder)."""
+
+
+@cache.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def cache_list(as_json: bool) -> None:
+    """Lists the features that are kept, the ones used longest ago first."""
+    from pneumo_keras.config import find_cache
+    from pneumo_keras.training.feature_store import list_entries
+
+    entries = list_entries(find_cache() / "features")
+    if as_json:
+        rows = [{**asdict(entry), "folder": str(entry.folder)} for entry in entries]
+        click.echo(json.dumps({"folder": str(find_cache()), "features": rows}, indent=2))
+        return
+    for entry in entries:
+        about = entry.about
+        click.echo(
+            f"{time.strftime('%Y-%m-%d %H:%M', time.localtime(entry.used))}  {entry.size / 1e6:8.1f} MB  "
+            f"{entry.films:>7,} of {about['n']:,} films  {about['tap']}, {about['image_size']} px, "
+            f"view {about['view']}, {about['engine']} {about['precision']} on {about['device']}"
+        )
+    total = sum(entry.size for entry in entries)
+    click.echo(f"{len(entries)} entries, {total / 1e6:,.1f} MB of features in {find_cache()}")
+
+
+@cache.command("clear")
+@click.confirmation_option("--yes", prompt="Remove all features, prepared films and compiled programs?")
+def cache_clear() -> None:
+    """Removes features, prepared films and compiled programs; all can be made again."""
+    from pneumo_keras.config import find_cache
+    from pneumo_keras.training.feature_store import list_entries, remove_entry
+
+    folder = find_cache()
+    kept = [entry for entry in list_entries(folder / "features") if not remove_entry(entry.folder)]
+    for part in ("datasets", "jax"):
+        shutil.rmtree(folder / part, ignore_errors=True)
+    if kept:
+        raise PneumoError(f"{len(kept)} entries stay: another process is writing them. Try again later.")
+    click.echo(f"{folder} is empty")
 
 
 def _print(run: Path, split: str, evaluation: "Evaluation", as_json: bool) -> None:

@@ -141,6 +141,7 @@ class ComputeSettings(Settings):
         "auto", description="what runs the frozen network; auto is the fastest installed"
     )
     precision: Literal["float32", "bfloat16"] = Field("float32", description="of the frozen network")
+    cache_gigabytes: Positive = Field(20.0, description="of features kept; the oldest go first")
 
 
 class Config(Settings):

@@ -170,6 +170,7 @@ def build_extractor(config: Config, backbone: keras.Model) -> Extractor:
             "device": device,
         },
         store=find_cache() / "features",
+        limit=int(config.compute.cache_gigabytes * 1e9),
     )
 
 

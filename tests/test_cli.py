@@ -201,3 +201,15 @@ def test_keras_json_has_no_say(tmp_path):
 
 def test_the_version_is_the_package_s(invoke):
     assert invoke("--version").stdout == f"pneumo-keras, version {pneumo_keras.__version__}\n"
+
+
+def test_the_cache_is_listed_and_cleared(invoke, own_cache):
+    assert invoke("train", "--config", "demo", *OVERRIDES, "--run", "run").exit_code == 0
+    lines = invoke("cache", "list").stdout.splitlines()
+    assert len(lines) == 3
+    assert "60 of 60 films  mixed10, 75 px, view plain" in lines[0]
+    assert lines[-1].endswith(f"of features in {own_cache}")
+    listed = json.loads(invoke("cache", "list", "--json").stdout)["features"]
+    assert [entry["films"] for entry in listed] == [60, 30]
+    assert invoke("cache", "clear", "--yes").stdout == f"{own_cache} is empty\n"
+    assert invoke("cache", "list").stdout.startswith("0 entries, 0.0 MB")

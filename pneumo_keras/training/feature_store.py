@@ -7,7 +7,8 @@ is written chunk by chunk, and a killed run goes on at the chunk where it stoppe
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,10 @@ class Entry:
         write_whole(self.folder / "about.json", json.dumps(self.about, indent=2))
         np.lib.format.open_memmap(self.file, mode="w+", dtype=np.float32, shape=self.shape).flush()
 
+    def mark_used(self) -> None:
+        """So that the entry is not the first to go when the store is full."""
+        os.utime(self.folder / "about.json")
+
     def write(self, start: int, features: Features) -> None:
         """Writes the features of the films from `start` on, then counts them as done."""
         row = features.itemsize * self.shape[1]
@@ -82,6 +87,25 @@ class Entry:
             file.flush()
             os.fsync(file.fileno())
         write_whole(self.folder / "done.json", json.dumps({"films": start + len(features)}))
+
+
+@dataclass(frozen=True)
+class StoredEntry:
+    """An entry as it is found on disk.
+
+    Attributes:
+        folder: Of the entry.
+        about: What the features are of.
+        films: How many films have their features there.
+        size: In bytes.
+        used: When it was last read or written, in seconds since 1970.
+    """
+
+    folder: Path
+    about: dict[str, Any]
+    films: int
+    size: int
+    used: float
 
 
 @dataclass(frozen=True)
@@ -107,6 +131,49 @@ class FeatureTable:
         """All rows in slices."""
         for start in range(0, self.n, SLICE):
             yield self[start : start + SLICE]
+
+
+def list_entries(store: Path) -> list[StoredEntry]:
+    """All entries of a store, the one that was used longest ago first."""
+    entries = []
+    for path in store.glob("*/about.json"):
+        about = json.loads(path.read_text(encoding="utf-8"))
+        size = sum(file.stat().st_size for file in path.parent.iterdir())
+        films = Entry(store, about, (0, 0)).count_done()
+        entries.append(StoredEntry(path.parent, about, films, size, path.stat().st_mtime))
+    return sorted(entries, key=lambda entry: entry.used)
+
+
+def shrink_store(store: Path, limit: int, keep: Iterable[Path]) -> list[StoredEntry]:
+    """Removes entries, the one that was used longest ago first, until the store fits its limit.
+
+    Args:
+        store: Folder of all entries.
+        limit: In bytes.
+        keep: Folders of entries that stay in any case.
+
+    Returns:
+        What was removed. Entries that another process is writing stay.
+    """
+    entries, kept = list_entries(store), set(keep)
+    excess = sum(entry.size for entry in entries) - limit
+    removed = []
+    for entry in entries:
+        if excess > 0 and entry.folder not in kept and remove_entry(entry.folder):
+            excess -= entry.size
+            removed.append(entry)
+    return removed
+
+
+def remove_entry(folder: Path) -> bool:
+    """Removes an entry, unless another process is writing it; whether it is gone."""
+    try:
+        with filelock.FileLock(f"{folder}.lock", timeout=0):
+            (folder / "done.json").unlink(missing_ok=True)  # first, so that no half is taken for a whole
+            shutil.rmtree(folder)
+    except filelock.Timeout:
+        return False
+    return True
 
 
 def compute_moments(tables: Sequence[FeatureTable]) -> tuple[Moments, Moments]:

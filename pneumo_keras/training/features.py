@@ -17,7 +17,7 @@ from pneumo_keras.model.backbone import compute_fingerprint, list_taps, select_t
 from pneumo_keras.model.engines import Network
 from pneumo_keras.progress import show_progress
 from pneumo_keras.training.augmentation import reseed_augmentation
-from pneumo_keras.training.feature_store import Entry, FeatureTable
+from pneumo_keras.training.feature_store import Entry, FeatureTable, shrink_store
 from pneumo_keras.training.prefetch import Prefetch
 
 log = logging.getLogger("pneumo_keras")
@@ -54,6 +54,7 @@ class Extractor:
         build_network: Makes a backbone run over a stream of batches of CHUNK images.
         about: What computes the features: engine, precision, backend, device.
         store: Folder of the cached features.
+        limit: Of the store, in bytes; the entries that were used longest ago go first.
     """
 
     resize: keras.Model
@@ -62,6 +63,7 @@ class Extractor:
     build_network: Callable[[keras.Model], Network]
     about: dict[str, Any]
     store: Path
+    limit: int
 
     def extract(self, films: Films, name: str, view: View = PLAIN) -> FeatureTable:
         """Features of the films in one view, from the cache where they are there.
@@ -80,10 +82,14 @@ class Extractor:
                 self._fill(missing, films, name, view)
             else:
                 log.info("Features of %s: from the cache", name)
+            for entry in entries.values():
+                entry.mark_used()
+        for gone in shrink_store(self.store, self.limit, [entry.folder for entry in entries.values()]):
+            log.info("Removed the oldest features, %.0f MB: the cache is full", gone.size / 1e6)
         return FeatureTable(tuple(entry.file for entry in entries.values()), len(films))
 
     def _list_entries(self, films: Films, view: View) -> dict[str, Entry]:
-        about = {**self.about, **view.about, "films": compute_films_fingerprint(films)}
+        about = {**self.about, **view.about, "films": compute_films_fingerprint(films), "n": len(films)}
         about["image_size"] = self.backbone.input_shape[1]
         entries = {}
         for tap, d in list_taps(self.backbone).items():

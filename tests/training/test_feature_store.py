@@ -1,10 +1,18 @@
 import json
+import os
 from multiprocessing import get_context
 
 import numpy as np
 import pytest
 
-from pneumo_keras.training.feature_store import Entry, FeatureTable, compute_moments
+from pneumo_keras.training.feature_store import (
+    Entry,
+    FeatureTable,
+    compute_moments,
+    list_entries,
+    remove_entry,
+    shrink_store,
+)
 
 FEATURES = np.random.default_rng(0).normal(3, 2, (10, 4)).astype(np.float32)
 
@@ -81,3 +89,44 @@ def test_two_processes_do_not_write_an_entry_at_once(entry):
     lock.acquire(timeout=30)
     lock.release()
     other.join()
+
+
+def fill(store, tap):
+    entry = Entry(store, {"weights": "a", "tap": tap}, FEATURES.shape)
+    entry.start()
+    entry.write(0, FEATURES)
+    return entry
+
+
+def age(entry, seconds):
+    os.utime(entry.folder / "about.json", (seconds, seconds))
+
+
+def test_a_store_lists_what_it_holds_oldest_use_first(tmp_path):
+    first, second = fill(tmp_path, "mixed1"), fill(tmp_path, "mixed2")
+    age(first, 2000)
+    age(second, 1000)
+    listed = list_entries(tmp_path)
+    assert [(entry.about["tap"], entry.films) for entry in listed] == [("mixed2", 10), ("mixed1", 10)]
+    assert listed[0].size > FEATURES.nbytes
+    second.mark_used()
+    assert [entry.about["tap"] for entry in list_entries(tmp_path)] == ["mixed1", "mixed2"]
+
+
+def test_a_full_store_loses_the_oldest_entries_but_none_in_use(tmp_path):
+    entries = [fill(tmp_path, f"mixed{index}") for index in range(4)]
+    for index, entry in enumerate(entries):
+        age(entry, 1000 + index)
+    size = list_entries(tmp_path)[0].size
+    removed = shrink_store(tmp_path, 2 * size, keep=[entries[0].folder])
+    assert [entry.about["tap"] for entry in removed] == ["mixed1", "mixed2"]
+    assert {entry.about["tap"] for entry in list_entries(tmp_path)} == {"mixed0", "mixed3"}
+    assert shrink_store(tmp_path, 2 * size, keep=[]) == []
+
+
+def test_an_entry_that_is_being_written_is_not_removed(tmp_path):
+    entry = fill(tmp_path, "mixed1")
+    with entry.lock():
+        assert not remove_entry(entry.folder)
+    assert remove_entry(entry.folder)
+    assert list_entries(tmp_path) == []

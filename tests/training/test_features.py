@@ -1,3 +1,7 @@
+import os
+import signal
+from multiprocessing import get_context
+
 import numpy as np
 import pytest
 
@@ -20,7 +24,7 @@ def counted():
 
 @pytest.fixture
 def build_extractor(tmp_path, counted):
-    def build(taps=("mixed10",), **about):
+    def build(taps=("mixed10",), limit=10**9, **about):
         def build_network(backbone):
             stream = engines.build_network(backbone, engine="keras", precision="float32")
 
@@ -38,6 +42,7 @@ def build_extractor(tmp_path, counted):
             build_network=build_network,
             about={"engine": "keras", **about},
             store=tmp_path / "features",
+            limit=limit,
         )
 
     return build
@@ -131,3 +136,49 @@ def test_a_broken_off_extraction_goes_on_where_it_stopped(build_extractor, count
     counted.clear()
     np.testing.assert_array_equal(build_extractor().extract(FILMS, "films", view)[:], whole)
     assert len(counted) == 1
+
+
+def test_a_full_cache_loses_the_oldest_features(build_extractor, counted):
+    build_extractor(engine="first").extract(FILMS, "films")
+    build_extractor(engine="second", limit=3000).extract(FILMS, "films")
+    counted.clear()
+    build_extractor(engine="second").extract(FILMS, "films")
+    assert counted == []
+    build_extractor(engine="first").extract(FILMS, "films")
+    assert len(counted) == 3
+
+
+def kill_after(chunks, store):
+    """Runs in a process of its own and is killed in the middle of an extraction."""
+    extractor = Extractor(
+        resize=build_resizing(SIZE),
+        scale=build_scaling(SIZE),
+        backbone=build_toy_backbone(),
+        build_network=lambda backbone: break_network(backbone, chunks),
+        about={"engine": "keras"},
+        store=store,
+        limit=10**9,
+    )
+    extractor.extract(FILMS, "films")
+
+
+def break_network(backbone, chunks):
+    stream = engines.build_network(backbone, engine="keras", precision="float32")
+
+    def kill(batches):
+        for index, features in enumerate(stream(batches)):
+            if index == chunks:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield features
+
+    return kill
+
+
+def test_a_killed_extraction_goes_on_at_the_chunk_where_it_stopped(build_extractor, counted, tmp_path):
+    process = get_context("spawn").Process(target=kill_after, args=(2, tmp_path / "features"))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    features = build_extractor().extract(FILMS, "films")[:]
+    assert len(counted) == 1
+    np.testing.assert_array_equal(features, build_extractor(engine="whole").extract(FILMS, "films")[:])
