@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import logging
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ def start_backend(cache: Path) -> None:
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
     if BACKEND == "openvino":
         # Keras compiles with OpenVINO's defaults, and those are bfloat16 where the CPU has it.
+        sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType]
         openvino: Any = importlib.import_module("openvino")
         exact = {"INFERENCE_PRECISION_HINT": "f32"}
         openvino.compile_model = functools.partial(openvino.compile_model, config=exact)

@@ -128,6 +128,33 @@ def eval_(run: Path, split: str, as_json: bool) -> None:
     _print(run, split, evaluation, as_json)
 
 
+@main.command()
+@click.option(
+    "--config", "name", default="default", show_default=True, metavar="NAME|FILE", help="As for train."
+)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As for train.")
+@click.option("--job", is_flag=True, help="Also time train and eval, cold and warm: minutes.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def bench(name: str, overrides: tuple[str, ...], job: bool, as_json: bool) -> None:
+    """Measures how fast this machine runs the frozen network, engine by engine.
+
+    Images a second, the deviation of the features from stock Keras, and the share of what a plain
+    matrix product reaches. Without any download: --config demo.
+    """
+    from pneumo_keras.backend import check_backend, start_backend
+    from pneumo_keras.config import find_cache, load_config
+
+    check_backend("bench")
+    config = load_config(name, overrides)
+    start_backend(find_cache())
+    from pneumo_keras.recipes import bench_machine
+    from pneumo_keras.reporting.bench import format_bench
+
+    arguments = ["--config", name, *(part for override in overrides for part in ("--set", override))]
+    figures = bench_machine(config, arguments if job else None)
+    click.echo(json.dumps(figures.to_dict(), indent=2) if as_json else format_bench(figures))
+
+
 @main.group()
 def config() -> None:
     """Shows the settings that can be changed."""
@@ -170,6 +197,42 @@ def data_prepare(size: str, path: Path | None) -> None:
     for split, part in films.items():
         normal, pneumonia = part.to_class_counts()
         click.echo(f"{split:<6} {len(part):>6,} films: {normal:,} normal, {pneumonia:,} pneumonia")
+
+
+@data.command("audit")
+@click.option(
+    "--config", "name", default="default", show_default=True, metavar="NAME|FILE", help="As for train."
+)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As for train.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Also write audit.json, audit.txt and audit.png there.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def data_audit(name: str, overrides: tuple[str, ...], out: Path | None, as_json: bool) -> None:
+    """Looks for repeats, look-alikes, wrong labels and shifts in the films before a training.
+
+    Opens every split. Nothing is changed or removed.
+
+    pneumo-keras data audit --set data.path=pneumoniamnist.npz
+    """
+    from pneumo_keras.backend import start_backend
+    from pneumo_keras.config import find_cache, load_config
+
+    config = load_config(name, overrides)
+    start_backend(find_cache())
+    from pneumo_keras.recipes import audit_data, name_films
+    from pneumo_keras.reporting.audit_plots import write_audit
+    from pneumo_keras.reporting.audit_text import format_audit, to_findings
+
+    films, audit = audit_data(config)
+    heading = name_films(config)
+    document = {"films": heading, **audit.to_dict(), "findings": to_findings(audit)}
+    if out:
+        write_audit(out, films, audit, document, title=heading)
+    click.echo(json.dumps(document, indent=2) if as_json else format_audit(audit, heading=heading))
 
 
 @data.command("phantom")

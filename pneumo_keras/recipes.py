@@ -13,8 +13,11 @@ import numpy as np
 
 from pneumo_keras.arrays import Films, Labels, Scores
 from pneumo_keras.config import Config, find_cache, format_config
+from pneumo_keras.data.audit import Audit, audit_films
+from pneumo_keras.data.catalog import SPLITS, load_release
 from pneumo_keras.data.phantom import build_phantom_films
 from pneumo_keras.data.pneumonia_mnist import load_pneumonia_mnist
+from pneumo_keras.data.pneumonia_mnist.source import to_medmnist_folder
 from pneumo_keras.evaluation.metrics import count_confusions, to_accuracy, to_auc
 from pneumo_keras.evaluation.report_card import Evaluation, evaluate
 from pneumo_keras.evaluation.scores import format_medmnist_scores, format_scores, to_medmnist_name
@@ -31,6 +34,14 @@ from pneumo_keras.model.classifier import (
     load_classifier,
 )
 from pneumo_keras.model.engines import build_network, choose_engine
+from pneumo_keras.reporting.bench import (
+    Bench,
+    build_images,
+    count_operations,
+    measure_engines,
+    measure_job,
+    measure_product_rate,
+)
 from pneumo_keras.reporting.environment import describe_device, describe_environment
 from pneumo_keras.reporting.plots import draw_summary
 from pneumo_keras.reporting.report import SPLIT_NAMES, ReportContents, format_report
@@ -38,7 +49,7 @@ from pneumo_keras.reporting.run_folder import RunFolder
 from pneumo_keras.training.augmentation import build_augmentation
 from pneumo_keras.training.batches import ShuffledBatches
 from pneumo_keras.training.feature_store import FeatureTable, compute_moments
-from pneumo_keras.training.features import Extractor, View, compute_films_fingerprint
+from pneumo_keras.training.features import CHUNK, Extractor, View, compute_films_fingerprint
 from pneumo_keras.training.fit import History, compute_class_weights, fit
 
 log = logging.getLogger("pneumo_keras")
@@ -110,6 +121,36 @@ def evaluate_run(folder: RunFolder, split: str) -> Evaluation:
     )
     folder.write_text(f"report{suffix}.html", format_report(report))
     return evaluation
+
+
+def bench_machine(config: Config, job: Sequence[str] | None) -> Bench:
+    """Measures every engine on this machine, and the whole job where its arguments are given.
+
+    On the films of the settings where they lie on this machine, on phantom films otherwise.
+    """
+    data = config.data
+    at_hand = data.path or (to_medmnist_folder() / load_release(data.size).name).is_file()
+    if data.source == "pneumonia_mnist" and not at_hand:
+        config = config.model_copy(update={"data": data.model_copy(update={"source": "phantom"})})
+        job = [*job, "--set", "data.source=phantom"] if job is not None else None
+    backbone = build_frozen(config)
+    films = load_splits(config, ("val",))["val"]
+    images = build_images(films, config.model.image_size)
+    return Bench(
+        network=f"InceptionV3 up to {', '.join(config.model.taps)}, {config.model.image_size} px",
+        films=f"{CHUNK} {SPLIT_NAMES['val']} of {name_films(config)}",
+        operations=count_operations(backbone),
+        product_rate=measure_product_rate(),
+        engines=measure_engines(backbone, images),
+        job=measure_job(job) if job is not None else [],
+        environment=describe_environment(),
+    )
+
+
+def audit_data(config: Config) -> tuple[dict[str, Films], Audit]:
+    """Judges the films of every split before a training."""
+    films = load_splits(config, SPLITS)
+    return films, audit_films(films)
 
 
 def load_splits(config: Config, splits: Sequence[str]) -> dict[str, Films]:

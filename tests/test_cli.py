@@ -21,6 +21,7 @@ OVERRIDES = [argument for setting in SMALL for argument in ("--set", setting)]
 def invoke(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(recipes, "build_backbone", build_toy_backbone)
+    monkeypatch.setattr(backend, "start_backend", lambda cache: None)  # it has been started
 
     def run(*arguments):
         return CliRunner().invoke(main, arguments, prog_name="pneumo-keras")
@@ -213,3 +214,20 @@ def test_the_cache_is_listed_and_cleared(invoke, own_cache):
     assert [entry["films"] for entry in listed] == [60, 30]
     assert invoke("cache", "clear", "--yes").stdout == f"{own_cache} is empty\n"
     assert invoke("cache", "list").stdout.startswith("0 entries, 0.0 MB")
+
+
+def test_an_audit_prints_findings_and_writes_its_files(invoke, tmp_path):
+    result = invoke("data", "audit", "--config", "demo", *OVERRIDES, "--out", "audit")
+    assert result.exit_code == 0
+    assert "Findings\n" in result.stdout
+    assert {path.name for path in (tmp_path / "audit").iterdir()} == {"audit.json", "audit.txt", "audit.png"}
+    document = json.loads(invoke("data", "audit", "--config", "demo", *OVERRIDES, "--json").stdout)
+    assert document["findings"]
+
+
+def test_a_bench_compares_the_engines(invoke):
+    result = invoke("bench", "--config", "demo", *OVERRIDES, "--json")
+    assert result.exit_code == 0
+    engines = {figures["engine"]: figures for figures in json.loads(result.stdout)["engines"]}
+    assert engines["keras"]["deviation"] == 0
+    assert engines["frozen"]["deviation"] < 1e-5

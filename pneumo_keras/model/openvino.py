@@ -7,6 +7,7 @@ give keeps channels last, which OpenVINO computes more slowly.
 
 import contextlib
 import importlib
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -127,6 +128,8 @@ def to_openvino_graph(backbone: keras.Model) -> Any:
 
 
 def _import_openvino() -> ModuleType:
+    # Importing it would send an event to its makers, from a forked process.
+    sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType]
     try:
         return importlib.import_module("openvino")
     except ImportError as error:
