@@ -129,6 +129,33 @@ def eval_(run: Path, split: str, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("first", type=click.Path(path_type=Path), metavar="RUN")
+@click.argument("second", type=click.Path(path_type=Path), metavar="RUN")
+@click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def compare(first: Path, second: Path, split: str, as_json: bool) -> None:
+    """Compares two evaluated runs on the same films, the second with the first.
+
+    Films are paired, so that differences show that two separate intervals would hide.
+    """
+    from pneumo_keras.backend import start_backend
+    from pneumo_keras.config import find_cache
+
+    start_backend(find_cache())
+    from pneumo_keras.recipes import compare_runs
+    from pneumo_keras.reporting.run_folder import RunFolder
+    from pneumo_keras.reporting.table import format_differences
+
+    differences = compare_runs(RunFolder(first), RunFolder(second), split)
+    if as_json:
+        figures = {name: figure.to_dict() for name, figure in differences.items()}
+        runs = {"first": str(first), "second": str(second)}
+        click.echo(json.dumps({**runs, "split": split, "differences": figures}, indent=2))
+    else:
+        click.echo(format_differences(differences, heading=f"{second} minus {first}, split {split}"))
+
+
+@main.command()
 @click.option(
     "--config", "name", default="default", show_default=True, metavar="NAME|FILE", help="As for train."
 )

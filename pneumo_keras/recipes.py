@@ -18,9 +18,16 @@ from pneumo_keras.data.catalog import SPLITS, load_release
 from pneumo_keras.data.phantom import build_phantom_films
 from pneumo_keras.data.pneumonia_mnist import load_pneumonia_mnist
 from pneumo_keras.data.pneumonia_mnist.source import to_medmnist_folder
+from pneumo_keras.errors import RunError
+from pneumo_keras.evaluation.comparison import Difference, compare_figures
 from pneumo_keras.evaluation.metrics import count_confusions, to_accuracy, to_auc
 from pneumo_keras.evaluation.report_card import Evaluation, evaluate
-from pneumo_keras.evaluation.scores import format_medmnist_scores, format_scores, to_medmnist_name
+from pneumo_keras.evaluation.scores import (
+    format_medmnist_scores,
+    format_scores,
+    load_scores,
+    to_medmnist_name,
+)
 from pneumo_keras.evaluation.threshold import OperatingPoint, choose_operating_point
 from pneumo_keras.model.backbone import build_backbone, compute_fingerprint
 from pneumo_keras.model.classifier import (
@@ -121,6 +128,30 @@ def evaluate_run(folder: RunFolder, split: str) -> Evaluation:
     )
     folder.write_text(f"report{suffix}.html", format_report(report))
     return evaluation
+
+
+def compare_runs(first: RunFolder, second: RunFolder, split: str) -> dict[str, Difference]:
+    """Paired differences of all figures, second minus first, on the same films.
+
+    Raises:
+        RunError: A run has no scores of the split, or the runs were scored on different films.
+    """
+    metrics = [folder.load_json(f"metrics_{split}.json") for folder in (first, second)]
+    if metrics[0]["films_sha256"] != metrics[1]["films_sha256"]:
+        raise RunError(
+            f"Runs can be compared on the same films alone. {first.path} and {second.path} were scored on "
+            f"different {SPLIT_NAMES[split]}."
+        )
+    labels, first_scores = load_scores(first.path / f"scores_{split}.csv")
+    _, second_scores = load_scores(second.path / f"scores_{split}.csv")
+    return compare_figures(
+        labels,
+        first_scores,
+        second_scores,
+        first_threshold=metrics[0]["threshold"],
+        second_threshold=metrics[1]["threshold"],
+        seed=metrics[0]["seed"],
+    )
 
 
 def bench_machine(config: Config, job: Sequence[str] | None) -> Bench:
@@ -361,7 +392,13 @@ def write_scores(
     at_half: Evaluation,
 ) -> None:
     """Writes `scores_<split>.csv` and `metrics_<split>.json`, figures at 0.5 beside those of the run."""
-    document = {"split": split, **evaluation.to_dict(), "at_0.5": at_half.to_dict()}
+    fingerprint = compute_films_fingerprint(films)
+    document = {
+        "split": split,
+        "films_sha256": fingerprint,
+        **evaluation.to_dict(),
+        "at_0.5": at_half.to_dict(),
+    }
     folder.write_text(f"scores_{split}.csv", format_scores(films.labels, scores))
     folder.write_json(f"metrics_{split}.json", document)
 

@@ -231,3 +231,14 @@ def test_a_bench_compares_the_engines(invoke):
     engines = {figures["engine"]: figures for figures in json.loads(result.stdout)["engines"]}
     assert engines["keras"]["deviation"] == 0
     assert engines["frozen"]["deviation"] < 1e-5
+
+
+def test_compare_prints_paired_differences(invoke):
+    for name, seed in (("one", "1"), ("two", "2")):
+        trained = invoke("train", "--config", "demo", *OVERRIDES, "--set", f"seed={seed}", "--run", name)
+        assert trained.exit_code == 0
+    text = invoke("compare", "one", "two", "--split", "val").stdout
+    assert text.startswith("two minus one, split val\n")
+    assert "\nAUC  " in text
+    document = json.loads(invoke("compare", "one", "two", "--split", "val", "--json").stdout)
+    assert document["differences"]["auc"]["low"] <= document["differences"]["auc"]["high"]

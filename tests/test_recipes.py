@@ -17,7 +17,7 @@ from pneumo_keras.data.pneumonia_mnist.archive import save_archive
 from pneumo_keras.errors import DataError, RunError
 from pneumo_keras.evaluation.scores import load_scores
 from pneumo_keras.model.classifier import load_classifier
-from pneumo_keras.recipes import evaluate_run, train_run
+from pneumo_keras.recipes import compare_runs, evaluate_run, train_run
 from pneumo_keras.reporting.run_folder import RunFolder
 from tests.toy import build_toy_backbone
 
@@ -243,3 +243,23 @@ def test_neither_tensorflow_nor_torch_is_imported_under_jax(tmp_path):
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+
+
+def test_two_runs_are_compared_on_the_same_films(train):
+    first, second = train("first"), train("second", "seed=7")
+    differences = compare_runs(first, second, "val")
+    labels, scores = load_scores(first.path / "scores_val.csv")
+    _, others = load_scores(second.path / "scores_val.csv")
+    expected = roc_auc_score(labels, others) - roc_auc_score(labels, scores)
+    assert differences["auc"].value == pytest.approx(expected, abs=1e-12)
+    assert differences["auc"].low <= expected <= differences["auc"].high
+
+
+def test_runs_on_different_films_are_not_compared(train):
+    first, second = train("first"), train("second", "data.phantom_films=[60, 32, 40]")
+    with pytest.raises(RunError) as caught:
+        compare_runs(first, second, "val")
+    assert str(caught.value) == (
+        f"Runs can be compared on the same films alone. {first.path} and {second.path} were scored on "
+        "different validation films."
+    )

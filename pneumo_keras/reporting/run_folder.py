@@ -138,7 +138,9 @@ class RunFolder:
         try:
             return json.loads((self.path / name).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise RunError(f"{self.path / name} is missing or damaged ({error}). Train again.") from error
+            raise RunError(
+                f"{self.path / name} is missing or damaged ({error}). Train or evaluate again."
+            ) from error
 
     def load_history(self) -> list[dict[str, float]]:
         """`history.csv`, a row an epoch."""
