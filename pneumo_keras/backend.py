@@ -39,6 +39,23 @@ def check_backend(command: str) -> None:
         )
 
 
+def import_openvino() -> Any:
+    """OpenVINO, as a Keras backend or as an engine.
+
+    Raises:
+        BackendError: It is not installed.
+    """
+    # Importing it would send an event to its makers, from a forked process.
+    sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType]
+    try:
+        return importlib.import_module("openvino")
+    except ImportError as error:
+        raise BackendError(
+            "The engine 'openvino' needs the package openvino. "
+            "Install it with: pip install 'pneumo-keras[openvino]'"
+        ) from error
+
+
 def start_backend(cache: Path) -> None:
     """Imports Keras on its backend, without the backend's own chatter.
 
@@ -54,8 +71,7 @@ def start_backend(cache: Path) -> None:
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
     if BACKEND == "openvino":
         # Keras compiles with OpenVINO's defaults, and those are bfloat16 where the CPU has it.
-        sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType]
-        openvino: Any = importlib.import_module("openvino")
+        openvino = import_openvino()
         exact = {"INFERENCE_PRECISION_HINT": "f32"}
         openvino.compile_model = functools.partial(openvino.compile_model, config=exact)
     keras = importlib.import_module("keras")

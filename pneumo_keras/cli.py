@@ -19,8 +19,24 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pneumo_keras")
 
-DISCLAIMER = "A research tool, not a medical device."
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+CONFIG = click.option(
+    "--config",
+    "name",
+    default="default",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="A named configuration (see: pneumo-keras config list) or a TOML file.",
+)
+SET = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A setting that wins over the file, e.g. training.epochs=3. Repeatable.",
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
 class PneumoGroup(click.Group):
@@ -55,28 +71,15 @@ def main(quiet: bool) -> None:
 
 
 @main.command()
-@click.option(
-    "--config",
-    "name",
-    default="default",
-    show_default=True,
-    metavar="NAME|FILE",
-    help="A named configuration (see: pneumo-keras config list) or a TOML file.",
-)
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="A setting that wins over the file, e.g. training.epochs=3. Repeatable.",
-)
+@CONFIG
+@SET
 @click.option(
     "--run",
     type=click.Path(path_type=Path),
     metavar="DIR",
     help="Folder for the run; must be new.  [default: runs/<config>-<timestamp>]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@JSON
 def train(name: str, overrides: tuple[str, ...], run: Path | None, as_json: bool) -> None:
     r"""Trains a classifier and writes the folder of the run.
 
@@ -110,7 +113,7 @@ def train(name: str, overrides: tuple[str, ...], run: Path | None, as_json: bool
     show_default=True,
     help="Films to judge on.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@JSON
 def eval_(run: Path, split: str, as_json: bool) -> None:
     """Judges the run in folder RUN on a split of its films.
 
@@ -132,7 +135,7 @@ def eval_(run: Path, split: str, as_json: bool) -> None:
 @click.argument("first", type=click.Path(path_type=Path), metavar="RUN")
 @click.argument("second", type=click.Path(path_type=Path), metavar="RUN")
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@JSON
 def compare(first: Path, second: Path, split: str, as_json: bool) -> None:
     """Compares two evaluated runs on the same films, the second with the first.
 
@@ -156,12 +159,10 @@ def compare(first: Path, second: Path, split: str, as_json: bool) -> None:
 
 
 @main.command()
-@click.option(
-    "--config", "name", default="default", show_default=True, metavar="NAME|FILE", help="As for train."
-)
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As for train.")
+@CONFIG
+@SET
 @click.option("--job", is_flag=True, help="Also time train and eval, cold and warm: minutes.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@JSON
 def bench(name: str, overrides: tuple[str, ...], job: bool, as_json: bool) -> None:
     """Measures how fast this machine runs the frozen network, engine by engine.
 
@@ -199,7 +200,7 @@ def config_list() -> None:
 
 @config.command("show")
 @click.argument("name", metavar="NAME|FILE")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As for train.")
+@SET
 def config_show(name: str, overrides: tuple[str, ...]) -> None:
     """Prints a configuration with every setting resolved, as TOML."""
     from pneumo_keras.config import format_config, load_config
@@ -227,17 +228,15 @@ def data_prepare(size: str, path: Path | None) -> None:
 
 
 @data.command("audit")
-@click.option(
-    "--config", "name", default="default", show_default=True, metavar="NAME|FILE", help="As for train."
-)
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As for train.")
+@CONFIG
+@SET
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
     help="Also write audit.json, audit.txt and audit.png there.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@JSON
 def data_audit(name: str, overrides: tuple[str, ...], out: Path | None, as_json: bool) -> None:
     """Looks for repeats, look-alikes, wrong labels and shifts in the films before a training.
 
@@ -292,7 +291,7 @@ def cache() -> None:
 
 
 @cache.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@JSON
 def cache_list(as_json: bool) -> None:
     """Lists the features that are kept, the ones used longest ago first."""
     from pneumo_keras.config import find_cache

@@ -82,11 +82,10 @@ def train_run(config: Config, folder: RunFolder) -> Evaluation:
         log.info("Kept epoch %d, the one with the lowest validation loss", history.best_epoch)
         scores = score_films(extractor, head.probability, films["val"], "val")
         point = choose_threshold(config, films["val"], scores)
-        evaluation = evaluate(films["val"].labels, scores, point.threshold, seed=config.seed)
+        evaluation, at_half = judge_scores(config, films["val"], scores, point)
         folder.write_table("history.csv", history.epochs)
         folder.write_json("operating_point.json", point.to_dict())
         folder.write_json("environment.json", describe_run(extractor, films, class_weights))
-        at_half = evaluate(films["val"].labels, scores, HALF, seed=config.seed)
         write_scores(folder, "val", films["val"], scores, evaluation, at_half)
         classifier = join_classifier(extractor.resize, extractor.scale, extractor.backbone, head.probability)
         folder.write_model(classifier.model)
@@ -102,12 +101,12 @@ def evaluate_run(folder: RunFolder, split: str) -> Evaluation:
     extractor = build_extractor(config, classifier.backbone)
     scores = score_films(extractor, classifier.head, films, split)
     point = OperatingPoint.from_dict(folder.load_json("operating_point.json"))
-    evaluation = evaluate(films.labels, scores, point.threshold, seed=config.seed)
-    at_half = evaluate(films.labels, scores, HALF, seed=config.seed)
+    evaluation, at_half = judge_scores(config, films, scores, point)
     write_scores(folder, split, films, scores, evaluation, at_half)
     write_medmnist_scores(folder, config, split, films, scores)
     title = f"{folder.path.resolve().name}: {len(films):,} {SPLIT_NAMES[split]} of {name_films(config)}"
-    summary = draw_summary(folder.load_history(), films.labels, scores, evaluation, title=title)
+    history = folder.load_history()
+    summary = draw_summary(history, films.labels, scores, evaluation, title=title)
     suffix = "" if split == "test" else f"_{split}"
     folder.write_plot(f"summary{suffix}", summary)
     report = ReportContents(
@@ -122,7 +121,7 @@ def evaluate_run(folder: RunFolder, split: str) -> Evaluation:
         evaluation=evaluation,
         at_half=at_half,
         operating_point=point,
-        history=folder.load_history(),
+        history=history,
         settings=format_config(config),
         environment=folder.load_json("environment.json"),
     )
@@ -381,6 +380,16 @@ def choose_threshold(config: Config, films: Films, scores: Scores) -> OperatingP
         cost_fn=evaluation.cost_fn,
         cost_fp=evaluation.cost_fp,
     )
+
+
+def judge_scores(
+    config: Config, films: Films, scores: Scores, point: OperatingPoint
+) -> tuple[Evaluation, Evaluation]:
+    """All figures at the run's operating point, and at 0.5."""
+    evaluation = evaluate(films.labels, scores, point.threshold, seed=config.seed)
+    if point.threshold == HALF:
+        return evaluation, evaluation
+    return evaluation, evaluate(films.labels, scores, HALF, seed=config.seed)
 
 
 def write_scores(

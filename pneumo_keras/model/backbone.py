@@ -33,7 +33,7 @@ def build_backbone(weights: str, *, image_size: int, taps: Sequence[str]) -> ker
     """Builds the frozen network from images to pooled features.
 
     Args:
-        weights: "imagenet" (fetched on first use), "none" (random, from Keras' seed) or the path
+        weights: "imagenet" (fetched on first use), "none" (random, seeded by Python's `random`) or the path
             of a weights file in Keras 3 (`.weights.h5`) or legacy (`.h5`) format.
         image_size: Edge of the images in pixels, at least 75.
         taps: Blocks (`mixed0` ... `mixed10`) whose outputs are averaged over the image and

@@ -7,7 +7,6 @@ give keeps channels last, which OpenVINO computes more slowly.
 
 import contextlib
 import importlib
-import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import keras
 import numpy as np
 
 from pneumo_keras.arrays import Features, ImageBatch
+from pneumo_keras.backend import import_openvino
 from pneumo_keras.errors import BackendError, ModelError
 
 SPARE_REQUESTS = 8  # beyond those computing: work in hand while the caller prepares more
@@ -97,7 +97,7 @@ def build_openvino_network(backbone: keras.Model, *, precision: str = "float32")
         BackendError: A package is missing, or the CPU lacks the precision.
         ModelError: The backbone has a layer that cannot be written out.
     """
-    openvino = _import_openvino()
+    openvino = import_openvino()
     core = openvino.Core()
     _check_precision(core, precision)
     settings = {
@@ -114,7 +114,7 @@ def to_openvino_graph(backbone: keras.Model) -> Any:
         BackendError: OpenVINO is not installed.
         ModelError: A layer, or an option of it, has no counterpart here, or is used twice.
     """
-    openvino = _import_openvino()
+    openvino = import_openvino()
     ops = importlib.import_module("openvino.opset13")
 
     shape = [1, *(-1 if edge is None else edge for edge in backbone.input_shape[1:])]
@@ -125,18 +125,6 @@ def to_openvino_graph(backbone: keras.Model) -> Any:
             nodes[id(layer.output)] = _to_node(ops, layer, nodes)
     features = ops.result(_get_node(nodes, backbone.outputs[0], backbone.layers[-1]))
     return openvino.Model([features], [images], backbone.name)
-
-
-def _import_openvino() -> ModuleType:
-    # Importing it would send an event to its makers, from a forked process.
-    sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType]
-    try:
-        return importlib.import_module("openvino")
-    except ImportError as error:
-        raise BackendError(
-            "The engine 'openvino' needs the package openvino. "
-            "Install it with: pip install 'pneumo-keras[openvino]'"
-        ) from error
 
 
 def _check_precision(core: Any, precision: str) -> None:

@@ -1,6 +1,7 @@
 """From films to features: each view passes the frozen network once, then comes from the cache."""
 
 import contextlib
+import functools
 import hashlib
 import logging
 import time
@@ -91,12 +92,17 @@ class Extractor:
     def _list_entries(self, films: Films, view: View) -> dict[str, Entry]:
         about = {**self.about, **view.about, "films": compute_films_fingerprint(films), "n": len(films)}
         about["image_size"] = self.backbone.input_shape[1]
-        entries = {}
-        for tap, d in list_taps(self.backbone).items():
-            weights = compute_fingerprint(select_taps(self.backbone, [tap]))
-            shape = (len(films), d)
-            entries[tap] = Entry(self.store, {**about, "weights": weights, "tap": tap}, shape)
-        return entries
+        return {
+            tap: Entry(self.store, {**about, "weights": self._weights[tap], "tap": tap}, (len(films), d))
+            for tap, d in list_taps(self.backbone).items()
+        }
+
+    @functools.cached_property
+    def _weights(self) -> dict[str, str]:
+        """Fingerprint of the layers below each tap; hashed once, since they are frozen."""
+        return {
+            tap: compute_fingerprint(select_taps(self.backbone, [tap])) for tap in list_taps(self.backbone)
+        }
 
     def _fill(self, entries: dict[str, Entry], films: Films, name: str, view: View) -> None:
         started = time.monotonic()
