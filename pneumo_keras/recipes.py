@@ -53,7 +53,7 @@ from pneumo_keras.reporting.environment import describe_device, describe_environ
 from pneumo_keras.reporting.plots import draw_summary
 from pneumo_keras.reporting.report import SPLIT_NAMES, ReportContents, format_report
 from pneumo_keras.reporting.run_folder import RunFolder
-from pneumo_keras.training.augmentation import build_augmentation
+from pneumo_keras.training.augmentation import build_augmentation, build_variation
 from pneumo_keras.training.batches import ShuffledBatches
 from pneumo_keras.training.feature_store import FeatureTable, compute_moments
 from pneumo_keras.training.features import CHUNK, Extractor, View, compute_films_fingerprint
@@ -279,9 +279,10 @@ def extract_views(config: Config, extractor: Extractor, films: Films) -> list[Fe
     """Features of the training films, plain and augmented, as the settings ask."""
     augmentation = config.augmentation
     views = [extractor.extract(films, SPLIT_NAMES["train"])] if augmentation.plain else []
+    vary = build_variation(build_augmentation_for(config))
     for index in range(1, augmentation.views + 1):
         view = View(
-            augmentation=build_augmentation_for(config),
+            vary=vary,
             key=(config.seed, index),
             about={"view": index, "seed": config.seed, **augmentation.model_dump(exclude={"views", "plain"})},
         )

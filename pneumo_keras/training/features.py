@@ -17,7 +17,7 @@ from pneumo_keras.arrays import Films, ImageBatch
 from pneumo_keras.model.backbone import compute_fingerprint, list_taps, select_taps
 from pneumo_keras.model.engines import Network
 from pneumo_keras.progress import show_progress
-from pneumo_keras.training.augmentation import reseed_augmentation
+from pneumo_keras.training.augmentation import Vary
 from pneumo_keras.training.feature_store import Entry, FeatureTable, shrink_store
 from pneumo_keras.training.prefetch import Prefetch
 
@@ -31,12 +31,12 @@ class View:
     """One way of seeing the films: as they are, or varied at random.
 
     Attributes:
-        augmentation: Applied to the enlarged films; None for the plain view.
+        vary: Applied to the enlarged films; None for the plain view.
         key: Starts the random draws, together with the number of the chunk.
         about: What tells this view from others.
     """
 
-    augmentation: keras.Sequential | None = None
+    vary: Vary | None = None
     key: tuple[int, ...] = ()
     about: dict[str, Any] = field(default_factory=lambda: {"view": "plain"})
 
@@ -133,9 +133,8 @@ class Extractor:
         for first in range(start, len(films), CHUNK):
             images = films.images[first : first + CHUNK, ..., None].astype(np.float32)
             images = self.resize(_pad(images))
-            if view.augmentation is not None:
-                reseed_augmentation(view.augmentation, *view.key, first // CHUNK)
-                images = view.augmentation(images, training=True)
+            if view.vary is not None:
+                images = view.vary(images, *view.key, first // CHUNK)
             yield np.asarray(keras.ops.convert_to_numpy(self.scale(images)))
 
 

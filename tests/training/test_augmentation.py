@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 
-from pneumo_keras.training.augmentation import build_augmentation, reseed_augmentation
+from pneumo_keras.seeds import derive_seeds
+from pneumo_keras.training.augmentation import build_augmentation, build_variation
 
 NOTHING = {"rotation_degrees": 0, "horizontal_flip": False, "brightness": 0, "contrast": 0, "seed": 1}
+ALL = {"rotation_degrees": 15, "horizontal_flip": True, "brightness": 0.1, "contrast": 0.1, "seed": 1}
 IMAGES = np.tile(np.linspace(60, 180, 16, dtype=np.float32)[None, None, :, None], (40, 16, 1, 1))
 
 
@@ -46,17 +48,23 @@ def test_rotation_stays_within_its_angle_and_uncovers_black_corners():
 
 
 def test_the_same_key_gives_the_same_draws():
-    augmentation = build_augmentation(
-        rotation_degrees=15, horizontal_flip=True, brightness=0.1, contrast=0.1, seed=1
-    )
+    vary_by_key, again = (build_variation(build_augmentation(**ALL)) for _ in range(2))
+    first = np.asarray(vary_by_key(IMAGES, 1, 2, 3))
+    assert not np.array_equal(first, np.asarray(vary_by_key(IMAGES, 1, 2, 4)))
+    np.testing.assert_array_equal(first, np.asarray(vary_by_key(IMAGES, 1, 2, 3)))
+    np.testing.assert_array_equal(first, np.asarray(again(IMAGES, 1, 2, 3)))
 
-    def draw(*key):
-        reseed_augmentation(augmentation, *key)
-        return np.asarray(augmentation(IMAGES, training=True))
 
-    first = draw(1, 2, 3)
-    assert not np.array_equal(first, draw(1, 2, 4))
-    np.testing.assert_array_equal(first, draw(1, 2, 3))
+def test_by_key_films_vary_as_the_layers_vary_them():
+    augmentation = build_augmentation(**ALL)
+    varied = build_variation(augmentation)(IMAGES, 1, 2, 3)
+    for layer, seed in zip(augmentation.layers, derive_seeds(1, 2, 3, count=4), strict=True):
+        layer.generator.state.assign([seed, 0])
+    np.testing.assert_allclose(augmentation(IMAGES, training=True), varied, atol=1e-3)
+
+
+def test_nothing_to_vary_leaves_films_alone():
+    np.testing.assert_array_equal(build_variation(build_augmentation(**NOTHING))(IMAGES, 1), IMAGES)
 
 
 @pytest.mark.parametrize("settings", [NOTHING, {**NOTHING, "rotation_degrees": 15, "contrast": 0.1}])

@@ -8,7 +8,7 @@ import pytest
 from pneumo_keras.arrays import Films
 from pneumo_keras.model import engines
 from pneumo_keras.model.classifier import build_resizing, build_scaling
-from pneumo_keras.training.augmentation import build_augmentation
+from pneumo_keras.training.augmentation import build_augmentation, build_variation
 from pneumo_keras.training.features import CHUNK, Extractor, View
 from tests.toy import SIZE, build_toy_backbone
 
@@ -52,7 +52,7 @@ def build_view(index=1, seed=3):
     augmentation = build_augmentation(
         rotation_degrees=15, horizontal_flip=True, brightness=0.1, contrast=0.1, seed=seed
     )
-    return View(augmentation, key=(seed, index), about={"view": index, "seed": seed})
+    return View(build_variation(augmentation), key=(seed, index), about={"view": index, "seed": seed})
 
 
 def compute_directly(extractor):
