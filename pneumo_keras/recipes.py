@@ -63,6 +63,7 @@ log = logging.getLogger("pneumo_keras")
 
 HALF = 0.5  # MedMNIST's threshold, for comparable figures
 PHANTOM_SEEDS = {"train": 0, "val": 1, "test": 2}
+IN_MEMORY = 128 * 2**20  # bytes of training features that are held and not read again in every epoch
 
 
 def train_run(config: Config, folder: RunFolder) -> Evaluation:
@@ -252,7 +253,8 @@ def fit_cached(
     views = extract_views(config, extractor, films["train"])
     validation = extractor.extract(films["val"], SPLIT_NAMES["val"])[:]
     head = build_head_for(config, extractor, views)
-    batches = build_batches(config, views, films["train"])
+    small = sum(view.size for view in views) <= IN_MEMORY
+    batches = build_batches(config, [view[:] for view in views] if small else views, films["train"])
     history = fit_model(config, head.logits, batches, (validation, films["val"].labels), class_weights)
     return head, history
 

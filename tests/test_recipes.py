@@ -93,6 +93,13 @@ def test_the_same_command_gives_the_same_bytes(train, mode, own_cache, monkeypat
         assert (first.path / name).read_bytes() == (second.path / name).read_bytes()
 
 
+def test_features_too_large_for_memory_give_the_same_bytes(train, monkeypatch):
+    held = train("held", "augmentation.views=2")
+    monkeypatch.setattr(recipes, "IN_MEMORY", 0)
+    read = train("read", "augmentation.views=2")
+    assert (held.path / "scores_val.csv").read_bytes() == (read.path / "scores_val.csv").read_bytes()
+
+
 def test_another_seed_gives_other_scores(train):
     first, second = train("first"), train("second", "seed=7")
     assert (first.path / "scores_val.csv").read_bytes() != (second.path / "scores_val.csv").read_bytes()

@@ -123,6 +123,11 @@ class FeatureTable:
     def __len__(self) -> int:
         return self.n
 
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return sum(file.stat().st_size for file in self.files)
+
     def __getitem__(self, rows: slice | Integer[np.ndarray, " b"]) -> Features:
         # Mapped anew each time: pages of a map that stays open would count as memory in use.
         return np.concatenate([np.load(file, mmap_mode="r")[rows] for file in self.files], axis=1)
