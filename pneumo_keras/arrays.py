@@ -2,7 +2,7 @@
 
 `n` counts films; `height`, `width` are pixels; `d` counts features. Films are grey, 0 (black) to
 255 (white); images are what the network sees, three channels in [-1, 1]. Labels are 0 (normal) or 1
-(pneumonia). Scores are probabilities of pneumonia.
+(pneumonia). Scores are probabilities of pneumonia; members are heads that learn side by side.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ Images = UInt8[np.ndarray, "n height width"]
 Labels = Int64[np.ndarray, " n"]
 ImageBatch = Float32[np.ndarray, "n size size 3"]
 Features = Float32[np.ndarray, "n d"]
+LogOdds = Float32[np.ndarray, "n members"]
+MemberWeights = Float32[np.ndarray, "n members"]
 Scores = Float64[np.ndarray, " n"]
 
 CLASS_NAMES = ("normal", "pneumonia")

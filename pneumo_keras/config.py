@@ -3,7 +3,7 @@
 import difflib
 import os
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -98,6 +98,7 @@ class ModelSettings(Settings):
     hidden_units: int = Field(512, ge=0, description="width of the hidden layer, 0 for none")
     dropout: Share = Field(0.5, description="share of units dropped while training")
     outputs: Literal[1, 2] = Field(1, description="one sigmoid output or two softmax outputs")
+    flip_average: bool = Field(False, description="average a film's log odds with its mirror image's")
 
     @model_validator(mode="after")
     def _check(self) -> "ModelSettings":
@@ -112,6 +113,7 @@ class TrainingSettings(Settings):
     mode: Literal["cached", "online"] = Field(
         "cached", description="features once and for all, or the whole model in every epoch"
     )
+    members: int = Field(1, ge=1, le=100, description="heads of different seeds, fitted at once, averaged")
     epochs: int = Field(10, ge=1, description="passes over the training films")
     batch_size: int = Field(16, ge=1, description="films in a step")
     learning_rate: Positive = Field(1e-4, description="of AdamW")
@@ -123,8 +125,11 @@ class TrainingSettings(Settings):
 
 
 class EvaluationSettings(Settings):
-    """How the operating point is chosen, on validation films."""
+    """How scores are calibrated and the operating point is chosen, on validation films."""
 
+    calibration: Literal["none", "temperature", "platt"] = Field(
+        "none", description="of the log odds: left alone, a slope, or a slope and an intercept"
+    )
     rule: Literal["fixed", "youden", "sensitivity", "cost"] = Field(
         "fixed", description="a given threshold, Youden's, a sensitivity to reach, or the least cost"
     )
@@ -164,29 +169,49 @@ class Config(Settings):
         return self
 
 
-def find_named_configs() -> dict[str, Path]:
-    """The configurations that come with the package, by name."""
+def find_named(folder: str) -> dict[str, Path]:
+    """The TOML files that come with the package, by name.
+
+    Args:
+        folder: `configs`, or `configs/grids`.
+    """
     package = Path(__file__).parent
-    folder = package / "configs"  # in a wheel
-    if not folder.is_dir():
-        folder = package.parent / "configs"  # in a checkout
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    # In a wheel they lie inside the package, in a checkout beside it.
+    here = next((root / folder for root in (package, package.parent) if (root / folder).is_dir()), None)
+    return {path.stem: path for path in sorted(here.glob("*.toml"))} if here else {}
 
 
-def find_config(name_or_path: str) -> Path:
-    """The file of a named configuration, or the path itself.
+def find_toml(name_or_path: str, *, folder: str, option: str) -> Path:
+    """The file of that name which comes with the package, or the path itself.
+
+    Args:
+        name_or_path: As a user gave it.
+        folder: Of the named files.
+        option: For which it was given.
 
     Raises:
         SettingsError: There is neither such a name nor such a file.
     """
-    named = find_named_configs()
+    named = find_named(folder)
     if name_or_path in named:
         return named[name_or_path]
     path = Path(name_or_path)
     if path.is_file():
         return path
     known = ", ".join(named)
-    raise SettingsError(f"--config must be one of {known}, or a TOML file. Received: {name_or_path}")
+    raise SettingsError(f"{option} must be one of {known}, or a TOML file. Received: {name_or_path}")
+
+
+def load_toml(path: Path) -> dict[str, Any]:
+    """The tree of a TOML file.
+
+    Raises:
+        SettingsError: It is none.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is no TOML file: {error}") from error
 
 
 def load_config(name_or_path: str, overrides: Iterable[str] = ()) -> Config:
@@ -197,17 +222,29 @@ def load_config(name_or_path: str, overrides: Iterable[str] = ()) -> Config:
     Raises:
         SettingsError: The file cannot be read, or a setting is unknown, ill-typed or out of range.
     """
-    path = find_config(name_or_path)
-    try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is no TOML file: {error}") from error
+    tree = load_toml(find_toml(name_or_path, folder="configs", option="--config"))
     for override in overrides:
-        _apply_override(tree, override)
-    try:
-        return Config.model_validate(tree)
-    except ValidationError as error:
-        raise SettingsError(_to_one_line(error)) from error
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise SettingsError(f"--set must look like training.epochs=3. Received: {override}")
+        _put(tree, key, _parse_value(text))
+    return _check_tree(tree)
+
+
+def change_config(config: Config, changes: Mapping[str, Any]) -> Config:
+    """The configuration with other values for some of its settings.
+
+    Args:
+        config: Stays as it is.
+        changes: Values by dotted key: `{"training.epochs": 3}`.
+
+    Raises:
+        SettingsError: A setting is unknown, ill-typed or out of range.
+    """
+    tree = config.model_dump(mode="json", exclude_none=True)
+    for key, value in changes.items():
+        _put(tree, key, value)
+    return _check_tree(tree)
 
 
 def format_config(config: Config) -> str:
@@ -221,16 +258,20 @@ def find_cache() -> Path:
     return Path(named) if named else Path(platformdirs.user_cache_dir("pneumo-keras"))
 
 
-def _apply_override(tree: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise SettingsError(f"--set must look like training.epochs=3. Received: {override}")
+def _put(tree: dict[str, Any], key: str, value: Any) -> None:
     *tables, name = key.split(".")
     if key not in list_keys(Config):
         raise SettingsError(_to_unknown_key(key))
     for table in tables:
         tree = tree.setdefault(table, {})
-    tree[name] = _parse_value(text)
+    tree[name] = value
+
+
+def _check_tree(tree: dict[str, Any]) -> Config:
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise SettingsError(_to_one_line(error)) from error
 
 
 def _parse_value(text: str) -> Any:

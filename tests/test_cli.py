@@ -4,13 +4,16 @@ import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 import pneumo_keras
 from pneumo_keras import backend, recipes
 from pneumo_keras.cli import main
+from pneumo_keras.data.pneumonia_mnist import prepared
 from tests.toy import build_toy_backbone
 
 SMALL = ["data.phantom_films=[60,30,40]", "model.taps=['mixed10']", "training.epochs=2"]
@@ -242,3 +245,55 @@ def test_compare_prints_paired_differences(invoke):
     assert "\nAUC  " in text
     document = json.loads(invoke("compare", "one", "two", "--split", "val", "--json").stdout)
     assert document["differences"]["auc"]["low"] <= document["differences"]["auc"]["high"]
+
+
+def test_nothing_but_eval_on_the_test_split_opens_its_arrays(invoke, monkeypatch, own_cache):
+    """Not even once: data audit aside, which compares all splits before any choice is made."""
+    opened = []
+    read = np.lib.npyio.NpzFile.__getitem__
+    monkeypatch.setattr(
+        np.lib.npyio.NpzFile, "__getitem__", lambda file, key: opened.append(key) or read(file, key)
+    )
+    decode = prepared._read_films
+    monkeypatch.setattr(
+        prepared,
+        "_read_films",
+        lambda source, split, size: opened.append(split) or decode(source, split, size),
+    )
+    assert (
+        invoke("data", "phantom", "films.npz", "--train", "60", "--val", "30", "--test", "40").exit_code == 0
+    )
+    Path("grid.toml").write_text("[training]\nlearning_rate = [1e-3, 1e-2]\n")
+    source = ["--set", "data.source=pneumonia_mnist", "--set", "data.path=films.npz", *OVERRIDES[2:]]
+    for command in (
+        ["data", "prepare", "--path", "films.npz"],
+        ["train", "--config", "demo", *source, "--run", "one", "--set", "evaluation.calibration=platt"],
+        ["train", "--config", "demo", *source, "--run", "two", "--set", "training.mode=online"],
+        ["eval", "one", "--split", "val"],
+        ["eval", "one", "--split", "train"],
+        ["eval", "two", "--split", "val", "--prevalence", "0.3"],
+        ["compare", "one", "two", "--split", "val"],
+        ["sweep", "--config", "demo", *source, "--grid", "grid.toml", "--folds", "3"],
+    ):
+        result = invoke(*command)
+        assert result.exit_code == 0, result.output
+    assert {"train_images", "val_labels", "train", "val"} <= set(opened)
+    assert not [name for name in opened if name.startswith("test")]
+    assert invoke("eval", "one").exit_code == 0
+    assert {"test_images", "test_labels", "test"} <= set(opened)
+
+
+def test_sweep_prints_one_json_document(invoke, tmp_path):
+    (tmp_path / "grid.toml").write_text("[training]\nlearning_rate = [1e-3, 1e-2]\n")
+    swept = invoke("sweep", "--config", "demo", *OVERRIDES, "--grid", "grid.toml", "--folds", "3", "--json")
+    assert swept.exit_code == 0
+    document = json.loads(swept.stdout)
+    assert len(document["combinations"]) == 2
+    assert document["folder"].startswith("sweeps/grid-")
+    assert document["combinations"][0]["log_loss"] <= document["combinations"][1]["log_loss"]
+
+
+def test_a_prevalence_is_a_share(invoke):
+    judged = invoke("eval", "run", "--prevalence", "1")
+    assert judged.exit_code == 2
+    assert "1.0 is not in the range 0<x<1" in judged.stderr

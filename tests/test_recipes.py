@@ -7,6 +7,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from scipy.special import logit
 from sklearn.metrics import roc_auc_score
 
 from pneumo_keras import recipes
@@ -14,10 +15,11 @@ from pneumo_keras.arrays import Films
 from pneumo_keras.config import load_config
 from pneumo_keras.data.phantom import build_phantom_films
 from pneumo_keras.data.pneumonia_mnist.archive import save_archive
-from pneumo_keras.errors import DataError, RunError
+from pneumo_keras.errors import DataError, RunError, TrainingError
+from pneumo_keras.evaluation.calibration import fit_platt
 from pneumo_keras.evaluation.scores import load_scores
 from pneumo_keras.model.classifier import load_classifier
-from pneumo_keras.recipes import compare_runs, evaluate_run, train_run
+from pneumo_keras.recipes import compare_runs, evaluate_run, sweep_settings, train_run
 from pneumo_keras.reporting.run_folder import RunFolder
 from tests.toy import build_toy_backbone
 
@@ -52,6 +54,7 @@ def test_a_run_folder_holds_what_the_design_names(train):
     (medmnist,) = (name for name in files if name.startswith("pneumoniamnist_test_[AUC]"))
     assert medmnist.endswith("@run.csv")
     assert files - {medmnist} == {
+        "calibration.json",
         "config.toml",
         "environment.json",
         "figures/summary.png",
@@ -114,14 +117,75 @@ def test_evaluation_sees_the_scores_that_training_saw(train, mode, outputs):
     assert (folder.path / "scores_val.csv").read_bytes() == seen
 
 
-@pytest.mark.parametrize("standardise", ["true", "false"])
-def test_features_and_the_saved_model_give_the_same_scores(train, standardise):
-    folder = train("run", f"model.standardise={standardise}")
+SAVED = {
+    "standardised": ["model.standardise=true"],
+    "as they are": ["model.standardise=false"],
+    "members": ["training.members=3", "evaluation.calibration=platt"],
+    "mirrored": ["model.flip_average=true", "evaluation.calibration=temperature"],
+}
+
+
+@pytest.mark.parametrize("overrides", SAVED.values(), ids=SAVED)
+def test_features_and_the_saved_model_give_the_same_scores(train, overrides):
+    folder = train("run", *overrides)
     _, scores = load_scores(folder.path / "scores_val.csv")
     films = build_phantom_films(30, size=28, seed=recipes.PHANTOM_SEEDS["val"])
     model = load_classifier(folder.model_file).model
     direct = model.predict(films.images[..., None].astype(np.float32), verbose=0)[:, 0]
     np.testing.assert_allclose(direct, scores, atol=1e-5)
+
+
+def test_members_have_figures_of_their_own(train):
+    folder = train("run", "training.members=3")
+    judgement = evaluate_run(folder, "test")
+    classifier = load_classifier(folder.model_file)
+    films = build_phantom_films(40, size=28, seed=recipes.PHANTOM_SEEDS["test"])
+    images = classifier.scale(classifier.resize(films.images[..., None].astype(np.float32)))
+    log_odds = np.asarray(classifier.head(classifier.backbone(images)))
+    assert log_odds.shape == (40, 3)
+    expected = [roc_auc_score(films.labels, member) for member in log_odds.T]
+    assert judgement.members["auc"].values == pytest.approx(expected)
+    written = json.loads((folder.path / "metrics_test.json").read_text())["members"]["auc"]
+    assert written["values"] == list(judgement.members["auc"].values)
+    assert len(set(expected)) > 1
+    with (folder.path / "history.csv").open() as file:
+        assert set(next(csv.DictReader(file))) > {"val_loss", "val_loss_1", "val_loss_3"}
+
+
+def test_calibration_is_fitted_on_validation_films_and_kept_in_the_model(train):
+    plain, scaled = train("plain"), train("scaled", "evaluation.calibration=platt")
+    labels, raw = load_scores(plain.path / "scores_val.csv")
+    _, scores = load_scores(scaled.path / "scores_val.csv")
+    fitted = fit_platt(labels, logit(raw))
+    written = json.loads((scaled.path / "calibration.json").read_text())
+    assert (written["slope"], written["intercept"]) == pytest.approx(
+        (fitted.slope, fitted.intercept), rel=1e-4
+    )
+    np.testing.assert_allclose(scores, fitted.to_scores(logit(raw)), atol=1e-5)
+    assert written["prevalence"] == pytest.approx(labels.mean())
+    assert json.loads((plain.path / "calibration.json").read_text())["prevalence"] == pytest.approx(0.5)
+    assert written["calibration_error"]["after"] < written["calibration_error"]["before"]
+
+
+def test_a_stated_prevalence_moves_scores_and_threshold_together(train):
+    folder = train("run", "evaluation.rule=youden")
+    before = evaluate_run(folder, "test").evaluation
+    _, scores = load_scores(folder.path / "scores_test.csv")
+    after = evaluate_run(folder, "test", prevalence=0.1).evaluation
+    _, corrected = load_scores(folder.path / "scores_test.csv")
+    np.testing.assert_allclose(logit(corrected), logit(scores) + logit(0.1) - logit(0.5), atol=1e-4)
+    assert after.counts == before.counts
+    assert after.figures["auc"].value == before.figures["auc"].value
+    assert after.figures["brier_loss"].value != before.figures["brier_loss"].value
+    assert json.loads((folder.path / "metrics_test.json").read_text())["stated_prevalence"] == 0.1
+
+
+def test_a_loss_that_is_no_number_gets_one_line(train):
+    with pytest.raises(TrainingError) as caught:
+        train("run", "training.learning_rate=1e30")
+    assert str(caught.value) == (
+        "The loss is no longer a number. Lower training.learning_rate, or check model.weights."
+    )
 
 
 def test_the_frozen_network_in_the_saved_model_is_the_one_that_was_loaded(train):
@@ -142,7 +206,7 @@ def test_augmented_views_are_fitted_and_cached(train, caplog):
 
 def test_the_operating_point_of_the_run_is_applied(train):
     folder = train("run", "evaluation.rule=fixed", "evaluation.threshold=0.7")
-    evaluation = evaluate_run(folder, "test")
+    evaluation = evaluate_run(folder, "test").evaluation
     assert evaluation.threshold == 0.7
     metrics = json.loads((folder.path / "metrics_test.json").read_text())
     labels, scores = load_scores(folder.path / "scores_test.csv")
@@ -191,7 +255,7 @@ def test_medmnist_reads_our_scores_and_agrees(train, split):
     from medmnist.evaluator import getACC, getAUC
 
     folder = train()
-    evaluation = evaluate_run(folder, split)
+    evaluation = evaluate_run(folder, split).evaluation
     (path,) = folder.path.glob(f"pneumoniamnist_{split}_*@run.csv")
     films = build_phantom_films(40 if split == "test" else 30, size=28, seed=recipes.PHANTOM_SEEDS[split])
     scores = np.loadtxt(path, delimiter=",")[:, 1:]
@@ -270,3 +334,25 @@ def test_runs_on_different_films_are_not_compared(train):
         f"Runs can be compared on the same films alone. {first.path} and {second.path} were scored on "
         "different validation films."
     )
+
+
+GRID = {
+    "model.taps": [["mixed10"], ["mixed4", "mixed10"]],
+    "model.flip_average": [False, True],
+    "augmentation.views": [0, 1],
+    "training.learning_rate": [1e-3, 1e-2],
+}
+
+
+def test_a_sweep_judges_every_combination_on_films_it_has_not_seen(toy, tmp_path):
+    config = load_config("demo", SMALL)
+    ranked = sweep_settings(config, GRID, tmp_path / "sweep", folds=3)
+    assert len(ranked) == 16
+    assert len({json.dumps(candidate.values) for candidate in ranked}) == 16
+    assert all(len(candidate.figures["auc"]) == 3 for candidate in ranked)
+    assert {path.name for path in (tmp_path / "sweep").iterdir()} == {"best.toml", "sweep.csv", "sweep.png"}
+    best = load_config(str(tmp_path / "sweep" / "best.toml"))
+    assert list(best.model.taps) == ranked[0].values["model.taps"]
+    assert best.training.epochs == config.training.epochs
+    again = sweep_settings(config, GRID, tmp_path / "again", folds=3)
+    assert [one.to_row() for one in again] == [one.to_row() for one in ranked]

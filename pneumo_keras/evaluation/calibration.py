@@ -5,20 +5,22 @@ Scaling and correction keep the order of the films, and with it the AUC (a negat
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float64
 from scipy.optimize import minimize, minimize_scalar
-from scipy.special import expit, logit
+from scipy.special import expit
 
 from pneumo_keras.arrays import Labels, Scores
 from pneumo_keras.errors import DataError, SettingsError
-from pneumo_keras.evaluation.metrics import LOG_LOSS_CLIP, has_both_classes
+from pneumo_keras.evaluation.metrics import has_both_classes
 
 Logits = Float64[np.ndarray, " n"]
 
 TEMPERATURES = (0.01, 100.0)
+
+Method = Literal["none", "temperature", "platt"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class LogitScaling:
     Attributes:
         slope: 1 / temperature.
         intercept: 0 for temperature scaling.
-        method: `temperature` or `platt`.
+        method: `none`, `temperature` or `platt`.
     """
 
     slope: float
@@ -48,24 +50,21 @@ class LogitScaling:
         """For JSON."""
         return asdict(self)
 
-    @classmethod
-    def from_dict(cls, document: dict[str, Any]) -> "LogitScaling":
-        """Back from `to_dict`.
 
-        Raises:
-            DataError: The document is no scaling.
-        """
-        try:
-            return cls(float(document["slope"]), float(document["intercept"]), document["method"])
-        except (KeyError, TypeError, ValueError):
-            raise DataError(
-                f"A scaling holds a slope, an intercept and a method. Received: {document}."
-            ) from None
+def fit_scaling(method: Method, labels: Labels, logits: Logits) -> LogitScaling:
+    """Fits the scaling that the method names; `none` leaves logits alone.
 
+    Args:
+        method: `none`, `temperature` (a slope) or `platt` (a slope and an intercept).
+        labels: Of films that are not evaluated later.
+        logits: Of the same films.
 
-def to_logits(scores: Scores) -> Logits:
-    """Log odds; scores are clipped to [2**-24, 1 - 2**-24], as for the log loss."""
-    return logit(np.clip(scores, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP))
+    Raises:
+        DataError: A class is missing.
+    """
+    if method == "none":
+        return LogitScaling(slope=1.0, intercept=0.0, method="none")
+    return {"temperature": fit_temperature, "platt": fit_platt}[method](labels, logits)
 
 
 def to_mean_loss(targets: Float64[np.ndarray, " n"], logits: Logits) -> float:

@@ -1,5 +1,6 @@
 """All figures of one classifier on one split, with their intervals: what `metrics_<split>.json` holds."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from pneumo_keras.arrays import Labels, Scores
@@ -13,6 +14,9 @@ from pneumo_keras.evaluation.bootstrap import (
 from pneumo_keras.evaluation.figures import to_figures
 from pneumo_keras.evaluation.intervals import LEVEL, Interval, to_auc_interval, to_wilson_interval
 from pneumo_keras.evaluation.metrics import ConfusionCounts, count_confusions
+from pneumo_keras.evaluation.spread import Spread, to_spreads
+
+HALF = 0.5  # MedMNIST's threshold, for comparable figures
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,50 @@ class Evaluation:
             "resamples": self.resamples,
             "seed": self.seed,
         }
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A classifier on one split: at its operating point, at 0.5, and member by member.
+
+    Attributes:
+        evaluation: At the operating point.
+        at_half: At 0.5, whatever the operating point.
+        members: Each figure of every member alone, at the operating point; empty for one member.
+    """
+
+    evaluation: Evaluation
+    at_half: Evaluation
+    members: dict[str, Spread]
+
+    def to_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return {
+            **self.evaluation.to_dict(),
+            "at_0.5": self.at_half.to_dict(),
+            "members": {name: spread.to_dict() for name, spread in self.members.items()},
+        }
+
+
+def judge(
+    labels: Labels, scores: Scores, threshold: float, *, members: Sequence[Scores], seed: int
+) -> Judgement:
+    """Evaluates scores at the operating point and at 0.5, and every member by itself.
+
+    Args:
+        labels: 0 (normal) or 1 (pneumonia).
+        scores: Of the members together.
+        threshold: The operating point.
+        members: Scores of each member.
+        seed: Of the bootstrap.
+
+    Raises:
+        DataError: See `evaluate`.
+    """
+    evaluation = evaluate(labels, scores, threshold, seed=seed)
+    at_half = evaluation if threshold == HALF else evaluate(labels, scores, HALF, seed=seed)
+    figures = [to_figures(labels, alone, threshold) for alone in members]
+    return Judgement(evaluation, at_half, to_spreads(figures) if len(figures) > 1 else {})
 
 
 def evaluate(

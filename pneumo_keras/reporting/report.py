@@ -15,7 +15,7 @@ from pneumo_keras.arrays import CLASS_NAMES, Films, Labels, Scores
 from pneumo_keras.data import catalog
 from pneumo_keras.evaluation.intervals import Interval
 from pneumo_keras.evaluation.reliability import to_reliability_bins
-from pneumo_keras.evaluation.report_card import Evaluation
+from pneumo_keras.evaluation.report_card import Evaluation, Judgement
 from pneumo_keras.evaluation.threshold import OperatingPoint
 from pneumo_keras.reporting.plots import draw_summary
 from pneumo_keras.reporting.report_plots import (
@@ -33,6 +33,11 @@ TEMPLATE = Path(__file__).with_name("report.html.jinja")
 MISTAKES = 8
 DASH = "-"
 
+SCALINGS = {
+    "none": "none: the heads' own log odds",
+    "temperature": "temperature: log odds times {slope}",
+    "platt": "Platt: log odds times {slope}, plus {intercept}",
+}
 SPLIT_NAMES = {"train": "training films", "val": "validation films", "test": "test films"}
 RULES = {
     "fixed": "given in the settings",
@@ -55,8 +60,9 @@ class ReportContents:
         weights: As in `model.weights`: `imagenet`, `none` or a file.
         films: Of the split, with their labels.
         scores: Of the same films.
-        evaluation: Of the scores at the run's operating point.
-        at_half: Of the scores at 0.5.
+        judgement: Of the scores, together and member by member.
+        prevalence: The share of pneumonia that the scores were corrected for, if any was stated.
+        calibration: `calibration.json`.
         operating_point: The run's.
         history: A row an epoch, as in `history.csv`.
         settings: Text of `config.toml`.
@@ -71,8 +77,9 @@ class ReportContents:
     weights: str
     films: Films
     scores: Scores
-    evaluation: Evaluation
-    at_half: Evaluation
+    judgement: Judgement
+    prevalence: float | None
+    calibration: Mapping[str, Any]
     operating_point: OperatingPoint
     history: Sequence[dict[str, float]]
     settings: str
@@ -84,10 +91,16 @@ class ReportContents:
         return self.source == "phantom"
 
     @property
+    def evaluation(self) -> Evaluation:
+        """At the operating point."""
+        return self.judgement.evaluation
+
+    @property
     def evaluations(self) -> list[Evaluation]:
         """At the operating point, and at 0.5 where that is another threshold."""
-        same = self.evaluation.threshold == self.at_half.threshold
-        return [self.evaluation] if same else [self.evaluation, self.at_half]
+        at_half = self.judgement.at_half
+        same = self.evaluation.threshold == at_half.threshold
+        return [self.evaluation] if same else [self.evaluation, at_half]
 
 
 @dataclass(frozen=True)
@@ -111,6 +124,8 @@ def format_report(contents: ReportContents) -> str:
         weights=name_weights(contents.weights),
         level=format_percent(contents.evaluation.level, digits=0),
         rule=describe_rule(contents.operating_point),
+        scaling=describe_scaling(contents.calibration),
+        meaning=describe_prevalence(contents),
         chosen_on=SPLIT_NAMES.get(chosen_on, chosen_on),
         plots=draw_plots(contents),
         missed=[picture_film(contents, index) for index in missed],
@@ -169,6 +184,21 @@ def name_weights(weights: str) -> str:
 def describe_rule(point: OperatingPoint) -> str:
     """How the threshold was chosen."""
     return RULES.get(point.rule, point.rule).format(**point.demand)
+
+
+def describe_scaling(calibration: Mapping[str, Any]) -> str:
+    """What was done to the log odds."""
+    slope, intercept = format_number(calibration["slope"]), format_number(calibration["intercept"])
+    return SCALINGS[calibration["method"]].format(slope=slope, intercept=intercept)
+
+
+def describe_prevalence(contents: ReportContents) -> str:
+    """Among which films a score is to be read as a probability."""
+    trained = format_percent(contents.calibration["prevalence"])
+    if contents.prevalence is None:
+        return f"films of which {trained} show pneumonia"
+    stated = format_percent(contents.prevalence)
+    return f"films of which {stated} show pneumonia, as was stated for this evaluation (fitted for {trained})"
 
 
 def find_mistakes(

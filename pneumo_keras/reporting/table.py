@@ -3,16 +3,20 @@
 from collections.abc import Mapping
 
 from pneumo_keras.evaluation.comparison import Difference
-from pneumo_keras.evaluation.report_card import Evaluation
+from pneumo_keras.evaluation.report_card import Evaluation, Judgement
+from pneumo_keras.evaluation.spread import Spread
+
+SHOWN = ("auc", "accuracy", "sensitivity", "specificity")
 
 
-def format_evaluation(evaluation: Evaluation, *, heading: str) -> str:
-    """Every figure with its interval, then the confusion counts.
+def format_judgement(judgement: Judgement, *, heading: str) -> str:
+    """Every figure with its interval, the confusion counts, and the spread over members.
 
     Args:
-        evaluation: Of one split.
+        judgement: Of one split.
         heading: Names the run and the split.
     """
+    evaluation = judgement.evaluation
     level = f"{evaluation.level:.0%}".replace("%", " %")
     lines = [heading, "", f"{'':<22}{'value':>8}   {level + ' interval':<18}"]
     for name, figure in evaluation.figures.items():
@@ -20,14 +24,33 @@ def format_evaluation(evaluation: Evaluation, *, heading: str) -> str:
         lines.append(
             f"{label:<22}{figure.value:>8.4f}   {figure.low:.4f} to {figure.high:.4f}   {figure.method}"
         )
+    lines += ["", _format_counts(evaluation)]
+    if judgement.at_half.threshold != evaluation.threshold:
+        at_half = judgement.at_half
+        figures = ", ".join(f"{name} {at_half.figures[name].value:.4f}" for name in SHOWN[1:])
+        lines += [_format_counts(at_half), f"There: {figures}."]
+    if judgement.members:
+        lines += ["", *_format_members(judgement.members)]
+    return "\n".join(lines)
+
+
+def _format_counts(evaluation: Evaluation) -> str:
     counts = evaluation.counts
-    lines += [
-        "",
+    return (
         f"At threshold {evaluation.threshold:.4g}: {counts.tp} of {counts.tp + counts.fn} pneumonia films "
         f"found, {counts.tn} of {counts.tn + counts.fp} normal films called normal "
-        f"(tn {counts.tn}, fp {counts.fp}, fn {counts.fn}, tp {counts.tp}).",
+        f"(tn {counts.tn}, fp {counts.fp}, fn {counts.fn}, tp {counts.tp})."
+    )
+
+
+def _format_members(members: Mapping[str, Spread]) -> list[str]:
+    shown = {name.replace("auc", "AUC"): members[name] for name in SHOWN}
+    count = len(members["auc"].values)
+    return [f"{f'each of {count} members':<22}{'mean':>8}   {'deviation':>9}   lowest to highest"] + [
+        f"{name:<22}{spread.mean:>8.4f}   {spread.deviation:>9.4f}   "
+        f"{min(spread.values):.4f} to {max(spread.values):.4f}"
+        for name, spread in shown.items()
     ]
-    return "\n".join(lines)
 
 
 def format_differences(differences: Mapping[str, Difference], *, heading: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from pneumo_keras.arrays import Labels
+from pneumo_keras.arrays import Labels, MemberWeights
 from pneumo_keras.training.feature_store import FeatureTable
 
 
@@ -13,13 +13,26 @@ class ShuffledBatches(keras.utils.PyDataset):
     """Every film once an epoch, in a new order; a film's views take turns from epoch to epoch.
 
     Reads only the rows of a batch, so that the features may stay on disk.
+
+    Args:
+        views: The same films in each.
+        labels: Of the films.
+        batch_size: Films in a batch.
+        seed: Of the order.
+        weights: Of each film for each member (n, members), if any.
     """
 
     def __init__(
-        self, views: Sequence[FeatureTable | np.ndarray], labels: Labels, *, batch_size: int, seed: int
+        self,
+        views: Sequence[FeatureTable | np.ndarray],
+        labels: Labels,
+        *,
+        batch_size: int,
+        seed: int,
+        weights: MemberWeights | None = None,
     ) -> None:
         super().__init__()
-        self._views, self._labels = views, labels
+        self._views, self._labels, self._weights = views, labels, weights
         self._batch_size, self._epoch = batch_size, 0
         self._random = np.random.default_rng(seed)
         self._order = self._random.permutation(len(labels))
@@ -27,13 +40,15 @@ class ShuffledBatches(keras.utils.PyDataset):
     def __len__(self) -> int:
         return -(-len(self._labels) // self._batch_size)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
         rows = np.sort(self._order[index * self._batch_size : (index + 1) * self._batch_size])
         turns = (rows + self._epoch) % len(self._views)
         # By view, so that each is read once; the order inside a batch does not matter.
         rows_by_view = [rows[turns == turn] for turn in range(len(self._views))]
         batch = [view[rows] for view, rows in zip(self._views, rows_by_view, strict=True) if len(rows)]
-        return np.concatenate(batch), self._labels[np.concatenate(rows_by_view)]
+        rows = np.concatenate(rows_by_view)
+        targets = [part[rows] for part in (self._labels, self._weights) if part is not None]
+        return np.concatenate(batch), *targets
 
     def on_epoch_end(self) -> None:
         self._epoch += 1

@@ -32,16 +32,21 @@ class View:
 
     Attributes:
         vary: Applied to the enlarged films; None for the plain view.
+        name: Of the view, in messages; empty for the plain one.
         key: Starts the random draws, together with the number of the chunk.
         about: What tells this view from others.
     """
 
     vary: Vary | None = None
+    name: str = ""
     key: tuple[int, ...] = ()
     about: dict[str, Any] = field(default_factory=lambda: {"view": "plain"})
 
 
 PLAIN = View()
+MIRRORED = View(
+    vary=lambda images, *_: keras.ops.flip(images, axis=2), name="mirrored", about={"view": "mirrored"}
+)
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ class Extractor:
             view: How they are seen.
         """
         entries = self._list_entries(films, view)
+        name = f"{name}, {view.name}" if view.name else name
         with contextlib.ExitStack() as locks:
             for entry in sorted(entries.values(), key=lambda entry: entry.folder):
                 locks.enter_context(entry.lock())

@@ -1,18 +1,18 @@
-"""The fit: Keras' own `model.fit` with class weights, the best epoch kept."""
+"""The fit: Keras' own `model.fit` with class weights, the best epoch of each member kept."""
 
-import logging
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
+from jaxtyping import Bool
 from sklearn.utils.class_weight import compute_class_weight
 
-from pneumo_keras.arrays import Labels
-from pneumo_keras.errors import TrainingError
-
-log = logging.getLogger("pneumo_keras")
+from pneumo_keras.arrays import Labels, MemberWeights
+from pneumo_keras.training.callbacks import BestMembers, EpochLog
+from pneumo_keras.training.feature_store import SLICE
+from pneumo_keras.training.members import MemberAdamW, MemberCrossentropy, MemberFigures
 
 
 @dataclass(frozen=True)
@@ -20,39 +20,16 @@ class History:
     """What happened, epoch by epoch.
 
     Attributes:
-        epochs: For each epoch its number from 1, `loss`, `accuracy`, `val_loss`, `val_accuracy`
-            and the `learning_rate` it ran with. The training loss is class-weighted, the
-            validation loss is not.
-        best_epoch: The one with the lowest validation loss, whose weights were kept.
+        epochs: For each epoch its number from 1, `loss`, `accuracy`, `val_loss`, `val_accuracy` and
+            the `learning_rate` it ran with, all of them means over members; with several members
+            also `val_loss_1`, ... The training loss is class-weighted, the validation loss is not.
+        best_epochs: For each member the one with its lowest validation loss, whose weights were kept.
+        finite: Whether each member's losses were numbers to the end.
     """
 
     epochs: list[dict[str, float]]
-    best_epoch: int
-
-
-class EpochLog(keras.callbacks.Callback):
-    """Keeps the figures of every epoch and says them."""
-
-    def __init__(self, epochs: int) -> None:
-        super().__init__()
-        self._total = epochs
-        self._learning_rate = math.nan
-        self.epochs: list[dict[str, float]] = []
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        model: Any = self.model
-        self._learning_rate = float(model.optimizer.learning_rate)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        names = ("loss", "accuracy", "val_loss", "val_accuracy")
-        figures = {name: float((logs or {})[name]) for name in names}
-        self.epochs.append({"epoch": epoch + 1, **figures, "learning_rate": self._learning_rate})
-        log.info(
-            "Epoch %d of %d: loss %.4f, accuracy %.4f, validation loss %.4f, accuracy %.4f",
-            epoch + 1,
-            self._total,
-            *figures.values(),
-        )
+    best_epochs: list[int]
+    finite: Bool[np.ndarray, " members"]
 
 
 def compute_class_weights(labels: Labels) -> dict[int, float]:
@@ -64,64 +41,58 @@ def compute_class_weights(labels: Labels) -> dict[int, float]:
 def fit(
     model: keras.Model,
     batches: keras.utils.PyDataset,
-    validation: tuple[np.ndarray, Labels],
+    validation: tuple[np.ndarray, Labels] | tuple[np.ndarray, Labels, MemberWeights],
     *,
-    class_weights: dict[int, float],
+    class_weights: dict[int, float] | None,
     epochs: int,
-    learning_rate: float,
-    weight_decay: float,
+    learning_rates: Sequence[float],
+    weight_decays: Sequence[float],
     plateau_factor: float,
     plateau_patience: int,
+    log_epochs: bool = True,
+    validation_batch: int = SLICE,
 ) -> History:
-    """Fits a model that ends in logits and leaves it with the weights of its best epoch.
+    """Fits a model that ends in log odds (n, members), each member as if it were alone.
+
+    Leaves every member with the weights of its best epoch.
 
     Args:
-        model: Ends in one logit, or in one for each class.
-        batches: Training inputs with labels.
-        validation: Inputs with labels, never weighted.
+        model: All that learns in it has the members as its first axis.
+        batches: Training inputs with labels, and with weights (n, members) where there are no class
+            weights.
+        validation: Inputs with labels, and with weights (n, members) if a member is to be judged on
+            some of the films alone.
         class_weights: Multiplies the loss of the films of a class, in training only.
         epochs: Passes over the training films.
-        learning_rate: Of AdamW at the start.
-        weight_decay: Of AdamW (decoupled: each step shrinks weights by learning rate times this).
-        plateau_factor: The learning rate is multiplied by this ...
-        plateau_patience: ... after this many epochs without a lower validation loss.
-
-    Raises:
-        TrainingError: The loss is no longer a number.
+        learning_rates: Of AdamW at the start, for each member.
+        weight_decays: Of AdamW, for each member (decoupled: each step shrinks weights by learning
+            rate times this).
+        plateau_factor: A member's learning rate is multiplied by this ...
+        plateau_patience: ... after this many epochs without a lower validation loss of its own.
+        log_epochs: Whether every epoch gets a line.
+        validation_batch: Validation inputs that pass the model at once.
     """
-    one_logit = model.output_shape[-1] == 1
-    model.compile(
-        optimizer=keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay),
-        loss=keras.losses.BinaryCrossentropy(from_logits=True)
-        if one_logit
-        else keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=[
-            keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)
-            if one_logit
-            else keras.metrics.SparseCategoricalAccuracy("accuracy")
-        ],
+    members = len(learning_rates)
+    figures = [MemberFigures(members)]
+    # The same layers in a model of its own: a compiled one would be saved with its optimiser.
+    learner: Any = keras.Model(model.input, model.output)
+    learner.compile(
+        optimizer=MemberAdamW(learning_rates, weight_decays),
+        loss=MemberCrossentropy(),
+        # Class weights would turn accuracy into something else.
+        metrics=figures if class_weights else None,
+        weighted_metrics=None if class_weights else figures,
     )
-    epoch_log = EpochLog(epochs)
-    best = keras.callbacks.EarlyStopping("val_loss", patience=epochs, restore_best_weights=True)
-    plateau = keras.callbacks.ReduceLROnPlateau(
-        "val_loss", factor=plateau_factor, patience=plateau_patience, min_delta=0.0
-    )
-    fit_model: Any = model.fit
-    fit_model(
+    epoch_log = EpochLog(members, epochs if log_epochs else None)
+    best = BestMembers(members, factor=plateau_factor, patience=plateau_patience)
+    learner.fit(
         batches,
         validation_data=validation,
+        validation_batch_size=validation_batch,
         class_weight=class_weights,
         epochs=epochs,
-        callbacks=[epoch_log, best, plateau, keras.callbacks.TerminateOnNaN()],
+        shuffle=False,  # the batches are, from a seed of their own
+        callbacks=[epoch_log, best],
         verbose=0,
     )
-    return _to_history(epoch_log.epochs)
-
-
-def _to_history(epochs: list[dict[str, float]]) -> History:
-    losses = [figures["val_loss"] for figures in epochs]
-    if not losses or not all(math.isfinite(figures["loss"] + figures["val_loss"]) for figures in epochs):
-        raise TrainingError(
-            "The loss is no longer a number. Lower training.learning_rate, or check model.weights."
-        )
-    return History(epochs=epochs, best_epoch=int(np.argmin(losses)) + 1)
+    return History(epoch_log.epochs, best.best_epochs.tolist(), best.finite)

@@ -16,6 +16,7 @@ from pneumo_keras.data.audit import (
     audit_films,
     measure_exposure,
 )
+from pneumo_keras.data.catalog import SPLITS
 from pneumo_keras.data.phantom import build_phantom_films
 from pneumo_keras.data.pneumonia_mnist.archive import load_archive
 from pneumo_keras.errors import DataError
@@ -336,7 +337,7 @@ def test_an_empty_split_is_refused():
 
 @pytest.mark.real_data
 def test_pneumonia_mnist_holds_the_known_repeats():
-    audit = audit_films(load_archive(REAL, size=28))
+    audit = audit_films({split: load_archive(REAL, split, size=28) for split in SPLITS})
     assert audit.identical.repeats == {"train": 18, "val": 0, "test": 3}
     assert audit.identical.shared == {"train/val": 8, "train/test": 0, "val/test": 0}
     assert (audit.identical.conflicts, sum(audit.alike.counts.values())) == (0, 0)

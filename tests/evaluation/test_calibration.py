@@ -1,18 +1,15 @@
-import json
-
 import numpy as np
 import pytest
 from scipy.special import expit
+from scipy.special import logit as to_logits
 from sklearn.linear_model import LogisticRegression
 
 from pneumo_keras.errors import DataError, SettingsError
 from pneumo_keras.evaluation.calibration import (
-    LogitScaling,
     correct_prevalence,
     fit_platt,
     fit_temperature,
     to_effective_prevalence,
-    to_logits,
     to_mean_loss,
     to_platt_targets,
 )
@@ -101,24 +98,6 @@ def test_calibration_takes_both_classes(fit):
     assert str(error.value) == (
         "Calibration takes normal and pneumonia films. Received: 0 normal, 2 pneumonia."
     )
-
-
-def test_a_scaling_survives_json():
-    scaling = LogitScaling(slope=0.5, intercept=-0.1, method="platt")
-    assert LogitScaling.from_dict(json.loads(json.dumps(scaling.to_dict()))) == scaling
-
-
-def test_a_document_that_is_no_scaling_is_an_error():
-    with pytest.raises(DataError) as error:
-        LogitScaling.from_dict({"slope": 1.0})
-    assert str(error.value) == (
-        "A scaling holds a slope, an intercept and a method. Received: {'slope': 1.0}."
-    )
-
-
-def test_logits_are_finite_and_undo_the_sigmoid():
-    assert to_logits(expit(np.array([-3.0, 0.0, 8.0]))) == pytest.approx([-3.0, 0.0, 8.0])
-    assert to_logits(np.array([0.0, 1.0])) == pytest.approx([-24 * np.log(2), 24 * np.log(2)], abs=1e-6)
 
 
 def test_the_loss_from_logits_is_the_loss_from_scores(draw_films):

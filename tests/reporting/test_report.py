@@ -12,7 +12,7 @@ from PIL import Image
 from pneumo_keras.arrays import Films
 from pneumo_keras.data.phantom import build_phantom_films
 from pneumo_keras.evaluation.metrics import count_confusions, to_accuracy, to_sensitivity, to_specificity
-from pneumo_keras.evaluation.report_card import evaluate
+from pneumo_keras.evaluation.report_card import Judgement, evaluate
 from pneumo_keras.evaluation.threshold import choose_operating_point
 from pneumo_keras.reporting import report
 from pneumo_keras.reporting.report import ReportContents, find_mistakes, format_report
@@ -36,6 +36,14 @@ ENVIRONMENT = {
     "class_weights": {"0": 1.92771, "1": 0.67511},
 }
 
+CALIBRATION = {
+    "method": "none",
+    "slope": 1.0,
+    "intercept": 0.0,
+    "prevalence": 0.5,
+    "calibration_error": {"before": 0.05, "after": 0.05},
+}
+
 
 def gather(labels, scores, *, threshold=0.5, images=None, **changes):
     if images is None:
@@ -49,8 +57,13 @@ def gather(labels, scores, *, threshold=0.5, images=None, **changes):
         weights="none",
         films=Films(images, labels),
         scores=scores,
-        evaluation=evaluate(labels, scores, threshold, resamples=50, seed=1),
-        at_half=evaluate(labels, scores, 0.5, resamples=50, seed=1),
+        judgement=Judgement(
+            evaluate(labels, scores, threshold, resamples=50, seed=1),
+            evaluate(labels, scores, 0.5, resamples=50, seed=1),
+            members={},
+        ),
+        prevalence=None,
+        calibration=CALIBRATION,
         operating_point=choose_operating_point(
             labels, scores, rule="fixed", chosen_on="val", threshold=threshold
         ),
@@ -190,7 +203,7 @@ def test_the_operating_point_and_one_half_stand_side_by_side_where_they_differ(d
     text = Elements(format_report(both)).text
     assert "At 0.3, the operating point value and 95 % interval At 0.5 value and 95 %" in text
     for name in ("accuracy", "sensitivity", "f1_normal"):
-        at_point, at_half = both.evaluation.figures[name], both.at_half.figures[name]
+        at_point, at_half = both.evaluation.figures[name], both.judgement.at_half.figures[name]
         assert (
             f"{at_point.value:.3f} {at_point.low:.3f} to {at_point.high:.3f} "
             f"{at_half.value:.3f} {at_half.low:.3f} to {at_half.high:.3f} {at_point.method}"
@@ -202,7 +215,7 @@ def test_counts_stand_in_words(drawn, without_plots):
     films, scores = drawn
     both = gather(films.labels, scores, images=films.images, threshold=0.3)
     text = Elements(format_report(both)).text
-    run, half = both.evaluation.counts, both.at_half.counts
+    run, half = both.evaluation.counts, both.judgement.at_half.counts
     assert f"finds {run.tp} of {run.tp + run.fn} pneumonia films" in text
     assert f"calls {run.tn} of {run.tn + run.fp} normal films normal" in text
     assert f"Normal, called normal tn {run.tn} {half.tn} " in text

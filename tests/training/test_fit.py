@@ -2,14 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from pneumo_keras.errors import TrainingError
-from pneumo_keras.model.classifier import (
-    build_head,
-    build_online_model,
-    build_resizing,
-    build_scaling,
-    build_standardisation,
-)
+from pneumo_keras.model.classifier import build_online_model, build_resizing, build_scaling
+from pneumo_keras.model.head import build_head, build_standardisation
 from pneumo_keras.training.augmentation import build_augmentation
 from pneumo_keras.training.batches import ShuffledBatches
 from pneumo_keras.training.fit import compute_class_weights, fit
@@ -20,24 +14,28 @@ LABELS = (RANDOM.uniform(size=200) < 0.7).astype(np.int64)
 FEATURES = (RANDOM.normal(size=(200, 5)) + LABELS[:, None]).astype(np.float32)
 SETTINGS = {
     "epochs": 4,
-    "learning_rate": 1e-2,
-    "weight_decay": 1e-5,
+    "learning_rates": [1e-2],
+    "weight_decays": [1e-5],
     "plateau_factor": 0.2,
     "plateau_patience": 2,
     "class_weights": {0: 1.0, 1: 1.0},
 }
+TRAIN, VALIDATION = slice(150), (FEATURES[150:], LABELS[150:])
 
 
-def build_small_head(outputs=1):
-    return build_head(5, standardisation=None, hidden_units=4, dropout=0.5, outputs=outputs, seed=1)
+def build_small_head(outputs=1, seeds=(1,), dropout=0.5):
+    return build_head(5, standardisation=None, hidden_units=4, dropout=dropout, outputs=outputs, seeds=seeds)
 
 
-def fit_features(outputs=1, **changes):
-    keras.utils.set_random_seed(1)
-    head = build_small_head(outputs)
-    batches = ShuffledBatches([FEATURES[:150]], LABELS[:150], batch_size=16, seed=1)
-    settings = {**SETTINGS, **changes}
-    return head, fit(head.logits, batches, (FEATURES[150:], LABELS[150:]), **settings)
+def fit_features(outputs=1, seeds=(1,), dropout=0.5, validation=VALIDATION, weights=None, **changes):
+    head = build_small_head(outputs, seeds, dropout)
+    batches = ShuffledBatches([FEATURES[TRAIN]], LABELS[TRAIN], batch_size=16, seed=1, weights=weights)
+    settings = {**SETTINGS, "learning_rates": [1e-2] * len(seeds), "weight_decays": [1e-5] * len(seeds)}
+    return head, fit(head, batches, validation, **{**settings, **changes})
+
+
+def to_loss(log_odds, labels):
+    return np.mean(np.logaddexp(0, log_odds) - labels * log_odds)
 
 
 def test_class_weights_of_the_full_training_split_are_those_of_the_protocol():
@@ -47,55 +45,131 @@ def test_class_weights_of_the_full_training_split_are_those_of_the_protocol():
 
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_the_head_learns(outputs):
-    head, history = fit_features(outputs, epochs=15)
-    scores = head.probability.predict_on_batch(FEATURES[150:])[:, 0]
-    assert ((scores > 0.5) == LABELS[150:]).mean() > 0.8
-    assert [row["epoch"] for row in history.epochs] == list(range(1, 16))
+    head, history = fit_features(outputs, epochs=30)
+    log_odds = head.predict_on_batch(VALIDATION[0])[:, 0]
+    assert ((log_odds > 0) == VALIDATION[1]).mean() > 0.8
+    assert [row["epoch"] for row in history.epochs] == list(range(1, 31))
 
 
 def test_the_best_epoch_is_kept():
-    head, history = fit_features(epochs=12, learning_rate=0.3)
+    head, history = fit_features(epochs=12, learning_rates=[0.3])
     best = min(row["val_loss"] for row in history.epochs)
-    assert history.epochs[history.best_epoch - 1]["val_loss"] == best
-    assert history.best_epoch < 12
-    probability = np.clip(
-        head.probability.predict_on_batch(FEATURES[150:])[:, 0].astype(float), 1e-7, 1 - 1e-7
-    )
-    loss = -np.mean(np.where(LABELS[150:] == 1, np.log(probability), np.log(1 - probability)))
-    assert loss == pytest.approx(best, rel=1e-4)
+    (epoch,) = history.best_epochs
+    assert history.epochs[epoch - 1]["val_loss"] == best
+    assert epoch < 12
+    assert to_loss(head.predict_on_batch(VALIDATION[0])[:, 0], VALIDATION[1]) == pytest.approx(best, rel=1e-4)
 
 
 def test_the_learning_rate_falls_after_epochs_without_gain():
-    _, history = fit_features(epochs=12, learning_rate=0.3)
+    _, history = fit_features(epochs=12, learning_rates=[0.3])
+    losses = [row["val_loss"] for row in history.epochs]
     rates = [row["learning_rate"] for row in history.epochs]
-    assert rates[0] == pytest.approx(0.3)
-    assert rates[-1] == pytest.approx(0.3 * 0.2 ** round(np.log(rates[-1] / 0.3) / np.log(0.2)), rel=1e-4)
+    expected, waited, rate = [], 0, 0.3
+    for epoch, loss in enumerate(losses):
+        expected.append(rate)
+        waited = 0 if loss < min(losses[:epoch], default=np.inf) else waited + 1
+        if waited == 2:
+            rate, waited = rate * 0.2, 0
+    assert rates == pytest.approx(expected, rel=1e-4)
     assert rates[-1] < 0.1
 
 
 def test_class_weights_weigh_training_and_not_validation():
-    _, plain = fit_features(epochs=1, learning_rate=1e-9)
-    _, weighted = fit_features(epochs=1, learning_rate=1e-9, class_weights={0: 3.0, 1: 3.0})
+    _, plain = fit_features(epochs=1, learning_rates=[1e-9])
+    _, weighted = fit_features(epochs=1, learning_rates=[1e-9], class_weights={0: 3.0, 1: 3.0})
     assert weighted.epochs[0]["loss"] == pytest.approx(3 * plain.epochs[0]["loss"], rel=1e-3)
     assert weighted.epochs[0]["val_loss"] == pytest.approx(plain.epochs[0]["val_loss"], rel=1e-3)
 
 
+def test_figures_are_those_of_the_log_odds():
+    head, history = fit_features(seeds=(1, 2), epochs=1)
+    log_odds = head.predict_on_batch(VALIDATION[0])
+    (row,) = history.epochs
+    for member in (1, 2):
+        loss = to_loss(log_odds[:, member - 1], VALIDATION[1])
+        assert row[f"val_loss_{member}"] == pytest.approx(loss, rel=1e-4)
+    accuracy = ((log_odds > 0) == VALIDATION[1][:, None]).mean()
+    assert row["val_accuracy"] == pytest.approx(accuracy, rel=1e-5)
+
+
 def test_the_same_seed_gives_the_same_bytes():
     (first, _), (second, _) = fit_features(), fit_features()
-    for mine, theirs in zip(first.logits.get_weights(), second.logits.get_weights(), strict=True):
+    for mine, theirs in zip(first.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
 
 
-def test_a_loss_that_is_no_number_gets_one_line():
-    features = FEATURES.copy()
-    features[3] = np.nan
-    head = build_small_head()
-    batches = ShuffledBatches([features[:150]], LABELS[:150], batch_size=16, seed=1)
-    with pytest.raises(TrainingError) as caught:
-        fit(head.logits, batches, (FEATURES[150:], LABELS[150:]), **SETTINGS)
-    assert str(caught.value) == (
-        "The loss is no longer a number. Lower training.learning_rate, or check model.weights."
+def test_a_member_learns_as_if_it_were_alone():
+    rates, decays = [1e-2, 0.3], [1e-5, 0.3]
+    together, history = fit_features(
+        seeds=(1, 2), dropout=0.0, epochs=8, learning_rates=rates, weight_decays=decays
     )
+    for member, seed in enumerate((1, 2)):
+        alone, own = fit_features(
+            seeds=(seed,),
+            dropout=0.0,
+            epochs=8,
+            learning_rates=rates[member : member + 1],
+            weight_decays=decays[member : member + 1],
+        )
+        assert own.best_epochs == [history.best_epochs[member]]
+        for mine, theirs in zip(together.get_weights(), alone.get_weights(), strict=True):
+            np.testing.assert_allclose(mine[member], theirs[0], rtol=2e-4, atol=1e-5)
+    assert history.best_epochs[0] != history.best_epochs[1]
+
+
+def test_one_member_learns_as_keras_adamw_teaches():
+    expected = build_small_head(dropout=0.0)
+    expected.compile(
+        keras.optimizers.AdamW(1e-2, weight_decay=0.1), keras.losses.BinaryCrossentropy(from_logits=True)
+    )
+    batches = ShuffledBatches([FEATURES[TRAIN]], LABELS[TRAIN], batch_size=16, seed=1)
+    expected.fit(batches, epochs=3, class_weight={0: 2.0, 1: 0.5}, shuffle=False, verbose=0)
+    head, history = fit_features(
+        dropout=0.0, epochs=3, weight_decays=[0.1], class_weights={0: 2.0, 1: 0.5}, plateau_patience=9
+    )
+    assert history.best_epochs == [3]
+    for mine, theirs in zip(head.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_a_film_of_weight_zero_is_not_seen():
+    weights = np.ones((150, 2), np.float32)
+    weights[:50, 0] = 0
+    judged = np.ones((50, 2), np.float32)
+    judged[25:, 0] = 0
+    head, history = fit_features(
+        seeds=(1, 1),
+        dropout=0.0,
+        epochs=2,
+        class_weights=None,
+        weights=weights,
+        validation=(*VALIDATION, judged),
+    )
+    log_odds = head.predict_on_batch(VALIDATION[0])
+    assert np.abs(log_odds[:, 0] - log_odds[:, 1]).max() > 1e-3
+    loss = to_loss(log_odds[:25, 0], VALIDATION[1][:25])
+    assert history.epochs[1]["val_loss_1"] == pytest.approx(loss, rel=1e-4)
+    labels = LABELS.copy()
+    labels[:50] = 1 - labels[:50]
+    again = build_small_head(seeds=(1, 1), dropout=0.0)
+    batches = ShuffledBatches([FEATURES[TRAIN]], labels[TRAIN], batch_size=16, seed=1, weights=weights)
+    settings = {**SETTINGS, "learning_rates": [1e-2] * 2, "weight_decays": [1e-5] * 2, "epochs": 2}
+    fit(again, batches, (*VALIDATION, judged), **{**settings, "class_weights": None})
+    log_odds_of_others = again.predict_on_batch(VALIDATION[0])
+    np.testing.assert_allclose(log_odds_of_others[:, 0], log_odds[:, 0], atol=1e-6)
+    assert np.abs(log_odds_of_others[:, 1] - log_odds[:, 1]).max() > 1e-3
+
+
+def test_a_member_that_diverges_is_told_and_leaves_the_others_alone():
+    head, history = fit_features(seeds=(1, 2), learning_rates=[1e-2, np.inf])
+    assert history.finite.tolist() == [True, False]
+    assert np.isfinite(head.predict_on_batch(FEATURES)).all()
+    assert len(history.epochs) == 4
+
+
+def test_a_fit_without_a_finite_loss_ends():
+    _, history = fit_features(learning_rates=[np.inf])
+    assert (len(history.epochs), history.finite.tolist()) == (1, [False])
 
 
 def test_only_the_head_learns_when_the_whole_model_is_fitted():
@@ -104,31 +178,31 @@ def test_only_the_head_learns_when_the_whole_model_is_fitted():
         variable.assign(variable + 0.1)
     before = [np.array(weight) for weight in backbone.get_weights()]
     standardisation = build_standardisation(np.zeros(6), np.ones(6))
-    head = build_head(6, standardisation=standardisation, hidden_units=4, dropout=0.5, outputs=1, seed=1)
+    head = build_head(6, standardisation=standardisation, hidden_units=4, dropout=0.5, outputs=1, seeds=[1])
     model = build_online_model(
         build_resizing(SIZE),
         build_augmentation(rotation_degrees=15, horizontal_flip=True, brightness=0.1, contrast=0.1, seed=1),
         build_scaling(SIZE),
         backbone,
-        head.logits,
+        head,
     )
     films = RANDOM.integers(0, 256, (40, 12, 12, 1), dtype=np.uint8)
     batches = ShuffledBatches([films], LABELS[:40], batch_size=8, seed=1)
-    head_before = head.logits.get_weights()
+    head_before = head.get_weights()
     fit(model, batches, (films, LABELS[:40]), **SETTINGS)
     for old, new in zip(before, backbone.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
-    assert any(not np.array_equal(a, b) for a, b in zip(head_before, head.logits.get_weights(), strict=True))
+    assert any(not np.array_equal(a, b) for a, b in zip(head_before, head.get_weights(), strict=True))
 
 
 @pytest.mark.skipif(keras.config.backend() != "jax", reason="XLA is JAX's")
 def test_augmentation_does_not_keep_the_whole_model_out_of_the_compiler():
-    head = build_head(6, standardisation=None, hidden_units=0, dropout=0.0, outputs=1, seed=1)
+    head = build_head(6, standardisation=None, hidden_units=0, dropout=0.0, outputs=1, seeds=[1])
     augmentation = build_augmentation(
         rotation_degrees=15, horizontal_flip=True, brightness=0.1, contrast=0.1, seed=1
     )
     model = build_online_model(
-        build_resizing(SIZE), augmentation, build_scaling(SIZE), build_toy_backbone(), head.logits
+        build_resizing(SIZE), augmentation, build_scaling(SIZE), build_toy_backbone(), head
     )
     model.compile(loss="mse")
     assert model.jit_compile

@@ -32,8 +32,7 @@ def load_pneumonia_mnist(
     """The asked splits of PneumoniaMNIST, in the order of the file.
 
     Args:
-        splits: Any of train, val and test. The others are not opened, except once, when a new
-            file is verified.
+        splits: Any of train, val and test. The others are not opened.
         size: Height and width of the films in pixels: 28, 64, 128 or 224.
         path: A file of the user's own; without it medmnist's copy is used, or the network.
         cache: The folder below which the prepared films are kept.
@@ -44,19 +43,26 @@ def load_pneumonia_mnist(
         DataError: The file is missing or breaks a rule.
         DownloadError: There is no file, and none could be fetched.
     """
-    from pneumo_keras.data.pneumonia_mnist.prepared import load_prepared, read_split
+    from pneumo_keras.data.pneumonia_mnist.prepared import load_prepared, read_films
 
     _check_splits(splits)
     release = release or load_release(size)
     source = locate_source(release, path=path, folder=folder or to_medmnist_folder())
-    prepared = load_prepared(source, size=size, cache=cache)
+    prepared = {split: load_prepared(source, split, size=size, cache=cache) for split in splits}
     if not source.is_official:
-        log.warning("%s", to_unofficial_line(source, release, prepared.to_class_counts()))
-    return {split: read_split(prepared, split) for split in splits}
+        counts = {split: part.to_class_counts() for split, part in prepared.items()}
+        log.warning("%s", to_unofficial_line(source, release, counts))
+    return {split: read_films(part) for split, part in prepared.items()}
 
 
 def to_unofficial_line(source: Source, release: Release, counts: ClassCounts) -> str:
-    """What a user must know about results from a file that is not the published one."""
+    """What a user must know about results from a file that is not the published one.
+
+    Args:
+        source: The file.
+        release: The published one.
+        counts: Normal and pneumonia films of the splits that are used.
+    """
     listed = "; ".join(
         f"{split} {normal:,} normal, {ill:,} pneumonia" for split, (normal, ill) in counts.items()
     )
@@ -67,12 +73,12 @@ def to_unofficial_line(source: Source, release: Release, counts: ClassCounts) ->
 
 
 def _to_comparability(counts: ClassCounts) -> str:
-    official = ", ".join(f"{sum(CLASS_COUNTS[split]):,}" for split in SPLITS)
-    found = ", ".join(f"{sum(counts[split]):,}" for split in SPLITS)
-    if tuple(counts["train"]) == PARTIAL_TRAIN_COUNTS:
+    official = ", ".join(f"{sum(CLASS_COUNTS[split]):,}" for split in counts)
+    found = ", ".join(f"{sum(pair):,}" for pair in counts.values())
+    if tuple(counts.get("train", ())) == PARTIAL_TRAIN_COUNTS:
         what = "It is the popular partial copy with 3,882 training films (388 normal)"
     elif found != official:
-        what = f"Its splits hold {found} films, the official ones {official}"
+        what = f"It holds {found} films there, the official one {official}"
     else:
         return ""
     return f" {what}: results are not comparable with published ones."

@@ -30,23 +30,23 @@ UNREADABLE = (
 GREY_WEIGHTS = np.array([0.299, 0.587, 0.114])
 
 
-def load_archive(path: Path, *, size: int) -> dict[str, Films]:
-    """Every split of the file, grey, with labels 0 and 1.
+def load_archive(path: Path, split: str, *, size: int) -> Films:
+    """The films of one split, grey, with labels 0 and 1. The arrays of the others are not opened.
 
     Args:
         path: A file of MedMNIST's make.
+        split: `train`, `val` or `test`.
         size: Height and width that its films must have, in pixels.
 
     Raises:
         DataError: It is no such file, or it breaks a rule that the training relies on.
     """
-    arrays = _load_arrays(path)
-    splits = {split: _to_films(path, split, arrays) for split in SPLITS}
-    _check_size(path, splits, size)
-    return splits
+    films = _to_films(path, split, *_load_arrays(path, split))
+    _check_size(path, films, size)
+    return films
 
 
-def _load_arrays(path: Path) -> dict[str, np.ndarray]:
+def _load_arrays(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     if not zipfile.is_zipfile(path):
         raise _refusal(path, "the file must be a whole npz archive", "no archive, or a part of one")
     try:
@@ -54,7 +54,7 @@ def _load_arrays(path: Path) -> dict[str, np.ndarray]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             _check_keys(path, archive.files)
             # A member that is no array comes as bytes.
-            return {key: np.asanyarray(archive[key]) for key in KEYS}
+            return np.asanyarray(archive[f"{split}_images"]), np.asanyarray(archive[f"{split}_labels"])
     except UNREADABLE as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise _refusal(path, "the file must be a whole npz archive of plain arrays", reason) from error
@@ -67,9 +67,8 @@ def _check_keys(path: Path, present: list[str]) -> None:
         raise _refusal(path, rule, f"{', '.join(present) or 'none'}; missing {', '.join(missing)}")
 
 
-def _to_films(path: Path, split: str, arrays: Mapping[str, np.ndarray]) -> Films:
-    images = _to_grey(path, split, arrays[f"{split}_images"])
-    labels = _to_labels(path, split, arrays[f"{split}_labels"])
+def _to_films(path: Path, split: str, raw_images: np.ndarray, raw_labels: np.ndarray) -> Films:
+    images, labels = _to_grey(path, split, raw_images), _to_labels(path, split, raw_labels)
     if len(images) != len(labels):
         rule = f"split '{split}' must hold one label for each film"
         raise _refusal(path, rule, f"{len(images)} films, {len(labels)} labels")
@@ -109,12 +108,8 @@ def _check_classes(path: Path, split: str, films: Films) -> None:
         raise _refusal(path, rule, f"{normal} normal, {pneumonia} pneumonia")
 
 
-def _check_size(path: Path, splits: Mapping[str, Films], size: int) -> None:
-    sizes = {split: films.images.shape[1] for split, films in splits.items()}
-    found = ", ".join(f"{split} {pixels} px" for split, pixels in sizes.items())
-    if len(set(sizes.values())) > 1:
-        raise _refusal(path, "the splits must share one film size", found)
-    pixels = sizes["train"]
+def _check_size(path: Path, films: Films, size: int) -> None:
+    pixels = films.images.shape[1]
     if pixels == size:
         return
     takes = ", ".join(map(str, SIZES))

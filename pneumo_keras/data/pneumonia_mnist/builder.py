@@ -20,10 +20,10 @@ from pneumo_keras.progress import show_progress
 # TFDS lists a pneumonia_mnist of its own, 28 px only and in need of TensorFlow. Out of the
 # register, ours leaves that name alone.
 class PneumoniaMnist(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Children's chest X-rays, normal or with pneumonia, in the order of the npz file.
+    """Children's chest X-rays of one split, normal or with pneumonia, in the order of the npz file.
 
     Each configuration is a film size in pixels. `info.metadata["class_counts"]` holds the counts of
-    normal and pneumonia films by split.
+    normal and pneumonia films.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -35,15 +35,16 @@ class PneumoniaMnist(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         for size in catalog.SIZES
     ]
 
-    def __init__(self, *, npz: Path, config: str, data_dir: Path) -> None:
-        """Makes a builder for one npz file.
+    def __init__(self, *, npz: Path, split: str, config: str, data_dir: Path) -> None:
+        """Makes a builder for one split of one npz file.
 
         Args:
             npz: The file of MedMNIST; read by `download_and_prepare` alone.
+            split: `train`, `val` or `test`; the others stay closed.
             config: The film size, as a name.
             data_dir: Where the data set is, or will be written.
         """
-        self._npz, self._size = npz, int(config)
+        self._npz, self._split, self._size = npz, split, int(config)
         self._facts = tfds.core.MetadataDict()
         super().__init__(file_format="array_record", config=config, data_dir=data_dir)
 
@@ -72,12 +73,12 @@ class PneumoniaMnist(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """Says nothing, as above."""
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        splits = load_archive(self._npz, size=self._size)
-        self._facts["class_counts"] = {split: films.to_class_counts() for split, films in splits.items()}
-        return {split: self._generate_examples(split, films) for split, films in splits.items()}
+        films = load_archive(self._npz, self._split, size=self._size)
+        self._facts["class_counts"] = films.to_class_counts()
+        return {self._split: self._generate_examples(films)}
 
-    def _generate_examples(self, split: str, films: Films) -> Iterator[tuple[int, dict[str, Any]]]:
-        with show_progress(f"Preparing the {split} films", len(films), "films") as progress:
+    def _generate_examples(self, films: Films) -> Iterator[tuple[int, dict[str, Any]]]:
+        with show_progress(f"Preparing the {self._split} films", len(films), "films") as progress:
             for index, image in enumerate(films.images):
                 # TFDS takes PNG bytes as they are; an array it would hand to TensorFlow.
                 yield index, {"image": to_png(image), "label": int(films.labels[index])}

@@ -1,4 +1,4 @@
-"""The npz file as a TFDS data set on disk, made once, read split by split.
+"""Each split of the npz file as a TFDS data set on disk, made once.
 
 Importing this module imports tensorflow_datasets, which takes a second: do so inside a function.
 """
@@ -29,63 +29,67 @@ FILMS_AT_ONCE = 256
 
 @dataclass(frozen=True)
 class Prepared:
-    """A verified file as a data set on disk.
+    """A verified split of a file as a data set on disk.
 
     Attributes:
         folder: Where it lies; safe to remove.
+        split: `train`, `val` or `test`.
         size: Height and width of its films in pixels.
         builder: Its door to TFDS.
     """
 
     folder: Path
+    split: str
     size: int
     builder: PneumoniaMnist
 
-    def to_class_counts(self) -> dict[str, list[int]]:
-        """Counts of normal and pneumonia films by split, as noted when the file was verified."""
-        return dict(self.builder.info.metadata or {})["class_counts"]
+    def to_class_counts(self) -> tuple[int, int]:
+        """Counts of normal and pneumonia films, as noted when the split was verified."""
+        normal, pneumonia = dict(self.builder.info.metadata or {})["class_counts"]
+        return normal, pneumonia
 
 
-def load_prepared(source: Source, *, size: int, cache: Path) -> Prepared:
-    """The prepared data set of a file; prepared first if this is its first time.
+def load_prepared(source: Source, split: str, *, size: int, cache: Path) -> Prepared:
+    """The prepared data set of a split of a file; prepared first if this is its first time.
 
-    Its folder carries size, version and SHA-256 of the file and takes its name when whole.
+    Its folder carries size, version, SHA-256 of the file and split, and takes its name when whole.
+    The other splits of the file are not opened.
 
     Raises:
         DataError: The file breaks a rule, or `cache` cannot be written.
     """
     with _untouched_root_logger():
-        return _load_prepared(source, size, cache)
+        return _load_prepared(source, split, size, cache)
 
 
-def _load_prepared(source: Source, size: int, cache: Path) -> Prepared:
+def _load_prepared(source: Source, split: str, size: int, cache: Path) -> Prepared:
     tfds.disable_progress_bar()
     version = PneumoniaMnist.VERSION
-    folder = cache / "datasets" / f"pneumonia_mnist-{size}-{version}-{source.sha256[:16]}"
+    folder = cache / "datasets" / f"pneumonia_mnist-{size}-{version}-{source.sha256[:16]}-{split}"
     if not folder.is_dir():
-        _prepare(source, size, folder)
-    builder = PneumoniaMnist(npz=source.path, config=str(size), data_dir=folder)
+        _prepare(source, split, size, folder)
+    builder = PneumoniaMnist(npz=source.path, split=split, config=str(size), data_dir=folder)
     if not builder.data_path.is_dir():
         raise _to_damage(folder, "it is empty")
-    return Prepared(folder, size, builder)
+    return Prepared(folder, split, size, builder)
 
 
-def read_split(prepared: Prepared, split: str) -> Films:
-    """The films of one split, in the order of the file; the other splits stay closed.
+def read_films(prepared: Prepared) -> Films:
+    """The films of a split, in the order of the file.
 
     Raises:
-        DataError: The files of the split are gone or damaged.
+        DataError: They are gone or damaged.
     """
     try:
         with _untouched_root_logger():
             # Pillow decodes: TFDS would take OpenCV where there is one, and miss it aloud elsewhere.
             source = prepared.builder.as_data_source(
-                split=split,  # pyright: ignore[reportCallIssue]  # behind a decorator of TFDS
+                split=prepared.split,  # pyright: ignore[reportCallIssue]  # behind a decorator of TFDS
                 decoders={"image": tfds.decode.SkipDecoding()},
             )
-            return _read_films(source, split, prepared.size)
+            return _read_films(source, prepared.split, prepared.size)
     except (OSError, ValueError, IndexError, RuntimeError) as error:
-        raise _to_damage(prepared.folder, f"split '{split}' cannot be read") from error
+        raise _to_damage(prepared.folder, "they cannot be read") from error
 
 
 def _to_damage(folder: Path, found: str) -> DataError:
@@ -108,12 +112,12 @@ def _read_films(source: BaseDataSource, split: str, size: int) -> Films:
     return Films(images, labels)
 
 
-def _prepare(source: Source, size: int, folder: Path) -> None:
+def _prepare(source: Source, split: str, size: int, folder: Path) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f".{folder.name}.lock")):
             if not folder.is_dir():
-                _prepare_once(source, size, folder)
+                _prepare_once(source, split, size, folder)
     except OSError as error:
         raise DataError(
             f"{folder}: the cache must take the prepared films. Received: {error}. "
@@ -121,12 +125,12 @@ def _prepare(source: Source, size: int, folder: Path) -> None:
         ) from error
 
 
-def _prepare_once(source: Source, size: int, folder: Path) -> None:
+def _prepare_once(source: Source, split: str, size: int, folder: Path) -> None:
     """Prepares beside `folder` and renames: a killed run leaves nothing that looks whole."""
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        builder = PneumoniaMnist(npz=source.path, config=str(size), data_dir=partial)
+        builder = PneumoniaMnist(npz=source.path, split=split, config=str(size), data_dir=partial)
         with tempfile.TemporaryDirectory() as downloads:
             builder.download_and_prepare(download_dir=downloads)
         partial.replace(folder)

@@ -3,6 +3,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from pneumo_keras.data.catalog import SPLITS
 from pneumo_keras.data.pneumonia_mnist.archive import load_archive
 from pneumo_keras.errors import DataError
 
@@ -10,9 +11,13 @@ MEND = "Mend the file, or leave data.path unset to use the official one."
 KEYS = "train_images, train_labels, val_images, val_labels, test_images, test_labels"
 
 
+def load(path, size=28):
+    return {split: load_archive(path, split, size=size) for split in SPLITS}
+
+
 def refuse(path, size=28):
     with pytest.raises(DataError) as error:
-        load_archive(path, size=size)
+        load(path, size)
     message = str(error.value)
     assert "\n" not in message
     return message.removeprefix(f"{path}: ")
@@ -20,7 +25,7 @@ def refuse(path, size=28):
 
 def test_films_and_labels_keep_the_order_of_the_file(write_npz):
     path = write_npz()
-    films = load_archive(path, size=28)
+    films = load(path)
     raw = np.load(path)
     assert list(films) == ["train", "val", "test"]
     for split in films:
@@ -32,13 +37,13 @@ def test_films_and_labels_keep_the_order_of_the_file(write_npz):
 
 def test_flat_labels_are_as_good(write_npz):
     path = write_npz(val_labels=np.array([0, 1, 1, 0, 1, 1], np.int32))
-    assert load_archive(path, size=28)["val"].labels.tolist() == [0, 1, 1, 0, 1, 1]
+    assert load(path)["val"].labels.tolist() == [0, 1, 1, 0, 1, 1]
 
 
 def test_colour_becomes_grey_by_itu_r_601(write_npz):
     images = np.zeros((6, 28, 28, 3), np.uint8)
     images[0], images[1], images[2], images[3] = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255,) * 3
-    grey = load_archive(write_npz(val_images=images), size=28)["val"].images
+    grey = load(write_npz(val_images=images))["val"].images
     assert grey.shape == (6, 28, 28)
     # 0.299, 0.587 and 0.114 of 255
     assert [int(film[5, 5]) for film in grey] == [76, 150, 29, 255, 0, 0]
@@ -175,8 +180,7 @@ def test_films_of_a_size_that_no_setting_takes_must_be_resized(write_npz):
     )
 
 
-def test_splits_must_share_a_size(write_npz):
-    path = write_npz(val_images=np.zeros((6, 64, 64), np.uint8))
-    assert refuse(path) == (
-        f"the splits must share one film size. Received: train 28 px, val 64 px, test 28 px. {MEND}"
-    )
+def test_only_the_asked_split_is_opened(write_npz):
+    path = write_npz(test_images=np.zeros(3), test_labels=np.array(["no label"]))
+    assert len(load_archive(path, "train", size=28)) == 12
+    assert refuse(path).startswith("the films of split 'test' must be uint8.")

@@ -1,0 +1,119 @@
+"""Settings compared by what they say of films that they have not seen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, Int64
+from scipy.special import expit
+
+from pneumo_keras.arrays import Labels, Scores
+from pneumo_keras.evaluation import metrics
+from pneumo_keras.evaluation.intervals import to_json_number
+
+HALF = 0.5
+
+FoldFigures = dict[str, Float64[np.ndarray, " folds"]]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One combination of settings.
+
+    Attributes:
+        values: By dotted key.
+        figures: `auc`, `log_loss`, `accuracy`, `sensitivity` and `specificity` (at 0.5) of each
+            fold; NaN where the fit diverged.
+        best_epochs: The epoch that was kept, in each fold.
+    """
+
+    values: dict[str, Any]
+    figures: FoldFigures
+    best_epochs: list[int]
+
+    def to_mean(self, name: str) -> float:
+        """Of a figure, over folds."""
+        return float(np.mean(self.figures[name]))
+
+    def to_deviation(self, name: str) -> float:
+        """Standard deviation of a figure over folds, folds - 1 in the denominator."""
+        return float(np.std(self.figures[name], ddof=1))
+
+    def to_error(self, name: str) -> float:
+        """Standard error of the mean of a figure, as if folds were independent."""
+        return self.to_deviation(name) / float(np.sqrt(len(self.figures[name])))
+
+    def to_row(self) -> dict[str, Any]:
+        """For a table: values, then mean and deviation of each figure; None for NaN."""
+        figures: dict[str, Any] = {}
+        for name in self.figures:
+            figures[name] = to_json_number(self.to_mean(name))
+            figures[f"{name}_deviation"] = to_json_number(self.to_deviation(name))
+        return {**self.values, **figures, "best_epoch": float(np.median(self.best_epochs))}
+
+
+def judge_folds(labels: Labels, scores: Scores, folds: Int64[np.ndarray, " n"]) -> FoldFigures:
+    """Figures of each fold by itself; calls at 0.5.
+
+    Args:
+        labels: Of all films.
+        scores: From members that have not seen the fold of the film.
+        folds: In which each film was held out.
+    """
+    figures: dict[str, list[float]] = {}
+    for fold in range(int(folds.max()) + 1):
+        inside = folds == fold
+        counts = metrics.count_confusions(labels[inside], scores[inside], HALF)
+        for name, value in {
+            "auc": metrics.to_auc(labels[inside], scores[inside]),
+            "log_loss": metrics.to_log_loss(labels[inside], scores[inside]),
+            "accuracy": metrics.to_accuracy(counts),
+            "sensitivity": metrics.to_sensitivity(counts),
+            "specificity": metrics.to_specificity(counts),
+        }.items():
+            figures.setdefault(name, []).append(value)
+    return {name: np.array(values) for name, values in figures.items()}
+
+
+def build_candidates(
+    values: Sequence[dict[str, Any]],
+    labels: Labels,
+    log_odds: Float64[np.ndarray, "n settings"],
+    folds: Int64[np.ndarray, " n"],
+    best_epochs: Int64[np.ndarray, "settings folds"],
+) -> list[Candidate]:
+    """A candidate for each combination of settings that was cross-validated.
+
+    Args:
+        values: Of each combination, by dotted key.
+        labels: Of all films.
+        log_odds: From members that have not seen the fold of the film; NaN for a combination that
+            diverged.
+        folds: In which each film was held out.
+        best_epochs: That were kept.
+    """
+    candidates = []
+    for index, combination in enumerate(values):
+        scores = expit(log_odds[:, index])
+        figures = judge_folds(labels, np.nan_to_num(scores, nan=0.5), folds)
+        if not np.isfinite(scores).all():
+            figures = {name: np.full(len(of_folds), np.nan) for name, of_folds in figures.items()}
+        candidates.append(Candidate(combination, figures, best_epochs[index].tolist()))
+    return candidates
+
+
+def rank(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """By mean log loss, the lowest first; those that diverged last.
+
+    The log loss is what training watches on validation films, and it still tells settings apart
+    where nearly every AUC is above 0.99.
+    """
+    return sorted(candidates, key=lambda candidate: np.nan_to_num(candidate.to_mean("log_loss"), nan=np.inf))
+
+
+def count_equals(ranked: Sequence[Candidate]) -> int:
+    """How many candidates lie within one standard error of the best one's log loss, itself included."""
+    best = ranked[0]
+    limit = best.to_mean("log_loss") + best.to_error("log_loss")
+    return sum(candidate.to_mean("log_loss") <= limit for candidate in ranked)

@@ -1,0 +1,109 @@
+"""What happens at the end of each epoch of a fit."""
+
+import logging
+from typing import Any
+
+import keras
+import numpy as np
+from jaxtyping import Bool, Float64
+
+log = logging.getLogger("pneumo_keras")
+ops: Any = keras.ops  # untyped
+
+
+class EpochLog(keras.callbacks.Callback):
+    """Keeps the figures of every epoch: means over members, and each member's validation loss.
+
+    Args:
+        members: Their number.
+        total: Epochs to come, for the lines of the log; None for none.
+    """
+
+    def __init__(self, members: int, total: int | None) -> None:
+        super().__init__()
+        self._members, self._total = members, total
+        self._learning_rate = np.nan
+        self.epochs: list[dict[str, float]] = []
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        model: Any = self.model
+        rates = ops.convert_to_numpy(model.optimizer.rates)
+        self._learning_rate = float(np.mean(rates, dtype=np.float64))
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        logs = logs or {}
+        val_losses = to_member_figures(logs, "val_loss", self._members)
+        figures = {
+            "loss": float(logs["loss"]),
+            "accuracy": float(to_member_figures(logs, "accuracy", self._members).mean()),
+            "val_loss": float(val_losses.mean()),
+            "val_accuracy": float(to_member_figures(logs, "val_accuracy", self._members).mean()),
+        }
+        by_member = {f"val_loss_{member}": float(loss) for member, loss in enumerate(val_losses, start=1)}
+        self.epochs.append(
+            {
+                "epoch": epoch + 1,
+                **figures,
+                "learning_rate": self._learning_rate,
+                **(by_member if self._members > 1 else {}),
+            }
+        )
+        if self._total:
+            log.info(
+                "Epoch %d of %d: loss %.4f, accuracy %.4f, validation loss %.4f, accuracy %.4f",
+                epoch + 1,
+                self._total,
+                *figures.values(),
+            )
+
+
+class BestMembers(keras.callbacks.Callback):
+    """Leaves each member with the weights of its best epoch, and slows down those that stand still.
+
+    The learning rate of a member is multiplied by `factor` after `patience` epochs without a lower
+    validation loss of its own.
+    """
+
+    def __init__(self, members: int, *, factor: float, patience: int) -> None:
+        super().__init__()
+        self._factor, self._patience = factor, patience
+        self._lowest = np.full(members, np.inf)
+        self._waited = np.zeros(members, int)
+        self._weights: list[np.ndarray] = []
+        self.best_epochs = np.zeros(members, int)
+        self.finite = np.ones(members, bool)
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._weights = self._read_weights()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        model: Any = self.model
+        losses = to_member_figures(logs or {}, "val_loss", len(self._lowest))
+        better = losses < self._lowest
+        self._lowest[better], self.best_epochs[better] = losses[better], epoch + 1
+        self._keep(better)
+        self._waited = np.where(better, 0, self._waited + 1)
+        tired = self._waited >= self._patience
+        self._waited[tired] = 0
+        rates = ops.convert_to_numpy(model.optimizer.rates)
+        model.optimizer.rates.assign(np.where(tired, rates * np.float32(self._factor), rates))
+        self.finite &= np.isfinite(losses)
+        model.stop_training = not self.finite.any()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        model: Any = self.model
+        for variable, weights in zip(model.trainable_variables, self._weights, strict=True):
+            variable.assign(weights)
+
+    def _keep(self, better: Bool[np.ndarray, " members"]) -> None:
+        for kept, weights in zip(self._weights, self._read_weights(), strict=True):
+            kept[better] = weights[better]
+
+    def _read_weights(self) -> list[np.ndarray]:
+        model: Any = self.model
+        return [np.array(ops.convert_to_numpy(variable)) for variable in model.trainable_variables]
+
+
+def to_member_figures(logs: dict[str, Any], name: str, members: int) -> Float64[np.ndarray, " members"]:
+    """A figure of `MemberFigures`, member by member."""
+    return np.array([float(logs[f"{name}_{member}"]) for member in range(1, members + 1)])

@@ -1,0 +1,77 @@
+"""Loss, figures and optimiser for heads that learn side by side, each as if it were alone."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+ops: Any = keras.ops  # untyped
+
+
+def to_losses(labels: Any, log_odds: Any) -> Any:
+    """Cross-entropy in nats (n, members) of labels (n) and log odds (n, members)."""
+    labels = ops.cast(labels, log_odds.dtype)[:, None]
+    return ops.softplus(log_odds) - labels * log_odds
+
+
+def _to_columns(weights: Any) -> Any:
+    """Weights (n) as (n, 1); others as they are."""
+    return weights if weights is None or len(weights.shape) == 2 else weights[:, None]
+
+
+class MemberCrossentropy(keras.losses.Loss):
+    """Mean cross-entropy over films and members; films may carry weights (n) or (n, members)."""
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        return super().__call__(y_true, y_pred, _to_columns(sample_weight))
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        return to_losses(y_true, y_pred)
+
+
+class MemberFigures(keras.metrics.Metric):
+    """Loss and accuracy of each member: `loss_1`, `accuracy_1`, `loss_2`, ..."""
+
+    def __init__(self, members: int) -> None:
+        super().__init__(name="members")
+        self._sums: Any = self.add_variable((3, members), "zeros", name="sums")
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        hits = ops.equal(y_pred > 0, ops.cast(y_true, "bool")[:, None])
+        weights = ops.ones_like(y_pred)
+        if sample_weight is not None:
+            weights = weights * ops.cast(_to_columns(sample_weight), y_pred.dtype)
+        figures = [to_losses(y_true, y_pred), ops.cast(hits, y_pred.dtype), ops.ones_like(y_pred)]
+        self._sums.assign_add(ops.stack([ops.sum(part * weights, axis=0) for part in figures]))
+
+    def result(self) -> dict[str, Any]:
+        means = ops.divide_no_nan(self._sums[:2], self._sums[2])
+        return {
+            f"{name}_{member + 1}": means[row, member]
+            for row, name in enumerate(("loss", "accuracy"))
+            for member in range(means.shape[1])
+        }
+
+
+class MemberAdamW(keras.optimizers.Adam):
+    """Adam with decoupled weight decay, and a rate and a decay of its own for each member.
+
+    Every variable has the members as its first axis. The loss is a mean over members, so each sees
+    its gradient divided by their number: Adam is blind to that but for epsilon, which is divided too.
+
+    References:
+        Loshchilov, I. & Hutter, F. (2019). Decoupled weight decay regularization. ICLR.
+    """
+
+    def __init__(self, learning_rates: Sequence[float], weight_decays: Sequence[float]) -> None:
+        super().__init__(learning_rate=1.0, epsilon=1e-7 / len(learning_rates))
+        self.rates: Any = self.add_variable((len(learning_rates),), name="rates")
+        self.rates.assign(np.array(learning_rates, np.float32))
+        self._decays = np.array(weight_decays, np.float32)
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        along = (-1, *[1] * (len(variable.shape) - 1))
+        rates = ops.reshape(self.rates.value * learning_rate, along)
+        variable.assign(variable * (1 - rates * np.reshape(self._decays, along)))
+        super().update_step(gradient, variable, rates)

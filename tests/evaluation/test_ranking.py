@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss, roc_auc_score
+
+from pneumo_keras.evaluation.ranking import Candidate, build_candidates, count_equals, judge_folds, rank
+
+RANDOM = np.random.default_rng(0)
+LABELS = RANDOM.permutation(np.repeat([0, 1], [30, 60]))
+FOLDS = np.tile([0, 1, 2], 30)
+LOG_ODDS = RANDOM.normal(size=(90, 2)) + 2 * LABELS[:, None] - 1
+
+
+def build(log_loss, deviation=0.01):
+    spread = np.array([-1.0, 0.0, 1.0]) * deviation
+    return Candidate({"model.dropout": 0.5}, {"log_loss": log_loss + spread}, [1, 2, 2])
+
+
+def test_figures_are_those_of_each_fold():
+    scores = 1 / (1 + np.exp(-LOG_ODDS[:, 0]))
+    figures = judge_folds(LABELS, scores, FOLDS)
+    for fold in range(3):
+        inside = fold == FOLDS
+        assert figures["auc"][fold] == pytest.approx(roc_auc_score(LABELS[inside], scores[inside]))
+        assert figures["log_loss"][fold] == pytest.approx(log_loss(LABELS[inside], scores[inside]))
+        assert figures["accuracy"][fold] == pytest.approx(((scores > 0.5) == LABELS)[inside].mean())
+
+
+def test_the_lowest_log_loss_comes_first_and_what_diverged_last():
+    log_odds = np.concatenate([LOG_ODDS, 0 * LOG_ODDS[:, :1], np.full((90, 1), np.nan)], axis=1)
+    values = [{"a": index} for index in range(4)]
+    ranked = rank(build_candidates(values, LABELS, log_odds, FOLDS, np.ones((4, 3), int)))
+    losses = [candidate.to_mean("log_loss") for candidate in ranked]
+    assert losses[:3] == sorted(losses[:3])
+    assert np.isnan(losses[3]) and ranked[3].values == {"a": 3}
+    assert ranked[3].to_row()["auc"] is None
+
+
+def test_equals_lie_within_a_standard_error_of_the_best():
+    error = 0.01 / np.sqrt(3)
+    assert build(0.1).to_error("log_loss") == pytest.approx(error)
+    ranked = [build(0.1), build(0.1 + 0.9 * error), build(0.1 + 1.1 * error)]
+    assert count_equals(ranked) == 2
+
+
+def test_a_row_holds_values_means_and_deviations():
+    assert build(0.1).to_row() == pytest.approx(
+        {"model.dropout": 0.5, "log_loss": 0.1, "log_loss_deviation": 0.01, "best_epoch": 2.0}
+    )

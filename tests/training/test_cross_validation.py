@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+from sklearn.utils.class_weight import compute_sample_weight
+
+from pneumo_keras.model.head import build_head
+from pneumo_keras.training.cross_validation import cross_validate, weigh_folds
+
+RANDOM = np.random.default_rng(0)
+LABELS = (RANDOM.uniform(size=300) < 0.7).astype(np.int64)
+FEATURES = (RANDOM.normal(size=(300, 5)) + LABELS[:, None]).astype(np.float32)
+NOISE = RANDOM.normal(size=(300, 40)).astype(np.float32)
+FOLDS = RANDOM.permutation(np.arange(300) % 3)
+
+
+def validate(features, judged=None, **changes):
+    def build(seeds):
+        return build_head(
+            features.shape[1], standardisation=None, hidden_units=8, dropout=0.0, outputs=1, seeds=seeds
+        )
+
+    settings = {"learning_rates": [1e-2], "weight_decays": [0.0], "epochs": 8, "batch_size": 16}
+    settings |= {"plateau_factor": 0.2, "plateau_patience": 2, "seed": 1, **changes}
+    return cross_validate(build, [features], judged or [features], LABELS, FOLDS, **settings)
+
+
+def test_films_are_weighed_by_class_outside_their_fold_and_not_inside():
+    weights = weigh_folds(LABELS, FOLDS)
+    for fold in range(3):
+        outside = fold != FOLDS
+        expected = compute_sample_weight("balanced", LABELS[outside])
+        np.testing.assert_allclose(weights[outside, fold], expected, rtol=1e-6)
+        assert not weights[~outside, fold].any()
+
+
+def test_held_out_films_are_scored_by_a_head_that_has_not_seen_them():
+    # A head that had seen them would know the labels of pure noise.
+    seen = validate(NOISE, learning_rates=[3e-2], epochs=30, plateau_patience=99)
+    assert abs(roc_auc_score(LABELS, seen.log_odds[:, 0]) - 0.5) < 0.12
+    assert roc_auc_score(LABELS, validate(FEATURES).log_odds[:, 0]) > 0.9
+
+
+def test_a_setting_does_not_depend_on_the_others():
+    together = validate(FEATURES, learning_rates=[1e-2, 0.1], weight_decays=[0.0, 0.1])
+    for index, (rate, decay) in enumerate([(1e-2, 0.0), (0.1, 0.1)]):
+        alone = validate(FEATURES, learning_rates=[rate], weight_decays=[decay])
+        np.testing.assert_allclose(together.log_odds[:, index], alone.log_odds[:, 0], atol=1e-3)
+        np.testing.assert_array_equal(together.best_epochs[index], alone.best_epochs[0])
+
+
+def test_judged_views_are_averaged():
+    alone, with_zeros, zeros = (
+        validate(FEATURES, [FEATURES, *more]).log_odds for more in ([], [0 * FEATURES], [0 * FEATURES] * 2)
+    )
+    # What a view of zeros adds is the same each time.
+    np.testing.assert_allclose(2 * with_zeros - alone, (3 * zeros - alone) / 2, atol=1e-4)
+    assert np.abs(with_zeros - alone).max() > 0.1
+
+
+def test_a_setting_that_diverges_has_no_scores():
+    found = validate(FEATURES, learning_rates=[1e-2, np.inf], weight_decays=[0.0, 0.0])
+    assert np.isfinite(found.log_odds[:, 0]).all()
+    assert np.isnan(found.log_odds[:, 1]).all()
+
+
+@pytest.mark.parametrize("seed", [2, 3])
+def test_another_seed_gives_other_scores(seed):
+    assert not np.array_equal(validate(FEATURES).log_odds, validate(FEATURES, seed=seed).log_odds)
