@@ -96,7 +96,7 @@ def train(name: str, overrides: tuple[str, ...], run: Path | None, as_json: bool
     config = load_config(name, overrides)
     path = run or Path("runs") / f"{Path(name).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     start_backend(find_cache())
-    from pneumo_keras.recipes import train_run
+    from pneumo_keras.recipes.train import train_run
     from pneumo_keras.reporting.run_folder import RunFolder
 
     judgement = train_run(config, RunFolder(path))
@@ -139,7 +139,7 @@ def eval_(run: Path, split: str, prevalence: float | None, as_json: bool) -> Non
 
     check_backend("eval")
     start_backend(find_cache())
-    from pneumo_keras.recipes import evaluate_run
+    from pneumo_keras.recipes.evaluate import evaluate_run
     from pneumo_keras.reporting.run_folder import RunFolder
 
     judgement = evaluate_run(RunFolder(run), split, prevalence)
@@ -160,7 +160,7 @@ def compare(first: Path, second: Path, split: str, as_json: bool) -> None:
     from pneumo_keras.config import find_cache
 
     start_backend(find_cache())
-    from pneumo_keras.recipes import compare_runs
+    from pneumo_keras.recipes.evaluate import compare_runs
     from pneumo_keras.reporting.run_folder import RunFolder
     from pneumo_keras.reporting.table import format_differences
 
@@ -213,7 +213,7 @@ def sweep(
     config, values = load_config(name, overrides), load_grid(grid)
     folder = out or Path("sweeps") / f"{Path(grid).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     start_backend(find_cache())
-    from pneumo_keras.recipes import sweep_settings
+    from pneumo_keras.recipes.sweep import sweep_settings
     from pneumo_keras.reporting.sweep import format_sweep
 
     ranked = sweep_settings(config, values, folder, folds=folds)
@@ -242,7 +242,7 @@ def bench(name: str, overrides: tuple[str, ...], job: bool, as_json: bool) -> No
     check_backend("bench")
     config = load_config(name, overrides)
     start_backend(find_cache())
-    from pneumo_keras.recipes import bench_machine
+    from pneumo_keras.recipes.bench import bench_machine
     from pneumo_keras.reporting.bench import format_bench
 
     arguments = ["--config", name, *(part for override in overrides for part in ("--set", override))]
@@ -316,7 +316,7 @@ def data_audit(name: str, overrides: tuple[str, ...], out: Path | None, as_json:
 
     config = load_config(name, overrides)
     start_backend(find_cache())
-    from pneumo_keras.recipes import audit_data, name_films
+    from pneumo_keras.recipes.films import audit_data, name_films
     from pneumo_keras.reporting.audit_plots import write_audit
     from pneumo_keras.reporting.audit_text import format_audit, to_findings
 

@@ -11,9 +11,11 @@ import pytest
 from click.testing import CliRunner
 
 import pneumo_keras
-from pneumo_keras import backend, recipes
+from pneumo_keras import backend
 from pneumo_keras.cli import main
 from pneumo_keras.data.pneumonia_mnist import prepared
+from pneumo_keras.recipes import network
+from pneumo_keras.recipes import train as train_recipe
 from tests.toy import build_toy_backbone
 
 SMALL = ["data.phantom_films=[60,30,40]", "model.taps=['mixed10']", "training.epochs=2"]
@@ -23,7 +25,7 @@ OVERRIDES = [argument for setting in SMALL for argument in ("--set", setting)]
 @pytest.fixture
 def invoke(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(recipes, "build_backbone", build_toy_backbone)
+    monkeypatch.setattr(network, "build_backbone", build_toy_backbone)
     monkeypatch.setattr(backend, "start_backend", lambda cache: None)  # it has been started
 
     def run(*arguments):
@@ -84,7 +86,7 @@ def test_what_a_user_can_mend_is_one_line_and_status_1(invoke, arguments, line):
 
 
 def test_a_taken_folder_is_refused_before_any_work(invoke, tmp_path, monkeypatch):
-    monkeypatch.setattr(recipes, "load_splits", lambda *_: pytest.fail("work was done"))
+    monkeypatch.setattr(train_recipe, "load_splits", lambda *_: pytest.fail("work was done"))
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "notes.txt").touch()
     result = invoke("-q", "train", "--config", "demo", "--run", "run")
@@ -104,7 +106,7 @@ def test_ctrl_c_is_status_130(invoke, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(recipes, "load_splits", interrupt)
+    monkeypatch.setattr(train_recipe, "load_splits", interrupt)
     result = invoke("-q", "train", "--config", "demo", "--run", "run")
     assert (result.exit_code, result.stderr) == (130, "Stopped.\n")
 

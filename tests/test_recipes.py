@@ -10,7 +10,6 @@ import pytest
 from scipy.special import logit
 from sklearn.metrics import roc_auc_score
 
-from pneumo_keras import recipes
 from pneumo_keras.arrays import Films
 from pneumo_keras.config import load_config
 from pneumo_keras.data.phantom import build_phantom_films
@@ -19,7 +18,12 @@ from pneumo_keras.errors import DataError, RunError, TrainingError
 from pneumo_keras.evaluation.calibration import fit_platt
 from pneumo_keras.evaluation.scores import load_scores
 from pneumo_keras.model.classifier import load_classifier
-from pneumo_keras.recipes import compare_runs, evaluate_run, sweep_settings, train_run
+from pneumo_keras.recipes import heads, network
+from pneumo_keras.recipes import train as train_recipe
+from pneumo_keras.recipes.evaluate import compare_runs, evaluate_run
+from pneumo_keras.recipes.films import PHANTOM_SEEDS
+from pneumo_keras.recipes.sweep import sweep_settings
+from pneumo_keras.recipes.train import train_run
 from pneumo_keras.reporting.run_folder import RunFolder
 from tests.toy import build_toy_backbone
 
@@ -34,7 +38,7 @@ SMALL = [
 @pytest.fixture
 def toy(monkeypatch):
     """The recipes with a small network in place of InceptionV3."""
-    monkeypatch.setattr(recipes, "build_backbone", build_toy_backbone)
+    monkeypatch.setattr(network, "build_backbone", build_toy_backbone)
 
 
 @pytest.fixture
@@ -76,9 +80,11 @@ def test_a_run_folder_holds_what_the_design_names(train):
 
 def test_training_opens_the_test_split_in_neither_mode(toy, train, monkeypatch):
     asked = []
-    load_splits = recipes.load_splits
+    load_splits = train_recipe.load_splits
     monkeypatch.setattr(
-        recipes, "load_splits", lambda config, splits: asked.extend(splits) or load_splits(config, splits)
+        train_recipe,
+        "load_splits",
+        lambda config, splits: asked.extend(splits) or load_splits(config, splits),
     )
     train("cached")
     train("online", "training.mode=online", "augmentation.views=0")
@@ -98,7 +104,7 @@ def test_the_same_command_gives_the_same_bytes(train, mode, own_cache, monkeypat
 
 def test_features_too_large_for_memory_give_the_same_bytes(train, monkeypatch):
     held = train("held", "augmentation.views=2")
-    monkeypatch.setattr(recipes, "IN_MEMORY", 0)
+    monkeypatch.setattr(heads, "IN_MEMORY", 0)
     read = train("read", "augmentation.views=2")
     assert (held.path / "scores_val.csv").read_bytes() == (read.path / "scores_val.csv").read_bytes()
 
@@ -129,7 +135,7 @@ SAVED = {
 def test_features_and_the_saved_model_give_the_same_scores(train, overrides):
     folder = train("run", *overrides)
     _, scores = load_scores(folder.path / "scores_val.csv")
-    films = build_phantom_films(30, size=28, seed=recipes.PHANTOM_SEEDS["val"])
+    films = build_phantom_films(30, size=28, seed=PHANTOM_SEEDS["val"])
     model = load_classifier(folder.model_file).model
     direct = model.predict(films.images[..., None].astype(np.float32), verbose=0)[:, 0]
     np.testing.assert_allclose(direct, scores, atol=1e-5)
@@ -139,7 +145,7 @@ def test_members_have_figures_of_their_own(train):
     folder = train("run", "training.members=3")
     judgement = evaluate_run(folder, "test")
     classifier = load_classifier(folder.model_file)
-    films = build_phantom_films(40, size=28, seed=recipes.PHANTOM_SEEDS["test"])
+    films = build_phantom_films(40, size=28, seed=PHANTOM_SEEDS["test"])
     images = classifier.scale(classifier.resize(films.images[..., None].astype(np.float32)))
     log_odds = np.asarray(classifier.head(classifier.backbone(images)))
     assert log_odds.shape == (40, 3)
@@ -257,7 +263,7 @@ def test_medmnist_reads_our_scores_and_agrees(train, split):
     folder = train()
     evaluation = evaluate_run(folder, split).evaluation
     (path,) = folder.path.glob(f"pneumoniamnist_{split}_*@run.csv")
-    films = build_phantom_films(40 if split == "test" else 30, size=28, seed=recipes.PHANTOM_SEEDS[split])
+    films = build_phantom_films(40 if split == "test" else 30, size=28, seed=PHANTOM_SEEDS[split])
     scores = np.loadtxt(path, delimiter=",")[:, 1:]
     auc, accuracy = evaluation.figures["auc"].value, evaluation.figures["accuracy"].value
     assert getAUC(films.labels[:, None], scores, "binary-class") == pytest.approx(auc, abs=1e-12)
@@ -268,7 +274,7 @@ def test_medmnist_reads_our_scores_and_agrees(train, split):
 def test_the_demo_learns_and_does_not_from_shuffled_labels(tmp_path):
     splits = {
         split: build_phantom_films(n, size=28, seed=seed)
-        for (split, seed), n in zip(recipes.PHANTOM_SEEDS.items(), (640, 160, 400), strict=True)
+        for (split, seed), n in zip(PHANTOM_SEEDS.items(), (640, 160, 400), strict=True)
     }
     archive = tmp_path / "films.npz"
     aucs = []
@@ -295,14 +301,15 @@ def test_neither_tensorflow_nor_torch_is_imported_under_jax(tmp_path):
         "from pathlib import Path\n"
         "from pneumo_keras.backend import start_backend\n"
         f"start_backend(Path({str(tmp_path)!r}))\n"
-        "from pneumo_keras import recipes\n"
+        "from pneumo_keras.recipes import evaluate, network, train\n"
+        "from pneumo_keras.reporting.run_folder import RunFolder\n"
         "from tests.toy import build_toy_backbone\n"
         "from tests.test_recipes import SMALL\n"
         "from pneumo_keras.config import load_config\n"
-        "recipes.build_backbone = build_toy_backbone\n"
-        f"folder = recipes.RunFolder(Path({str(tmp_path / 'run')!r}))\n"
-        "recipes.train_run(load_config('demo', SMALL), folder)\n"
-        "recipes.evaluate_run(folder, 'test')\n"
+        "network.build_backbone = build_toy_backbone\n"
+        f"folder = RunFolder(Path({str(tmp_path / 'run')!r}))\n"
+        "train.train_run(load_config('demo', SMALL), folder)\n"
+        "evaluate.evaluate_run(folder, 'test')\n"
         "print(sorted({'tensorflow', 'torch'} & set(sys.modules)))\n"
     )
     paths = os.pathsep.join([str(tmp_path), *sys.path])

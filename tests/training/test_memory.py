@@ -14,14 +14,15 @@ from pathlib import Path
 from pneumo_keras.backend import start_backend
 folder, n = Path(sys.argv[1]), int(sys.argv[2])
 start_backend(folder / "cache")
-from pneumo_keras import recipes
+from pneumo_keras.recipes import network, train
+from pneumo_keras.reporting.run_folder import RunFolder
 from pneumo_keras.config import load_config
 from pneumo_keras.training.feature_store import list_entries
 from tests.toy import build_toy_backbone
-recipes.build_backbone = build_toy_backbone
+network.build_backbone = build_toy_backbone
 overrides = [f"data.phantom_films=[{n}, 100, 100]", "model.taps=['mixed10']", "training.epochs=1"]
 overrides.append("training.batch_size=256")
-recipes.train_run(load_config("demo", overrides), recipes.RunFolder(folder / "run"))
+train.train_run(load_config("demo", overrides), RunFolder(folder / "run"))
 (films,) = (entry.films for entry in list_entries(folder / "cache" / "features") if entry.about["n"] == n)
 print(json.dumps({"films": films, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 """

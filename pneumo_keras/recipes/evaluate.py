@@ -1,0 +1,124 @@
+"""A run judged on films, and two runs compared."""
+
+import functools
+import re
+import time
+
+from pneumo_keras.arrays import Films, Scores
+from pneumo_keras.config import Config, format_config
+from pneumo_keras.errors import RunError
+from pneumo_keras.evaluation.comparison import Difference, compare_figures
+from pneumo_keras.evaluation.metrics import count_confusions, to_accuracy, to_auc
+from pneumo_keras.evaluation.report_card import HALF, Judgement
+from pneumo_keras.evaluation.scores import (
+    format_medmnist_scores,
+    load_scores,
+    to_medmnist_name,
+)
+from pneumo_keras.evaluation.threshold import OperatingPoint
+from pneumo_keras.model.classifier import (
+    load_classifier,
+)
+from pneumo_keras.recipes.films import load_splits, name_films
+from pneumo_keras.recipes.judging import (
+    compute_log_odds,
+    correct_decision,
+    decide,
+    judge_members,
+    write_scores,
+)
+from pneumo_keras.recipes.network import build_extractor
+from pneumo_keras.reporting.plots import draw_summary
+from pneumo_keras.reporting.report import SPLIT_NAMES, ReportContents, format_report
+from pneumo_keras.reporting.run_folder import RunFolder
+
+
+def evaluate_run(folder: RunFolder, split: str, prevalence: float | None = None) -> Judgement:
+    """Scores a split with the saved model and writes its scores, figures and pictures.
+
+    Args:
+        folder: Of a finished run.
+        split: `train`, `val` or `test`.
+        prevalence: Share of pneumonia where the scores are to be used, in (0, 1); scores and
+            operating point are corrected for it together, so that no call changes.
+    """
+    folder.check_finished()
+    config = folder.load_config()
+    classifier = load_classifier(folder.model_file)
+    point = OperatingPoint.from_dict(folder.load_json("operating_point.json"))
+    calibration = folder.load_json("calibration.json")
+    films = load_splits(config, (split,))[split]
+    extractor = build_extractor(config, classifier.backbone)
+    log_odds = compute_log_odds(config, extractor, classifier.head, films, split)
+    to_scores = functools.partial(decide, classifier.decision)
+    if prevalence is not None:
+        to_scores, point = correct_decision(
+            to_scores, point, trained=calibration["prevalence"], stated=prevalence
+        )
+    scores = to_scores(log_odds)
+    judgement = judge_members(config, films, log_odds, to_scores, point)
+    write_scores(folder, split, films, scores, judgement, prevalence)
+    write_medmnist_scores(folder, config, split, films, scores)
+    title = f"{folder.path.resolve().name}: {len(films):,} {SPLIT_NAMES[split]} of {name_films(config)}"
+    history = folder.load_history()
+    summary = draw_summary(history, films.labels, scores, judgement.evaluation, title=title)
+    suffix = "" if split == "test" else f"_{split}"
+    folder.write_plot(f"summary{suffix}", summary)
+    report = ReportContents(
+        run=folder.path.resolve().name,
+        split=split,
+        date=time.strftime("%Y-%m-%d"),
+        source=config.data.source,
+        source_name=name_films(config),
+        weights=config.model.weights,
+        films=films,
+        scores=scores,
+        judgement=judgement,
+        prevalence=prevalence,
+        calibration=calibration,
+        operating_point=point,
+        history=history,
+        settings=format_config(config),
+        environment=folder.load_json("environment.json"),
+    )
+    folder.write_text(f"report{suffix}.html", format_report(report))
+    return judgement
+
+
+def write_medmnist_scores(
+    folder: RunFolder, config: Config, split: str, films: Films, scores: Scores
+) -> None:
+    """Writes MedMNIST's standard result file, in place of an older one."""
+    name = to_medmnist_name(
+        split=split,
+        auc=to_auc(films.labels, scores),
+        accuracy=to_accuracy(count_confusions(films.labels, scores, HALF)),
+        run=re.sub(r"[^\w-]+", "-", folder.path.resolve().name),
+        size=config.data.size,
+    )
+    folder.remove(f"pneumoniamnist*_{split}_[[]AUC]*.csv")
+    folder.write_text(name, format_medmnist_scores(scores))
+
+
+def compare_runs(first: RunFolder, second: RunFolder, split: str) -> dict[str, Difference]:
+    """Paired differences of all figures, second minus first, on the same films.
+
+    Raises:
+        RunError: A run has no scores of the split, or the runs were scored on different films.
+    """
+    metrics = [folder.load_json(f"metrics_{split}.json") for folder in (first, second)]
+    if metrics[0]["films_sha256"] != metrics[1]["films_sha256"]:
+        raise RunError(
+            f"Runs can be compared on the same films alone. {first.path} and {second.path} were scored on "
+            f"different {SPLIT_NAMES[split]}."
+        )
+    labels, first_scores = load_scores(first.path / f"scores_{split}.csv")
+    _, second_scores = load_scores(second.path / f"scores_{split}.csv")
+    return compare_figures(
+        labels,
+        first_scores,
+        second_scores,
+        first_threshold=metrics[0]["threshold"],
+        second_threshold=metrics[1]["threshold"],
+        seed=metrics[0]["seed"],
+    )
