@@ -193,7 +193,8 @@ def sweep(
     Every combination of the grid is fitted once without each fold and judged on it; films with the
     same pixels stay in one fold. Features come from the cache, and combinations that differ in
     learning rate and weight decay alone are fitted at once, so that hundreds take minutes. The test
-    split is never opened.
+    split is never opened. best.toml has the lowest log loss, simplest.toml the fewest weights within
+    one standard error of it.
 
     
     A grid names settings as a configuration does, with a list of values for each:
@@ -203,7 +204,7 @@ def sweep(
       learning_rate = [1e-4, 1e-3]
     
     pneumo-keras sweep --config demo --grid grid.toml --out sweeps/one
-    pneumo-keras train --config sweeps/one/best.toml
+    pneumo-keras train --config sweeps/one/simplest.toml
     """
     from pneumo_keras.backend import check_backend, start_backend
     from pneumo_keras.config import find_cache, load_config
@@ -217,7 +218,7 @@ def sweep(
     from pneumo_keras.reporting.sweep import format_sweep
 
     ranked = sweep_settings(config, values, folder, folds=folds)
-    log.info("Next: pneumo-keras train --config %s", folder / "best.toml")
+    log.info("Next: pneumo-keras train --config %s", folder / "simplest.toml")
     if as_json:
         rows = [candidate.to_row() for candidate in ranked]
         click.echo(json.dumps({"folder": str(folder), "folds": folds, "combinations": rows}, indent=2))

@@ -1,6 +1,6 @@
 import pytest
 
-from pneumo_keras.config import Config, find_named_configs, format_config, list_keys, load_config
+from pneumo_keras.config import Config, find_named, format_config, list_keys, load_config
 from pneumo_keras.errors import SettingsError
 
 
@@ -17,13 +17,13 @@ def message(name, *overrides):
     return str(caught.value)
 
 
-@pytest.mark.parametrize("name", find_named_configs())
+@pytest.mark.parametrize("name", find_named("configs"))
 def test_named_configurations_are_valid(name):
     assert isinstance(load_config(name), Config)
 
 
 def test_the_named_configurations_are_those_of_the_design():
-    assert {"default", "reference", "demo"} <= set(find_named_configs())
+    assert {"default", "reference", "demo", "accurate"} <= set(find_named("configs"))
 
 
 def test_the_reference_configuration_is_the_reference_protocol():
@@ -103,7 +103,7 @@ def test_views_belong_to_the_cached_mode(empty):
 
 def test_an_unknown_configuration_names_the_known_ones():
     assert message("demmo") == (
-        f"--config must be one of {', '.join(find_named_configs())}, or a TOML file. Received: demmo"
+        f"--config must be one of {', '.join(find_named('configs'))}, or a TOML file. Received: demmo"
     )
 
 

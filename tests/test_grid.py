@@ -85,4 +85,7 @@ def test_an_unknown_setting_gets_one_line():
 def test_a_grid_that_is_not_there_gets_one_line():
     with pytest.raises(SettingsError) as caught:
         load_grid("nowhere.toml")
-    assert str(caught.value) == "--grid must be one of accurate, demo, or a TOML file. Received: nowhere.toml"
+    assert (
+        str(caught.value)
+        == "--grid must be one of accurate, accurate_heads, demo, or a TOML file. Received: nowhere.toml"
+    )

@@ -343,6 +343,7 @@ def test_runs_on_different_films_are_not_compared(train):
     )
 
 
+SWEEP_FILES = {"best.toml", "simplest.toml", "sweep.csv", "sweep.png"}
 GRID = {
     "model.taps": [["mixed10"], ["mixed4", "mixed10"]],
     "model.flip_average": [False, True],
@@ -357,7 +358,7 @@ def test_a_sweep_judges_every_combination_on_films_it_has_not_seen(toy, tmp_path
     assert len(ranked) == 16
     assert len({json.dumps(candidate.values) for candidate in ranked}) == 16
     assert all(len(candidate.figures["auc"]) == 3 for candidate in ranked)
-    assert {path.name for path in (tmp_path / "sweep").iterdir()} == {"best.toml", "sweep.csv", "sweep.png"}
+    assert {path.name for path in (tmp_path / "sweep").iterdir()} == SWEEP_FILES
     best = load_config(str(tmp_path / "sweep" / "best.toml"))
     assert list(best.model.taps) == ranked[0].values["model.taps"]
     assert best.training.epochs == config.training.epochs

@@ -26,11 +26,13 @@ class Candidate:
         figures: `auc`, `log_loss`, `accuracy`, `sensitivity` and `specificity` (at 0.5) of each
             fold; NaN where the fit diverged.
         best_epochs: The epoch that was kept, in each fold.
+        weights: Numbers that a head learns.
     """
 
     values: dict[str, Any]
     figures: FoldFigures
     best_epochs: list[int]
+    weights: int
 
     def to_mean(self, name: str) -> float:
         """Of a figure, over folds."""
@@ -50,7 +52,8 @@ class Candidate:
         for name in self.figures:
             figures[name] = to_json_number(self.to_mean(name))
             figures[f"{name}_deviation"] = to_json_number(self.to_deviation(name))
-        return {**self.values, **figures, "best_epoch": float(np.median(self.best_epochs))}
+        best_epoch = float(np.median(self.best_epochs))
+        return {**self.values, **figures, "best_epoch": best_epoch, "weights": self.weights}
 
 
 def judge_folds(labels: Labels, scores: Scores, folds: Int64[np.ndarray, " n"]) -> FoldFigures:
@@ -82,6 +85,7 @@ def build_candidates(
     log_odds: Float64[np.ndarray, "n settings"],
     folds: Int64[np.ndarray, " n"],
     best_epochs: Int64[np.ndarray, "settings folds"],
+    weights: int,
 ) -> list[Candidate]:
     """A candidate for each combination of settings that was cross-validated.
 
@@ -92,6 +96,7 @@ def build_candidates(
             diverged.
         folds: In which each film was held out.
         best_epochs: That were kept.
+        weights: Numbers that a head learns.
     """
     candidates = []
     for index, combination in enumerate(values):
@@ -99,7 +104,7 @@ def build_candidates(
         figures = judge_folds(labels, np.nan_to_num(scores, nan=0.5), folds)
         if not np.isfinite(scores).all():
             figures = {name: np.full(len(of_folds), np.nan) for name, of_folds in figures.items()}
-        candidates.append(Candidate(combination, figures, best_epochs[index].tolist()))
+        candidates.append(Candidate(combination, figures, best_epochs[index].tolist(), weights))
     return candidates
 
 
@@ -112,8 +117,18 @@ def rank(candidates: Sequence[Candidate]) -> list[Candidate]:
     return sorted(candidates, key=lambda candidate: np.nan_to_num(candidate.to_mean("log_loss"), nan=np.inf))
 
 
-def count_equals(ranked: Sequence[Candidate]) -> int:
-    """How many candidates lie within one standard error of the best one's log loss, itself included."""
+def list_equals(ranked: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates within one standard error of the best one's log loss, itself included."""
     best = ranked[0]
     limit = best.to_mean("log_loss") + best.to_error("log_loss")
-    return sum(candidate.to_mean("log_loss") <= limit for candidate in ranked)
+    return [candidate for candidate in ranked if candidate is best or candidate.to_mean("log_loss") <= limit]
+
+
+def choose_simplest(ranked: Sequence[Candidate]) -> Candidate:
+    """The candidate with the fewest weights within one standard error of the best, or the best of those.
+
+    References:
+        Breiman, L., Friedman, J., Olshen, R. & Stone, C. (1984). Classification and regression
+        trees. Wadsworth, section 3.4.3: the one-standard-error rule.
+    """
+    return min(list_equals(ranked), key=lambda candidate: candidate.weights)

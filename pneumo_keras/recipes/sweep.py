@@ -11,7 +11,7 @@ import numpy as np
 
 from pneumo_keras.arrays import Features, Films, Labels
 from pneumo_keras.config import Config, change_config, format_config
-from pneumo_keras.evaluation.ranking import Candidate, build_candidates, rank
+from pneumo_keras.evaluation.ranking import Candidate, build_candidates, choose_simplest, rank
 from pneumo_keras.grid import Grid, group_combinations
 from pneumo_keras.progress import show_progress
 from pneumo_keras.recipes.films import load_splits, name_films
@@ -66,8 +66,16 @@ def sweep_settings(config: Config, grid: Grid, folder: Path, *, folds: int) -> l
             if seen not in loaded:
                 loaded = {seen: load_swept_features(shared, extractors[taps], films)}
             ranked = rank([*ranked, *validate_group(shared, group, loaded[seen], both.labels, held_out)])
-            best = format_config(change_config(config, ranked[0].values))
-            write_sweep(folder, ranked, best, title=title)
+            chosen = {"best": ranked[0], "simplest": choose_simplest(ranked)}
+            write_sweep(
+                folder,
+                ranked,
+                {
+                    name: (one, format_config(change_config(config, one.values)))
+                    for name, one in chosen.items()
+                },
+                title=title,
+            )
             progress.advance(len(group))
     write_sweep_plot(folder, ranked, title=title)
     return ranked
@@ -129,4 +137,4 @@ def validate_group(
         plateau_patience=training.plateau_patience,
         seed=shared.seed,
     )
-    return build_candidates(group, labels, found.log_odds, held_out, found.best_epochs)
+    return build_candidates(group, labels, found.log_odds, held_out, found.best_epochs, found.weights)

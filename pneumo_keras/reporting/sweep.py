@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from pneumo_keras.errors import RunError
-from pneumo_keras.evaluation.ranking import Candidate, count_equals
+from pneumo_keras.evaluation.ranking import Candidate, choose_simplest, list_equals
 from pneumo_keras.files import replace_whole, write_whole
 from pneumo_keras.reporting.plots import ACCENT, DOTS_PER_INCH, GREY, TRAINING, save_plot
 
@@ -34,22 +34,24 @@ def check_sweep_folder(folder: Path) -> None:
         raise RunError(f"--out must name a folder that can be written. {folder}: {error}") from error
 
 
-def write_sweep(folder: Path, ranked: Sequence[Candidate], best: str, *, title: str) -> None:
-    """Writes `sweep.csv` and `best.toml`, in place of earlier ones.
+def write_sweep(
+    folder: Path, ranked: Sequence[Candidate], chosen: Mapping[str, tuple[Candidate, str]], *, title: str
+) -> None:
+    """Writes `sweep.csv` and the chosen settings, in place of earlier ones.
 
     Args:
         folder: Of the sweep.
         ranked: The candidates so far, the best first.
-        best: The configuration with the settings of the first, as TOML.
+        chosen: By the name of the file: a candidate, and the configuration with its settings as TOML.
         title: Names the films and the folds.
     """
     write_whole(folder / "sweep.csv", format_table(ranked))
-    first = ranked[0]
-    head = (
-        f"# The best of {len(ranked)} combinations: log loss {first.to_mean('log_loss'):.4f}, "
-        f"AUC {first.to_mean('auc'):.4f}.\n# {title}.\n"
-    )
-    write_whole(folder / "best.toml", head + best)
+    for name, (candidate, settings) in chosen.items():
+        head = (
+            f"# The {name} of {len(ranked)} combinations: log loss {candidate.to_mean('log_loss'):.4f}, "
+            f"AUC {candidate.to_mean('auc'):.4f}, {candidate.weights:,} weights.\n# {title}.\n"
+        )
+        write_whole(folder / f"{name}.toml", head + settings)
 
 
 def write_sweep_plot(folder: Path, ranked: Sequence[Candidate], *, title: str) -> None:
@@ -83,13 +85,15 @@ def format_sweep(ranked: Sequence[Candidate], *, heading: str) -> str:
         ]
         values = [text.ljust(width) for text, width in zip(row, widths, strict=True)]
         lines.append("   ".join([*(figure.ljust(17) for figure in figures), *values]).rstrip())
-    equals = count_equals(ranked)
+    equals, simplest = list_equals(ranked), choose_simplest(ranked)
+    values = ", ".join(f"{key.partition('.')[2]} {_to_text(simplest.values[key])}" for key in keys)
     return "\n".join(
         [
             *lines,
             "",
             f"{len(ranked)} combinations; mean and standard deviation over folds, at the epoch kept in each.",
-            f"{equals} of them lie within one standard error of the best: take a simple one of those.",
+            f"Within one standard error of the best: {len(equals)}. The simplest of them, with "
+            f"{simplest.weights:,} weights: {values}.",
         ]
     )
 

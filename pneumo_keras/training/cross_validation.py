@@ -1,5 +1,6 @@
 """Cross-validation of many settings in one fit: a member for each setting and fold."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -25,10 +26,12 @@ class HeldOut:
         log_odds: Of each film, from the member that was fitted without its fold; NaN for a setting
             whose losses were not numbers to the end, in every fold.
         best_epochs: Of each setting in each fold.
+        weights: Numbers that a head learns, the same in all settings.
     """
 
     log_odds: Float32[np.ndarray, "n settings"]
     best_epochs: Int64[np.ndarray, "settings folds"]
+    weights: int
 
 
 def cross_validate(
@@ -86,7 +89,8 @@ def cross_validate(
     by_fold = log_odds.reshape(len(labels), settings, count)
     unseen = np.take_along_axis(by_fold, folds[:, None, None], axis=2)[..., 0]
     unseen[:, ~history.finite.reshape(settings, count).all(axis=1)] = np.nan
-    return HeldOut(unseen, np.array(history.best_epochs).reshape(settings, count))
+    weights = sum(math.prod(variable.shape[1:]) for variable in head.trainable_variables)
+    return HeldOut(unseen, np.array(history.best_epochs).reshape(settings, count), weights)
 
 
 def weigh_folds(labels: Labels, folds: Folds) -> MemberWeights:

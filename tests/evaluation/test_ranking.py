@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
-from pneumo_keras.evaluation.ranking import Candidate, build_candidates, count_equals, judge_folds, rank
+from pneumo_keras.evaluation.ranking import (
+    Candidate,
+    build_candidates,
+    choose_simplest,
+    judge_folds,
+    list_equals,
+    rank,
+)
 
 RANDOM = np.random.default_rng(0)
 LABELS = RANDOM.permutation(np.repeat([0, 1], [30, 60]))
@@ -10,9 +17,9 @@ FOLDS = np.tile([0, 1, 2], 30)
 LOG_ODDS = RANDOM.normal(size=(90, 2)) + 2 * LABELS[:, None] - 1
 
 
-def build(log_loss, deviation=0.01):
+def build(log_loss, deviation=0.01, weights=9):
     spread = np.array([-1.0, 0.0, 1.0]) * deviation
-    return Candidate({"model.dropout": 0.5}, {"log_loss": log_loss + spread}, [1, 2, 2])
+    return Candidate({"model.dropout": 0.5}, {"log_loss": log_loss + spread}, [1, 2, 2], weights)
 
 
 def test_figures_are_those_of_each_fold():
@@ -28,7 +35,7 @@ def test_figures_are_those_of_each_fold():
 def test_the_lowest_log_loss_comes_first_and_what_diverged_last():
     log_odds = np.concatenate([LOG_ODDS, 0 * LOG_ODDS[:, :1], np.full((90, 1), np.nan)], axis=1)
     values = [{"a": index} for index in range(4)]
-    ranked = rank(build_candidates(values, LABELS, log_odds, FOLDS, np.ones((4, 3), int)))
+    ranked = rank(build_candidates(values, LABELS, log_odds, FOLDS, np.ones((4, 3), int), weights=9))
     losses = [candidate.to_mean("log_loss") for candidate in ranked]
     assert losses[:3] == sorted(losses[:3])
     assert np.isnan(losses[3]) and ranked[3].values == {"a": 3}
@@ -39,10 +46,18 @@ def test_equals_lie_within_a_standard_error_of_the_best():
     error = 0.01 / np.sqrt(3)
     assert build(0.1).to_error("log_loss") == pytest.approx(error)
     ranked = [build(0.1), build(0.1 + 0.9 * error), build(0.1 + 1.1 * error)]
-    assert count_equals(ranked) == 2
+    assert list_equals(ranked) == ranked[:2]
+
+
+def test_the_simplest_has_the_fewest_weights_of_the_equals():
+    losses, weights = [0.1, 0.101, 0.102, 0.103, 0.2], [50, 20, 10, 10, 1]
+    ranked = [build(loss, weights=count) for loss, count in zip(losses, weights, strict=True)]
+    assert choose_simplest(ranked) is ranked[2]
+    lost = build(np.nan)
+    assert choose_simplest([lost]) is lost
 
 
 def test_a_row_holds_values_means_and_deviations():
     assert build(0.1).to_row() == pytest.approx(
-        {"model.dropout": 0.5, "log_loss": 0.1, "log_loss_deviation": 0.01, "best_epoch": 2.0}
+        {"model.dropout": 0.5, "log_loss": 0.1, "log_loss_deviation": 0.01, "best_epoch": 2.0, "weights": 9}
     )

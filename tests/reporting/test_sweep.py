@@ -22,7 +22,7 @@ RANDOM = np.random.default_rng(0)
 def build(taps, rate, loss):
     figures = {name: loss + 0.01 * RANDOM.normal(size=3) for name in ("auc", "log_loss", "accuracy")}
     values = {"model.taps": taps, "model.dropout": 0.5, "training.learning_rate": rate}
-    return Candidate(values, figures, [3, 4, 4])
+    return Candidate(values, figures, [3, 4, 4], weights=1200)
 
 
 @pytest.fixture
@@ -47,7 +47,8 @@ def test_the_table_holds_every_candidate_the_best_first(ranked):
 
 def test_the_best_settings_can_be_trained_on(ranked, tmp_path):
     best = load_config("demo", ["training.learning_rate=0.02"])
-    write_sweep(tmp_path, ranked, format_config(best), title="3 folds of 80 films")
+    chosen = {"best": (ranked[0], format_config(best))}
+    write_sweep(tmp_path, ranked, chosen, title="3 folds of 80 films")
     assert load_config(str(tmp_path / "best.toml")) == best
     first = (tmp_path / "best.toml").read_text().splitlines()[0]
     assert first.startswith("# The best of 4 combinations: log loss ")
@@ -58,7 +59,10 @@ def test_the_text_shows_what_was_varied_and_how_many_are_as_good(ranked):
     assert lines[0] == "sweeps/one, 3 folds"
     assert lines[2].split() == ["log", "loss", "AUC", "accuracy", "taps", "learning_rate"]
     assert lines[3].endswith("mixed4          0.0001")
-    assert lines[-1] == ("1 of them lie within one standard error of the best: take a simple one of those.")
+    assert lines[-1] == (
+        "Within one standard error of the best: 1. The simplest of them, with 1,200 weights: "
+        "taps mixed4, learning_rate 0.0001."
+    )
 
 
 def test_the_picture_has_a_panel_for_each_setting_that_was_varied(ranked, tmp_path):
@@ -69,7 +73,7 @@ def test_the_picture_has_a_panel_for_each_setting_that_was_varied(ranked, tmp_pa
 
 
 def test_a_candidate_that_diverged_is_shown_and_does_not_break_the_picture(ranked):
-    lost = Candidate(ranked[0].values, dict.fromkeys(ranked[0].figures, np.full(3, np.nan)), [0, 0, 0])
+    lost = Candidate(ranked[0].values, dict.fromkeys(ranked[0].figures, np.full(3, np.nan)), [0, 0, 0], 9)
     assert list(csv.DictReader(io.StringIO(format_table([*ranked, lost]))))[-1]["auc"] == ""
     draw_sweep([*ranked, lost], title="")
     assert "nan" in format_sweep([*ranked, lost], heading="")
