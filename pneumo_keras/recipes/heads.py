@@ -160,5 +160,5 @@ def fit_model(
             "The loss is no longer a number. Lower training.learning_rate, or check model.weights."
         )
     best = ", ".join(map(str, history.best_epochs))
-    log.info("Kept epoch %s, the one with the lowest validation loss", best)
+    log.info("Kept epoch %s: for each head the one with its lowest validation loss", best)
     return history

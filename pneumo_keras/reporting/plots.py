@@ -53,13 +53,20 @@ def save_plot(figure: Figure, path: Path) -> None:
 
 def _draw_curves(axes: Axes, history: Sequence[dict[str, float]], name: str, title: str) -> None:
     epochs = [row["epoch"] for row in history]
-    best_epoch = min(history, key=lambda row: row["val_loss"])["epoch"]
+    # Each member keeps the epoch of its own lowest validation loss.
+    kept = [
+        min(history, key=lambda row: row[column])["epoch"]
+        for column in [column for column in history[0] if column.startswith("val_loss_")] or ["val_loss"]
+    ]
     marker = "o" if len(epochs) <= 30 else None
     axes.plot(epochs, [row[name] for row in history], marker=marker, color=TRAINING, label="training")
     axes.plot(
         epochs, [row[f"val_{name}"] for row in history], marker=marker, color=VALIDATION, label="validation"
     )
-    axes.axvline(best_epoch, color=GREY, linestyle=":", label=f"kept: epoch {best_epoch:.0f}")
+    among = f"{min(kept):.0f}" if min(kept) == max(kept) else f"{min(kept):.0f} to {max(kept):.0f}"
+    for number, epoch in enumerate(kept):
+        label = f"kept: epoch {among}" if number == 0 else None
+        axes.axvline(epoch, color=GREY, linestyle=":", label=label, zorder=0)
     axes.set(title=title, xlabel="epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)

@@ -1,0 +1,28 @@
+import numpy as np
+
+from pneumo_keras.evaluation.report_card import evaluate
+from pneumo_keras.reporting.plots import draw_summary
+
+LABELS = np.array([0, 0, 1, 1, 1])
+SCORES = np.array([0.1, 0.6, 0.4, 0.8, 0.9])
+
+
+def to_legend(*val_losses):
+    """Texts of the legend of the loss, from each member's validation losses."""
+    members = np.array(val_losses)
+    history = [
+        {"epoch": epoch + 1, "loss": 0.5, "accuracy": 0.8, "val_loss": losses.mean(), "val_accuracy": 0.7}
+        | ({f"val_loss_{k + 1}": loss for k, loss in enumerate(losses)} if len(members) > 1 else {})
+        for epoch, losses in enumerate(members.T)
+    ]
+    evaluation = evaluate(LABELS, SCORES, 0.5, resamples=20, seed=1)
+    axes = draw_summary(history, LABELS, SCORES, evaluation, title="").axes[0]
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_the_kept_epoch_is_marked():
+    assert to_legend([0.5, 0.3, 0.4]) == ["training", "validation", "kept: epoch 2"]
+
+
+def test_members_keep_epochs_of_their_own():
+    assert to_legend([0.5, 0.3, 0.4], [0.5, 0.4, 0.2])[-1] == "kept: epoch 2 to 3"
