@@ -11,8 +11,7 @@ from scipy.special import expit
 from pneumo_keras.arrays import Labels, Scores
 from pneumo_keras.evaluation import metrics
 from pneumo_keras.evaluation.intervals import to_json_number
-
-HALF = 0.5
+from pneumo_keras.evaluation.report_card import HALF
 
 FoldFigures = dict[str, Float64[np.ndarray, " folds"]]
 

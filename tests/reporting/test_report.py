@@ -13,6 +13,7 @@ from pneumo_keras.arrays import Films
 from pneumo_keras.data.phantom import build_phantom_films
 from pneumo_keras.evaluation.metrics import count_confusions, to_accuracy, to_sensitivity, to_specificity
 from pneumo_keras.evaluation.report_card import Judgement, evaluate
+from pneumo_keras.evaluation.spread import Spread
 from pneumo_keras.evaluation.threshold import choose_operating_point
 from pneumo_keras.reporting import report
 from pneumo_keras.reporting.report import ReportContents, find_mistakes, format_report
@@ -352,3 +353,35 @@ def test_threshold_curves_are_those_of_the_metrics(drawn):
     for threshold, *curves in zip(*to_threshold_curves(films.labels, scores), strict=True):
         counts = count_confusions(films.labels, scores, threshold)
         assert curves == [to_sensitivity(counts), to_specificity(counts), to_accuracy(counts)]
+
+
+@pytest.mark.parametrize(
+    ("calibration", "prevalence", "words"),
+    [
+        ({}, None, ["none: the heads' own log odds", "films of which 50.0 % show pneumonia"]),
+        (
+            {"method": "platt", "slope": 1.25, "intercept": -0.5, "prevalence": 0.742},
+            0.1,
+            [
+                "Platt: log odds times 1.250, plus -0.500",
+                "Calibration error there 0.050 before, 0.050 after",
+                "films of which 10.0 % show pneumonia, as was stated for this evaluation (fitted for 74.2 %)",
+            ],
+        ),
+    ],
+)
+def test_what_a_score_means_stands_in_words(contents, without_plots, calibration, prevalence, words):
+    changed = replace(contents, calibration=CALIBRATION | calibration, prevalence=prevalence)
+    text = Elements(format_report(changed)).text
+    for phrase in words:
+        assert phrase in text
+
+
+def test_members_stand_with_their_spread_and_one_alone_does_not(contents, without_plots):
+    names = ("auc", "accuracy", "sensitivity", "specificity", "log_loss")
+    members = {name: Spread((0.8, 0.9, 0.85)) for name in names}
+    several = replace(contents, judgement=replace(contents.judgement, members=members))
+    text = Elements(format_report(several)).text
+    assert "3 heads of different seeds, each alone mean deviation lowest highest" in text
+    assert "AUC 0.850 0.050 0.800 0.900" in text
+    assert "different seeds" not in Elements(format_report(contents)).text
