@@ -147,30 +147,48 @@ def eval_(run: Path, split: str, prevalence: float | None, as_json: bool) -> Non
 
 
 @main.command()
-@click.argument("first", type=click.Path(path_type=Path), metavar="RUN")
-@click.argument("second", type=click.Path(path_type=Path), metavar="RUN")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN RUN...")
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also draw the ROC curves of all runs there, as PNG.",
+)
 @JSON
-def compare(first: Path, second: Path, split: str, as_json: bool) -> None:
-    """Compares two evaluated runs on the same films, the second with the first.
+def compare(runs: tuple[Path, ...], split: str, out: Path | None, as_json: bool) -> None:
+    r"""Compares evaluated runs on the same films, each with the first one.
 
     Films are paired, so that differences show that two separate intervals would hide.
+
+    \b
+    pneumo-keras compare runs/reference runs/one runs/two --out roc.png
     """
+    if len(runs) < 2:
+        raise click.UsageError("Name two runs or more.")
     from pneumo_keras.backend import start_backend
     from pneumo_keras.config import find_cache
 
     start_backend(find_cache())
-    from pneumo_keras.recipes.evaluate import compare_runs
+    from pneumo_keras.recipes.compare import compare_runs
     from pneumo_keras.reporting.run_folder import RunFolder
     from pneumo_keras.reporting.table import format_differences
 
-    differences = compare_runs(RunFolder(first), RunFolder(second), split)
+    first, *others = runs
+    found = compare_runs(RunFolder(first), [RunFolder(other) for other in others], split, out)
     if as_json:
-        figures = {name: figure.to_dict() for name, figure in differences.items()}
-        runs = {"first": str(first), "second": str(second)}
-        click.echo(json.dumps({**runs, "split": split, "differences": figures}, indent=2))
-    else:
-        click.echo(format_differences(differences, heading=f"{second} minus {first}, split {split}"))
+        rows = [
+            {"run": str(other), "differences": {name: one.to_dict() for name, one in differences.items()}}
+            for other, differences in zip(others, found, strict=True)
+        ]
+        click.echo(json.dumps({"first": str(first), "split": split, "others": rows}, indent=2))
+        return
+    click.echo(
+        "\n\n".join(
+            format_differences(differences, heading=f"{other} minus {first}, split {split}")
+            for other, differences in zip(others, found, strict=True)
+        )
+    )
 
 
 @main.command()

@@ -245,8 +245,14 @@ def test_compare_prints_paired_differences(invoke):
     text = invoke("compare", "one", "two", "--split", "val").stdout
     assert text.startswith("two minus one, split val\n")
     assert "\nAUC  " in text
-    document = json.loads(invoke("compare", "one", "two", "--split", "val", "--json").stdout)
-    assert document["differences"]["auc"]["low"] <= document["differences"]["auc"]["high"]
+    compared = invoke("compare", "one", "two", "one", "--split", "val", "--json", "--out", "roc.png")
+    document = json.loads(compared.stdout)
+    assert [other["run"] for other in document["others"]] == ["two", "one"]
+    auc = document["others"][0]["differences"]["auc"]
+    assert auc["low"] <= auc["value"] <= auc["high"]
+    assert Path("roc.png").is_file()
+    alone = invoke("compare", "one")
+    assert (alone.exit_code, "Name two runs or more." in alone.stderr) == (2, True)
 
 
 def test_nothing_but_eval_on_the_test_split_opens_its_arrays(invoke, monkeypatch, own_cache):

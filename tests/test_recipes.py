@@ -20,7 +20,8 @@ from pneumo_keras.evaluation.scores import load_scores
 from pneumo_keras.model.classifier import load_classifier
 from pneumo_keras.recipes import heads, network
 from pneumo_keras.recipes import train as train_recipe
-from pneumo_keras.recipes.evaluate import compare_runs, evaluate_run
+from pneumo_keras.recipes.compare import compare_runs
+from pneumo_keras.recipes.evaluate import evaluate_run
 from pneumo_keras.recipes.films import PHANTOM_SEEDS
 from pneumo_keras.recipes.sweep import sweep_settings
 from pneumo_keras.recipes.train import train_run
@@ -325,7 +326,10 @@ def test_neither_tensorflow_nor_torch_is_imported_under_jax(tmp_path):
 
 def test_two_runs_are_compared_on_the_same_films(train):
     first, second = train("first"), train("second", "seed=7")
-    differences = compare_runs(first, second, "val")
+    picture = first.path / "roc.png"
+    nothing, differences = compare_runs(first, [first, second], "val", picture)
+    assert nothing["auc"].value == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
     labels, scores = load_scores(first.path / "scores_val.csv")
     _, others = load_scores(second.path / "scores_val.csv")
     expected = roc_auc_score(labels, others) - roc_auc_score(labels, scores)
@@ -336,7 +340,7 @@ def test_two_runs_are_compared_on_the_same_films(train):
 def test_runs_on_different_films_are_not_compared(train):
     first, second = train("first"), train("second", "data.phantom_films=[60, 32, 40]")
     with pytest.raises(RunError) as caught:
-        compare_runs(first, second, "val")
+        compare_runs(first, [second], "val")
     assert str(caught.value) == (
         f"Runs can be compared on the same films alone. {first.path} and {second.path} were scored on "
         "different validation films."

@@ -1,4 +1,4 @@
-"""A run judged on films, and two runs compared."""
+"""A run judged on films."""
 
 import functools
 import re
@@ -6,13 +6,10 @@ import time
 
 from pneumo_keras.arrays import Films, Scores
 from pneumo_keras.config import Config, format_config
-from pneumo_keras.errors import RunError
-from pneumo_keras.evaluation.comparison import Difference, compare_figures
 from pneumo_keras.evaluation.metrics import count_confusions, to_accuracy, to_auc
 from pneumo_keras.evaluation.report_card import HALF, Judgement
 from pneumo_keras.evaluation.scores import (
     format_medmnist_scores,
-    load_scores,
     to_medmnist_name,
 )
 from pneumo_keras.evaluation.threshold import OperatingPoint
@@ -98,27 +95,3 @@ def write_medmnist_scores(
     )
     folder.remove(f"pneumoniamnist*_{split}_[[]AUC]*.csv")
     folder.write_text(name, format_medmnist_scores(scores))
-
-
-def compare_runs(first: RunFolder, second: RunFolder, split: str) -> dict[str, Difference]:
-    """Paired differences of all figures, second minus first, on the same films.
-
-    Raises:
-        RunError: A run has no scores of the split, or the runs were scored on different films.
-    """
-    metrics = [folder.load_json(f"metrics_{split}.json") for folder in (first, second)]
-    if metrics[0]["films_sha256"] != metrics[1]["films_sha256"]:
-        raise RunError(
-            f"Runs can be compared on the same films alone. {first.path} and {second.path} were scored on "
-            f"different {SPLIT_NAMES[split]}."
-        )
-    labels, first_scores = load_scores(first.path / f"scores_{split}.csv")
-    _, second_scores = load_scores(second.path / f"scores_{split}.csv")
-    return compare_figures(
-        labels,
-        first_scores,
-        second_scores,
-        first_threshold=metrics[0]["threshold"],
-        second_threshold=metrics[1]["threshold"],
-        seed=metrics[0]["seed"],
-    )

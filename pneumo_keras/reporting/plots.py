@@ -1,6 +1,6 @@
 """Pictures of a run, as PNG files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,13 @@ from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import roc_curve
 
 from pneumo_keras.arrays import CLASS_NAMES, Labels, Scores
-from pneumo_keras.evaluation.metrics import has_both_classes
+from pneumo_keras.evaluation.intervals import to_auc_interval
+from pneumo_keras.evaluation.metrics import (
+    count_confusions,
+    has_both_classes,
+    to_sensitivity,
+    to_specificity,
+)
 from pneumo_keras.evaluation.report_card import Evaluation
 
 TRAINING, VALIDATION, ACCENT, GREY = "#3b6ea5", "#c8553d", "#2a7f62", "#8a8a8a"
@@ -43,6 +49,31 @@ def draw_summary(
     _draw_curves(accuracy, history, "accuracy", "Accuracy")
     _draw_confusion(confusion, evaluation)
     _draw_roc(roc, labels, scores, evaluation)
+    return figure
+
+
+def draw_rocs(labels: Labels, runs: Mapping[str, tuple[Scores, float]], *, title: str) -> Figure:
+    """ROC curves of several runs on the same films, with their operating points. 1,200 px wide.
+
+    Args:
+        labels: Of the films.
+        runs: By name: scores of the films, and the threshold of the run.
+        title: Names the films.
+    """
+    figure = Figure(figsize=(1200 / DOTS_PER_INCH, 1200 / DOTS_PER_INCH), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.set(title=f"ROC, {title}", xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle=":")
+    axes.grid(alpha=0.3)
+    for name, (scores, threshold) in runs.items():
+        auc = to_auc_interval(labels, scores)
+        label = f"{name}: AUC {auc.value:.3f} (95 % {auc.low:.3f} to {auc.high:.3f})"
+        false_positive, true_positive, _ = roc_curve(labels, scores)
+        (line,) = axes.plot(false_positive, true_positive, linewidth=1.6, label=label)
+        counts = count_confusions(labels, scores, threshold)
+        axes.plot(1 - to_specificity(counts), to_sensitivity(counts), "o", color=line.get_color())
+    axes.legend(loc="lower right", fontsize=9, title="points: operating points", title_fontsize=9)
     return figure
 
 
