@@ -56,7 +56,7 @@ class PneumoGroup(click.Group):
 @click.version_option(pneumo_keras.__version__, prog_name="pneumo-keras")
 @click.option("-q", "--quiet", is_flag=True, help="Only warnings on stderr.")
 def main(quiet: bool) -> None:
-    r"""Trains and judges a pneumonia classifier for chest X-rays.
+    """Trains and judges a pneumonia classifier for chest X-rays.
 
     A frozen InceptionV3 looks at each film once; a small head learns from what it saw.
     The backend is JAX, or what the environment variable KERAS_BACKEND names (tensorflow, torch;
@@ -81,7 +81,7 @@ def main(quiet: bool) -> None:
 )
 @JSON
 def train(name: str, overrides: tuple[str, ...], run: Path | None, as_json: bool) -> None:
-    r"""Trains a classifier and writes the folder of the run.
+    """Trains a classifier and writes the folder of the run.
 
     The figures printed are those of the validation split; the test split is for eval alone.
 
@@ -121,7 +121,7 @@ def train(name: str, overrides: tuple[str, ...], run: Path | None, as_json: bool
 )
 @JSON
 def eval_(run: Path, split: str, prevalence: float | None, as_json: bool) -> None:
-    r"""Judges the run in folder RUN on a split of its films.
+    """Judges the run in folder RUN on a split of its films.
 
     Writes scores, metrics, figures and report.html into the folder, and MedMNIST's standard result
     file.
@@ -157,7 +157,7 @@ def eval_(run: Path, split: str, prevalence: float | None, as_json: bool) -> Non
 )
 @JSON
 def compare(runs: tuple[Path, ...], split: str, out: Path | None, as_json: bool) -> None:
-    r"""Compares evaluated runs on the same films, each with the first one.
+    """Compares evaluated runs on the same films, each with the first one.
 
     Films are paired, so that differences show that two separate intervals would hide.
 
@@ -206,7 +206,7 @@ def compare(runs: tuple[Path, ...], split: str, out: Path | None, as_json: bool)
 def sweep(
     name: str, overrides: tuple[str, ...], grid: str, folds: int, out: Path | None, as_json: bool
 ) -> None:
-    r"""Compares settings by cross-validation on training and validation films.
+    """Compares settings by cross-validation on training and validation films.
 
     Every combination of the grid is fitted once without each fold and judged on it; films with the
     same pixels stay in one fold. Features come from the cache, and combinations that differ in
@@ -214,13 +214,14 @@ def sweep(
     split is never opened. best.toml has the lowest log loss, simplest.toml the fewest weights within
     one standard error of it.
 
-    
+    \b
     A grid names settings as a configuration does, with a list of values for each:
       [model]
       taps = [["mixed4"], ["mixed2", "mixed5"]]
       [training]
       learning_rate = [1e-4, 1e-3]
-    
+
+    \b
     pneumo-keras sweep --config demo --grid grid.toml --out sweeps/one
     pneumo-keras train --config sweeps/one/simplest.toml
     """

@@ -305,3 +305,12 @@ def test_a_prevalence_is_a_share(invoke):
     judged = invoke("eval", "run", "--prevalence", "1")
     assert judged.exit_code == 2
     assert "1.0 is not in the range 0<x<1" in judged.stderr
+
+
+@pytest.mark.parametrize("command", ["", "train", "eval", "compare", "sweep"])
+def test_examples_stand_on_lines_of_their_own(invoke, command):
+    text = invoke(*command.split(), "--help").stdout
+    assert "\\b" not in text and "\b" not in text
+    examples = [line for line in text.splitlines() if "pneumo-keras " in line and "Usage" not in line]
+    assert len(examples) >= 1
+    assert all(line.count("pneumo-keras ") == 1 for line in examples if "(see:" not in line)
