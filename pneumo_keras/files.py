@@ -1,10 +1,13 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and tables as text."""
 
+import csv
+import io
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -30,3 +33,12 @@ def write_whole(path: Path, text: str) -> None:
     """Writes a text file, UTF-8, line ends as they are."""
     with replace_whole(path) as beside:
         beside.write_text(text, encoding="utf-8", newline="")
+
+
+def format_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of the same columns as CSV, with a header."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -17,9 +17,7 @@ from pneumo_keras.reporting.bench import (
 )
 from pneumo_keras.reporting.environment import describe_environment
 from pneumo_keras.reporting.report import SPLIT_NAMES
-from pneumo_keras.training.features import (
-    CHUNK,
-)
+from pneumo_keras.training.features import CHUNK
 
 
 def bench_machine(config: Config, job: Sequence[str] | None) -> Bench:

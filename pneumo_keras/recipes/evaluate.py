@@ -13,9 +13,7 @@ from pneumo_keras.evaluation.scores import (
     to_medmnist_name,
 )
 from pneumo_keras.evaluation.threshold import OperatingPoint
-from pneumo_keras.model.classifier import (
-    load_classifier,
-)
+from pneumo_keras.model.classifier import load_classifier
 from pneumo_keras.recipes.films import load_splits, name_films
 from pneumo_keras.recipes.judging import (
     compute_log_odds,

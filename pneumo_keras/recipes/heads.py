@@ -9,9 +9,7 @@ import numpy as np
 from pneumo_keras.arrays import Films, Labels
 from pneumo_keras.config import Config
 from pneumo_keras.errors import TrainingError
-from pneumo_keras.model.classifier import (
-    build_online_model,
-)
+from pneumo_keras.model.classifier import build_online_model
 from pneumo_keras.model.head import build_head, build_standardisation
 from pneumo_keras.reporting.report import SPLIT_NAMES
 from pneumo_keras.seeds import derive_seeds

@@ -19,9 +19,7 @@ from pneumo_keras.evaluation.calibration import (
 )
 from pneumo_keras.evaluation.reliability import BINS, to_calibration_error
 from pneumo_keras.evaluation.report_card import Judgement, judge
-from pneumo_keras.evaluation.scores import (
-    format_scores,
-)
+from pneumo_keras.evaluation.scores import format_scores
 from pneumo_keras.evaluation.threshold import OperatingPoint, choose_operating_point
 from pneumo_keras.reporting.report import SPLIT_NAMES
 from pneumo_keras.reporting.run_folder import RunFolder

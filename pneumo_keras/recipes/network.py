@@ -14,9 +14,7 @@ from pneumo_keras.model.classifier import (
 )
 from pneumo_keras.model.engines import build_network, choose_engine
 from pneumo_keras.reporting.environment import describe_device
-from pneumo_keras.training.features import (
-    Extractor,
-)
+from pneumo_keras.training.features import Extractor
 
 log = logging.getLogger("pneumo_keras")
 

@@ -22,9 +22,7 @@ from pneumo_keras.reporting.report import SPLIT_NAMES
 from pneumo_keras.reporting.sweep import check_sweep_folder, write_sweep, write_sweep_plot
 from pneumo_keras.training.cross_validation import cross_validate
 from pneumo_keras.training.feature_store import FeatureTable
-from pneumo_keras.training.features import (
-    Extractor,
-)
+from pneumo_keras.training.features import Extractor
 from pneumo_keras.training.folds import Folds, draw_folds
 
 MEMBERS_AT_ONCE = 100  # heads that a sweep fits at the same time

@@ -1,7 +1,6 @@
 """The folder of a run: where everything lies, and that it appears whole or not at all."""
 
 import csv
-import io
 import json
 import logging
 import shutil
@@ -16,7 +15,7 @@ from matplotlib.figure import Figure
 
 from pneumo_keras.config import Config, format_config, load_config
 from pneumo_keras.errors import PneumoError, RunError
-from pneumo_keras.files import replace_whole, write_whole
+from pneumo_keras.files import format_csv, replace_whole, write_whole
 from pneumo_keras.reporting.plots import save_plot
 
 log = logging.getLogger("pneumo_keras")
@@ -102,11 +101,7 @@ class RunFolder:
 
     def write_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Writes a CSV file of the run, with a header."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        self.write_text(name, text.getvalue())
+        self.write_text(name, format_csv(rows))
 
     def write_plot(self, name: str, figure: Figure) -> None:
         """Writes `figures/<name>.png`."""

@@ -1,7 +1,5 @@
 """A sweep on disk and on the terminal: the table, the picture and the best settings."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ from matplotlib.figure import Figure
 
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.ranking import Candidate, choose_simplest, list_equals
-from pneumo_keras.files import replace_whole, write_whole
+from pneumo_keras.files import format_csv, replace_whole, write_whole
 from pneumo_keras.reporting.plots import ACCENT, DOTS_PER_INCH, GREY, TRAINING, save_plot
 
 SHOWN = 10
@@ -62,12 +60,9 @@ def write_sweep_plot(folder: Path, ranked: Sequence[Candidate], *, title: str) -
 
 def format_table(ranked: Sequence[Candidate]) -> str:
     """The candidates as CSV, the best first."""
-    rows = [{"rank": place, **_to_cells(candidate)} for place, candidate in enumerate(ranked, start=1)]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return format_csv(
+        [{"rank": place, **_to_cells(candidate)} for place, candidate in enumerate(ranked, start=1)]
+    )
 
 
 def format_sweep(ranked: Sequence[Candidate], *, heading: str) -> str:

@@ -89,8 +89,11 @@ def cross_validate(
     by_fold = log_odds.reshape(len(labels), settings, count)
     unseen = np.take_along_axis(by_fold, folds[:, None, None], axis=2)[..., 0]
     unseen[:, ~history.finite.reshape(settings, count).all(axis=1)] = np.nan
-    weights = sum(math.prod(variable.shape[1:]) for variable in head.trainable_variables)
-    return HeldOut(unseen, np.array(history.best_epochs).reshape(settings, count), weights)
+    return HeldOut(
+        log_odds=unseen,
+        best_epochs=np.array(history.best_epochs).reshape(settings, count),
+        weights=sum(math.prod(variable.shape[1:]) for variable in head.trainable_variables),
+    )
 
 
 def weigh_folds(labels: Labels, folds: Folds) -> MemberWeights:
