@@ -5,8 +5,6 @@
 (pneumonia). Scores are probabilities of pneumonia; members are heads that learn side by side.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt8
 
@@ -20,18 +18,5 @@ Scores = Float64[np.ndarray, " n"]
 
 CLASS_NAMES = ("normal", "pneumonia")
 
-
-@dataclass(frozen=True)
-class Films:
-    """The films of one split with their labels, in the order of the source."""
-
-    images: Images
-    labels: Labels
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def to_class_counts(self) -> tuple[int, int]:
-        """Counts of normal and pneumonia films."""
-        pneumonia = int(self.labels.sum())
-        return len(self) - pneumonia, pneumonia
+SPLITS = ("train", "val", "test")
+SPLIT_NAMES = {"train": "training films", "val": "validation films", "test": "test films"}

@@ -80,3 +80,20 @@ def start_backend(cache: Path) -> None:
         importlib.import_module("keras.src.utils.module_utils").tensorflow._available = False
     keras.config.set_floatx("float32")  # whatever ~/.keras/keras.json says
     keras.config.set_image_data_format("channels_last")
+
+
+def describe_device() -> str:
+    """What the backend computes on: "cpu", or the accelerator's name."""
+    match BACKEND:
+        case "jax":
+            jax = importlib.import_module("jax")
+            device = jax.devices()[0]
+            return "cpu" if device.platform == "cpu" else device.device_kind
+        case "tensorflow":
+            tensorflow = importlib.import_module("tensorflow")
+            return "gpu" if tensorflow.config.list_physical_devices("GPU") else "cpu"
+        case "torch":
+            torch = importlib.import_module("torch")
+            return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+        case _:
+            return "cpu"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import pneumo_keras
+from pneumo_keras.data.films import count_classes
 from pneumo_keras.errors import PneumoError
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def train(name: str, overrides: tuple[str, ...], run: Path | None, as_json: bool
     path = run or Path("runs") / f"{Path(name).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     start_backend(find_cache())
     from pneumo_keras.recipes.train import train_run
-    from pneumo_keras.reporting.run_folder import RunFolder
+    from pneumo_keras.runs.folder import RunFolder
 
     judgement = train_run(config, RunFolder(path))
     log.info("Next: pneumo-keras eval %s", path)
@@ -140,7 +141,7 @@ def eval_(run: Path, split: str, prevalence: float | None, as_json: bool) -> Non
     check_backend("eval")
     start_backend(find_cache())
     from pneumo_keras.recipes.evaluate import evaluate_run
-    from pneumo_keras.reporting.run_folder import RunFolder
+    from pneumo_keras.runs.folder import RunFolder
 
     judgement = evaluate_run(RunFolder(run), split, prevalence)
     _print(run, split, judgement, as_json)
@@ -171,8 +172,8 @@ def compare(runs: tuple[Path, ...], split: str, out: Path | None, as_json: bool)
 
     start_backend(find_cache())
     from pneumo_keras.recipes.compare import compare_runs
-    from pneumo_keras.reporting.run_folder import RunFolder
     from pneumo_keras.reporting.table import format_differences
+    from pneumo_keras.runs.folder import RunFolder
 
     first, *others = runs
     found = compare_runs(RunFolder(first), [RunFolder(other) for other in others], split, out)
@@ -262,8 +263,8 @@ def bench(name: str, overrides: tuple[str, ...], job: bool, as_json: bool) -> No
     check_backend("bench")
     config = load_config(name, overrides)
     start_backend(find_cache())
+    from pneumo_keras.bench.bench import format_bench
     from pneumo_keras.recipes.bench import bench_machine
-    from pneumo_keras.reporting.bench import format_bench
 
     arguments = ["--config", name, *(part for override in overrides for part in ("--set", override))]
     figures = bench_machine(config, arguments if job else None)
@@ -310,7 +311,7 @@ def data_prepare(size: str, path: Path | None) -> None:
 
     films = load_pneumonia_mnist(("train", "val"), size=int(size), path=path, cache=find_cache())
     for split, part in films.items():
-        normal, pneumonia = part.to_class_counts()
+        normal, pneumonia = count_classes(part.labels)
         click.echo(f"{split:<6} {len(part):>6,} films: {normal:,} normal, {pneumonia:,} pneumonia")
 
 
@@ -382,7 +383,7 @@ def cache() -> None:
 def cache_list(as_json: bool) -> None:
     """Lists the features that are kept, the ones used longest ago first."""
     from pneumo_keras.config import find_cache
-    from pneumo_keras.training.feature_store import list_entries
+    from pneumo_keras.features.store import list_entries
 
     entries = list_entries(find_cache() / "features")
     if as_json:
@@ -405,7 +406,7 @@ def cache_list(as_json: bool) -> None:
 def cache_clear() -> None:
     """Removes features, prepared films and compiled programs; all can be made again."""
     from pneumo_keras.config import find_cache
-    from pneumo_keras.training.feature_store import list_entries, remove_entry
+    from pneumo_keras.features.store import list_entries, remove_entry
 
     folder = find_cache()
     kept = [entry for entry in list_entries(folder / "features") if not remove_entry(entry.folder)]

@@ -1,54 +1,63 @@
+"""Rooms are stages, and imports go one way."""
+
 import ast
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import pneumo_keras
 
 PACKAGE = Path(pneumo_keras.__file__).parent
-ORDER = [
-    {"errors", "arrays", "progress", "files", "seeds", "config", "grid", "backend"},
-    {"data"},
-    {"model"},
-    {"training"},
-    {"evaluation"},
-    {"reporting"},
-    {"recipes"},
-    {"cli", "__main__"},
-]
+# What each room may import, beside itself.
+FOUNDATION = {"errors", "arrays", "files", "progress", "seeds", "backend"}
+STAGES = ["data", "model", "engines", "features", "training"]
+ALLOWED = {
+    **{room: FOUNDATION for room in FOUNDATION},
+    **{room: FOUNDATION | set(STAGES[:place]) for place, room in enumerate(STAGES)},
+    "evaluation": FOUNDATION,
+}
+CONFIG = FOUNDATION | {*STAGES, "evaluation"}
+ALLOWED |= {
+    "config": CONFIG,
+    "grid": {*CONFIG, "config"},
+    "audit": {*FOUNDATION, "data", "evaluation"},
+    "bench": FOUNDATION | {"data", "model", "engines", "features"},
+    "runs": {*FOUNDATION, "data", "evaluation", "config"},
+    "reporting": {*FOUNDATION, "data", "evaluation", "audit", "bench", "runs"},
+}
+ALLOWED["recipes"] = {*CONFIG, *ALLOWED}
+ALLOWED["cli"] = {*ALLOWED, "__main__"}
+ALLOWED["__main__"] = {"cli"}
 
 
-def find_rank(part):
-    return next(rank for rank, parts in enumerate(ORDER) if part in parts)
+def list_rooms():
+    return sorted({path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in PACKAGE.rglob("*.py")})
 
 
-def list_imported_parts(path):
+def list_imported_rooms(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = []
         if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module] + [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         for name in names:
             parts = name.split(".")
-            if (
-                parts[0] == "pneumo_keras"
-                and len(parts) > 1
-                and (PACKAGE / parts[1]).with_suffix("").exists()
-            ) or (parts[0] == "pneumo_keras" and len(parts) > 1 and (PACKAGE / f"{parts[1]}.py").exists()):
+            if parts[0] == "pneumo_keras" and len(parts) > 1 and parts[1] in list_rooms():
                 yield parts[1]
 
 
-def test_imports_go_one_way():
-    wrong = []
-    for path in PACKAGE.rglob("*.py"):
-        part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        if part == "__init__":
-            continue
-        for imported in list_imported_parts(path):
-            if find_rank(imported) > find_rank(part):
-                wrong.append(f"{path.relative_to(PACKAGE)} imports {imported}")
-    assert wrong == []
+def test_every_room_has_its_place():
+    assert set(list_rooms()) == {*ALLOWED, "__init__"}
+
+
+@pytest.mark.parametrize("room", sorted(ALLOWED))
+def test_imports_go_one_way(room):
+    paths = [*(PACKAGE / room).rglob("*.py"), *PACKAGE.glob(f"{room}.py")]
+    imported = {(path.name, other) for path in paths for other in list_imported_rooms(path) if other != room}
+    assert sorted(pair for pair in imported if pair[1] not in ALLOWED[room]) == []
 
 
 def test_evaluation_never_imports_training_or_keras():
@@ -62,10 +71,20 @@ def test_evaluation_never_imports_training_or_keras():
 
 
 def test_settings_objects_stay_above_recipes():
-    allowed = {"config.py", "grid.py", "cli.py", "reporting/run_folder.py"}
     users = {
         str(path.relative_to(PACKAGE))
         for path in PACKAGE.rglob("*.py")
-        if "config" in set(list_imported_parts(path))
+        if "config" in set(list_imported_rooms(path))
     }
-    assert {user for user in users if not user.startswith("recipes/")} <= allowed
+    below = {user for user in users if not user.startswith(("recipes/", "cli"))}
+    assert below <= {"config.py", "grid.py", "runs/folder.py"}
+
+
+def test_no_file_is_longer_than_300_lines():
+    long = {
+        str(path.relative_to(PACKAGE)): lines
+        for path in PACKAGE.rglob("*")
+        if path.suffix in {".py", ".jinja", ".css", ".html"}
+        and (lines := len(path.read_text(encoding="utf-8").splitlines())) > 300
+    }
+    assert long == {}

@@ -10,8 +10,8 @@ import pytest
 from scipy.special import logit
 from sklearn.metrics import roc_auc_score
 
-from pneumo_keras.arrays import Films
 from pneumo_keras.config import load_config
+from pneumo_keras.data.films import FilmArray
 from pneumo_keras.data.phantom import build_phantom_films
 from pneumo_keras.data.pneumonia_mnist.archive import save_archive
 from pneumo_keras.errors import DataError, RunError, TrainingError
@@ -25,7 +25,7 @@ from pneumo_keras.recipes.evaluate import evaluate_run
 from pneumo_keras.recipes.films import PHANTOM_SEEDS
 from pneumo_keras.recipes.sweep import sweep_settings
 from pneumo_keras.recipes.train import train_run
-from pneumo_keras.reporting.run_folder import RunFolder
+from pneumo_keras.runs.folder import RunFolder
 from tests.toy import build_toy_backbone
 
 SMALL = [
@@ -282,7 +282,7 @@ def test_the_demo_learns_and_does_not_from_shuffled_labels(tmp_path):
     for shuffle in (None, 1, 2, 3, 4, 5):
         train = splits["train"]
         if shuffle is not None:
-            train = Films(train.images, np.random.default_rng(shuffle).permutation(train.labels))
+            train = FilmArray(train.images, np.random.default_rng(shuffle).permutation(train.labels))
         save_archive(archive, {**splits, "train": train})
         overrides = ["data.source=pneumonia_mnist", f"data.path={archive}"]
         folder = RunFolder(tmp_path / f"run-{shuffle}")
@@ -303,7 +303,7 @@ def test_neither_tensorflow_nor_torch_is_imported_under_jax(tmp_path):
         "from pneumo_keras.backend import start_backend\n"
         f"start_backend(Path({str(tmp_path)!r}))\n"
         "from pneumo_keras.recipes import evaluate, network, train\n"
-        "from pneumo_keras.reporting.run_folder import RunFolder\n"
+        "from pneumo_keras.runs.folder import RunFolder\n"
         "from tests.toy import build_toy_backbone\n"
         "from tests.test_recipes import SMALL\n"
         "from pneumo_keras.config import load_config\n"

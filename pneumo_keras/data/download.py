@@ -8,12 +8,12 @@ import logging
 import os
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
 
 from pneumo_keras import __version__
-from pneumo_keras.data.catalog import Release
 from pneumo_keras.errors import DownloadError
 from pneumo_keras.progress import show_progress
 
@@ -23,6 +23,27 @@ CHUNK_BYTES = 1 << 16
 SECONDS_OF_SILENCE = 30.0
 # Without the flag, machines in FIPS mode refuse MD5.
 new_md5 = functools.partial(hashlib.md5, usedforsecurity=False)
+
+
+@dataclass(frozen=True)
+class Release:
+    """One file as its makers published it.
+
+    Attributes:
+        title: What it is, for log lines and errors.
+        name: Its file name.
+        url: Where it is fetched from.
+        md5: The checksum its makers state.
+        bytes: Its size; None where nobody stated it.
+        sha256: A second checksum; None where nobody stated it.
+    """
+
+    title: str
+    name: str
+    url: str
+    md5: str
+    bytes: int | None = None
+    sha256: str | None = None
 
 
 class _TransferError(Exception):

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32
 
-from pneumo_keras.arrays import Films, Images, Labels
+from pneumo_keras.arrays import Images, Labels
+from pneumo_keras.data.films import FilmArray
 from pneumo_keras.errors import DataError
 
 Plane = Float32[np.ndarray, "n size size"]
@@ -94,7 +95,7 @@ class Chest:
     strands: Plane
 
 
-def build_phantom_films(n: int, *, size: int, seed: int, pneumonia_share: float = 0.74) -> Films:
+def build_phantom_films(n: int, *, size: int, seed: int, pneumonia_share: float = 0.74) -> FilmArray:
     """Draws chest films with labels, in random order.
 
     Film i depends on the other arguments and on i, never on n: a longer set starts with the shorter
@@ -119,7 +120,7 @@ def build_phantom_films(n: int, *, size: int, seed: int, pneumonia_share: float 
     for start in range(0, n, batch):
         part = slice(start, start + batch)
         images[part] = _draw_films(labels[part], size, lots)
-    return Films(images, labels)
+    return FilmArray(images, labels)
 
 
 def _check_arguments(n: int, size: int, seed: int, pneumonia_share: float) -> None:

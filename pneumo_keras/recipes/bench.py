@@ -2,12 +2,8 @@
 
 from collections.abc import Sequence
 
-from pneumo_keras.config import Config
-from pneumo_keras.data.catalog import load_release
-from pneumo_keras.data.pneumonia_mnist.source import to_medmnist_folder
-from pneumo_keras.recipes.films import load_splits, name_films
-from pneumo_keras.recipes.network import build_frozen
-from pneumo_keras.reporting.bench import (
+from pneumo_keras.arrays import SPLIT_NAMES
+from pneumo_keras.bench.bench import (
     Bench,
     build_images,
     count_operations,
@@ -15,9 +11,13 @@ from pneumo_keras.reporting.bench import (
     measure_job,
     measure_product_rate,
 )
-from pneumo_keras.reporting.environment import describe_environment
-from pneumo_keras.reporting.report import SPLIT_NAMES
-from pneumo_keras.training.features import CHUNK
+from pneumo_keras.config import Config
+from pneumo_keras.data.pneumonia_mnist.catalog import load_release
+from pneumo_keras.data.pneumonia_mnist.source import to_medmnist_folder
+from pneumo_keras.features.extract import CHUNK
+from pneumo_keras.recipes.films import load_splits, name_films
+from pneumo_keras.recipes.network import build_frozen
+from pneumo_keras.runs.environment import describe_environment
 
 
 def bench_machine(config: Config, job: Sequence[str] | None) -> Bench:

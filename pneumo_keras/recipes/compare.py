@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from pneumo_keras.arrays import SPLIT_NAMES
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.comparison import Difference, compare_figures
 from pneumo_keras.evaluation.scores import load_scores
 from pneumo_keras.files import replace_whole
 from pneumo_keras.reporting.plots import draw_rocs, save_plot
-from pneumo_keras.reporting.report import SPLIT_NAMES
-from pneumo_keras.reporting.run_folder import RunFolder
+from pneumo_keras.runs.folder import RunFolder
 
 
 def compare_runs(

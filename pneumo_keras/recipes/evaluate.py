@@ -4,8 +4,9 @@ import functools
 import re
 import time
 
-from pneumo_keras.arrays import Films, Scores
+from pneumo_keras.arrays import Scores
 from pneumo_keras.config import Config, format_config
+from pneumo_keras.data.films import LabelledFilms
 from pneumo_keras.evaluation.metrics import count_confusions, to_accuracy, to_auc
 from pneumo_keras.evaluation.report_card import HALF, Judgement
 from pneumo_keras.evaluation.scores import (
@@ -25,7 +26,7 @@ from pneumo_keras.recipes.judging import (
 from pneumo_keras.recipes.network import build_extractor
 from pneumo_keras.reporting.plots import draw_summary
 from pneumo_keras.reporting.report import SPLIT_NAMES, ReportContents, format_report
-from pneumo_keras.reporting.run_folder import RunFolder
+from pneumo_keras.runs.folder import RunFolder
 
 
 def evaluate_run(folder: RunFolder, split: str, prevalence: float | None = None) -> Judgement:
@@ -81,7 +82,7 @@ def evaluate_run(folder: RunFolder, split: str, prevalence: float | None = None)
 
 
 def write_medmnist_scores(
-    folder: RunFolder, config: Config, split: str, films: Films, scores: Scores
+    folder: RunFolder, config: Config, split: str, films: LabelledFilms, scores: Scores
 ) -> None:
     """Writes MedMNIST's standard result file, in place of an older one."""
     name = to_medmnist_name(

@@ -3,10 +3,10 @@
 import logging
 from collections.abc import Sequence
 
-from pneumo_keras.arrays import Films
+from pneumo_keras.arrays import SPLITS
+from pneumo_keras.audit.audit import Audit, audit_films
 from pneumo_keras.config import Config, find_cache
-from pneumo_keras.data.audit import Audit, audit_films
-from pneumo_keras.data.catalog import SPLITS
+from pneumo_keras.data.films import LabelledFilms
 from pneumo_keras.data.phantom import build_phantom_films
 from pneumo_keras.data.pneumonia_mnist import load_pneumonia_mnist
 
@@ -15,7 +15,7 @@ log = logging.getLogger("pneumo_keras")
 PHANTOM_SEEDS = {"train": 0, "val": 1, "test": 2}
 
 
-def load_splits(config: Config, splits: Sequence[str]) -> dict[str, Films]:
+def load_splits(config: Config, splits: Sequence[str]) -> dict[str, LabelledFilms]:
     """The films of the asked splits; the others are not opened."""
     data = config.data
     if data.source == "pneumonia_mnist":
@@ -34,7 +34,7 @@ def name_films(config: Config) -> str:
     return f"{names[config.data.source]}, {config.data.size} px"
 
 
-def audit_data(config: Config) -> tuple[dict[str, Films], Audit]:
+def audit_data(config: Config) -> tuple[dict[str, LabelledFilms], Audit]:
     """Judges the films of every split before a training."""
     films = load_splits(config, SPLITS)
     return films, audit_films(films)

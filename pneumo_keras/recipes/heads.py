@@ -6,20 +6,20 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from pneumo_keras.arrays import Films, Labels
+from pneumo_keras.arrays import SPLIT_NAMES, Labels
 from pneumo_keras.config import Config
+from pneumo_keras.data.films import LabelledFilms, count_classes
 from pneumo_keras.errors import TrainingError
-from pneumo_keras.model.classifier import build_online_model
-from pneumo_keras.model.head import build_head, build_standardisation
-from pneumo_keras.reporting.report import SPLIT_NAMES
-from pneumo_keras.seeds import derive_seeds
-from pneumo_keras.training.augmentation import build_augmentation, build_variation
-from pneumo_keras.training.batches import ShuffledBatches
-from pneumo_keras.training.feature_store import SLICE, FeatureTable, compute_moments
-from pneumo_keras.training.features import (
+from pneumo_keras.features.augmentation import build_augmentation, build_variation
+from pneumo_keras.features.extract import (
     Extractor,
     View,
 )
+from pneumo_keras.features.store import SLICE, FeatureTable, compute_moments
+from pneumo_keras.model.classifier import build_online_model
+from pneumo_keras.model.head import build_head, build_standardisation
+from pneumo_keras.seeds import derive_seeds
+from pneumo_keras.training.batches import FilmTable, ShuffledBatches, Table
 from pneumo_keras.training.fit import History, compute_class_weights, fit
 
 log = logging.getLogger("pneumo_keras")
@@ -28,7 +28,7 @@ IN_MEMORY = 128 * 2**20  # bytes of training features that are held and not read
 
 
 def fit_cached(
-    config: Config, extractor: Extractor, films: dict[str, Films], class_weights: dict[int, float]
+    config: Config, extractor: Extractor, films: dict[str, LabelledFilms], class_weights: dict[int, float]
 ) -> tuple[keras.Model, History]:
     """Fits the head on features that passed the frozen network once."""
     views = extract_views(config, extractor, films["train"], "train")
@@ -41,7 +41,7 @@ def fit_cached(
 
 
 def fit_online(
-    config: Config, extractor: Extractor, films: dict[str, Films], class_weights: dict[int, float]
+    config: Config, extractor: Extractor, films: dict[str, LabelledFilms], class_weights: dict[int, float]
 ) -> tuple[keras.Model, History]:
     """Fits the whole model, with fresh augmentation in every epoch."""
     views = [extractor.extract(films["train"], SPLIT_NAMES["train"])] if config.model.standardise else []
@@ -53,15 +53,15 @@ def fit_online(
         extractor.backbone,
         head,
     )
-    batches = build_batches(config, [films["train"].images[..., None]], films["train"])
-    validation = (films["val"].images[..., None], films["val"].labels)
+    batches = build_batches(config, [FilmTable(films["train"])], films["train"])
+    validation = (films["val"].read(slice(None))[..., None], films["val"].labels)
     return head, fit_model(config, model, batches, validation, class_weights)
 
 
-def weigh_classes(films: Films) -> dict[int, float]:
+def weigh_classes(films: LabelledFilms) -> dict[int, float]:
     """Balanced class weights of the training films."""
     class_weights = compute_class_weights(films.labels)
-    counts = films.to_class_counts()
+    counts = count_classes(films.labels)
     log.info(
         "Training films: %d normal (class weight %.4f), %d pneumonia (class weight %.4f)",
         counts[0],
@@ -72,7 +72,9 @@ def weigh_classes(films: Films) -> dict[int, float]:
     return class_weights
 
 
-def extract_views(config: Config, extractor: Extractor, films: Films, split: str) -> list[FeatureTable]:
+def extract_views(
+    config: Config, extractor: Extractor, films: LabelledFilms, split: str
+) -> list[FeatureTable]:
     """Features of films to train on, plain and augmented, as the settings ask."""
     augmentation, name = config.augmentation, SPLIT_NAMES[split]
     views = [extractor.extract(films, name)] if augmentation.plain else []
@@ -120,9 +122,7 @@ def list_member_seeds(config: Config) -> list[int]:
     return [config.seed, *derive_seeds(config.seed, count=config.training.members - 1)]
 
 
-def build_batches(
-    config: Config, views: Sequence[FeatureTable | np.ndarray], films: Films
-) -> ShuffledBatches:
+def build_batches(config: Config, views: Sequence[Table], films: LabelledFilms) -> ShuffledBatches:
     """Training batches in the size and order that the settings ask for."""
     return ShuffledBatches(views, films.labels, batch_size=config.training.batch_size, seed=config.seed)
 

@@ -9,8 +9,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from pneumo_keras.arrays import Films, LogOdds, Scores
+from pneumo_keras.arrays import SPLIT_NAMES, LogOdds, Scores
 from pneumo_keras.config import Config
+from pneumo_keras.data.films import LabelledFilms, count_classes
 from pneumo_keras.evaluation.calibration import (
     LogitScaling,
     correct_prevalence,
@@ -21,15 +22,13 @@ from pneumo_keras.evaluation.reliability import BINS, to_calibration_error
 from pneumo_keras.evaluation.report_card import Judgement, judge
 from pneumo_keras.evaluation.scores import format_scores
 from pneumo_keras.evaluation.threshold import OperatingPoint, choose_operating_point
-from pneumo_keras.reporting.report import SPLIT_NAMES
-from pneumo_keras.reporting.run_folder import RunFolder
-from pneumo_keras.training.features import (
+from pneumo_keras.features.extract import (
     MIRRORED,
     PLAIN,
     Extractor,
     View,
-    compute_films_fingerprint,
 )
+from pneumo_keras.runs.folder import RunFolder
 
 log = logging.getLogger("pneumo_keras")
 
@@ -37,7 +36,7 @@ ToScores = Callable[[LogOdds], Scores]
 
 
 def compute_log_odds(
-    config: Config, extractor: Extractor, head: keras.Model, films: Films, split: str
+    config: Config, extractor: Extractor, head: keras.Model, films: LabelledFilms, split: str
 ) -> LogOdds:
     """Log odds of pneumonia (n, members) for the films of a split."""
     log_odds = []
@@ -52,7 +51,7 @@ def list_judged_views(config: Config) -> list[View]:
     return [PLAIN, MIRRORED] if config.model.flip_average else [PLAIN]
 
 
-def calibrate(config: Config, films: Films, log_odds: LogOdds) -> LogitScaling:
+def calibrate(config: Config, films: LabelledFilms, log_odds: LogOdds) -> LogitScaling:
     """The scaling of the log odds that the settings ask for, fitted on validation films."""
     return fit_scaling(config.evaluation.calibration, films.labels, log_odds.mean(axis=1, dtype=np.float64))
 
@@ -72,7 +71,7 @@ def correct_decision(
 
 
 def judge_members(
-    config: Config, films: Films, log_odds: LogOdds, to_scores: ToScores, point: OperatingPoint
+    config: Config, films: LabelledFilms, log_odds: LogOdds, to_scores: ToScores, point: OperatingPoint
 ) -> Judgement:
     """All figures of the members together at the run's operating point and at 0.5, and of each alone."""
     return judge(
@@ -84,7 +83,7 @@ def judge_members(
     )
 
 
-def choose_threshold(config: Config, films: Films, scores: Scores) -> OperatingPoint:
+def choose_threshold(config: Config, films: LabelledFilms, scores: Scores) -> OperatingPoint:
     """The operating point that the settings ask for, chosen on validation films."""
     evaluation = config.evaluation
     return choose_operating_point(
@@ -100,11 +99,11 @@ def choose_threshold(config: Config, films: Films, scores: Scores) -> OperatingP
 
 
 def describe_calibration(
-    scaling: LogitScaling, films: dict[str, Films], log_odds: LogOdds, class_weights: dict[int, float]
+    scaling: LogitScaling, films: dict[str, LabelledFilms], log_odds: LogOdds, class_weights: dict[int, float]
 ) -> dict[str, Any]:
     """What the scores mean: their scaling, its gain on validation films, the prevalence they speak of."""
     labels, logits = films["val"].labels, log_odds.mean(axis=1, dtype=np.float64)
-    normal, pneumonia = films["train"].to_class_counts()
+    normal, pneumonia = count_classes(films["train"].labels)
     trained = to_effective_prevalence(
         normal, pneumonia, normal_weight=class_weights[0], pneumonia_weight=class_weights[1]
     )
@@ -131,7 +130,7 @@ def describe_calibration(
 def write_scores(
     folder: RunFolder,
     split: str,
-    films: Films,
+    films: LabelledFilms,
     scores: Scores,
     judgement: Judgement,
     prevalence: float | None = None,
@@ -139,7 +138,7 @@ def write_scores(
     """Writes `scores_<split>.csv` and `metrics_<split>.json`, figures at 0.5 beside those of the run."""
     document = {
         "split": split,
-        "films_sha256": compute_films_fingerprint(films),
+        "films_sha256": films.fingerprint,
         "stated_prevalence": prevalence,
         **judgement.to_dict(),
     }

@@ -6,15 +6,12 @@ import random
 
 import keras
 
+from pneumo_keras.backend import describe_device
 from pneumo_keras.config import Config, find_cache
+from pneumo_keras.engines.choice import build_network, choose_engine
+from pneumo_keras.features.extract import Extractor
 from pneumo_keras.model.backbone import build_backbone
-from pneumo_keras.model.classifier import (
-    build_resizing,
-    build_scaling,
-)
-from pneumo_keras.model.engines import build_network, choose_engine
-from pneumo_keras.reporting.environment import describe_device
-from pneumo_keras.training.features import Extractor
+from pneumo_keras.model.preprocessing import build_resizing, build_scaling
 
 log = logging.getLogger("pneumo_keras")
 

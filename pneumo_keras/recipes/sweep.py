@@ -9,20 +9,20 @@ from typing import Any
 import keras
 import numpy as np
 
-from pneumo_keras.arrays import Features, Films, Labels
+from pneumo_keras.arrays import SPLIT_NAMES, Features, Labels
 from pneumo_keras.config import Config, change_config, format_config
+from pneumo_keras.data.films import JoinedFilms, LabelledFilms
 from pneumo_keras.evaluation.ranking import Candidate, build_candidates, choose_simplest, rank
+from pneumo_keras.features.extract import Extractor
+from pneumo_keras.features.store import FeatureTable
 from pneumo_keras.grid import Grid, group_combinations
 from pneumo_keras.progress import show_progress
 from pneumo_keras.recipes.films import load_splits, name_films
 from pneumo_keras.recipes.heads import build_heads, extract_views
 from pneumo_keras.recipes.judging import list_judged_views
 from pneumo_keras.recipes.network import build_extractor, build_frozen
-from pneumo_keras.reporting.report import SPLIT_NAMES
 from pneumo_keras.reporting.sweep import check_sweep_folder, write_sweep, write_sweep_plot
 from pneumo_keras.training.cross_validation import cross_validate
-from pneumo_keras.training.feature_store import FeatureTable
-from pneumo_keras.training.features import Extractor
 from pneumo_keras.training.folds import Folds, draw_folds
 
 MEMBERS_AT_ONCE = 100  # heads that a sweep fits at the same time
@@ -46,10 +46,7 @@ def sweep_settings(config: Config, grid: Grid, folder: Path, *, folds: int) -> l
     groups = group_combinations(config, grid, at_once=max(1, MEMBERS_AT_ONCE // folds))
     check_sweep_folder(folder)
     films = load_splits(config, ("train", "val"))
-    both = Films(
-        np.concatenate([part.images for part in films.values()]),
-        np.concatenate([part.labels for part in films.values()]),
-    )
+    both = JoinedFilms(list(films.values()))
     held_out = draw_folds(both, folds=folds, seed=config.seed)
     title = f"{folds} folds of {len(both):,} training and validation films of {name_films(config)}"
     extractors: dict[tuple[str, ...], Extractor] = {}
@@ -96,7 +93,9 @@ class SweptFeatures:
     backbone: keras.Model
 
 
-def load_swept_features(config: Config, extractor: Extractor, films: dict[str, Films]) -> SweptFeatures:
+def load_swept_features(
+    config: Config, extractor: Extractor, films: dict[str, LabelledFilms]
+) -> SweptFeatures:
     """Features of all films in memory, in the views that are trained on and in those that are scored."""
     by_split = [extract_views(config, extractor, part, split) for split, part in films.items()]
     names = {split: SPLIT_NAMES[split] for split in films}

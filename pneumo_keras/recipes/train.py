@@ -3,9 +3,12 @@
 import functools
 from typing import Any
 
-from pneumo_keras.arrays import Films
 from pneumo_keras.config import Config
+from pneumo_keras.data.films import LabelledFilms, count_classes
 from pneumo_keras.evaluation.report_card import Judgement
+from pneumo_keras.features.extract import (
+    Extractor,
+)
 from pneumo_keras.model.backbone import compute_fingerprint
 from pneumo_keras.model.classifier import join_classifier
 from pneumo_keras.model.head import build_decision
@@ -21,12 +24,8 @@ from pneumo_keras.recipes.judging import (
     write_scores,
 )
 from pneumo_keras.recipes.network import build_extractor, build_frozen
-from pneumo_keras.reporting.environment import describe_environment
-from pneumo_keras.reporting.run_folder import RunFolder
-from pneumo_keras.training.features import (
-    Extractor,
-    compute_films_fingerprint,
-)
+from pneumo_keras.runs.environment import describe_environment
+from pneumo_keras.runs.folder import RunFolder
 
 
 def train_run(config: Config, folder: RunFolder) -> Judgement:
@@ -66,7 +65,7 @@ def train_run(config: Config, folder: RunFolder) -> Judgement:
 
 
 def describe_run(
-    extractor: Extractor, films: dict[str, Films], class_weights: dict[int, float]
+    extractor: Extractor, films: dict[str, LabelledFilms], class_weights: dict[int, float]
 ) -> dict[str, Any]:
     """Everything beside the settings that a result depends on."""
     return {
@@ -74,7 +73,7 @@ def describe_run(
         "extractor": extractor.about,
         "weights_sha256": compute_fingerprint(extractor.backbone),
         "films": {
-            split: {"sha256": compute_films_fingerprint(part), "class_counts": part.to_class_counts()}
+            split: {"sha256": part.fingerprint, "class_counts": count_classes(part.labels)}
             for split, part in films.items()
         },
         "class_weights": class_weights,

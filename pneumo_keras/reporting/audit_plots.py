@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 
-from pneumo_keras.arrays import CLASS_NAMES, Films
-from pneumo_keras.data.audit import Audit, Place, measure_exposure
+from pneumo_keras.arrays import CLASS_NAMES
+from pneumo_keras.audit.audit import Audit, Place, measure_exposure
+from pneumo_keras.data.films import LabelledFilms, count_classes
 from pneumo_keras.errors import RunError
 from pneumo_keras.files import replace_whole, write_whole
 from pneumo_keras.reporting.audit_text import format_audit
@@ -24,7 +25,12 @@ BIN_WIDTH = 8
 
 
 def write_audit(
-    folder: Path, splits: Mapping[str, Films], audit: Audit, document: Mapping[str, Any], *, title: str
+    folder: Path,
+    splits: Mapping[str, LabelledFilms],
+    audit: Audit,
+    document: Mapping[str, Any],
+    *,
+    title: str,
 ) -> None:
     """Writes `audit.json`, `audit.txt` and `audit.png`.
 
@@ -41,7 +47,7 @@ def write_audit(
         raise RunError(f"--out must name a folder that can be written. {folder}: {error}") from error
 
 
-def draw_audit(splits: Mapping[str, Films], audit: Audit, *, title: str) -> Figure:
+def draw_audit(splits: Mapping[str, LabelledFilms], audit: Audit, *, title: str) -> Figure:
     """Class counts, exposure, mean films, and films that stand twice or nearly so. 1,600 px wide.
 
     Args:
@@ -85,7 +91,7 @@ def _draw_counts(axes: Axes, audit: Audit) -> None:
     axes.legend(loc="upper right")
 
 
-def _draw_exposure(pair: tuple[Axes, Axes], splits: Mapping[str, Films]) -> None:
+def _draw_exposure(pair: tuple[Axes, Axes], splits: Mapping[str, LabelledFilms]) -> None:
     bins = list(range(0, 256 + BIN_WIDTH, BIN_WIDTH))
     greys = {split: measure_exposure(films.images)["mean grey"] for split, films in splits.items()}
     low, high = (function(list(map(function, greys.values()))) for function in (min, max))
@@ -105,18 +111,18 @@ def _draw_exposure(pair: tuple[Axes, Axes], splits: Mapping[str, Films]) -> None
     pair[1].sharey(pair[0])
 
 
-def _draw_means(figure: SubFigure, splits: Mapping[str, Films]) -> None:
+def _draw_means(figure: SubFigure, splits: Mapping[str, LabelledFilms]) -> None:
     figure.suptitle("Mean films", fontsize=12)
     shown = [
         (f"{split}, {name}\n{n:,} films", films.images[films.labels == label].mean(axis=0) if n else None)
         for split, films in splits.items()
-        for label, (name, n) in enumerate(zip(CLASS_NAMES, films.to_class_counts(), strict=True))
+        for label, (name, n) in enumerate(zip(CLASS_NAMES, count_classes(films.labels), strict=True))
     ]
     for axes, (caption, film) in zip(np.ravel(figure.subplots(1, len(shown))), shown, strict=True):
         _draw_film(axes, film, caption)
 
 
-def _draw_identical(figure: SubFigure, splits: Mapping[str, Films], audit: Audit) -> None:
+def _draw_identical(figure: SubFigure, splits: Mapping[str, LabelledFilms], audit: Audit) -> None:
     groups = audit.identical.groups
     shown = [
         (splits[group[0].split].images[group[0].index], "\n".join(map(_to_caption, group[:3])))
@@ -126,7 +132,7 @@ def _draw_identical(figure: SubFigure, splits: Mapping[str, Films], audit: Audit
     _draw_row(figure, f"Films that stand more than once{more}", shown)
 
 
-def _draw_closest(figure: SubFigure, splits: Mapping[str, Films], audit: Audit) -> None:
+def _draw_closest(figure: SubFigure, splits: Mapping[str, LabelledFilms], audit: Audit) -> None:
     closest = sorted(audit.alike.closest.values(), key=lambda pair: -pair.similarity)
     pairs = list(dict.fromkeys([*audit.alike.pairs[:SAMPLES], *closest]))[:SAMPLES]
     shown = []

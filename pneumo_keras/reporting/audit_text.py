@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 from pneumo_keras.arrays import CLASS_NAMES
-from pneumo_keras.data.audit import (
+from pneumo_keras.audit.audit import (
     CHANCE,
     GROUPS,
     MEASURES,

@@ -11,8 +11,9 @@ import jinja2
 import numpy as np
 from jaxtyping import Int64
 
-from pneumo_keras.arrays import CLASS_NAMES, Films, Labels, Scores
-from pneumo_keras.data import catalog
+from pneumo_keras.arrays import CLASS_NAMES, SPLIT_NAMES, Labels, Scores
+from pneumo_keras.data.films import LabelledFilms, count_classes
+from pneumo_keras.data.pneumonia_mnist import catalog
 from pneumo_keras.evaluation.intervals import Interval
 from pneumo_keras.evaluation.reliability import to_reliability_bins
 from pneumo_keras.evaluation.report_card import Evaluation, Judgement
@@ -27,7 +28,6 @@ from pneumo_keras.reporting.report_plots import (
     encode_panels,
     encode_plot,
 )
-from pneumo_keras.training.features import compute_films_fingerprint
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 MISTAKES = 8
@@ -38,7 +38,6 @@ SCALINGS = {
     "temperature": "temperature: log odds times {slope}",
     "platt": "Platt: log odds times {slope}, plus {intercept}",
 }
-SPLIT_NAMES = {"train": "training films", "val": "validation films", "test": "test films"}
 RULES = {
     "fixed": "given in the settings",
     "youden": "the largest sum of sensitivity and specificity (Youden)",
@@ -75,7 +74,7 @@ class ReportContents:
     source: str
     source_name: str
     weights: str
-    films: Films
+    films: LabelledFilms
     scores: Scores
     judgement: Judgement
     prevalence: float | None
@@ -218,7 +217,7 @@ def picture_film(contents: ReportContents, index: int) -> FilmPicture:
     label, score = CLASS_NAMES[contents.films.labels[index]], format_number(contents.scores[index])
     kind = "Synthetic film" if contents.synthetic else "Film"
     return FilmPicture(
-        encode_film(contents.films.images[index]),
+        encode_film(contents.films.read(slice(index, index + 1))[0]),
         alt=f"{kind} {index}, labelled {label}, score {score}",
         caption=f"{kind} {index}: {label}, score {score}",
     )
@@ -244,7 +243,7 @@ def list_splits(contents: ReportContents) -> Iterator[tuple[str, tuple[int, int]
         split: (tuple(part["class_counts"]), part["sha256"])
         for split, part in contents.environment.get("films", {}).items()
     }
-    known[contents.split] = (contents.films.to_class_counts(), compute_films_fingerprint(contents.films))
+    known[contents.split] = (count_classes(contents.films.labels), contents.films.fingerprint)
     for split in sorted(known, key=list(SPLIT_NAMES).index):
         yield SPLIT_NAMES[split], *known[split]
 

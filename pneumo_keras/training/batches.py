@@ -1,12 +1,30 @@
 """Batches for `fit`, shuffled anew in every epoch from one seed."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import keras
 import numpy as np
 
 from pneumo_keras.arrays import Labels, MemberWeights
-from pneumo_keras.training.feature_store import FeatureTable
+from pneumo_keras.data.films import Films, Rows
+
+
+class Table(Protocol):
+    """Inputs of a fit, of which any rows can be read: features, or films."""
+
+    def __getitem__(self, rows: Rows) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class FilmTable:
+    """Films as inputs of a model (n, height, width, 1)."""
+
+    films: Films
+
+    def __getitem__(self, rows: Rows) -> np.ndarray:
+        return self.films.read(rows)[..., None]
 
 
 class ShuffledBatches(keras.utils.PyDataset):
@@ -24,7 +42,7 @@ class ShuffledBatches(keras.utils.PyDataset):
 
     def __init__(
         self,
-        views: Sequence[FeatureTable | np.ndarray],
+        views: Sequence[Table],
         labels: Labels,
         *,
         batch_size: int,

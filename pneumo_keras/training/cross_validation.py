@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from pneumo_keras.arrays import Features, Labels, MemberWeights
+from pneumo_keras.features.store import SLICE
 from pneumo_keras.seeds import derive_seeds
 from pneumo_keras.training.batches import ShuffledBatches
-from pneumo_keras.training.feature_store import SLICE
 from pneumo_keras.training.fit import compute_class_weights, fit
 from pneumo_keras.training.folds import Folds
 

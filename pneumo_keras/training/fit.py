@@ -10,8 +10,8 @@ from jaxtyping import Bool
 from sklearn.utils.class_weight import compute_class_weight
 
 from pneumo_keras.arrays import Labels, MemberWeights
+from pneumo_keras.features.store import SLICE
 from pneumo_keras.training.callbacks import BestMembers, EpochLog
-from pneumo_keras.training.feature_store import SLICE
 from pneumo_keras.training.members import MemberAdamW, MemberCrossentropy, MemberFigures
 
 

@@ -6,8 +6,7 @@ import threading
 
 import pytest
 
-from pneumo_keras.data.catalog import Release
-from pneumo_keras.data.download import fetch_release
+from pneumo_keras.data.download import Release, fetch_release
 from pneumo_keras.errors import DownloadError
 
 BODY = bytes(range(256)) * 1000

@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 
 from pneumo_keras.errors import ModelError
-from pneumo_keras.model.classifier import build_resizing, build_scaling, join_classifier, load_classifier
+from pneumo_keras.model.classifier import join_classifier, load_classifier
 from pneumo_keras.model.head import build_decision, build_head
+from pneumo_keras.model.preprocessing import build_resizing, build_scaling
 from tests.toy import SIZE, build_toy_backbone
 
 RANDOM = np.random.default_rng(0)

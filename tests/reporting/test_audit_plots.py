@@ -3,15 +3,15 @@ import pytest
 from matplotlib.axes import Axes
 from PIL import Image
 
-from pneumo_keras.arrays import Films
-from pneumo_keras.data.audit import audit_films
+from pneumo_keras.audit.audit import audit_films
+from pneumo_keras.data.films import FilmArray, LabelledFilms, count_classes
 from pneumo_keras.data.phantom import build_phantom_films
 from pneumo_keras.reporting.audit_plots import draw_audit
 from pneumo_keras.reporting.plots import save_plot
 
 
 @pytest.fixture
-def splits() -> dict[str, Films]:
+def splits() -> dict[str, LabelledFilms]:
     return {
         split: build_phantom_films(n, size=28, seed=n)
         for split, n in {"train": 60, "val": 20, "test": 30}.items()
@@ -37,7 +37,7 @@ def list_films(figure):
 
 def test_the_page_shows_counts_exposure_and_mean_films(splits):
     figure = draw(splits)
-    normal, pneumonia = splits["val"].to_class_counts()
+    normal, pneumonia = count_classes(splits["val"].labels)
     panels = list_panels(figure)
     assert panels[:3] == ["Films by class", "Mean grey, normal films", "Mean grey, pneumonia films"]
     assert f"val, normal\n{normal} films" in panels
@@ -75,7 +75,7 @@ def test_close_films_stand_side_by_side_as_they_were_compared(splits):
 
 def test_one_split_of_one_class_without_repeats_can_be_drawn(splits, tmp_path):
     sick = splits["train"].labels == 1
-    figure = draw({"train": Films(splits["train"].images[sick], splits["train"].labels[sick])})
+    figure = draw({"train": FilmArray(splits["train"].images[sick], splits["train"].labels[sick])})
     assert "Films that stand more than once: none" in list_titles(figure)
     save_plot(figure, tmp_path / "audit.png")
     with Image.open(tmp_path / "audit.png") as page:

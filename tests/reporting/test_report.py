@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumo_keras.arrays import Films
+from pneumo_keras.data.films import FilmArray, count_classes
 from pneumo_keras.data.phantom import build_phantom_films
 from pneumo_keras.evaluation.metrics import count_confusions, to_accuracy, to_sensitivity, to_specificity
 from pneumo_keras.evaluation.report_card import Judgement, evaluate
@@ -56,7 +56,7 @@ def gather(labels, scores, *, threshold=0.5, images=None, **changes):
         source="phantom",
         source_name="synthetic phantoms, 28 px",
         weights="none",
-        films=Films(images, labels),
+        films=FilmArray(images, labels),
         scores=scores,
         judgement=Judgement(
             evaluate(labels, scores, threshold, resamples=50, seed=1),
@@ -301,7 +301,7 @@ def test_class_counts_other_than_the_official_ones_are_pointed_out(contents, wit
 
 def test_the_data_card_knows_the_films_of_the_page_and_of_the_training(contents, page):
     text = Elements(page).text
-    normal, pneumonia = contents.films.to_class_counts()
+    normal, pneumonia = count_classes(contents.films.labels)
     images = contents.films.images
     digest = hashlib.sha256(str(images.shape).encode() + images.tobytes()).hexdigest()
     assert f"Training films 166 474 25.9 % {'f1' * 32}" in text

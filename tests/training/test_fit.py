@@ -2,9 +2,10 @@ import keras
 import numpy as np
 import pytest
 
-from pneumo_keras.model.classifier import build_online_model, build_resizing, build_scaling
+from pneumo_keras.features.augmentation import build_augmentation
+from pneumo_keras.model.classifier import build_online_model
 from pneumo_keras.model.head import build_head, build_standardisation
-from pneumo_keras.training.augmentation import build_augmentation
+from pneumo_keras.model.preprocessing import build_resizing, build_scaling
 from pneumo_keras.training.batches import ShuffledBatches
 from pneumo_keras.training.fit import compute_class_weights, fit
 from tests.toy import SIZE, build_toy_backbone

@@ -15,9 +15,9 @@ from pneumo_keras.backend import start_backend
 folder, n = Path(sys.argv[1]), int(sys.argv[2])
 start_backend(folder / "cache")
 from pneumo_keras.recipes import network, train
-from pneumo_keras.reporting.run_folder import RunFolder
+from pneumo_keras.runs.folder import RunFolder
 from pneumo_keras.config import load_config
-from pneumo_keras.training.feature_store import list_entries
+from pneumo_keras.features.store import list_entries
 from tests.toy import build_toy_backbone
 network.build_backbone = build_toy_backbone
 overrides = [f"data.phantom_films=[{n}, 100, 100]", "model.taps=['mixed10']", "training.epochs=1"]

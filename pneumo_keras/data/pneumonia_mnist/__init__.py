@@ -4,11 +4,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pneumo_keras.arrays import Films
-from pneumo_keras.data.catalog import (
+from pneumo_keras.arrays import SPLITS
+from pneumo_keras.data.films import LabelledFilms
+from pneumo_keras.data.pneumonia_mnist.catalog import (
     CLASS_COUNTS,
     PARTIAL_TRAIN_COUNTS,
-    SPLITS,
     Release,
     load_release,
 )
@@ -28,7 +28,7 @@ def load_pneumonia_mnist(
     cache: Path,
     folder: Path | None = None,
     release: Release | None = None,
-) -> dict[str, Films]:
+) -> dict[str, LabelledFilms]:
     """The asked splits of PneumoniaMNIST, in the order of the file.
 
     Args:

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from pneumo_keras.arrays import Films, Images, Labels
-from pneumo_keras.data.catalog import SIZES, SPLITS
+from pneumo_keras.arrays import SPLITS, Images, Labels
+from pneumo_keras.data.films import FilmArray, LabelledFilms, count_classes
+from pneumo_keras.data.pneumonia_mnist.catalog import SIZES
 from pneumo_keras.errors import DataError
 from pneumo_keras.files import replace_whole
 
@@ -30,7 +31,7 @@ UNREADABLE = (
 GREY_WEIGHTS = np.array([0.299, 0.587, 0.114])
 
 
-def load_archive(path: Path, split: str, *, size: int) -> Films:
+def load_archive(path: Path, split: str, *, size: int) -> FilmArray:
     """The films of one split, grey, with labels 0 and 1. The arrays of the others are not opened.
 
     Args:
@@ -67,12 +68,12 @@ def _check_keys(path: Path, present: list[str]) -> None:
         raise _refusal(path, rule, f"{', '.join(present) or 'none'}; missing {', '.join(missing)}")
 
 
-def _to_films(path: Path, split: str, raw_images: np.ndarray, raw_labels: np.ndarray) -> Films:
+def _to_films(path: Path, split: str, raw_images: np.ndarray, raw_labels: np.ndarray) -> FilmArray:
     images, labels = _to_grey(path, split, raw_images), _to_labels(path, split, raw_labels)
     if len(images) != len(labels):
         rule = f"split '{split}' must hold one label for each film"
         raise _refusal(path, rule, f"{len(images)} films, {len(labels)} labels")
-    films = Films(images, labels)
+    films = FilmArray(images, labels)
     _check_classes(path, split, films)
     return films
 
@@ -101,14 +102,14 @@ def _to_labels(path: Path, split: str, labels: np.ndarray) -> Labels:
     return labels.reshape(-1).astype(np.int64)
 
 
-def _check_classes(path: Path, split: str, films: Films) -> None:
-    normal, pneumonia = films.to_class_counts()
+def _check_classes(path: Path, split: str, films: LabelledFilms) -> None:
+    normal, pneumonia = count_classes(films.labels)
     if not (normal and pneumonia):
         rule = f"split '{split}' must hold films of both classes"
         raise _refusal(path, rule, f"{normal} normal, {pneumonia} pneumonia")
 
 
-def _check_size(path: Path, films: Films, size: int) -> None:
+def _check_size(path: Path, films: LabelledFilms, size: int) -> None:
     pixels = films.images.shape[1]
     if pixels == size:
         return
@@ -121,7 +122,7 @@ def _refusal(path: Path, rule: str, received: Any, next_step: str = NEXT_STEP) -
     return DataError(f"{path}: {rule}. Received: {received}. {next_step}")
 
 
-def save_archive(path: Path, splits: Mapping[str, Films]) -> None:
+def save_archive(path: Path, splits: Mapping[str, LabelledFilms]) -> None:
     """Writes films as an npz with the arrays of PneumoniaMNIST, whole or not at all.
 
     Raises:

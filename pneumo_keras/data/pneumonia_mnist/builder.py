@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from pneumo_keras.arrays import CLASS_NAMES, Films
-from pneumo_keras.data import catalog
+from pneumo_keras.arrays import CLASS_NAMES
+from pneumo_keras.data.films import LabelledFilms, count_classes
+from pneumo_keras.data.pneumonia_mnist import catalog
 from pneumo_keras.data.pneumonia_mnist.archive import load_archive
 from pneumo_keras.progress import show_progress
 
@@ -74,10 +75,10 @@ class PneumoniaMnist(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         films = load_archive(self._npz, self._split, size=self._size)
-        self._facts["class_counts"] = films.to_class_counts()
+        self._facts["class_counts"] = count_classes(films.labels)
         return {self._split: self._generate_examples(films)}
 
-    def _generate_examples(self, films: Films) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _generate_examples(self, films: LabelledFilms) -> Iterator[tuple[int, dict[str, Any]]]:
         with show_progress(f"Preparing the {self._split} films", len(films), "films") as progress:
             for index, image in enumerate(films.images):
                 # TFDS takes PNG bytes as they are; an array it would hand to TensorFlow.

@@ -18,7 +18,7 @@ from filelock import FileLock
 from PIL import Image
 from tensorflow_datasets.core.data_sources.base import BaseDataSource
 
-from pneumo_keras.arrays import Films
+from pneumo_keras.data.films import FilmArray, LabelledFilms
 from pneumo_keras.data.pneumonia_mnist.builder import PneumoniaMnist
 from pneumo_keras.data.pneumonia_mnist.source import Source
 from pneumo_keras.errors import DataError
@@ -74,7 +74,7 @@ def _load_prepared(source: Source, split: str, size: int, cache: Path) -> Prepar
     return Prepared(folder, split, size, builder)
 
 
-def read_films(prepared: Prepared) -> Films:
+def read_films(prepared: Prepared) -> LabelledFilms:
     """The films of a split, in the order of the file.
 
     Raises:
@@ -99,7 +99,7 @@ def _to_damage(folder: Path, found: str) -> DataError:
     )
 
 
-def _read_films(source: BaseDataSource, split: str, size: int) -> Films:
+def _read_films(source: BaseDataSource, split: str, size: int) -> LabelledFilms:
     images = np.empty((len(source), size, size), np.uint8)
     labels = np.empty(len(source), np.int64)
     with show_progress(f"Reading the {split} films", len(source), "films") as progress:
@@ -109,7 +109,7 @@ def _read_films(source: BaseDataSource, split: str, size: int) -> Films:
                 images[index] = np.asarray(Image.open(io.BytesIO(example["image"])))
                 labels[index] = example["label"]
             progress.advance(len(indices))
-    return Films(images, labels)
+    return FilmArray(images, labels)
 
 
 def _prepare(source: Source, split: str, size: int, folder: Path) -> None:

@@ -5,8 +5,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from pneumo_keras.data.catalog import Release
-from pneumo_keras.data.download import fetch_release, new_md5
+from pneumo_keras.data.download import Release, fetch_release, new_md5
 from pneumo_keras.errors import DataError
 
 log = logging.getLogger("pneumo_keras")

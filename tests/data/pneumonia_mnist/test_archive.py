@@ -3,7 +3,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from pneumo_keras.data.catalog import SPLITS
+from pneumo_keras.arrays import SPLITS
 from pneumo_keras.data.pneumonia_mnist.archive import load_archive
 from pneumo_keras.errors import DataError
 

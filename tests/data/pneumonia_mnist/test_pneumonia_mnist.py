@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pneumo_keras.data.catalog import CLASS_COUNTS, Release
+from pneumo_keras.data.films import count_classes
 from pneumo_keras.data.pneumonia_mnist import load_pneumonia_mnist, to_unofficial_line
+from pneumo_keras.data.pneumonia_mnist.catalog import CLASS_COUNTS, Release
 from pneumo_keras.data.pneumonia_mnist.source import Source
 from pneumo_keras.errors import DataError
 
@@ -22,7 +23,7 @@ needs_shared = pytest.mark.skipif(not SHARED.is_file(), reason=f"{SHARED} is mis
 LOAD = """
 import json, logging, sys
 from pathlib import Path
-from pneumo_keras.data.catalog import Release
+from pneumo_keras.data.download import Release
 from pneumo_keras.data.pneumonia_mnist import load_pneumonia_mnist
 log = logging.getLogger("pneumo_keras")
 log.addHandler(logging.StreamHandler())
@@ -163,7 +164,7 @@ def test_the_shared_copy_has_the_official_counts(cache, caplog):
     splits = load_pneumonia_mnist(("train", "val", "test"), size=28, path=SHARED, cache=cache)
     raw = np.load(SHARED)
     for split, films in splits.items():
-        assert films.to_class_counts() == CLASS_COUNTS[split]
+        assert count_classes(films.labels) == CLASS_COUNTS[split]
         assert np.array_equal(films.images, raw[f"{split}_images"])
         assert np.array_equal(films.labels, raw[f"{split}_labels"][:, 0])
     assert caplog.messages[0].endswith("; test 234 normal, 390 pneumonia.")

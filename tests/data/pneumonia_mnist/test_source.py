@@ -2,7 +2,7 @@ import hashlib
 
 import pytest
 
-from pneumo_keras.data.catalog import Release
+from pneumo_keras.data.download import Release
 from pneumo_keras.data.pneumonia_mnist.source import locate_source, to_medmnist_folder
 from pneumo_keras.errors import DataError, DownloadError
 

@@ -19,13 +19,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from pneumo_keras.arrays import Features, Films, ImageBatch
+from pneumo_keras.arrays import Features, ImageBatch
+from pneumo_keras.backend import describe_device
+from pneumo_keras.data.films import LabelledFilms
+from pneumo_keras.engines.choice import Engine, Network, Precision, build_network
 from pneumo_keras.errors import PneumoError, RunError
-from pneumo_keras.model.classifier import build_resizing, build_scaling
-from pneumo_keras.model.engines import Engine, Network, Precision, build_network
+from pneumo_keras.features.extract import CHUNK
+from pneumo_keras.model.preprocessing import build_resizing, build_scaling
 from pneumo_keras.progress import show_progress
-from pneumo_keras.reporting.environment import describe_device
-from pneumo_keras.training.features import CHUNK
 
 log = logging.getLogger("pneumo_keras")
 
@@ -150,9 +151,9 @@ class Bench:
         return {**asdict(self), "engines": engines}
 
 
-def build_images(films: Films, image_size: int) -> ImageBatch:
+def build_images(films: LabelledFilms, image_size: int) -> ImageBatch:
     """One batch as the backbone sees it; the films are repeated where they do not fill it."""
-    some = films.images[np.arange(CHUNK) % len(films), ..., None].astype(np.float32)
+    some = films.read(np.arange(CHUNK) % len(films))[..., None].astype(np.float32)
     images = build_scaling(image_size)(build_resizing(image_size)(some))
     return np.asarray(keras.ops.convert_to_numpy(images))
 

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from pneumo_keras.arrays import CLASS_NAMES
-from pneumo_keras.data import catalog
+from pneumo_keras.data.pneumonia_mnist import catalog
 from pneumo_keras.errors import DataError
 
 
@@ -56,7 +56,7 @@ def test_the_licence_names_its_address():
 
 def test_the_line_that_medmnist_prints_reaches_nobody():
     code = (
-        "import sys; from pneumo_keras.data import catalog; "
+        "import sys; from pneumo_keras.data.pneumonia_mnist import catalog; "
         "sys.exit('runpy' not in sys.modules or 'medmnist' in sys.modules "
         "or not catalog.load_medmnist_record())"
     )

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -13,13 +12,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from pneumo_keras.arrays import Films, ImageBatch
+from pneumo_keras.arrays import ImageBatch
+from pneumo_keras.data.films import LabelledFilms
+from pneumo_keras.engines.choice import Network
+from pneumo_keras.features.augmentation import Vary
+from pneumo_keras.features.prefetch import Prefetch
+from pneumo_keras.features.store import Entry, FeatureTable, shrink_store
 from pneumo_keras.model.backbone import compute_fingerprint, list_taps, select_taps
-from pneumo_keras.model.engines import Network
 from pneumo_keras.progress import show_progress
-from pneumo_keras.training.augmentation import Vary
-from pneumo_keras.training.feature_store import Entry, FeatureTable, shrink_store
-from pneumo_keras.training.prefetch import Prefetch
 
 log = logging.getLogger("pneumo_keras")
 
@@ -71,7 +71,7 @@ class Extractor:
     store: Path
     limit: int
 
-    def extract(self, films: Films, name: str, view: View = PLAIN) -> FeatureTable:
+    def extract(self, films: LabelledFilms, name: str, view: View = PLAIN) -> FeatureTable:
         """Features of the films in one view, from the cache where they are there.
 
         Args:
@@ -95,8 +95,8 @@ class Extractor:
             log.info("Removed the oldest features, %.0f MB: the cache is full", gone.size / 1e6)
         return FeatureTable(tuple(entry.file for entry in entries.values()), len(films))
 
-    def _list_entries(self, films: Films, view: View) -> dict[str, Entry]:
-        about = {**self.about, **view.about, "films": compute_films_fingerprint(films), "n": len(films)}
+    def _list_entries(self, films: LabelledFilms, view: View) -> dict[str, Entry]:
+        about = {**self.about, **view.about, "films": films.fingerprint, "n": len(films)}
         about["image_size"] = self.backbone.input_shape[1]
         return {
             tap: Entry(self.store, {**about, "weights": self._weights[tap], "tap": tap}, (len(films), d))
@@ -110,7 +110,7 @@ class Extractor:
             tap: compute_fingerprint(select_taps(self.backbone, [tap])) for tap in list_taps(self.backbone)
         }
 
-    def _fill(self, entries: dict[str, Entry], films: Films, name: str, view: View) -> None:
+    def _fill(self, entries: dict[str, Entry], films: LabelledFilms, name: str, view: View) -> None:
         started = time.monotonic()
         network = self.build_network(select_taps(self.backbone, list(entries)))
         for entry in entries.values():
@@ -135,20 +135,13 @@ class Extractor:
             100 * batches.waited / seconds,
         )
 
-    def _prepare(self, films: Films, start: int, view: View) -> Iterator[ImageBatch]:
+    def _prepare(self, films: LabelledFilms, start: int, view: View) -> Iterator[ImageBatch]:
         for first in range(start, len(films), CHUNK):
-            images = films.images[first : first + CHUNK, ..., None].astype(np.float32)
+            images = films.read(slice(first, first + CHUNK))[..., None].astype(np.float32)
             images = self.resize(_pad(images))
             if view.vary is not None:
                 images = view.vary(images, *view.key, first // CHUNK)
             yield np.asarray(keras.ops.convert_to_numpy(self.scale(images)))
-
-
-def compute_films_fingerprint(films: Films) -> str:
-    """SHA-256 over the shape and bytes of the films: the same films, the same value."""
-    digest = hashlib.sha256(str(films.images.shape).encode())
-    digest.update(np.ascontiguousarray(films.images).data)
-    return digest.hexdigest()
 
 
 def _pad(images: np.ndarray) -> np.ndarray:

@@ -1,6 +1,5 @@
 """What a run was made with: versions, backend, device, source revision."""
 
-import importlib
 import importlib.metadata
 import os
 import platform
@@ -11,6 +10,7 @@ from typing import Any
 import keras
 
 import pneumo_keras
+from pneumo_keras.backend import describe_device
 
 PACKAGES = ("keras", "jax", "tensorflow", "torch", "openvino", "numpy", "scikit-learn", "medmnist")
 
@@ -28,23 +28,6 @@ def describe_environment() -> dict[str, Any]:
         "processor": _find_processor(),
         "cores": os.cpu_count(),
     }
-
-
-def describe_device() -> str:
-    """What the backend computes on: "cpu", or the accelerator's name."""
-    match keras.config.backend():
-        case "jax":
-            jax = importlib.import_module("jax")
-            device = jax.devices()[0]
-            return "cpu" if device.platform == "cpu" else device.device_kind
-        case "tensorflow":
-            tensorflow = importlib.import_module("tensorflow")
-            return "gpu" if tensorflow.config.list_physical_devices("GPU") else "cpu"
-        case "torch":
-            torch = importlib.import_module("torch")
-            return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-        case _:
-            return "cpu"
 
 
 def find_revision() -> str | None:

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from pneumo_keras.features.augmentation import build_augmentation, build_variation
 from pneumo_keras.seeds import derive_seeds
-from pneumo_keras.training.augmentation import build_augmentation, build_variation
 
 NOTHING = {"rotation_degrees": 0, "horizontal_flip": False, "brightness": 0, "contrast": 0, "seed": 1}
 ALL = {"rotation_degrees": 15, "horizontal_flip": True, "brightness": 0.1, "contrast": 0.1, "seed": 1}

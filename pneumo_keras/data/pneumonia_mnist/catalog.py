@@ -3,13 +3,12 @@
 import functools
 import runpy
 import warnings
-from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
+from pneumo_keras.data.download import Release
 from pneumo_keras.errors import DataError
 
-SPLITS = ("train", "val", "test")
 SIZES = (28, 64, 128, 224)
 
 HOMEPAGE = "https://medmnist.com"
@@ -45,27 +44,6 @@ PARTIAL_TRAIN_COUNTS = (388, 3494)
 # Known for the 28 px file alone; the makers publish MD5 only.
 BYTES = {28: 4_170_669}
 SHA256 = {28: "e1792d3f03751cb101e99f19a63b3c1941436c988665f47853417b05be250cd8"}
-
-
-@dataclass(frozen=True)
-class Release:
-    """One file as its makers published it.
-
-    Attributes:
-        title: What it is, for log lines and errors.
-        name: Its file name.
-        url: Where it is fetched from.
-        md5: The checksum its makers state.
-        bytes: Its size; None where nobody stated it.
-        sha256: A second checksum; None where nobody stated it.
-    """
-
-    title: str
-    name: str
-    url: str
-    md5: str
-    bytes: int | None = None
-    sha256: str | None = None
 
 
 @functools.cache

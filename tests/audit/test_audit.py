@@ -7,16 +7,16 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from pneumo_keras.arrays import Films
-from pneumo_keras.data import audit as module
-from pneumo_keras.data.audit import (
+from pneumo_keras.arrays import SPLITS
+from pneumo_keras.audit import audit as module
+from pneumo_keras.audit.audit import (
     Identical,
     Pair,
     Place,
     audit_films,
     measure_exposure,
 )
-from pneumo_keras.data.catalog import SPLITS
+from pneumo_keras.data.films import FilmArray, LabelledFilms
 from pneumo_keras.data.phantom import build_phantom_films
 from pneumo_keras.data.pneumonia_mnist.archive import load_archive
 from pneumo_keras.errors import DataError
@@ -25,22 +25,24 @@ from pneumo_keras.reporting.audit_text import format_audit, to_findings
 REAL = Path(__file__).resolve().parents[2].parent / "shared/data/pneumoniamnist.npz"
 
 
-def draw_films(n: int, *, seed: int, pneumonia: int | None = None, size: int = 28, level: int = 100) -> Films:
+def draw_films(
+    n: int, *, seed: int, pneumonia: int | None = None, size: int = 28, level: int = 100
+) -> LabelledFilms:
     """Films of noise about `level`, the last `pneumonia` of them positive."""
     lot = np.random.default_rng(seed)
     images = lot.integers(level - 50, level + 50, (n, size, size)).astype(np.uint8)
     labels = np.zeros(n, np.int64)
     labels[n - (n // 2 if pneumonia is None else pneumonia) :] = 1
-    return Films(images, labels)
+    return FilmArray(images, labels)
 
 
 @pytest.fixture
-def clean() -> dict[str, Films]:
+def clean() -> dict[str, LabelledFilms]:
     return {split: draw_films(n, seed=n) for split, n in {"train": 40, "val": 20, "test": 24}.items()}
 
 
 def put(
-    splits: dict[str, Films], target: tuple[str, int], image: np.ndarray, label: int | None = None
+    splits: dict[str, LabelledFilms], target: tuple[str, int], image: np.ndarray, label: int | None = None
 ) -> None:
     split, index = target
     splits[split].images[index] = image
@@ -119,8 +121,8 @@ def test_conflicting_labels_are_found_and_stand_first(clean):
 def test_films_of_another_shape_are_not_identical():
     zeros = np.zeros((2, 14, 56), np.uint8)
     films = {
-        "train": Films(zeros[:1], np.zeros(1, np.int64)),
-        "val": Films(zeros.reshape(2, 28, 28), np.arange(2)),
+        "train": FilmArray(zeros[:1], np.zeros(1, np.int64)),
+        "val": FilmArray(zeros.reshape(2, 28, 28), np.arange(2)),
     }
     assert audit_films(films).identical.shared == {"train/val": 0}
 
@@ -209,7 +211,7 @@ def test_large_films_are_averaged_down():
     averaging = module._to_averaging(5, 2)
     np.testing.assert_allclose(averaging, [[0.4, 0.4, 0.2, 0, 0], [0, 0, 0.2, 0.4, 0.4]], rtol=1e-6)
     films = draw_films(6, seed=1)
-    large = Films(films.images.repeat(3, 1).repeat(3, 2), films.labels)
+    large = FilmArray(films.images.repeat(3, 1).repeat(3, 2), films.labels)
     alike = audit_films({"train": films, "val": large}).alike
     assert (alike.height, alike.width) == (28, 28)
     assert [(p.first.index, p.second.index) for p in alike.pairs] == [(i, i) for i in range(6)]
@@ -258,7 +260,7 @@ def test_prior_shift_of_a_few_films_may_be_chance():
 
 
 def test_exposure_is_that_of_each_film():
-    films = Films(np.array([[[0, 0], [200, 200]], [[50, 50], [50, 50]]], np.uint8), np.array([0, 1]))
+    films = FilmArray(np.array([[[0, 0], [200, 200]], [[50, 50], [50, 50]]], np.uint8), np.array([0, 1]))
     exposure = measure_exposure(films.images)
     assert exposure["mean grey"].tolist() == [100, 50]
     assert exposure["contrast"].tolist() == [100, 0]
@@ -300,7 +302,7 @@ def test_exposure_that_tells_the_classes_apart_is_told():
         f"Mean grey alone tells the classes apart with AUC {auc:.2f} in training: a classifier must do "
         "better than that."
     ) in to_findings(audit)
-    turned = audit_films({"train": Films(films.images, 1 - films.labels)})
+    turned = audit_films({"train": FilmArray(films.images, 1 - films.labels)})
     assert turned.splits["train"].separation["mean grey"] == pytest.approx(auc)
 
 
@@ -330,7 +332,7 @@ def test_the_document_holds_everything(clean):
 
 
 def test_an_empty_split_is_refused():
-    none = Films(np.zeros((0, 28, 28), np.uint8), np.zeros(0, np.int64))
+    none = FilmArray(np.zeros((0, 28, 28), np.uint8), np.zeros(0, np.int64))
     with pytest.raises(DataError, match=r"films in every split\. Received: none in split 'val'"):
         audit_films({"train": draw_films(2, seed=0), "val": none})
 

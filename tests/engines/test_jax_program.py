@@ -4,14 +4,14 @@ import keras
 import numpy as np
 import pytest
 
-from pneumo_keras.errors import ModelError
-from pneumo_keras.model.frozen import (
+from pneumo_keras.engines.jax_program import (
     Convolution,
     FilteredConvolution,
     Product,
     choose_cpu_options,
     freeze,
 )
+from pneumo_keras.errors import ModelError
 
 SHARED = pathlib.Path(__file__).parents[2] / ".." / "shared"
 WEIGHTS = SHARED / "weights" / "inception_v3_notop.weights.h5"
@@ -285,7 +285,7 @@ def test_the_compiler_knows_the_option_that_makes_it_fast():
 
 
 def test_an_unknown_compiler_option_is_left_out(monkeypatch):
-    monkeypatch.setattr("pneumo_keras.model.frozen.CPU_OPTIONS", {"xla_cpu_no_such_option": "1"})
+    monkeypatch.setattr("pneumo_keras.engines.jax_program.CPU_OPTIONS", {"xla_cpu_no_such_option": "1"})
     assert choose_cpu_options() == {}
 
 

@@ -16,7 +16,8 @@ from jaxtyping import Float32, Float64
 from scipy import stats
 from scipy.ndimage import gaussian_filter
 
-from pneumo_keras.arrays import CLASS_NAMES, Films, Images, Labels
+from pneumo_keras.arrays import CLASS_NAMES, Images, Labels
+from pneumo_keras.data.films import LabelledFilms, count_classes
 from pneumo_keras.errors import DataError
 from pneumo_keras.progress import Progress, show_progress
 
@@ -199,7 +200,7 @@ class Audit:
         return _to_plain(asdict(self))
 
 
-def audit_films(splits: Mapping[str, Films], *, similarity: float = SIMILARITY) -> Audit:
+def audit_films(splits: Mapping[str, LabelledFilms], *, similarity: float = SIMILARITY) -> Audit:
     """Measures what a training should know about its films.
 
     Args:
@@ -238,8 +239,8 @@ def _iterate(images: Images) -> Iterator[Images]:
         yield images[start : start + FILMS_AT_ONCE]
 
 
-def _describe(films: Films, exposure: Mapping[str, PerFilm]) -> SplitFacts:
-    normal, pneumonia = films.to_class_counts()
+def _describe(films: LabelledFilms, exposure: Mapping[str, PerFilm]) -> SplitFacts:
+    normal, pneumonia = count_classes(films.labels)
     return SplitFacts(
         films=len(films),
         normal=normal,
@@ -282,7 +283,7 @@ def _to_keys(images: Images) -> list[bytes]:
     return [hashlib.sha256(shape + image.tobytes()).digest() for image in images]
 
 
-def _find_identical(splits: Mapping[str, Films], keys: Mapping[str, list[bytes]]) -> Identical:
+def _find_identical(splits: Mapping[str, LabelledFilms], keys: Mapping[str, list[bytes]]) -> Identical:
     places: dict[bytes, list[Place]] = defaultdict(list)
     for split, films in splits.items():
         for index, key in enumerate(keys[split]):
@@ -319,7 +320,9 @@ class _Side:
     numbers: np.ndarray
 
 
-def _find_alike(splits: Mapping[str, Films], keys: Mapping[str, list[bytes]], similarity: float) -> Alike:
+def _find_alike(
+    splits: Mapping[str, LabelledFilms], keys: Mapping[str, list[bytes]], similarity: float
+) -> Alike:
     height, width = (
         min([COMPARED_EDGE, *(films.images.shape[axis] for films in splits.values())]) for axis in (1, 2)
     )
@@ -342,7 +345,7 @@ def _find_alike(splits: Mapping[str, Films], keys: Mapping[str, list[bytes]], si
     return Alike(similarity, height, width, counts, closest, pairs)
 
 
-def _to_side(split: str, films: Films, numbers: list[int], height: int, width: int) -> _Side:
+def _to_side(split: str, films: LabelledFilms, numbers: list[int], height: int, width: int) -> _Side:
     vectors = np.concatenate([_to_vectors(part, height, width) for part in _iterate(films.images)])
     mirrored = vectors.reshape(-1, height, width)[:, :, ::-1].reshape(vectors.shape)
     places = [Place(split, index, int(label)) for index, label in enumerate(films.labels)]
@@ -436,9 +439,9 @@ def to_rank(pair: Pair) -> tuple[float, int, int]:
     return -pair.similarity, pair.first.index, pair.second.index
 
 
-def _compare_priors(splits: Mapping[str, Films]) -> list[PriorShift]:
+def _compare_priors(splits: Mapping[str, LabelledFilms]) -> list[PriorShift]:
     first, *others = splits
-    table = {split: films.to_class_counts() for split, films in splits.items()}
+    table = {split: count_classes(films.labels) for split, films in splits.items()}
     share = {split: counts[1] / sum(counts) for split, counts in table.items()}
     shifts = []
     for other in others:
@@ -448,7 +451,7 @@ def _compare_priors(splits: Mapping[str, Films]) -> list[PriorShift]:
 
 
 def _compare_exposure(
-    splits: Mapping[str, Films], exposure: Mapping[str, Mapping[str, PerFilm]]
+    splits: Mapping[str, LabelledFilms], exposure: Mapping[str, Mapping[str, PerFilm]]
 ) -> list[ExposureShift]:
     first, *others = splits
     shifts = []

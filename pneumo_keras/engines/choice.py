@@ -54,7 +54,7 @@ def build_network(backbone: keras.Model, *, engine: Engine, precision: Precision
         case "frozen":
             return _build_frozen_network(backbone, precision)
         case "openvino":
-            from pneumo_keras.model.openvino import build_openvino_network
+            from pneumo_keras.engines.openvino import build_openvino_network
 
             return build_openvino_network(backbone, precision=precision).stream
 
@@ -64,7 +64,7 @@ def _build_frozen_network(backbone: keras.Model, precision: Precision) -> Networ
         raise SettingsError(
             f"compute.engine=frozen needs KERAS_BACKEND=jax. Received: KERAS_BACKEND={keras.config.backend()}"
         )
-    from pneumo_keras.model.frozen import freeze
+    from pneumo_keras.engines.jax_program import freeze
 
     return functools.partial(_stream, freeze(backbone, precision=precision).compute)
 

@@ -5,16 +5,16 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 
-from pneumo_keras.arrays import Films
-from pneumo_keras.model import engines
-from pneumo_keras.model.classifier import build_resizing, build_scaling
-from pneumo_keras.training.augmentation import build_augmentation, build_variation
-from pneumo_keras.training.features import CHUNK, Extractor, View
+from pneumo_keras.data.films import FilmArray
+from pneumo_keras.engines import choice as engines
+from pneumo_keras.features.augmentation import build_augmentation, build_variation
+from pneumo_keras.features.extract import CHUNK, Extractor, View
+from pneumo_keras.model.preprocessing import build_resizing, build_scaling
 from tests.toy import SIZE, build_toy_backbone
 
 N = 2 * CHUNK + 5
 RANDOM = np.random.default_rng(0)
-FILMS = Films(RANDOM.integers(0, 256, (N, 12, 12), dtype=np.uint8), RANDOM.integers(0, 2, N))
+FILMS = FilmArray(RANDOM.integers(0, 256, (N, 12, 12), dtype=np.uint8), RANDOM.integers(0, 2, N))
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_whatever_changes_features_changes_their_address(build_extractor, counte
     build_extractor().extract(FILMS, "films")
     films, view, about = FILMS, View(), {}
     if change == "films":
-        films = Films(np.roll(FILMS.images, 1, axis=0), FILMS.labels)
+        films = FilmArray(np.roll(FILMS.images, 1, axis=0), FILMS.labels)
     elif change == "engine":
         about = {"engine": "other"}
     elif change == "view":
@@ -99,7 +99,7 @@ def test_whatever_changes_features_changes_their_address(build_extractor, counte
 
 def test_labels_do_not_change_features(build_extractor, counted):
     build_extractor().extract(FILMS, "films")
-    build_extractor().extract(Films(FILMS.images, 1 - FILMS.labels), "films")
+    build_extractor().extract(FilmArray(FILMS.images, 1 - FILMS.labels), "films")
     assert len(counted) == 3
 
 

@@ -5,7 +5,7 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 
-from pneumo_keras.training.feature_store import (
+from pneumo_keras.features.store import (
     Entry,
     FeatureTable,
     compute_moments,

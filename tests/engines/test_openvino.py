@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
+from pneumo_keras.engines.openvino import build_openvino_network
 from pneumo_keras.errors import BackendError, ModelError
-from pneumo_keras.model.openvino import build_openvino_network
 
 openvino = pytest.importorskip("openvino")
 

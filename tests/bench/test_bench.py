@@ -9,10 +9,8 @@ import keras
 import numpy as np
 import pytest
 
-from pneumo_keras.data.phantom import build_phantom_films
-from pneumo_keras.errors import RunError
-from pneumo_keras.reporting import bench as bench_module
-from pneumo_keras.reporting.bench import (
+from pneumo_keras.bench import bench as bench_module
+from pneumo_keras.bench.bench import (
     STOCK,
     Bench,
     EngineFigures,
@@ -27,6 +25,8 @@ from pneumo_keras.reporting.bench import (
     measure_rates,
     to_deviation,
 )
+from pneumo_keras.data.phantom import build_phantom_films
+from pneumo_keras.errors import RunError
 from tests.toy import SIZE, build_toy_backbone
 
 FROZEN = ("frozen", "float32")

@@ -1,0 +1,1 @@
+"""A look at films before anybody trains on them."""

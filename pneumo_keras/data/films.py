@@ -1,0 +1,144 @@
+"""Films as a source: how many, what they are, and any rows of them when asked for.
+
+Nobody holds all films in memory because somebody needed one: a set of a million is read a few rows
+at a time by everything that takes one.
+"""
+
+import functools
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Integer
+
+from pneumo_keras.arrays import Images, Labels
+
+AT_ONCE = 256  # films that are read together where all of them are
+
+Rows = slice | Integer[np.ndarray, " rows"]
+"""Which films: a slice, or their indices from 0 in any order."""
+
+
+class Films(Protocol):
+    """A set of films of one size, with or without labels."""
+
+    def __len__(self) -> int:
+        """How many."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of every film in pixels."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all pixels in their order, as `compute_fingerprint` gives it."""
+        ...
+
+    def read(self, rows: Rows) -> Images:
+        """The films of these rows, 0 (black) to 255 (white), in the order asked for."""
+        ...
+
+
+class LabelledFilms(Films, Protocol):
+    """Films that somebody has judged."""
+
+    @property
+    def labels(self) -> Labels:
+        """Of all films, in their order."""
+        ...
+
+
+@dataclass(frozen=True)
+class FilmArray:
+    """Films that lie in memory: a few, or those of a test."""
+
+    images: Images
+    labels: Labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.images.shape[1], self.images.shape[2]
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all pixels."""
+        return compute_fingerprint(self)
+
+    def read(self, rows: Rows) -> Images:
+        """The films of these rows."""
+        return self.images[rows]
+
+
+@dataclass(frozen=True)
+class JoinedFilms:
+    """Several sets of films of one size, one after the other."""
+
+    parts: Sequence[LabelledFilms]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.parts[0].shape
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all pixels."""
+        return compute_fingerprint(self)
+
+    @functools.cached_property
+    def labels(self) -> Labels:
+        """Of all films."""
+        return np.concatenate([part.labels for part in self.parts])
+
+    def read(self, rows: Rows) -> Images:
+        """The films of these rows."""
+        indices = np.arange(len(self))[rows]
+        images = np.empty((len(indices), *self.shape), np.uint8)
+        start = 0
+        for part in self.parts:
+            inside = (indices >= start) & (indices < start + len(part))
+            if inside.any():
+                images[inside] = part.read(indices[inside] - start)
+            start += len(part)
+        return images
+
+
+def iterate_films(films: Films, at_once: int = AT_ONCE) -> Iterator[Images]:
+    """All films in their order, some at a time."""
+    for start in range(0, len(films), at_once):
+        yield films.read(slice(start, start + at_once))
+
+
+def compute_fingerprint(films: Films) -> str:
+    """SHA-256 over number, height, width and pixels: the same films, the same value."""
+    return hash_pixels((len(films), *films.shape), iterate_films(films))
+
+
+def hash_pixels(shape: tuple[int, int, int], parts: Iterable[Images]) -> str:
+    """SHA-256 over a shape (n, height, width) and the pixels of films that come in parts."""
+    digest = hashlib.sha256(str(shape).encode())
+    for part in parts:
+        digest.update(np.ascontiguousarray(part).data)
+    return digest.hexdigest()
+
+
+def hash_labels(labels: Labels) -> str:
+    """SHA-256 over labels in their order: films that were judged anew have another value."""
+    return hashlib.sha256(labels.astype("<i8").tobytes()).hexdigest()
+
+
+def count_classes(labels: Labels) -> tuple[int, int]:
+    """Counts of normal and pneumonia films."""
+    pneumonia = int(labels.sum())
+    return len(labels) - pneumonia, pneumonia

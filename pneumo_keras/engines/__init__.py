@@ -1,0 +1,1 @@
+"""What runs the frozen backbone."""

@@ -1,0 +1,1 @@
+"""From films to the features of the frozen backbone."""
