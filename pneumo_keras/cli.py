@@ -171,6 +171,7 @@ def compare(runs: tuple[Path, ...], split: str, out: Path | None, as_json: bool)
     from pneumo_keras.config import find_cache
 
     start_backend(find_cache())
+    from pneumo_keras.documents import to_document
     from pneumo_keras.recipes.compare import compare_runs
     from pneumo_keras.reporting.table import format_differences
     from pneumo_keras.runs.folder import RunFolder
@@ -179,7 +180,7 @@ def compare(runs: tuple[Path, ...], split: str, out: Path | None, as_json: bool)
     found = compare_runs(RunFolder(first), [RunFolder(other) for other in others], split, out)
     if as_json:
         rows = [
-            {"run": str(other), "differences": {name: one.to_dict() for name, one in differences.items()}}
+            {"run": str(other), "differences": {name: to_document(one) for name, one in differences.items()}}
             for other, differences in zip(others, found, strict=True)
         ]
         click.echo(json.dumps({"first": str(first), "split": split, "others": rows}, indent=2))
@@ -421,7 +422,15 @@ def _print(run: Path, split: str, judgement: "Judgement", as_json: bool) -> None
     from pneumo_keras.reporting.table import format_judgement
 
     if as_json:
-        document = {"run": str(run), "split": split, **judgement.to_dict()}
+        from pneumo_keras.documents import to_document
+
+        document = {
+            "run": str(run),
+            "split": split,
+            **to_document(judgement.evaluation),
+            "at_0.5": to_document(judgement.at_half),
+            "members": {name: to_document(spread) for name, spread in judgement.members.items()},
+        }
         click.echo(json.dumps(document, indent=2))
     else:
         click.echo(format_judgement(judgement, heading=f"{run}, split {split}"))

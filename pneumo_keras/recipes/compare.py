@@ -6,6 +6,7 @@ from pathlib import Path
 from pneumo_keras.arrays import SPLIT_NAMES
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.comparison import Difference, compare_figures
+from pneumo_keras.evaluation.report_card import Metrics
 from pneumo_keras.evaluation.scores import load_scores
 from pneumo_keras.files import replace_whole
 from pneumo_keras.reporting.plots import draw_rocs, save_plot
@@ -28,16 +29,16 @@ def compare_runs(
             picture cannot be written.
     """
     runs = [first, *others]
-    metrics = [run.load_json(f"metrics_{split}.json") for run in runs]
+    metrics = [run.load_document(Metrics, f"metrics_{split}.json") for run in runs]
     for run, found in zip(runs, metrics, strict=True):
-        if found["films_sha256"] != metrics[0]["films_sha256"]:
+        if found.films_sha256 != metrics[0].films_sha256:
             raise RunError(
                 f"Runs can be compared on the same films alone. {first.path} and {run.path} were scored on "
                 f"different {SPLIT_NAMES[split]}."
             )
     judged = [load_scores(run.path / f"scores_{split}.csv") for run in runs]
     labels, scores = judged[0][0], [of_run for _, of_run in judged]
-    thresholds = [found["threshold"] for found in metrics]
+    thresholds = [found.threshold for found in metrics]
     if picture:
         figure = draw_rocs(
             labels,
@@ -59,7 +60,7 @@ def compare_runs(
             scores[index],
             first_threshold=thresholds[0],
             second_threshold=thresholds[index],
-            seed=metrics[0]["seed"],
+            seed=metrics[0].seed,
         )
         for index in range(1, len(runs))
     ]

@@ -7,8 +7,10 @@ import time
 from pneumo_keras.arrays import Scores
 from pneumo_keras.config import Config, format_config
 from pneumo_keras.data.films import LabelledFilms
-from pneumo_keras.evaluation.metrics import count_confusions, to_accuracy, to_auc
-from pneumo_keras.evaluation.report_card import HALF, Judgement
+from pneumo_keras.documents import to_document
+from pneumo_keras.evaluation.calibration import Calibration
+from pneumo_keras.evaluation.prevalence import PrevalenceShift
+from pneumo_keras.evaluation.report_card import Evaluation, Judgement
 from pneumo_keras.evaluation.scores import (
     format_medmnist_scores,
     to_medmnist_name,
@@ -18,7 +20,6 @@ from pneumo_keras.model.classifier import load_classifier
 from pneumo_keras.recipes.films import load_splits, name_films
 from pneumo_keras.recipes.judging import (
     compute_log_odds,
-    correct_decision,
     decide,
     judge_members,
     write_scores,
@@ -41,20 +42,20 @@ def evaluate_run(folder: RunFolder, split: str, prevalence: float | None = None)
     folder.check_finished()
     config = folder.load_config()
     classifier = load_classifier(folder.model_file)
-    point = OperatingPoint.from_dict(folder.load_json("operating_point.json"))
-    calibration = folder.load_json("calibration.json")
+    point = folder.load_document(OperatingPoint, "operating_point.json")
+    calibration = folder.load_document(Calibration, "calibration.json")
     films = load_splits(config, (split,))[split]
     extractor = build_extractor(config, classifier.backbone)
     log_odds = compute_log_odds(config, extractor, classifier.head, films, split)
     to_scores = functools.partial(decide, classifier.decision)
-    if prevalence is not None:
-        to_scores, point = correct_decision(
-            to_scores, point, trained=calibration["prevalence"], stated=prevalence
-        )
+    shift = None if prevalence is None else PrevalenceShift(calibration.prevalence, prevalence)
+    judgement = judge_members(config, films, log_odds, to_scores, point, shift)
     scores = to_scores(log_odds)
-    judgement = judge_members(config, films, log_odds, to_scores, point)
-    write_scores(folder, split, films, scores, judgement, prevalence)
-    write_medmnist_scores(folder, config, split, films, scores)
+    if shift is None:
+        write_medmnist_scores(folder, config, split, films, scores, judgement.at_half)
+    else:
+        scores, point = shift.correct_scores(scores), shift.correct_point(point)
+    write_scores(folder, split, films, scores, judgement)
     title = f"{folder.path.resolve().name}: {len(films):,} {SPLIT_NAMES[split]} of {name_films(config)}"
     history = folder.load_history()
     summary = draw_summary(history, films.labels, scores, judgement.evaluation, title=title)
@@ -71,7 +72,7 @@ def evaluate_run(folder: RunFolder, split: str, prevalence: float | None = None)
         scores=scores,
         judgement=judgement,
         prevalence=prevalence,
-        calibration=calibration,
+        calibration=to_document(calibration),
         operating_point=point,
         history=history,
         settings=format_config(config),
@@ -82,13 +83,13 @@ def evaluate_run(folder: RunFolder, split: str, prevalence: float | None = None)
 
 
 def write_medmnist_scores(
-    folder: RunFolder, config: Config, split: str, films: LabelledFilms, scores: Scores
+    folder: RunFolder, config: Config, split: str, films: LabelledFilms, scores: Scores, at_half: Evaluation
 ) -> None:
     """Writes MedMNIST's standard result file, in place of an older one."""
     name = to_medmnist_name(
         split=split,
-        auc=to_auc(films.labels, scores),
-        accuracy=to_accuracy(count_confusions(films.labels, scores, HALF)),
+        auc=at_half.figures["auc"].value,
+        accuracy=at_half.figures["accuracy"].value,
         run=re.sub(r"[^\w-]+", "-", folder.path.resolve().name),
         size=config.data.size,
     )

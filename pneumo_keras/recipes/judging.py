@@ -1,25 +1,22 @@
 """From fitted heads to scores, an operating point and figures."""
 
-import functools
 import logging
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
 
 import keras
 import numpy as np
 
 from pneumo_keras.arrays import SPLIT_NAMES, LogOdds, Scores
 from pneumo_keras.config import Config
-from pneumo_keras.data.films import LabelledFilms, count_classes
+from pneumo_keras.data.films import LabelledFilms, hash_labels
 from pneumo_keras.evaluation.calibration import (
+    Calibration,
     LogitScaling,
-    correct_prevalence,
+    describe_calibration,
     fit_scaling,
-    to_effective_prevalence,
 )
-from pneumo_keras.evaluation.reliability import BINS, to_calibration_error
-from pneumo_keras.evaluation.report_card import Judgement, judge
+from pneumo_keras.evaluation.prevalence import PrevalenceShift
+from pneumo_keras.evaluation.report_card import Judgement, judge, to_metrics
 from pneumo_keras.evaluation.scores import format_scores
 from pneumo_keras.evaluation.threshold import OperatingPoint, choose_operating_point
 from pneumo_keras.features.extract import (
@@ -61,17 +58,13 @@ def decide(decision: keras.Model, log_odds: LogOdds) -> Scores:
     return np.asarray(decision.predict_on_batch(log_odds))[:, 0].astype(np.float64)
 
 
-def correct_decision(
-    to_scores: ToScores, point: OperatingPoint, *, trained: float, stated: float
-) -> tuple[ToScores, OperatingPoint]:
-    """Scores and operating point for films with another share of pneumonia; every call stays."""
-    correct = functools.partial(correct_prevalence, trained=trained, stated=stated)
-    threshold = float(correct(np.array([point.threshold]))[0])
-    return lambda log_odds: correct(to_scores(log_odds)), replace(point, threshold=threshold)
-
-
 def judge_members(
-    config: Config, films: LabelledFilms, log_odds: LogOdds, to_scores: ToScores, point: OperatingPoint
+    config: Config,
+    films: LabelledFilms,
+    log_odds: LogOdds,
+    to_scores: ToScores,
+    point: OperatingPoint,
+    shift: PrevalenceShift | None = None,
 ) -> Judgement:
     """All figures of the members together at the run's operating point and at 0.5, and of each alone."""
     return judge(
@@ -80,6 +73,7 @@ def judge_members(
         point.threshold,
         members=[to_scores(alone) for alone in np.split(log_odds, log_odds.shape[1], axis=1)],
         seed=config.seed,
+        shift=shift,
     )
 
 
@@ -98,49 +92,28 @@ def choose_threshold(config: Config, films: LabelledFilms, scores: Scores) -> Op
     )
 
 
-def describe_calibration(
-    scaling: LogitScaling, films: dict[str, LabelledFilms], log_odds: LogOdds, class_weights: dict[int, float]
-) -> dict[str, Any]:
+def describe_scaling(scaling: LogitScaling, films: LabelledFilms, log_odds: LogOdds) -> Calibration:
     """What the scores mean: their scaling, its gain on validation films, the prevalence they speak of."""
-    labels, logits = films["val"].labels, log_odds.mean(axis=1, dtype=np.float64)
-    normal, pneumonia = count_classes(films["train"].labels)
-    trained = to_effective_prevalence(
-        normal, pneumonia, normal_weight=class_weights[0], pneumonia_weight=class_weights[1]
-    )
-    errors = {
-        name: to_calibration_error(labels, part.to_scores(logits))
-        for name, part in (("before", fit_scaling("none", labels, logits)), ("after", scaling))
-    }
+    logits = log_odds.mean(axis=1, dtype=np.float64)
+    calibration = describe_calibration(scaling, films.labels, logits, fitted_on="val")
     log.info(
         "Calibration: %s, calibration error %.4f before and %.4f after, on the validation films",
         scaling.method,
-        errors["before"],
-        errors["after"],
+        calibration.calibration_error.before,
+        calibration.calibration_error.after,
     )
-    return {
-        **scaling.to_dict(),
-        "fitted_on": "val",
-        # An intercept moves the scores to the share of the films it was fitted on.
-        "prevalence": float(labels.mean()) if scaling.method == "platt" else trained,
-        "calibration_error": errors,
-        "bins": BINS,
-    }
+    return calibration
 
 
 def write_scores(
-    folder: RunFolder,
-    split: str,
-    films: LabelledFilms,
-    scores: Scores,
-    judgement: Judgement,
-    prevalence: float | None = None,
+    folder: RunFolder, split: str, films: LabelledFilms, scores: Scores, judgement: Judgement
 ) -> None:
     """Writes `scores_<split>.csv` and `metrics_<split>.json`, figures at 0.5 beside those of the run."""
-    document = {
-        "split": split,
-        "films_sha256": films.fingerprint,
-        "stated_prevalence": prevalence,
-        **judgement.to_dict(),
-    }
+    metrics = to_metrics(
+        judgement,
+        split=split,
+        films_sha256=films.fingerprint,
+        labels_sha256=hash_labels(films.labels),
+    )
     folder.write_text(f"scores_{split}.csv", format_scores(films.labels, scores))
-    folder.write_json(f"metrics_{split}.json", document)
+    folder.write_document(f"metrics_{split}.json", metrics)

@@ -19,7 +19,7 @@ from pneumo_keras.recipes.judging import (
     choose_threshold,
     compute_log_odds,
     decide,
-    describe_calibration,
+    describe_scaling,
     judge_members,
     write_scores,
 )
@@ -48,8 +48,8 @@ def train_run(config: Config, folder: RunFolder) -> Judgement:
         point = choose_threshold(config, films["val"], scores)
         judgement = judge_members(config, films["val"], log_odds, to_scores, point)
         folder.write_table("history.csv", history.epochs)
-        folder.write_json("calibration.json", describe_calibration(scaling, films, log_odds, class_weights))
-        folder.write_json("operating_point.json", point.to_dict())
+        folder.write_document("calibration.json", describe_scaling(scaling, films["val"], log_odds))
+        folder.write_document("operating_point.json", point)
         folder.write_json("environment.json", describe_run(extractor, films, class_weights))
         write_scores(folder, "val", films["val"], scores, judgement)
         classifier = join_classifier(

@@ -15,11 +15,11 @@ from pneumo_keras.audit.audit import (
     Audit,
     ExposureShift,
     Place,
-    SplitFacts,
     Spread,
     name_pair,
     to_rank,
 )
+from pneumo_keras.evaluation.intervals import to_guessing_error
 
 LINE = 78
 PAIRS_SHOWN = 6
@@ -243,18 +243,15 @@ def _to_words(audit: Audit, shift: ExposureShift) -> str:
 def _tell_separation(audit: Audit) -> Iterator[str]:
     first = next(iter(audit.splits.values()))
     for measure in MEASURES:
-        if first.separation[measure] >= max(TELLING_AUC, 0.5 + 3 * _to_guessing_error(first)):
+        if first.separation[measure] >= max(
+            TELLING_AUC, 0.5 + 3 * to_guessing_error(first.normal, first.pneumonia)
+        ):
             aucs = {split: facts.separation[measure] for split, facts in audit.splits.items()}
             listed = [f"{auc:.2f} in {_noun(split)}" for split, auc in aucs.items() if not math.isnan(auc)]
             yield (
                 f"{measure.capitalize()} alone tells the classes apart with AUC {_join(listed)}: a "
                 "classifier must do better than that."
             )
-
-
-def _to_guessing_error(facts: SplitFacts) -> float:
-    """Standard deviation of the AUC of a number that knows nothing of the classes."""
-    return math.sqrt((facts.films + 1) / (12 * max(facts.normal * facts.pneumonia, 1)))
 
 
 def _tell_blank(audit: Audit) -> Iterator[str]:

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
-from jaxtyping import Int64
 
-from pneumo_keras.arrays import CLASS_NAMES, SPLIT_NAMES, Labels, Scores
+from pneumo_keras.arrays import CLASS_NAMES, SPLIT_NAMES, Scores
 from pneumo_keras.data.films import LabelledFilms, count_classes
 from pneumo_keras.data.pneumonia_mnist import catalog
 from pneumo_keras.evaluation.intervals import Interval
+from pneumo_keras.evaluation.mistakes import find_mistakes
 from pneumo_keras.evaluation.reliability import to_reliability_bins
 from pneumo_keras.evaluation.report_card import Evaluation, Judgement
 from pneumo_keras.evaluation.threshold import OperatingPoint
@@ -37,12 +36,6 @@ SCALINGS = {
     "none": "none: the heads' own log odds",
     "temperature": "temperature: log odds times {slope}",
     "platt": "Platt: log odds times {slope}, plus {intercept}",
-}
-RULES = {
-    "fixed": "given in the settings",
-    "youden": "the largest sum of sensitivity and specificity (Youden)",
-    "sensitivity": "the highest that reaches a sensitivity of {sensitivity:g}",
-    "cost": "the least cost, a missed pneumonia counted {cost_fn:g} and a false alarm {cost_fp:g}",
 }
 
 
@@ -122,7 +115,7 @@ def format_report(contents: ReportContents) -> str:
         split_name=SPLIT_NAMES[contents.split],
         weights=name_weights(contents.weights),
         level=format_percent(contents.evaluation.level, digits=0),
-        rule=describe_rule(contents.operating_point),
+        rule=contents.operating_point.describe_rule(),
         scaling=describe_scaling(contents.calibration),
         meaning=describe_prevalence(contents),
         chosen_on=SPLIT_NAMES.get(chosen_on, chosen_on),
@@ -180,11 +173,6 @@ def name_weights(weights: str) -> str:
     return {"imagenet": "imagenet", "none": "none (random)"}.get(weights, Path(weights).name)
 
 
-def describe_rule(point: OperatingPoint) -> str:
-    """How the threshold was chosen."""
-    return RULES.get(point.rule, point.rule).format(**point.demand)
-
-
 def describe_scaling(calibration: Mapping[str, Any]) -> str:
     """What was done to the log odds."""
     slope, intercept = format_number(calibration["slope"]), format_number(calibration["intercept"])
@@ -198,18 +186,6 @@ def describe_prevalence(contents: ReportContents) -> str:
         return f"films of which {trained} show pneumonia"
     stated = format_percent(contents.prevalence)
     return f"films of which {stated} show pneumonia, as was stated for this evaluation (fitted for {trained})"
-
-
-def find_mistakes(
-    labels: Labels, scores: Scores, threshold: float, *, limit: int
-) -> tuple[Int64[np.ndarray, " missed"], Int64[np.ndarray, " alarms"]]:
-    """Indices of missed pneumonias, lowest score first, and of false alarms, highest score first."""
-    lowest_first = np.argsort(scores, kind="stable")
-    highest_first = np.argsort(-scores, kind="stable")
-    called = scores > threshold
-    missed = lowest_first[(labels[lowest_first] == 1) & ~called[lowest_first]]
-    alarms = highest_first[(labels[highest_first] == 0) & called[highest_first]]
-    return missed[:limit], alarms[:limit]
 
 
 def picture_film(contents: ReportContents, index: int) -> FilmPicture:

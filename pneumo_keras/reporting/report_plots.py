@@ -5,7 +5,7 @@ import io
 
 import matplotlib
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import UInt8
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -17,10 +17,10 @@ from pneumo_keras.arrays import CLASS_NAMES, Labels, Scores
 from pneumo_keras.evaluation.metrics import has_both_classes, to_prevalence
 from pneumo_keras.evaluation.reliability import BINS, ReliabilityBin
 from pneumo_keras.evaluation.report_card import Evaluation
+from pneumo_keras.evaluation.threshold import to_threshold_curves
 from pneumo_keras.reporting.plots import ACCENT, GREY, TRAINING, VALIDATION
 
 Film = UInt8[np.ndarray, "height width"]
-Curve = Float64[np.ndarray, " k"]
 
 PANEL_INCHES = (5.2, 3.9)  # a panel of the summary
 NORMAL, PNEUMONIA = TRAINING, VALIDATION
@@ -155,23 +155,6 @@ def draw_threshold_curve(labels: Labels, scores: Scores, threshold: float) -> Fi
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.legend(loc="lower center")
     return figure
-
-
-def to_threshold_curves(labels: Labels, scores: Scores) -> tuple[Curve, Curve, Curve, Curve]:
-    """Thresholds from 0 to 1 at which calls change, with sensitivity, specificity and accuracy from there on.
-
-    NaN where a class has no films.
-    """
-    thresholds = np.unique([0.0, *scores, 1.0])
-    called = [np.searchsorted(np.sort(scores[labels == label]), thresholds, side="right") for label in (0, 1)]
-    tn, fn = called
-    normal, pneumonia = np.count_nonzero(labels == 0), np.count_nonzero(labels == 1)
-    return (
-        thresholds,
-        (pneumonia - fn) / (pneumonia or np.nan),
-        tn / (normal or np.nan),
-        (tn + pneumonia - fn) / len(labels),
-    )
 
 
 def build_plot(height_ratios: tuple[int, ...] = (1,)) -> tuple[Figure, list[Axes]]:

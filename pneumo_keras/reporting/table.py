@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from pneumo_keras.evaluation.comparison import Difference
 from pneumo_keras.evaluation.report_card import Evaluation, Judgement
-from pneumo_keras.evaluation.spread import Spread
+from pneumo_keras.evaluation.spread import MemberSpread
 
 SHOWN = ("auc", "accuracy", "sensitivity", "specificity")
 
@@ -43,7 +43,7 @@ def _format_counts(evaluation: Evaluation) -> str:
     )
 
 
-def _format_members(members: Mapping[str, Spread]) -> list[str]:
+def _format_members(members: Mapping[str, MemberSpread]) -> list[str]:
     shown = {name.replace("auc", "AUC"): members[name] for name in SHOWN}
     count = len(members["auc"].values)
     return [f"{f'each of {count} members':<22}{'mean':>8}   {'deviation':>9}   lowest to highest"] + [

@@ -8,18 +8,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 from matplotlib.figure import Figure
 
 from pneumo_keras.config import Config, format_config, load_config
+from pneumo_keras.documents import parse_document, to_document
 from pneumo_keras.errors import PneumoError, RunError
 from pneumo_keras.files import format_csv, replace_whole, write_whole
 from pneumo_keras.reporting.plots import save_plot
 
 log = logging.getLogger("pneumo_keras")
 
+T = TypeVar("T")
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
@@ -136,6 +138,23 @@ class RunFolder:
             raise RunError(
                 f"{self.path / name} is missing or damaged ({error}). Train or evaluate again."
             ) from error
+
+    def write_document(self, name: str, value: object) -> None:
+        """Writes a dataclass as a JSON file of the run."""
+        self.write_json(name, to_document(value))
+
+    def load_document(self, kind: type[T], name: str) -> T:
+        """Reads a JSON file of the run as the dataclass it was written from.
+
+        Raises:
+            RunError: It is missing or damaged.
+        """
+        path = self.path / name
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RunError(f"{path} is missing or damaged ({error}). Train or evaluate again.") from error
+        return parse_document(kind, text, name=str(path))
 
     def load_history(self) -> list[dict[str, float]]:
         """`history.csv`, a row an epoch."""
