@@ -15,7 +15,7 @@ from pneumo_keras.data.films import FilmArray
 from pneumo_keras.data.phantom import build_phantom_films
 from pneumo_keras.data.pneumonia_mnist.archive import save_archive
 from pneumo_keras.errors import DataError, RunError, TrainingError
-from pneumo_keras.evaluation.calibration import fit_platt
+from pneumo_keras.evaluation.calibration import fit_scaling
 from pneumo_keras.evaluation.scores import load_scores
 from pneumo_keras.model.classifier import load_classifier
 from pneumo_keras.recipes import heads, network
@@ -163,7 +163,7 @@ def test_calibration_is_fitted_on_validation_films_and_kept_in_the_model(train):
     plain, scaled = train("plain"), train("scaled", "evaluation.calibration=platt")
     labels, raw = load_scores(plain.path / "scores_val.csv")
     _, scores = load_scores(scaled.path / "scores_val.csv")
-    fitted = fit_platt(labels, logit(raw))
+    fitted = fit_scaling("platt", labels, logit(raw))
     written = json.loads((scaled.path / "calibration.json").read_text())
     assert (written["slope"], written["intercept"]) == pytest.approx(
         (fitted.slope, fitted.intercept), rel=1e-4

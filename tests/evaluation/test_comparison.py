@@ -224,7 +224,7 @@ def test_disagreements_are_one_of_each_kind_for_every_label_that_there_is():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("discordant", [0.002, 0.01, 0.1])
+@pytest.mark.parametrize("discordant", [0.002, 0.01, 0.03])
 def test_95_percent_intervals_of_balanced_accuracy_hold_no_difference_often_enough(discordant):
     rng, held, draws = np.random.default_rng(0), 0, 300
     labels = np.repeat([0, 1], [40, 60])
