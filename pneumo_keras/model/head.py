@@ -9,11 +9,12 @@ from jaxtyping import Float
 
 from pneumo_keras.seeds import derive_seeds
 
-Moments = Float[np.ndarray, " d"]
+Moments = Float[np.ndarray, "*members d"]
+"""Of the features (d), or of those that each member learns from (members, d)."""
 
 
-def build_standardisation(mean: Moments, variance: Moments) -> keras.layers.Layer:
-    """Features (n, d) to zero mean and unit variance.
+def build_standardisation(mean: Moments, variance: Moments) -> keras.layers.Normalization:
+    """Features to zero mean and unit variance: (n, d), or for members of their own (n, members, d).
 
     Args:
         mean: Of the training features.
@@ -21,13 +22,16 @@ def build_standardisation(mean: Moments, variance: Moments) -> keras.layers.Laye
             is far below the average counts as a thousandth of its standard deviation.
     """
     floor = 1e-6 * variance.mean() or 1.0
-    return keras.layers.Normalization(mean=mean, variance=np.maximum(variance, floor), name="standardise")
+    variance = np.maximum(variance, floor)
+    return keras.layers.Normalization(
+        tuple(range(-variance.ndim, 0)), mean=mean, variance=variance, name="standardise"
+    )
 
 
 def build_head(
     d: int,
     *,
-    standardisation: keras.layers.Layer | None,
+    standardisation: keras.layers.Normalization | None,
     hidden_units: int,
     dropout: float,
     outputs: int,
@@ -51,18 +55,26 @@ def build_head(
     members = len(seeds)
     draws = [derive_seeds(seed, count=3) for seed in seeds]
     features = keras.Input((d,), name="features")
-    x = features if standardisation is None else standardisation(features)
+    x: Any = features
+    if standardisation is not None:
+        of_their_own = len(standardisation.axis) == 2
+        x = standardisation(keras.ops.repeat(x[:, None], members, axis=1) if of_their_own else x)
+    seen = "nd" if len(x.shape) == 2 else "nmd"
     hidden = keras.layers.EinsumDense(
-        "nd,mdh->nmh", (members, hidden_units), bias_axes="mh", activation="relu", name="hidden"
+        f"{seen},mdh->nmh", (members, hidden_units), bias_axes="mh", activation="relu", name="hidden"
     )
     logits = keras.layers.EinsumDense(
-        "nmh,mho->nmo" if hidden_units else "nd,mdo->nmo", (members, outputs), bias_axes="mo", name="logits"
+        "nmh,mho->nmo" if hidden_units else f"{seen},mdo->nmo",
+        (members, outputs),
+        bias_axes="mo",
+        name="logits",
     )
     if hidden_units:
         x = hidden(x)
         _start(hidden, [draw[0] for draw in draws])
     if dropout:
-        x = keras.layers.Dropout(dropout, seed=draws[0][1], name="dropout")(x)
+        same = (None, 1, d) if seen == "nmd" and not hidden_units else None
+        x = keras.layers.Dropout(dropout, noise_shape=same, seed=draws[0][1], name="dropout")(x)
     x = logits(x)
     _start(logits, [draw[2] for draw in draws])
     return keras.Model(features, x[..., 1] - x[..., 0] if outputs == 2 else x[..., 0], name="head")

@@ -32,12 +32,12 @@ class EpochLog(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         logs = logs or {}
-        val_losses = to_member_figures(logs, "val_loss", self._members)
+        val_losses = to_member_values(logs, "val_loss", self._members)
         figures = {
             "loss": float(logs["loss"]),
-            "accuracy": float(to_member_figures(logs, "accuracy", self._members).mean()),
+            "accuracy": float(to_member_values(logs, "accuracy", self._members).mean()),
             "val_loss": float(val_losses.mean()),
-            "val_accuracy": float(to_member_figures(logs, "val_accuracy", self._members).mean()),
+            "val_accuracy": float(to_member_values(logs, "val_accuracy", self._members).mean()),
         }
         by_member = {f"val_loss_{member}": float(loss) for member, loss in enumerate(val_losses, start=1)}
         self.epochs.append(
@@ -78,7 +78,7 @@ class BestMembers(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         model: Any = self.model
-        losses = to_member_figures(logs or {}, "val_loss", len(self._lowest))
+        losses = to_member_values(logs or {}, "val_loss", len(self._lowest))
         better = losses < self._lowest
         self._lowest[better], self.best_epochs[better] = losses[better], epoch + 1
         self._keep(better)
@@ -104,6 +104,6 @@ class BestMembers(keras.callbacks.Callback):
         return [np.array(ops.convert_to_numpy(variable)) for variable in model.trainable_variables]
 
 
-def to_member_figures(logs: dict[str, Any], name: str, members: int) -> Float64[np.ndarray, " members"]:
-    """A figure of `MemberFigures`, member by member."""
+def to_member_values(logs: dict[str, Any], name: str, members: int) -> Float64[np.ndarray, " members"]:
+    """A figure of `MemberMetrics`, member by member."""
     return np.array([float(logs[f"{name}_{member}"]) for member in range(1, members + 1)])

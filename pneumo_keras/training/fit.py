@@ -12,7 +12,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from pneumo_keras.arrays import Labels, MemberWeights
 from pneumo_keras.features.store import SLICE
 from pneumo_keras.training.callbacks import BestMembers, EpochLog
-from pneumo_keras.training.members import MemberAdamW, MemberCrossentropy, MemberFigures
+from pneumo_keras.training.members import MemberAdamW, MemberCrossentropy, MemberMetrics
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def fit(
         validation_batch: Validation inputs that pass the model at once.
     """
     members = len(learning_rates)
-    figures = [MemberFigures(members)]
+    figures = [MemberMetrics(members)]
     # The same layers in a model of its own: a compiled one would be saved with its optimiser.
     learner: Any = keras.Model(model.input, model.output)
     learner.compile(

@@ -30,7 +30,7 @@ class MemberCrossentropy(keras.losses.Loss):
         return to_losses(y_true, y_pred)
 
 
-class MemberFigures(keras.metrics.Metric):
+class MemberMetrics(keras.metrics.Metric):
     """Loss and accuracy of each member: `loss_1`, `accuracy_1`, `loss_2`, ..."""
 
     def __init__(self, members: int) -> None:

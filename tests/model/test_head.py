@@ -68,6 +68,17 @@ def test_standardised_features_have_zero_mean_and_unit_variance():
     np.testing.assert_allclose(standardised[:, 1:].std(axis=0), 1, rtol=1e-3)
 
 
+@pytest.mark.parametrize("hidden_units", [0, 2])
+def test_members_may_have_moments_of_their_own(hidden_units):
+    mean, variance = RANDOM.normal(size=(3, 3)), RANDOM.uniform(1, 2, (3, 3))
+    settings = {"hidden_units": hidden_units}
+    together = build((7, 8, 9), standardisation=build_standardisation(mean, variance), **settings)(FEATURES)
+    for member, seed in enumerate((7, 8, 9)):
+        layer = build_standardisation(mean[member], variance[member])
+        alone = build((seed,), standardisation=layer, **settings)(FEATURES)
+        np.testing.assert_allclose(together[:, member], alone[:, 0], atol=1e-6)
+
+
 def test_a_feature_that_never_varied_is_not_blown_up():
     layer = build_standardisation(np.array([0.0, 1.0]), np.array([0.0, 4.0]))
     assert np.abs(layer(np.array([[0.001, 1.0]], dtype=np.float32))).max() < 1

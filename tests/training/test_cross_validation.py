@@ -3,8 +3,10 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from sklearn.utils.class_weight import compute_sample_weight
 
-from pneumo_keras.model.head import build_head
-from pneumo_keras.training.cross_validation import cross_validate, weigh_folds
+from pneumo_keras.model.head import build_head, build_standardisation
+from pneumo_keras.training import cross_validation as module
+from pneumo_keras.training.cross_validation import compute_fold_moments, cross_validate, weigh_folds
+from pneumo_keras.training.fit import fit
 
 RANDOM = np.random.default_rng(0)
 LABELS = (RANDOM.uniform(size=300) < 0.7).astype(np.int64)
@@ -13,10 +15,15 @@ NOISE = RANDOM.normal(size=(300, 40)).astype(np.float32)
 FOLDS = RANDOM.permutation(np.arange(300) % 3)
 
 
-def validate(features, judged=None, **changes):
-    def build(seeds):
+def validate(features, judged=None, *, standardise=False, hidden_units=8, dropout=0.0, **changes):
+    def build(seeds, moments):
         return build_head(
-            features.shape[1], standardisation=None, hidden_units=8, dropout=0.0, outputs=1, seeds=seeds
+            features.shape[1],
+            standardisation=build_standardisation(*moments) if standardise else None,
+            hidden_units=hidden_units,
+            dropout=dropout,
+            outputs=1,
+            seeds=seeds,
         )
 
     settings = {"learning_rates": [1e-2], "weight_decays": [0.0], "epochs": 8, "batch_size": 16}
@@ -38,6 +45,29 @@ def test_held_out_films_are_scored_by_a_head_that_has_not_seen_them():
     seen = validate(NOISE, learning_rates=[3e-2], epochs=30, plateau_patience=99)
     assert abs(roc_auc_score(LABELS, seen.log_odds[:, 0]) - 0.5) < 0.12
     assert roc_auc_score(LABELS, validate(FEATURES).log_odds[:, 0]) > 0.9
+
+
+def test_features_are_standardised_by_the_films_outside_the_fold():
+    views = [FEATURES, NOISE[:, :5]]
+    mean, variance = compute_fold_moments(views, FOLDS)
+    for fold in range(3):
+        fitted = np.concatenate([view[fold != FOLDS] for view in views]).astype(np.float64)
+        np.testing.assert_allclose(mean[fold], fitted.mean(axis=0), atol=1e-12)
+        np.testing.assert_allclose(variance[fold], fitted.var(axis=0), rtol=1e-9)
+
+
+@pytest.mark.parametrize("hidden_units", [0, 8])
+def test_what_a_head_learns_does_not_depend_on_the_films_it_is_judged_on(monkeypatch, hidden_units):
+    heads = []
+    monkeypatch.setattr(
+        module, "fit", lambda model, *rest, **settings: heads.append(model) or fit(model, *rest, **settings)
+    )
+    for factor in (1, 100):
+        features = np.where(FOLDS[:, None] == 0, factor, 1) * FEATURES
+        validate(features, standardise=True, hidden_units=hidden_units, dropout=0.5, epochs=1)
+    for first, second in zip(*(head.trainable_variables for head in heads), strict=True):
+        np.testing.assert_array_equal(np.asarray(first)[0], np.asarray(second)[0])
+        assert not np.array_equal(np.asarray(first)[1], np.asarray(second)[1])
 
 
 def test_a_setting_does_not_depend_on_the_others():
