@@ -307,10 +307,12 @@ def data() -> None:
 def data_prepare(size: str, path: Path | None) -> None:
     """Fetches PneumoniaMNIST, checks it and prepares it for training."""
     from pneumo_keras.config import find_cache
-    from pneumo_keras.data.pneumonia_mnist import load_pneumonia_mnist
+    from pneumo_keras.data.sources import SOURCES, DataOptions
 
-    films = load_pneumonia_mnist(("train", "val"), size=int(size), path=path, cache=find_cache())
-    for split, part in films.items():
+    options = DataOptions(path=path, size=int(size), phantom_films=(2, 2, 2), cache=find_cache())
+    films = SOURCES["pneumonia_mnist"].open(options)
+    for split in ("train", "val"):
+        part = films.open_split(split)
         normal, pneumonia = count_classes(part.labels)
         click.echo(f"{split:<6} {len(part):>6,} films: {normal:,} normal, {pneumonia:,} pneumonia")
 
@@ -337,12 +339,12 @@ def data_audit(name: str, overrides: tuple[str, ...], out: Path | None, as_json:
 
     config = load_config(name, overrides)
     start_backend(find_cache())
-    from pneumo_keras.recipes.films import audit_data, name_films
+    from pneumo_keras.recipes.audit import audit_data
     from pneumo_keras.reporting.audit_plots import write_audit
     from pneumo_keras.reporting.audit_text import format_audit, to_findings
 
-    films, audit = audit_data(config)
-    heading = name_films(config)
+    card, films, audit = audit_data(config)
+    heading = card.title
     document = {"films": heading, **audit.to_dict(), "findings": to_findings(audit)}
     if out:
         write_audit(out, films, audit, document, title=heading)
@@ -361,16 +363,12 @@ def data_phantom(file: Path, size: int, n_train: int, n_val: int, n_test: int, s
 
     Train on it with --set data.path=FILE.
     """
-    from pneumo_keras.data.phantom import build_phantom_films
+    from pneumo_keras.data.phantom import build_phantom_splits
     from pneumo_keras.data.pneumonia_mnist.archive import save_archive
 
-    counts = {"train": n_train, "val": n_val, "test": n_test}
-    splits = {
-        split: build_phantom_films(n, size=size, seed=seed + index)
-        for index, (split, n) in enumerate(counts.items())
-    }
-    save_archive(file, splits)
-    click.echo(f"{file}: {sum(counts.values()):,} synthetic films, {size} px")
+    counts = (n_train, n_val, n_test)
+    save_archive(file, build_phantom_splits(counts, size=size, seed=seed))
+    click.echo(f"{file}: {sum(counts):,} synthetic films, {size} px")
 
 
 @main.group()

@@ -15,7 +15,7 @@ from pneumo_keras.evaluation.scores import (
 )
 from pneumo_keras.evaluation.threshold import OperatingPoint
 from pneumo_keras.model.classifier import load_classifier
-from pneumo_keras.recipes.films import load_splits, name_films
+from pneumo_keras.recipes.films import open_data
 from pneumo_keras.recipes.judging import (
     compute_log_odds,
     correct_decision,
@@ -43,7 +43,8 @@ def evaluate_run(folder: RunFolder, split: str, prevalence: float | None = None)
     classifier = load_classifier(folder.model_file)
     point = OperatingPoint.from_dict(folder.load_json("operating_point.json"))
     calibration = folder.load_json("calibration.json")
-    films = load_splits(config, (split,))[split]
+    data = open_data(config)
+    films = data.open_split(split)
     extractor = build_extractor(config, classifier.backbone)
     log_odds = compute_log_odds(config, extractor, classifier.head, films, split)
     to_scores = functools.partial(decide, classifier.decision)
@@ -55,7 +56,7 @@ def evaluate_run(folder: RunFolder, split: str, prevalence: float | None = None)
     judgement = judge_members(config, films, log_odds, to_scores, point)
     write_scores(folder, split, films, scores, judgement, prevalence)
     write_medmnist_scores(folder, config, split, films, scores)
-    title = f"{folder.path.resolve().name}: {len(films):,} {SPLIT_NAMES[split]} of {name_films(config)}"
+    title = f"{folder.path.resolve().name}: {len(films):,} {SPLIT_NAMES[split]} of {data.card.title}"
     history = folder.load_history()
     summary = draw_summary(history, films.labels, scores, judgement.evaluation, title=title)
     suffix = "" if split == "test" else f"_{split}"
@@ -65,7 +66,7 @@ def evaluate_run(folder: RunFolder, split: str, prevalence: float | None = None)
         split=split,
         date=time.strftime("%Y-%m-%d"),
         source=config.data.source,
-        source_name=name_films(config),
+        source_name=data.card.title,
         weights=config.model.weights,
         films=films,
         scores=scores,

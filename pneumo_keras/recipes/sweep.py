@@ -17,7 +17,7 @@ from pneumo_keras.features.extract import Extractor
 from pneumo_keras.features.store import FeatureTable
 from pneumo_keras.grid import Grid, group_combinations
 from pneumo_keras.progress import show_progress
-from pneumo_keras.recipes.films import load_splits, name_films
+from pneumo_keras.recipes.films import open_data
 from pneumo_keras.recipes.heads import build_heads, extract_views
 from pneumo_keras.recipes.judging import list_judged_views
 from pneumo_keras.recipes.network import build_extractor, build_frozen
@@ -45,10 +45,11 @@ def sweep_settings(config: Config, grid: Grid, folder: Path, *, folds: int) -> l
     """
     groups = group_combinations(config, grid, at_once=max(1, MEMBERS_AT_ONCE // folds))
     check_sweep_folder(folder)
-    films = load_splits(config, ("train", "val"))
+    data = open_data(config)
+    films = {split: data.open_split(split) for split in ("train", "val")}
     both = JoinedFilms(list(films.values()))
     held_out = draw_folds(both, folds=folds, seed=config.seed)
-    title = f"{folds} folds of {len(both):,} training and validation films of {name_films(config)}"
+    title = f"{folds} folds of {len(both):,} training and validation films of {data.card.title}"
     extractors: dict[tuple[str, ...], Extractor] = {}
     loaded: dict[Any, SweptFeatures] = {}
     ranked: list[Candidate] = []
