@@ -4,9 +4,9 @@ import re
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -258,18 +258,24 @@ def test_compare_prints_paired_differences(invoke):
 def test_nothing_but_eval_on_the_test_split_opens_its_arrays(invoke, monkeypatch, own_cache):
     """Not even once: data audit aside, which compares all splits before any choice is made."""
     opened = []
-    read = np.lib.npyio.NpzFile.__getitem__
-    monkeypatch.setattr(
-        np.lib.npyio.NpzFile, "__getitem__", lambda file, key: opened.append(key) or read(file, key)
-    )
-    decode = prepared._read_films
-    monkeypatch.setattr(
-        prepared,
-        "_read_films",
-        lambda source, split, size: opened.append(split) or decode(source, split, size),
-    )
     assert (
         invoke("data", "phantom", "films.npz", "--train", "60", "--val", "30", "--test", "40").exit_code == 0
+    )
+    read = zipfile.ZipFile.open
+    monkeypatch.setattr(
+        zipfile.ZipFile,
+        "open",
+        lambda file, name, *rest, **others: opened.append(str(name)) or read(file, name, *rest, **others),
+    )
+    decode = prepared.PreparedFilms.read
+    monkeypatch.setattr(
+        prepared.PreparedFilms, "read", lambda films, rows: opened.append(films.split) or decode(films, rows)
+    )
+    load = prepared.load_prepared
+    monkeypatch.setattr(
+        prepared,
+        "load_prepared",
+        lambda npz, split, **others: opened.append(split) or load(npz, split, **others),
     )
     Path("grid.toml").write_text("[training]\nlearning_rate = [1e-3, 1e-2]\n")
     source = ["--set", "data.source=pneumonia_mnist", "--set", "data.path=films.npz", *OVERRIDES[2:]]
@@ -285,10 +291,10 @@ def test_nothing_but_eval_on_the_test_split_opens_its_arrays(invoke, monkeypatch
     ):
         result = invoke(*command)
         assert result.exit_code == 0, result.output
-    assert {"train_images", "val_labels", "train", "val"} <= set(opened)
+    assert {"train_images.npy", "val_labels.npy", "train", "val"} <= set(opened)
     assert not [name for name in opened if name.startswith("test")]
     assert invoke("eval", "one").exit_code == 0
-    assert {"test_images", "test_labels", "test"} <= set(opened)
+    assert {"test_images.npy", "test_labels.npy", "test"} <= set(opened)
 
 
 def test_sweep_prints_one_json_document(invoke, tmp_path):

@@ -12,7 +12,6 @@ from sklearn.metrics import roc_auc_score
 
 from pneumo_keras.config import load_config
 from pneumo_keras.data.films import FilmArray
-from pneumo_keras.data.phantom import build_phantom_films
 from pneumo_keras.data.pneumonia_mnist.archive import save_archive
 from pneumo_keras.errors import DataError, RunError, TrainingError
 from pneumo_keras.evaluation.calibration import fit_platt
@@ -22,14 +21,15 @@ from pneumo_keras.recipes import heads, network
 from pneumo_keras.recipes import train as train_recipe
 from pneumo_keras.recipes.compare import compare_runs
 from pneumo_keras.recipes.evaluate import evaluate_run
-from pneumo_keras.recipes.films import PHANTOM_SEEDS
 from pneumo_keras.recipes.sweep import sweep_settings
 from pneumo_keras.recipes.train import train_run
 from pneumo_keras.runs.folder import RunFolder
+from tests.films import load_phantom_splits
 from tests.toy import build_toy_backbone
 
+COUNTS = (60, 30, 40)
 SMALL = [
-    "data.phantom_films=[60, 30, 40]",
+    f"data.phantom_films={list(COUNTS)}",
     "model.taps=['mixed10']",
     "training.epochs=2",
     "model.hidden_units=4",
@@ -136,7 +136,7 @@ SAVED = {
 def test_features_and_the_saved_model_give_the_same_scores(train, overrides):
     folder = train("run", *overrides)
     _, scores = load_scores(folder.path / "scores_val.csv")
-    films = build_phantom_films(30, size=28, seed=PHANTOM_SEEDS["val"])
+    films = load_phantom_splits(COUNTS)["val"]
     model = load_classifier(folder.model_file).model
     direct = model.predict(films.images[..., None].astype(np.float32), verbose=0)[:, 0]
     np.testing.assert_allclose(direct, scores, atol=1e-5)
@@ -146,7 +146,7 @@ def test_members_have_figures_of_their_own(train):
     folder = train("run", "training.members=3")
     judgement = evaluate_run(folder, "test")
     classifier = load_classifier(folder.model_file)
-    films = build_phantom_films(40, size=28, seed=PHANTOM_SEEDS["test"])
+    films = load_phantom_splits(COUNTS)["test"]
     images = classifier.scale(classifier.resize(films.images[..., None].astype(np.float32)))
     log_odds = np.asarray(classifier.head(classifier.backbone(images)))
     assert log_odds.shape == (40, 3)
@@ -264,7 +264,7 @@ def test_medmnist_reads_our_scores_and_agrees(train, split):
     folder = train()
     evaluation = evaluate_run(folder, split).evaluation
     (path,) = folder.path.glob(f"pneumoniamnist_{split}_*@run.csv")
-    films = build_phantom_films(40 if split == "test" else 30, size=28, seed=PHANTOM_SEEDS[split])
+    films = load_phantom_splits(COUNTS)[split]
     scores = np.loadtxt(path, delimiter=",")[:, 1:]
     auc, accuracy = evaluation.figures["auc"].value, evaluation.figures["accuracy"].value
     assert getAUC(films.labels[:, None], scores, "binary-class") == pytest.approx(auc, abs=1e-12)
@@ -273,10 +273,7 @@ def test_medmnist_reads_our_scores_and_agrees(train, split):
 
 @pytest.mark.slow
 def test_the_demo_learns_and_does_not_from_shuffled_labels(tmp_path):
-    splits = {
-        split: build_phantom_films(n, size=28, seed=seed)
-        for (split, seed), n in zip(PHANTOM_SEEDS.items(), (640, 160, 400), strict=True)
-    }
+    splits = load_phantom_splits((640, 160, 400))
     archive = tmp_path / "films.npz"
     aucs = []
     for shuffle in (None, 1, 2, 3, 4, 5):

@@ -4,6 +4,7 @@ import functools
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -52,7 +53,7 @@ def fetch_release(release: Release, folder: Path, *, remedy: str) -> Path:
     import pooch  # takes long enough to be noticed by who needs no download
 
     target, checksum = folder / release.name, f"md5:{release.md5}"
-    download = functools.partial(_download, release, folder)
+    download: Any = functools.partial(_download, release, folder)  # pooch's types misname the arguments
     pooch.get_logger().setLevel(logging.WARNING)
     try:
         if target.is_file() and pooch.file_hash(target, "md5") == release.md5:

@@ -17,10 +17,9 @@ from pneumo_keras.audit.audit import (
     measure_exposure,
 )
 from pneumo_keras.data.films import FilmArray, LabelledFilms
-from pneumo_keras.data.phantom import build_phantom_films
-from pneumo_keras.data.pneumonia_mnist.archive import load_archive
 from pneumo_keras.errors import DataError
 from pneumo_keras.reporting.audit_text import format_audit, to_findings
+from tests.films import build_phantom_films, load_archive
 
 REAL = Path(__file__).resolve().parents[2].parent / "shared/data/pneumoniamnist.npz"
 

@@ -25,8 +25,8 @@ from pneumo_keras.bench.bench import (
     measure_rates,
     to_deviation,
 )
-from pneumo_keras.data.phantom import build_phantom_films
 from pneumo_keras.errors import RunError
+from tests.films import build_phantom_films
 from tests.toy import SIZE, build_toy_backbone
 
 FROZEN = ("frozen", "float32")

@@ -5,9 +5,9 @@ from PIL import Image
 
 from pneumo_keras.audit.audit import audit_films
 from pneumo_keras.data.films import FilmArray, LabelledFilms, count_classes
-from pneumo_keras.data.phantom import build_phantom_films
 from pneumo_keras.reporting.audit_plots import draw_audit
 from pneumo_keras.reporting.plots import save_plot
+from tests.films import build_phantom_films
 
 
 @pytest.fixture

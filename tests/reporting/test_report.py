@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from pneumo_keras.data.films import FilmArray, count_classes
-from pneumo_keras.data.phantom import build_phantom_films
 from pneumo_keras.evaluation.metrics import count_confusions, to_accuracy, to_sensitivity, to_specificity
 from pneumo_keras.evaluation.report_card import Judgement, evaluate
 from pneumo_keras.evaluation.spread import Spread
@@ -18,6 +17,7 @@ from pneumo_keras.evaluation.threshold import choose_operating_point
 from pneumo_keras.reporting import report
 from pneumo_keras.reporting.report import ReportContents, find_mistakes, format_report
 from pneumo_keras.reporting.report_plots import to_threshold_curves
+from tests.films import build_phantom_films
 
 PLOTS = (
     "loss",

@@ -1,7 +1,6 @@
 """The source `pneumonia_mnist`: a file located, verified, prepared once, read split by split."""
 
 import logging
-from pathlib import Path
 
 from pneumo_keras.arrays import SPLITS
 from pneumo_keras.data.films import LabelledFilms
@@ -40,9 +39,8 @@ def open_films(options: DataOptions, release: Release | None = None) -> DataSet:
 
 
 def is_at_hand(options: DataOptions) -> bool:
-    """Whether there is a file, be it the right one or not."""
-    path: Path = options.path or to_medmnist_folder() / load_release(options.size).name
-    return path.is_file()
+    """Whether nothing would be fetched, unless the file in medmnist's folder is a wrong one."""
+    return options.path is not None or (to_medmnist_folder() / load_release(options.size).name).is_file()
 
 
 def _describe(npz: NpzFile, release: Release, size: int) -> DataCard:
