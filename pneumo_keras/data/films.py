@@ -7,7 +7,7 @@ at a time by everything that takes one.
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Integer
@@ -20,6 +20,7 @@ Rows = slice | Integer[np.ndarray, " rows"]
 """Which films: a slice, or their indices from 0 in any order."""
 
 
+@runtime_checkable
 class Films(Protocol):
     """A set of films of one size, with or without labels."""
 
@@ -45,6 +46,7 @@ class Films(Protocol):
         ...
 
 
+@runtime_checkable
 class LabelledFilms(Films, Protocol):
     """Films that somebody has judged."""
 
@@ -72,7 +74,7 @@ class FilmArray:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of all pixels."""
-        return hash_pixels((len(self), *self.shape), iterate_films(self))
+        return hash_pixels((len(self), *self.shape), [self.images])
 
     def read(self, rows: Rows) -> Images:
         """The films of these rows."""

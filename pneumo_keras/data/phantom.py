@@ -79,7 +79,7 @@ class PhantomFilms:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of all that the pixels are made from: nothing needs to be drawn for it."""
-        recipe = ("phantom", GENERATOR_VERSION, self.n, self.size, self.seed, float(self.pneumonia_share))
+        recipe = ("phantom", GENERATOR_VERSION, self.n, self.size, self.seed, self.pneumonia_share)
         return hashlib.sha256(repr(recipe).encode()).hexdigest()
 
     @property

@@ -177,7 +177,7 @@ def test_exposure_differs_between_films(films: FilmArray):
         ({"size": 15}, "size must be at least 16 pixels. Received: 15."),
         ({"seed": -1}, "seed must be at least 0. Received: -1."),
         ({"pneumonia_share": 1.0}, "pneumonia_share must lie between 0 and 1. Received: 1.0."),
-        ({"pneumonia_share": 0}, "pneumonia_share must lie between 0 and 1. Received: 0."),
+        ({"pneumonia_share": 0.0}, "pneumonia_share must lie between 0 and 1. Received: 0.0."),
     ],
 )
 def test_an_argument_out_of_range_is_named(arguments: dict, message: str):

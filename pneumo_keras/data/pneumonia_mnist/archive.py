@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Integer, UInt8
@@ -156,13 +156,13 @@ def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 @contextlib.contextmanager
-def _open_array(archive: zipfile.ZipFile, key: str) -> Iterator[tuple[IO[bytes], Header]]:
+def _open_array(archive: zipfile.ZipFile, key: str) -> Iterator[tuple[zipfile.ZipExtFile, Header]]:
     """An array of the archive behind its header. No more is declared there than the file holds.
 
     Raises:
         ValueError: It is no plain array.
     """
-    with archive.open(f"{key}.npy") as file:
+    with cast(zipfile.ZipExtFile, archive.open(f"{key}.npy")) as file:
         version = np.lib.format.read_magic(file)
         if version not in HEADER_READERS:
             raise ValueError(f"{key}.npy is of an unknown version of the format")
@@ -176,7 +176,7 @@ def _open_array(archive: zipfile.ZipFile, key: str) -> Iterator[tuple[IO[bytes],
         yield file, header
 
 
-def _iterate_rows(file: IO[bytes], header: Header) -> Iterator[UInt8[np.ndarray, "..."]]:
+def _iterate_rows(file: zipfile.ZipExtFile, header: Header) -> Iterator[UInt8[np.ndarray, "..."]]:
     """Bytes along the first axis, in parts."""
     n, *rest = header.shape
     at_once = max(1, CHUNK_BYTES // math.prod(rest))
