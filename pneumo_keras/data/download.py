@@ -70,15 +70,7 @@ def fetch_release(release: Release, folder: Path, *, remedy: str) -> Path:
 
 
 def _download(release: Release, folder: Path, url: str, beside: str, pooch: object) -> None:
-    """Like pooch's own downloader, but it tells the size before the first byte.
-
-    Args:
-        release: What is fetched.
-        folder: Where pooch will move it, once its checksum is found right.
-        url: Where it is fetched from.
-        beside: The file to write.
-        pooch: Unused.
-    """
+    """Writes `beside`, as pooch asks for: like its own downloader, but it tells the size at the start."""
     import requests
 
     headers = {"User-Agent": f"pneumo-keras/{__version__}", "Accept-Encoding": "identity"}

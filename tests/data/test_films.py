@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -48,3 +50,12 @@ def test_films_judged_anew_have_another_hash_of_labels_alone(parts):
     anew = FilmArray(films.images, 1 - films.labels)
     assert anew.fingerprint == films.fingerprint
     assert hash_labels(anew.labels) != hash_labels(films.labels)
+
+
+def test_pixels_are_hashed_a_part_at_a_time():
+    parts = (np.full((1, 1000, 1000), value, np.uint8) for value in range(20))
+    tracemalloc.start()
+    hash_pixels((20, 1000, 1000), parts)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4e6
