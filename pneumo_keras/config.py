@@ -142,7 +142,7 @@ class EvaluationSettings(Settings):
 class ComputeSettings(Settings):
     """How the frozen network is run."""
 
-    engine: Literal["auto", "keras", "frozen", "openvino"] = Field(
+    engine: Literal["auto", "keras", "jax", "openvino"] = Field(
         "auto", description="what runs the frozen network; auto is the fastest installed"
     )
     precision: Literal["float32", "bfloat16"] = Field("float32", description="of the frozen network")

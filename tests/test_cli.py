@@ -127,8 +127,8 @@ def test_a_backend_that_is_not_installed_is_named_with_its_extra(invoke, monkeyp
     result = invoke("-q", "eval", "run")
     assert (result.exit_code, result.stderr) == (
         1,
-        "Error: KERAS_BACKEND=torch needs the package torch. Install it with: "
-        "pip install 'pneumo-keras[torch]'\n",
+        "Error: KERAS_BACKEND=torch needs the package torch. "
+        "Install it: uv sync --extra torch, or pip install torch\n",
     )
 
 
@@ -235,7 +235,7 @@ def test_a_bench_compares_the_engines(invoke):
     assert result.exit_code == 0
     engines = {figures["engine"]: figures for figures in json.loads(result.stdout)["engines"]}
     assert engines["keras"]["deviation"] == 0
-    assert engines["frozen"]["deviation"] < 1e-5
+    assert engines["jax"]["deviation"] < 1e-5
 
 
 def test_compare_prints_paired_differences(invoke):

@@ -22,7 +22,9 @@ import numpy as np
 from pneumo_keras.arrays import Features, ImageBatch
 from pneumo_keras.backend import describe_device
 from pneumo_keras.data.films import LabelledFilms
-from pneumo_keras.engines.choice import Engine, Network, Precision, build_network
+from pneumo_keras.engines.choice import build_runner
+from pneumo_keras.engines.runner import Runner
+from pneumo_keras.engines.table import ENGINES, Precision
 from pneumo_keras.errors import PneumoError, RunError
 from pneumo_keras.features.extract import CHUNK
 from pneumo_keras.model.preprocessing import build_resizing, build_scaling
@@ -31,7 +33,7 @@ from pneumo_keras.progress import show_progress
 log = logging.getLogger("pneumo_keras")
 
 Clock = Callable[[], float]
-Key = tuple[Engine, Precision]
+Key = tuple[str, Precision]
 
 STOCK: Key = ("keras", "float32")
 PRODUCT_EDGE = 2048
@@ -66,7 +68,7 @@ class EngineFigures:
             largest absolute feature.
     """
 
-    engine: Engine
+    engine: str
     precision: Precision
     device: str
     rates: tuple[float, ...]
@@ -207,21 +209,23 @@ def measure_engines(
     ]
 
 
-def _build_networks(backbone: keras.Model, device: str) -> dict[Key, Network]:
-    candidates: list[Key] = [STOCK, ("frozen", "float32"), ("openvino", "float32"), ("openvino", "bfloat16")]
-    if device != "cpu":  # JAX only imitates bfloat16 on a CPU
-        candidates.insert(2, ("frozen", "bfloat16"))
-    networks = {}
+def _build_networks(backbone: keras.Model, device: str) -> dict[Key, Runner]:
+    candidates: list[Key] = [
+        (name, precision) for name, engine in ENGINES.items() for precision in engine.precisions
+    ]
+    if device == "cpu":  # which JAX only imitates bfloat16 on
+        candidates.remove(("jax", "bfloat16"))
+    networks: dict[Key, Runner] = {}
     for engine, precision in candidates:
         try:
-            networks[engine, precision] = build_network(backbone, engine=engine, precision=precision)
+            networks[engine, precision] = build_runner(backbone, engine=engine, precision=precision)
         except PneumoError as error:
             log.info("Left out %s, %s: %s", engine, precision, error)
     return networks
 
 
 def measure_rates(
-    networks: Mapping[Key, Network],
+    networks: Mapping[Key, Runner],
     batches: Sequence[ImageBatch],
     *,
     windows: int,

@@ -14,7 +14,7 @@ import numpy as np
 
 from pneumo_keras.arrays import ImageBatch
 from pneumo_keras.data.films import LabelledFilms
-from pneumo_keras.engines.choice import Network
+from pneumo_keras.engines.runner import Runner
 from pneumo_keras.features.augmentation import Vary
 from pneumo_keras.features.prefetch import Prefetch
 from pneumo_keras.features.store import Entry, FeatureTable, shrink_store
@@ -66,7 +66,7 @@ class Extractor:
     resize: keras.Model
     scale: keras.Model
     backbone: keras.Model
-    build_network: Callable[[keras.Model], Network]
+    build_network: Callable[[keras.Model], Runner]
     about: dict[str, Any]
     store: Path
     limit: int

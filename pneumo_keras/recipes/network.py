@@ -8,7 +8,7 @@ import keras
 
 from pneumo_keras.backend import describe_device
 from pneumo_keras.config import Config, find_cache
-from pneumo_keras.engines.choice import build_network, choose_engine
+from pneumo_keras.engines.choice import build_runner, choose_engine
 from pneumo_keras.features.extract import Extractor
 from pneumo_keras.model.backbone import build_backbone
 from pneumo_keras.model.preprocessing import build_resizing, build_scaling
@@ -28,14 +28,14 @@ def build_frozen(config: Config) -> keras.Model:
 def build_extractor(config: Config, backbone: keras.Model) -> Extractor:
     """What turns films into features, on the engine that the settings ask for."""
     compute, device = config.compute, describe_device()
-    engine, reason = choose_engine(device) if compute.engine == "auto" else (compute.engine, "as set")
-    log.info("The frozen network runs on %s (%s), %s, on %s", engine, reason, compute.precision, device)
+    engine, reason = choose_engine(compute.engine, compute.precision, backbone, device)
+    log.info("The backbone runs on %s (%s), %s, on %s", engine, reason, compute.precision, device)
     image_size = backbone.input_shape[1]
     return Extractor(
         resize=build_resizing(image_size),
         scale=build_scaling(image_size),
         backbone=backbone,
-        build_network=functools.partial(build_network, engine=engine, precision=compute.precision),
+        build_network=functools.partial(build_runner, engine=engine, precision=compute.precision),
         about={
             "engine": engine,
             "precision": compute.precision,

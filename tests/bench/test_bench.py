@@ -29,7 +29,7 @@ from pneumo_keras.data.phantom import build_phantom_films
 from pneumo_keras.errors import RunError
 from tests.toy import SIZE, build_toy_backbone
 
-FROZEN = ("frozen", "float32")
+PROGRAM = ("jax", "float32")
 
 
 class FakeClock:
@@ -71,7 +71,7 @@ def build_bench(**changes):
         "product_rate": 120e9,
         "engines": [
             EngineFigures("keras", "float32", "cpu", (5.0, 4.0, 6.0), (1.0, 1.0, 1.0), 0.0),
-            EngineFigures("frozen", "float32", "cpu", (11.0, 10.0, 12.0), (2.2, 2.5, 2.0), 3.2e-7),
+            EngineFigures("jax", "float32", "cpu", (11.0, 10.0, 12.0), (2.2, 2.5, 2.0), 3.2e-7),
         ],
         "job": [],
         "environment": {
@@ -113,9 +113,9 @@ def test_films_are_repeated_to_a_whole_batch(images):
 def test_all_engines_of_this_machine_are_measured_stock_keras_first(engines):
     names = [(figures.engine, figures.precision) for figures in engines]
     assert names[0] == STOCK
-    assert (FROZEN in names) == (keras.config.backend() == "jax")
+    assert (PROGRAM in names) == (keras.config.backend() == "jax")
     assert (("openvino", "float32") in names) == (importlib.util.find_spec("openvino") is not None)
-    assert ("frozen", "bfloat16") not in names or engines[0].device != "cpu"
+    assert ("jax", "bfloat16") not in names or engines[0].device != "cpu"
     assert all(len(figures.rates) == len(figures.ratios) == 2 for figures in engines)
 
 
@@ -139,14 +139,14 @@ def test_deviation_is_relative_to_the_largest_stock_feature():
 
 
 def test_engines_take_turns_and_rates_are_images_over_seconds():
-    clock, keras_calls, frozen_calls = FakeClock(), [], []
+    clock, keras_calls, program_calls = FakeClock(), [], []
     networks = {
         STOCK: clock.build_network([2.0, 4.0], keras_calls),
-        FROZEN: clock.build_network([1.0, 0.5], frozen_calls),
+        PROGRAM: clock.build_network([1.0, 0.5], program_calls),
     }
     rates = measure_rates(networks, [np.zeros((8, 1))], windows=2, seconds=0.1, clock=clock)
-    assert rates == {STOCK: [4.0, 2.0], FROZEN: [8.0, 16.0]}
-    assert keras_calls == [100.0, 103.0] and frozen_calls == [102.0, 107.0]
+    assert rates == {STOCK: [4.0, 2.0], PROGRAM: [8.0, 16.0]}
+    assert keras_calls == [100.0, 103.0] and program_calls == [102.0, 107.0]
 
 
 def test_a_window_lasts_its_seconds_and_passes_all_images_once():
@@ -164,14 +164,14 @@ def test_the_ratio_is_the_median_of_paired_ratios(monkeypatch, images):
     # A machine that slows down to a third: the ratios of the rounds stay 2, 2 and 4.
     networks = {
         STOCK: clock.build_network([1.0, 1.0, 2.0, 3.0], []),
-        FROZEN: clock.build_network([0.5, 0.5, 1.0, 0.75], []),
+        PROGRAM: clock.build_network([0.5, 0.5, 1.0, 0.75], []),
     }
     monkeypatch.setattr(bench_module, "_build_networks", lambda backbone, device: networks)
     monkeypatch.setattr(bench_module, "to_deviation", lambda features, stock: 0.0)
-    stock, frozen = measure_engines(build_toy_backbone(), images, windows=3, seconds=0.1, clock=clock)
+    stock, program = measure_engines(build_toy_backbone(), images, windows=3, seconds=0.1, clock=clock)
     assert stock.rates == (32.0, 16.0, 32 / 3) and stock.rate == 16.0 and stock.ratio == 1.0
-    assert frozen.ratios == (2.0, 2.0, 4.0) and frozen.ratio == 2.0
-    assert frozen.to_dict()["rate"] == 32 / 0.75
+    assert program.ratios == (2.0, 2.0, 4.0) and program.ratio == 2.0
+    assert program.to_dict()["rate"] == 32 / 0.75
 
 
 def test_the_product_rate_is_the_best_of_several(monkeypatch):
@@ -192,7 +192,7 @@ def test_the_table_in_full():
         "",
         "engine    precision   images/s   min to max         x keras  GFLOP/s  of product  deviation",
         "keras     float32          5.0   4.0 to 6.0            1.00       57        48 %    0.0e+00",
-        "frozen    float32         11.0   10.0 to 12.0          2.20      125       104 %    3.2e-07",
+        "jax       float32         11.0   10.0 to 12.0          2.20      125       104 %    3.2e-07",
         "",
         "Median of 3 windows in turn, films already prepared. Operations are those of stock Keras,",
         "deviation is the largest of any feature over the largest feature.",

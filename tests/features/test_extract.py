@@ -26,7 +26,7 @@ def counted():
 def build_extractor(tmp_path, counted):
     def build(taps=("mixed10",), limit=10**9, **about):
         def build_network(backbone):
-            stream = engines.build_network(backbone, engine="keras", precision="float32")
+            stream = engines.build_runner(backbone, engine="keras", precision="float32")
 
             def count(batches):
                 for features in stream(batches):
@@ -163,7 +163,7 @@ def kill_after(chunks, store):
 
 
 def break_network(backbone, chunks):
-    stream = engines.build_network(backbone, engine="keras", precision="float32")
+    stream = engines.build_runner(backbone, engine="keras", precision="float32")
 
     def kill(batches):
         for index, features in enumerate(stream(batches)):
