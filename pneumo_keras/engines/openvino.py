@@ -12,10 +12,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from pneumo_keras.arrays import Features, ImageBatch
+from pneumo_keras.arrays import Features
 from pneumo_keras.backend import import_openvino
 from pneumo_keras.engines.graph import read_graph
 from pneumo_keras.engines.onnx import write_onnx
+from pneumo_keras.engines.runner import ImageStream, Runner
 from pneumo_keras.engines.table import Precision
 from pneumo_keras.errors import BackendError
 
@@ -35,7 +36,7 @@ class OpenVinoRunner:
 
     compiled: Any
 
-    def __call__(self, batches: Iterable[ImageBatch]) -> Iterator[Features]:
+    def __call__(self, batches: ImageStream) -> Iterator[Features]:
         """Features of each batch, in order, computed while the caller prepares the next batches.
 
         A few batches are under way at a time, never all. Images are copied when taken, so that
@@ -78,7 +79,7 @@ class OpenVinoRunner:
         return np.array(rows, np.float32).reshape(len(rows), d)
 
 
-def build_runner(backbone: keras.Model, *, precision: Precision) -> OpenVinoRunner:
+def build_runner(backbone: keras.Model, *, precision: Precision) -> Runner:
     """Compiles the backbone for throughput on the CPU.
 
     Args:
@@ -109,7 +110,7 @@ def _check_precision(core: Any, precision: Precision) -> None:
         )
 
 
-def _walk(batches: Iterable[ImageBatch], sizes: deque[int]) -> Iterator[np.ndarray]:
+def _walk(batches: ImageStream, sizes: deque[int]) -> Iterator[np.ndarray]:
     for images in batches:
         sizes.append(len(images))
         yield from images

@@ -4,13 +4,16 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32
 
 from pneumo_keras.arrays import Features, ImageBatch
 
-Runner = Callable[[Iterable[ImageBatch]], Iterator[Features]]
+# Batches of one stream may differ in their number of images: that axis is left unchecked.
+ImageStream = Iterable[Float32[np.ndarray, "_n size size 3"]]
+Runner = Callable[[ImageStream], Iterator[Features]]
 
 
-def run_ahead(compute: Callable[[ImageBatch], Any], batches: Iterable[ImageBatch]) -> Iterator[Features]:
+def run_ahead(compute: Callable[[ImageBatch], Any], batches: ImageStream) -> Iterator[Features]:
     """Starts a batch before it hands over the one before.
 
     Args:
