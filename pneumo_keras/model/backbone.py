@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import hashlib
 import logging
 import os
 import sys
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from pneumo_keras.errors import DownloadError, ModelError
 
@@ -81,16 +79,6 @@ def select_taps(backbone: keras.Model, taps: Sequence[str]) -> keras.Model:
     """The same network with some of its taps, and without the layers that none of them needs."""
     images: Any = backbone.input
     return build_frozen(images, [backbone.get_layer(f"{tap}{POOLED}").output for tap in taps])
-
-
-def compute_fingerprint(backbone: keras.Model) -> str:
-    """SHA-256 over the shapes and bytes of all weights: the same network, the same value."""
-    digest = hashlib.sha256()
-    for variable in backbone.variables:
-        array = np.ascontiguousarray(keras.ops.convert_to_numpy(variable.value))
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
 
 
 def _build_network(weights: str, image_size: int) -> keras.Model:

@@ -9,8 +9,8 @@ from pneumo_keras.evaluation.report_card import Judgement
 from pneumo_keras.features.extract import (
     Extractor,
 )
-from pneumo_keras.model.backbone import compute_fingerprint
 from pneumo_keras.model.classifier import join_classifier
+from pneumo_keras.model.fingerprint import compute_fingerprint
 from pneumo_keras.model.head import build_decision
 from pneumo_keras.recipes.films import load_splits
 from pneumo_keras.recipes.heads import fit_cached, fit_online, weigh_classes
