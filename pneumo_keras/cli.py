@@ -378,6 +378,9 @@ def cache() -> None:
     """Shows or removes what is kept for later runs (PNEUMO_KERAS_CACHE names its folder)."""
 
 
+ABOUT = ("view", "tap", "image_size", "engine", "precision", "device")
+
+
 @cache.command("list")
 @JSON
 def cache_list(as_json: bool) -> None:
@@ -391,11 +394,11 @@ def cache_list(as_json: bool) -> None:
         click.echo(json.dumps({"folder": str(find_cache()), "features": rows}, indent=2))
         return
     for entry in entries:
-        about = entry.about
+        about = {name: entry.about.get(name, "?") for name in ABOUT}
         click.echo(
             f"{time.strftime('%Y-%m-%d %H:%M', time.localtime(entry.used))}  {entry.size / 1e6:8.1f} MB  "
-            f"{entry.films:>7,} of {about['n']:,} films  {about['tap']}, {about['image_size']} px, "
-            f"view {about['view']}, {about['engine']} {about['precision']} on {about['device']}"
+            f"{entry.films:>7,} of {entry.n:,} {entry.title}, view {about['view']}, {about['tap']}, "
+            f"{about['image_size']} px, {about['engine']} {about['precision']} on {about['device']}"
         )
     total = sum(entry.size for entry in entries)
     click.echo(f"{len(entries)} entries, {total / 1e6:,.1f} MB of features in {find_cache()}")
@@ -406,14 +409,14 @@ def cache_list(as_json: bool) -> None:
 def cache_clear() -> None:
     """Removes features, prepared films and compiled programs; all can be made again."""
     from pneumo_keras.config import find_cache
-    from pneumo_keras.features.store import list_entries, remove_entry
+    from pneumo_keras.features.store import clear_store
 
     folder = find_cache()
-    kept = [entry for entry in list_entries(folder / "features") if not remove_entry(entry.folder)]
+    kept = clear_store(folder / "features")
     for part in ("datasets", "jax"):
         shutil.rmtree(folder / part, ignore_errors=True)
     if kept:
-        raise PneumoError(f"{len(kept)} entries stay: another process is writing them. Try again later.")
+        raise PneumoError(f"{len(kept)} entries of features stay: a job is using them. Try again later.")
     click.echo(f"{folder} is empty")
 
 

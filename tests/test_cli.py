@@ -213,7 +213,7 @@ def test_the_cache_is_listed_and_cleared(invoke, own_cache):
     assert invoke("train", "--config", "demo", *OVERRIDES, "--run", "run").exit_code == 0
     lines = invoke("cache", "list").stdout.splitlines()
     assert len(lines) == 3
-    assert "60 of 60 films  mixed10, 75 px, view plain" in lines[0]
+    assert "60 of 60 training films of synthetic phantoms, 28 px, view plain, mixed10, 75 px" in lines[0]
     assert lines[-1].endswith(f"of features in {own_cache}")
     listed = json.loads(invoke("cache", "list", "--json").stdout)["features"]
     assert [entry["films"] for entry in listed] == [60, 30]

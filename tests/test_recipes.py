@@ -208,7 +208,10 @@ def test_augmented_views_are_fitted_and_cached(train, caplog):
     train("first", "augmentation.views=2", "augmentation.plain=false")
     with caplog.at_level("INFO", "pneumo_keras"):
         train("second", "augmentation.views=2", "augmentation.plain=false")
-    assert "Features of training films, augmented view 2 of 2: from the cache" in caplog.messages
+    assert (
+        "Features of training films of synthetic phantoms, 28 px, augmented view 2 of 2: from the cache"
+        in caplog.messages
+    )
 
 
 def test_the_operating_point_of_the_run_is_applied(train):

@@ -35,7 +35,8 @@ def compute_fingerprints(outputs: Sequence[keras.KerasTensor]) -> list[str]:
         if not isinstance(value, keras.KerasTensor):
             return value
         if id(value) not in tensors:
-            operation, call, place = value._keras_history  # how the engines' own readers find it
+            history: Any = value
+            operation, call, place = history._keras_history
             if id(operation) not in operations:
                 operations[id(operation)] = _hash_operation(operation)
             arguments = operation._inbound_nodes[call].arguments

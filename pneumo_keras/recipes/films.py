@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 
-from pneumo_keras.arrays import SPLITS
+from pneumo_keras.arrays import SPLIT_NAMES, SPLITS
 from pneumo_keras.audit.audit import Audit, audit_films
 from pneumo_keras.config import Config, find_cache
 from pneumo_keras.data.films import LabelledFilms
@@ -32,6 +32,11 @@ def name_films(config: Config) -> str:
     """What the films are, for people; synthetic ones are called that."""
     names = {"pneumonia_mnist": "PneumoniaMNIST", "phantom": "synthetic phantoms"}
     return f"{names[config.data.source]}, {config.data.size} px"
+
+
+def name_split(config: Config, split: str) -> str:
+    """Whose films a split has, for people."""
+    return f"{SPLIT_NAMES[split]} of {name_films(config)}"
 
 
 def audit_data(config: Config) -> tuple[dict[str, LabelledFilms], Audit]:

@@ -6,21 +6,22 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from pneumo_keras.arrays import SPLIT_NAMES, Labels
+from pneumo_keras.arrays import Labels
 from pneumo_keras.config import Config
 from pneumo_keras.data.films import LabelledFilms, count_classes
 from pneumo_keras.errors import TrainingError
-from pneumo_keras.features.augmentation import build_augmentation, build_variation
-from pneumo_keras.features.extract import (
-    Extractor,
-    View,
-)
-from pneumo_keras.features.store import SLICE, FeatureTable, compute_moments
+from pneumo_keras.features.augmentation import build_augmentation
+from pneumo_keras.features.extract import Extractor
+from pneumo_keras.features.store import SLICE, FeatureTable
+from pneumo_keras.features.views import PLAIN, View, build_augmented_views
 from pneumo_keras.model.classifier import build_online_model
 from pneumo_keras.model.head import build_head, build_standardisation
+from pneumo_keras.recipes.films import name_split
+from pneumo_keras.recipes.judging import list_judged_views
 from pneumo_keras.seeds import derive_seeds
 from pneumo_keras.training.batches import FilmTable, ShuffledBatches, Table
 from pneumo_keras.training.fit import History, compute_class_weights, fit
+from pneumo_keras.training.moments import compute_moments
 
 log = logging.getLogger("pneumo_keras")
 
@@ -31,8 +32,10 @@ def fit_cached(
     config: Config, extractor: Extractor, films: dict[str, LabelledFilms], class_weights: dict[int, float]
 ) -> tuple[keras.Model, History]:
     """Fits the head on features that passed the frozen network once."""
+    judged = [PLAIN, *list_judged_views(config)]
+    extractor.check_room([(films["train"], list_fitted_views(config)), (films["val"], judged)])
     views = extract_views(config, extractor, films["train"], "train")
-    validation = extractor.extract(films["val"], SPLIT_NAMES["val"])[:]
+    validation = extractor.extract(films["val"], name_split(config, "val"))[:]
     head = build_heads(config, extractor.backbone, views, list_member_seeds(config))
     small = sum(view.size for view in views) <= IN_MEMORY
     batches = build_batches(config, [view[:] for view in views] if small else views, films["train"])
@@ -44,7 +47,9 @@ def fit_online(
     config: Config, extractor: Extractor, films: dict[str, LabelledFilms], class_weights: dict[int, float]
 ) -> tuple[keras.Model, History]:
     """Fits the whole model, with fresh augmentation in every epoch."""
-    views = [extractor.extract(films["train"], SPLIT_NAMES["train"])] if config.model.standardise else []
+    views = (
+        [extractor.extract(films["train"], name_split(config, "train"))] if config.model.standardise else []
+    )
     head = build_heads(config, extractor.backbone, views, list_member_seeds(config))
     model = build_online_model(
         extractor.resize,
@@ -76,18 +81,15 @@ def extract_views(
     config: Config, extractor: Extractor, films: LabelledFilms, split: str
 ) -> list[FeatureTable]:
     """Features of films to train on, plain and augmented, as the settings ask."""
-    augmentation, name = config.augmentation, SPLIT_NAMES[split]
-    views = [extractor.extract(films, name)] if augmentation.plain else []
-    vary = build_variation(build_augmentation_for(config))
-    for index in range(1, augmentation.views + 1):
-        view = View(
-            vary=vary,
-            key=(config.seed, index),
-            name=f"augmented view {index} of {augmentation.views}",
-            about={"view": index, "seed": config.seed, **augmentation.model_dump(exclude={"views", "plain"})},
-        )
-        views.append(extractor.extract(films, name, view))
-    return views
+    return [extractor.extract(films, name_split(config, split), view) for view in list_fitted_views(config)]
+
+
+def list_fitted_views(config: Config) -> list[View]:
+    """How films are seen that are trained on in cached mode."""
+    augmentation = config.augmentation
+    settings = augmentation.model_dump(exclude={"views", "plain"})
+    augmented = build_augmented_views(augmentation.views, **settings, seed=config.seed)
+    return [PLAIN, *augmented] if augmentation.plain else augmented
 
 
 def build_augmentation_for(config: Config) -> keras.Sequential:

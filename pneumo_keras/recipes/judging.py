@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from pneumo_keras.arrays import SPLIT_NAMES, LogOdds, Scores
+from pneumo_keras.arrays import LogOdds, Scores
 from pneumo_keras.config import Config
 from pneumo_keras.data.films import LabelledFilms, count_classes
 from pneumo_keras.evaluation.calibration import (
@@ -22,12 +22,9 @@ from pneumo_keras.evaluation.reliability import BINS, to_calibration_error
 from pneumo_keras.evaluation.report_card import Judgement, judge
 from pneumo_keras.evaluation.scores import format_scores
 from pneumo_keras.evaluation.threshold import OperatingPoint, choose_operating_point
-from pneumo_keras.features.extract import (
-    MIRRORED,
-    PLAIN,
-    Extractor,
-    View,
-)
+from pneumo_keras.features.extract import Extractor
+from pneumo_keras.features.views import MIRRORED, PLAIN, View
+from pneumo_keras.recipes.films import name_split
 from pneumo_keras.runs.folder import RunFolder
 
 log = logging.getLogger("pneumo_keras")
@@ -39,9 +36,10 @@ def compute_log_odds(
     config: Config, extractor: Extractor, head: keras.Model, films: LabelledFilms, split: str
 ) -> LogOdds:
     """Log odds of pneumonia (n, members) for the films of a split."""
-    log_odds = []
-    for view in list_judged_views(config):
-        table = extractor.extract(films, SPLIT_NAMES[split], view)
+    log_odds, views = [], list_judged_views(config)
+    extractor.check_room([(films, views)])
+    for view in views:
+        table = extractor.extract(films, name_split(config, split), view)
         log_odds.append(np.concatenate([head.predict_on_batch(features) for features in table.iterate()]))
     return np.mean(log_odds, axis=0)
 

@@ -10,6 +10,7 @@ from pneumo_keras.backend import describe_device
 from pneumo_keras.config import Config, find_cache
 from pneumo_keras.engines.choice import build_network, choose_engine
 from pneumo_keras.features.extract import Extractor
+from pneumo_keras.features.store import Store
 from pneumo_keras.model.backbone import build_backbone
 from pneumo_keras.model.preprocessing import build_resizing, build_scaling
 
@@ -42,6 +43,5 @@ def build_extractor(config: Config, backbone: keras.Model) -> Extractor:
             "backend": keras.config.backend(),
             "device": device,
         },
-        store=find_cache() / "features",
-        limit=int(config.compute.cache_gigabytes * 1e9),
+        store=Store(find_cache() / "features", limit=int(config.compute.cache_gigabytes * 1e9)),
     )

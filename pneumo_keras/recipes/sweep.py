@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from pneumo_keras.arrays import SPLIT_NAMES, Features, Labels
+from pneumo_keras.arrays import Features, Labels
 from pneumo_keras.config import Config, change_config, format_config
 from pneumo_keras.data.films import JoinedFilms, LabelledFilms
 from pneumo_keras.evaluation.ranking import Candidate, build_candidates, choose_simplest, rank
@@ -17,7 +17,7 @@ from pneumo_keras.features.extract import Extractor
 from pneumo_keras.features.store import FeatureTable
 from pneumo_keras.grid import Grid, group_combinations
 from pneumo_keras.progress import show_progress
-from pneumo_keras.recipes.films import load_splits, name_films
+from pneumo_keras.recipes.films import load_splits, name_films, name_split
 from pneumo_keras.recipes.heads import build_heads, extract_views
 from pneumo_keras.recipes.judging import list_judged_views
 from pneumo_keras.recipes.network import build_extractor, build_frozen
@@ -98,7 +98,7 @@ def load_swept_features(
 ) -> SweptFeatures:
     """Features of all films in memory, in the views that are trained on and in those that are scored."""
     by_split = [extract_views(config, extractor, part, split) for split, part in films.items()]
-    names = {split: SPLIT_NAMES[split] for split in films}
+    names = {split: name_split(config, split) for split in films}
     judged = [
         np.concatenate([extractor.extract(films[split], name, view)[:] for split, name in names.items()])
         for view in list_judged_views(config)
