@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import keras
 import numpy as np
@@ -11,6 +11,7 @@ from pneumo_keras.arrays import Labels, MemberWeights
 from pneumo_keras.data.films import Films, Rows
 
 
+@runtime_checkable
 class Table(Protocol):
     """Inputs of a fit, of which any rows can be read: features, or films."""
 

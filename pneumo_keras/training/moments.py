@@ -1,7 +1,7 @@
 """Mean and variance of features, of all films or of those that each member learns from."""
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -13,6 +13,7 @@ from pneumo_keras.model.head import Moments
 FilmWeights = Bool[np.ndarray, "n *members"] | Float[np.ndarray, "n *members"]
 
 
+@runtime_checkable
 class FeatureRows(Protocol):
     """Features in memory or on disk."""
 

@@ -24,7 +24,7 @@ from pneumo_keras.model.preprocessing import build_resizing, build_scaling
 from tests.toy import SIZE, build_toy_backbone
 
 N = 2 * CHUNK + 5
-STRENGTHS = {"rotation_degrees": 15, "horizontal_flip": True, "brightness": 0.1, "contrast": 0.1}
+STRENGTHS = {"rotation_degrees": 15.0, "horizontal_flip": True, "brightness": 0.1, "contrast": 0.1}
 
 
 def draw_films(seed, n=N):

@@ -54,7 +54,7 @@ def test_what_a_head_learns_does_not_depend_on_the_films_it_is_judged_on(monkeyp
         module, "fit", lambda model, *rest, **settings: heads.append(model) or fit(model, *rest, **settings)
     )
     for factor in (1, 100):
-        features = np.where(FOLDS[:, None] == 0, factor, 1) * FEATURES
+        features = np.where(FOLDS[:, None] == 0, np.float32(factor), np.float32(1)) * FEATURES
         validate(features, standardise=True, hidden_units=hidden_units, dropout=0.5, epochs=1)
     for first, second in zip(*(head.trainable_variables for head in heads), strict=True):
         np.testing.assert_array_equal(np.asarray(first)[0], np.asarray(second)[0])
