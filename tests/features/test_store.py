@@ -75,7 +75,7 @@ def test_listing_survives_what_vanishes_under_it(tmp_path, monkeypatch, vanishin
 
     monkeypatch.setattr(Path, "iterdir", iterate_and_vanish)
     monkeypatch.setattr(Path, "read_text", vanish_and_read)
-    assert "mixed1" in list_taps(tmp_path)
+    assert set(list_taps(tmp_path)) == ({"mixed1", "mixed2"} if vanishing.startswith(".") else {"mixed1"})
 
 
 @pytest.mark.parametrize("name", ["about.json", "done.json"])
