@@ -249,9 +249,8 @@ def sweep(
 @main.command()
 @CONFIG
 @SET
-@click.option("--job", is_flag=True, help="Also time train and eval, cold and warm: minutes.")
 @JSON
-def bench(name: str, overrides: tuple[str, ...], job: bool, as_json: bool) -> None:
+def bench(name: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Measures how fast this machine runs the frozen network, engine by engine.
 
     Images a second, the deviation of the features from stock Keras, and the share of what a plain
@@ -263,12 +262,11 @@ def bench(name: str, overrides: tuple[str, ...], job: bool, as_json: bool) -> No
     check_backend("bench")
     config = load_config(name, overrides)
     start_backend(find_cache())
-    from pneumo_keras.bench.bench import format_bench
     from pneumo_keras.recipes.bench import bench_machine
+    from pneumo_keras.reporting.bench import format_bench
 
-    arguments = ["--config", name, *(part for override in overrides for part in ("--set", override))]
-    figures = bench_machine(config, arguments if job else None)
-    click.echo(json.dumps(figures.to_dict(), indent=2) if as_json else format_bench(figures))
+    measured = bench_machine(config)
+    click.echo(json.dumps(measured.to_dict(), indent=2) if as_json else format_bench(measured))
 
 
 @main.group()
@@ -332,18 +330,16 @@ def data_audit(name: str, overrides: tuple[str, ...], out: Path | None, as_json:
 
     pneumo-keras data audit --set data.path=pneumoniamnist.npz
     """
-    from pneumo_keras.backend import start_backend
-    from pneumo_keras.config import find_cache, load_config
-
-    config = load_config(name, overrides)
-    start_backend(find_cache())
+    from pneumo_keras.config import load_config
+    from pneumo_keras.documents import to_document
     from pneumo_keras.recipes.films import audit_data, name_films
     from pneumo_keras.reporting.audit_plots import write_audit
     from pneumo_keras.reporting.audit_text import format_audit, to_findings
 
+    config = load_config(name, overrides)
     films, audit = audit_data(config)
     heading = name_films(config)
-    document = {"films": heading, **audit.to_dict(), "findings": to_findings(audit)}
+    document = {"films": heading, **to_document(audit), "findings": to_findings(audit)}
     if out:
         write_audit(out, films, audit, document, title=heading)
     click.echo(json.dumps(document, indent=2) if as_json else format_audit(audit, heading=heading))

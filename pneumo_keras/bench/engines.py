@@ -1,0 +1,120 @@
+"""How fast each engine of this machine runs the frozen network, and how exactly."""
+
+import itertools
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import keras
+import numpy as np
+
+from pneumo_keras.arrays import Features, ImageBatch
+from pneumo_keras.backend import describe_device
+from pneumo_keras.bench.speeds import EngineSpeed
+from pneumo_keras.data.films import Films
+from pneumo_keras.engines.choice import Engine, Network, Precision, build_network
+from pneumo_keras.errors import PneumoError
+from pneumo_keras.features.extract import CHUNK
+from pneumo_keras.model.preprocessing import build_resizing, build_scaling
+from pneumo_keras.progress import show_progress
+
+log = logging.getLogger("pneumo_keras")
+
+Clock = Callable[[], float]
+Key = tuple[Engine, Precision]
+
+STOCK: Key = ("keras", "float32")
+
+
+def build_images(films: Films, image_size: int) -> ImageBatch:
+    """One batch as the backbone sees it; the films are repeated where they do not fill it."""
+    some = films.read(np.arange(CHUNK) % len(films))[..., None].astype(np.float32)
+    images = build_scaling(image_size)(build_resizing(image_size)(some))
+    return np.asarray(keras.ops.convert_to_numpy(images))
+
+
+def measure_engines(
+    backbone: keras.Model,
+    images: ImageBatch,
+    *,
+    windows: int = 3,
+    seconds: float = 1.0,
+    clock: Clock = time.perf_counter,
+) -> list[EngineSpeed]:
+    """Runs every engine and precision that this machine has, window by window in turn.
+
+    Args:
+        backbone: Images (n, size, size, 3) -> features (n, d), frozen.
+        images: What each window runs over, at least once.
+        windows: Timed for each engine, after one that compiles and warms up.
+        seconds: Least duration of a window.
+        clock: Tells the time in seconds.
+
+    Returns:
+        Stock Keras in float32 first, whatever else there is behind it.
+    """
+    device = describe_device()
+    networks = _build_networks(backbone, device)
+    batches = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
+    features: dict[Key, Features] = {}
+    for key, network in networks.items():
+        log.info("Warming up %s, %s", *key)
+        features[key] = np.concatenate(list(network(batches)))
+    rates = measure_rates(networks, batches, windows=windows, seconds=seconds, clock=clock)
+    return [
+        EngineSpeed(
+            engine=key[0],
+            precision=key[1],
+            device="cpu" if key[0] == "openvino" else device,
+            rates=tuple(rates[key]),
+            ratios=tuple(rate / stock for rate, stock in zip(rates[key], rates[STOCK], strict=True)),
+            deviation=to_deviation(features[key], features[STOCK]),
+        )
+        for key in networks
+    ]
+
+
+def _build_networks(backbone: keras.Model, device: str) -> dict[Key, Network]:
+    candidates: list[Key] = [STOCK, ("frozen", "float32"), ("openvino", "float32"), ("openvino", "bfloat16")]
+    if device != "cpu":  # JAX only imitates bfloat16 on a CPU
+        candidates.insert(2, ("frozen", "bfloat16"))
+    networks = {}
+    for engine, precision in candidates:
+        try:
+            networks[engine, precision] = build_network(backbone, engine=engine, precision=precision)
+        except PneumoError as error:
+            log.info("Left out %s, %s: %s", engine, precision, error)
+    return networks
+
+
+def measure_rates(
+    networks: Mapping[Key, Network],
+    batches: Sequence[ImageBatch],
+    *,
+    windows: int,
+    seconds: float,
+    clock: Clock,
+) -> dict[Key, list[float]]:
+    """Images a second of each network in each window, in rounds: drift of the machine hits all alike."""
+    rates: dict[Key, list[float]] = {key: [] for key in networks}
+    images = sum(len(batch) for batch in batches)
+    with show_progress("Engines", windows * len(networks) * images, "images") as progress:
+        for _, (key, network) in itertools.product(range(windows), networks.items()):
+            started = clock()
+            stream = network(_repeat(batches, started + seconds, clock))
+            n = sum(len(features) for features in stream)
+            rates[key].append(n / (clock() - started))
+            progress.advance(images)
+    return rates
+
+
+def _repeat(batches: Sequence[ImageBatch], until: float, clock: Clock) -> Iterator[ImageBatch]:
+    for index, batch in enumerate(itertools.cycle(batches)):
+        if index >= len(batches) and clock() >= until:
+            return
+        yield batch
+
+
+def to_deviation(features: Features, stock: Features) -> float:
+    """Largest absolute deviation over the largest absolute feature of stock Keras."""
+    return float(np.abs(features - stock).max() / np.abs(stock).max())
