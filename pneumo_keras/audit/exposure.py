@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float64
 from scipy import stats
 
 from pneumo_keras.arrays import CLASS_NAMES, Labels
@@ -15,6 +17,9 @@ from pneumo_keras.evaluation.metrics import to_auc
 SMALL_D, SMALL_KS, CHANCE = 0.2, 0.15, 0.01
 TELLING_AUC = 0.7
 GROUPS = ("all", *CLASS_NAMES)
+
+Picked = Float64[np.ndarray, " picked"]
+Others = Float64[np.ndarray, " others"]
 
 
 @dataclass(frozen=True)
@@ -59,11 +64,11 @@ def to_group_figures(values: PerFilm, labels: Labels) -> dict[str, MeanAndDeviat
     return {group: _to_mean_and_deviation(_pick(values, labels, group)) for group in GROUPS}
 
 
-def _pick(values: PerFilm, labels: Labels, group: str) -> PerFilm:
+def _pick(values: PerFilm, labels: Labels, group: str) -> Picked:
     return values if group == "all" else values[labels == CLASS_NAMES.index(group)]
 
 
-def _to_mean_and_deviation(values: PerFilm) -> MeanAndDeviation:
+def _to_mean_and_deviation(values: Picked) -> MeanAndDeviation:
     return MeanAndDeviation(
         n=len(values),
         mean=float(values.mean()) if len(values) else math.nan,
@@ -100,7 +105,7 @@ def compare_exposure(splits: Sequence[Traces]) -> list[ExposureShift]:
     return shifts
 
 
-def _to_shift(a: PerFilm, b: PerFilm) -> tuple[float, float, float]:
+def _to_shift(a: Picked, b: Others) -> tuple[float, float, float]:
     """Cohen's d, Kolmogorov-Smirnov distance and its p; NaN below two films."""
     if min(len(a), len(b)) < 2:
         return math.nan, math.nan, math.nan

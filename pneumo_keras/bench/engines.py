@@ -3,7 +3,7 @@
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
 import keras
 import numpy as np
@@ -45,7 +45,7 @@ def measure_engines(
 
     Args:
         backbone: Images (n, size, size, 3) -> features (n, d), frozen.
-        images: What each window runs over, at least once.
+        images: The batch that each window runs over, at least once.
         windows: Timed for each engine, after one that compiles and warms up.
         seconds: Least duration of a window.
         clock: Tells the time in seconds.
@@ -55,12 +55,11 @@ def measure_engines(
     """
     device = describe_device()
     networks = _build_networks(backbone, device)
-    batches = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
     features: dict[Key, Features] = {}
     for key, network in networks.items():
         log.info("Warming up %s, %s", *key)
-        features[key] = np.concatenate(list(network(batches)))
-    rates = measure_rates(networks, batches, windows=windows, seconds=seconds, clock=clock)
+        features[key] = next(network([images]))
+    rates = measure_rates(networks, images, windows=windows, seconds=seconds, clock=clock)
     return [
         EngineSpeed(
             engine=key[0],
@@ -89,7 +88,7 @@ def _build_networks(backbone: keras.Model, device: str) -> dict[Key, Network]:
 
 def measure_rates(
     networks: Mapping[Key, Network],
-    batches: Sequence[ImageBatch],
+    images: ImageBatch,
     *,
     windows: int,
     seconds: float,
@@ -97,22 +96,20 @@ def measure_rates(
 ) -> dict[Key, list[float]]:
     """Images a second of each network in each window, in rounds: drift of the machine hits all alike."""
     rates: dict[Key, list[float]] = {key: [] for key in networks}
-    images = sum(len(batch) for batch in batches)
-    with show_progress("Engines", windows * len(networks) * images, "images") as progress:
+    with show_progress("Engines", windows * len(networks), "windows") as progress:
         for _, (key, network) in itertools.product(range(windows), networks.items()):
             started = clock()
-            stream = network(_repeat(batches, started + seconds, clock))
+            stream = network(_repeat(images, started + seconds, clock))
             n = sum(len(features) for features in stream)
             rates[key].append(n / (clock() - started))
-            progress.advance(images)
+            progress.advance(1)
     return rates
 
 
-def _repeat(batches: Sequence[ImageBatch], until: float, clock: Clock) -> Iterator[ImageBatch]:
-    for index, batch in enumerate(itertools.cycle(batches)):
-        if index >= len(batches) and clock() >= until:
-            return
-        yield batch
+def _repeat(images: ImageBatch, until: float, clock: Clock) -> Iterator[ImageBatch]:
+    yield images
+    while clock() < until:
+        yield images
 
 
 def to_deviation(features: Features, stock: Features) -> float:

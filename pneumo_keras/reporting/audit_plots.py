@@ -185,7 +185,7 @@ def _draw_closest(figure: SubFigure, splits: Mapping[str, LabelledFilms], audit:
     _draw_row(figure, f"Closest films that are not identical ({rule})", shown)
 
 
-def _put_beside(first: Film, second: Film) -> Film:
+def _put_beside(first: Film, second: UInt8[np.ndarray, "rows columns"]) -> UInt8[np.ndarray, "height both"]:
     """Two films with a white line between; a film of another height is repeated or cut to fit."""
     if first.shape != second.shape:
         rows, columns = (
@@ -196,7 +196,7 @@ def _put_beside(first: Film, second: Film) -> Film:
     return np.hstack([first, gap, second])
 
 
-def _draw_row(figure: SubFigure, title: str, shown: list[tuple[Film, str]]) -> None:
+def _draw_row(figure: SubFigure, title: str, shown: list[tuple[np.ndarray, str]]) -> None:
     figure.suptitle(title if shown else f"{title}: none", fontsize=12)
     for axes, (film, caption) in zip(
         figure.subplots(1, SAMPLES) if shown else (), shown + [(None, "")] * SAMPLES, strict=False
