@@ -102,7 +102,7 @@ def audit_films(splits: Mapping[str, LabelledFilms], *, similarity: float = SIMI
     return Audit(
         splits=facts,
         identical=find_identical(traces),
-        alike=find_alike(traces, shape, similarity),
+        alike=find_alike(traces, similarity),
         prior_shifts=_compare_priors(facts),
         exposure_shifts=compare_exposure(traces),
     )

@@ -57,12 +57,11 @@ class Alike:
     pairs: list[Pair]
 
 
-def find_alike(splits: Sequence[Traces], shape: tuple[int, int], similarity: float) -> Alike:
+def find_alike(splits: Sequence[Traces], similarity: float) -> Alike:
     """Compares every film with every other one, as it is and mirrored.
 
     Args:
         splits: Whose films are compared.
-        shape: Height and width of the films behind the vectors, in pixels.
         similarity: From here on two films count as almost equal, in (0, 1].
     """
     counts: dict[str, int] = {}
@@ -73,16 +72,17 @@ def find_alike(splits: Sequence[Traces], shape: tuple[int, int], similarity: flo
     with show_progress("Comparing films", n * (n - 1) // 2, "pairs", scale=True) as progress:
         for first, second in combinations_with_replacement(splits, 2):
             name = name_pair(first.split, second.split)
-            counts[name], differing, found = _compare(first, second, shape, similarity, progress)
+            counts[name], differing, found = _compare(first, second, similarity, progress)
             conflicts += differing
             if found:
                 closest[name] = found[0]
             pairs = _keep_most_similar([*pairs, *(pair for pair in found if pair.similarity >= similarity)])
-    return Alike(similarity, *shape, counts, conflicts, closest, pairs)
+    _, height, width = splits[0].details.shape
+    return Alike(similarity, height, width, counts, conflicts, closest, pairs)
 
 
 def _compare(
-    first: Traces, second: Traces, shape: tuple[int, int], similarity: float, progress: Progress
+    first: Traces, second: Traces, similarity: float, progress: Progress
 ) -> tuple[int, int, list[Pair]]:
     """Pairs that are alike, those of them with different labels, and the most similar pairs of all."""
     count = conflicts = 0
@@ -90,7 +90,7 @@ def _compare(
     for i, j in product(range(0, len(first.labels), TILE), range(0, len(second.labels), TILE)):
         if first is second and j < i:
             continue
-        scores, mirrored = _score_tile(first, second, shape, i, j)
+        scores, mirrored = _score_tile(first, second, i, j)
         progress.advance(int(np.isfinite(scores).sum()))
         alike = scores >= similarity
         count += int(alike.sum())
@@ -103,16 +103,15 @@ def _compare(
 
 
 def _score_tile(
-    first: Traces, second: Traces, shape: tuple[int, int], i: int, j: int
+    first: Traces, second: Traces, i: int, j: int
 ) -> tuple[Scores, Bool[np.ndarray, "rows columns"]]:
     """Similarity of each pair of a tile, and whether it is that of the mirrored film.
 
     Pairs of identical films, of a film with itself and those that come twice are -inf.
     """
     rows, columns = slice(i, i + TILE), slice(j, j + TILE)
-    vectors = first.vectors[rows]
-    mirrored = vectors.reshape(-1, *shape)[:, :, ::-1].reshape(vectors.shape)
-    plain, flipped = vectors @ second.vectors[columns].T, mirrored @ second.vectors[columns].T
+    left, right = first.details[rows], second.details[columns]
+    plain, flipped = (np.tensordot(films, right, ((1, 2), (1, 2))) for films in (left, left[:, :, ::-1]))
     # Rounded before anything is counted, so that what is shown agrees with what is counted.
     scores = np.minimum(np.maximum(plain, flipped), 1).round(4)
     scores[first.digests[rows, None] == second.digests[columns]] = -np.inf

@@ -23,7 +23,7 @@ MEASURES = ("mean grey", "contrast")
 
 Digests = Int64[np.ndarray, " n"]
 PerFilm = Float64[np.ndarray, " n"]
-Vectors = Float32[np.ndarray, "n d"]
+Details = Float32[np.ndarray, "n height width"]
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ class Traces:
         labels: Of the films.
         digests: The same for byte-identical films of the same height and width.
         exposure: Mean grey and contrast (standard deviation of the pixels) of each film, 0 to 255.
-        vectors: Fine structure, with mean 0 and length 1.
+        details: Fine structure of the films averaged down, each with mean 0 and length 1.
     """
 
     split: str
     labels: Labels
     digests: Digests
     exposure: dict[str, PerFilm]
-    vectors: Vectors
+    details: Details
 
     def to_place(self, index: int) -> Place:
         """Where a film stands."""
@@ -67,11 +67,11 @@ def choose_shape(shapes: Sequence[tuple[int, int]]) -> tuple[int, int]:
 def trace_films(split: str, films: LabelledFilms, shape: tuple[int, int]) -> Traces:
     """Reads all films of a split, which must not be empty, and compares them at `shape` later."""
     parts = [
-        (digest_films(images), *measure_exposure(images), to_vectors(images, shape))
+        (digest_films(images), *measure_exposure(images), to_details(images, shape))
         for images in iterate_films(films)
     ]
-    digests, greys, contrasts, vectors = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return Traces(split, films.labels, digests, dict(zip(MEASURES, (greys, contrasts), strict=True)), vectors)
+    digests, greys, contrasts, details = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return Traces(split, films.labels, digests, dict(zip(MEASURES, (greys, contrasts), strict=True)), details)
 
 
 def digest_films(images: Images) -> Digests:
@@ -86,14 +86,14 @@ def measure_exposure(images: Images) -> tuple[PerFilm, PerFilm]:
     return images.mean(axis=(1, 2)), images.std(axis=(1, 2))
 
 
-def to_vectors(images: Images, shape: tuple[int, int]) -> Vectors:
+def to_details(images: Images, shape: tuple[int, int]) -> Float32[np.ndarray, "n small_height small_width"]:
     """The fine structure of films averaged down, with mean 0 and length 1; blank ones are next to 0."""
     rows, columns = (to_averaging(size, out) for size, out in zip(images.shape[1:], shape, strict=True))
     small = rows @ images.astype(np.float32) @ columns.T
-    detail = small - gaussian_filter(small, (0, shape[0] * DETAIL_SIGMA, shape[1] * DETAIL_SIGMA))
-    vectors = detail.reshape(len(images), -1)
-    vectors -= vectors.mean(axis=1, keepdims=True)
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), BLANK)
+    details = small - gaussian_filter(small, (0, shape[0] * DETAIL_SIGMA, shape[1] * DETAIL_SIGMA))
+    details -= details.mean(axis=(1, 2), keepdims=True)
+    lengths = np.sqrt(np.square(details).sum(axis=(1, 2), keepdims=True))
+    return details / np.maximum(lengths, BLANK)
 
 
 def to_averaging(size: int, out: int) -> Float32[np.ndarray, "out size"]:

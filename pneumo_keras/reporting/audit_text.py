@@ -44,17 +44,11 @@ def _wrap(finding: str) -> str:
 
 
 def _format_classes(audit: Audit) -> str:
-    rows = [
-        (
-            split,
-            f"{facts.films:,}",
-            f"{facts.normal:,}",
-            f"{facts.pneumonia:,}",
-            f"{100 * facts.pneumonia_share:.1f} %",
-            f"{facts.height} x {facts.width}",
-        )
-        for split, facts in audit.splits.items()
-    ]
+    rows = []
+    for split, facts in audit.splits.items():
+        counts = (f"{count:,}" for count in (facts.films, facts.normal, facts.pneumonia))
+        share, size = f"{100 * facts.pneumonia_share:.1f} %", f"{facts.height} x {facts.width}"
+        rows.append((split, *counts, share, size))
     return format_table(rows, header=("", "films", *CLASS_NAMES, "prior", "size"), align="lrrrrr")
 
 
