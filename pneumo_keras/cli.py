@@ -171,7 +171,7 @@ def compare(runs: tuple[Path, ...], split: str, out: Path | None, as_json: bool)
     from pneumo_keras.config import find_cache
 
     start_backend(find_cache())
-    from pneumo_keras.recipes.compare import compare_runs
+    from pneumo_keras.recipes.compare import compare_runs, find_changes
     from pneumo_keras.reporting.table import format_differences
     from pneumo_keras.runs.folder import RunFolder
 
@@ -186,7 +186,11 @@ def compare(runs: tuple[Path, ...], split: str, out: Path | None, as_json: bool)
         return
     click.echo(
         "\n\n".join(
-            format_differences(differences, heading=f"{other} minus {first}, split {split}")
+            format_differences(
+                differences,
+                heading=f"{other} minus {first}, split {split}",
+                changed=find_changes(RunFolder(first), RunFolder(other)),
+            )
             for other, differences in zip(others, found, strict=True)
         )
     )

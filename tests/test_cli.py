@@ -245,6 +245,7 @@ def test_compare_prints_paired_differences(invoke):
     text = invoke("compare", "one", "two", "--split", "val").stdout
     assert text.startswith("two minus one, split val\n")
     assert "\nAUC  " in text
+    assert "Only the seed differs" in text
     compared = invoke("compare", "one", "two", "one", "--split", "val", "--json", "--out", "roc.png")
     document = json.loads(compared.stdout)
     assert [other["run"] for other in document["others"]] == ["two", "one"]

@@ -1,7 +1,8 @@
 """Runs compared on the same films."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pneumo_keras.arrays import SPLIT_NAMES
 from pneumo_keras.errors import RunError
@@ -63,3 +64,19 @@ def compare_runs(
         )
         for index in range(1, len(runs))
     ]
+
+
+def find_changes(first: RunFolder, second: RunFolder) -> dict[str, tuple[str, str]]:
+    """Settings in which two runs differ, by dotted key: both values as text, "" for one that is unset."""
+    before, after = (_to_texts(run.load_config().model_dump(mode="json")) for run in (first, second))
+    return {key: (before[key], after[key]) for key in before if before[key] != after[key]}
+
+
+def _to_texts(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            texts |= _to_texts(value, f"{prefix}{name}.")
+        else:
+            texts[prefix + name] = "" if value is None else str(value)
+    return texts
