@@ -144,7 +144,7 @@ def eval_(run: Path, split: str, prevalence: float | None, as_json: bool) -> Non
     from pneumo_keras.runs.folder import RunFolder
 
     judgement = evaluate_run(RunFolder(run), split, prevalence)
-    _print(run, split, judgement, as_json)
+    _print(run, split, judgement, as_json, prevalence)
 
 
 @main.command()
@@ -421,14 +421,16 @@ def cache_clear() -> None:
     click.echo(f"{folder} is empty")
 
 
-def _print(run: Path, split: str, judgement: "Judgement", as_json: bool) -> None:
+def _print(
+    run: Path, split: str, judgement: "Judgement", as_json: bool, prevalence: float | None = None
+) -> None:
     from pneumo_keras.reporting.table import format_judgement
 
     if as_json:
         document = {"run": str(run), "split": split, **judgement.to_dict()}
         click.echo(json.dumps(document, indent=2))
     else:
-        click.echo(format_judgement(judgement, heading=f"{run}, split {split}"))
+        click.echo(format_judgement(judgement, heading=f"{run}, split {split}", prevalence=prevalence))
 
 
 def _start_logging(quiet: bool) -> None:

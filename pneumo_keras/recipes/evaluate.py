@@ -15,7 +15,7 @@ from pneumo_keras.evaluation.scores import (
 )
 from pneumo_keras.evaluation.threshold import OperatingPoint
 from pneumo_keras.model.classifier import load_classifier
-from pneumo_keras.recipes.films import load_splits, name_films
+from pneumo_keras.recipes.films import describe_films, load_splits, name_films
 from pneumo_keras.recipes.judging import (
     compute_log_odds,
     correct_decision,
@@ -64,8 +64,7 @@ def evaluate_run(folder: RunFolder, split: str, prevalence: float | None = None)
         run=folder.path.resolve().name,
         split=split,
         date=time.strftime("%Y-%m-%d"),
-        source=config.data.source,
-        source_name=name_films(config),
+        card=describe_films(config),
         weights=config.model.weights,
         films=films,
         scores=scores,

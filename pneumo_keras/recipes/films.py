@@ -8,7 +8,8 @@ from pneumo_keras.audit.audit import Audit, audit_films
 from pneumo_keras.config import Config, find_cache
 from pneumo_keras.data.films import LabelledFilms
 from pneumo_keras.data.phantom import build_phantom_films
-from pneumo_keras.data.pneumonia_mnist import load_pneumonia_mnist
+from pneumo_keras.data.pneumonia_mnist import catalog, load_pneumonia_mnist
+from pneumo_keras.data.sources import DataCard
 
 log = logging.getLogger("pneumo_keras")
 
@@ -32,6 +33,24 @@ def name_films(config: Config) -> str:
     """What the films are, for people; synthetic ones are called that."""
     names = {"pneumonia_mnist": "PneumoniaMNIST", "phantom": "synthetic phantoms"}
     return f"{names[config.data.source]}, {config.data.size} px"
+
+
+def describe_films(config: Config) -> DataCard:
+    """What the films are."""
+    synthetic = config.data.source == "phantom"
+    return DataCard(
+        title=name_films(config),
+        description="A program drew these films, and each label is the one that it was told to draw."
+        if synthetic
+        else catalog.load_description(),
+        limits=(),
+        notice="",
+        licence="" if synthetic else catalog.load_licence(),
+        citation="" if synthetic else catalog.CITATION,
+        synthetic=synthetic,
+        medmnist_name=None,
+        files={},
+    )
 
 
 def audit_data(config: Config) -> tuple[dict[str, LabelledFilms], Audit]:

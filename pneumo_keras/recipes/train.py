@@ -4,7 +4,7 @@ import functools
 from typing import Any
 
 from pneumo_keras.config import Config
-from pneumo_keras.data.films import LabelledFilms, count_classes
+from pneumo_keras.data.films import LabelledFilms, count_classes, hash_labels
 from pneumo_keras.evaluation.report_card import Judgement
 from pneumo_keras.features.extract import (
     Extractor,
@@ -73,7 +73,11 @@ def describe_run(
         "extractor": extractor.about,
         "weights_sha256": compute_fingerprint(extractor.backbone),
         "films": {
-            split: {"sha256": part.fingerprint, "class_counts": count_classes(part.labels)}
+            split: {
+                "sha256": part.fingerprint,
+                "labels_sha256": hash_labels(part.labels),
+                "class_counts": count_classes(part.labels),
+            }
             for split, part in films.items()
         },
         "class_weights": class_weights,
