@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from jaxtyping import Int64
 from pneumo_keras.arrays import CLASS_NAMES, SPLIT_NAMES, Labels, Scores
 from pneumo_keras.data.films import LabelledFilms, count_classes, hash_labels
 from pneumo_keras.data.sources import DataCard
+from pneumo_keras.evaluation.calibration import correct_prevalence
 from pneumo_keras.evaluation.intervals import Interval
 from pneumo_keras.evaluation.metrics import to_prevalence
-from pneumo_keras.evaluation.reliability import to_reliability_bins
+from pneumo_keras.evaluation.reliability import ReliabilityBin, to_reliability_bins
 from pneumo_keras.evaluation.report_card import Evaluation, Judgement
 from pneumo_keras.evaluation.threshold import OperatingPoint
 from pneumo_keras.reporting.numbers import DASH, format_bounds, format_number, format_percent, format_share
@@ -236,12 +237,26 @@ def draw_plots(contents: ReportContents) -> dict[str, str]:
     summary = draw_summary(contents.history, labels, scores, evaluation, title="")
     more = {
         "precision_recall": draw_precision_recall(labels, scores, evaluation, contents.prevalence),
-        "reliability": draw_reliability(to_reliability_bins(labels, scores)),
+        "reliability": draw_reliability(list_reliability_bins(contents)),
         "scores": draw_score_distributions(labels, scores, evaluation.threshold),
         "thresholds": draw_threshold_curve(labels, scores, evaluation.threshold, contents.prevalence),
     }
     panels = zip(("loss", "accuracy", "confusion", "roc"), encode_panels(summary), strict=True)
     return {**dict(panels), **{name: encode_plot(plot) for name, plot in more.items()}}
+
+
+def list_reliability_bins(contents: ReportContents) -> list[ReliabilityBin]:
+    """Bins of the scores; at a stated prevalence with the shares that such a population would have."""
+    labels = contents.films.labels
+    bins = to_reliability_bins(labels, contents.scores)
+    if contents.prevalence is None:
+        return bins
+    shares = np.array([[one.share, one.share_low, one.share_high] for one in bins])
+    shifted = correct_prevalence(shares.ravel(), trained=to_prevalence(labels), stated=contents.prevalence)
+    return [
+        replace(one, share=share, share_low=low, share_high=high)
+        for one, (share, low, high) in zip(bins, shifted.reshape(-1, 3).tolist(), strict=True)
+    ]
 
 
 def list_splits(contents: ReportContents) -> Iterator[SplitRow]:

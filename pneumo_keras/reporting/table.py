@@ -48,8 +48,8 @@ def describe_correction(prevalence: float) -> str:
     """What a stated prevalence changes and what it leaves alone, in one paragraph."""
     return (
         f"Corrected to a prevalence of {format_share(prevalence)}: scores, threshold, PPV, NPV and the other "
-        "figures that depend on how common pneumonia is speak of such a population. Every film is called as "
-        "it is without the correction."
+        "figures that depend on how common pneumonia is speak of such a population. Counts are of the films "
+        "as they are, and every film is called as it is without the correction."
     )
 
 

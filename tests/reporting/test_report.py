@@ -436,7 +436,7 @@ def test_the_page_of_a_corrected_evaluation_says_so_and_shows_ppv_and_npv(conten
     header = Elements(changed[: changed.index("</header>")]).text
     assert header.count("demo: test films, corrected to a prevalence of 10 %") == 2  # title and heading
     assert "Corrected to a prevalence of 10 %: " in header
-    assert "Every film is called as it is without the correction." in header
+    assert "every film is called as it is without the correction." in header
     text = Elements(changed).text
     for name, figure in (("PPV", "precision_pneumonia"), ("NPV", "precision_normal")):
         assert f"{name} at 10 % {contents.evaluation.figures[figure].value:.3f}" in text
@@ -460,6 +460,17 @@ def test_corrected_plots_keep_to_the_figures(drawn):
         lines[name].get_ydata() for name in ("sensitivity", "specificity", "accuracy")
     )
     np.testing.assert_allclose(accuracy, 0.1 * sensitivity + 0.9 * specificity)
+
+
+def test_corrected_reliability_is_that_of_the_stated_population(contents):
+    plain = report.list_reliability_bins(contents)
+    corrected = report.list_reliability_bins(replace(contents, prevalence=0.1))
+    own = contents.films.labels.mean()
+    for before, after in zip(plain, corrected, strict=True):
+        pneumonia, normal = before.share * 0.1 / own, (1 - before.share) * 0.9 / (1 - own)
+        assert after.share == pytest.approx(pneumonia / (pneumonia + normal))
+        assert after.share_low <= after.share + 1e-12 <= after.share_high + 2e-12
+    assert plain != corrected
 
 
 def test_the_words_below_the_reliability_diagram_fit_its_axes(contents, page, drawn):

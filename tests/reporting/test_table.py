@@ -40,7 +40,7 @@ def test_a_corrected_judgement_is_named_as_one():
     judgement = judge(LABELS, SCORES, 0.5, members=[], seed=1)
     lines = format_judgement(judgement, heading="runs/one", prevalence=0.1).splitlines()
     assert lines[2].startswith("Corrected to a prevalence of 10 %: ")
-    assert lines[2].endswith("Every film is called as it is without the correction.")
+    assert lines[2].endswith("every film is called as it is without the correction.")
 
 
 def test_members_stand_below():
