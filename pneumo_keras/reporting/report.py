@@ -141,8 +141,8 @@ def format_report(contents: ReportContents) -> str:
         scaling=describe_scaling(contents.calibration),
         meaning=describe_prevalence(contents),
         plots=draw_plots(contents),
-        missed=[picture_film(contents, index) for index in missed],
-        alarms=[picture_film(contents, index) for index in alarms],
+        missed=[picture_film(contents, index) for index in missed.tolist()],
+        alarms=[picture_film(contents, index) for index in alarms.tolist()],
         splits=list(list_splits(contents)),
         environment=list(flatten(contents.environment)),
     )
