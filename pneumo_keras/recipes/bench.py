@@ -11,7 +11,7 @@ from pneumo_keras.bench.bench import (
     measure_job,
     measure_product_rate,
 )
-from pneumo_keras.config import Config
+from pneumo_keras.config import Config, resolve_paths
 from pneumo_keras.data.pneumonia_mnist.catalog import load_release
 from pneumo_keras.data.pneumonia_mnist.source import to_medmnist_folder
 from pneumo_keras.features.extract import CHUNK
@@ -25,6 +25,7 @@ def bench_machine(config: Config, job: Sequence[str] | None) -> Bench:
 
     On the films of the settings where they lie on this machine, on phantom films otherwise.
     """
+    config = resolve_paths(config)
     data = config.data
     at_hand = data.path or (to_medmnist_folder() / load_release(data.size).name).is_file()
     if data.source == "pneumonia_mnist" and not at_hand:

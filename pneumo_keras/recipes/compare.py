@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pneumo_keras.arrays import SPLIT_NAMES
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.comparison import Difference, compare_figures
 from pneumo_keras.evaluation.scores import load_scores
-from pneumo_keras.files import replace_whole
+from pneumo_keras.files import explain_unwritable, replace_whole
 from pneumo_keras.reporting.plots import draw_rocs, save_plot
 from pneumo_keras.runs.folder import RunFolder
 
@@ -28,7 +29,7 @@ def compare_runs(
             picture cannot be written.
     """
     runs = [first, *others]
-    metrics = [run.load_json(f"metrics_{split}.json") for run in runs]
+    metrics = [run.load_document(dict[str, Any], f"metrics_{split}.json") for run in runs]
     for run, found in zip(runs, metrics, strict=True):
         if found["films_sha256"] != metrics[0]["films_sha256"]:
             raise RunError(
@@ -47,11 +48,8 @@ def compare_runs(
             },
             title=f"{len(labels):,} {SPLIT_NAMES[split]}",
         )
-        try:
-            with replace_whole(picture) as beside:
-                save_plot(figure, beside)
-        except OSError as error:
-            raise RunError(f"--out must name a file that can be written. {picture}: {error}") from error
+        with explain_unwritable(picture, option="--out"), replace_whole(picture) as beside:
+            save_plot(figure, beside)
     return [
         compare_figures(
             labels,

@@ -1,11 +1,13 @@
 """A run judged on films."""
 
 import functools
+import logging
 import re
 import time
+from dataclasses import asdict
 
 from pneumo_keras.arrays import Scores
-from pneumo_keras.config import Config, format_config
+from pneumo_keras.config import Config, format_config, name_files, resolve_paths
 from pneumo_keras.data.films import LabelledFilms
 from pneumo_keras.evaluation.metrics import count_confusions, to_accuracy, to_auc
 from pneumo_keras.evaluation.report_card import HALF, Judgement
@@ -13,7 +15,6 @@ from pneumo_keras.evaluation.scores import (
     format_medmnist_scores,
     to_medmnist_name,
 )
-from pneumo_keras.evaluation.threshold import OperatingPoint
 from pneumo_keras.model.classifier import load_classifier
 from pneumo_keras.recipes.films import load_splits, name_films
 from pneumo_keras.recipes.judging import (
@@ -24,9 +25,12 @@ from pneumo_keras.recipes.judging import (
     write_scores,
 )
 from pneumo_keras.recipes.network import build_extractor
-from pneumo_keras.reporting.plots import draw_summary
+from pneumo_keras.reporting.plots import draw_summary, save_plot
 from pneumo_keras.reporting.report import SPLIT_NAMES, ReportContents, format_report
+from pneumo_keras.runs.finished import load_run
 from pneumo_keras.runs.folder import RunFolder
+
+log = logging.getLogger("pneumo_keras")
 
 
 def evaluate_run(folder: RunFolder, split: str, prevalence: float | None = None) -> Judgement:
@@ -38,28 +42,26 @@ def evaluate_run(folder: RunFolder, split: str, prevalence: float | None = None)
         prevalence: Share of pneumonia where the scores are to be used, in (0, 1); scores and
             operating point are corrected for it together, so that no call changes.
     """
-    folder.check_finished()
-    config = folder.load_config()
+    run = load_run(folder)
+    config = resolve_paths(run.config, run.environment.get("paths"))
     classifier = load_classifier(folder.model_file)
-    point = OperatingPoint.from_dict(folder.load_json("operating_point.json"))
-    calibration = folder.load_json("calibration.json")
+    point = run.operating_point
     films = load_splits(config, (split,))[split]
     extractor = build_extractor(config, classifier.backbone)
     log_odds = compute_log_odds(config, extractor, classifier.head, films, split)
     to_scores = functools.partial(decide, classifier.decision)
     if prevalence is not None:
         to_scores, point = correct_decision(
-            to_scores, point, trained=calibration["prevalence"], stated=prevalence
+            to_scores, point, trained=run.calibration.prevalence, stated=prevalence
         )
     scores = to_scores(log_odds)
     judgement = judge_members(config, films, log_odds, to_scores, point)
     write_scores(folder, split, films, scores, judgement, prevalence)
     write_medmnist_scores(folder, config, split, films, scores)
     title = f"{folder.path.resolve().name}: {len(films):,} {SPLIT_NAMES[split]} of {name_films(config)}"
-    history = folder.load_history()
-    summary = draw_summary(history, films.labels, scores, judgement.evaluation, title=title)
+    summary = draw_summary(run.history, films.labels, scores, judgement.evaluation, title=title)
     suffix = "" if split == "test" else f"_{split}"
-    folder.write_plot(f"summary{suffix}", summary)
+    folder.write_with(f"figures/summary{suffix}.png", functools.partial(save_plot, summary))
     report = ReportContents(
         run=folder.path.resolve().name,
         split=split,
@@ -71,13 +73,14 @@ def evaluate_run(folder: RunFolder, split: str, prevalence: float | None = None)
         scores=scores,
         judgement=judgement,
         prevalence=prevalence,
-        calibration=calibration,
+        calibration=asdict(run.calibration),
         operating_point=point,
-        history=history,
-        settings=format_config(config),
-        environment=folder.load_json("environment.json"),
+        history=run.history,
+        settings=format_config(name_files(run.config)),
+        environment={name: value for name, value in run.environment.items() if name != "paths"},
     )
     folder.write_text(f"report{suffix}.html", format_report(report))
+    log.info("Report: %s", folder.path / f"report{suffix}.html")
     return judgement
 
 

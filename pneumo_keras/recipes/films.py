@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from pneumo_keras.arrays import SPLITS
 from pneumo_keras.audit.audit import Audit, audit_films
-from pneumo_keras.config import Config, find_cache
+from pneumo_keras.config import Config, find_cache, resolve_paths
 from pneumo_keras.data.films import LabelledFilms
 from pneumo_keras.data.phantom import build_phantom_films
 from pneumo_keras.data.pneumonia_mnist import load_pneumonia_mnist
@@ -36,5 +36,5 @@ def name_films(config: Config) -> str:
 
 def audit_data(config: Config) -> tuple[dict[str, LabelledFilms], Audit]:
     """Judges the films of every split before a training."""
-    films = load_splits(config, SPLITS)
+    films = load_splits(resolve_paths(config), SPLITS)
     return films, audit_films(films)

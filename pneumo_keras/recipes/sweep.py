@@ -10,18 +10,19 @@ import keras
 import numpy as np
 
 from pneumo_keras.arrays import SPLIT_NAMES, Features, Labels
-from pneumo_keras.config import Config, change_config, format_config
+from pneumo_keras.config import Config, change_config, format_config, resolve_paths
 from pneumo_keras.data.films import JoinedFilms, LabelledFilms
 from pneumo_keras.evaluation.ranking import Candidate, build_candidates, choose_simplest, rank
 from pneumo_keras.features.extract import Extractor
 from pneumo_keras.features.store import FeatureTable
+from pneumo_keras.files import claim_folder
 from pneumo_keras.grid import Grid, group_combinations
 from pneumo_keras.progress import show_progress
 from pneumo_keras.recipes.films import load_splits, name_films
 from pneumo_keras.recipes.heads import build_heads, extract_views
 from pneumo_keras.recipes.judging import list_judged_views
 from pneumo_keras.recipes.network import build_extractor, build_frozen
-from pneumo_keras.reporting.sweep import check_sweep_folder, write_sweep, write_sweep_plot
+from pneumo_keras.reporting.sweep import write_sweep, write_sweep_plot
 from pneumo_keras.training.cross_validation import cross_validate
 from pneumo_keras.training.folds import Folds, draw_folds
 
@@ -43,37 +44,37 @@ def sweep_settings(config: Config, grid: Grid, folder: Path, *, folds: int) -> l
     Returns:
         All candidates, the best first.
     """
-    groups = group_combinations(config, grid, at_once=max(1, MEMBERS_AT_ONCE // folds))
-    check_sweep_folder(folder)
-    films = load_splits(config, ("train", "val"))
-    both = JoinedFilms(list(films.values()))
-    held_out = draw_folds(both, folds=folds, seed=config.seed)
-    title = f"{folds} folds of {len(both):,} training and validation films of {name_films(config)}"
-    extractors: dict[tuple[str, ...], Extractor] = {}
-    loaded: dict[Any, SweptFeatures] = {}
-    ranked: list[Candidate] = []
-    with show_progress("Sweep", sum(len(group) for _, group in groups), "combinations") as progress:
-        for shared, group in groups:
-            taps = shared.model.taps
-            seen = (taps, shared.augmentation, shared.model.flip_average)
-            if taps not in extractors:
-                extractors[taps] = build_extractor(shared, build_frozen(shared))
-            if seen not in loaded:
-                loaded = {seen: load_swept_features(shared, extractors[taps], films)}
-            ranked = rank([*ranked, *validate_group(shared, group, loaded[seen], both.labels, held_out)])
-            chosen = {"best": ranked[0], "simplest": choose_simplest(ranked)}
-            write_sweep(
-                folder,
-                ranked,
-                {
-                    name: (one, format_config(change_config(config, one.values)))
-                    for name, one in chosen.items()
-                },
-                title=title,
-            )
-            progress.advance(len(group))
-    write_sweep_plot(folder, ranked, title=title)
-    return ranked
+    groups = group_combinations(resolve_paths(config), grid, at_once=max(1, MEMBERS_AT_ONCE // folds))
+    with claim_folder(folder, option="--out"):
+        films = load_splits(config, ("train", "val"))
+        both = JoinedFilms(list(films.values()))
+        held_out = draw_folds(both, folds=folds, seed=config.seed)
+        title = f"{folds} folds of {len(both):,} training and validation films of {name_films(config)}"
+        extractors: dict[tuple[str, ...], Extractor] = {}
+        loaded: dict[Any, SweptFeatures] = {}
+        ranked: list[Candidate] = []
+        with show_progress("Sweep", sum(len(group) for _, group in groups), "combinations") as progress:
+            for shared, group in groups:
+                taps = shared.model.taps
+                seen = (taps, shared.augmentation, shared.model.flip_average)
+                if taps not in extractors:
+                    extractors[taps] = build_extractor(shared, build_frozen(shared))
+                if seen not in loaded:
+                    loaded = {seen: load_swept_features(shared, extractors[taps], films)}
+                ranked = rank([*ranked, *validate_group(shared, group, loaded[seen], both.labels, held_out)])
+                chosen = {"best": ranked[0], "simplest": choose_simplest(ranked)}
+                write_sweep(
+                    folder,
+                    ranked,
+                    {
+                        name: (one, format_config(change_config(config, one.values)))
+                        for name, one in chosen.items()
+                    },
+                    title=title,
+                )
+                progress.advance(len(group))
+        write_sweep_plot(folder, ranked, title=title)
+        return ranked
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import functools
 from typing import Any
 
-from pneumo_keras.config import Config
+from pneumo_keras.config import Config, list_paths, resolve_paths
 from pneumo_keras.data.films import LabelledFilms, count_classes
 from pneumo_keras.evaluation.report_card import Judgement
 from pneumo_keras.features.extract import (
@@ -35,6 +35,8 @@ def train_run(config: Config, folder: RunFolder) -> Judgement:
         The figures on the validation split. The test split is not opened.
     """
     with folder.writing(config):
+        paths = list_paths(config)
+        config = resolve_paths(config, paths)
         films = load_splits(config, ("train", "val"))
         class_weights = weigh_classes(films["train"])
         extractor = build_extractor(config, build_frozen(config))
@@ -49,8 +51,9 @@ def train_run(config: Config, folder: RunFolder) -> Judgement:
         judgement = judge_members(config, films["val"], log_odds, to_scores, point)
         folder.write_table("history.csv", history.epochs)
         folder.write_json("calibration.json", describe_calibration(scaling, films, log_odds, class_weights))
-        folder.write_json("operating_point.json", point.to_dict())
-        folder.write_json("environment.json", describe_run(extractor, films, class_weights))
+        folder.write_json("operating_point.json", point)
+        about = describe_run(extractor, films, class_weights)
+        folder.write_json("environment.json", {**about, "paths": paths})
         write_scores(folder, "val", films["val"], scores, judgement)
         classifier = join_classifier(
             extractor.resize,
@@ -60,7 +63,7 @@ def train_run(config: Config, folder: RunFolder) -> Judgement:
             decision,
             flip_average=config.model.flip_average,
         )
-        folder.write_model(classifier.model)
+        folder.write_with("model.keras", classifier.model.save)
     return judgement
 
 

@@ -13,8 +13,7 @@ from matplotlib.figure import Figure, SubFigure
 from pneumo_keras.arrays import CLASS_NAMES
 from pneumo_keras.audit.audit import Audit, Place, measure_exposure
 from pneumo_keras.data.films import LabelledFilms, count_classes
-from pneumo_keras.errors import RunError
-from pneumo_keras.files import replace_whole, write_whole
+from pneumo_keras.files import explain_unwritable, replace_whole, write_whole
 from pneumo_keras.reporting.audit_text import format_audit
 from pneumo_keras.reporting.plots import DOTS_PER_INCH, save_plot
 
@@ -37,14 +36,12 @@ def write_audit(
     Raises:
         RunError: The folder cannot be written.
     """
-    try:
+    with explain_unwritable(folder, option="--out"):
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / "audit.json", json.dumps(document, indent=2, allow_nan=False) + "\n")
         write_whole(folder / "audit.txt", format_audit(audit, heading=title) + "\n")
         with replace_whole(folder / "audit.png") as beside:
             save_plot(draw_audit(splits, audit, title=title), beside)
-    except OSError as error:
-        raise RunError(f"--out must name a folder that can be written. {folder}: {error}") from error
 
 
 def draw_audit(splits: Mapping[str, LabelledFilms], audit: Audit, *, title: str) -> Figure:

@@ -9,27 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.ranking import Candidate, choose_simplest, list_equals
 from pneumo_keras.files import format_csv, replace_whole, write_whole
 from pneumo_keras.reporting.plots import ACCENT, DOTS_PER_INCH, GREY, TRAINING, save_plot
 
 SHOWN = 10
 COLUMNS = 3
-
-
-def check_sweep_folder(folder: Path) -> None:
-    """Makes the folder.
-
-    Raises:
-        RunError: It is taken, or cannot be made.
-    """
-    try:
-        if folder.exists() and any(folder.iterdir()):
-            raise RunError(f"--out must name a new or empty folder. {folder} is taken: name another one.")
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"--out must name a folder that can be written. {folder}: {error}") from error
 
 
 def write_sweep(

@@ -1,0 +1,37 @@
+"""This machine measured."""
+
+import click
+
+from pneumo_keras.cli.group import CONFIG, JSON, SET, print_json
+
+
+@click.command()
+@CONFIG
+@SET
+@click.option("--job", is_flag=True, help="Also time train and eval, cold and warm: minutes.")
+@JSON
+def bench(name: str, overrides: tuple[str, ...], job: bool, as_json: bool) -> None:
+    """Measures the engines of this machine.
+
+    Each runs the frozen network on the same films: images a second, the deviation of the features
+    from stock Keras, and the share of what a plain matrix product reaches.
+
+    \b
+    Without any download:
+      pneumo-keras bench --config demo
+    """
+    from pneumo_keras.backend import check_backend, start_backend
+    from pneumo_keras.config import find_cache, load_config
+
+    check_backend("bench")
+    config = load_config(name, overrides)
+    start_backend(find_cache())
+    from pneumo_keras.bench.bench import format_bench
+    from pneumo_keras.recipes.bench import bench_machine
+
+    arguments = ["--config", name, *(part for override in overrides for part in ("--set", override))]
+    figures = bench_machine(config, arguments if job else None)
+    if as_json:
+        print_json(figures.to_dict())
+    else:
+        click.echo(format_bench(figures))
