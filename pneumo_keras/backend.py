@@ -35,7 +35,7 @@ def check_backend(command: str) -> None:
     if importlib.util.find_spec(BACKEND) is None:
         raise BackendError(
             f"KERAS_BACKEND={BACKEND} needs the package {BACKEND}. Install it with: "
-            f"pip install 'pneumo-keras[{BACKEND}]'"
+            f"uv sync --extra {BACKEND}, or pip install {BACKEND}"
         )
 
 
@@ -52,7 +52,7 @@ def import_openvino() -> Any:
     except ImportError as error:
         raise BackendError(
             "The engine 'openvino' needs the package openvino. "
-            "Install it with: pip install 'pneumo-keras[openvino]'"
+            "Install it with: uv sync --extra openvino, or pip install openvino"
         ) from error
 
 

@@ -135,7 +135,8 @@ def test_a_report_gets_file_names_alone(empty):
         ("data.size=30", "Setting 'data.size' must be one of 28, 64, 128, 224. Received: 30"),
         (
             "training.mode=cashed",
-            "Setting 'training.mode' must be one of cached, online. Received: 'cashed'. Did you mean 'cached'?",
+            "Setting 'training.mode' must be one of cached, online. Received: 'cashed'. "
+            "Did you mean 'cached'?",
         ),
         (
             "model.taps=mixed44",

@@ -73,7 +73,7 @@ def test_a_run_folder_holds_what_the_design_names(train):
         "scores_val.csv",
         "train.log",
     }
-    assert RunFolder(folder.path).load_config() == load_config("demo", SMALL)
+    assert load_config(str(folder.path / "config.toml")) == load_config("demo", SMALL)
     with (folder.path / "history.csv").open(newline="") as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
     assert "class weight" in (folder.path / "train.log").read_text()
@@ -226,7 +226,7 @@ def test_a_run_is_never_overwritten(train):
     with pytest.raises(RunError) as caught:
         train()
     assert str(caught.value) == (
-        f"--run must name a new or empty folder, since a run is never overwritten. {folder.path} is taken: "
+        f"--run must name a new or empty folder, since nothing is ever overwritten. {folder.path} is taken: "
         "name another one, or delete it first."
     )
 

@@ -41,7 +41,7 @@ def test_a_backend_that_is_not_installed_is_named_with_its_extra(invoke, monkeyp
     assert (result.exit_code, result.stderr) == (
         1,
         "Error: KERAS_BACKEND=torch needs the package torch. Install it with: "
-        "pip install 'pneumo-keras[torch]'\n",
+        "uv sync --extra torch, or pip install torch\n",
     )
 
 

@@ -122,7 +122,7 @@ def test_a_missing_package_is_named_with_its_cure(toy, monkeypatch):
         build_openvino_network(toy)
     assert str(caught.value) == (
         "The engine 'openvino' needs the package openvino. "
-        "Install it with: pip install 'pneumo-keras[openvino]'"
+        "Install it with: uv sync --extra openvino, or pip install openvino"
     )
 
 

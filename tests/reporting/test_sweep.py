@@ -5,10 +5,8 @@ import numpy as np
 import pytest
 
 from pneumo_keras.config import format_config, load_config
-from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.ranking import Candidate, rank
 from pneumo_keras.reporting.sweep import (
-    check_sweep_folder,
     draw_sweep,
     format_sweep,
     format_table,
@@ -77,12 +75,3 @@ def test_a_candidate_that_diverged_is_shown_and_does_not_break_the_picture(ranke
     assert list(csv.DictReader(io.StringIO(format_table([*ranked, lost]))))[-1]["auc"] == ""
     draw_sweep([*ranked, lost], title="")
     assert "nan" in format_sweep([*ranked, lost], heading="")
-
-
-def test_a_folder_that_is_taken_gets_one_line(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(RunError) as caught:
-        check_sweep_folder(tmp_path)
-    assert str(caught.value) == (
-        f"--out must name a new or empty folder. {tmp_path} is taken: name another one."
-    )

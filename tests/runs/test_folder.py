@@ -19,10 +19,11 @@ def list_files(path):
     return sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
 
 
-def write(folder, error=None):
+def write(folder, error=None, meanwhile=lambda: None):
     with folder.writing(CONFIG):
         folder.write_json("a.json", {"x": 1})
         folder.write_with("figures/b.png", lambda path: path.write_bytes(b"png"))
+        meanwhile()
         if error:
             raise error
 
@@ -54,9 +55,8 @@ def test_a_folder_that_was_there_stays_and_so_does_what_others_put_in(tmp_path):
     with pytest.raises(DataError):
         write(folder, DataError("films"))
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(KeyboardInterrupt), folder.writing(CONFIG):
-        (tmp_path / "notes.txt").write_text("mine")
-        raise KeyboardInterrupt
+    with pytest.raises(DataError):
+        write(folder, DataError("films"), meanwhile=lambda: (tmp_path / "notes.txt").write_text("mine"))
     assert list_files(tmp_path) == ["notes.txt"]
 
 
@@ -66,9 +66,12 @@ def test_a_clean_up_that_fails_does_not_hide_the_reason(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError
 
-    with pytest.raises(DataError) as caught, folder.writing(CONFIG):
-        monkeypatch.setattr("pathlib.Path.unlink", refuse)
-        raise DataError("the reason")
+    with pytest.raises(DataError) as caught:
+        write(
+            folder,
+            DataError("the reason"),
+            meanwhile=lambda: monkeypatch.setattr("pathlib.Path.unlink", refuse),
+        )
     assert str(caught.value) == "the reason"
 
 
