@@ -42,7 +42,7 @@ def parse_document(kind: type[Kind], text: str, *, name: str) -> Kind:
         raise RunError(f"{name} is no JSON: {error}. Train or evaluate again.") from error
 
 
-def _list_faults(adapter: TypeAdapter[Any], tree: Any) -> list[Any]:
+def _list_faults(adapter: Any, tree: Any) -> list[Any]:
     try:
         adapter.validate_python(tree)
     except ValidationError as error:

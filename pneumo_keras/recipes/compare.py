@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pneumo_keras.arrays import SPLIT_NAMES
 from pneumo_keras.errors import RunError
@@ -29,7 +28,7 @@ def compare_runs(
             picture cannot be written.
     """
     runs = [first, *others]
-    metrics = [run.load_document(dict[str, Any], f"metrics_{split}.json") for run in runs]
+    metrics = [run.load_document(dict, f"metrics_{split}.json") for run in runs]
     for run, found in zip(runs, metrics, strict=True):
         if found["films_sha256"] != metrics[0]["films_sha256"]:
             raise RunError(

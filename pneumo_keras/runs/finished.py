@@ -67,7 +67,7 @@ def load_run(folder: RunFolder) -> FinishedRun:
         operating_point=folder.load_document(OperatingPoint, "operating_point.json"),
         calibration=folder.load_document(Calibration, "calibration.json"),
         history=_load_history(folder),
-        environment=folder.load_document(dict[str, Any], "environment.json"),
+        environment=folder.load_document(dict, "environment.json"),
     )
 
 
