@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,28 +33,34 @@ def check_backend(command: str) -> None:
         raise BackendError(
             f"pneumo-keras {command} runs on {', '.join(able)}. Received: KERAS_BACKEND={BACKEND}"
         )
-    if importlib.util.find_spec(BACKEND) is None:
+    # Keras on JAX is what the project is made of; the others are extras.
+    check_packages(f"KERAS_BACKEND={BACKEND}", [BACKEND], extra="" if BACKEND == "jax" else BACKEND)
+
+
+def check_packages(user: str, packages: Sequence[str], *, extra: str) -> None:
+    """Checks that optional packages are installed, without importing them.
+
+    Args:
+        user: What needs them, as the message names it.
+        packages: As they are imported, and as pip knows them.
+        extra: Of this package, that brings them; none where it is empty.
+
+    Raises:
+        BackendError: One is not.
+    """
+    missing = next((name for name in packages if importlib.util.find_spec(name) is None), None)
+    if missing:
+        sync = f"uv sync --extra {extra}" if extra else "uv sync"
         raise BackendError(
-            f"KERAS_BACKEND={BACKEND} needs the package {BACKEND}. Install it with: "
-            f"pip install 'pneumo-keras[{BACKEND}]'"
+            f"{user} needs the package {missing}. Install it: {sync}, or pip install {' '.join(packages)}"
         )
 
 
 def import_openvino() -> Any:
-    """OpenVINO, as a Keras backend or as an engine.
-
-    Raises:
-        BackendError: It is not installed.
-    """
+    """OpenVINO, as a Keras backend or as an engine, once `check_packages` has found it."""
     # Importing it would send an event to its makers, from a forked process.
     sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType]
-    try:
-        return importlib.import_module("openvino")
-    except ImportError as error:
-        raise BackendError(
-            "The engine 'openvino' needs the package openvino. "
-            "Install it with: pip install 'pneumo-keras[openvino]'"
-        ) from error
+    return importlib.import_module("openvino")
 
 
 def start_backend(cache: Path) -> None:

@@ -1,29 +1,34 @@
-"""Files that appear whole or not at all, and tables as text."""
+"""Files that appear whole or not at all, folders that belong to one writer, and tables as text."""
 
 import csv
 import io
+import itertools
 import os
-import tempfile
+import secrets
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from pneumo_keras.errors import RunError
+
+CLAIM = ".claim"
 
 
 @contextmanager
 def replace_whole(path: Path) -> Iterator[Path]:
     """Gives a name beside `path` to write to, and moves it into place when all went well.
 
-    The name ends like `path`, since some writers go by the ending.
+    The name ends like `path`, since some writers go by the ending. The file has the mode that the
+    umask gives.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=f".{path.name}")
-    os.close(handle)
-    beside = Path(name)
+    beside = path.with_name(f".{secrets.token_hex(6)}.{path.name}")
+    beside.touch(exist_ok=False)
     try:
         yield beside
         with beside.open("rb+") as file:
             os.fsync(file.fileno())
-        beside.chmod(0o644)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
@@ -35,6 +40,87 @@ def write_whole(path: Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8", newline="")
 
 
+@contextmanager
+def claim_folder(path: Path, *, option: str) -> Iterator[None]:
+    """Holds a new or empty folder for one writer, and makes it where it is not there.
+
+    Of two writers that come at once one gets it. Where nothing was written, a folder that was made
+    here goes again.
+
+    Args:
+        path: Of the folder.
+        option: Of the command line that named it, for the message.
+
+    Raises:
+        RunError: It is taken, or cannot be made.
+    """
+    claim = path / CLAIM
+    with explain_unwritable(path, option=option):
+        check_free(path, option=option)
+        made = _make(path)
+        try:
+            claim.touch(exist_ok=False)
+        except (FileExistsError, FileNotFoundError):  # another writer holds it, or has just taken it away
+            raise _to_taken(path, option) from None
+    try:
+        if any(file != claim for file in path.iterdir()):  # one that came and went since the check
+            raise _to_taken(path, option)
+        yield
+    finally:
+        with suppress(OSError):
+            claim.unlink()
+            if made:
+                path.rmdir()
+
+
+def check_free(path: Path, *, option: str) -> None:
+    """Checks that a folder is new or empty.
+
+    Raises:
+        RunError: It is taken.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise _to_taken(path, option)
+
+
+@contextmanager
+def make_dated_folder(parent: Path, stem: str, *, option: str) -> Iterator[Path]:
+    """Makes `<stem>-<date>-<time>`, with -2, -3, ... behind where that is taken; if it stays empty, it goes.
+
+    Args:
+        parent: Made too.
+        stem: What the name begins with.
+        option: Of the command line that would have named another folder.
+
+    Raises:
+        RunError: It cannot be made.
+    """
+    name = f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    with explain_unwritable(parent, option=option):
+        parent.mkdir(parents=True, exist_ok=True)
+        path = next(path for path in _list_names(parent / name) if _make(path))
+    try:
+        yield path
+    finally:
+        with suppress(OSError):
+            path.rmdir()
+
+
+@contextmanager
+def explain_unwritable(path: Path, *, option: str) -> Iterator[None]:
+    """Turns the system's refusal to write into one line.
+
+    Raises:
+        RunError: Something inside failed with OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{option} must name a place that can be written. Received: {path} ({error.strerror or error})"
+        ) from error
+
+
 def format_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows of the same columns as CSV, with a header."""
     text = io.StringIO()
@@ -42,3 +128,24 @@ def format_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def _list_names(path: Path) -> Iterator[Path]:
+    yield path
+    yield from (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
+
+
+def _make(path: Path) -> bool:
+    """Makes a folder; whether it was not there."""
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _to_taken(path: Path, option: str) -> RunError:
+    return RunError(
+        f"{option} must name a new or empty folder, since nothing is ever overwritten. {path} is taken: name "
+        "another one, or delete it first."
+    )

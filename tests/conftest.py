@@ -1,4 +1,11 @@
-"""Shared by all tests. Imports pneumo_keras before anything else, so that it chooses the backend."""
+"""Shared by all tests. Imports pneumo_keras before anything else, so that it chooses the backend.
+
+Every annotation of the package is checked while the tests run, shapes of arrays included.
+"""
+
+from jaxtyping import install_import_hook
+
+install_import_hook("pneumo_keras", "checking.check")
 
 import pneumo_keras  # isort: skip
 

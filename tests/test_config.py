@@ -1,6 +1,22 @@
-import pytest
+import tomllib
+from pathlib import Path
+from typing import Annotated
 
-from pneumo_keras.config import Config, find_named, format_config, list_keys, load_config
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from pneumo_keras.config import (
+    Config,
+    describe_config,
+    explain_config,
+    find_named,
+    format_config,
+    list_paths,
+    load_config,
+    name_files,
+    resolve_paths,
+)
+from pneumo_keras.config.choices import OneOf
 from pneumo_keras.errors import SettingsError
 
 
@@ -57,11 +73,41 @@ def test_a_written_configuration_reads_back_the_same(empty, tmp_path):
     assert load_config(str(path)) == config
 
 
-def test_paths_become_absolute_so_that_a_run_can_be_read_from_anywhere(empty, tmp_path, monkeypatch):
+def test_paths_stay_as_they_were_written_and_are_resolved_for_the_work(empty, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = load_config(empty, ["data.path=films.npz", "model.weights=w.weights.h5"])
-    assert config.data.path == tmp_path / "films.npz"
-    assert config.model.weights == str(tmp_path / "w.weights.h5")
+    assert (config.data.path, config.model.weights) == (Path("films.npz"), "w.weights.h5")
+    resolved = resolve_paths(config)
+    assert resolved.data.path == tmp_path / "films.npz"
+    assert resolved.model.weights == str(tmp_path / "w.weights.h5")
+    assert resolve_paths(load_config(empty)) == load_config(empty)
+
+
+def test_noted_paths_are_found_from_any_working_folder(empty, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = load_config(empty, ["data.path=films.npz"])
+    noted = list_paths(config)
+    assert noted == {"data.path": str(tmp_path / "films.npz")}
+    monkeypatch.chdir("/")
+    assert resolve_paths(config, noted).data.path == tmp_path / "films.npz"
+
+
+def test_a_home_folder_is_found_and_one_of_nobody_gets_one_line(empty, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ann")
+    config = load_config(empty, ["data.path=~/films.npz"])
+    assert str(config.data.path) == "~/films.npz"
+    assert resolve_paths(config).data.path == Path("/home/ann/films.npz")
+    nobody = load_config(empty, ["model.weights=~nosuchuser/w.h5"])
+    with pytest.raises(SettingsError) as caught:
+        resolve_paths(nobody)
+    assert str(caught.value) == (
+        "Setting 'model.weights' must be a path. Received: '~nosuchuser/w.h5': no such user"
+    )
+
+
+def test_a_report_gets_file_names_alone(empty):
+    config = name_files(load_config(empty, ["data.path=/mine/films.npz", "model.weights=/mine/w.h5"]))
+    assert (config.data.path, config.model.weights) == (Path("films.npz"), "w.h5")
 
 
 @pytest.mark.parametrize(
@@ -76,14 +122,40 @@ def test_paths_become_absolute_so_that_a_run_can_be_read_from_anywhere(empty, tm
         ("zzz=3", "Unknown setting 'zzz'. See: pneumo-keras config show default"),
         (
             "model.image_size=74",
-            "Setting 'model.image_size' should be greater than or equal to 75. Received: 74",
+            "Setting 'model.image_size' must be a whole number at least 75. Received: 74",
         ),
         (
             "training.epochs=many",
-            "Setting 'training.epochs' should be a valid integer, unable to parse string as an integer. "
-            "Received: 'many'",
+            "Setting 'training.epochs' must be a whole number at least 1. Received: 'many'",
         ),
-        ("data.size=30", "Setting 'data.size' should be 28, 64, 128 or 224. Received: 30"),
+        (
+            "training.epochs=2.5",
+            "Setting 'training.epochs' must be a whole number at least 1. Received: 2.5",
+        ),
+        ("data.size=30", "Setting 'data.size' must be one of 28, 64, 128, 224. Received: 30"),
+        (
+            "training.mode=cashed",
+            "Setting 'training.mode' must be one of cached, online. Received: 'cashed'. "
+            "Did you mean 'cached'?",
+        ),
+        (
+            "model.taps=mixed44",
+            "Setting 'model.taps' must be a list such as [\"mixed4\"], of mixed0, mixed1, mixed2, mixed3, "
+            "mixed4, mixed5, mixed6, mixed7, mixed8, mixed9, mixed10. Received: 'mixed44'. Did you mean "
+            "'mixed4'?",
+        ),
+        (
+            "data.phantom_films=[1, 2]",
+            "Setting 'data.phantom_films' must be a list of 3 whole numbers. Received: [1, 2]",
+        ),
+        (
+            "training.learning_rate=nan",
+            "Setting 'training.learning_rate' must be a number above 0. Received: nan",
+        ),
+        ("augmentation.plain=si", "Setting 'augmentation.plain' must be true or false. Received: 'si'"),
+        ("data.path=3", "Setting 'data.path' must be a path. Received: 3"),
+        ("model.weights=3", "Setting 'model.weights' must be text. Received: 3"),
+        ("training=3", "Setting 'training' must be a table of settings. Received: 3"),
         ("epochs", "--set must look like training.epochs=3. Received: epochs"),
         ("model.taps=[]", "model.taps must name each block once, and at least one"),
         (
@@ -113,16 +185,85 @@ def test_a_damaged_file_gets_one_line(tmp_path):
     assert message(str(path)).startswith(f"{path} is no TOML file: Invalid value")
 
 
-def test_every_setting_is_described():
-    undescribed = []
+def test_a_table_that_is_a_number_gets_one_line_with_an_override_too(tmp_path):
+    path = tmp_path / "flat.toml"
+    path.write_text("training = 3\n")
+    expected = "Setting 'training' must be a table of settings. Received: 3"
+    assert message(str(path)) == expected
+    assert message(str(path), "training.epochs=3") == expected
 
-    def walk(settings, prefix):
-        for name, field in settings.model_fields.items():
-            if hasattr(field.annotation, "model_fields"):
-                walk(field.annotation, f"{prefix}{name}.")
-            elif not field.description:
-                undescribed.append(prefix + name)
 
-    walk(Config, "")
-    assert undescribed == []
-    assert "training.epochs" in list_keys(Config)
+def test_a_file_that_cannot_be_read_gets_one_line(tmp_path, monkeypatch):
+    path = tmp_path / "mine.toml"
+    path.touch()
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    assert message(str(path)) == f"{path} cannot be read: Permission denied"
+
+
+def test_one_tap_needs_no_brackets(empty):
+    assert load_config(empty, ["model.taps=mixed4"]).model.taps == ("mixed4",)
+
+
+@pytest.mark.parametrize(
+    ("override", "start"),
+    [
+        ("data.source=fantom", "Setting 'data.source' must be one of pneumonia_mnist, phantom"),
+        ("evaluation.rule=youdn", "Setting 'evaluation.rule' must be one of fixed, youden"),
+        ("compute.engine=opnvino", "Setting 'compute.engine' must be one of auto, keras"),
+    ],
+)
+def test_names_of_tables_are_checked_and_the_nearest_is_named(empty, override, start):
+    text = message(empty, override)
+    assert text.startswith(start)
+    assert ". Did you mean '" in text
+
+
+def test_one_of_takes_the_names_of_any_table():
+    kind = TypeAdapter(Annotated[str, OneOf(("plain", "fancy"))])
+    assert kind.validate_python("fancy") == "fancy"
+    assert kind.json_schema()["enum"] == ["plain", "fancy"]
+    for wrong in ("fanci", 3):
+        with pytest.raises(ValidationError):
+            kind.validate_python(wrong)
+
+
+@pytest.mark.parametrize("name", find_named("configs"))
+def test_an_explained_configuration_reads_back_the_same(tmp_path, name):
+    config = load_config(name)
+    path = tmp_path / "mine.toml"
+    path.write_text(explain_config(config))
+    assert load_config(str(path)) == config
+
+
+def test_every_setting_is_explained_and_unset_ones_are_commented_out(empty):
+    text = explain_config(load_config(empty))
+    keys = [
+        f"{table}.{name}" if isinstance(settings, dict) else table
+        for table, settings in tomllib.loads(text).items()
+        for name in (settings if isinstance(settings, dict) else [""])
+    ]
+    described = describe_config(load_config(empty))
+    assert {*keys, "data.path"} == set(described)
+    assert "# your own copy of pneumoniamnist.npz; a path\n# path = ...\n" in text
+    assert "; one of cached, online\nmode = " in text
+    assert all(setting["description"] for setting in described.values())
+
+
+def test_settings_are_described_for_programs(empty):
+    described = describe_config(load_config(empty, ["training.epochs=3"]))
+    assert described["training.epochs"] == {
+        "value": 3,
+        "description": "passes over the training films",
+        "default": 10,
+        "rule": "a whole number at least 1",
+        "choices": None,
+        "minimum": 1,
+    }
+    assert described["training.mode"]["choices"] == ["cached", "online"]
+    assert described["model.taps"]["choices"][4] == "mixed4"
+    assert described["data.path"]["value"] is None
+    assert described["model.dropout"]["exclusiveMaximum"] == 1

@@ -73,7 +73,9 @@ def test_a_grid_that_is_none_gets_one_line(write, text, message):
 def test_a_value_that_breaks_a_rule_gets_one_line():
     with pytest.raises(SettingsError) as caught:
         group_combinations(load_config("demo"), {"model.dropout": [0.5, 1.5]}, at_once=9)
-    assert str(caught.value) == "Setting 'model.dropout' should be less than 1. Received: 1.5"
+    assert str(caught.value) == (
+        "Setting 'model.dropout' must be a number at least 0 and below 1. Received: 1.5"
+    )
 
 
 def test_an_unknown_setting_gets_one_line():

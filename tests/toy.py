@@ -2,7 +2,7 @@
 
 import keras
 
-from pneumo_keras.model.backbone import build_frozen
+from pneumo_keras.model.backbone import join_taps
 
 SIZE = 16
 
@@ -20,4 +20,4 @@ def build_toy_backbone(weights="none", *, image_size=SIZE, taps=("mixed10",)):
         x = keras.layers.BatchNormalization(scale=False, name=f"{name}_norm")(x)
         x = keras.layers.Activation("relu", name=name)(x)
         pooled[name] = keras.layers.GlobalAveragePooling2D(name=f"{name}_pooled")(x)
-    return build_frozen(images, [pooled[tap] for tap in taps])
+    return join_taps(images, [pooled[tap] for tap in taps])

@@ -1,15 +1,10 @@
 """Files from the network: announced, checked, and in their place whole or not at all."""
 
 import functools
-import hashlib
-import http.client
-import io
 import logging
-import os
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -21,8 +16,6 @@ log = logging.getLogger("pneumo_keras")
 
 CHUNK_BYTES = 1 << 16
 SECONDS_OF_SILENCE = 30.0
-# Without the flag, machines in FIPS mode refuse MD5.
-new_md5 = functools.partial(hashlib.md5, usedforsecurity=False)
 
 
 @dataclass(frozen=True)
@@ -46,10 +39,6 @@ class Release:
     sha256: str | None = None
 
 
-class _TransferError(Exception):
-    """What arrived is not what was published; the text says why."""
-
-
 def fetch_release(release: Release, folder: Path, *, remedy: str) -> Path:
     """Puts a published file into `folder`, unless a verified copy lies there by then.
 
@@ -61,80 +50,54 @@ def fetch_release(release: Release, folder: Path, *, remedy: str) -> Path:
     Raises:
         DownloadError: It did not arrive whole and with the right checksum. Nothing is left behind.
     """
+    import pooch  # takes long enough to be noticed by who needs no download
+
+    target, checksum = folder / release.name, f"md5:{release.md5}"
+    download: Any = functools.partial(_download, release, folder)  # pooch's types misname the arguments
+    pooch.get_logger().setLevel(logging.WARNING)
     try:
+        if target.is_file() and pooch.file_hash(target, "md5") == release.md5:
+            return target  # a folder that is only readable will do
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f".{release.name}.lock"):
-            return _fetch_once(release, folder / release.name)
-    except (OSError, http.client.HTTPException, _TransferError) as error:
+            pooch.retrieve(release.url, checksum, release.name, folder, downloader=download)
+    except (OSError, ValueError) as error:
         raise DownloadError(
             f"Cannot fetch {_to_title(release, release.bytes)} from {release.url} into {folder}: "
             f"{_to_reason(error)}. {remedy}"
         ) from error
-
-
-def to_md5(path: Path) -> str:
-    """The MD5 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, new_md5).hexdigest()
-
-
-def _fetch_once(release: Release, target: Path) -> Path:
-    """Fetches while holding the lock: whoever waited for it finds the file there."""
-    if target.is_file() and to_md5(target) == release.md5:
-        return target
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        _fetch_to(partial, release, target.parent)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
     return target
 
 
-def _fetch_to(partial: Path, release: Release, folder: Path) -> None:
-    request = urllib.request.Request(release.url, headers={"User-Agent": f"pneumo-keras/{__version__}"})
-    with _open(request) as response, partial.open("wb") as file:
-        promised = response.headers.get("Content-Length", "")
-        size = release.bytes or (int(promised) if promised.isdigit() else None)
-        log.info("Downloading %s from %s to %s", _to_title(release, size), release.url, folder)
-        _copy_checked(response, file, release, size)
-        file.flush()
-        os.fsync(file.fileno())
+def _download(release: Release, folder: Path, url: str, beside: str, pooch: object) -> None:
+    """Writes `beside`, as pooch asks for: like its own downloader, but it tells the size at the start."""
+    import requests
 
-
-def _open(request: urllib.request.Request) -> http.client.HTTPResponse:
-    try:
-        return urllib.request.urlopen(request, timeout=SECONDS_OF_SILENCE)
-    except urllib.error.HTTPError as error:
-        with error:  # it holds the connection
-            raise _TransferError(f"the server answered {error.code} {error.reason}") from error
-
-
-def _copy_checked(
-    source: io.BufferedIOBase, file: io.BufferedIOBase, release: Release, size: int | None
-) -> None:
-    md5, received = new_md5(), 0
-    with show_progress(f"Downloading {release.name}", size or 0, "B", scale=True) as progress:
-        while chunk := source.read(CHUNK_BYTES):
-            file.write(chunk)
-            md5.update(chunk)
-            received += len(chunk)
-            progress.advance(len(chunk))
-    if size is not None and received != size:
-        raise _TransferError(f"received {received:,} bytes instead of {size:,}")
-    if md5.hexdigest() != release.md5:
-        raise _TransferError(f"what arrived has MD5 {md5.hexdigest()}")
+    headers = {"User-Agent": f"pneumo-keras/{__version__}", "Accept-Encoding": "identity"}
+    with requests.get(url, headers=headers, stream=True, timeout=SECONDS_OF_SILENCE) as response:
+        if not response.ok:
+            raise OSError(f"the server answered {response.status_code} {response.reason}")
+        size = release.bytes or int(response.headers.get("Content-Length", 0))
+        log.info("Downloading %s from %s to %s", _to_title(release, size), url, folder)
+        Path(beside).unlink()  # pooch made it for its owner's eyes alone
+        with (
+            Path(beside).open("xb") as file,
+            show_progress(f"Downloading {release.name}", size, "B", scale=True) as progress,
+        ):
+            for chunk in response.iter_content(CHUNK_BYTES):
+                file.write(chunk)
+                progress.advance(len(chunk))
 
 
 def _to_title(release: Release, size: int | None) -> str:
     """What is fetched, how large, with which checksum."""
-    bytes_ = "size not stated" if size is None else f"{size:,} bytes"
+    bytes_ = f"{size:,} bytes" if size else "size not stated"
     return f"{release.title} ({release.name}, {bytes_}, MD5 {release.md5})"
 
 
-def _to_reason(error: Exception) -> str:
-    """The cause of a failed transfer, without Python's wrapping."""
-    if isinstance(error, urllib.error.URLError):
-        error = error.reason if isinstance(error.reason, Exception) else error
+def _to_reason(error: BaseException) -> str:
+    """The first cause of a failed transfer, without the wrapping of three libraries."""
+    while cause := error.__cause__ or error.__context__:
+        error = cause
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(text.split())
+    return " ".join(text.split()).partition(". ")[0].rstrip(".")

@@ -4,11 +4,11 @@ Nobody holds all films in memory because somebody needed one: a set of a million
 at a time by everything that takes one.
 """
 
-import functools
+import collections
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Integer
@@ -21,6 +21,7 @@ Rows = slice | Integer[np.ndarray, " rows"]
 """Which films: a slice, or their indices from 0 in any order."""
 
 
+@runtime_checkable
 class Films(Protocol):
     """A set of films of one size, with or without labels."""
 
@@ -33,9 +34,11 @@ class Films(Protocol):
         """Height and width of every film in pixels."""
         ...
 
-    @property
     def fingerprint(self) -> str:
-        """SHA-256 of all pixels in their order, as `compute_fingerprint` gives it."""
+        """SHA-256 that stands for all pixels in their order, known without reading them all.
+
+        Of the pixels themselves, or of all that they were made from.
+        """
         ...
 
     def read(self, rows: Rows) -> Images:
@@ -43,6 +46,7 @@ class Films(Protocol):
         ...
 
 
+@runtime_checkable
 class LabelledFilms(Films, Protocol):
     """Films that somebody has judged."""
 
@@ -67,10 +71,9 @@ class FilmArray:
         """Height and width in pixels."""
         return self.images.shape[1], self.images.shape[2]
 
-    @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256 of all pixels."""
-        return compute_fingerprint(self)
+        return hash_pixels((len(self), *self.shape), [self.images])
 
     def read(self, rows: Rows) -> Images:
         """The films of these rows."""
@@ -91,12 +94,11 @@ class JoinedFilms:
         """Height and width in pixels."""
         return self.parts[0].shape
 
-    @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of all pixels."""
-        return compute_fingerprint(self)
+        """SHA-256 over the fingerprints of the parts."""
+        return hashlib.sha256("".join(part.fingerprint() for part in self.parts).encode()).hexdigest()
 
-    @functools.cached_property
+    @property
     def labels(self) -> Labels:
         """Of all films."""
         return np.concatenate([part.labels for part in self.parts])
@@ -120,17 +122,18 @@ def iterate_films(films: Films, at_once: int = AT_ONCE) -> Iterator[Images]:
         yield films.read(slice(start, start + at_once))
 
 
-def compute_fingerprint(films: Films) -> str:
-    """SHA-256 over number, height, width and pixels: the same films, the same value."""
-    return hash_pixels((len(films), *films.shape), iterate_films(films))
-
-
 def hash_pixels(shape: tuple[int, int, int], parts: Iterable[Images]) -> str:
     """SHA-256 over a shape (n, height, width) and the pixels of films that come in parts."""
+    ((_, digest),) = collections.deque(hash_along(shape, parts), maxlen=1)
+    return digest
+
+
+def hash_along(shape: tuple[int, int, int], parts: Iterable[Images]) -> Iterator[tuple[Images, str]]:
+    """Parts of films as they come, each with the `hash_pixels` of all films so far."""
     digest = hashlib.sha256(str(shape).encode())
     for part in parts:
         digest.update(np.ascontiguousarray(part).data)
-    return digest.hexdigest()
+        yield part, digest.hexdigest()
 
 
 def hash_labels(labels: Labels) -> str:

@@ -1,107 +1,43 @@
-"""Phantom films: synthetic chest films, to try everything out without a download.
+"""Phantom films: synthetic chest films, to try everything out without a download."""
 
-A film is drawn from its anatomy in coordinates of the chest: x and y run from about -1 to 1 across
-the film, y downwards, the patient's left at positive x as on any chest film. Densities run from
-0 (air, black) to 1 (white).
-
-The label sets one number of a film, the severity of its opacities. Pose, exposure, anatomy and
-noise know nothing of it, so there is no short cut to the answer, and the classes overlap.
-
-Drawing needs only sums, products, quotients and square roots, which IEEE 754 fixes to the last bit,
-so that the same NumPy draws the same bytes on every machine.
-"""
-
-from collections.abc import Mapping
+import functools
+import hashlib
+import logging
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32
 
-from pneumo_keras.arrays import Images, Labels
-from pneumo_keras.data.films import FilmArray
+from pneumo_keras.arrays import SPLITS, Images, Labels
+from pneumo_keras.data.drawing import draw_films
+from pneumo_keras.data.films import Rows
+from pneumo_keras.data.sources import DataCard, DataOptions, DataSet
 from pneumo_keras.errors import DataError
+from pneumo_keras.seeds import derive_seeds
 
-Plane = Float32[np.ndarray, "n size size"]
-Trait = Float32[np.ndarray, "n 1 1"]
+log = logging.getLogger("pneumo_keras")
+
+# Part of the fingerprint: to be raised with every change of what is drawn.
+GENERATOR_VERSION = 2
+
+# Of the films that `data.source = "phantom"` means.
+SOURCE_SEED = 0
 
 # Below 16 pixels a rib is thinner than a pixel, and a faint opacity is one pixel.
 MIN_SIZE = 16
-
-# One plane of a batch takes 1 MB: it stays in the processor's cache, and memory stays small.
-BATCH_PIXELS = 2**18
 
 # Every block holds its share, so that short sets are as imbalanced as long ones. Fifty is the
 # smallest block that holds the default share, 0.74, without rounding.
 LABEL_BLOCK = 50
 
-# Least and greatest severity, by label. The overlap decides how hard the films are: benign haze
-# against opacities from barely visible to plain. Chosen so that logistic regression on 600 films of
-# 28 pixels, seen through an InceptionV3 of random weights, reaches an AUC near 0.90, not 1.
-SEVERITY = ((0.00, 0.22), (0.18, 1.00))
-
-# More opacities would merge into one.
-SPOTS = 4
-
-# Cells across the film: clouds as wide as a segment of a lobe, strands as wide as a vessel.
-CLOUD_CELLS, STRAND_CELLS = 7, 23
-
-# Densities, matched by eye to the mean films of PneumoniaMNIST. Each but the first two adds to what
-# lies in front of it, as absorption does. Filled lung looks like heart: its border disappears.
-BACKGROUND, FILLED_LUNG = 0.12, 0.66
-FLANK, MIDDLE, BELLY, MEDIASTINUM = 0.54, 0.12, 0.14, 0.09
-CHEST_WALL, CLAVICLE, SPINE = 0.10, 0.11, 0.04
-
-# Where the traits of a film may lie: lengths in chest coordinates, the rest densities or factors.
-RANGES: Mapping[str, tuple[float, float]] = {
-    # pose: film and chest never quite meet, and children turn
-    "shift_x": (-0.10, 0.10),
-    "shift_y": (-0.16, 0.08),
-    "zoom": (0.74, 1.02),
-    "tilt": (-0.10, 0.10),
-    # exposure: grey levels of whole films differ more between machines than between the classes
-    "gain": (0.84, 1.02),
-    "offset": (-0.03, 0.08),
-    "curve": (-0.30, 0.30),
-    "grain": (0.01, 0.05),
-    # thorax: a deep or shallow breath, a small or large heart
-    "cage_width": (0.78, 0.92),
-    "air": (0.18, 0.29),
-    "dome": (0.36, 0.58),
-    "mediastinum": (0.14, 0.21),
-    "heart_size": (0.28, 0.44),
-    # bones: soft exposures hide the ribs, hard ones show little else
-    "rib_phase": (0.00, 1.00),
-    "rib_spacing": (0.17, 0.22),
-    "rib_density": (0.03, 0.13),
-    "clavicle": (-0.70, -0.52),
-    # vessels: harmless, and in the way
-    "hilum": (0.05, 0.30),
-    "strands": (0.05, 0.25),
-    # opacities: spread over both lungs or gathered in spots, even or patchy
-    "haze": (0.05, 0.50),
-    "patchiness": (0.20, 0.80),
-}
-
 
 @dataclass(frozen=True)
-class Chest:
-    """Chest coordinates of the pixels of a batch, with what was drawn by lot for each film."""
-
-    x: Plane
-    y: Plane
-    edge: float
-    traits: Mapping[str, Trait]
-    clouds: Plane
-    strands: Plane
-
-
-def build_phantom_films(n: int, *, size: int, seed: int, pneumonia_share: float = 0.74) -> FilmArray:
-    """Draws chest films with labels, in random order.
+class PhantomFilms:
+    """Chest films with labels, in random order, drawn when they are read.
 
     Film i depends on the other arguments and on i, never on n: a longer set starts with the shorter
     one. The first two films are of different classes, so that every set has both.
 
-    Args:
+    Attributes:
         n: Films, at least 2.
         size: Height and width in pixels, at least 16.
         seed: At least 0.
@@ -109,175 +45,127 @@ def build_phantom_films(n: int, *, size: int, seed: int, pneumonia_share: float 
             PneumoniaMNIST.
 
     Raises:
+        DataError: An attribute is out of its range.
+    """
+
+    n: int
+    size: int
+    seed: int
+    pneumonia_share: float = 0.74
+
+    def __post_init__(self) -> None:
+        rules = (
+            (self.n >= 2, "n must be at least 2, a film of each class", self.n),
+            (self.size >= MIN_SIZE, f"size must be at least {MIN_SIZE} pixels", self.size),
+            (self.seed >= 0, "seed must be at least 0", self.seed),
+            (
+                0 < self.pneumonia_share < 1,
+                "pneumonia_share must lie between 0 and 1",
+                self.pneumonia_share,
+            ),
+        )
+        for holds, rule, value in rules:
+            if not holds:
+                raise DataError(f"Phantom films: {rule}. Received: {value}.")
+
+    def __len__(self) -> int:
+        return self.n
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.size, self.size
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all that the pixels are made from: nothing needs to be drawn for it."""
+        recipe = ("phantom", GENERATOR_VERSION, self.n, self.size, self.seed, float(self.pneumonia_share))
+        return hashlib.sha256(repr(recipe).encode()).hexdigest()
+
+    @property
+    def labels(self) -> Labels:
+        """Of all films."""
+        return _draw_labels(self.n, self.seed, self.pneumonia_share)
+
+    def read(self, rows: Rows) -> Images:
+        """The films of these rows; whole blocks are drawn for them."""
+        indices = np.arange(self.n)[rows]
+        images = np.empty((len(indices), self.size, self.size), np.uint8)
+        blocks = indices // LABEL_BLOCK
+        for block in np.unique(blocks).tolist():
+            inside = blocks == block
+            drawn = _draw_block(self.size, self.seed, self.pneumonia_share, block)
+            images[inside] = drawn[indices[inside] % LABEL_BLOCK]
+        return images
+
+
+def build_phantom_splits(counts: tuple[int, int, int], *, size: int, seed: int) -> dict[str, PhantomFilms]:
+    """The splits of a set of phantoms. No film of one stands in another, or in one of another seed.
+
+    Args:
+        counts: Films in train, val and test, each at least 2.
+        size: Height and width in pixels, at least 16.
+        seed: At least 0.
+
+    Raises:
         DataError: An argument is out of its range.
     """
-    _check_arguments(n, size, seed, pneumonia_share)
-    label_seed, *film_seeds = np.random.SeedSequence(seed).spawn(5)
-    labels = _draw_labels(n, pneumonia_share, np.random.default_rng(label_seed))
-    lots = [np.random.default_rng(film_seed) for film_seed in film_seeds]
-    images = np.empty((n, size, size), np.uint8)
-    batch = max(1, BATCH_PIXELS // size**2)
-    for start in range(0, n, batch):
-        part = slice(start, start + batch)
-        images[part] = _draw_films(labels[part], size, lots)
-    return FilmArray(images, labels)
+    seeds = derive_seeds(seed, count=len(SPLITS))
+    return {
+        split: PhantomFilms(n, size, split_seed)
+        for split, n, split_seed in zip(SPLITS, counts, seeds, strict=True)
+    }
 
 
-def _check_arguments(n: int, size: int, seed: int, pneumonia_share: float) -> None:
-    rules = (
-        (n >= 2, "n must be at least 2, a film of each class", n),
-        (size >= MIN_SIZE, f"size must be at least {MIN_SIZE} pixels", size),
-        (seed >= 0, "seed must be at least 0", seed),
-        (0 < pneumonia_share < 1, "pneumonia_share must lie between 0 and 1", pneumonia_share),
+def open_films(options: DataOptions) -> DataSet:
+    """The source `phantom`."""
+    splits = build_phantom_splits(options.phantom_films, size=options.size, seed=SOURCE_SEED)
+    card = DataCard(
+        title=f"synthetic phantoms, {options.size} px",
+        description="A program drew these films, and each label is the one that it was told to draw.",
+        limits=(
+            "It was trained and judged on synthetic films. The figures show that the machinery works, "
+            "and say nothing about patients.",
+        ),
+        notice="",
+        licence="",
+        citation="",
+        synthetic=True,
+        medmnist_name=None,
+        files={},
     )
-    for holds, rule, value in rules:
-        if not holds:
-            raise DataError(f"Phantom films: {rule}. Received: {value}.")
+    log.info("The films are %s", card.title)
+    return DataSet(card, splits.__getitem__)
 
 
-def _draw_labels(n: int, share: float, lot: np.random.Generator) -> Labels:
-    blocks = -(-n // LABEL_BLOCK)
-    sick = np.diff(np.rint(share * LABEL_BLOCK * np.arange(blocks + 1)))
-    sick[0] = sick[0].clip(1, LABEL_BLOCK - 1)
-    ordered = (np.arange(LABEL_BLOCK) < sick[:, None]).astype(np.int64)
-    labels = lot.permuted(ordered, axis=1).ravel()
-    other = np.flatnonzero(labels != labels[0])[0]
-    labels[[1, other]] = labels[[other, 1]]
+def is_at_hand(options: DataOptions) -> bool:
+    """Always: they are drawn."""
+    return True
+
+
+def _open_lot(seed: int, block: int) -> np.random.SeedSequence:
+    return np.random.SeedSequence(seed, spawn_key=(block,))
+
+
+@functools.lru_cache(maxsize=len(SPLITS))
+def _draw_labels(n: int, seed: int, share: float) -> Labels:
+    blocks = range(-(-n // LABEL_BLOCK))
+    labels = np.concatenate([_draw_block_labels(share, block, _open_lot(seed, block)) for block in blocks])
+    labels.flags.writeable = False  # who asks next gets the same array
     return labels[:n]
 
 
-def _draw_films(labels: Labels, size: int, lots: list[np.random.Generator]) -> Images:
-    *chest_lots, opacity_lot, grain_lot = lots
-    chest = _draw_chest(len(labels), size, chest_lots)
-    air = chest.traits["air"]
-    lungs = air + (FILLED_LUNG - air) * _draw_opacity(chest, labels, opacity_lot)
-    density = _to_tissue(chest)
-    density += _to_lung_share(chest) * (lungs - density)
-    density += _to_bones(chest)
-    density = BACKGROUND + (density - BACKGROUND) * _to_body_share(chest)
-    grain = grain_lot.random(density.shape, np.float32) - 0.5
-    return _to_grey(density + grain * chest.traits["grain"], chest)
+def _draw_block_labels(share: float, block: int, lot: np.random.SeedSequence) -> Labels:
+    start, end = np.rint(share * LABEL_BLOCK * np.array([block, block + 1]))
+    sick = end - start if block else np.clip(end, 1, LABEL_BLOCK - 1)
+    labels = np.random.default_rng(lot).permutation((np.arange(LABEL_BLOCK) < sick).astype(np.int64))
+    if block == 0:
+        other = np.flatnonzero(labels != labels[0])[0]
+        labels[[1, other]] = labels[[other, 1]]
+    return labels
 
 
-def _draw_chest(n: int, size: int, lots: list[np.random.Generator]) -> Chest:
-    trait_lot, texture_lot = lots
-    low, high = np.array(list(RANGES.values()), np.float32).T
-    drawn = low + (high - low) * trait_lot.random((n, len(RANGES)), np.float32)
-    traits = {name: drawn[:, i, None, None] for i, name in enumerate(RANGES)}
-    cells = texture_lot.random((n, CLOUD_CELLS**2 + STRAND_CELLS**2), np.float32)
-    clouds, strands = np.split(cells, [CLOUD_CELLS**2], axis=1)
-    axis = (np.arange(size, dtype=np.float32) + 0.5) * (2 / size) - 1
-    x = axis[None, None, :] - traits["shift_x"]
-    y = axis[None, :, None] - traits["shift_y"]
-    sine = traits["tilt"]
-    cosine = np.sqrt(1 - sine**2)
-    return Chest(
-        x=(cosine * x + sine * y) * traits["zoom"],
-        y=(cosine * y - sine * x) * traits["zoom"],
-        edge=max(0.10, 6 / size),  # three pixels at least, or edges turn into stairs
-        traits=traits,
-        clouds=_to_texture(clouds, CLOUD_CELLS, size),
-        strands=_to_texture(strands, STRAND_CELLS, size),
-    )
-
-
-def _to_texture(values: Float32[np.ndarray, "n cells"], across: int, size: int) -> Plane:
-    """Random values on a square grid, blended in between; in [0, 1]."""
-    grid = values.reshape(-1, across, across)
-    place = (np.arange(size, dtype=np.float32) + 0.5) * ((across - 1) / size)
-    cell = place.astype(np.int64)
-    blend = _rise(place - cell.astype(np.float32) - 0.5, 1.0)
-    rows = grid[:, cell] * (1 - blend[:, None]) + grid[:, cell + 1] * blend[:, None]
-    return rows[:, :, cell] * (1 - blend) + rows[:, :, cell + 1] * blend
-
-
-def _rise(distance: np.ndarray, width: float) -> np.ndarray:
-    """From 0 to 1 over `width` about distance 0, without a kink."""
-    t = np.clip(distance / width + 0.5, 0, 1)
-    return t * t * (3 - 2 * t)
-
-
-def _bump(squared: np.ndarray) -> np.ndarray:
-    """From 1 at distance 0 to 0 at distance 1, without a kink; takes squared distances."""
-    t = np.maximum(1 - squared, 0)
-    return t * t
-
-
-def _to_dome(chest: Chest) -> Plane:
-    """Where the diaphragm lies; the right side is higher, the liver being below it."""
-    return chest.traits["dome"] + 0.04 * chest.x + 0.7 * (np.abs(chest.x) - 0.38) ** 2
-
-
-def _to_cage(chest: Chest) -> Plane:
-    """Distance from the middle of the thorax; 1 on the inner chest wall."""
-    across = chest.x / chest.traits["cage_width"]
-    down = (chest.y - 0.45) / 1.22
-    return np.sqrt(across**2 + down**2)
-
-
-def _to_tissue(chest: Chest) -> Plane:
-    aside = np.abs(chest.x)
-    density = FLANK + MIDDLE * _rise(0.45 - aside, 0.70)
-    density += BELLY * _rise(chest.y - _to_dome(chest), 0.30)
-    return density + MEDIASTINUM * _rise(chest.traits["mediastinum"] - aside, 0.16)
-
-
-def _to_lung_share(chest: Chest) -> Plane:
-    """What is lung: inside the cage, above the diaphragm, beside mediastinum and heart."""
-    x, y, trait = chest.x, chest.y, chest.traits
-    middle = trait["mediastinum"] + 0.5 * np.maximum(-0.45 - y, 0)
-    heart = np.sqrt((x - 0.13) ** 2 + 0.8 * (y - 0.30 - 0.3 * x) ** 2)
-    share = _rise(1 - _to_cage(chest), chest.edge)
-    share *= _rise(np.abs(x) - middle, chest.edge)
-    share *= _rise(_to_dome(chest) - y, chest.edge)
-    return share * (1 - 0.9 * _rise(trait["heart_size"] - heart, chest.edge))
-
-
-def _to_bones(chest: Chest) -> Plane:
-    x, y, trait = chest.x, chest.y, chest.traits
-    aside, cage = np.abs(x), _to_cage(chest)
-    turns = (y - 0.4 * aside**2) / trait["rib_spacing"] + trait["rib_phase"]
-    ribs = trait["rib_density"] * _bump(7 * (turns - np.rint(turns)) ** 2)
-    ribs *= _rise(1.02 - cage, 0.10) * (1 - 0.8 * _rise(y - _to_dome(chest), 0.20))
-    ribs *= 0.3 + 0.7 * _rise(aside - trait["mediastinum"], 0.15)
-    wall = CHEST_WALL * _bump(((cage - 1.04) / 0.12) ** 2) * _rise(0.5 - y, 0.40)
-    rising = trait["clavicle"] - 0.28 * (aside - 0.1)
-    clavicles = CLAVICLE * _bump(((y - rising) / 0.07) ** 2) * _rise(aside - 0.10, 0.10)
-    return ribs + wall + clavicles + SPINE * _bump((x / 0.12) ** 2)
-
-
-def _to_body_share(chest: Chest) -> Plane:
-    aside = np.abs(chest.x)
-    shoulders = _rise(chest.y + 0.90 - 0.35 * aside**2, 0.25)
-    flanks = _rise(chest.traits["cage_width"] + 0.22 - aside, 0.08)
-    return np.maximum(shoulders, _rise(0.30 - aside, 0.15)) * flanks
-
-
-def _draw_opacity(chest: Chest, labels: Labels, lot: np.random.Generator) -> Plane:
-    """How full the lungs are, in [0, 1]: of vessels in every film, of opacities by severity."""
-    trait = chest.traits
-    drawn = lot.random((len(labels), 1 + 6 * SPOTS), np.float32)[:, :, None, None]
-    low, high = np.array(SEVERITY, np.float32)[labels, :, None, None].swapaxes(0, 1)
-    severity = low + (high - low) * drawn[:, 0]
-    spots = [_to_spot(chest, spot) for spot in np.split(drawn[:, 1:], SPOTS, axis=1)]
-    patches = np.maximum.reduce(spots) * (1 - trait["patchiness"] * chest.clouds)
-    hila = _bump(((np.abs(chest.x) - 0.26) / 0.30) ** 2 + ((chest.y - 0.05) / 0.45) ** 2)
-    vessels = trait["hilum"] * hila + trait["strands"] * chest.strands
-    return np.minimum(severity * (trait["haze"] + patches) + vessels, 1)
-
-
-def _to_spot(chest: Chest, drawn: Float32[np.ndarray, "n 6 1 1"]) -> Plane:
-    """One ellipse of opacity in either lung, with a soft border."""
-    side, across, down, width, height, strength = np.moveaxis(drawn, 1, 0)
-    x = np.where(side < 0.5, -1, 1).astype(np.float32) * (0.28 + 0.38 * across)
-    y = -0.40 + 0.80 * down
-    squared = ((chest.x - x) / (0.20 + 0.30 * width)) ** 2
-    squared += ((chest.y - y) / (0.20 + 0.35 * height)) ** 2
-    return np.sqrt(_bump(squared)) * (0.4 + 0.6 * strength)
-
-
-def _to_grey(density: Plane, chest: Chest) -> Images:
-    trait = chest.traits
-    grey = np.clip(density * trait["gain"] + trait["offset"], 0, 1)
-    grey += trait["curve"] * grey * (1 - grey)
-    return np.rint(255 * grey).astype(np.uint8)
+@functools.lru_cache(maxsize=2)  # films read in their order meet a block twice at most
+def _draw_block(size: int, seed: int, share: float, block: int) -> Images:
+    lot = _open_lot(seed, block)
+    labels = _draw_block_labels(share, block, lot)
+    return draw_films(labels, size, [np.random.default_rng(part) for part in lot.spawn(4)])

@@ -1,81 +1,94 @@
-"""What runs the frozen network over a stream of image batches: Keras, a JAX rewriting, OpenVINO."""
+"""Which engine runs the backbone: stock Keras, a JAX program or OpenVINO."""
 
-import functools
+import importlib
 import importlib.util
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal
+import logging
+from typing import Any
 
 import keras
-import numpy as np
 
-from pneumo_keras.arrays import Features, ImageBatch
-from pneumo_keras.errors import SettingsError
+from pneumo_keras.backend import check_packages
+from pneumo_keras.engines.graph import read_graph
+from pneumo_keras.engines.runner import Runner
+from pneumo_keras.engines.table import ENGINES, Precision
+from pneumo_keras.errors import ModelError, SettingsError
 
-Network = Callable[[Iterable[ImageBatch]], Iterator[Features]]
-Engine = Literal["keras", "frozen", "openvino"]
-Precision = Literal["float32", "bfloat16"]
+log = logging.getLogger("pneumo_keras")
 
 
-def choose_engine(device: str) -> tuple[Engine, str]:
-    """The fastest engine there is for a device, and why.
-
-    By measurement, in docs/benchmarks.md: on CPUs OpenVINO first, then the JAX rewriting.
+def choose_engine(setting: str, precision: Precision, backbone: keras.Model, device: str) -> tuple[str, str]:
+    """The engine for a backbone and the reason, known before anything is computed.
 
     Args:
+        setting: "auto" or a name of `ENGINES`. Either gives way to stock Keras, with a warning, where
+            the backbone has a layer that cannot be rewritten.
+        precision: Of the arithmetic.
+        backbone: Images (n, size, size, 3) -> features (n, d), frozen.
         device: "cpu", or the accelerator's name.
+
+    Raises:
+        BackendError: A package is missing.
+        SettingsError: Engine, precision and backend do not go together.
     """
-    if device == "cpu" and importlib.util.find_spec("openvino"):
-        return "openvino", "the fastest on a CPU"
-    if keras.config.backend() == "jax":
-        return "frozen", "the fastest on JAX" if device != "cpu" else "the fastest without OpenVINO"
-    return "keras", f"the only one on {keras.config.backend()} here"
+    name, reason = _choose_fastest(device) if setting == "auto" else (setting, "as set")
+    check_engine(name, precision)
+    if ENGINES[name].rewrites:
+        try:
+            read_graph(backbone)
+        except ModelError as error:
+            log.warning("The engine %s gives way to stock Keras, which is slower. %s", name, error)
+            name, reason = "keras", f"{name} does not know a layer"
+            check_engine(name, precision)
+    return name, reason
 
 
-def build_network(backbone: keras.Model, *, engine: Engine, precision: Precision) -> Network:
+def check_engine(name: str, precision: Precision) -> None:
+    """Checks that an engine can run here, without loading it.
+
+    Args:
+        name: One of `ENGINES`.
+        precision: Of the arithmetic.
+
+    Raises:
+        BackendError: A package is missing.
+        SettingsError: Engine, precision and backend do not go together.
+    """
+    engine, backend = ENGINES[name], keras.config.backend()
+    if precision not in engine.precisions:
+        rule = f"compute.precision must be {' or '.join(engine.precisions)} for the engine {name}"
+        raise SettingsError(f"{rule}. Received: {precision}")
+    if engine.backend not in (None, backend):
+        raise SettingsError(
+            f"compute.engine={name} needs KERAS_BACKEND={engine.backend}. Received: KERAS_BACKEND={backend}"
+        )
+    check_packages(f"The engine '{name}'", engine.packages, extra=engine.extra)
+
+
+def build_runner(backbone: keras.Model, *, engine: str, precision: Precision) -> Runner:
     """Makes a backbone run over streams of batches, each result in its turn.
 
     Args:
         backbone: Images (n, size, size, 3) in [-1, 1] -> features (n, d), frozen.
-        engine: What runs it.
+        engine: One of `ENGINES`.
         precision: Of the arithmetic.
 
     Raises:
-        BackendError: The engine is not installed, or the device lacks the precision.
+        BackendError: A package is missing, or the device lacks the precision.
         ModelError: The engine does not know a layer.
         SettingsError: Engine, precision and backend do not go together.
     """
-    match engine:
-        case "keras":
-            if precision != "float32":
-                raise SettingsError(
-                    f"compute.precision must be float32 for the engine keras. Received: {precision}"
-                )
-            return functools.partial(_stream, backbone.predict_on_batch)
-        case "frozen":
-            return _build_frozen_network(backbone, precision)
-        case "openvino":
-            from pneumo_keras.engines.openvino import build_openvino_network
-
-            return build_openvino_network(backbone, precision=precision).stream
+    check_engine(engine, precision)
+    module: Any = importlib.import_module(ENGINES[engine].module)
+    return module.build_runner(backbone, precision=precision)
 
 
-def _build_frozen_network(backbone: keras.Model, precision: Precision) -> Network:
-    if keras.config.backend() != "jax":
-        raise SettingsError(
-            f"compute.engine=frozen needs KERAS_BACKEND=jax. Received: KERAS_BACKEND={keras.config.backend()}"
-        )
-    from pneumo_keras.engines.jax_program import freeze
-
-    return functools.partial(_stream, freeze(backbone, precision=precision).compute)
-
-
-def _stream(compute: Callable[[ImageBatch], Any], batches: Iterable[ImageBatch]) -> Iterator[Features]:
-    """Starts a batch before it hands over the one before, for functions that return at once."""
-    pending = None
-    for images in batches:
-        started = compute(images)
-        if pending is not None:
-            yield np.asarray(pending)
-        pending = started
-    if pending is not None:
-        yield np.asarray(pending)
+def _choose_fastest(device: str) -> tuple[str, str]:
+    kind = "cpu" if device == "cpu" else "accelerator"
+    fitting = [
+        (name, engine.reasons[kind])
+        for name, engine in ENGINES.items()
+        if kind in engine.reasons
+        and engine.backend in (None, keras.config.backend())
+        and all(importlib.util.find_spec(package) for package in engine.packages)
+    ]
+    return fitting[-1]

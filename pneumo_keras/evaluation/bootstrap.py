@@ -12,6 +12,8 @@ import numpy as np
 from pneumo_keras.arrays import Labels, Scores
 from pneumo_keras.evaluation.figures import Draws, Resamples, to_resampled_figures
 from pneumo_keras.evaluation.intervals import LEVEL, Interval
+from pneumo_keras.evaluation.metrics import Calls, to_prevalence
+from pneumo_keras.evaluation.prevalence import PrevalenceShift, weigh_classes
 from pneumo_keras.evaluation.reliability import to_bin_members
 
 RESAMPLES = 2000
@@ -36,8 +38,9 @@ def draw_resamples(labels: Labels, resamples: int, seed: int) -> Iterator[Resamp
 
 def draw_figures(
     labels: Labels,
-    classifiers: list[tuple[Scores, float]],
+    classifiers: list[tuple[Scores, Calls]],
     *,
+    prevalence: float | None = None,
     resamples: int = RESAMPLES,
     seed: int,
 ) -> list[dict[str, Draws]]:
@@ -45,12 +48,16 @@ def draw_figures(
 
     Args:
         labels: The films' labels.
-        classifiers: Scores and threshold of each.
+        classifiers: Scores and calls of each.
+        prevalence: See `to_figures`.
         resamples: How many.
         seed: Of the draws.
     """
     chunks = [
-        [to_resampled_figures(labels, scores, threshold, drawn) for scores, threshold in classifiers]
+        [
+            to_resampled_figures(labels, scores, calls, drawn, prevalence=prevalence)
+            for scores, calls in classifiers
+        ]
         for drawn in draw_resamples(labels, resamples, seed)
     ]
     return [
@@ -76,8 +83,17 @@ def to_bootstrap_interval(value: float, draws: Draws, *, level: float = LEVEL) -
     return Interval(value, *to_percentiles(draws, level=level), "bootstrap, stratified, percentile")
 
 
-def draw_chance_errors(scores: Scores, *, resamples: int = RESAMPLES, seed: int) -> Draws:
+def draw_chance_errors(
+    labels: Labels,
+    scores: Scores,
+    *,
+    prevalence: float | None = None,
+    resamples: int = RESAMPLES,
+    seed: int,
+) -> Draws:
     """Draws calibration errors of labels that the scores themselves have drawn: what chance alone gives.
+
+    Scores that speak of a stated prevalence draw labels at the films' own share, weighed as the films are.
 
     References:
         Bröcker, J. & Smith, L. A. (2007). Increasing the reliability of reliability diagrams.
@@ -85,12 +101,17 @@ def draw_chance_errors(scores: Scores, *, resamples: int = RESAMPLES, seed: int)
     """
     rng = np.random.default_rng(seed)
     members = to_bin_members(scores)
+    normal, pneumonia = weigh_classes(labels, prevalence)
+    chances = scores
+    if prevalence is not None:
+        chances = PrevalenceShift(prevalence, to_prevalence(labels)).correct_scores(scores)
     n = len(scores)
     chunk = max(1, CHUNK_CELLS // n)
     parts = []
     for start in range(0, resamples, chunk):
-        labels = rng.random((min(chunk, resamples - start), n)) < scores
-        parts.append(np.abs((labels - scores) @ members).sum(axis=1) / n)
+        drawn = rng.random((min(chunk, resamples - start), n)) < chances
+        gaps = np.where(drawn, pneumonia * (1 - scores), -normal * scores)
+        parts.append(np.abs(gaps @ members).sum(axis=1) / n)
     return np.concatenate(parts)
 
 

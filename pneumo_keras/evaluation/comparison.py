@@ -2,25 +2,30 @@
 
 Differences are second minus first. Films are paired, so intervals are much shorter than those of two
 separate figures: overlapping intervals of two classifiers do not say that they are equal.
+
+Where no film speaks (all resamples agree, or DeLong's variance is 0) the films say nothing about how
+large a difference may be that they happen not to show. Bounds then come from the films and one film of
+each kind of disagreement: for each label one that only the first scores 1 and the second 0, and one the
+other way round. Bonett and Price's bounds of paired proportions do the same at all times.
 """
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest, norm
+from jaxtyping import Bool
+from scipy.special import bdtr, ndtr
 
 from pneumo_keras.arrays import Labels, Scores
+from pneumo_keras.documents import FloatOrNan
 from pneumo_keras.evaluation.bootstrap import RESAMPLES, draw_figures, to_percentiles
-from pneumo_keras.evaluation.figures import Draws, to_figures
-from pneumo_keras.evaluation.intervals import (
-    LEVEL,
-    to_json_number,
-    to_placement_variance,
-    to_placements,
-    to_z,
-)
-from pneumo_keras.evaluation.metrics import has_both_classes
+from pneumo_keras.evaluation.figures import Draws, to_resampled_figures
+from pneumo_keras.evaluation.intervals import LEVEL, to_placement_variance, to_placements, to_z
+from pneumo_keras.evaluation.metrics import Calls, has_both_classes
+from pneumo_keras.evaluation.scores import check_scores
+
+ADDED = ", one film of each disagreement added"
+ROUNDING = 1e-12  # differences of figures below this are none
 
 
 @dataclass(frozen=True)
@@ -35,87 +40,61 @@ class Difference:
         method: How bounds and p-value were found.
     """
 
-    value: float
-    low: float
-    high: float
-    p_value: float
+    value: FloatOrNan
+    low: FloatOrNan
+    high: FloatOrNan
+    p_value: FloatOrNan
     method: str
 
-    def to_dict(self) -> dict[str, float | str | None]:
-        """For JSON, which knows no NaN: None instead."""
-        return {
-            "value": to_json_number(self.value),
-            "low": to_json_number(self.low),
-            "high": to_json_number(self.high),
-            "p_value": to_json_number(self.p_value),
-            "method": self.method,
-        }
 
+@dataclass(frozen=True)
+class Rivals:
+    """Two classifiers on the same films.
 
-def compare_aucs(labels: Labels, first: Scores, second: Scores, *, level: float = LEVEL) -> Difference:
-    """Difference of two AUCs on the same films, by DeLong's test.
-
-    Without any variance (the same ranking of the classes by both) bounds are NaN, and the p-value is
-    1 for equal AUCs.
-
-    References:
-        DeLong, DeLong & Clarke-Pearson (1988); Sun & Xu (2014). See `intervals`.
+    Attributes:
+        labels: Of the films.
+        first: Scores of the first.
+        second: Scores of the second.
+        first_calls: Which films the first calls pneumonia.
+        second_calls: Which films the second calls pneumonia.
     """
-    method = "DeLong, paired"
-    if not has_both_classes(labels):
-        return Difference(math.nan, math.nan, math.nan, math.nan, method)
-    first_pneumonia, first_normal = to_placements(labels, first)
-    second_pneumonia, second_normal = to_placements(labels, second)
-    gains = second_pneumonia - first_pneumonia
-    value = float(gains.mean())
-    variance = to_placement_variance(gains, second_normal - first_normal)
-    if not variance > 0:
-        return Difference(value, math.nan, math.nan, math.nan if value else 1.0, method)
-    error = math.sqrt(variance)
-    half = to_z(level) * error
-    p_value = float(2 * norm.sf(abs(value) / error))
-    return Difference(value, value - half, value + half, p_value, method)
 
+    labels: Labels
+    first: Scores
+    second: Scores
+    first_calls: Calls
+    second_calls: Calls
 
-def compare_accuracies(
-    labels: Labels,
-    first: Scores,
-    second: Scores,
-    *,
-    first_threshold: float,
-    second_threshold: float,
-    level: float = LEVEL,
-) -> Difference:
-    """Difference of two accuracies on the same films, by McNemar's exact test.
+    def add_disagreements(self) -> "Rivals":
+        """With one film more of each kind of disagreement, for every label that there is."""
+        labels = np.repeat(np.unique(self.labels), 2)
+        only_first = np.arange(len(labels)) % 2 == 0
+        return Rivals(
+            np.append(self.labels, labels),
+            np.append(self.first, only_first.astype(np.float64)),
+            np.append(self.second, (~only_first).astype(np.float64)),
+            np.append(self.first_calls, only_first),
+            np.append(self.second_calls, ~only_first),
+        )
 
-    The bounds are Bonett and Price's: Wald's, after adding one film to each kind of disagreement.
-    Test and bounds may disagree in a close case.
+    def to_gains(self) -> dict[str, float]:
+        """Every figure of the second minus that of the first."""
+        films = np.ones((1, len(self.labels)), dtype=np.int64)
+        before, after = (
+            to_resampled_figures(self.labels, scores, calls, films)
+            for scores, calls in ((self.first, self.first_calls), (self.second, self.second_calls))
+        )
+        return {name: float(after[name][0] - before[name][0]) for name in before}
 
-    References:
-        McNemar, Q. (1947). Psychometrika 12, 153-157.
-        Bonett, D. G. & Price, R. M. (2012). Adjusted Wald confidence interval for a difference of
-        binomial proportions based on paired data. J. Educational and Behavioral Statistics 37, 479-488.
-    """
-    first_right = (first > first_threshold) == (labels == 1)
-    second_right = (second > second_threshold) == (labels == 1)
-    gained = int(np.sum(second_right & ~first_right))
-    lost = int(np.sum(first_right & ~second_right))
-    n = len(labels)
-    p_value = float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
-    more, less = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
-    half = to_z(level) * math.sqrt((more + less - (more - less) ** 2) / (n + 2))
-    low, high = max(-1.0, more - less - half), min(1.0, more - less + half)
-    return Difference((gained - lost) / n, low, high, p_value, "McNemar, exact; bounds Bonett-Price")
-
-
-def to_bootstrap_difference(value: float, gains: Draws, *, level: float = LEVEL) -> Difference:
-    """Percentile interval of a difference, and the p-value at which the interval would reach 0."""
-    method = "bootstrap, paired, stratified, percentile"
-    if np.isnan(gains).any() or math.isnan(value):
-        return Difference(value, math.nan, math.nan, math.nan, method)
-    rarer_side = min(np.sum(gains <= 0), np.sum(gains >= 0))
-    p_value = min(1.0, float(2 * (1 + rarer_side) / (1 + len(gains))))
-    return Difference(value, *to_percentiles(gains, level=level), p_value, method)
+    def draw_gains(self, *, resamples: int, seed: int) -> dict[str, Draws]:
+        """The same of resamples."""
+        before, after = draw_figures(
+            self.labels,
+            [(self.first, self.first_calls), (self.second, self.second_calls)],
+            resamples=resamples,
+            seed=seed,
+        )
+        return {name: after[name] - before[name] for name in before}
 
 
 def compare_figures(
@@ -131,26 +110,120 @@ def compare_figures(
 ) -> dict[str, Difference]:
     """Differences of all figures, second minus first: by DeLong, McNemar, the rest by bootstrap.
 
+    An interval is NaN only where the figure itself is.
+
     Raises:
         DataError: There are no films, or labels or scores are out of range.
     """
-    before, after = to_figures(labels, first, first_threshold), to_figures(labels, second, second_threshold)
-    classifiers = [(first, first_threshold), (second, second_threshold)]
-    first_draws, second_draws = draw_figures(labels, classifiers, resamples=resamples, seed=seed)
-    differences = {
-        name: to_bootstrap_difference(
-            after[name] - before[name], second_draws[name] - first_draws[name], level=level
-        )
-        for name in before
-        if name != "prevalence"
-    }
-    differences["auc"] = compare_aucs(labels, first, second, level=level)
-    differences["accuracy"] = compare_accuracies(
-        labels,
-        first,
-        second,
-        first_threshold=first_threshold,
-        second_threshold=second_threshold,
-        level=level,
-    )
+    for scores in (first, second):
+        check_scores(labels, scores)
+    rivals = Rivals(labels, first, second, first > first_threshold, second > second_threshold)
+    differences = compare_by_bootstrap(rivals, resamples=resamples, seed=seed, level=level)
+    differences["auc"] = compare_aucs(rivals, level=level)
+    right = [calls == (labels == 1) for calls in (rivals.first_calls, rivals.second_calls)]
+    for name, films in {
+        "accuracy": labels >= 0,
+        "sensitivity": labels == 1,
+        "specificity": labels == 0,
+    }.items():
+        differences[name] = compare_shares(right[0][films], right[1][films], level=level)
     return differences
+
+
+def compare_aucs(rivals: Rivals, *, level: float = LEVEL) -> Difference:
+    """Difference of two AUCs on the same films, by DeLong's test.
+
+    References:
+        DeLong, DeLong & Clarke-Pearson (1988). See `intervals`.
+    """
+    method = "DeLong, paired"
+    if not has_both_classes(rivals.labels):
+        return Difference(math.nan, math.nan, math.nan, math.nan, method)
+    before, after = (to_placements(rivals.labels, scores) for scores in (rivals.first, rivals.second))
+    gains = [later - earlier for earlier, later in zip(before, after, strict=True)]
+    value = float(gains[0].mean())
+    if all(len(part) > 1 for part in gains) and any(np.ptp(part) > ROUNDING for part in gains):
+        error = math.sqrt(to_placement_variance(*gains))
+        half = to_z(level) * error
+        return Difference(
+            value,
+            max(-1.0, value - half),
+            min(1.0, value + half),
+            float(2 * ndtr(-abs(value) / error)),
+            method,
+        )
+    return _borrow_bounds(value, compare_aucs(rivals.add_disagreements(), level=level))
+
+
+def compare_shares(
+    first: Bool[np.ndarray, " films"], second: Bool[np.ndarray, " films"], *, level: float = LEVEL
+) -> Difference:
+    """Difference of two shares of the same films (accuracy, sensitivity), by McNemar's exact test.
+
+    The bounds are Bonett and Price's: Wald's, after adding one film to each kind of disagreement.
+    Test and bounds may disagree in a close case.
+
+    Args:
+        first: Which films the first calls rightly.
+        second: Which films the second calls rightly.
+        level: Of the interval.
+
+    References:
+        McNemar, Q. (1947). Psychometrika 12, 153-157.
+        Bonett, D. G. & Price, R. M. (2012). Adjusted Wald confidence interval for a difference of
+        binomial proportions based on paired data. J. Educational and Behavioral Statistics 37, 479-488.
+    """
+    method = "McNemar, exact; bounds Bonett-Price"
+    n, gained, lost = len(first), int(np.sum(second & ~first)), int(np.sum(first & ~second))
+    if not n:
+        return Difference(math.nan, math.nan, math.nan, math.nan, method)
+    # Even chances make the binomial symmetric: two tails are twice the shorter one.
+    p_value = min(1.0, 2 * float(bdtr(min(gained, lost), gained + lost, 0.5)))
+    more, less = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
+    half = to_z(level) * math.sqrt((more + less - (more - less) ** 2) / (n + 2))
+    low, high = max(-1.0, more - less - half), min(1.0, more - less + half)
+    return Difference((gained - lost) / n, low, high, p_value, method)
+
+
+def compare_by_bootstrap(
+    rivals: Rivals, *, resamples: int, seed: int, level: float = LEVEL
+) -> dict[str, Difference]:
+    """Differences of all figures but the prevalence, by the paired stratified bootstrap."""
+    gains = rivals.draw_gains(resamples=resamples, seed=seed)
+    values = {name: value for name, value in rivals.to_gains().items() if name != "prevalence"}
+    mute = {name for name, value in values.items() if not math.isnan(value) and _is_mute(gains[name])}
+    disputed = rivals.add_disagreements().draw_gains(resamples=resamples, seed=seed) if mute else {}
+    return {
+        name: (
+            _borrow_bounds(value, to_bootstrap_difference(value, disputed[name], level=level))
+            if name in mute
+            else to_bootstrap_difference(value, gains[name], level=level)
+        )
+        for name, value in values.items()
+    }
+
+
+def to_bootstrap_difference(value: float, gains: Draws, *, level: float = LEVEL) -> Difference:
+    """Percentile interval of a difference, and the p-value at which the interval would reach 0.
+
+    Resamples in which a figure is undefined are left out.
+    """
+    method = "bootstrap, paired, stratified, percentile"
+    if math.isnan(value):
+        return Difference(value, math.nan, math.nan, math.nan, method)
+    gains = gains[~np.isnan(gains)]
+    rarer_side = min(np.sum(gains <= 0), np.sum(gains >= 0))
+    p_value = min(1.0, float(2 * (1 + rarer_side) / (1 + len(gains))))
+    return Difference(value, *to_percentiles(gains, level=level), p_value, method)
+
+
+def _is_mute(gains: Draws) -> bool:
+    """Whether resamples say nothing of a difference, or do not always have one."""
+    return bool(np.isnan(gains).any() or np.ptp(gains) <= ROUNDING)
+
+
+def _borrow_bounds(value: float, disputed: Difference) -> Difference:
+    """The difference of the films themselves, with bounds and p-value of those with disagreements added."""
+    p_value = 1.0 if abs(value) <= ROUNDING else disputed.p_value
+    low, high = min(disputed.low, value), max(disputed.high, value)
+    return Difference(value, low, high, p_value, disputed.method + ADDED)

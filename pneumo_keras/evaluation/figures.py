@@ -1,59 +1,113 @@
-"""Every figure by its name: of the films themselves, and of many resamples of them at once."""
+"""Every figure by its name: of the films themselves, and of many resamples of them at once.
+
+A film called rightly and a film scored rightly are different things: calls come beside scores, so
+that scores that were corrected for another share of pneumonia keep their calls.
+"""
+
+import functools
+import math
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Float64, Int64
 
 from pneumo_keras.arrays import Labels, Scores
-from pneumo_keras.evaluation import metrics
-from pneumo_keras.evaluation.metrics import LOG_LOSS_CLIP, has_both_classes
+from pneumo_keras.evaluation.metrics import Calls, has_both_classes
+from pneumo_keras.evaluation.prevalence import weigh_films
 from pneumo_keras.evaluation.reliability import to_bin_members, to_calibration_error
 from pneumo_keras.evaluation.scores import check_scores
 
+LOG_LOSS_CLIP = 2.0**-24
+"""Scores are kept this far from 0 and 1: below 1, float32 scores come no closer than this."""
+
 Resamples = Int64[np.ndarray, "resamples n"]
 """How often each resample holds each film."""
+
+Weights = Float64[np.ndarray, " n"]
+"""How much each film counts."""
 
 Draws = Float64[np.ndarray, " resamples"]
 """One figure, of each resample."""
 
 
-def to_figures(labels: Labels, scores: Scores, threshold: float) -> dict[str, float]:
-    """Every figure of the films, a film being called pneumonia when score > threshold.
+def to_figures(
+    labels: Labels, scores: Scores, calls: Calls, *, prevalence: float | None = None
+) -> dict[str, float]:
+    """Every figure of the films, by scikit-learn; NaN where undefined.
+
+    Scores are clipped to [2**-24, 1 - 2**-24] for the log loss, so one film costs at most 16.6 nats.
+
+    Args:
+        labels: 0 (normal) or 1 (pneumonia).
+        scores: Probabilities of pneumonia, where `prevalence` is given in a population with it.
+        calls: Which films are called pneumonia.
+        prevalence: Share of pneumonia that the figures are to speak of; None for the films' own.
 
     Raises:
-        DataError: There are no films, or labels or scores are out of range.
+        DataError: There are no films, labels or scores are out of range, or a prevalence is stated
+            for films of one class.
     """
+    # scikit-learn takes seconds to import, and `compare` does without.
+    from sklearn import metrics as sklearn_metrics
+
     check_scores(labels, scores)
-    counts = metrics.count_confusions(labels, scores, threshold)
-    return {
-        "auc": metrics.to_auc(labels, scores),
-        "average_precision": metrics.to_average_precision(labels, scores),
-        "accuracy": metrics.to_accuracy(counts),
-        "balanced_accuracy": metrics.to_balanced_accuracy(counts),
-        "sensitivity": metrics.to_sensitivity(counts),
-        "specificity": metrics.to_specificity(counts),
-        "precision_pneumonia": metrics.to_precision_pneumonia(counts),
-        "precision_normal": metrics.to_precision_normal(counts),
-        "f1_pneumonia": metrics.to_f1_pneumonia(counts),
-        "f1_normal": metrics.to_f1_normal(counts),
-        "brier_loss": metrics.to_brier_loss(labels, scores),
-        "log_loss": metrics.to_log_loss(labels, scores),
-        "calibration_error": to_calibration_error(labels, scores),
-        "prevalence": metrics.to_prevalence(labels),
+    weights = weigh_films(labels, prevalence)
+    judged = (labels, calls.astype(np.int64))
+    options = {"sample_weight": weights, "zero_division": math.nan}
+    recall, precision, f1 = (
+        functools.partial(figure, *judged, **options)
+        for figure in (
+            sklearn_metrics.recall_score,
+            sklearn_metrics.precision_score,
+            sklearn_metrics.f1_score,
+        )
+    )
+    auc = average_precision = math.nan
+    if has_both_classes(labels):
+        auc = sklearn_metrics.roc_auc_score(labels, scores, sample_weight=weights)
+        average_precision = sklearn_metrics.average_precision_score(labels, scores, sample_weight=weights)
+    clipped = np.clip(scores, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)
+    figures = {
+        "auc": auc,
+        "average_precision": average_precision,
+        "accuracy": sklearn_metrics.accuracy_score(*judged, sample_weight=weights),
+        "balanced_accuracy": (recall() + recall(pos_label=0)) / 2,
+        "sensitivity": recall(),
+        "specificity": recall(pos_label=0),
+        "precision_pneumonia": precision(),
+        "precision_normal": precision(pos_label=0),
+        "f1_pneumonia": f1(),
+        "f1_normal": f1(pos_label=0),
+        "brier_loss": sklearn_metrics.brier_score_loss(labels, scores, sample_weight=weights, labels=[0, 1]),
+        "log_loss": sklearn_metrics.log_loss(labels, clipped, sample_weight=weights, labels=[0, 1]),
+        "calibration_error": to_calibration_error(labels, scores, prevalence=prevalence),
+        "prevalence": np.average(labels, weights=weights),
     }
+    return {name: float(value) for name, value in figures.items()}
 
 
 def to_resampled_figures(
-    labels: Labels, scores: Scores, threshold: float, resamples: Resamples
+    labels: Labels,
+    scores: Scores,
+    calls: Calls,
+    resamples: Resamples,
+    *,
+    prevalence: float | None = None,
 ) -> dict[str, Draws]:
-    """The figures of `to_figures` for every resample, in array operations."""
+    """The figures of `to_figures` for every resample, in array operations.
+
+    Resamples hold as many films of each class as there are, so that films keep their weights.
+    """
+    weights = weigh_films(labels, prevalence)
     return {
-        **_to_ranking_figures(labels, scores, resamples),
-        **_to_call_figures(labels, scores > threshold, resamples),
-        **_to_probability_figures(labels, scores, resamples),
+        **_to_ranking_figures(labels, scores, weights, resamples),
+        **_to_call_figures(labels, calls, weights, resamples),
+        **_to_probability_figures(labels, scores, weights, resamples),
     }
 
 
-def _to_ranking_figures(labels: Labels, scores: Scores, resamples: Resamples) -> dict[str, Draws]:
+def _to_ranking_figures(
+    labels: Labels, scores: Scores, weights: Weights, resamples: Resamples
+) -> dict[str, Draws]:
     if not has_both_classes(labels):
         undefined = np.full(len(resamples), np.nan)
         return {"auc": undefined, "average_precision": undefined}
@@ -67,16 +121,20 @@ def _to_ranking_figures(labels: Labels, scores: Scores, resamples: Resamples) ->
     alarms = np.diff(normal, axis=1, prepend=0)
     all_pneumonia, all_normal = pneumonia[:, -1], normal[:, -1]
     pairs_won = (found * (all_normal[:, None] - normal + alarms / 2)).sum(axis=1)
-    precision = pneumonia / np.maximum(pneumonia + normal, 1)
+    false_weight = weights[labels == 0][0] / weights[labels == 1][0]
+    # Nothing called is nothing found: its precision weighs nothing.
+    precision = pneumonia / np.where(pneumonia + normal, pneumonia + false_weight * normal, 1)
     return {
         "auc": pairs_won / (all_pneumonia * all_normal),
         "average_precision": (found * precision).sum(axis=1) / all_pneumonia,
     }
 
 
-def _to_call_figures(labels: Labels, calls: Bool[np.ndarray, " n"], resamples: Resamples) -> dict[str, Draws]:
+def _to_call_figures(
+    labels: Labels, calls: Calls, weights: Weights, resamples: Resamples
+) -> dict[str, Draws]:
     kinds = np.stack([(labels == label) & (calls == call) for label in (0, 1) for call in (0, 1)], axis=1)
-    tn, fp, fn, tp = (resamples @ kinds.astype(np.float64)).T
+    tn, fp, fn, tp = (resamples @ (kinds * weights[:, None])).T
     sensitivity, specificity = _divide(tp, tp + fn), _divide(tn, tn + fp)
     return {
         "accuracy": (tn + tp) / (tn + fp + fn + tp),
@@ -91,11 +149,13 @@ def _to_call_figures(labels: Labels, calls: Bool[np.ndarray, " n"], resamples: R
     }
 
 
-def _to_probability_figures(labels: Labels, scores: Scores, resamples: Resamples) -> dict[str, Draws]:
+def _to_probability_figures(
+    labels: Labels, scores: Scores, weights: Weights, resamples: Resamples
+) -> dict[str, Draws]:
     given = np.clip(np.where(labels == 1, scores, 1 - scores), LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)
     losses = np.stack([(scores - labels) ** 2, -np.log(given)], axis=1)
     gaps = to_bin_members(scores) * (scores - labels)[:, None]
-    sums = resamples @ np.concatenate([losses, gaps], axis=1)
+    sums = resamples @ (np.concatenate([losses, gaps], axis=1) * weights[:, None])
     brier_loss, log_loss = sums[:, :2].T / len(labels)
     calibration_error = np.abs(sums[:, 2:]).sum(axis=1) / len(labels)
     return {"brier_loss": brier_loss, "log_loss": log_loss, "calibration_error": calibration_error}

@@ -1,15 +1,17 @@
-"""Confidence intervals in closed form: Wilson's for a proportion, DeLong's for an AUC."""
+"""Confidence intervals in closed form: Wilson's for a proportion, DeLong's for an AUC.
+
+`scipy.stats` and `scipy.optimize` take seconds to import: what `compare` needs does without.
+"""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
-from scipy.optimize import root_scalar
-from scipy.special import expit, logit
-from scipy.stats import norm, rankdata
+from scipy.special import expit, logit, ndtri
 
 from pneumo_keras.arrays import Labels, Scores
+from pneumo_keras.documents import FloatOrNan
 from pneumo_keras.evaluation.metrics import has_both_classes, to_share
 
 LEVEL = 0.95
@@ -26,29 +28,15 @@ class Interval:
         method: How the bounds were found.
     """
 
-    value: float
-    low: float
-    high: float
+    value: FloatOrNan
+    low: FloatOrNan
+    high: FloatOrNan
     method: str
-
-    def to_dict(self) -> dict[str, float | str | None]:
-        """For JSON, which knows no NaN: None instead."""
-        return {
-            "value": to_json_number(self.value),
-            "low": to_json_number(self.low),
-            "high": to_json_number(self.high),
-            "method": self.method,
-        }
-
-
-def to_json_number(value: float) -> float | None:
-    """The number, or None for NaN, which JSON does not know."""
-    return None if math.isnan(value) else value
 
 
 def to_z(level: float) -> float:
     """Standard normal quantile of a two-sided interval: 1.96 for 0.95."""
-    return float(norm.ppf((1 + level) / 2))
+    return float(ndtri((1 + level) / 2))
 
 
 def to_wilson_interval(part: int, whole: int, *, level: float = LEVEL) -> Interval:
@@ -58,16 +46,56 @@ def to_wilson_interval(part: int, whole: int, *, level: float = LEVEL) -> Interv
         Wilson, E. B. (1927). Probable inference, the law of succession, and statistical inference.
         JASA 22, 209-212. Preferred to the Wald interval by Brown, Cai & DasGupta (2001).
     """
-    share = to_share(part, whole)
     if not whole:
-        return Interval(share, math.nan, math.nan, "Wilson")
-    z = to_z(level)
-    shrink = 1 + z * z / whole
-    centre = (share + z * z / (2 * whole)) / shrink
-    half = z * math.sqrt(share * (1 - share) / whole + z * z / (4 * whole * whole)) / shrink
-    low = 0.0 if part == 0 else centre - half
-    high = 1.0 if part == whole else centre + half
-    return Interval(share, low, high, "Wilson")
+        return Interval(math.nan, math.nan, math.nan, "Wilson")
+    from scipy.stats import binomtest
+
+    bounds = binomtest(part, whole).proportion_ci(confidence_level=level, method="wilson")
+    return Interval(to_share(part, whole), float(bounds.low), float(bounds.high), "Wilson")
+
+
+def to_precision_interval(
+    found: int, films: int, alarms: int, others: int, *, prevalence: float, level: float = LEVEL
+) -> Interval:
+    """Interval of a precision (PPV, NPV) where the class has a stated prevalence, symmetric in its logit.
+
+    With none found or no false alarm the logit is infinite: bounds are then those of shares with z^2
+    films more, half of them called, as Agresti and Coull have it, and reach to the value itself.
+
+    Args:
+        found: Films of the class called the class.
+        films: Films of the class.
+        alarms: Other films called the class.
+        others: Other films.
+        prevalence: Stated share of the class, in (0, 1).
+        level: Of the interval.
+
+    References:
+        Mercaldo, N. D., Lau, K. F. & Zhou, X. H. (2007). Confidence intervals for predictive values
+        with an emphasis to case-control studies. Statistics in Medicine 26, 2170-2183.
+    """
+    method = "Mercaldo, logit"
+    if not found + alarms:
+        return Interval(math.nan, math.nan, math.nan, method)
+    z, odds = to_z(level), prevalence / (1 - prevalence)
+    right, wrong = odds * found / films, alarms / others
+    value = right / (right + wrong)
+    more = 0.0 if found and alarms else z * z
+    recall, alarm = (found + more / 2) / (films + more), (alarms + more / 2) / (others + more)
+    variance = (1 - recall) / (recall * (films + more)) + (1 - alarm) / (alarm * (others + more))
+    centre, half = math.log(odds * recall / alarm), z * math.sqrt(variance)
+    low, high = float(expit(centre - half)), float(expit(centre + half))
+    return Interval(value, min(low, value), max(high, value), method)
+
+
+def to_guessing_error(normal: int, pneumonia: int) -> float:
+    """Standard deviation of the AUC of a number that knows nothing of the classes.
+
+    References:
+        Mann, H. B. & Whitney, D. R. (1947). On a test of whether one of two random variables is
+        stochastically larger than the other. Annals of Mathematical Statistics 18, 50-60.
+    """
+    return math.sqrt((normal + pneumonia + 1) / (12 * max(normal * pneumonia, 1)))
 
 
 def to_placements(
@@ -75,17 +103,19 @@ def to_placements(
 ) -> tuple[Float64[np.ndarray, " pneumonia"], Float64[np.ndarray, " normal"]]:
     """Each pneumonia film's share of normal films below it, and each normal film's of those above.
 
-    Ties count one half. The mean of either is the AUC. By midranks, O(n log n).
-
-    References:
-        Sun, X. & Xu, W. (2014). Fast implementation of DeLong's algorithm for comparing the areas
-        under correlated ROC curves. IEEE Signal Processing Letters 21, 1389-1393.
+    Ties count one half. The mean of either is the AUC. O(n log n).
     """
     pneumonia, normal = scores[labels == 1], scores[labels == 0]
-    ranks = rankdata(np.concatenate([pneumonia, normal]))
-    below = (ranks[: len(pneumonia)] - rankdata(pneumonia)) / len(normal)
-    above = 1 - (ranks[len(pneumonia) :] - rankdata(normal)) / len(pneumonia)
-    return below, above
+    return _to_share_below(pneumonia, normal), 1 - _to_share_below(normal, pneumonia)
+
+
+def _to_share_below(
+    films: Float64[np.ndarray, " films"], others: Float64[np.ndarray, " others"]
+) -> Float64[np.ndarray, " films"]:
+    ranked = np.sort(others)
+    # Left of equals and right of them: the mean splits ties.
+    left, right = (np.searchsorted(ranked, films, side) for side in ("left", "right"))
+    return (left + right) / (2 * len(others))
 
 
 def to_placement_variance(
@@ -140,6 +170,8 @@ def to_newcombe_interval(auc: float, pneumonia: int, normal: int, *, level: floa
         Newcombe, R. G. (2006). Confidence intervals for an effect size measure based on the
         Mann-Whitney statistic, part 2. Statistics in Medicine 25, 559-573, method 5.
     """
+    from scipy.optimize import root_scalar
+
     z = to_z(level)
     others = (pneumonia + normal) / 2 - 1
 

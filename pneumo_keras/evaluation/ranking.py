@@ -9,9 +9,10 @@ from jaxtyping import Float64, Int64
 from scipy.special import expit
 
 from pneumo_keras.arrays import Labels, Scores
-from pneumo_keras.evaluation import metrics
-from pneumo_keras.evaluation.intervals import to_json_number
+from pneumo_keras.evaluation.figures import to_figures
 from pneumo_keras.evaluation.report_card import HALF
+
+FIGURES = ("auc", "log_loss", "accuracy", "sensitivity", "specificity")
 
 FoldFigures = dict[str, Float64[np.ndarray, " folds"]]
 
@@ -49,8 +50,9 @@ class Candidate:
         """For a table: values, then mean and deviation of each figure; None for NaN."""
         figures: dict[str, Any] = {}
         for name in self.figures:
-            figures[name] = to_json_number(self.to_mean(name))
-            figures[f"{name}_deviation"] = to_json_number(self.to_deviation(name))
+            figures[name] = self.to_mean(name)
+            figures[f"{name}_deviation"] = self.to_deviation(name)
+        figures = {name: None if np.isnan(value) else value for name, value in figures.items()}
         best_epoch = float(np.median(self.best_epochs))
         return {**self.values, **figures, "best_epoch": best_epoch, "weights": self.weights}
 
@@ -63,19 +65,11 @@ def judge_folds(labels: Labels, scores: Scores, folds: Int64[np.ndarray, " n"]) 
         scores: From members that have not seen the fold of the film.
         folds: In which each film was held out.
     """
-    figures: dict[str, list[float]] = {}
-    for fold in range(int(folds.max()) + 1):
-        inside = folds == fold
-        counts = metrics.count_confusions(labels[inside], scores[inside], HALF)
-        for name, value in {
-            "auc": metrics.to_auc(labels[inside], scores[inside]),
-            "log_loss": metrics.to_log_loss(labels[inside], scores[inside]),
-            "accuracy": metrics.to_accuracy(counts),
-            "sensitivity": metrics.to_sensitivity(counts),
-            "specificity": metrics.to_specificity(counts),
-        }.items():
-            figures.setdefault(name, []).append(value)
-    return {name: np.array(values) for name, values in figures.items()}
+    by_fold = [
+        to_figures(labels[inside], scores[inside], scores[inside] > HALF)
+        for inside in (folds == fold for fold in range(int(folds.max()) + 1))
+    ]
+    return {name: np.array([figures[name] for figures in by_fold]) for name in FIGURES}
 
 
 def build_candidates(

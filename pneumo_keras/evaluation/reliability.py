@@ -1,6 +1,6 @@
 """Do scores mean what they say: of the films scored about 0.8, are 80 % pneumonia?"""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -8,6 +8,8 @@ from jaxtyping import Float64, Int64
 
 from pneumo_keras.arrays import Labels, Scores
 from pneumo_keras.evaluation.intervals import LEVEL, to_wilson_interval
+from pneumo_keras.evaluation.metrics import to_prevalence
+from pneumo_keras.evaluation.prevalence import PrevalenceShift, weigh_films
 from pneumo_keras.evaluation.scores import check_scores
 
 BINS = 15
@@ -36,10 +38,6 @@ class ReliabilityBin:
     share_low: float
     share_high: float
 
-    def to_dict(self) -> dict[str, float]:
-        """For JSON."""
-        return asdict(self)
-
 
 def to_bin_edges(
     scores: Scores, *, bins: int = BINS, binning: Binning = "width"
@@ -66,19 +64,26 @@ def to_bin_members(scores: Scores) -> Float64[np.ndarray, "n bins"]:
 
 
 def to_calibration_error(
-    labels: Labels, scores: Scores, *, bins: int = BINS, binning: Binning = "width"
+    labels: Labels,
+    scores: Scores,
+    *,
+    bins: int = BINS,
+    binning: Binning = "width",
+    prevalence: float | None = None,
 ) -> float:
     """Expected calibration error: mean over films of their bin's |mean score - share of pneumonia|.
 
     In [0, 1], smaller is better. It depends on the bins, and chance alone makes it positive: with
-    few films a perfectly calibrated score does not reach 0.
+    few films a perfectly calibrated score does not reach 0. With a `prevalence`, films are weighted so
+    that they stand for a population with that share of pneumonia.
 
     References:
         Naeini, M. P., Cooper, G. F. & Hauskrecht, M. (2015). Obtaining well calibrated probabilities
         using Bayesian binning. AAAI. For the binary probability, not for the top class's confidence.
     """
     edges = to_bin_edges(scores, bins=bins, binning=binning)
-    gaps = np.bincount(to_bin_index(scores, edges), weights=scores - labels)
+    weights = weigh_films(labels, prevalence)
+    gaps = np.bincount(to_bin_index(scores, edges), weights=weights * (scores - labels))
     return float(np.abs(gaps).sum() / len(labels))
 
 
@@ -89,8 +94,12 @@ def to_reliability_bins(
     bins: int = BINS,
     binning: Binning = "width",
     level: float = LEVEL,
+    prevalence: float | None = None,
 ) -> list[ReliabilityBin]:
     """The table behind a reliability diagram; bins without films are left out.
+
+    With a `prevalence`, shares and their bounds are carried from the films' share of pneumonia to the
+    stated one as scores are: what holds inside a bin is moved by the same odds.
 
     Raises:
         DataError: There are no films, or labels or scores are out of range.
@@ -98,19 +107,21 @@ def to_reliability_bins(
     check_scores(labels, scores)
     edges = to_bin_edges(scores, bins=bins, binning=binning)
     index = to_bin_index(scores, edges)
+    weights = weigh_films(labels, prevalence)
     table = []
     for bin_ in np.unique(index):
         inside = index == bin_
-        share = to_wilson_interval(int(labels[inside].sum()), int(inside.sum()), level=level)
+        found = to_wilson_interval(int(labels[inside].sum()), int(inside.sum()), level=level)
+        shares = np.array([found.value, found.low, found.high])
+        if prevalence is not None:
+            shares = PrevalenceShift(to_prevalence(labels), prevalence).correct_scores(shares)
         table.append(
             ReliabilityBin(
-                low=float(edges[bin_]),
-                high=float(edges[bin_ + 1]),
-                n=int(inside.sum()),
-                mean_score=float(scores[inside].mean()),
-                share=share.value,
-                share_low=share.low,
-                share_high=share.high,
+                float(edges[bin_]),
+                float(edges[bin_ + 1]),
+                int(inside.sum()),
+                float(np.average(scores[inside], weights=weights[inside])),
+                *shares.tolist(),
             )
         )
     return table

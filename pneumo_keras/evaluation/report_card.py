@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from pneumo_keras.arrays import Labels, Scores
 from pneumo_keras.evaluation.bootstrap import (
@@ -12,9 +15,17 @@ from pneumo_keras.evaluation.bootstrap import (
     to_calibration_interval,
 )
 from pneumo_keras.evaluation.figures import to_figures
-from pneumo_keras.evaluation.intervals import LEVEL, Interval, to_auc_interval, to_wilson_interval
-from pneumo_keras.evaluation.metrics import ConfusionCounts, count_confusions
-from pneumo_keras.evaluation.spread import Spread, to_spreads
+from pneumo_keras.evaluation.intervals import (
+    LEVEL,
+    Interval,
+    to_auc_interval,
+    to_precision_interval,
+    to_wilson_interval,
+)
+from pneumo_keras.evaluation.metrics import ConfusionCounts, count_calls
+from pneumo_keras.evaluation.prevalence import PrevalenceShift
+from pneumo_keras.evaluation.scores import check_scores
+from pneumo_keras.evaluation.spread import MemberSpread, to_member_spreads
 
 HALF = 0.5  # MedMNIST's threshold, for comparable figures
 
@@ -26,32 +37,36 @@ class Evaluation:
     Attributes:
         n: Films.
         threshold: A film is called pneumonia when its score is above it.
-        counts: Films by label and call.
+        tn: Normal films called normal.
+        fp: Normal films called pneumonia.
+        fn: Pneumonia films called normal.
+        tp: Pneumonia films called pneumonia.
         figures: Each figure with its interval, by name.
         level: Of the intervals.
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
+        stated_prevalence: Share of pneumonia that figures, scores and threshold were corrected for;
+            None where they speak of the films as they are.
+        trained_prevalence: Share of pneumonia that they were corrected from, if they were.
     """
 
     n: int
     threshold: float
-    counts: ConfusionCounts
+    tn: int
+    fp: int
+    fn: int
+    tp: int
     figures: dict[str, Interval]
     level: float
     resamples: int
     seed: int
+    stated_prevalence: float | None
+    trained_prevalence: float | None
 
-    def to_dict(self) -> dict[str, object]:
-        """For JSON: n, threshold, tn, fp, fn, tp, then the figures; None for NaN."""
-        return {
-            "n": self.n,
-            "threshold": self.threshold,
-            **asdict(self.counts),
-            "figures": {name: figure.to_dict() for name, figure in self.figures.items()},
-            "level": self.level,
-            "resamples": self.resamples,
-            "seed": self.seed,
-        }
+    @property
+    def counts(self) -> ConfusionCounts:
+        """Films by label and call."""
+        return ConfusionCounts(self.tn, self.fp, self.fn, self.tp)
 
 
 @dataclass(frozen=True)
@@ -60,42 +75,77 @@ class Judgement:
 
     Attributes:
         evaluation: At the operating point.
-        at_half: At 0.5, whatever the operating point.
+        at_half: At 0.5, whatever the operating point; where scores are corrected, with the calls of
+            plain scores at 0.5.
         members: Each figure of every member alone, at the operating point; empty for one member.
     """
 
     evaluation: Evaluation
     at_half: Evaluation
-    members: dict[str, Spread]
+    members: dict[str, MemberSpread]
 
-    def to_dict(self) -> dict[str, object]:
-        """For JSON."""
-        return {
-            **self.evaluation.to_dict(),
-            "at_0.5": self.at_half.to_dict(),
-            "members": {name: spread.to_dict() for name, spread in self.members.items()},
-        }
+
+@dataclass(frozen=True)
+class Metrics(Evaluation):
+    """`metrics_<split>.json`: the evaluation at the operating point, and what belongs to it.
+
+    Attributes:
+        at_half: See `Judgement`.
+        members: See `Judgement`.
+        split: `train`, `val` or `test`.
+        films_sha256: Fingerprint of the films' pixels.
+        labels_sha256: Fingerprint of their labels.
+    """
+
+    at_half: Annotated[Evaluation, Field(alias="at_0.5")]
+    members: dict[str, MemberSpread]
+    split: str
+    films_sha256: str
+    labels_sha256: str
+
+
+def to_metrics(judgement: Judgement, *, split: str, films_sha256: str, labels_sha256: str) -> Metrics:
+    """A judgement with the films it speaks of."""
+    return Metrics(
+        **vars(judgement.evaluation),
+        at_half=judgement.at_half,
+        members=judgement.members,
+        split=split,
+        films_sha256=films_sha256,
+        labels_sha256=labels_sha256,
+    )
 
 
 def judge(
-    labels: Labels, scores: Scores, threshold: float, *, members: Sequence[Scores], seed: int
+    labels: Labels,
+    scores: Scores,
+    threshold: float,
+    *,
+    members: Sequence[Scores],
+    seed: int,
+    shift: PrevalenceShift | None = None,
 ) -> Judgement:
     """Evaluates scores at the operating point and at 0.5, and every member by itself.
 
     Args:
         labels: 0 (normal) or 1 (pneumonia).
-        scores: Of the members together.
-        threshold: The operating point.
+        scores: Of the members together, as the classifier gives them.
+        threshold: The operating point, as it was chosen.
         members: Scores of each member.
         seed: Of the bootstrap.
+        shift: See `evaluate`.
 
     Raises:
         DataError: See `evaluate`.
     """
-    evaluation = evaluate(labels, scores, threshold, seed=seed)
-    at_half = evaluation if threshold == HALF else evaluate(labels, scores, HALF, seed=seed)
-    figures = [to_figures(labels, alone, threshold) for alone in members]
-    return Judgement(evaluation, at_half, to_spreads(figures) if len(figures) > 1 else {})
+    evaluation = evaluate(labels, scores, threshold, seed=seed, shift=shift)
+    at_half = evaluation if threshold == HALF else evaluate(labels, scores, HALF, seed=seed, shift=shift)
+    figures = []
+    for alone in members if len(members) > 1 else []:
+        stated = shift.stated if shift else None
+        corrected = shift.correct_scores(alone) if shift else alone
+        figures.append(to_figures(labels, corrected, alone > threshold, prevalence=stated))
+    return Judgement(evaluation, at_half, to_member_spreads(figures) if figures else {})
 
 
 def evaluate(
@@ -106,6 +156,7 @@ def evaluate(
     resamples: int = RESAMPLES,
     seed: int,
     level: float = LEVEL,
+    shift: PrevalenceShift | None = None,
 ) -> Evaluation:
     """Evaluates scores: every figure with its interval.
 
@@ -114,39 +165,70 @@ def evaluate(
 
     Args:
         labels: 0 (normal) or 1 (pneumonia).
-        scores: Probabilities of pneumonia.
+        scores: Probabilities of pneumonia, as the classifier gives them.
         threshold: Chosen on other films than these.
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
         level: Of the intervals, in (0, 1).
+        shift: To a stated share of pneumonia: scores and threshold are corrected together, calls
+            stay, and the films are weighted to stand for a population with that share.
 
     Raises:
-        DataError: There are no films, or labels or scores are out of range.
+        DataError: There are no films, labels or scores are out of range, or a prevalence is stated
+            for films of one class.
     """
-    values = to_figures(labels, scores, threshold)
-    counts = count_confusions(labels, scores, threshold)
-    (draws,) = draw_figures(labels, [(scores, threshold)], resamples=resamples, seed=seed)
-    chance = draw_chance_errors(scores, resamples=resamples, seed=seed)
+    check_scores(labels, scores)
+    calls, prevalence = scores > threshold, shift.stated if shift else None
+    if shift:
+        scores, threshold = shift.correct_scores(scores), shift.correct_threshold(threshold)
+    values = to_figures(labels, scores, calls, prevalence=prevalence)
+    counts = count_calls(labels, calls)
+    drawing = {"prevalence": prevalence, "resamples": resamples, "seed": seed}
+    (draws,) = draw_figures(labels, [(scores, calls)], **drawing)
+    chance = draw_chance_errors(labels, scores, **drawing)
     figures = {
         **{name: to_bootstrap_interval(value, draws[name], level=level) for name, value in values.items()},
-        **to_proportion_intervals(counts, level=level),
+        **to_proportion_intervals(counts, prevalence, level=level),
         "auc": to_auc_interval(labels, scores, level=level),
         "calibration_error": to_calibration_interval(
             values["calibration_error"], draws["calibration_error"], chance, level=level
         ),
     }
-    return Evaluation(counts.n, threshold, counts, figures, level, resamples, seed)
+    return Evaluation(
+        counts.n,
+        threshold,
+        **asdict(counts),
+        figures=figures,
+        level=level,
+        resamples=resamples,
+        seed=seed,
+        stated_prevalence=prevalence,
+        trained_prevalence=shift.trained if shift else None,
+    )
 
 
-def to_proportion_intervals(counts: ConfusionCounts, *, level: float = LEVEL) -> dict[str, Interval]:
-    """Wilson's intervals of the figures that are shares of films."""
+def to_proportion_intervals(
+    counts: ConfusionCounts, prevalence: float | None = None, *, level: float = LEVEL
+) -> dict[str, Interval]:
+    """Intervals in closed form of the figures that are shares of films, or of a stated population."""
     tn, fp, fn, tp = counts.tn, counts.fp, counts.fn, counts.tp
-    shares = {
-        "accuracy": (tn + tp, counts.n),
-        "sensitivity": (tp, tp + fn),
-        "specificity": (tn, tn + fp),
-        "precision_pneumonia": (tp, tp + fp),
-        "precision_normal": (tn, tn + fn),
-        "prevalence": (tp + fn, counts.n),
-    }
-    return {name: to_wilson_interval(part, whole, level=level) for name, (part, whole) in shares.items()}
+    shares = {"sensitivity": (tp, tp + fn), "specificity": (tn, tn + fp)}
+    if prevalence is None:
+        shares |= {
+            "accuracy": (tn + tp, counts.n),
+            "precision_pneumonia": (tp, tp + fp),
+            "precision_normal": (tn, tn + fn),
+            "prevalence": (tp + fn, counts.n),
+        }
+    intervals = {name: to_wilson_interval(*share, level=level) for name, share in shares.items()}
+    if prevalence is not None:
+        intervals |= {
+            "precision_pneumonia": to_precision_interval(
+                tp, tp + fn, fp, tn + fp, prevalence=prevalence, level=level
+            ),
+            "precision_normal": to_precision_interval(
+                tn, tn + fp, fn, tp + fn, prevalence=1 - prevalence, level=level
+            ),
+            "prevalence": Interval(prevalence, prevalence, prevalence, "stated"),
+        }
+    return intervals

@@ -3,42 +3,33 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from pneumo_keras.evaluation.intervals import to_json_number
+from pneumo_keras.documents import FloatOrNan
 
 
 @dataclass(frozen=True)
-class Spread:
+class MemberSpread:
     """One figure of every member.
 
     Attributes:
+        mean: Of one member; the average of all members has a figure of its own.
+        deviation: Standard deviation over members, n - 1 in the denominator; NaN for one member.
         values: In the order of the members.
     """
 
-    values: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        """Of one member; the average of all members has a figure of its own."""
-        return float(np.mean(self.values))
-
-    @property
-    def deviation(self) -> float:
-        """Standard deviation over members, n - 1 in the denominator; NaN for one member."""
-        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else math.nan
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON; None for NaN."""
-        return {
-            "mean": to_json_number(self.mean),
-            "deviation": to_json_number(self.deviation),
-            "values": [to_json_number(value) for value in self.values],
-        }
+    mean: FloatOrNan
+    deviation: FloatOrNan
+    values: tuple[FloatOrNan, ...]
 
 
-def to_spreads(members: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
+def to_member_spread(values: Sequence[float]) -> MemberSpread:
+    """Mean and deviation of one figure of every member."""
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+    return MemberSpread(float(np.mean(values)), deviation, tuple(values))
+
+
+def to_member_spreads(members: Sequence[Mapping[str, float]]) -> dict[str, MemberSpread]:
     """By the name of the figure, from the figures of each member."""
-    return {name: Spread(tuple(figures[name] for figures in members)) for name in members[0]}
+    return {name: to_member_spread([figures[name] for figures in members]) for name in members[0]}

@@ -1,126 +1,150 @@
 """From films to features: each view passes the frozen network once, then comes from the cache."""
 
 import contextlib
-import functools
+import importlib.metadata
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import keras
 import numpy as np
 
+import pneumo_keras
 from pneumo_keras.arrays import ImageBatch
-from pneumo_keras.data.films import LabelledFilms
-from pneumo_keras.engines.choice import Network
-from pneumo_keras.features.augmentation import Vary
+from pneumo_keras.data.films import Films
+from pneumo_keras.engines.runner import Runner
+from pneumo_keras.features.entry import Entry
 from pneumo_keras.features.prefetch import Prefetch
-from pneumo_keras.features.store import Entry, FeatureTable, shrink_store
-from pneumo_keras.model.backbone import compute_fingerprint, list_taps, select_taps
+from pneumo_keras.features.store import FeatureTable, Store
+from pneumo_keras.features.views import PLAIN, View
+from pneumo_keras.model.backbone import list_taps, select_taps
+from pneumo_keras.model.classifier import FrozenPart
+from pneumo_keras.model.fingerprint import compute_fingerprint, compute_tap_fingerprints
 from pneumo_keras.progress import show_progress
 
 log = logging.getLogger("pneumo_keras")
 
 CHUNK = 32  # films that are augmented, pass the network and are written together
 
-
-@dataclass(frozen=True)
-class View:
-    """One way of seeing the films: as they are, or varied at random.
-
-    Attributes:
-        vary: Applied to the enlarged films; None for the plain view.
-        name: Of the view, in messages; empty for the plain one.
-        key: Starts the random draws, together with the number of the chunk.
-        about: What tells this view from others.
-    """
-
-    vary: Vary | None = None
-    name: str = ""
-    key: tuple[int, ...] = ()
-    about: dict[str, Any] = field(default_factory=lambda: {"view": "plain"})
-
-
-PLAIN = View()
-MIRRORED = View(
-    vary=lambda images, *_: keras.ops.flip(images, axis=2), name="mirrored", about={"view": "mirrored"}
-)
+# What computes for a backend or an engine, of which another version may compute otherwise.
+PACKAGES = {
+    "jax": ("jax", "jaxlib"),
+    "tensorflow": ("tensorflow",),
+    "torch": ("torch",),
+    "openvino": ("openvino", "onnx"),
+}
 
 
 @dataclass(frozen=True)
 class Extractor:
-    """Everything between films and features.
+    """Everything between films and features. Holds what it has opened, until `release` or its end.
 
     Attributes:
-        resize: Films (n, height, width, 1) -> (n, size, size, 1).
-        scale: (n, size, size, 1) -> images (n, size, size, 3) in [-1, 1].
-        backbone: Images (n, size, size, 3) -> features (n, d), frozen.
-        build_network: Makes a backbone run over a stream of batches of CHUNK images.
+        frozen: Films -> features.
+        build_runner: Makes a backbone run over a stream of batches of CHUNK images.
         about: What computes the features: engine, precision, backend, device.
-        store: Folder of the cached features.
-        limit: Of the store, in bytes; the entries that were used longest ago go first.
+        store: Where features are kept.
     """
 
-    resize: keras.Model
-    scale: keras.Model
-    backbone: keras.Model
-    build_network: Callable[[keras.Model], Network]
+    frozen: FrozenPart
+    build_runner: Callable[[keras.Model], Runner]
     about: dict[str, Any]
-    store: Path
-    limit: int
+    store: Store
+    _opened: dict[tuple[str, ...], FeatureTable] = field(default_factory=dict, init=False, repr=False)
 
-    def extract(self, films: LabelledFilms, name: str, view: View = PLAIN) -> FeatureTable:
+    def extract(self, films: Films, name: str, view: View = PLAIN) -> FeatureTable:
         """Features of the films in one view, from the cache where they are there.
 
         Args:
             films: Of any size.
-            name: Of the films, in messages.
+            name: Whose films they are, in words.
             view: How they are seen.
         """
         entries = self._list_entries(films, view)
-        name = f"{name}, {view.name}" if view.name else name
+        address = tuple(entry.name for entry in entries.values())
+        if address not in self._opened:
+            self._opened[address] = self._open(entries, films, name, view)
+        return self._opened[address]
+
+    def check_room(self, jobs: Sequence[tuple[Films, Sequence[View]]]) -> None:
+        """Checks before any work that the features of all these films and their views find room.
+
+        Raises:
+            SettingsError: They take more than the limit of the store.
+            DataError: They take more than the disk has.
+        """
+        self.store.check_room(
+            entry
+            for films, views in jobs
+            for view in views
+            for entry in self._list_entries(films, view).values()
+        )
+
+    def release(self) -> None:
+        """Forgets all tables, which others may remove from then on."""
+        self._opened.clear()
+        self.store.held.release()
+
+    def _list_entries(self, films: Films, view: View) -> dict[str, Entry]:
+        about = {**self.about, **self._fixed, **view.about, "films": films.fingerprint()}
+        if view.key:
+            about["chunk"] = CHUNK  # whose number starts the draws
+        return {
+            tap: Entry(self.store.folder, {**about, "tap": tap, "network": below}, (len(films), d))
+            for (tap, d), below in zip(self._taps.items(), self._fingerprints, strict=True)
+        }
+
+    @cached_property
+    def _taps(self) -> dict[str, int]:
+        return list_taps(self.frozen.backbone)
+
+    @cached_property
+    def _fingerprints(self) -> list[str]:
+        """Of all that lies below each tap; computed once, since it is frozen."""
+        return list(compute_tap_fingerprints(self.frozen.backbone).values())
+
+    @cached_property
+    def _fixed(self) -> dict[str, Any]:
+        """What the features depend on beside films, view and network."""
+        return {
+            "image_size": self.frozen.backbone.input_shape[1],
+            "preprocessing": [
+                compute_fingerprint(self.frozen.resize),
+                compute_fingerprint(self.frozen.scale),
+            ],
+            "versions": list_versions(self.about["engine"]),
+        }
+
+    def _open(self, entries: dict[str, Entry], films: Films, name: str, view: View) -> FeatureTable:
+        title = f"{name}, {view.name}" if view.name else name
+        self.store.held.add(entry.name for entry in entries.values())
         with contextlib.ExitStack() as locks:
-            for entry in sorted(entries.values(), key=lambda entry: entry.folder):
+            for entry in sorted(entries.values(), key=lambda entry: entry.name):
                 locks.enter_context(entry.lock())
             missing = {tap: entry for tap, entry in entries.items() if entry.count_done() < len(films)}
-            if missing:
-                self._fill(missing, films, name, view)
-            else:
-                log.info("Features of %s: from the cache", name)
+            for entry in missing.values():
+                entry.start()
             for entry in entries.values():
-                entry.mark_used()
-        for gone in shrink_store(self.store, self.limit, [entry.folder for entry in entries.values()]):
-            log.info("Removed the oldest features, %.0f MB: the cache is full", gone.size / 1e6)
-        return FeatureTable(tuple(entry.file for entry in entries.values()), len(films))
+                entry.mark_used(name)
+            self.store.shrink()  # now that the new entries have their size
+            if missing:
+                self._fill(missing, films, title, view)
+            else:
+                log.info("Features of %s: from the cache", title)
+        files = {tap: entry.file for tap, entry in entries.items()}
+        return FeatureTable(files, len(films), self.store.held)
 
-    def _list_entries(self, films: LabelledFilms, view: View) -> dict[str, Entry]:
-        about = {**self.about, **view.about, "films": films.fingerprint, "n": len(films)}
-        about["image_size"] = self.backbone.input_shape[1]
-        return {
-            tap: Entry(self.store, {**about, "weights": self._weights[tap], "tap": tap}, (len(films), d))
-            for tap, d in list_taps(self.backbone).items()
-        }
-
-    @functools.cached_property
-    def _weights(self) -> dict[str, str]:
-        """Fingerprint of the layers below each tap; hashed once, since they are frozen."""
-        return {
-            tap: compute_fingerprint(select_taps(self.backbone, [tap])) for tap in list_taps(self.backbone)
-        }
-
-    def _fill(self, entries: dict[str, Entry], films: LabelledFilms, name: str, view: View) -> None:
+    def _fill(self, entries: dict[str, Entry], films: Films, title: str, view: View) -> None:
         started = time.monotonic()
-        network = self.build_network(select_taps(self.backbone, list(entries)))
-        for entry in entries.values():
-            entry.start()
+        run = self.build_runner(select_taps(self.frozen.backbone, list(entries)))
         done = min(entry.count_done() for entry in entries.values())
         columns = np.cumsum([entry.shape[1] for entry in entries.values()])[:-1]
-        with show_progress(f"Features of {name}", len(films), "films") as progress:
-            progress.advance(done)
+        with show_progress(f"Features of {title}", len(films), "films", done=done) as progress:
             batches = Prefetch(self._prepare(films, done, view))
-            for features in network(batches):
+            for features in run(batches):
                 stop = min(done + CHUNK, len(films))
                 parts = np.split(features[: stop - done], columns, axis=1)
                 for entry, part in zip(entries.values(), parts, strict=True):
@@ -130,18 +154,28 @@ class Extractor:
         seconds = time.monotonic() - started
         log.info(
             "Features of %s: computed in %.1f s, of which the network waited for films %.1f %%",
-            name,
+            title,
             seconds,
             100 * batches.waited / seconds,
         )
 
-    def _prepare(self, films: LabelledFilms, start: int, view: View) -> Iterator[ImageBatch]:
+    def _prepare(self, films: Films, start: int, view: View) -> Iterator[ImageBatch]:
         for first in range(start, len(films), CHUNK):
             images = films.read(slice(first, first + CHUNK))[..., None].astype(np.float32)
-            images = self.resize(_pad(images))
+            images = self.frozen.resize(_pad(images))
             if view.vary is not None:
                 images = view.vary(images, *view.key, first // CHUNK)
-            yield np.asarray(keras.ops.convert_to_numpy(self.scale(images)))
+            yield np.asarray(keras.ops.convert_to_numpy(self.frozen.scale(images)))
+
+
+def list_versions(engine: str) -> dict[str, str]:
+    """Versions of this package, of Keras and of what computes on the backend and for an engine."""
+    computing = {package for name in (keras.config.backend(), engine) for package in PACKAGES.get(name, ())}
+    versions = {"pneumo-keras": pneumo_keras.__version__}
+    for package in ("keras", *sorted(computing)):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return versions
 
 
 def _pad(images: np.ndarray) -> np.ndarray:

@@ -1,30 +1,28 @@
 """The frozen InceptionV3: images in, pooled features out."""
 
-import contextlib
 import functools
-import hashlib
-import logging
 import os
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
-from pneumo_keras.errors import DownloadError, ModelError
-
-log = logging.getLogger("pneumo_keras")
+from pneumo_keras.data.download import Release, fetch_release
+from pneumo_keras.errors import ModelError
 
 # What keras.applications.InceptionV3(weights="imagenet", include_top=False) fetches.
-IMAGENET_URL = (
-    "https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/"
-    "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
+IMAGENET = Release(
+    title="InceptionV3's ImageNet weights",
+    name="inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    url=(
+        "https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/"
+        "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    ),
+    md5="bcbd6486424b2319ff4ef7d526e38f63",
+    bytes=87_910_968,
 )
-IMAGENET_BYTES = 87_910_968
-IMAGENET_MD5 = "bcbd6486424b2319ff4ef7d526e38f63"
 
 POOLED = "_pooled"
 
@@ -52,10 +50,10 @@ def build_backbone(weights: str, *, image_size: int, taps: Sequence[str]) -> ker
         keras.layers.GlobalAveragePooling2D(name=f"{tap}{POOLED}")(network.get_layer(tap).output)
         for tap in taps
     ]
-    return build_frozen(network.input, pooled)
+    return join_taps(network.input, pooled)
 
 
-def build_frozen(images: keras.KerasTensor, pooled: list[keras.KerasTensor]) -> keras.Model:
+def join_taps(images: keras.KerasTensor, pooled: list[keras.KerasTensor]) -> keras.Model:
     """Pooled blocks side by side, with nothing to train: a backbone from any network.
 
     Args:
@@ -80,17 +78,7 @@ def list_taps(backbone: keras.Model) -> dict[str, int]:
 def select_taps(backbone: keras.Model, taps: Sequence[str]) -> keras.Model:
     """The same network with some of its taps, and without the layers that none of them needs."""
     images: Any = backbone.input
-    return build_frozen(images, [backbone.get_layer(f"{tap}{POOLED}").output for tap in taps])
-
-
-def compute_fingerprint(backbone: keras.Model) -> str:
-    """SHA-256 over the shapes and bytes of all weights: the same network, the same value."""
-    digest = hashlib.sha256()
-    for variable in backbone.variables:
-        array = np.ascontiguousarray(keras.ops.convert_to_numpy(variable.value))
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
+    return join_taps(images, [backbone.get_layer(f"{tap}{POOLED}").output for tap in taps])
 
 
 def _build_network(weights: str, image_size: int) -> keras.Model:
@@ -124,26 +112,9 @@ def fetch_imagenet() -> Path:
     Raises:
         DownloadError: They could not be fetched whole.
     """
-    home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
-    target = home / "models" / IMAGENET_URL.rpartition("/")[2]
-    source = f"{IMAGENET_URL} ({IMAGENET_BYTES:,} bytes, MD5 {IMAGENET_MD5})"
-    if not target.is_file():
-        log.info("Fetching InceptionV3's ImageNet weights from %s to %s", source, target)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # where Keras shows its progress
-            return Path(
-                keras.utils.get_file(
-                    target.name,
-                    IMAGENET_URL,
-                    cache_dir=home,
-                    cache_subdir="models",
-                    file_hash=IMAGENET_MD5,
-                )
-            )
-    except Exception as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise DownloadError(
-            f"InceptionV3's ImageNet weights could not be fetched from {source}: {reason}. "
-            f"Put the file at {target}, or name a copy with --set model.weights=FILE; "
-            "--config demo needs no download."
-        ) from error
+    folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
+    remedy = (
+        f"Put the file at {folder / IMAGENET.name}, or name a copy with --set model.weights=FILE; "
+        "--config demo needs no download."
+    )
+    return fetch_release(IMAGENET, folder, remedy=remedy)

@@ -7,73 +7,67 @@ from typing import Any
 import keras
 
 from pneumo_keras.errors import ModelError
+from pneumo_keras.model.preprocessing import build_resizing, build_scaling
+
+FLIP_AVERAGE = "flip_average"
+
+
+@dataclass(frozen=True)
+class FrozenPart:
+    """All that never learns.
+
+    Attributes:
+        resize: Films (n, height, width, 1) -> (n, size, size, 1), bilinear.
+        scale: (n, size, size, 1) -> (n, size, size, 3) in [-1, 1].
+        backbone: Images (n, size, size, 3) -> features (n, d).
+    """
+
+    resize: keras.Model
+    scale: keras.Model
+    backbone: keras.Model
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """The saved model and its parts.
+    """A classifier by its parts.
 
     Attributes:
-        model: Grey films (n, height, width, 1), 0..255, any size -> probability of pneumonia
-            (n, 1).
-        resize: Films -> (n, size, size, 1), bilinear.
-        scale: (n, size, size, 1) -> (n, size, size, 3) in [-1, 1].
-        backbone: Images (n, size, size, 3) -> features (n, d), frozen.
+        frozen: Films -> features (n, d).
         head: Features (n, d) -> log odds of pneumonia (n, members).
         decision: Log odds (n, members) -> probability of pneumonia (n, 1).
-    """
-
-    model: keras.Model
-    resize: keras.Model
-    scale: keras.Model
-    backbone: keras.Model
-    head: keras.Model
-    decision: keras.Model
-
-
-def join_classifier(
-    resize: keras.Model,
-    scale: keras.Model,
-    backbone: keras.Model,
-    head: keras.Model,
-    decision: keras.Model,
-    *,
-    flip_average: bool = False,
-) -> Classifier:
-    """Puts the parts together into the model that is saved.
-
-    Args:
-        resize: See `Classifier`, like the other parts.
-        scale: Grey to what the backbone sees.
-        backbone: Frozen.
-        head: Fitted.
-        decision: Calibrated.
         flip_average: Whether a film's log odds are averaged with those of its mirror image.
     """
-    films = keras.Input((None, None, 1), name="films")
-    images = scale(resize(films))
-    log_odds = head(backbone(images))
-    if flip_average:
-        mirrored = head(backbone(keras.ops.flip(images, axis=2)))
-        log_odds = keras.layers.Average(name="flip_average")([log_odds, mirrored])
-    model = keras.Model(films, decision(log_odds), name="pneumo_keras")
-    return Classifier(model, resize, scale, backbone, head, decision)
+
+    frozen: FrozenPart
+    head: keras.Model
+    decision: keras.Model
+    flip_average: bool
+
+    def join(self) -> keras.Model:
+        """The model that is saved: grey films (n, height, width, 1), 0..255, any size -> (n, 1)."""
+        films = keras.Input((None, None, 1), name="films")
+        images = self.frozen.scale(self.frozen.resize(films))
+        log_odds = self.head(self.frozen.backbone(images))
+        if self.flip_average:
+            mirrored = self.head(self.frozen.backbone(keras.ops.flip(images, axis=2)))
+            log_odds = keras.layers.Average(name=FLIP_AVERAGE)([log_odds, mirrored])
+        return keras.Model(films, self.decision(log_odds), name="pneumo_keras")
 
 
-def build_online_model(
-    resize: keras.Model,
-    augmentation: keras.Sequential,
-    scale: keras.Model,
-    backbone: keras.Model,
-    head: keras.Model,
-) -> keras.Model:
+def build_frozen_part(backbone: keras.Model) -> FrozenPart:
+    """Puts the preprocessing in front of a backbone."""
+    shape: Any = backbone.input_shape
+    return FrozenPart(build_resizing(shape[1]), build_scaling(shape[1]), backbone)
+
+
+def build_online_model(frozen: FrozenPart, augmentation: keras.Sequential, head: keras.Model) -> keras.Model:
     """The whole model for `fit`: grey films (n, height, width, 1) -> log odds (n, members).
 
     The augmentation varies films in training only and is not part of what is saved.
     """
     films = keras.Input((None, None, 1), name="films")
-    images = scale(augmentation(resize(films)))
-    return keras.Model(films, head(backbone(images)), name="online")
+    images = frozen.scale(augmentation(frozen.resize(films)))
+    return keras.Model(films, head(frozen.backbone(images)), name="online")
 
 
 def load_classifier(path: Path) -> Classifier:
@@ -84,10 +78,13 @@ def load_classifier(path: Path) -> Classifier:
     """
     try:
         model: Any = keras.saving.load_model(path, compile=False)
-        names = ("resize", "scale", "backbone", "head", "decision")
-        return Classifier(model, *(model.get_layer(name) for name in names))
+        resize, scale, backbone, head, decision = (
+            model.get_layer(name) for name in ("resize", "scale", "backbone", "head", "decision")
+        )
     except Exception as error:  # zipfile, h5py, json and Keras each raise their own
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
             f"{path} is damaged or was not written by pneumo-keras: {reason}. Train again."
         ) from error
+    flip_average = any(layer.name == FLIP_AVERAGE for layer in model.layers)
+    return Classifier(FrozenPart(resize, scale, backbone), head, decision, flip_average)

@@ -23,9 +23,8 @@ def build_standardisation(mean: Moments, variance: Moments) -> keras.layers.Norm
     """
     floor = 1e-6 * variance.mean() or 1.0
     variance = np.maximum(variance, floor)
-    return keras.layers.Normalization(
-        tuple(range(-variance.ndim, 0)), mean=mean, variance=variance, name="standardise"
-    )
+    axes: Any = tuple(range(-variance.ndim, 0))
+    return keras.layers.Normalization(axes, mean=mean, variance=variance, name="standardise")
 
 
 def build_head(

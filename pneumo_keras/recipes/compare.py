@@ -1,20 +1,48 @@
 """Runs compared on the same films."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from pneumo_keras.arrays import SPLIT_NAMES
+from pneumo_keras.arrays import SPLIT_NAMES, Labels, Scores
+from pneumo_keras.config import find_changes
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.comparison import Difference, compare_figures
+from pneumo_keras.evaluation.report_card import Metrics
 from pneumo_keras.evaluation.scores import load_scores
-from pneumo_keras.files import replace_whole
-from pneumo_keras.reporting.plots import draw_rocs, save_plot
+from pneumo_keras.files import explain_unwritable, replace_whole
+from pneumo_keras.runs.finished import load_settings
 from pneumo_keras.runs.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A run compared with another one.
+
+    Attributes:
+        run: The one that is compared.
+        differences: By the name of the figure, less that of the other one.
+        changed: Settings in which they differ, by dotted key: the other's value, and this one's.
+    """
+
+    run: Path
+    differences: dict[str, Difference]
+    changed: dict[str, tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What an evaluation left of a run."""
+
+    folder: RunFolder
+    metrics: Metrics
+    labels: Labels
+    scores: Scores
 
 
 def compare_runs(
     first: RunFolder, others: Sequence[RunFolder], split: str, picture: Path | None = None
-) -> list[dict[str, Difference]]:
+) -> list[Comparison]:
     """Paired differences of all figures, each of the others minus the first, on the same films.
 
     Args:
@@ -24,42 +52,56 @@ def compare_runs(
         picture: Where the ROC curves of all runs are drawn, as PNG.
 
     Raises:
-        RunError: A run has no scores of the split, the runs were scored on different films, or the
-            picture cannot be written.
+        RunError: A run has no scores of the split, the runs were scored on different films or against
+            different labels, or the picture cannot be written.
     """
-    runs = [first, *others]
-    metrics = [run.load_json(f"metrics_{split}.json") for run in runs]
-    for run, found in zip(runs, metrics, strict=True):
-        if found["films_sha256"] != metrics[0]["films_sha256"]:
-            raise RunError(
-                f"Runs can be compared on the same films alone. {first.path} and {run.path} were scored on "
-                f"different {SPLIT_NAMES[split]}."
-            )
-    judged = [load_scores(run.path / f"scores_{split}.csv") for run in runs]
-    labels, scores = judged[0][0], [of_run for _, of_run in judged]
-    thresholds = [found["threshold"] for found in metrics]
+    runs = [_load_judged(folder, split) for folder in (first, *others)]
+    for run in runs:
+        _check_same_films(runs[0], run, split)
     if picture:
-        figure = draw_rocs(
-            labels,
-            {
-                str(run.path): (of_run, threshold)
-                for run, of_run, threshold in zip(runs, scores, thresholds, strict=True)
-            },
-            title=f"{len(labels):,} {SPLIT_NAMES[split]}",
-        )
-        try:
-            with replace_whole(picture) as beside:
-                save_plot(figure, beside)
-        except OSError as error:
-            raise RunError(f"--out must name a file that can be written. {picture}: {error}") from error
+        draw_runs(runs, picture, title=f"{len(runs[0].labels):,} {SPLIT_NAMES[split]}")
+    settings = [load_settings(run.folder) for run in runs]
     return [
-        compare_figures(
-            labels,
-            scores[0],
-            scores[index],
-            first_threshold=thresholds[0],
-            second_threshold=thresholds[index],
-            seed=metrics[0]["seed"],
+        Comparison(
+            run.folder.path,
+            compare_figures(
+                run.labels,
+                runs[0].scores,
+                run.scores,
+                first_threshold=runs[0].metrics.threshold,
+                second_threshold=run.metrics.threshold,
+                seed=runs[0].metrics.seed,
+            ),
+            find_changes(settings[0], of_run),
         )
-        for index in range(1, len(runs))
+        for run, of_run in zip(runs[1:], settings[1:], strict=True)
     ]
+
+
+def draw_runs(runs: Sequence[_Judged], picture: Path, *, title: str) -> None:
+    """Draws the ROC curves of all runs as PNG."""
+    # Pictures take a second to import.
+    from pneumo_keras.reporting.plots import draw_rocs, save_plot
+
+    named = {str(run.folder.path): (run.scores, run.metrics.threshold) for run in runs}
+    plot = draw_rocs(runs[0].labels, named, title=title)
+    with explain_unwritable(picture, option="--out"), replace_whole(picture) as beside:
+        save_plot(plot, beside)
+
+
+def _load_judged(folder: RunFolder, split: str) -> _Judged:
+    metrics = folder.load_document(Metrics, f"metrics_{split}.json")
+    return _Judged(folder, metrics, *load_scores(folder.path / f"scores_{split}.csv"))
+
+
+def _check_same_films(first: _Judged, run: _Judged, split: str) -> None:
+    if run.metrics.films_sha256 != first.metrics.films_sha256:
+        raise RunError(
+            f"Runs can be compared on the same films alone. {first.folder.path} and {run.folder.path} were "
+            f"scored on different {SPLIT_NAMES[split]}."
+        )
+    if run.metrics.labels_sha256 != first.metrics.labels_sha256 or (run.labels != first.labels).any():
+        raise RunError(
+            f"Runs can be compared against the same labels alone. {first.folder.path} and {run.folder.path} "
+            f"were judged against different labels of the {SPLIT_NAMES[split]}."
+        )

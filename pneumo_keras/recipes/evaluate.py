@@ -1,96 +1,131 @@
 """A run judged on films."""
 
 import functools
+import logging
 import re
 import time
 
 from pneumo_keras.arrays import Scores
-from pneumo_keras.config import Config, format_config
-from pneumo_keras.data.films import LabelledFilms
-from pneumo_keras.evaluation.metrics import count_confusions, to_accuracy, to_auc
-from pneumo_keras.evaluation.report_card import HALF, Judgement
-from pneumo_keras.evaluation.scores import (
-    format_medmnist_scores,
-    to_medmnist_name,
-)
-from pneumo_keras.evaluation.threshold import OperatingPoint
+from pneumo_keras.config import Config, format_config, name_files, resolve_paths
+from pneumo_keras.data.sources import DataCard
+from pneumo_keras.evaluation.prevalence import PrevalenceShift
+from pneumo_keras.evaluation.report_card import Judgement
+from pneumo_keras.evaluation.scores import format_medmnist_scores, to_medmnist_name
 from pneumo_keras.model.classifier import load_classifier
-from pneumo_keras.recipes.films import load_splits, name_films
-from pneumo_keras.recipes.judging import (
-    compute_log_odds,
-    correct_decision,
-    decide,
-    judge_members,
-    write_scores,
-)
+from pneumo_keras.recipes.films import Split, open_data, open_splits
+from pneumo_keras.recipes.judging import compute_log_odds, decide, judge_members, write_scores
 from pneumo_keras.recipes.network import build_extractor
-from pneumo_keras.reporting.plots import draw_summary
-from pneumo_keras.reporting.report import SPLIT_NAMES, ReportContents, format_report
+from pneumo_keras.reporting.plots import draw_summary, save_plot
+from pneumo_keras.reporting.report import ReportContents, format_report
+from pneumo_keras.runs.finished import FinishedRun, load_run
 from pneumo_keras.runs.folder import RunFolder
 
+log = logging.getLogger("pneumo_keras")
 
-def evaluate_run(folder: RunFolder, split: str, prevalence: float | None = None) -> Judgement:
+
+def evaluate_run(folder: RunFolder, split_name: str, prevalence: float | None = None) -> Judgement:
     """Scores a split with the saved model and writes its scores, figures and pictures.
+
+    All of the run is read and checked, and everything computed, before anything of it is replaced.
 
     Args:
         folder: Of a finished run.
-        split: `train`, `val` or `test`.
-        prevalence: Share of pneumonia where the scores are to be used, in (0, 1); scores and
-            operating point are corrected for it together, so that no call changes.
+        split_name: `train`, `val` or `test`.
+        prevalence: Share of pneumonia where the scores are to be used, in (0, 1). Scores, operating
+            point and figures corrected to it are written beside the plain ones; no call changes.
     """
-    folder.check_finished()
-    config = folder.load_config()
+    run = load_run(folder)
+    config = resolve_paths(run.config, run.environment.get("paths"))
     classifier = load_classifier(folder.model_file)
-    point = OperatingPoint.from_dict(folder.load_json("operating_point.json"))
-    calibration = folder.load_json("calibration.json")
-    films = load_splits(config, (split,))[split]
-    extractor = build_extractor(config, classifier.backbone)
-    log_odds = compute_log_odds(config, extractor, classifier.head, films, split)
+    data = open_data(config)
+    split = open_splits(data, (split_name,))[split_name]
+    extractor = build_extractor(config, classifier.frozen)
+    log_odds = compute_log_odds(extractor, classifier.head, split, flip_average=classifier.flip_average)
+    extractor.release()
+    shift = PrevalenceShift(run.calibration.prevalence, prevalence) if prevalence is not None else None
     to_scores = functools.partial(decide, classifier.decision)
-    if prevalence is not None:
-        to_scores, point = correct_decision(
-            to_scores, point, trained=calibration["prevalence"], stated=prevalence
-        )
+    judgement = judge_members(config, split, log_odds, to_scores, run.operating_point, shift)
     scores = to_scores(log_odds)
-    judgement = judge_members(config, films, log_odds, to_scores, point)
-    write_scores(folder, split, films, scores, judgement, prevalence)
-    write_medmnist_scores(folder, config, split, films, scores)
-    title = f"{folder.path.resolve().name}: {len(films):,} {SPLIT_NAMES[split]} of {name_films(config)}"
-    history = folder.load_history()
-    summary = draw_summary(history, films.labels, scores, judgement.evaluation, title=title)
-    suffix = "" if split == "test" else f"_{split}"
-    folder.write_plot(f"summary{suffix}", summary)
-    report = ReportContents(
-        run=folder.path.resolve().name,
-        split=split,
-        date=time.strftime("%Y-%m-%d"),
-        source=config.data.source,
-        source_name=name_films(config),
-        weights=config.model.weights,
-        films=films,
-        scores=scores,
-        judgement=judgement,
-        prevalence=prevalence,
-        calibration=calibration,
-        operating_point=point,
-        history=history,
-        settings=format_config(config),
-        environment=folder.load_json("environment.json"),
-    )
-    folder.write_text(f"report{suffix}.html", format_report(report))
+    scores = shift.correct_scores(scores) if shift else scores
+    write_evaluation(folder, run, data.card, split, scores, judgement, shift)
     return judgement
 
 
-def write_medmnist_scores(
-    folder: RunFolder, config: Config, split: str, films: LabelledFilms, scores: Scores
+def write_evaluation(
+    folder: RunFolder,
+    run: FinishedRun,
+    card: DataCard,
+    split: Split,
+    scores: Scores,
+    judgement: Judgement,
+    shift: PrevalenceShift | None,
 ) -> None:
-    """Writes MedMNIST's standard result file, in place of an older one."""
-    name = to_medmnist_name(
+    """Writes scores, metrics, MedMNIST's result file, the summary's picture and the report."""
+    corrected = f"_prevalence_{shift.stated:g}" if shift else ""
+    suffix = ("" if split.name == "test" else f"_{split.name}") + corrected
+    report = f"report{suffix}.html"
+    contents = gather_report(folder, run, card, split, scores, judgement, shift)
+    named = f"{contents.run}: {len(scores):,} {split.title}"
+    title = f"{named}, corrected to a prevalence of {shift.stated:g}" if shift else named
+    labels = split.films.labels
+    summary = draw_summary(run.history, labels, scores, judgement.evaluation, title=title)
+    page = format_report(contents)
+    write_scores(folder, split, scores, judgement, corrected)
+    if card.medmnist_name and not shift:
+        write_medmnist_scores(folder, run.config, card.medmnist_name, split.name, scores, judgement)
+    folder.write_with(f"figures/summary{suffix}.png", functools.partial(save_plot, summary))
+    folder.write_text(report, page)
+    log.info("Report: %s", folder.path / report)
+
+
+def gather_report(
+    folder: RunFolder,
+    run: FinishedRun,
+    card: DataCard,
+    split: Split,
+    scores: Scores,
+    judgement: Judgement,
+    shift: PrevalenceShift | None,
+) -> ReportContents:
+    """What the report shows, files by their names alone."""
+    point = run.operating_point
+    return ReportContents(
+        run=folder.path.resolve().name,
+        split=split.name,
+        date=time.strftime("%Y-%m-%d"),
+        card=card,
+        weights=run.config.model.weights,
+        films=split.films,
+        scores=scores,
+        judgement=judgement,
+        prevalence=shift.stated if shift else None,
+        calibration=run.calibration,
+        operating_point=shift.correct_point(point) if shift else point,
+        history=run.history,
+        settings=format_config(name_files(run.config)),
+        environment=run.environment,
+    )
+
+
+def write_medmnist_scores(
+    folder: RunFolder, config: Config, name: str, split: str, scores: Scores, judgement: Judgement
+) -> None:
+    """Writes MedMNIST's standard result file, in place of an older one.
+
+    Args:
+        folder: Of the run.
+        config: Of the run.
+        name: MedMNIST's, of the data set.
+        split: Whose films were scored.
+        scores: Of the films.
+        judgement: Of the scores.
+    """
+    file = to_medmnist_name(
         split=split,
-        auc=to_auc(films.labels, scores),
-        accuracy=to_accuracy(count_confusions(films.labels, scores, HALF)),
+        auc=judgement.at_half.figures["auc"].value,
+        accuracy=judgement.at_half.figures["accuracy"].value,
         run=re.sub(r"[^\w-]+", "-", folder.path.resolve().name),
         size=config.data.size,
     )
-    folder.remove(f"pneumoniamnist*_{split}_[[]AUC]*.csv")
-    folder.write_text(name, format_medmnist_scores(scores))
+    folder.remove(f"{name}_{split}_[[]AUC]*.csv")
+    folder.write_text(file, format_medmnist_scores(scores))

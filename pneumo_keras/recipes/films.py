@@ -1,40 +1,55 @@
 """Which films a job works on."""
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
 
-from pneumo_keras.arrays import SPLITS
-from pneumo_keras.audit.audit import Audit, audit_films
+from pneumo_keras.arrays import SPLIT_NAMES
 from pneumo_keras.config import Config, find_cache
 from pneumo_keras.data.films import LabelledFilms
-from pneumo_keras.data.phantom import build_phantom_films
-from pneumo_keras.data.pneumonia_mnist import load_pneumonia_mnist
-
-log = logging.getLogger("pneumo_keras")
-
-PHANTOM_SEEDS = {"train": 0, "val": 1, "test": 2}
+from pneumo_keras.data.sources import SOURCES, DataOptions, DataSet
 
 
-def load_splits(config: Config, splits: Sequence[str]) -> dict[str, LabelledFilms]:
-    """The films of the asked splits; the others are not opened."""
-    data = config.data
-    if data.source == "pneumonia_mnist":
-        return load_pneumonia_mnist(splits, size=data.size, path=data.path, cache=find_cache())
-    counts = dict(zip(PHANTOM_SEEDS, data.phantom_films, strict=True))
-    log.info("The films are %s", name_films(config))
+@dataclass(frozen=True)
+class Split:
+    """The films of one split.
+
+    Attributes:
+        name: `train`, `val` or `test`.
+        title: The same for people, with what the films are.
+        films: With their labels.
+    """
+
+    name: str
+    title: str
+    films: LabelledFilms
+
+
+def open_data(config: Config) -> DataSet:
+    """The films that the settings name; no split is opened yet."""
+    return SOURCES[config.data.source].open(to_options(config))
+
+
+def open_splits(data: DataSet, names: Iterable[str]) -> dict[str, Split]:
+    """Some splits by name; the others are not opened."""
     return {
-        split: build_phantom_films(counts[split], size=data.size, seed=PHANTOM_SEEDS[split])
-        for split in splits
+        name: Split(name, f"{SPLIT_NAMES[name]} of {data.card.title}", data.open_split(name))
+        for name in names
     }
 
 
-def name_films(config: Config) -> str:
-    """What the films are, for people; synthetic ones are called that."""
-    names = {"pneumonia_mnist": "PneumoniaMNIST", "phantom": "synthetic phantoms"}
-    return f"{names[config.data.source]}, {config.data.size} px"
+def prepare_films(*, size: int, path: Path | None) -> dict[str, Split]:
+    """PneumoniaMNIST's training and validation films, fetched, checked and prepared.
+
+    Args:
+        size: Of the films in pixels.
+        path: A file of the user's own.
+    """
+    options = DataOptions(path, size, (0, 0, 0), find_cache())
+    return open_splits(SOURCES["pneumonia_mnist"].open(options), ("train", "val"))
 
 
-def audit_data(config: Config) -> tuple[dict[str, LabelledFilms], Audit]:
-    """Judges the films of every split before a training."""
-    films = load_splits(config, SPLITS)
-    return films, audit_films(films)
+def to_options(config: Config) -> DataOptions:
+    """What the settings say of the films."""
+    data = config.data
+    return DataOptions(data.path, data.size, data.phantom_films, find_cache())

@@ -1,67 +1,34 @@
 """Heads fitted on the frozen network's features."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
-import numpy as np
 
-from pneumo_keras.arrays import SPLIT_NAMES, Labels
 from pneumo_keras.config import Config
-from pneumo_keras.data.films import LabelledFilms, count_classes
+from pneumo_keras.data.films import count_classes
 from pneumo_keras.errors import TrainingError
-from pneumo_keras.features.augmentation import build_augmentation, build_variation
-from pneumo_keras.features.extract import (
-    Extractor,
-    View,
-)
-from pneumo_keras.features.store import SLICE, FeatureTable, compute_moments
+from pneumo_keras.features.augmentation import build_augmentation
+from pneumo_keras.features.extract import Extractor
+from pneumo_keras.features.store import SLICE, FeatureTable
+from pneumo_keras.features.views import MIRRORED, PLAIN, View, build_augmented_views
 from pneumo_keras.model.classifier import build_online_model
-from pneumo_keras.model.head import build_head, build_standardisation
+from pneumo_keras.model.head import Moments, build_head, build_standardisation
+from pneumo_keras.recipes.films import Split
 from pneumo_keras.seeds import derive_seeds
-from pneumo_keras.training.batches import FilmTable, ShuffledBatches, Table
+from pneumo_keras.training.batches import Batches, FilmTable, Table
 from pneumo_keras.training.fit import History, compute_class_weights, fit
+from pneumo_keras.training.moments import compute_moments
 
 log = logging.getLogger("pneumo_keras")
 
-IN_MEMORY = 128 * 2**20  # bytes of training features that are held and not read again in every epoch
+IN_MEMORY = 128 * 2**20  # bytes of features of a split that are held and not read again in every epoch
 
 
-def fit_cached(
-    config: Config, extractor: Extractor, films: dict[str, LabelledFilms], class_weights: dict[int, float]
-) -> tuple[keras.Model, History]:
-    """Fits the head on features that passed the frozen network once."""
-    views = extract_views(config, extractor, films["train"], "train")
-    validation = extractor.extract(films["val"], SPLIT_NAMES["val"])[:]
-    head = build_heads(config, extractor.backbone, views, list_member_seeds(config))
-    small = sum(view.size for view in views) <= IN_MEMORY
-    batches = build_batches(config, [view[:] for view in views] if small else views, films["train"])
-    history = fit_model(config, head, batches, (validation, films["val"].labels), class_weights)
-    return head, history
-
-
-def fit_online(
-    config: Config, extractor: Extractor, films: dict[str, LabelledFilms], class_weights: dict[int, float]
-) -> tuple[keras.Model, History]:
-    """Fits the whole model, with fresh augmentation in every epoch."""
-    views = [extractor.extract(films["train"], SPLIT_NAMES["train"])] if config.model.standardise else []
-    head = build_heads(config, extractor.backbone, views, list_member_seeds(config))
-    model = build_online_model(
-        extractor.resize,
-        build_augmentation_for(config),
-        extractor.scale,
-        extractor.backbone,
-        head,
-    )
-    batches = build_batches(config, [FilmTable(films["train"])], films["train"])
-    validation = (films["val"].read(slice(None))[..., None], films["val"].labels)
-    return head, fit_model(config, model, batches, validation, class_weights)
-
-
-def weigh_classes(films: LabelledFilms) -> dict[int, float]:
+def weigh_classes(split: Split) -> dict[int, float]:
     """Balanced class weights of the training films."""
-    class_weights = compute_class_weights(films.labels)
-    counts = count_classes(films.labels)
+    class_weights = compute_class_weights(split.films.labels)
+    counts = count_classes(split.films.labels)
     log.info(
         "Training films: %d normal (class weight %.4f), %d pneumonia (class weight %.4f)",
         counts[0],
@@ -72,44 +39,64 @@ def weigh_classes(films: LabelledFilms) -> dict[int, float]:
     return class_weights
 
 
-def extract_views(
-    config: Config, extractor: Extractor, films: LabelledFilms, split: str
-) -> list[FeatureTable]:
-    """Features of films to train on, plain and augmented, as the settings ask."""
-    augmentation, name = config.augmentation, SPLIT_NAMES[split]
-    views = [extractor.extract(films, name)] if augmentation.plain else []
-    vary = build_variation(build_augmentation_for(config))
-    for index in range(1, augmentation.views + 1):
-        view = View(
-            vary=vary,
-            key=(config.seed, index),
-            name=f"augmented view {index} of {augmentation.views}",
-            about={"view": index, "seed": config.seed, **augmentation.model_dump(exclude={"views", "plain"})},
+def fit_heads(
+    config: Config, extractor: Extractor, splits: Mapping[str, Split], class_weights: dict[int, float]
+) -> tuple[keras.Model, History]:
+    """Fits the heads on cached features, or on films with fresh augmentation in every epoch."""
+    cached = config.training.mode == "cached"
+    fitted_on = list_fitted_views(config) if cached else [PLAIN] * config.model.standardise
+    judged = list_judged_views(config.model.flip_average)
+    extractor.check_room([(splits["train"].films, fitted_on), (splits["val"].films, [PLAIN, *judged])])
+    views = [extractor.extract(splits["train"].films, splits["train"].title, view) for view in fitted_on]
+    width: int = extractor.frozen.backbone.output_shape[-1]
+    moments = compute_moments(views) if config.model.standardise else None
+    head = build_heads(config, width, moments, list_member_seeds(config))
+    if cached:
+        validation = extractor.extract(splits["val"].films, splits["val"].title)
+        return head, fit_model(
+            config, head, hold_small(views), hold_small([validation]), splits, class_weights, at_once=SLICE
         )
-        views.append(extractor.extract(films, name, view))
-    return views
+    model = build_online_model(extractor.frozen, build_augmentation_for(config), head)
+    films, validation_films = FilmTable(splits["train"].films), FilmTable(splits["val"].films)
+    # What is small for a head is large for a network.
+    at_once = config.training.batch_size
+    return head, fit_model(config, model, [films], [validation_films], splits, class_weights, at_once=at_once)
+
+
+def list_fitted_views(config: Config) -> list[View]:
+    """How films are seen that are trained on in cached mode."""
+    augmentation = config.augmentation
+    settings = augmentation.model_dump(exclude={"views", "plain"})
+    augmented = build_augmented_views(augmentation.views, **settings, seed=config.seed)
+    return [PLAIN, *augmented] if augmentation.plain else augmented
+
+
+def list_judged_views(flip_average: bool) -> list[View]:
+    """How films are seen that are scored; log odds are averaged over them."""
+    return [PLAIN, MIRRORED] if flip_average else [PLAIN]
 
 
 def build_augmentation_for(config: Config) -> keras.Sequential:
     """The random variation of films that the settings ask for."""
-    augmentation = config.augmentation
-    return build_augmentation(
-        rotation_degrees=augmentation.rotation_degrees,
-        horizontal_flip=augmentation.horizontal_flip,
-        brightness=augmentation.brightness,
-        contrast=augmentation.contrast,
-        seed=config.seed,
-    )
+    settings = config.augmentation.model_dump(exclude={"views", "plain"})
+    return build_augmentation(**settings, seed=config.seed)
 
 
 def build_heads(
-    config: Config, backbone: keras.Model, views: Sequence[FeatureTable], seeds: Sequence[int]
+    config: Config, d: int, moments: tuple[Moments, Moments] | None, seeds: Sequence[int]
 ) -> keras.Model:
-    """The heads that the settings ask for, standardised by the features of the views."""
+    """The heads that the settings ask for.
+
+    Args:
+        config: The settings.
+        d: Number of features.
+        moments: Mean and variance to standardise by; None leaves features as they are.
+        seeds: Of the members.
+    """
     model = config.model
     return build_head(
-        backbone.output_shape[-1],
-        standardisation=build_standardisation(*compute_moments(views)) if model.standardise else None,
+        d,
+        standardisation=build_standardisation(*moments) if moments else None,
         hidden_units=model.hidden_units,
         dropout=model.dropout,
         outputs=model.outputs,
@@ -122,19 +109,32 @@ def list_member_seeds(config: Config) -> list[int]:
     return [config.seed, *derive_seeds(config.seed, count=config.training.members - 1)]
 
 
-def build_batches(config: Config, views: Sequence[Table], films: LabelledFilms) -> ShuffledBatches:
-    """Training batches in the size and order that the settings ask for."""
-    return ShuffledBatches(views, films.labels, batch_size=config.training.batch_size, seed=config.seed)
+def hold_small(views: Sequence[FeatureTable]) -> list[Table]:
+    """The same features in memory where they are small."""
+    small = sum(view.size for view in views) <= IN_MEMORY
+    return [view[:] if small else view for view in views]
 
 
 def fit_model(
     config: Config,
     model: keras.Model,
-    batches: ShuffledBatches,
-    validation: tuple[np.ndarray, Labels],
+    inputs: Sequence[Table],
+    validation: Sequence[Table],
+    splits: Mapping[str, Split],
     class_weights: dict[int, float],
+    *,
+    at_once: int,
 ) -> History:
     """Fits with the optimiser and the schedule that the settings ask for.
+
+    Args:
+        config: The settings.
+        model: From inputs to log odds (n, members).
+        inputs: The training films in each view.
+        validation: The validation films in the one that is judged.
+        splits: Whose labels these are.
+        class_weights: Of the loss.
+        at_once: Validation films that pass the model together.
 
     Raises:
         TrainingError: The loss is no longer a number.
@@ -142,16 +142,14 @@ def fit_model(
     training = config.training
     history = fit(
         model,
-        batches,
-        validation,
+        Batches(inputs, splits["train"].films.labels, batch_size=training.batch_size, seed=config.seed),
+        Batches(validation, splits["val"].films.labels, batch_size=at_once, seed=None),
         class_weights=class_weights,
         epochs=training.epochs,
         learning_rates=[training.learning_rate] * training.members,
         weight_decays=[training.weight_decay] * training.members,
         plateau_factor=training.plateau_factor,
         plateau_patience=training.plateau_patience,
-        # What is small for a head is large for a network.
-        validation_batch=SLICE if training.mode == "cached" else training.batch_size,
     )
     if not history.finite.all():
         raise TrainingError(

@@ -1,33 +1,22 @@
 """From fitted heads to scores, an operating point and figures."""
 
-import functools
 import logging
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
 
 import keras
 import numpy as np
 
-from pneumo_keras.arrays import SPLIT_NAMES, LogOdds, Scores
+from pneumo_keras.arrays import LogOdds, Scores
 from pneumo_keras.config import Config
-from pneumo_keras.data.films import LabelledFilms, count_classes
-from pneumo_keras.evaluation.calibration import (
-    LogitScaling,
-    correct_prevalence,
-    fit_scaling,
-    to_effective_prevalence,
-)
-from pneumo_keras.evaluation.reliability import BINS, to_calibration_error
-from pneumo_keras.evaluation.report_card import Judgement, judge
+from pneumo_keras.data.films import hash_labels
+from pneumo_keras.evaluation.calibration import Calibration, describe_calibration, fit_scaling
+from pneumo_keras.evaluation.prevalence import PrevalenceShift
+from pneumo_keras.evaluation.report_card import Judgement, judge, to_metrics
 from pneumo_keras.evaluation.scores import format_scores
 from pneumo_keras.evaluation.threshold import OperatingPoint, choose_operating_point
-from pneumo_keras.features.extract import (
-    MIRRORED,
-    PLAIN,
-    Extractor,
-    View,
-)
+from pneumo_keras.features.extract import Extractor
+from pneumo_keras.recipes.films import Split
+from pneumo_keras.recipes.heads import list_judged_views
 from pneumo_keras.runs.folder import RunFolder
 
 log = logging.getLogger("pneumo_keras")
@@ -35,25 +24,30 @@ log = logging.getLogger("pneumo_keras")
 ToScores = Callable[[LogOdds], Scores]
 
 
-def compute_log_odds(
-    config: Config, extractor: Extractor, head: keras.Model, films: LabelledFilms, split: str
-) -> LogOdds:
+def compute_log_odds(extractor: Extractor, head: keras.Model, split: Split, *, flip_average: bool) -> LogOdds:
     """Log odds of pneumonia (n, members) for the films of a split."""
+    views = list_judged_views(flip_average)
+    extractor.check_room([(split.films, views)])
     log_odds = []
-    for view in list_judged_views(config):
-        table = extractor.extract(films, SPLIT_NAMES[split], view)
+    for view in views:
+        table = extractor.extract(split.films, split.title, view)
         log_odds.append(np.concatenate([head.predict_on_batch(features) for features in table.iterate()]))
     return np.mean(log_odds, axis=0)
 
 
-def list_judged_views(config: Config) -> list[View]:
-    """How films are seen that are scored; log odds are averaged over them."""
-    return [PLAIN, MIRRORED] if config.model.flip_average else [PLAIN]
-
-
-def calibrate(config: Config, films: LabelledFilms, log_odds: LogOdds) -> LogitScaling:
-    """The scaling of the log odds that the settings ask for, fitted on validation films."""
-    return fit_scaling(config.evaluation.calibration, films.labels, log_odds.mean(axis=1, dtype=np.float64))
+def calibrate(config: Config, split: Split, log_odds: LogOdds) -> Calibration:
+    """What the settings make of the log odds, fitted on validation films, and what scores then mean."""
+    labels, logits = split.films.labels, log_odds.mean(axis=1, dtype=np.float64)
+    scaling = fit_scaling(config.evaluation.calibration, labels, logits)
+    calibration = describe_calibration(scaling, labels, logits, fitted_on=split.name)
+    if calibration.method != "none":
+        log.info(
+            "Calibration: %s, calibration error %.4f before and %.4f after, on the validation films",
+            calibration.method,
+            calibration.calibration_error.before,
+            calibration.calibration_error.after,
+        )
+    return calibration
 
 
 def decide(decision: keras.Model, log_odds: LogOdds) -> Scores:
@@ -61,36 +55,33 @@ def decide(decision: keras.Model, log_odds: LogOdds) -> Scores:
     return np.asarray(decision.predict_on_batch(log_odds))[:, 0].astype(np.float64)
 
 
-def correct_decision(
-    to_scores: ToScores, point: OperatingPoint, *, trained: float, stated: float
-) -> tuple[ToScores, OperatingPoint]:
-    """Scores and operating point for films with another share of pneumonia; every call stays."""
-    correct = functools.partial(correct_prevalence, trained=trained, stated=stated)
-    threshold = float(correct(np.array([point.threshold]))[0])
-    return lambda log_odds: correct(to_scores(log_odds)), replace(point, threshold=threshold)
-
-
 def judge_members(
-    config: Config, films: LabelledFilms, log_odds: LogOdds, to_scores: ToScores, point: OperatingPoint
+    config: Config,
+    split: Split,
+    log_odds: LogOdds,
+    to_scores: ToScores,
+    point: OperatingPoint,
+    shift: PrevalenceShift | None = None,
 ) -> Judgement:
     """All figures of the members together at the run's operating point and at 0.5, and of each alone."""
     return judge(
-        films.labels,
+        split.films.labels,
         to_scores(log_odds),
         point.threshold,
         members=[to_scores(alone) for alone in np.split(log_odds, log_odds.shape[1], axis=1)],
         seed=config.seed,
+        shift=shift,
     )
 
 
-def choose_threshold(config: Config, films: LabelledFilms, scores: Scores) -> OperatingPoint:
+def choose_threshold(config: Config, split: Split, scores: Scores) -> OperatingPoint:
     """The operating point that the settings ask for, chosen on validation films."""
     evaluation = config.evaluation
     return choose_operating_point(
-        films.labels,
+        split.films.labels,
         scores,
         rule=evaluation.rule,
-        chosen_on="val",
+        chosen_on=split.name,
         threshold=evaluation.threshold,
         sensitivity=evaluation.sensitivity,
         cost_fn=evaluation.cost_fn,
@@ -98,49 +89,23 @@ def choose_threshold(config: Config, films: LabelledFilms, scores: Scores) -> Op
     )
 
 
-def describe_calibration(
-    scaling: LogitScaling, films: dict[str, LabelledFilms], log_odds: LogOdds, class_weights: dict[int, float]
-) -> dict[str, Any]:
-    """What the scores mean: their scaling, its gain on validation films, the prevalence they speak of."""
-    labels, logits = films["val"].labels, log_odds.mean(axis=1, dtype=np.float64)
-    normal, pneumonia = count_classes(films["train"].labels)
-    trained = to_effective_prevalence(
-        normal, pneumonia, normal_weight=class_weights[0], pneumonia_weight=class_weights[1]
-    )
-    errors = {
-        name: to_calibration_error(labels, part.to_scores(logits))
-        for name, part in (("before", fit_scaling("none", labels, logits)), ("after", scaling))
-    }
-    log.info(
-        "Calibration: %s, calibration error %.4f before and %.4f after, on the validation films",
-        scaling.method,
-        errors["before"],
-        errors["after"],
-    )
-    return {
-        **scaling.to_dict(),
-        "fitted_on": "val",
-        # An intercept moves the scores to the share of the films it was fitted on.
-        "prevalence": float(labels.mean()) if scaling.method == "platt" else trained,
-        "calibration_error": errors,
-        "bins": BINS,
-    }
-
-
 def write_scores(
-    folder: RunFolder,
-    split: str,
-    films: LabelledFilms,
-    scores: Scores,
-    judgement: Judgement,
-    prevalence: float | None = None,
+    folder: RunFolder, split: Split, scores: Scores, judgement: Judgement, suffix: str = ""
 ) -> None:
-    """Writes `scores_<split>.csv` and `metrics_<split>.json`, figures at 0.5 beside those of the run."""
-    document = {
-        "split": split,
-        "films_sha256": films.fingerprint,
-        "stated_prevalence": prevalence,
-        **judgement.to_dict(),
-    }
-    folder.write_text(f"scores_{split}.csv", format_scores(films.labels, scores))
-    folder.write_json(f"metrics_{split}.json", document)
+    """Writes `scores_<split>.csv` and `metrics_<split>.json`, figures at 0.5 beside those of the run.
+
+    Args:
+        folder: Of the run.
+        split: Whose films were scored.
+        scores: Of the films.
+        judgement: Of the scores.
+        suffix: Behind the split in the files' names, where scores are not the plain ones.
+    """
+    metrics = to_metrics(
+        judgement,
+        split=split.name,
+        films_sha256=split.films.fingerprint(),
+        labels_sha256=hash_labels(split.films.labels),
+    )
+    folder.write_text(f"scores_{split.name}{suffix}.csv", format_scores(split.films.labels, scores))
+    folder.write_json(f"metrics_{split.name}{suffix}.json", metrics)

@@ -1,47 +1,47 @@
-"""The frozen network and what runs it."""
+"""The frozen part of a classifier, and what turns films into its features."""
 
 import functools
 import logging
 import random
+from collections.abc import Sequence
 
 import keras
 
 from pneumo_keras.backend import describe_device
 from pneumo_keras.config import Config, find_cache
-from pneumo_keras.engines.choice import build_network, choose_engine
+from pneumo_keras.engines.choice import build_runner, choose_engine
 from pneumo_keras.features.extract import Extractor
+from pneumo_keras.features.store import Store
 from pneumo_keras.model.backbone import build_backbone
-from pneumo_keras.model.preprocessing import build_resizing, build_scaling
+from pneumo_keras.model.classifier import FrozenPart, build_frozen_part
 
 log = logging.getLogger("pneumo_keras")
 
 
-def build_frozen(config: Config) -> keras.Model:
-    """The frozen network that the settings ask for."""
+def build_frozen(config: Config, taps: Sequence[str] | None = None) -> FrozenPart:
+    """The frozen part that the settings ask for, with other taps if any are given."""
     model = config.model
     # Keras draws the seeds of a random network from here; its own set_random_seed imports TensorFlow.
     random.seed(config.seed)
     log.info("Building InceptionV3, weights %s, at %d px", model.weights, model.image_size)
-    return build_backbone(model.weights, image_size=model.image_size, taps=model.taps)
+    return build_frozen_part(
+        build_backbone(model.weights, image_size=model.image_size, taps=taps or model.taps)
+    )
 
 
-def build_extractor(config: Config, backbone: keras.Model) -> Extractor:
+def build_extractor(config: Config, frozen: FrozenPart) -> Extractor:
     """What turns films into features, on the engine that the settings ask for."""
     compute, device = config.compute, describe_device()
-    engine, reason = choose_engine(device) if compute.engine == "auto" else (compute.engine, "as set")
+    engine, reason = choose_engine(compute.engine, compute.precision, frozen.backbone, device)
     log.info("The frozen network runs on %s (%s), %s, on %s", engine, reason, compute.precision, device)
-    image_size = backbone.input_shape[1]
     return Extractor(
-        resize=build_resizing(image_size),
-        scale=build_scaling(image_size),
-        backbone=backbone,
-        build_network=functools.partial(build_network, engine=engine, precision=compute.precision),
+        frozen=frozen,
+        build_runner=functools.partial(build_runner, engine=engine, precision=compute.precision),
         about={
             "engine": engine,
             "precision": compute.precision,
             "backend": keras.config.backend(),
             "device": device,
         },
-        store=find_cache() / "features",
-        limit=int(config.compute.cache_gigabytes * 1e9),
+        store=Store(find_cache() / "features", limit=int(config.compute.cache_gigabytes * 1e9)),
     )

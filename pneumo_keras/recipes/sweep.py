@@ -1,27 +1,28 @@
 """Settings compared on training and validation films."""
 
-import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import keras
 import numpy as np
 
-from pneumo_keras.arrays import SPLIT_NAMES, Features, Labels
-from pneumo_keras.config import Config, change_config, format_config
-from pneumo_keras.data.films import JoinedFilms, LabelledFilms
+from pneumo_keras.arrays import Features, Labels
+from pneumo_keras.config import Config, change_config, format_config, resolve_paths
+from pneumo_keras.config.settings import Tap
+from pneumo_keras.data.films import JoinedFilms
 from pneumo_keras.evaluation.ranking import Candidate, build_candidates, choose_simplest, rank
 from pneumo_keras.features.extract import Extractor
-from pneumo_keras.features.store import FeatureTable
+from pneumo_keras.features.views import View
+from pneumo_keras.files import claim_folder
 from pneumo_keras.grid import Grid, group_combinations
+from pneumo_keras.model.head import Moments
 from pneumo_keras.progress import show_progress
-from pneumo_keras.recipes.films import load_splits, name_films
-from pneumo_keras.recipes.heads import build_heads, extract_views
-from pneumo_keras.recipes.judging import list_judged_views
+from pneumo_keras.recipes.films import Split, open_data, open_splits
+from pneumo_keras.recipes.heads import build_heads, list_fitted_views, list_judged_views
 from pneumo_keras.recipes.network import build_extractor, build_frozen
-from pneumo_keras.reporting.sweep import check_sweep_folder, write_sweep, write_sweep_plot
+from pneumo_keras.reporting.sweep import write_sweep, write_sweep_plot
 from pneumo_keras.training.cross_validation import cross_validate
 from pneumo_keras.training.folds import Folds, draw_folds
 
@@ -44,36 +45,43 @@ def sweep_settings(config: Config, grid: Grid, folder: Path, *, folds: int) -> l
         All candidates, the best first.
     """
     groups = group_combinations(config, grid, at_once=max(1, MEMBERS_AT_ONCE // folds))
-    check_sweep_folder(folder)
-    films = load_splits(config, ("train", "val"))
-    both = JoinedFilms(list(films.values()))
-    held_out = draw_folds(both, folds=folds, seed=config.seed)
-    title = f"{folds} folds of {len(both):,} training and validation films of {name_films(config)}"
-    extractors: dict[tuple[str, ...], Extractor] = {}
-    loaded: dict[Any, SweptFeatures] = {}
-    ranked: list[Candidate] = []
-    with show_progress("Sweep", sum(len(group) for _, group in groups), "combinations") as progress:
-        for shared, group in groups:
-            taps = shared.model.taps
-            seen = (taps, shared.augmentation, shared.model.flip_average)
-            if taps not in extractors:
-                extractors[taps] = build_extractor(shared, build_frozen(shared))
-            if seen not in loaded:
-                loaded = {seen: load_swept_features(shared, extractors[taps], films)}
-            ranked = rank([*ranked, *validate_group(shared, group, loaded[seen], both.labels, held_out)])
-            chosen = {"best": ranked[0], "simplest": choose_simplest(ranked)}
-            write_sweep(
-                folder,
-                ranked,
-                {
-                    name: (one, format_config(change_config(config, one.values)))
-                    for name, one in chosen.items()
-                },
-                title=title,
-            )
-            progress.advance(len(group))
-    write_sweep_plot(folder, ranked, title=title)
+    with claim_folder(folder, option="--out"):
+        resolved = resolve_paths(config)
+        data = open_data(resolved)
+        splits = open_splits(data, ("train", "val"))
+        both = JoinedFilms([split.films for split in splits.values()])
+        held_out = draw_folds(both, folds=folds, seed=config.seed)
+        title = f"{folds} folds of {len(both):,} training and validation films of {data.card.title}"
+        shares = [shared for shared, _ in groups]
+        extractor = build_extractor(resolved, build_frozen(resolved, list_taps_of(shares)))
+        for shared in shares:
+            extractor.check_room([(split.films, list_views(shared)) for split in splits.values()])
+        loaded: dict[Any, SweptFeatures] = {}
+        ranked: list[Candidate] = []
+        with show_progress("Sweep", sum(len(group) for _, group in groups), "combinations") as progress:
+            for shared, group in groups:
+                seen = (shared.model.taps, shared.augmentation, shared.model.flip_average)
+                if seen not in loaded:
+                    extractor.release()
+                    loaded = {seen: load_swept_features(shared, extractor, splits)}
+                ranked = rank([*ranked, *validate_group(shared, group, loaded[seen], both.labels, held_out)])
+                write_candidates(folder, config, ranked, title=title)
+                progress.advance(len(group))
+        write_sweep_plot(folder, ranked, title=title)
+    extractor.release()
     return ranked
+
+
+def list_taps_of(configs: Sequence[Config]) -> list[str]:
+    """All taps that any of the configurations has, in the order of the network."""
+    return [tap for tap in get_args(Tap) if any(tap in config.model.taps for config in configs)]
+
+
+def write_candidates(folder: Path, config: Config, ranked: Sequence[Candidate], *, title: str) -> None:
+    """Writes the table, and the configurations of the best and of the simplest candidate."""
+    chosen = {"best": ranked[0], "simplest": choose_simplest(ranked)}
+    configs = {name: (one, format_config(change_config(config, one.values))) for name, one in chosen.items()}
+    write_sweep(folder, ranked, configs, title=title)
 
 
 @dataclass(frozen=True)
@@ -83,31 +91,27 @@ class SweptFeatures:
     Attributes:
         views: Features of all films (n, d), held in memory, in each view that is trained on.
         judged: The same in each view that is scored.
-        tables: The views as they lie on disk, split by split.
-        backbone: That they come from.
     """
 
     views: list[Features]
     judged: list[Features]
-    tables: list[FeatureTable]
-    backbone: keras.Model
 
 
-def load_swept_features(
-    config: Config, extractor: Extractor, films: dict[str, LabelledFilms]
-) -> SweptFeatures:
+def list_views(config: Config) -> list[View]:
+    """All ways in which films are seen, for the fit or for the scores."""
+    return [*list_fitted_views(config), *list_judged_views(config.model.flip_average)]
+
+
+def load_swept_features(config: Config, extractor: Extractor, splits: Mapping[str, Split]) -> SweptFeatures:
     """Features of all films in memory, in the views that are trained on and in those that are scored."""
-    by_split = [extract_views(config, extractor, part, split) for split, part in films.items()]
-    names = {split: SPLIT_NAMES[split] for split in films}
-    judged = [
-        np.concatenate([extractor.extract(films[split], name, view)[:] for split, name in names.items()])
-        for view in list_judged_views(config)
-    ]
+
+    def load(view: View) -> Features:
+        tables = [extractor.extract(split.films, split.title, view) for split in splits.values()]
+        return np.concatenate([table.select(config.model.taps)[:] for table in tables])
+
     return SweptFeatures(
-        views=[np.concatenate([table[:] for table in tables]) for tables in zip(*by_split, strict=True)],
-        judged=judged,
-        tables=[table for tables in by_split for table in tables],
-        backbone=extractor.backbone,
+        views=[load(view) for view in list_fitted_views(config)],
+        judged=[load(view) for view in list_judged_views(config.model.flip_average)],
     )
 
 
@@ -120,8 +124,13 @@ def validate_group(
 ) -> list[Candidate]:
     """Candidates of combinations that differ in learning rate and weight decay alone."""
     training = shared.training
+
+    def build(seeds: Sequence[int], moments: tuple[Moments, Moments]) -> keras.Model:
+        d = features.judged[0].shape[1]
+        return build_heads(shared, d, moments if shared.model.standardise else None, seeds)
+
     found = cross_validate(
-        functools.partial(build_heads, shared, features.backbone, features.tables),
+        build,
         features.views,
         features.judged,
         labels,
@@ -134,4 +143,5 @@ def validate_group(
         plateau_patience=training.plateau_patience,
         seed=shared.seed,
     )
-    return build_candidates(group, labels, found.log_odds, held_out, found.best_epochs, found.weights)
+    log_odds = found.log_odds.astype(np.float64)
+    return build_candidates(group, labels, log_odds, held_out, found.best_epochs, found.weights)

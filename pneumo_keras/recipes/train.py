@@ -1,25 +1,24 @@
 """A training, from films to the folder of a run."""
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
-from pneumo_keras.config import Config
-from pneumo_keras.data.films import LabelledFilms, count_classes
+from pneumo_keras.config import Config, list_paths, resolve_paths
+from pneumo_keras.data.films import count_classes, hash_labels
+from pneumo_keras.data.sources import DataCard
 from pneumo_keras.evaluation.report_card import Judgement
-from pneumo_keras.features.extract import (
-    Extractor,
-)
-from pneumo_keras.model.backbone import compute_fingerprint
-from pneumo_keras.model.classifier import join_classifier
+from pneumo_keras.features.extract import Extractor
+from pneumo_keras.model.classifier import Classifier
+from pneumo_keras.model.fingerprint import compute_fingerprint
 from pneumo_keras.model.head import build_decision
-from pneumo_keras.recipes.films import load_splits
-from pneumo_keras.recipes.heads import fit_cached, fit_online, weigh_classes
+from pneumo_keras.recipes.films import Split, open_data, open_splits
+from pneumo_keras.recipes.heads import fit_heads, weigh_classes
 from pneumo_keras.recipes.judging import (
     calibrate,
     choose_threshold,
     compute_log_odds,
     decide,
-    describe_calibration,
     judge_members,
     write_scores,
 )
@@ -35,46 +34,53 @@ def train_run(config: Config, folder: RunFolder) -> Judgement:
         The figures on the validation split. The test split is not opened.
     """
     with folder.writing(config):
-        films = load_splits(config, ("train", "val"))
-        class_weights = weigh_classes(films["train"])
-        extractor = build_extractor(config, build_frozen(config))
-        fit_run = fit_cached if config.training.mode == "cached" else fit_online
-        head, history = fit_run(config, extractor, films, class_weights)
-        log_odds = compute_log_odds(config, extractor, head, films["val"], "val")
-        scaling = calibrate(config, films["val"], log_odds)
-        decision = build_decision(slope=scaling.slope, intercept=scaling.intercept)
+        paths = list_paths(config)
+        config = resolve_paths(config, paths)
+        data = open_data(config)
+        splits = open_splits(data, ("train", "val"))
+        class_weights = weigh_classes(splits["train"])
+        frozen = build_frozen(config)
+        extractor = build_extractor(config, frozen)
+        head, history = fit_heads(config, extractor, splits, class_weights)
+        flip_average = config.model.flip_average
+        log_odds = compute_log_odds(extractor, head, splits["val"], flip_average=flip_average)
+        calibration = calibrate(config, splits["val"], log_odds)
+        decision = build_decision(slope=calibration.slope, intercept=calibration.intercept)
         to_scores = functools.partial(decide, decision)
         scores = to_scores(log_odds)
-        point = choose_threshold(config, films["val"], scores)
-        judgement = judge_members(config, films["val"], log_odds, to_scores, point)
+        point = choose_threshold(config, splits["val"], scores)
+        judgement = judge_members(config, splits["val"], log_odds, to_scores, point)
+        about = describe_run(data.card, splits, extractor, class_weights)
         folder.write_table("history.csv", history.epochs)
-        folder.write_json("calibration.json", describe_calibration(scaling, films, log_odds, class_weights))
-        folder.write_json("operating_point.json", point.to_dict())
-        folder.write_json("environment.json", describe_run(extractor, films, class_weights))
-        write_scores(folder, "val", films["val"], scores, judgement)
-        classifier = join_classifier(
-            extractor.resize,
-            extractor.scale,
-            extractor.backbone,
-            head,
-            decision,
-            flip_average=config.model.flip_average,
-        )
-        folder.write_model(classifier.model)
+        folder.write_json("calibration.json", calibration)
+        folder.write_json("operating_point.json", point)
+        folder.write_json("environment.json", {**about, "paths": paths})
+        write_scores(folder, splits["val"], scores, judgement)
+        classifier = Classifier(frozen, head, decision, flip_average)
+        folder.write_with("model.keras", classifier.join().save)
+        extractor.release()
     return judgement
 
 
 def describe_run(
-    extractor: Extractor, films: dict[str, LabelledFilms], class_weights: dict[int, float]
+    card: DataCard, splits: Mapping[str, Split], extractor: Extractor, class_weights: dict[int, float]
 ) -> dict[str, Any]:
     """Everything beside the settings that a result depends on."""
     return {
         **describe_environment(),
         "extractor": extractor.about,
-        "weights_sha256": compute_fingerprint(extractor.backbone),
-        "films": {
-            split: {"sha256": part.fingerprint, "class_counts": count_classes(part.labels)}
-            for split, part in films.items()
-        },
+        "weights_sha256": compute_fingerprint(extractor.frozen.backbone),
+        "data": {"title": card.title, "notice": card.notice, "files": dict(card.files)},
+        "films": {name: describe_split(split) for name, split in splits.items()},
         "class_weights": class_weights,
+    }
+
+
+def describe_split(split: Split) -> dict[str, Any]:
+    """What tells these films and labels from others."""
+    labels = split.films.labels
+    return {
+        "sha256": split.films.fingerprint(),
+        "labels_sha256": hash_labels(labels),
+        "class_counts": list(count_classes(labels)),
     }

@@ -1,20 +1,24 @@
 """The pictures of an audit, on one page."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64, UInt8
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import StrMethodFormatter
 
 from pneumo_keras.arrays import CLASS_NAMES
-from pneumo_keras.audit.audit import Audit, Place, measure_exposure
-from pneumo_keras.data.films import LabelledFilms, count_classes
-from pneumo_keras.errors import RunError
-from pneumo_keras.files import replace_whole, write_whole
+from pneumo_keras.audit.audit import Audit
+from pneumo_keras.audit.traces import PerFilm, Place, measure_exposure
+from pneumo_keras.data.films import LabelledFilms, count_classes, iterate_films
+from pneumo_keras.files import explain_unwritable, replace_whole, write_whole
 from pneumo_keras.reporting.audit_text import format_audit
 from pneumo_keras.reporting.plots import DOTS_PER_INCH, save_plot
 
@@ -22,6 +26,17 @@ CLASS_COLOURS = ("#6c8ebf", "#c8553d")
 SPLIT_COLOURS = ("#3b6ea5", "#e08a1e", "#2a7f62", "#8a8a8a")
 SAMPLES = 6
 BIN_WIDTH = 8
+
+Film = UInt8[np.ndarray, "height width"]
+MeanFilm = Float64[np.ndarray, "height width"]
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """What is drawn of a split: mean grey of each film, and the mean film of each class there is."""
+
+    greys: PerFilm
+    means: list[MeanFilm | None]
 
 
 def write_audit(
@@ -37,14 +52,13 @@ def write_audit(
     Raises:
         RunError: The folder cannot be written.
     """
-    try:
+    plot = draw_audit(splits, audit, title=title)
+    with explain_unwritable(folder, option="--out"):
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / "audit.json", json.dumps(document, indent=2, allow_nan=False) + "\n")
         write_whole(folder / "audit.txt", format_audit(audit, heading=title) + "\n")
         with replace_whole(folder / "audit.png") as beside:
-            save_plot(draw_audit(splits, audit, title=title), beside)
-    except OSError as error:
-        raise RunError(f"--out must name a folder that can be written. {folder}: {error}") from error
+            save_plot(plot, beside)
 
 
 def draw_audit(splits: Mapping[str, LabelledFilms], audit: Audit, *, title: str) -> Figure:
@@ -55,23 +69,40 @@ def draw_audit(splits: Mapping[str, LabelledFilms], audit: Audit, *, title: str)
         audit: What was found.
         title: Names the films.
     """
-    figure = Figure(figsize=(1600 / DOTS_PER_INCH, 1500 / DOTS_PER_INCH), layout="constrained")
+    heights = [530, 390, 310 if audit.identical.groups else 45, 280]
+    size = (1600 / DOTS_PER_INCH, sum(heights) / DOTS_PER_INCH)
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.08))
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=13)
-    top, middle, bottom = _to_rows(figure, [1.15, 0.85, 1.25])
-    counts, normal, pneumonia = top.subplots(1, 3)
+    pictures = {split: _average(films) for split, films in splits.items()}
+    rows: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
+    top, middle, identical, alike = rows
+    counts, *pair = top.subplots(1, 3)
     _draw_counts(counts, audit)
-    _draw_exposure((normal, pneumonia), splits)
-    _draw_means(middle, splits)
-    identical, alike = _to_rows(bottom, [1, 1])
+    _draw_exposure(pair, splits, pictures)
+    _draw_means(middle, audit, pictures)
     _draw_identical(identical, splits, audit)
     _draw_closest(alike, splits, audit)
     return figure
 
 
-def _to_rows(figure: Figure | SubFigure, heights: list[float]) -> list[SubFigure]:
-    rows: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
-    return list(rows)
+def _average(films: LabelledFilms) -> _Picture:
+    sums = np.zeros((len(CLASS_NAMES), *films.shape))
+    greys = []
+    start = 0
+    for images in iterate_films(films):
+        labels = films.labels[start : start + len(images)]
+        start += len(images)
+        greys.append(measure_exposure(images)[0])
+        for label, total in enumerate(sums):
+            total += images[labels == label].sum(axis=0)
+    counts = count_classes(films.labels)
+    means = [total / n if n else None for total, n in zip(sums, counts, strict=True)]
+    return _Picture(np.concatenate(greys), means)
+
+
+def _read_film(splits: Mapping[str, LabelledFilms], place: Place) -> Film:
+    return splits[place.split].read(slice(place.index, place.index + 1))[0]
 
 
 def _draw_counts(axes: Axes, audit: Audit) -> None:
@@ -79,44 +110,46 @@ def _draw_counts(axes: Axes, audit: Audit) -> None:
     highest = 0
     for label, (name, colour) in enumerate(zip(CLASS_NAMES, CLASS_COLOURS, strict=True)):
         counts = [(facts.normal, facts.pneumonia)[label] for facts in audit.splits.values()]
-        bars = axes.bar(places + 0.4 * (label - 0.5), counts, 0.38, color=colour, label=name)
+        bars = axes.bar(places + 0.46 * (label - 0.5), counts, 0.44, color=colour, label=name)
         texts = [
-            f"{count:,}\n{count / facts.films:.1%}"
+            f"{count:,}\n{100 * count / facts.films:.1f} %"
             for count, facts in zip(counts, audit.splits.values(), strict=True)
         ]
         axes.bar_label(bars, texts, fontsize=8)
         highest = max(highest, *counts)
     axes.set(title="Films by class", ylabel="films", ylim=(0, 1.25 * highest))
     axes.set_xticks(places, list(audit.splits))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.legend(loc="upper right")
 
 
-def _draw_exposure(pair: tuple[Axes, Axes], splits: Mapping[str, LabelledFilms]) -> None:
+def _draw_exposure(
+    panels: Sequence[Axes], splits: Mapping[str, LabelledFilms], pictures: Mapping[str, _Picture]
+) -> None:
     bins = list(range(0, 256 + BIN_WIDTH, BIN_WIDTH))
-    greys = {split: measure_exposure(films.images)["mean grey"] for split, films in splits.items()}
-    low, high = (function(list(map(function, greys.values()))) for function in (min, max))
-    for label, (axes, name) in enumerate(zip(pair, CLASS_NAMES, strict=True)):
+    greys = np.concatenate([picture.greys for picture in pictures.values()])
+    for label, (axes, name) in enumerate(zip(panels, CLASS_NAMES, strict=True)):
         for (split, films), colour in zip(splits.items(), SPLIT_COLOURS, strict=False):
-            values = greys[split][films.labels == label]
-            weights = np.full(len(values), 1 / max(len(values), 1))
+            values = pictures[split].greys[films.labels == label]
+            weights = np.full(len(values), 100 / max(len(values), 1))
             axes.hist(
                 values, bins, weights=weights, histtype="step", color=colour, linewidth=1.6, label=split
             )
-        axes.set(
-            title=f"Mean grey, {name} films", xlabel="grey, 0 black to 255 white", ylabel="share of films"
-        )
-        axes.set_xlim(low - BIN_WIDTH, high + BIN_WIDTH)
+        axes.set(title=f"Mean grey, {name} films", xlabel="grey, 0 black to 255 white", ylabel="% of films")
+        axes.set_xlim(greys.min() - BIN_WIDTH, greys.max() + BIN_WIDTH)
         axes.grid(alpha=0.3)
         axes.legend()
-    pair[1].sharey(pair[0])
+    panels[1].sharey(panels[0])
 
 
-def _draw_means(figure: SubFigure, splits: Mapping[str, LabelledFilms]) -> None:
+def _draw_means(figure: SubFigure, audit: Audit, pictures: Mapping[str, _Picture]) -> None:
     figure.suptitle("Mean films", fontsize=12)
     shown = [
-        (f"{split}, {name}\n{n:,} films", films.images[films.labels == label].mean(axis=0) if n else None)
-        for split, films in splits.items()
-        for label, (name, n) in enumerate(zip(CLASS_NAMES, count_classes(films.labels), strict=True))
+        (f"{split}, {name}\n{n:,} films", mean)
+        for split, facts in audit.splits.items()
+        for name, n, mean in zip(
+            CLASS_NAMES, (facts.normal, facts.pneumonia), pictures[split].means, strict=True
+        )
     ]
     for axes, (caption, film) in zip(np.ravel(figure.subplots(1, len(shown))), shown, strict=True):
         _draw_film(axes, film, caption)
@@ -125,8 +158,7 @@ def _draw_means(figure: SubFigure, splits: Mapping[str, LabelledFilms]) -> None:
 def _draw_identical(figure: SubFigure, splits: Mapping[str, LabelledFilms], audit: Audit) -> None:
     groups = audit.identical.groups
     shown = [
-        (splits[group[0].split].images[group[0].index], "\n".join(map(_to_caption, group[:3])))
-        for group in groups[:SAMPLES]
+        (_read_film(splits, group[0]), "\n".join(map(_to_caption, group[:3]))) for group in groups[:SAMPLES]
     ]
     more = f", {SAMPLES} of {len(groups):,}" if len(groups) > SAMPLES else ""
     _draw_row(figure, f"Films that stand more than once{more}", shown)
@@ -137,7 +169,7 @@ def _draw_closest(figure: SubFigure, splits: Mapping[str, LabelledFilms], audit:
     pairs = list(dict.fromkeys([*audit.alike.pairs[:SAMPLES], *closest]))[:SAMPLES]
     shown = []
     for pair in pairs:
-        first, second = (splits[place.split].images[place.index] for place in (pair.first, pair.second))
+        first, second = (_read_film(splits, place) for place in (pair.first, pair.second))
         second = second[:, ::-1] if pair.mirrored else second
         mirrored = ", mirrored" if pair.mirrored else ""
         lines = (
@@ -151,7 +183,7 @@ def _draw_closest(figure: SubFigure, splits: Mapping[str, LabelledFilms], audit:
     _draw_row(figure, f"Closest films that are not identical ({rule})", shown)
 
 
-def _put_beside(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def _put_beside(first: Film, second: UInt8[np.ndarray, "rows columns"]) -> UInt8[np.ndarray, "height both"]:
     """Two films with a white line between; a film of another height is repeated or cut to fit."""
     if first.shape != second.shape:
         rows, columns = (
@@ -165,12 +197,12 @@ def _put_beside(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def _draw_row(figure: SubFigure, title: str, shown: list[tuple[np.ndarray, str]]) -> None:
     figure.suptitle(title if shown else f"{title}: none", fontsize=12)
     for axes, (film, caption) in zip(
-        figure.subplots(1, SAMPLES), shown + [(None, "")] * SAMPLES, strict=False
+        figure.subplots(1, SAMPLES) if shown else (), shown + [(None, "")] * SAMPLES, strict=False
     ):
         _draw_film(axes, film, caption)
 
 
-def _draw_film(axes: Axes, film: np.ndarray | None, caption: str) -> None:
+def _draw_film(axes: Axes, film: Film | MeanFilm | None, caption: str) -> None:
     axes.set_axis_off()
     axes.set_title(caption, fontsize=8)
     if film is not None:

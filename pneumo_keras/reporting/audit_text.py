@@ -2,29 +2,19 @@
 
 import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 
-from pneumo_keras.arrays import CLASS_NAMES
-from pneumo_keras.audit.audit import (
-    CHANCE,
-    GROUPS,
-    MEASURES,
-    SMALL_PRIOR_SHIFT,
-    TELLING_AUC,
-    Audit,
-    ExposureShift,
-    Place,
-    SplitFacts,
-    Spread,
-    name_pair,
-    to_rank,
-)
+from pneumo_keras.arrays import CLASS_NAMES, SPLIT_NAMES
+from pneumo_keras.audit.audit import Audit
+from pneumo_keras.audit.exposure import GROUPS, ExposureShift, MeanAndDeviation
+from pneumo_keras.audit.lookalikes import to_rank
+from pneumo_keras.audit.repeats import name_pair
+from pneumo_keras.audit.traces import MEASURES, Place
+from pneumo_keras.reporting.tables import format_table
 
 LINE = 78
 PAIRS_SHOWN = 6
-NOUNS = {"train": "training", "val": "validation", "test": "test"}
-SHORT = {"all": "all films", "normal": "normal", "pneumonia": "pneumonia"}
 
 
 def format_audit(audit: Audit, *, heading: str) -> str:
@@ -34,90 +24,84 @@ def format_audit(audit: Audit, *, heading: str) -> str:
         audit: What was found.
         heading: Names the films.
     """
+    repeats = {name_pair(split, split): n for split, n in audit.identical.repeats.items()}
     blocks = [
-        [heading],
+        heading,
         _format_classes(audit),
-        _format_matrix(
-            audit,
-            "Identical films: repeats within a split, distinct films in two",
-            {
-                **{name_pair(split, split): n for split, n in audit.identical.repeats.items()},
-                **audit.identical.shared,
-            },
-        ),
-        _format_matrix(
-            audit, f"Pairs almost equal: similarity {audit.alike.similarity:g} or more", audit.alike.counts
-        ),
-        _format_pairs(audit),
+        "Identical films: repeats within a split, distinct films in two\n"
+        + _format_matrix(audit, {**repeats, **audit.identical.shared}),
+        f"Pairs almost equal: similarity {audit.alike.similarity:g} or more\n"
+        + _format_matrix(audit, audit.alike.counts),
+        *_format_pairs(audit),
         *(_format_exposure(audit, measure) for measure in MEASURES),
-        ["Findings", *(_wrap(finding) for finding in to_findings(audit))],
+        "\n".join(["Findings", *map(_wrap, to_findings(audit))]),
     ]
-    return "\n\n".join("\n".join(lines) for lines in blocks if lines)
+    return "\n\n".join(blocks)
 
 
 def _wrap(finding: str) -> str:
     return textwrap.fill(finding, LINE, initial_indent="- ", subsequent_indent="  ")
 
 
-def _format_classes(audit: Audit) -> list[str]:
-    lines = [f"{'':<20}{'films':>9}{'normal':>11}{'pneumonia':>11}{'prior':>13}{'size':>12}"]
+def _format_classes(audit: Audit) -> str:
+    rows = []
     for split, facts in audit.splits.items():
-        share = f"{100 * facts.pneumonia_share:.1f} %"
-        size = f"{facts.height} x {facts.width}"
-        lines.append(
-            f"{split:<20}{facts.films:>9,}{facts.normal:>11,}{facts.pneumonia:>11,}{share:>13}{size:>12}"
-        )
-    return lines
+        counts = (f"{count:,}" for count in (facts.films, facts.normal, facts.pneumonia))
+        share, size = f"{100 * facts.pneumonia_share:.1f} %", f"{facts.height} x {facts.width}"
+        rows.append((split, *counts, share, size))
+    return format_table(rows, header=("", "films", *CLASS_NAMES, "prior", "size"), align="lrrrrr")
 
 
-def _format_matrix(audit: Audit, title: str, counts: Mapping[str, int]) -> list[str]:
-    lines = [title, " " * 20 + "".join(f"{split:>11}" for split in audit.splits)]
+def _format_matrix(audit: Audit, counts: Mapping[str, int]) -> str:
+    rows = []
     for first in audit.splits:
         cells = (counts.get(name_pair(first, second)) for second in audit.splits)
-        lines.append(f"{first:<20}" + "".join(f"{'' if n is None else f'{n:,}':>11}" for n in cells).rstrip())
-    return lines
+        rows.append((first, *("" if n is None else f"{n:,}" for n in cells)))
+    return format_table(rows, header=("", *audit.splits), align="l" + "r" * len(audit.splits))
 
 
-def _format_pairs(audit: Audit) -> list[str]:
-    pairs = audit.alike.pairs or sorted(audit.alike.closest.values(), key=to_rank)[:1]
+def _format_pairs(audit: Audit) -> Iterator[str]:
+    alike = audit.alike
+    pairs = alike.pairs or sorted(alike.closest.values(), key=to_rank)[:1]
     if not pairs:
-        return []
-    title = "The most similar of them" if audit.alike.pairs else "The most similar pair of films, below that"
-    lines = [title]
-    for pair in pairs[:PAIRS_SHOWN]:
-        labels = " and ".join(dict.fromkeys(CLASS_NAMES[place.label] for place in (pair.first, pair.second)))
-        lines.append(
-            f"{pair.similarity:.3f}  {_to_address(pair.first)} and {_to_address(pair.second)}, {labels}"
-            f"{', one mirrored' if pair.mirrored else ''}"
+        return
+    rows = [
+        (
+            f"{pair.similarity:.3f}",
+            *(f"{_to_address(place)} {CLASS_NAMES[place.label]}" for place in (pair.first, pair.second)),
+            "one mirrored" if pair.mirrored else "",
         )
-    hidden = sum(audit.alike.counts.values()) - PAIRS_SHOWN
-    return [*lines, f"and {hidden:,} more in the JSON document"] if hidden > 0 else lines
+        for pair in pairs[:PAIRS_SHOWN]
+    ]
+    found = sum(alike.counts.values())
+    title = f"The most similar of {found:,}" if found else "The most similar pair of films, below that"
+    yield f"{title}\n{format_table(rows, align='rlll')}"
 
 
 def _to_address(place: Place) -> str:
     return f"{place.split}[{place.index}]"
 
 
-def _format_exposure(audit: Audit, measure: str) -> list[str]:
+def _format_exposure(audit: Audit, measure: str) -> str:
     first, *others = audit.splits
-    lines = [f"{measure.capitalize():<20}" + "".join(f"{SHORT[group]:>17}" for group in GROUPS)]
-    for split, facts in audit.splits.items():
-        spreads = (facts.exposure[measure][group] for group in GROUPS)
-        lines.append(f"{split:<20}" + "".join(f"{_to_cell(s):>17}" for s in spreads))
+    rows = [
+        (split, *(_to_cell(facts.exposure[measure][group]) for group in GROUPS))
+        for split, facts in audit.splits.items()
+    ]
     for other in others:
         shifts = (s for s in audit.exposure_shifts if (s.measure, s.second) == (measure, other))
-        lines.append(f"{f'd, {other} - {first}':<20}" + "".join(f"{_to_signed(s.d):>17}" for s in shifts))
-    return lines
+        rows.append((f"d, {other} - {first}", *(_to_signed(shift.d) for shift in shifts)))
+    return format_table(rows, header=(measure.capitalize(), *GROUPS), align="lrrr")
 
 
-def _to_cell(spread: Spread) -> str:
-    if not spread.n:
+def _to_cell(figures: MeanAndDeviation) -> str:
+    if not figures.n:
         return "-"
-    return f"{spread.mean:.1f}" + (f" (sd {spread.sd:.1f})" if spread.n > 1 else "")
+    return f"{figures.mean:.1f}" + (f" (sd {figures.deviation:.1f})" if figures.n > 1 else "")
 
 
 def _to_signed(value: float) -> str:
-    return "-" if math.isnan(value) else f"{round(value, 2) + 0.0:+.2f}"  # + 0.0 rids -0.0 of its sign
+    return "-" if math.isnan(value) else f"{value:+z.2f}"
 
 
 def to_findings(audit: Audit) -> list[str]:
@@ -135,22 +119,13 @@ def to_findings(audit: Audit) -> list[str]:
 
 
 def _noun(split: str) -> str:
-    return NOUNS.get(split, split)
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
-
-
-def _join(words: Sequence[str], last: str = "and") -> str:
-    *head, tail = words
-    return f"{', '.join(head)} {last} {tail}" if head else tail
+    return SPLIT_NAMES.get(split, split).removesuffix(" films")
 
 
 def _tell_priors(audit: Audit) -> Iterator[str]:
     for shift in audit.prior_shifts:
         first, second = (100 * audit.splits[split].pneumonia_share for split in (shift.first, shift.second))
-        if abs(shift.difference) >= SMALL_PRIOR_SHIFT and shift.p < CHANCE:
+        if shift.is_notable:
             yield (
                 f"Pneumonia is {first:.1f} % of the {_noun(shift.first)} films but {second:.1f} % of the "
                 f"{_noun(shift.second)} films: accuracy, precision and calibration do not carry over; "
@@ -159,43 +134,32 @@ def _tell_priors(audit: Audit) -> Iterator[str]:
 
 
 def _tell_shared(audit: Audit) -> Iterator[str]:
-    apart = []
-    for first, second in combinations(audit.splits, 2):
-        n = audit.identical.shared[name_pair(first, second)]
-        if not n:
-            apart.append(f"{_noun(first)} and {_noun(second)}")
-            continue
-        both = (g for g in audit.identical.groups if {first, second} <= {place.split for place in g})
-        copies = sum(place.split == second for group in both for place in group)
-        share = 100 * copies / audit.splits[second].films
-        yield (
-            f"{_count(n, f'{_noun(first)} film')} {'is' if n == 1 else 'are'} also in {_noun(second)}: "
-            f"{share:.1f} % of its films are known beforehand, and figures on it flatter."
-        )
-    if apart and not any(audit.identical.shared.values()):
+    if not any(audit.identical.shared.values()):
         yield "No film stands in two splits."
-    elif apart:
-        yield f"No film is shared by {_join(apart, 'or by')}."
+    for first, second in combinations(audit.splits, 2):
+        if n := audit.identical.shared[name_pair(first, second)]:
+            both = (g for g in audit.identical.groups if {first, second} <= {place.split for place in g})
+            copies = sum(place.split == second for group in both for place in group)
+            yield (
+                f"Films of {_noun(first)} that are also in {_noun(second)}: {n:,} "
+                f"({100 * copies / audit.splits[second].films:.1f} % of the {_noun(second)} films are known "
+                "beforehand; figures on them flatter)."
+            )
 
 
 def _tell_repeats(audit: Audit) -> Iterator[str]:
     for split, n in audit.identical.repeats.items():
-        if n == 1:
-            yield f"1 {_noun(split)} film is a repeat of another {_noun(split)} film, which counts twice."
-        elif n:
-            yield (
-                f"{n:,} {_noun(split)} films are repeats of other {_noun(split)} films, which count more "
-                "than once."
-            )
+        if n:
+            yield f"Repeats among the {_noun(split)} films, each of which counts again: {n:,}."
 
 
 def _tell_conflicts(audit: Audit) -> Iterator[str]:
-    n, groups = audit.identical.conflicts, audit.identical.groups
-    if n:
-        places = _join([_to_address(place) for place in groups[0]])
+    groups = audit.identical.groups
+    if n := audit.identical.conflicts:
+        places = ", ".join(map(_to_address, groups[0]))
         yield (
-            f"{_count(n, 'film')} {'stands' if n == 1 else 'stand'} there as normal and as pneumonia; one "
-            f"label is wrong. See {places}."
+            f"Films that stand there as normal and as pneumonia: {n:,}. One label of each is wrong; see "
+            f"{places}."
         )
     elif groups:
         yield "Identical films have identical labels."
@@ -203,28 +167,24 @@ def _tell_conflicts(audit: Audit) -> Iterator[str]:
 
 def _tell_alike(audit: Audit) -> Iterator[str]:
     alike = audit.alike
-    pairs = sum(alike.counts.values())
-    across = pairs - sum(alike.counts[name_pair(split, split)] for split in audit.splits)
+    found = sum(alike.counts.values())
     threshold = f"(similarity {alike.similarity:g} or more)"
-    if not pairs:
+    if not found:
         yield f"No two films are almost equal without being identical {threshold}."
         return
-    conflicts = sum(pair.first.label != pair.second.label for pair in alike.pairs)
+    across = found - sum(alike.counts[name_pair(split, split)] for split in audit.splits)
     yield (
-        f"{_count(pairs, 'pair')} of films {'is' if pairs == 1 else 'are'} almost equal without being "
-        f"identical {threshold}, {across:,} of them across splits, {conflicts:,} with different labels: "
-        "an altered copy, or one patient twice."
+        f"Pairs of films almost equal without being identical {threshold}: {found:,}, across splits "
+        f"{across:,}, with different labels {alike.conflicts:,}. An altered copy, or one patient twice."
     )
 
 
 def _tell_exposure(audit: Audit) -> Iterator[str]:
     shifts = [shift for shift in audit.exposure_shifts if not math.isnan(shift.d)]
-    if not shifts:
-        return
     notable = [shift for shift in shifts if shift.is_notable]
     for shift in notable:
         yield f"Exposure differs: {_to_words(audit, shift)}"
-    if not notable:
+    if shifts and not notable:
         largest = max(shifts, key=lambda shift: abs(shift.d))
         yield f"Exposure hardly differs between splits. At most: {_to_words(audit, largest)}"
 
@@ -234,31 +194,23 @@ def _to_words(audit: Audit, shift: ExposureShift) -> str:
         audit.splits[split].exposure[shift.measure][shift.films].mean for split in (shift.first, shift.second)
     )
     return (
-        f"{shift.measure} of {SHORT[shift.films]}{' films' * (shift.films != 'all')}, {first:.1f} in "
-        f"{_noun(shift.first)} and {second:.1f} in {_noun(shift.second)} "
-        f"(d {shift.d:+.2f}, Kolmogorov-Smirnov {shift.ks:.2f}, p {shift.p:.2g})."
+        f"{shift.measure} of {shift.films} films, {first:.1f} in {_noun(shift.first)} and {second:.1f} in "
+        f"{_noun(shift.second)} (d {shift.d:+.2f}, Kolmogorov-Smirnov {shift.ks:.2f}, p {shift.p:.2g})."
     )
 
 
 def _tell_separation(audit: Audit) -> Iterator[str]:
     first = next(iter(audit.splits.values()))
-    for measure in MEASURES:
-        if first.separation[measure] >= max(TELLING_AUC, 0.5 + 3 * _to_guessing_error(first)):
-            aucs = {split: facts.separation[measure] for split, facts in audit.splits.items()}
-            listed = [f"{auc:.2f} in {_noun(split)}" for split, auc in aucs.items() if not math.isnan(auc)]
-            yield (
-                f"{measure.capitalize()} alone tells the classes apart with AUC {_join(listed)}: a "
-                "classifier must do better than that."
-            )
-
-
-def _to_guessing_error(facts: SplitFacts) -> float:
-    """Standard deviation of the AUC of a number that knows nothing of the classes."""
-    return math.sqrt((facts.films + 1) / (12 * max(facts.normal * facts.pneumonia, 1)))
+    for measure in first.telling:
+        aucs = {split: facts.separation[measure] for split, facts in audit.splits.items()}
+        listed = [f"{auc:.2f} in {_noun(split)}" for split, auc in aucs.items() if not math.isnan(auc)]
+        yield (
+            f"{measure.capitalize()} alone tells the classes apart, AUC {', '.join(listed)}: a classifier "
+            "must do better than that."
+        )
 
 
 def _tell_blank(audit: Audit) -> Iterator[str]:
     for split, facts in audit.splits.items():
-        if n := facts.blank:
-            shows = "shows" if n == 1 else "show"
-            yield f"{_count(n, f'{_noun(split)} film')} of one grey level {shows} nothing."
+        if facts.blank:
+            yield f"Films of {_noun(split)} of one grey level, which show nothing: {facts.blank:,}."

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import roc_curve
 
 from pneumo_keras.arrays import CLASS_NAMES, Labels, Scores
-from pneumo_keras.evaluation.intervals import to_auc_interval
+from pneumo_keras.evaluation.intervals import LEVEL, to_auc_interval
 from pneumo_keras.evaluation.metrics import (
     count_confusions,
     has_both_classes,
@@ -19,6 +19,7 @@ from pneumo_keras.evaluation.metrics import (
     to_specificity,
 )
 from pneumo_keras.evaluation.report_card import Evaluation
+from pneumo_keras.reporting.numbers import format_with_bounds
 
 TRAINING, VALIDATION, ACCENT, GREY = "#3b6ea5", "#c8553d", "#2a7f62", "#8a8a8a"
 DOTS_PER_INCH = 150
@@ -41,15 +42,15 @@ def draw_summary(
         evaluation: Figures of the split at the run's threshold.
         title: Names run, split and data.
     """
-    figure = Figure(figsize=(1600 / DOTS_PER_INCH, 1280 / DOTS_PER_INCH), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=13)
-    (loss, accuracy), (confusion, roc) = figure.subplots(2, 2)
+    plot = Figure(figsize=(1600 / DOTS_PER_INCH, 1280 / DOTS_PER_INCH), layout="constrained")
+    FigureCanvasAgg(plot)
+    plot.suptitle(title, fontsize=13)
+    (loss, accuracy), (confusion, roc) = plot.subplots(2, 2)
     _draw_curves(loss, history, "loss", "Loss (training: class-weighted)")
     _draw_curves(accuracy, history, "accuracy", "Accuracy")
     _draw_confusion(confusion, evaluation)
     _draw_roc(roc, labels, scores, evaluation)
-    return figure
+    return plot
 
 
 def draw_rocs(labels: Labels, runs: Mapping[str, tuple[Scores, float]], *, title: str) -> Figure:
@@ -60,26 +61,26 @@ def draw_rocs(labels: Labels, runs: Mapping[str, tuple[Scores, float]], *, title
         runs: By name: scores of the films, and the threshold of the run.
         title: Names the films.
     """
-    figure = Figure(figsize=(1200 / DOTS_PER_INCH, 1200 / DOTS_PER_INCH), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
+    plot = Figure(figsize=(1200 / DOTS_PER_INCH, 1200 / DOTS_PER_INCH), layout="constrained")
+    FigureCanvasAgg(plot)
+    axes = plot.subplots()
     axes.set(title=f"ROC, {title}", xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":")
     axes.grid(alpha=0.3)
     for name, (scores, threshold) in runs.items():
         auc = to_auc_interval(labels, scores)
-        label = f"{name}: AUC {auc.value:.3f} (95 % {auc.low:.3f} to {auc.high:.3f})"
+        label = f"{name}: AUC {format_with_bounds(auc, level=LEVEL)}"
         false_positive, true_positive, _ = roc_curve(labels, scores)
         (line,) = axes.plot(false_positive, true_positive, linewidth=1.6, label=label)
         counts = count_confusions(labels, scores, threshold)
         axes.plot(1 - to_specificity(counts), to_sensitivity(counts), "o", color=line.get_color())
     axes.legend(loc="lower right", fontsize=9, title="points: operating points", title_fontsize=9)
-    return figure
+    return plot
 
 
-def save_plot(figure: Figure, path: Path) -> None:
-    """Writes a figure as PNG, the same bytes for the same figure."""
-    figure.savefig(path, dpi=DOTS_PER_INCH, metadata={"Software": None})
+def save_plot(plot: Figure, path: Path) -> None:
+    """Writes a plot as PNG, the same bytes for the same plot."""
+    plot.savefig(path, dpi=DOTS_PER_INCH, metadata={"Software": None})
 
 
 def _draw_curves(axes: Axes, history: Sequence[dict[str, float]], name: str, title: str) -> None:
@@ -139,13 +140,13 @@ def _draw_roc(axes: Axes, labels: Labels, scores: Scores, evaluation: Evaluation
         axes.text(0.5, 0.4, "undefined: films of one class", ha="center")
         return
     false_positive, true_positive, _ = roc_curve(labels, scores)
-    auc = evaluation.figures["auc"]
+    auc = format_with_bounds(evaluation.figures["auc"], level=evaluation.level)
     axes.plot(
         false_positive,
         true_positive,
         color=ACCENT,
         linewidth=2,
-        label=f"AUC {auc.value:.3f} (95 % {auc.low:.3f} to {auc.high:.3f})",
+        label=f"AUC {auc}",
     )
     axes.plot(
         1 - evaluation.figures["specificity"].value,

@@ -1,23 +1,25 @@
 """A run on one split as a page: `report.html`, one file that needs nothing beside itself."""
 
 import functools
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
-from jaxtyping import Int64
 
-from pneumo_keras.arrays import CLASS_NAMES, SPLIT_NAMES, Labels, Scores
-from pneumo_keras.data.films import LabelledFilms, count_classes
-from pneumo_keras.data.pneumonia_mnist import catalog
+from pneumo_keras.arrays import CLASS_NAMES, SPLIT_NAMES, Scores
+from pneumo_keras.data.films import LabelledFilms, count_classes, hash_labels
+from pneumo_keras.data.sources import DataCard
+from pneumo_keras.evaluation.calibration import Calibration
 from pneumo_keras.evaluation.intervals import Interval
+from pneumo_keras.evaluation.metrics import to_prevalence
+from pneumo_keras.evaluation.mistakes import find_mistakes
 from pneumo_keras.evaluation.reliability import to_reliability_bins
 from pneumo_keras.evaluation.report_card import Evaluation, Judgement
+from pneumo_keras.evaluation.rules import RULES
 from pneumo_keras.evaluation.threshold import OperatingPoint
+from pneumo_keras.reporting.numbers import DASH, format_bounds, format_number, format_percent, format_share
 from pneumo_keras.reporting.plots import draw_summary
 from pneumo_keras.reporting.report_plots import (
     draw_precision_recall,
@@ -28,21 +30,17 @@ from pneumo_keras.reporting.report_plots import (
     encode_panels,
     encode_plot,
 )
+from pneumo_keras.reporting.table import describe_correction
 
-TEMPLATE = Path(__file__).with_name("report.html.jinja")
+TEMPLATES = Path(__file__).with_name("templates")
 MISTAKES = 8
-DASH = "-"
+UNLISTED = ("films", "class_weights", "paths")
+"""Of `environment.json`: what the data card shows, and paths, which are nobody else's business."""
 
 SCALINGS = {
     "none": "none: the heads' own log odds",
     "temperature": "temperature: log odds times {slope}",
     "platt": "Platt: log odds times {slope}, plus {intercept}",
-}
-RULES = {
-    "fixed": "given in the settings",
-    "youden": "the largest sum of sensitivity and specificity (Youden)",
-    "sensitivity": "the highest that reaches a sensitivity of {sensitivity:g}",
-    "cost": "the least cost, a missed pneumonia counted {cost_fn:g} and a false alarm {cost_fp:g}",
 }
 
 
@@ -54,40 +52,34 @@ class ReportContents:
         run: Name of the run.
         split: `train`, `val` or `test`.
         date: As it is to be shown.
-        source: As in `data.source`: `phantom`, `pneumonia_mnist` or another.
-        source_name: What the films are, for people: `PneumoniaMNIST, 28 px`.
+        card: What the films are.
         weights: As in `model.weights`: `imagenet`, `none` or a file.
         films: Of the split, with their labels.
         scores: Of the same films.
         judgement: Of the scores, together and member by member.
-        prevalence: The share of pneumonia that the scores were corrected for, if any was stated.
+        prevalence: The share of pneumonia that scores, operating point and figures were corrected to,
+            if any was stated.
         calibration: `calibration.json`.
         operating_point: The run's.
         history: A row an epoch, as in `history.csv`.
-        settings: Text of `config.toml`.
+        settings: Text of `config.toml`, files by their names alone.
         environment: `environment.json`.
     """
 
     run: str
     split: str
     date: str
-    source: str
-    source_name: str
+    card: DataCard
     weights: str
     films: LabelledFilms
     scores: Scores
     judgement: Judgement
     prevalence: float | None
-    calibration: Mapping[str, Any]
+    calibration: Calibration
     operating_point: OperatingPoint
     history: Sequence[dict[str, float]]
     settings: str
     environment: Mapping[str, Any]
-
-    @property
-    def synthetic(self) -> bool:
-        """Whether no patient stands behind the films."""
-        return self.source == "phantom"
 
     @property
     def evaluation(self) -> Evaluation:
@@ -111,30 +103,41 @@ class FilmPicture:
     caption: str
 
 
+@dataclass(frozen=True)
+class SplitRow:
+    """A split in the data card: its name, counts of normal and pneumonia films, and two fingerprints."""
+
+    name: str
+    class_counts: tuple[int, int]
+    films_sha256: str
+    labels_sha256: str
+
+
 def format_report(contents: ReportContents) -> str:
     """The page, HTML in UTF-8: the same text for the same contents."""
     missed, alarms = find_mistakes(
         contents.films.labels, contents.scores, contents.evaluation.threshold, limit=MISTAKES
     )
-    chosen_on = contents.operating_point.chosen_on
+    chosen_on, stated = contents.operating_point.chosen_on, contents.prevalence
+    prevalence = "" if stated is None else format_share(stated)
+    title = f"{contents.run}: {SPLIT_NAMES[contents.split]}"
     return load_template().render(
         contents=contents,
-        split_name=SPLIT_NAMES[contents.split],
+        title=f"{title}, corrected to a prevalence of {prevalence}" if prevalence else title,
+        correction="" if stated is None else describe_correction(stated),
+        prevalence=prevalence,
+        own_prevalence=format_percent(to_prevalence(contents.films.labels)),
         weights=name_weights(contents.weights),
-        level=format_percent(contents.evaluation.level, digits=0),
-        rule=describe_rule(contents.operating_point),
+        level=format_share(contents.evaluation.level),
+        rule=contents.operating_point.describe_rule(),
+        point_asked_films=RULES[contents.operating_point.rule].from_films,
+        point_films=SPLIT_NAMES.get(chosen_on, chosen_on),
         scaling=describe_scaling(contents.calibration),
         meaning=describe_prevalence(contents),
-        chosen_on=SPLIT_NAMES.get(chosen_on, chosen_on),
         plots=draw_plots(contents),
-        missed=[picture_film(contents, index) for index in missed],
-        alarms=[picture_film(contents, index) for index in alarms],
+        missed=[picture_film(contents, index) for index in missed.tolist()],
+        alarms=[picture_film(contents, index) for index in alarms.tolist()],
         splits=list(list_splits(contents)),
-        unofficial=list_unofficial_splits(contents),
-        official=catalog.CLASS_COUNTS,
-        licence=catalog.load_licence() if contents.source == "pneumonia_mnist" else "",
-        citation=catalog.CITATION,
-        class_weights=contents.environment.get("class_weights", {}),
         environment=list(flatten(contents.environment)),
     )
 
@@ -143,31 +146,23 @@ def format_report(contents: ReportContents) -> str:
 def load_template() -> jinja2.Template:
     """The page's template; everything put into it is escaped."""
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {
         "number": format_number,
         "interval": format_interval,
         "share": format_normal_share,
     }
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-
-
-def format_number(value: float | None) -> str:
-    """Three decimals; a dash for NaN or None."""
-    return DASH if value is None or math.isnan(value) else f"{value:.3f}"
+    return environment.get_template("report.html.jinja")
 
 
 def format_interval(figure: Interval) -> str:
     """`0.860 to 0.922`; a dash where a bound is undefined."""
-    if math.isnan(figure.low) or math.isnan(figure.high):
-        return DASH
-    return f"{figure.low:.3f} to {figure.high:.3f}"
-
-
-def format_percent(share: float, *, digits: int = 1) -> str:
-    """`25.8 %`."""
-    return f"{100 * share:.{digits}f} %"
+    return format_bounds(figure.low, figure.high)
 
 
 def format_normal_share(class_counts: tuple[int, int]) -> str:
@@ -180,42 +175,25 @@ def name_weights(weights: str) -> str:
     return {"imagenet": "imagenet", "none": "none (random)"}.get(weights, Path(weights).name)
 
 
-def describe_rule(point: OperatingPoint) -> str:
-    """How the threshold was chosen."""
-    return RULES.get(point.rule, point.rule).format(**point.demand)
-
-
-def describe_scaling(calibration: Mapping[str, Any]) -> str:
+def describe_scaling(calibration: Calibration) -> str:
     """What was done to the log odds."""
-    slope, intercept = format_number(calibration["slope"]), format_number(calibration["intercept"])
-    return SCALINGS[calibration["method"]].format(slope=slope, intercept=intercept)
+    slope, intercept = format_number(calibration.slope), format_number(calibration.intercept)
+    return SCALINGS[calibration.method].format(slope=slope, intercept=intercept)
 
 
 def describe_prevalence(contents: ReportContents) -> str:
     """Among which films a score is to be read as a probability."""
-    trained = format_percent(contents.calibration["prevalence"])
+    trained = format_percent(contents.calibration.prevalence)
     if contents.prevalence is None:
         return f"films of which {trained} show pneumonia"
-    stated = format_percent(contents.prevalence)
+    stated = format_share(contents.prevalence)
     return f"films of which {stated} show pneumonia, as was stated for this evaluation (fitted for {trained})"
-
-
-def find_mistakes(
-    labels: Labels, scores: Scores, threshold: float, *, limit: int
-) -> tuple[Int64[np.ndarray, " missed"], Int64[np.ndarray, " alarms"]]:
-    """Indices of missed pneumonias, lowest score first, and of false alarms, highest score first."""
-    lowest_first = np.argsort(scores, kind="stable")
-    highest_first = np.argsort(-scores, kind="stable")
-    called = scores > threshold
-    missed = lowest_first[(labels[lowest_first] == 1) & ~called[lowest_first]]
-    alarms = highest_first[(labels[highest_first] == 0) & called[highest_first]]
-    return missed[:limit], alarms[:limit]
 
 
 def picture_film(contents: ReportContents, index: int) -> FilmPicture:
     """A film with its index, label and score."""
     label, score = CLASS_NAMES[contents.films.labels[index]], format_number(contents.scores[index])
-    kind = "Synthetic film" if contents.synthetic else "Film"
+    kind = "Synthetic film" if contents.card.synthetic else "Film"
     return FilmPicture(
         encode_film(contents.films.read(slice(index, index + 1))[0]),
         alt=f"{kind} {index}, labelled {label}, score {score}",
@@ -228,38 +206,33 @@ def draw_plots(contents: ReportContents) -> dict[str, str]:
     labels, scores, evaluation = contents.films.labels, contents.scores, contents.evaluation
     summary = draw_summary(contents.history, labels, scores, evaluation, title="")
     more = {
-        "precision_recall": draw_precision_recall(labels, scores, evaluation),
-        "reliability": draw_reliability(to_reliability_bins(labels, scores)),
+        "precision_recall": draw_precision_recall(labels, scores, evaluation, contents.prevalence),
+        "reliability": draw_reliability(to_reliability_bins(labels, scores, prevalence=contents.prevalence)),
         "scores": draw_score_distributions(labels, scores, evaluation.threshold),
-        "thresholds": draw_threshold_curve(labels, scores, evaluation.threshold),
+        "thresholds": draw_threshold_curve(labels, scores, evaluation.threshold, contents.prevalence),
     }
     panels = zip(("loss", "accuracy", "confusion", "roc"), encode_panels(summary), strict=True)
-    return {**dict(panels), **{name: encode_plot(figure) for name, figure in more.items()}}
+    return {**dict(panels), **{name: encode_plot(plot) for name, plot in more.items()}}
 
 
-def list_splits(contents: ReportContents) -> Iterator[tuple[str, tuple[int, int], str]]:
-    """Each known split: its name, counts of normal and pneumonia films, fingerprint."""
-    known = {
-        split: (tuple(part["class_counts"]), part["sha256"])
-        for split, part in contents.environment.get("films", {}).items()
+def list_splits(contents: ReportContents) -> Iterator[SplitRow]:
+    """The splits that the training knew, and that of the page."""
+    films = contents.films
+    own = {
+        "class_counts": count_classes(films.labels),
+        "sha256": films.fingerprint(),
+        "labels_sha256": hash_labels(films.labels),
     }
-    known[contents.split] = (count_classes(contents.films.labels), contents.films.fingerprint)
-    for split in sorted(known, key=list(SPLIT_NAMES).index):
-        yield SPLIT_NAMES[split], *known[split]
-
-
-def list_unofficial_splits(contents: ReportContents) -> list[str]:
-    """Splits whose class counts are not those of the official file."""
-    if contents.source != "pneumonia_mnist":
-        return []
-    official = {SPLIT_NAMES[split]: counts for split, counts in catalog.CLASS_COUNTS.items()}
-    return [name for name, counts, _ in list_splits(contents) if counts != official[name]]
+    known = {**contents.environment.get("films", {}), contents.split: own}
+    for split, name in SPLIT_NAMES.items():
+        if part := known.get(split):
+            yield SplitRow(name, tuple(part["class_counts"]), part["sha256"], part["labels_sha256"])
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Names and values of nested tables as text, dotted; None as a dash. Without what the data card shows."""
+    """Names and values of nested tables as text, dotted; None as a dash. Without what is `UNLISTED`."""
     for name, value in tree.items():
-        if not prefix and name in ("films", "class_weights"):
+        if not prefix and name in UNLISTED:
             continue
         if isinstance(value, Mapping):
             yield from flatten(value, f"{prefix}{name}.")

@@ -5,7 +5,7 @@ import io
 
 import matplotlib
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import UInt8
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -15,23 +15,25 @@ from sklearn.metrics import precision_recall_curve
 
 from pneumo_keras.arrays import CLASS_NAMES, Labels, Scores
 from pneumo_keras.evaluation.metrics import has_both_classes, to_prevalence
+from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.evaluation.reliability import BINS, ReliabilityBin
 from pneumo_keras.evaluation.report_card import Evaluation
+from pneumo_keras.evaluation.threshold import to_threshold_curves
+from pneumo_keras.reporting.numbers import format_with_bounds
 from pneumo_keras.reporting.plots import ACCENT, GREY, TRAINING, VALIDATION
 
 Film = UInt8[np.ndarray, "height width"]
-Curve = Float64[np.ndarray, " k"]
 
 PANEL_INCHES = (5.2, 3.9)  # a panel of the summary
 NORMAL, PNEUMONIA = TRAINING, VALIDATION
 SALT = "pneumo-keras"  # of the ids inside an SVG, which are random without one
 
 
-def encode_plot(figure: Figure, crop: Bbox | None = None) -> str:
+def encode_plot(plot: Figure, crop: Bbox | None = None) -> str:
     """A plot, or the part inside `crop` (inches), as an SVG data URI: the same bytes for the same plot."""
     svg = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": SALT, "svg.fonttype": "path"}):
-        figure.savefig(svg, format="svg", bbox_inches=crop, metadata={"Date": None, "Creator": None})
+        plot.savefig(svg, format="svg", bbox_inches=crop, metadata={"Date": None, "Creator": None})
     return encode_data(svg.getvalue(), "image/svg+xml")
 
 
@@ -52,9 +54,9 @@ def encode_panels(summary: Figure) -> list[str]:
     return uris
 
 
-def _to_panel_box(figure: Figure) -> Bbox:
+def _to_panel_box(plot: Figure) -> Bbox:
     """What is visible, in inches, as wide as all panels: narrower ones would be enlarged, text and all."""
-    seen = figure.get_tightbbox().padded(0.05)
+    seen = plot.get_tightbbox().padded(0.05)
     centre, half = (seen.x0 + seen.x1) / 2, max(seen.width, PANEL_INCHES[0]) / 2
     return Bbox.from_extents(centre - half, seen.y0, centre + half, seen.y1)
 
@@ -71,23 +73,35 @@ def encode_data(data: bytes, media_type: str) -> str:
     return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def draw_precision_recall(labels: Labels, scores: Scores, evaluation: Evaluation) -> Figure:
-    """Precision against sensitivity, with the operating point and the prevalence, which guessing reaches."""
-    figure, (axes,) = build_plot()
+def draw_precision_recall(
+    labels: Labels, scores: Scores, evaluation: Evaluation, prevalence: float | None = None
+) -> Figure:
+    """Precision against sensitivity, with the operating point and the prevalence, which guessing reaches.
+
+    Args:
+        labels: Of the films.
+        scores: Of the films.
+        evaluation: At the operating point.
+        prevalence: Share of pneumonia to which precision is corrected, as it is in the evaluation.
+    """
+    plot, (axes,) = build_plot()
     axes.set(title="Precision and recall of pneumonia", xlabel="recall (sensitivity)", ylabel="precision")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     if not has_both_classes(labels):
-        return write_undefined(figure, axes)
+        return write_undefined(plot, axes)
     precision, recall, _ = precision_recall_curve(labels, scores)
-    area = evaluation.figures["average_precision"]
-    axes.axhline(to_prevalence(labels), color=GREY, linestyle=":", label="guessing")
+    own = to_prevalence(labels)
+    if prevalence is not None:
+        precision = PrevalenceShift(own, prevalence).correct_scores(precision)
+    area = format_with_bounds(evaluation.figures["average_precision"], level=evaluation.level)
+    axes.axhline(own if prevalence is None else prevalence, color=GREY, linestyle=":", label="guessing")
     axes.plot(
         recall,
         precision,
         color=ACCENT,
         linewidth=2,
         drawstyle="steps-post",
-        label=f"average precision {area.value:.3f} (95 % {area.low:.3f} to {area.high:.3f})",
+        label=f"average precision {area}",
     )
     axes.plot(
         evaluation.figures["sensitivity"].value,
@@ -97,12 +111,12 @@ def draw_precision_recall(labels: Labels, scores: Scores, evaluation: Evaluation
         label=f"threshold {evaluation.threshold:.3g}",
     )
     axes.legend(loc="lower left")
-    return figure
+    return plot
 
 
 def draw_reliability(bins: list[ReliabilityBin]) -> Figure:
     """Share of pneumonia against mean score, with Wilson's intervals, above the counts of films."""
-    figure, (axes, counts) = build_plot(height_ratios=(3, 1))
+    plot, (axes, counts) = build_plot(height_ratios=(3, 1))
     promised = np.array([bin_.mean_score for bin_ in bins])
     shares = np.array([bin_.share for bin_ in bins])
     below = shares - [bin_.share_low for bin_ in bins]
@@ -125,12 +139,12 @@ def draw_reliability(bins: list[ReliabilityBin]) -> Figure:
     counts.bar_label(bars, fontsize=8)
     counts.margins(y=0.35)
     counts.set(xlabel="score", ylabel="films", xlim=(-0.03, 1.03))
-    return figure
+    return plot
 
 
 def draw_score_distributions(labels: Labels, scores: Scores, threshold: float) -> Figure:
     """Counts of scores, a row for each class, with the threshold between the calls."""
-    figure, rows = build_plot(height_ratios=(1, 1))
+    plot, rows = build_plot(height_ratios=(1, 1))
     edges = np.linspace(0, 1, 41).tolist()
     for axes, label, color in zip(rows, (1, 0), (PNEUMONIA, NORMAL), strict=True):
         films = scores[labels == label]
@@ -140,13 +154,24 @@ def draw_score_distributions(labels: Labels, scores: Scores, threshold: float) -
         axes.legend(loc="upper center", framealpha=0.9)
     rows[0].set(title=f"Scores by class; called pneumonia right of {threshold:.3g}")
     rows[1].set(xlabel="score")
-    return figure
+    return plot
 
 
-def draw_threshold_curve(labels: Labels, scores: Scores, threshold: float) -> Figure:
-    """Sensitivity, specificity and accuracy at every threshold, with the operating point."""
-    figure, (axes,) = build_plot()
+def draw_threshold_curve(
+    labels: Labels, scores: Scores, threshold: float, prevalence: float | None = None
+) -> Figure:
+    """Sensitivity, specificity and accuracy at every threshold, with the operating point.
+
+    Args:
+        labels: Of the films.
+        scores: Of the films.
+        threshold: The operating point.
+        prevalence: Share of pneumonia to which accuracy is corrected; the films' own if None.
+    """
+    plot, (axes,) = build_plot()
     thresholds, sensitivity, specificity, accuracy = to_threshold_curves(labels, scores)
+    if prevalence is not None:
+        accuracy = prevalence * sensitivity + (1 - prevalence) * specificity
     curves = {"sensitivity": sensitivity, "specificity": specificity, "accuracy": accuracy}
     for (name, curve), color in zip(curves.items(), (PNEUMONIA, NORMAL, ACCENT), strict=True):
         axes.plot(thresholds, curve, color=color, drawstyle="steps-post", label=name)
@@ -154,38 +179,21 @@ def draw_threshold_curve(labels: Labels, scores: Scores, threshold: float) -> Fi
     axes.set(title="What another threshold would give", xlabel="threshold")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.legend(loc="lower center")
-    return figure
-
-
-def to_threshold_curves(labels: Labels, scores: Scores) -> tuple[Curve, Curve, Curve, Curve]:
-    """Thresholds from 0 to 1 at which calls change, with sensitivity, specificity and accuracy from there on.
-
-    NaN where a class has no films.
-    """
-    thresholds = np.unique([0.0, *scores, 1.0])
-    called = [np.searchsorted(np.sort(scores[labels == label]), thresholds, side="right") for label in (0, 1)]
-    tn, fn = called
-    normal, pneumonia = np.count_nonzero(labels == 0), np.count_nonzero(labels == 1)
-    return (
-        thresholds,
-        (pneumonia - fn) / (pneumonia or np.nan),
-        tn / (normal or np.nan),
-        (tn + pneumonia - fn) / len(labels),
-    )
+    return plot
 
 
 def build_plot(height_ratios: tuple[int, ...] = (1,)) -> tuple[Figure, list[Axes]]:
     """A figure of the size of a panel, its axes one above the other."""
-    figure = Figure(figsize=PANEL_INCHES, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(len(height_ratios), 1, sharex=True, squeeze=False, height_ratios=height_ratios)
+    plot = Figure(figsize=PANEL_INCHES, layout="constrained")
+    FigureCanvasAgg(plot)
+    axes = plot.subplots(len(height_ratios), 1, sharex=True, squeeze=False, height_ratios=height_ratios)
     for one in axes[:, 0]:
         one.grid(alpha=0.3)
         one.set_axisbelow(True)
-    return figure, list(axes[:, 0])
+    return plot, list(axes[:, 0])
 
 
-def write_undefined(figure: Figure, axes: Axes) -> Figure:
+def write_undefined(plot: Figure, axes: Axes) -> Figure:
     """Says in place of a curve why there is none."""
     axes.text(0.5, 0.5, "undefined: the films are of one class", ha="center", va="center")
-    return figure
+    return plot

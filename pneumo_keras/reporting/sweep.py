@@ -9,27 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.ranking import Candidate, choose_simplest, list_equals
 from pneumo_keras.files import format_csv, replace_whole, write_whole
-from pneumo_keras.reporting.plots import ACCENT, DOTS_PER_INCH, GREY, TRAINING, save_plot
+from pneumo_keras.reporting.plots import ACCENT, DOTS_PER_INCH, TRAINING, VALIDATION, save_plot
+from pneumo_keras.reporting.tables import format_table
 
 SHOWN = 10
+FIGURES = {"log_loss": "log loss", "auc": "AUC", "accuracy": "accuracy"}
 COLUMNS = 3
-
-
-def check_sweep_folder(folder: Path) -> None:
-    """Makes the folder.
-
-    Raises:
-        RunError: It is taken, or cannot be made.
-    """
-    try:
-        if folder.exists() and any(folder.iterdir()):
-            raise RunError(f"--out must name a new or empty folder. {folder} is taken: name another one.")
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"--out must name a folder that can be written. {folder}: {error}") from error
 
 
 def write_sweep(
@@ -43,7 +30,7 @@ def write_sweep(
         chosen: By the name of the file: a candidate, and the configuration with its settings as TOML.
         title: Names the films and the folds.
     """
-    write_whole(folder / "sweep.csv", format_table(ranked))
+    write_whole(folder / "sweep.csv", format_candidates(ranked))
     for name, (candidate, settings) in chosen.items():
         head = (
             f"# The {name} of {len(ranked)} combinations: log loss {candidate.to_mean('log_loss'):.4f}, "
@@ -58,7 +45,7 @@ def write_sweep_plot(folder: Path, ranked: Sequence[Candidate], *, title: str) -
         save_plot(draw_sweep(ranked, title=title), beside)
 
 
-def format_table(ranked: Sequence[Candidate]) -> str:
+def format_candidates(ranked: Sequence[Candidate]) -> str:
     """The candidates as CSV, the best first."""
     return format_csv(
         [{"rank": place, **_to_cells(candidate)} for place, candidate in enumerate(ranked, start=1)]
@@ -68,24 +55,24 @@ def format_table(ranked: Sequence[Candidate]) -> str:
 def format_sweep(ranked: Sequence[Candidate], *, heading: str) -> str:
     """The best candidates for a terminal, mean and deviation over folds."""
     keys = _list_varied(ranked)
-    cells = [[_to_text(candidate.values[key]) for key in keys] for candidate in ranked[:SHOWN]]
-    names = [key.partition(".")[2] for key in keys]
-    widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
-    lines = [heading, "", "   ".join([f"{'log loss':<17}", f"{'AUC':<17}", f"{'accuracy':<17}"]) + "   "]
-    lines[-1] += "   ".join(name.ljust(width) for name, width in zip(names, widths, strict=True))
-    for candidate, row in zip(ranked, cells, strict=False):
-        figures = [
-            f"{candidate.to_mean(name):.4f} +- {candidate.to_deviation(name):.4f}"
-            for name in ("log_loss", "auc", "accuracy")
+    rows = [
+        [
+            *(f"{one.to_mean(name):.4f} +- {one.to_deviation(name):.4f}" for name in FIGURES),
+            *(_to_text(one.values[key]) for key in keys),
         ]
-        values = [text.ljust(width) for text, width in zip(row, widths, strict=True)]
-        lines.append("   ".join([*(figure.ljust(17) for figure in figures), *values]).rstrip())
+        for one in ranked[:SHOWN]
+    ]
+    table = format_table(rows, header=[*FIGURES.values(), *map(_to_name, keys)])
+    hidden = [f"{SHOWN} of {len(ranked)} shown, all in sweep.csv."] if len(ranked) > SHOWN else []
     equals, simplest = list_equals(ranked), choose_simplest(ranked)
-    values = ", ".join(f"{key.partition('.')[2]} {_to_text(simplest.values[key])}" for key in keys)
+    values = ", ".join(f"{_to_name(key)} {_to_text(simplest.values[key])}" for key in keys)
     return "\n".join(
         [
-            *lines,
+            heading,
             "",
+            table,
+            "",
+            *hidden,
             f"{len(ranked)} combinations; mean and standard deviation over folds, at the epoch kept in each.",
             f"Within one standard error of the best: {len(equals)}. The simplest of them, with "
             f"{simplest.weights:,} weights: {values}.",
@@ -103,41 +90,65 @@ def draw_sweep(ranked: Sequence[Candidate], *, title: str) -> Figure:
     keys = _list_varied(ranked) or list(ranked[0].values)[:1]
     columns = 2 if len(keys) in (2, 4) else min(COLUMNS, len(keys))
     rows = -(-len(keys) // columns)
-    figure = Figure(figsize=(1600 / DOTS_PER_INCH, (120 + 560 * rows) / DOTS_PER_INCH), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=12)
-    panels = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
-    losses = np.array([candidate.to_mean("log_loss") for candidate in ranked])
+    plot = Figure(figsize=(1600 / DOTS_PER_INCH, (160 + 560 * rows) / DOTS_PER_INCH), layout="constrained")
+    FigureCanvasAgg(plot)
+    low, high = _choose_range(ranked)
+    above = sum(not one.to_mean("log_loss") <= high for one in ranked)
+    plot.suptitle(title + (f"\nAbove the picture: {above} of {len(ranked)}" if above else ""), fontsize=12)
+    panels = plot.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     for axes, key in zip(panels, keys, strict=False):
-        _draw_setting(axes, key, ranked, losses)
+        _draw_setting(axes, key, ranked)
     for axes in panels[len(keys) :]:
         axes.set_visible(False)
     for axes in panels[::columns]:
         axes.set_ylabel("log loss, mean over folds")
+    panels[0].set_ylim(low, high)
     handles, names = panels[0].get_legend_handles_labels()
-    figure.legend(
-        handles, names, loc="outside lower center", ncols=3, frameon=False, fontsize=9, markerscale=0.7
-    )
-    return figure
+    plot.legend(handles, names, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    return plot
 
 
-def _draw_setting(axes: Axes, key: str, ranked: Sequence[Candidate], losses: np.ndarray) -> None:
+def _draw_setting(axes: Axes, key: str, ranked: Sequence[Candidate]) -> None:
     texts = [_to_text(candidate.values[key]) for candidate in ranked]
     values = list(dict.fromkeys(_to_text(value) for value in _list_values(ranked, key)))
     places = np.array([values.index(text) for text in texts])
-    jitter = np.random.default_rng(0).uniform(-0.16, 0.16, len(places))
-    axes.scatter(places + jitter, losses, s=12, color=TRAINING, alpha=0.35, linewidths=0, label="combination")
-    medians = [np.nanmedian(losses[places == place]) for place in range(len(values))]
-    axes.scatter(range(len(values)), medians, marker="_", s=700, color=GREY, linewidths=2, label="median")
-    axes.scatter(places[0], losses[0], marker="*", s=130, color=ACCENT, zorder=3, label="best")
-    axes.set_xticks(range(len(values)), [value.replace(" ", "\n") for value in values], fontsize=8)
+    losses = np.array([candidate.to_mean("log_loss") for candidate in ranked])
+    # Left of the middle, which belongs to the best of each value and its bar.
+    jitter = np.random.default_rng(0).uniform(-0.28, -0.08, len(places))
+    axes.scatter(
+        places + jitter, losses, s=22, color=TRAINING, alpha=0.75, linewidths=0, label="a combination"
+    )
+    best = [ranked[texts.index(value)] for value in values]
+    axes.errorbar(
+        np.arange(len(values)),
+        [one.to_mean("log_loss") for one in best],
+        yerr=[one.to_deviation("log_loss") for one in best],
+        fmt="o",
+        markersize=7,
+        capsize=5,
+        color="black",
+        elinewidth=1.6,
+        label="best of the value, deviation over folds",
+    )
+    axes.plot(places[0], losses[0], "*", markersize=15, color=VALIDATION, label="best of all", zorder=3)
+    limit = losses[0] + ranked[0].to_error("log_loss")
+    axes.axhspan(losses[0], limit, color=ACCENT, alpha=0.2, linewidth=0, label="one standard error", zorder=0)
+    axes.set_xticks(range(len(values)), [value.replace(" ", "\n") or "-" for value in values], fontsize=9)
     axes.set_xlim(-0.6, len(values) - 0.4)
-    finite = losses[np.isfinite(losses)]
-    # The worst combinations would squeeze the good ones into a line.
-    top = np.quantile(finite, 0.9) if len(finite) > SHOWN else finite.max()
-    axes.set_ylim(finite.min() - 0.1 * (top - finite.min()) - 1e-6, top + 0.1 * (top - finite.min()) + 1e-6)
-    axes.set_title(key, fontsize=10)
+    axes.set_title(key, fontsize=11)
+    axes.grid(axis="y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _choose_range(ranked: Sequence[Candidate]) -> tuple[float, float]:
+    """Of the log loss: without the worst combinations, which would squeeze the good ones into a line."""
+    losses = np.array([candidate.to_mean("log_loss") for candidate in ranked])
+    finite = losses[np.isfinite(losses)]
+    if not len(finite):
+        return 0.0, 1.0
+    deviation = ranked[0].to_deviation("log_loss")
+    highest = np.quantile(finite, 0.9) if len(finite) > SHOWN else finite.max()
+    return max(0.0, float(finite.min() - 1.3 * deviation) - 1e-6), float(highest + 1.3 * deviation) + 1e-6
 
 
 def _list_varied(ranked: Sequence[Candidate]) -> list[str]:
@@ -152,6 +163,11 @@ def _list_values(ranked: Sequence[Candidate], key: str) -> list[Any]:
 
 def _to_cells(candidate: Candidate) -> dict[str, Any]:
     return {name: _to_text(value) for name, value in candidate.to_row().items()}
+
+
+def _to_name(key: str) -> str:
+    """`taps` for `model.taps`."""
+    return key.partition(".")[2]
 
 
 def _to_text(value: Any) -> str:

@@ -1,12 +1,20 @@
-"""An evaluation as text, for a terminal."""
+"""An evaluation and a comparison as text, for a terminal."""
 
 from collections.abc import Mapping
 
 from pneumo_keras.evaluation.comparison import Difference
 from pneumo_keras.evaluation.report_card import Evaluation, Judgement
-from pneumo_keras.evaluation.spread import Spread
+from pneumo_keras.evaluation.spread import MemberSpread
+from pneumo_keras.reporting.numbers import DASH, format_bounds, format_number, format_share
+from pneumo_keras.reporting.tables import format_table
 
 SHOWN = ("auc", "accuracy", "sensitivity", "specificity")
+LABELS = {
+    "auc": "AUC",
+    "precision_pneumonia": "precision pneumonia (PPV)",
+    "precision_normal": "precision normal (NPV)",
+}
+DIGITS = 4
 
 
 def format_judgement(judgement: Judgement, *, heading: str) -> str:
@@ -17,21 +25,46 @@ def format_judgement(judgement: Judgement, *, heading: str) -> str:
         heading: Names the run and the split.
     """
     evaluation = judgement.evaluation
-    level = f"{evaluation.level:.0%}".replace("%", " %")
-    lines = [heading, "", f"{'':<22}{'value':>8}   {level + ' interval':<18}"]
-    for name, figure in evaluation.figures.items():
-        label = name.replace("_", " ").replace("auc", "AUC")
-        lines.append(
-            f"{label:<22}{figure.value:>8.4f}   {figure.low:.4f} to {figure.high:.4f}   {figure.method}"
-        )
-    lines += ["", _format_counts(evaluation)]
-    if judgement.at_half.threshold != evaluation.threshold:
-        at_half = judgement.at_half
-        figures = ", ".join(f"{name} {at_half.figures[name].value:.4f}" for name in SHOWN[1:])
+    rows = [
+        [
+            name_figure(name),
+            format_number(figure.value, digits=DIGITS),
+            format_bounds(figure.low, figure.high, digits=DIGITS),
+            figure.method,
+        ]
+        for name, figure in evaluation.figures.items()
+    ]
+    table = format_table(
+        rows, header=("", "value", f"{format_share(evaluation.level)} interval", "method"), align="lrll"
+    )
+    parts = [heading, table, "\n".join(_list_counts(judgement)), _format_members(judgement.members)]
+    if evaluation.stated_prevalence is not None:
+        parts.insert(1, describe_correction(evaluation.stated_prevalence))
+    return "\n\n".join(part for part in parts if part)
+
+
+def describe_correction(prevalence: float) -> str:
+    """What a stated prevalence changes and what it leaves alone, in one paragraph."""
+    return (
+        f"Corrected to a prevalence of {format_share(prevalence)}: scores, threshold, PPV, NPV and the other "
+        "figures that depend on how common pneumonia is speak of such a population. Counts are of the films "
+        "as they are, and every film is called as it is without the correction."
+    )
+
+
+def name_figure(name: str) -> str:
+    """As people write it."""
+    return LABELS.get(name, name.replace("_", " "))
+
+
+def _list_counts(judgement: Judgement) -> list[str]:
+    lines = [_format_counts(judgement.evaluation)]
+    at_half = judgement.at_half
+    if at_half.threshold != judgement.evaluation.threshold:
+        values = {name: at_half.figures[name].value for name in SHOWN[1:]}
+        figures = ", ".join(f"{name} {format_number(value, digits=DIGITS)}" for name, value in values.items())
         lines += [_format_counts(at_half), f"There: {figures}."]
-    if judgement.members:
-        lines += ["", *_format_members(judgement.members)]
-    return "\n".join(lines)
+    return lines
 
 
 def _format_counts(evaluation: Evaluation) -> str:
@@ -43,28 +76,62 @@ def _format_counts(evaluation: Evaluation) -> str:
     )
 
 
-def _format_members(members: Mapping[str, Spread]) -> list[str]:
-    shown = {name.replace("auc", "AUC"): members[name] for name in SHOWN}
-    count = len(members["auc"].values)
-    return [f"{f'each of {count} members':<22}{'mean':>8}   {'deviation':>9}   lowest to highest"] + [
-        f"{name:<22}{spread.mean:>8.4f}   {spread.deviation:>9.4f}   "
-        f"{min(spread.values):.4f} to {max(spread.values):.4f}"
-        for name, spread in shown.items()
+def _format_members(members: Mapping[str, MemberSpread]) -> str:
+    if not members:
+        return ""
+    rows = [
+        [
+            name_figure(name),
+            format_number(members[name].mean, digits=DIGITS),
+            format_number(members[name].deviation, digits=DIGITS),
+            format_bounds(min(members[name].values), max(members[name].values), digits=DIGITS),
+        ]
+        for name in SHOWN
     ]
+    count = len(members["auc"].values)
+    header = (f"each of {count} members", "mean", "deviation", "lowest to highest")
+    return format_table(rows, header=header, align="lrrl")
 
 
-def format_differences(differences: Mapping[str, Difference], *, heading: str) -> str:
-    """Every paired difference with its interval and p-value.
+def format_differences(
+    differences: Mapping[str, Difference], *, heading: str, changed: Mapping[str, tuple[str, str]]
+) -> str:
+    """Every paired difference with its interval and p-value, and what made it as far as settings tell.
 
     Args:
-        differences: By the name of the figure.
+        differences: By the name of the figure, second minus first.
         heading: Names the runs and the split.
+        changed: Settings in which the runs differ, by dotted key: the first run's value and the second's.
     """
-    lines = [heading, "", f"{'':<22}{'difference':>10}   {'95 % interval':<20}{'p':>8}"]
-    for name, figure in differences.items():
-        label = name.replace("_", " ").replace("auc", "AUC")
-        interval = f"{figure.low:+.4f} to {figure.high:+.4f}"
-        lines.append(
-            f"{label:<22}{figure.value:>+10.4f}   {interval:<20}{figure.p_value:>8.4f}   {figure.method}"
+    rows = [
+        [
+            name_figure(name),
+            format_number(one.value, digits=DIGITS, sign="+"),
+            format_bounds(one.low, one.high, digits=DIGITS, sign="+"),
+            format_number(one.p_value, digits=DIGITS),
+            one.method,
+        ]
+        for name, one in differences.items()
+    ]
+    table = format_table(rows, header=("", "difference", "95 % interval", "p", "method"), align="lrlrl")
+    settings = format_table(
+        [[key, first or DASH, second or DASH] for key, (first, second) in changed.items()],
+        header=("setting", "first", "second"),
+    )
+    return "\n\n".join(part for part in (heading, table, settings, explain_difference(changed)) if part)
+
+
+def explain_difference(changed: Mapping[str, tuple[str, str]]) -> str:
+    """How much of a difference is the luck of a seed, as far as the settings of two runs can tell."""
+    if not changed:
+        return (
+            "No setting differs: a difference comes from the machine or the versions, see environment.json "
+            "of each run."
         )
-    return "\n".join(lines)
+    if set(changed) == {"seed"}:
+        return "Only the seed differs: this is what the luck of a seed does."
+    return (
+        "Intervals and p speak of other films, not of other seeds: two seeds of the same settings can differ "
+        "as much.\nTo find out, train each with several seeds, or with training.members above 1, whose "
+        "spread eval shows."
+    )

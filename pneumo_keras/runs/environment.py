@@ -7,9 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import keras
-
 import pneumo_keras
+from pneumo_keras import BACKEND
 from pneumo_keras.backend import describe_device
 
 PACKAGES = ("keras", "jax", "tensorflow", "torch", "openvino", "numpy", "scikit-learn", "medmnist")
@@ -22,7 +21,7 @@ def describe_environment() -> dict[str, Any]:
         "revision": find_revision(),
         "python": platform.python_version(),
         "packages": {name: version for name in PACKAGES if (version := _find_version(name))},
-        "backend": keras.config.backend(),
+        "backend": BACKEND,
         "device": describe_device(),
         "platform": platform.platform(),
         "processor": _find_processor(),

@@ -1,50 +1,36 @@
-"""The folder of a run: where everything lies, and that it appears whole or not at all."""
+"""The folder of a run: one writer, files that appear whole, and nothing left of a run that failed."""
 
-import csv
 import json
 import logging
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import keras
-from matplotlib.figure import Figure
-
-from pneumo_keras.config import Config, format_config, load_config
+from pneumo_keras.config import Config, format_config
+from pneumo_keras.documents import parse_document, to_document
 from pneumo_keras.errors import PneumoError, RunError
-from pneumo_keras.files import format_csv, replace_whole, write_whole
-from pneumo_keras.reporting.plots import save_plot
+from pneumo_keras.files import claim_folder, format_csv, replace_whole
 
 log = logging.getLogger("pneumo_keras")
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
+Kind = TypeVar("Kind")
+
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run on disk."""
+    """A run on disk; see `finished.load_run` for all that it holds."""
 
     path: Path
+    _written: list[Path] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def model_file(self) -> Path:
         """The whole classifier; there when the run is finished."""
         return self.path / "model.keras"
-
-    def check_free(self) -> None:
-        """Checks that nothing would be overwritten.
-
-        Raises:
-            RunError: The path is taken.
-        """
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise RunError(
-                f"--run must name a new or empty folder, since a run is never overwritten. {self.path} is "
-                "taken: name another one, or delete it first."
-            )
 
     def check_finished(self) -> None:
         """Checks that there is a run to read.
@@ -65,79 +51,99 @@ class RunFolder:
 
     @contextmanager
     def writing(self, config: Config) -> Iterator[None]:
-        """Opens the folder for a new run with its settings and its log.
+        """Opens the folder for a new run with its settings, as the user wrote them, and its log.
 
-        A run that fails for a reason that the user can mend leaves nothing behind.
+        A run that is stopped, or fails for a reason that the user can mend, leaves nothing behind.
 
         Raises:
             RunError: The path is taken, or cannot be made.
         """
-        self.check_free()
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self.write_text("config.toml", format_config(config))
-        except OSError as error:
-            raise RunError(f"--run must name a folder that can be written. {self.path}: {error}") from error
-        handler = logging.FileHandler(self.path / "train.log", encoding="utf-8")
-        handler.setFormatter(logging.Formatter(LOG_FORMAT))
-        log.setLevel(logging.INFO)
-        log.addHandler(handler)
-        try:
-            yield
-        except PneumoError:
-            shutil.rmtree(self.path)
-            raise
-        finally:
-            log.removeHandler(handler)
-            handler.close()
+        with claim_folder(self.path, option="--run"):
+            try:
+                self.write_text("config.toml", format_config(config))
+                with self._writing_log():
+                    yield
+            except (PneumoError, KeyboardInterrupt):
+                self._remove_written()
+                raise
 
     def write_text(self, name: str, text: str) -> None:
-        """Writes a text file of the run."""
-        write_whole(self.path / name, text)
+        """Writes a text file of the run, UTF-8, line ends as they are."""
+        self.write_with(name, lambda file: file.write_text(text, encoding="utf-8", newline=""))
 
-    def write_json(self, name: str, document: Mapping[str, Any]) -> None:
-        """Writes a JSON file of the run."""
-        self.write_text(name, json.dumps(document, indent=2, allow_nan=False) + "\n")
+    def write_json(self, name: str, document: object) -> None:
+        """Writes a mapping or a dataclass as a JSON file of the run."""
+        self.write_text(name, json.dumps(to_document(document), indent=2, allow_nan=False) + "\n")
 
     def write_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Writes a CSV file of the run, with a header."""
         self.write_text(name, format_csv(rows))
 
-    def write_plot(self, name: str, figure: Figure) -> None:
-        """Writes `figures/<name>.png`."""
-        folder = self.path / "figures"
-        folder.mkdir(exist_ok=True)
-        with replace_whole(folder / f"{name}.png") as beside:
-            save_plot(figure, beside)
+    def write_with(self, name: str, save: Callable[[Path], object]) -> None:
+        """Writes a file of the run by a function that is given a path with the same ending.
 
-    def write_model(self, model: keras.Model) -> None:
-        """Writes the whole classifier; the last file of a training."""
-        with replace_whole(self.model_file) as beside:
-            model.save(beside)
+        Args:
+            name: Below the folder: `model.keras`, `figures/summary.png`.
+            save: Writes to the path it is given.
+
+        Raises:
+            RunError: It cannot be written.
+        """
+        path = self.path / name
+        try:
+            path.parent.mkdir(exist_ok=True)
+            with replace_whole(path) as beside:
+                save(beside)
+        except OSError as error:
+            raise RunError(f"{path} cannot be written: {error.strerror or error}") from error
+        self._written.append(path)
 
     def remove(self, pattern: str) -> None:
         """Removes files of an older evaluation."""
         for path in self.path.glob(pattern):
             path.unlink()
 
-    def load_config(self) -> Config:
-        """The settings the run was made with."""
-        return load_config(str(self.path / "config.toml"))
-
-    def load_json(self, name: str) -> dict[str, Any]:
+    def load_document(self, kind: type[Kind], name: str) -> Kind:
         """Reads a JSON file of the run.
 
         Raises:
-            RunError: It is missing or damaged.
+            RunError: It is missing, damaged or not of that kind.
         """
-        try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunError(
-                f"{self.path / name} is missing or damaged ({error}). Train or evaluate again."
-            ) from error
+        return parse_document(kind, self.read_text(name), name=str(self.path / name))
 
-    def load_history(self) -> list[dict[str, float]]:
-        """`history.csv`, a row an epoch."""
-        with (self.path / "history.csv").open(newline="", encoding="utf-8") as file:
-            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    def read_text(self, name: str) -> str:
+        """The text of a file of the run.
+
+        Raises:
+            RunError: It is missing or no text.
+        """
+        path = self.path / name
+        try:
+            return path.read_text(encoding="utf-8")
+        except FileNotFoundError as error:
+            raise RunError(f"{path} is missing. Train or evaluate again.") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise RunError(f"{path} cannot be read: {error}. Train or evaluate again.") from error
+
+    @contextmanager
+    def _writing_log(self) -> Iterator[None]:
+        file = self.path / "train.log"
+        handler = logging.FileHandler(file, encoding="utf-8")
+        self._written.append(file)
+        handler.setFormatter(logging.Formatter(LOG_FORMAT))
+        log.setLevel(logging.INFO)
+        log.addHandler(handler)
+        try:
+            yield
+        finally:
+            log.removeHandler(handler)
+            handler.close()
+
+    def _remove_written(self) -> None:
+        """Only what this run wrote, and quietly: the reason for it is on its way to the user."""
+        for path in self._written:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        for folder in {path.parent for path in self._written} - {self.path}:
+            with suppress(OSError):
+                folder.rmdir()

@@ -1,20 +1,15 @@
-"""Batches for `fit`, shuffled anew in every epoch from one seed."""
+"""Batches for `fit`: shuffled anew in every epoch from one seed, or in their order."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import keras
 import numpy as np
+from jaxtyping import Int64
 
 from pneumo_keras.arrays import Labels, MemberWeights
 from pneumo_keras.data.films import Films, Rows
-
-
-class Table(Protocol):
-    """Inputs of a fit, of which any rows can be read: features, or films."""
-
-    def __getitem__(self, rows: Rows) -> np.ndarray: ...
+from pneumo_keras.features.store import FeatureTable
 
 
 @dataclass(frozen=True)
@@ -27,8 +22,12 @@ class FilmTable:
         return self.films.read(rows)[..., None]
 
 
-class ShuffledBatches(keras.utils.PyDataset):
-    """Every film once an epoch, in a new order; a film's views take turns from epoch to epoch.
+Table = FeatureTable | FilmTable | np.ndarray
+"""Inputs of a fit, of which any rows can be read."""
+
+
+class Batches(keras.utils.PyDataset):
+    """Every film once an epoch; a film's views take turns from epoch to epoch.
 
     Reads only the rows of a batch, so that the features may stay on disk.
 
@@ -36,7 +35,7 @@ class ShuffledBatches(keras.utils.PyDataset):
         views: The same films in each.
         labels: Of the films.
         batch_size: Films in a batch.
-        seed: Of the order.
+        seed: Of a new order in each epoch; None for the films' own.
         weights: Of each film for each member (n, members), if any.
     """
 
@@ -46,14 +45,14 @@ class ShuffledBatches(keras.utils.PyDataset):
         labels: Labels,
         *,
         batch_size: int,
-        seed: int,
+        seed: int | None,
         weights: MemberWeights | None = None,
     ) -> None:
         super().__init__()
         self._views, self._labels, self._weights = views, labels, weights
         self._batch_size, self._epoch = batch_size, 0
-        self._random = np.random.default_rng(seed)
-        self._order = self._random.permutation(len(labels))
+        self._random = None if seed is None else np.random.default_rng(seed)
+        self._order = self._draw_order()
 
     def __len__(self) -> int:
         return -(-len(self._labels) // self._batch_size)
@@ -70,4 +69,8 @@ class ShuffledBatches(keras.utils.PyDataset):
 
     def on_epoch_end(self) -> None:
         self._epoch += 1
-        self._order = self._random.permutation(len(self._labels))
+        self._order = self._draw_order()
+
+    def _draw_order(self) -> Int64[np.ndarray, " n"]:
+        n = len(self._labels)
+        return np.arange(n) if self._random is None else self._random.permutation(n)

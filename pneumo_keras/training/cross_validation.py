@@ -6,15 +6,16 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Float32, Int64
 
 from pneumo_keras.arrays import Features, Labels, MemberWeights
 from pneumo_keras.features.store import SLICE
 from pneumo_keras.model.head import Moments
 from pneumo_keras.seeds import derive_seeds
-from pneumo_keras.training.batches import ShuffledBatches
+from pneumo_keras.training.batches import Batches
 from pneumo_keras.training.fit import compute_class_weights, fit
 from pneumo_keras.training.folds import Folds
+from pneumo_keras.training.moments import compute_moments
 
 HeadBuilder = Callable[[Sequence[int], tuple[Moments, Moments]], keras.Model]
 """Makes heads from the seeds of their members, and from mean and variance of what each is fitted on."""
@@ -72,14 +73,15 @@ def cross_validate(
         seed: Of initial weights, dropout and the order of films.
     """
     settings, count = len(learning_rates), int(folds.max()) + 1
-    mean, variance = (np.tile(part, (settings, 1)) for part in compute_fold_moments(views, folds))
+    outside = folds[:, None] != np.arange(count)
+    mean, variance = (np.tile(part, (settings, 1)) for part in compute_moments(views, outside))
     head = build_head(derive_seeds(seed, count=count) * settings, (mean, variance))
     in_fold = (folds[:, None] == np.arange(count)).astype(np.float32)
     weights = np.tile(weigh_folds(labels, folds), (1, settings))
     history = fit(
         head,
-        ShuffledBatches(views, labels, batch_size=batch_size, seed=seed, weights=weights),
-        (judged[0], labels, np.tile(in_fold, (1, settings))),
+        Batches(views, labels, batch_size=batch_size, seed=seed, weights=weights),
+        Batches(judged[:1], labels, batch_size=SLICE, seed=None, weights=np.tile(in_fold, (1, settings))),
         class_weights=None,
         epochs=epochs,
         learning_rates=np.repeat(learning_rates, count).tolist(),
@@ -97,25 +99,6 @@ def cross_validate(
         best_epochs=np.array(history.best_epochs).reshape(settings, count),
         weights=sum(math.prod(variable.shape[1:]) for variable in head.trainable_variables),
     )
-
-
-def compute_fold_moments(
-    views: Sequence[Features], folds: Folds
-) -> tuple[Float64[np.ndarray, "folds d"], Float64[np.ndarray, "folds d"]]:
-    """Mean and variance of each feature over all views of the films outside each fold."""
-    count = int(folds.max()) + 1
-    outside = (folds != np.arange(count)[:, None]).astype(np.float64)
-    n = len(views) * outside.sum(axis=1, keepdims=True)
-    centre = np.mean([view.mean(axis=0, dtype=np.float64) for view in views], axis=0)
-    sums, squares = np.zeros((2, count, len(centre)))
-    for view in views:
-        for start in range(0, len(view), SLICE):
-            # About the centre, or squares of large means would swallow small variances.
-            rows = view[start : start + SLICE] - centre
-            sums += outside[:, start : start + SLICE] @ rows
-            squares += outside[:, start : start + SLICE] @ rows**2
-    shifts = sums / n
-    return centre + shifts, squares / n - shifts**2
 
 
 def weigh_folds(labels: Labels, folds: Folds) -> MemberWeights:

@@ -9,8 +9,7 @@ import numpy as np
 from jaxtyping import Bool
 from sklearn.utils.class_weight import compute_class_weight
 
-from pneumo_keras.arrays import Labels, MemberWeights
-from pneumo_keras.features.store import SLICE
+from pneumo_keras.arrays import Labels
 from pneumo_keras.training.callbacks import BestMembers, EpochLog
 from pneumo_keras.training.members import MemberAdamW, MemberCrossentropy, MemberMetrics
 
@@ -41,7 +40,7 @@ def compute_class_weights(labels: Labels) -> dict[int, float]:
 def fit(
     model: keras.Model,
     batches: keras.utils.PyDataset,
-    validation: tuple[np.ndarray, Labels] | tuple[np.ndarray, Labels, MemberWeights],
+    validation: keras.utils.PyDataset,
     *,
     class_weights: dict[int, float] | None,
     epochs: int,
@@ -50,7 +49,6 @@ def fit(
     plateau_factor: float,
     plateau_patience: int,
     log_epochs: bool = True,
-    validation_batch: int = SLICE,
 ) -> History:
     """Fits a model that ends in log odds (n, members), each member as if it were alone.
 
@@ -60,8 +58,8 @@ def fit(
         model: All that learns in it has the members as its first axis.
         batches: Training inputs with labels, and with weights (n, members) where there are no class
             weights.
-        validation: Inputs with labels, and with weights (n, members) if a member is to be judged on
-            some of the films alone.
+        validation: The same of the films that are judged on after each epoch; weights where a
+            member is judged on some of them alone.
         class_weights: Multiplies the loss of the films of a class, in training only.
         epochs: Passes over the training films.
         learning_rates: Of AdamW at the start, for each member.
@@ -70,7 +68,6 @@ def fit(
         plateau_factor: A member's learning rate is multiplied by this ...
         plateau_patience: ... after this many epochs without a lower validation loss of its own.
         log_epochs: Whether every epoch gets a line.
-        validation_batch: Validation inputs that pass the model at once.
     """
     members = len(learning_rates)
     figures = [MemberMetrics(members)]
@@ -88,7 +85,6 @@ def fit(
     learner.fit(
         batches,
         validation_data=validation,
-        validation_batch_size=validation_batch,
         class_weight=class_weights,
         epochs=epochs,
         shuffle=False,  # the batches are, from a seed of their own

@@ -3,9 +3,11 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from pneumo_keras.data.films import LabelledFilms, count_classes
-from pneumo_keras.data.phantom import build_phantom_films
+from pneumo_keras.data import phantom
+from pneumo_keras.data.films import FilmArray, count_classes
+from pneumo_keras.data.phantom import LABEL_BLOCK, PhantomFilms, build_phantom_splits
 from pneumo_keras.errors import DataError
+from tests.films import build_phantom_films, load_phantom_splits
 
 # Fractions of the film between apex and diaphragm: in the lungs and between them, in most poses.
 ROWS = (0.35, 0.60)
@@ -14,18 +16,18 @@ MEDIASTINUM = ((0.47, 0.53),)
 
 
 @pytest.fixture(scope="module")
-def films() -> LabelledFilms:
+def films() -> FilmArray:
     return build_phantom_films(2000, size=28, seed=3)
 
 
-def to_region_means(films: LabelledFilms, regions: tuple[tuple[float, float], ...]) -> np.ndarray:
+def to_region_means(films: FilmArray, regions: tuple[tuple[float, float], ...]) -> np.ndarray:
     size = films.images.shape[1]
     top, bottom = (round(row * size) for row in ROWS)
     columns = [np.arange(round(left * size), round(right * size)) for left, right in regions]
     return films.images[:, top:bottom, np.concatenate(columns)].mean(axis=(1, 2))
 
 
-def to_test_score(films: LabelledFilms) -> float:
+def to_test_score(films: FilmArray) -> float:
     x, y = films.images.reshape(len(films), -1) / 255, films.labels
     half = len(films) // 2
     judge = LogisticRegression(C=0.1, max_iter=1000).fit(x[:half], y[:half])
@@ -51,10 +53,62 @@ def test_the_same_arguments_draw_the_same_bytes(size: int):
 
 
 @pytest.mark.parametrize("n", [2, 340, 701])
-def test_a_longer_set_starts_with_the_shorter_one(films: LabelledFilms, n: int):
+def test_a_longer_set_starts_with_the_shorter_one(films: FilmArray, n: int):
     shorter = build_phantom_films(n, size=28, seed=3)
     assert np.array_equal(films.images[:n], shorter.images)
     assert np.array_equal(films.labels[:n], shorter.labels)
+
+
+def test_any_rows_are_read_in_any_order(films: FilmArray):
+    lazy = PhantomFilms(2000, 28, 3)
+    rows = np.array([1999, 0, 51, 49, 50, 0, 1200])
+    assert np.array_equal(lazy.read(rows), films.images[rows])
+    assert np.array_equal(lazy.read(slice(40, 260, 7)), films.images[40:260:7])
+    assert lazy.read(slice(2000, 2100)).shape == (0, 28, 28)
+    assert (len(lazy), lazy.shape) == (2000, (28, 28))
+    with pytest.raises(IndexError):
+        lazy.read(np.array([2000]))
+
+
+def test_only_the_blocks_that_hold_the_rows_are_drawn(monkeypatch):
+    drawn = []
+    draw = phantom.draw_films
+    monkeypatch.setattr(phantom, "draw_films", lambda *given: drawn.append(len(given[0])) or draw(*given))
+    phantom._draw_block.cache_clear()
+    films = PhantomFilms(100_000, 16, 9)
+    assert len(films.fingerprint()) == 64 and drawn == []
+    films.read(np.array([99_999, 3, 4]))
+    assert drawn == [LABEL_BLOCK] * 2
+    for start in range(0, 400, 20):  # in order, each block once
+        films.read(slice(start, start + 20))
+    assert len(drawn) == 2 + 7
+
+
+def test_the_fingerprint_names_all_that_films_are_made_from():
+    base = {"n": 20, "size": 28, "seed": 0, "pneumonia_share": 0.74}
+    others = [base, *({**base, key: value} for key, value in {"n": 21, "size": 29, "seed": 1}.items())]
+    others.append({**base, "pneumonia_share": 0.5})
+    assert len({PhantomFilms(**one).fingerprint() for one in others}) == 5
+    assert PhantomFilms(**base).fingerprint() == PhantomFilms(20, 28, 0).fingerprint()
+
+
+def test_films_of_another_generator_have_other_fingerprints(monkeypatch):
+    before = PhantomFilms(20, 28, 0).fingerprint()
+    monkeypatch.setattr(phantom, "GENERATOR_VERSION", phantom.GENERATOR_VERSION + 1)
+    assert PhantomFilms(20, 28, 0).fingerprint() != before
+
+
+def test_no_film_of_a_split_stands_in_another_split_or_seed():
+    sets = [
+        films.images for seed in range(6) for films in load_phantom_splits((120, 60, 80), seed=seed).values()
+    ]
+    assert len(np.unique(np.concatenate(sets), axis=0)) == 6 * 260
+    seeds = {
+        part.seed
+        for seed in range(100)
+        for part in build_phantom_splits((2, 2, 2), size=28, seed=seed).values()
+    }
+    assert len(seeds) == 300
 
 
 def test_other_seeds_draw_other_films():
@@ -79,7 +133,7 @@ def test_two_films_are_of_two_classes(seed: int, share: float):
     assert count_classes(films.labels) == (1, 1)
 
 
-def test_labels_are_in_no_order(films: LabelledFilms):
+def test_labels_are_in_no_order(films: FilmArray):
     assert len({films.labels[start : start + 50].tobytes() for start in range(0, 2000, 50)}) == 40
     changes = np.abs(np.diff(films.labels)).mean()
     assert changes == pytest.approx(2 * 0.74 * 0.26, abs=0.05)
@@ -87,12 +141,12 @@ def test_labels_are_in_no_order(films: LabelledFilms):
     assert set(first) == {0, 1}
 
 
-def test_lungs_are_darker_than_the_mediastinum(films: LabelledFilms):
+def test_lungs_are_darker_than_the_mediastinum(films: FilmArray):
     darker = to_region_means(films, LUNGS) < to_region_means(films, MEDIASTINUM)
     assert darker.mean() > 0.95
 
 
-def test_sick_lungs_are_brighter_but_films_as_a_whole_hardly(films: LabelledFilms):
+def test_sick_lungs_are_brighter_but_films_as_a_whole_hardly(films: FilmArray):
     sick = films.labels == 1
     lungs = to_region_means(films, LUNGS)
     assert lungs[sick].mean() > lungs[~sick].mean() + 10
@@ -100,7 +154,7 @@ def test_sick_lungs_are_brighter_but_films_as_a_whole_hardly(films: LabelledFilm
     assert roc_auc_score(films.labels, whole) < 0.75
 
 
-def test_the_classes_overlap_but_can_be_told_apart(films: LabelledFilms):
+def test_the_classes_overlap_but_can_be_told_apart(films: FilmArray):
     assert 0.80 < to_test_score(films) < 0.96
 
 
@@ -111,7 +165,7 @@ def test_a_film_is_the_same_chest_at_any_size():
     assert np.array_equal(small.labels, large.labels)
 
 
-def test_exposure_differs_between_films(films: LabelledFilms):
+def test_exposure_differs_between_films(films: FilmArray):
     assert films.images.mean(axis=(1, 2)).std() > 10
     assert films.images.std(axis=(1, 2)).min() > 15
 
@@ -128,5 +182,5 @@ def test_exposure_differs_between_films(films: LabelledFilms):
 )
 def test_an_argument_out_of_range_is_named(arguments: dict, message: str):
     with pytest.raises(DataError) as error:
-        build_phantom_films(**{"n": 4, "size": 28, "seed": 0} | arguments)
+        PhantomFilms(**{"n": 4, "size": 28, "seed": 0} | arguments)
     assert str(error.value) == f"Phantom films: {message}"

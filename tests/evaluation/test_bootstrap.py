@@ -13,6 +13,7 @@ from pneumo_keras.evaluation.bootstrap import (
     to_percentiles,
 )
 from pneumo_keras.evaluation.intervals import to_auc_variance
+from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.evaluation.reliability import to_calibration_error
 
 
@@ -41,20 +42,21 @@ def test_resamples_come_in_chunks_that_bound_the_memory(draw_films, monkeypatch)
 def test_the_seed_decides_the_draws(draw_films):
     labels, scores = draw_films()
     first, again, other = (
-        draw_figures(labels, [(scores, 0.5)], resamples=50, seed=seed)[0]["auc"] for seed in (1, 1, 2)
+        draw_figures(labels, [(scores, scores > 0.5)], resamples=50, seed=seed)[0]["auc"]
+        for seed in (1, 1, 2)
     )
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 
 
 def test_classifiers_are_judged_on_the_same_resamples(draw_films):
     labels, scores = draw_films()
-    first, second = draw_figures(labels, [(scores, 0.5), (scores, 0.5)], resamples=50, seed=0)
+    first, second = draw_figures(labels, [(scores, scores > 0.5)] * 2, resamples=50, seed=0)
     assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
 def test_the_draws_of_the_auc_spread_as_delongs_variance_says(draw_films):
     labels, scores = draw_films()
-    (draws,) = draw_figures(labels, [(scores, 0.5)], seed=0)
+    (draws,) = draw_figures(labels, [(scores, scores > 0.5)], seed=0)
     assert np.std(draws["auc"]) == pytest.approx(math.sqrt(to_auc_variance(labels, scores)), rel=0.05)
 
 
@@ -70,10 +72,10 @@ def test_draws_that_agree_or_fail_say_nothing(draws):
 
 
 def test_chance_errors_are_calibration_errors_of_drawn_labels(draw_films):
-    _, scores = draw_films(normal=20, pneumonia=30)
-    labels = np.random.default_rng(7).random((3, 50)) < scores
-    expected = [to_calibration_error(row.astype(np.int64), scores) for row in labels]
-    assert draw_chance_errors(scores, resamples=3, seed=7) == pytest.approx(expected)
+    labels, scores = draw_films(normal=20, pneumonia=30)
+    drawn = np.random.default_rng(7).random((3, 50)) < scores
+    expected = [to_calibration_error(row.astype(np.int64), scores) for row in drawn]
+    assert draw_chance_errors(labels, scores, resamples=3, seed=7) == pytest.approx(expected)
 
 
 def test_a_calibration_interval_is_reflected_at_the_value():
@@ -100,8 +102,24 @@ def test_calibrated_scores_are_found_calibrated_in_95_percent_of_draws():
     for seed in range(draws):
         scores = rng.beta(0.5, 0.4, size=624)
         labels = (rng.random(624) < scores).astype(np.int64)
-        (figures,) = draw_figures(labels, [(scores, 0.5)], resamples=300, seed=seed)
-        chance = draw_chance_errors(scores, resamples=300, seed=seed)
+        (figures,) = draw_figures(labels, [(scores, scores > 0.5)], resamples=300, seed=seed)
+        chance = draw_chance_errors(labels, scores, resamples=300, seed=seed)
         value = to_calibration_error(labels, scores)
+        held += to_calibration_interval(value, figures["calibration_error"], chance).low == 0.0
+    assert 0.91 <= held / draws <= 0.99
+
+
+@pytest.mark.slow
+def test_calibrated_scores_are_found_calibrated_at_a_stated_prevalence_too():
+    rng = np.random.default_rng(0)
+    held, draws, stated = 0, 300, 0.1
+    for seed in range(draws):
+        plain = rng.beta(0.5, 0.4, size=624)
+        labels = (rng.random(624) < plain).astype(np.int64)
+        scores = PrevalenceShift(0.5 / 0.9, stated).correct_scores(plain)
+        options = {"prevalence": stated, "resamples": 300, "seed": seed}
+        (figures,) = draw_figures(labels, [(scores, scores > 0.5)], **options)
+        chance = draw_chance_errors(labels, scores, **options)
+        value = to_calibration_error(labels, scores, prevalence=stated)
         held += to_calibration_interval(value, figures["calibration_error"], chance).low == 0.0
     assert 0.91 <= held / draws <= 0.99

@@ -1,54 +1,90 @@
+import json
+
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 from scipy.special import expit
 from scipy.special import logit as to_logits
-from sklearn.linear_model import LogisticRegression
 
-from pneumo_keras.errors import DataError, SettingsError
+from pneumo_keras.documents import parse_document, to_document
+from pneumo_keras.errors import DataError, RunError
 from pneumo_keras.evaluation.calibration import (
-    correct_prevalence,
-    fit_platt,
-    fit_temperature,
-    to_effective_prevalence,
-    to_mean_loss,
+    Calibration,
+    describe_calibration,
+    fit_scaling,
     to_platt_targets,
 )
-from pneumo_keras.evaluation.metrics import to_auc, to_log_loss
+from pneumo_keras.evaluation.figures import to_figures
+from pneumo_keras.evaluation.reliability import to_calibration_error
 
 
-def fit_by_scikit_learn(labels, logits, *, intercept):
-    """Logistic regression against soft targets: each film once as pneumonia, once as normal."""
-    targets = to_platt_targets(labels)
-    model = LogisticRegression(C=np.inf, fit_intercept=intercept, tol=1e-12, max_iter=10_000)
-    model.fit(
-        np.concatenate([logits, logits])[:, None],
-        np.repeat([1, 0], len(labels)),
-        sample_weight=np.concatenate([targets, 1 - targets]),
-    )
-    return model.coef_.item(), float(np.ravel(model.intercept_)[0])
+def fit_temperature(labels, logits):
+    return fit_scaling("temperature", labels, logits)
+
+
+def fit_platt(labels, logits):
+    return fit_scaling("platt", labels, logits)
+
+
+def fit_by_scipy(labels, logits, *, intercept):
+    """Newton's method on the loss against soft targets, written down."""
+    targets, columns = to_platt_targets(labels), np.stack([logits, np.full(len(logits), float(intercept))])
+
+    def to_loss(parameters):
+        scaled = parameters @ columns
+        return np.mean(np.logaddexp(0, scaled) - targets * scaled)
+
+    def to_gradient(parameters):
+        return columns @ (expit(parameters @ columns) - targets) / len(labels)
+
+    def to_hessian(parameters):
+        scores = expit(parameters @ columns)
+        return (columns * scores * (1 - scores)) @ columns.T / len(labels) + np.diag(
+            [0.0, float(not intercept)]
+        )
+
+    return minimize(
+        to_loss,
+        [1 / np.std(logits), 0.0],
+        jac=to_gradient,
+        hess=to_hessian,
+        method="trust-exact",
+        options={"gtol": 1e-11},
+    ).x
 
 
 def test_platts_targets_by_hand():
     assert to_platt_targets(np.array([0, 1, 1])).tolist() == [1 / 3, 3 / 4, 3 / 4]
 
 
-def test_temperature_agrees_with_scikit_learn(draw_films):
+def test_temperature_agrees_with_newtons_method(draw_films):
     labels, scores = draw_films(auc=0.9)
     logits = 3 * to_logits(scores)
-    slope, _ = fit_by_scikit_learn(labels, logits, intercept=False)
+    slope, _ = fit_by_scipy(labels, logits, intercept=False)
     scaling = fit_temperature(labels, logits)
-    assert scaling.slope == pytest.approx(slope, rel=1e-5)
+    assert scaling.slope == pytest.approx(slope, rel=1e-6)
     assert (scaling.intercept, scaling.method) == (0.0, "temperature")
-    assert scaling.temperature > 1.5
+    assert scaling.slope < 1 / 1.5
 
 
-def test_platt_agrees_with_scikit_learn(draw_films):
+def test_platt_agrees_with_newtons_method(draw_films):
     labels, scores = draw_films(auc=0.9)
-    logits = 40 + 20 * to_logits(scores)
+    logits = 4 + 2 * to_logits(scores)
     scaling = fit_platt(labels, logits)
     assert (scaling.slope, scaling.intercept) == pytest.approx(
-        fit_by_scikit_learn(labels, logits, intercept=True), rel=1e-4
+        fit_by_scipy(labels, logits, intercept=True), rel=1e-6
     )
+
+
+@pytest.mark.parametrize(("sign", "slope"), [(-1, 0.01), (1e-4, 100.0)])
+def test_a_temperature_stays_in_its_bounds(draw_films, sign, slope):
+    labels, scores = draw_films(auc=0.9)
+    assert fit_temperature(labels, sign * to_logits(scores)).slope == slope
+
+
+def test_nothing_is_fitted_where_nothing_is_asked_for():
+    scaling = fit_scaling("none", np.array([1]), np.array([0.3]))
+    assert (scaling.slope, scaling.intercept, scaling.method) == (1.0, 0.0, "none")
 
 
 def test_platt_stands_where_the_loss_is_level(draw_films):
@@ -63,7 +99,7 @@ def test_a_known_distortion_is_undone():
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 3, 200_000)
     labels = (rng.random(len(logits)) < expit(logits)).astype(np.int64)
-    assert fit_temperature(labels, 2.5 * logits).temperature == pytest.approx(2.5, rel=0.02)
+    assert 1 / fit_temperature(labels, 2.5 * logits).slope == pytest.approx(2.5, rel=0.02)
     scaling = fit_platt(labels, 2 * logits + 1)
     assert (scaling.slope, scaling.intercept) == pytest.approx((0.5, -0.5), abs=0.02)
 
@@ -73,8 +109,9 @@ def test_scaling_lowers_the_loss_and_keeps_the_order(draw_films, fit):
     labels, scores = draw_films(auc=0.9)
     logits = 4 * to_logits(scores) + 0.5
     scaled = fit(labels, logits).to_scores(logits)
-    assert to_log_loss(labels, scaled) < to_log_loss(labels, expit(logits))
-    assert to_auc(labels, scaled) == pytest.approx(to_auc(labels, logits))
+    before, after = (to_figures(labels, one, one > 0.5) for one in (expit(logits), scaled))
+    assert after["log_loss"] < before["log_loss"]
+    assert after["auc"] == pytest.approx(before["auc"])
 
 
 def test_films_without_overlap_have_a_finite_scaling():
@@ -100,44 +137,27 @@ def test_calibration_takes_both_classes(fit):
     )
 
 
-def test_the_loss_from_logits_is_the_loss_from_scores(draw_films):
-    labels, scores = draw_films()
-    assert to_mean_loss(labels.astype(np.float64), to_logits(scores)) == pytest.approx(
-        to_log_loss(labels, scores)
-    )
+@pytest.mark.parametrize("method", ["none", "temperature", "platt"])
+def test_a_calibration_says_what_scores_mean(draw_films, method):
+    labels, scores = draw_films(auc=0.9)
+    logits = 3 * to_logits(scores)
+    scaling = fit_scaling(method, labels, logits)
+    found = describe_calibration(scaling, labels, logits, fitted_on="val")
+    # Heads see both classes with the same weight, and an intercept moves scores to the films' own share.
+    assert found.prevalence == (390 / 624 if method == "platt" else 0.5)
+    assert found.calibration_error.before == to_calibration_error(labels, expit(logits))
+    assert found.calibration_error.after == to_calibration_error(labels, scaling.to_scores(logits))
+    assert np.array_equal(found.to_scores(logits), scaling.to_scores(logits))
+    document = to_document(found)
+    assert list(document) == [
+        *("slope", "intercept", "method", "fitted_on", "prevalence", "calibration_error", "bins")
+    ]
+    assert parse_document(Calibration, json.dumps(document), name="calibration.json") == found
 
 
-def test_balanced_class_weights_make_even_odds():
-    weights = {"normal_weight": 1.9390, "pneumonia_weight": 0.6737}
-    assert to_effective_prevalence(1214, 3494, **weights) == pytest.approx(0.5, abs=1e-4)
-    assert to_effective_prevalence(1, 3) == 0.75
-
-
-def test_the_odds_are_multiplied():
-    # Even odds at half prevalence; at a quarter they are 1 to 3.
-    assert correct_prevalence(np.array([0.5]), trained=0.5, stated=0.25) == pytest.approx([0.25])
-    # Odds 4, times (1/9) / (3/1): 4 / 27.
-    assert correct_prevalence(np.array([0.8]), trained=0.75, stated=0.1) == pytest.approx([4 / 31])
-
-
-def test_a_corrected_prevalence_can_be_taken_back():
-    scores = np.array([0.0, 1e-12, 0.3, 0.999, 1.0])
-    there = correct_prevalence(scores, trained=0.74, stated=0.2)
-    assert correct_prevalence(there, trained=0.2, stated=0.74) == pytest.approx(scores, rel=1e-12)
-    assert there[[0, -1]].tolist() == [0.0, 1.0]
-
-
-def test_the_correction_is_bayes_rule():
-    # Two normal distributions: the true posterior is known for every prevalence.
-    x = np.linspace(-3, 3, 13)
-    seen, used = expit(2 * x + np.log(0.74 / 0.26)), expit(2 * x + np.log(0.1 / 0.9))
-    assert correct_prevalence(seen, trained=0.74, stated=0.1) == pytest.approx(used, rel=1e-10)
-
-
-@pytest.mark.parametrize(("trained", "stated"), [(0.0, 0.5), (0.5, 1.0), (0.5, -0.1)])
-def test_a_prevalence_out_of_range_is_an_error(trained, stated):
-    with pytest.raises(SettingsError) as error:
-        correct_prevalence(np.array([0.5]), trained=trained, stated=stated)
+def test_an_empty_calibration_is_an_error():
+    with pytest.raises(RunError) as error:
+        parse_document(Calibration, "{}", name="run/calibration.json")
     assert str(error.value) == (
-        f"A prevalence is a share in (0, 1). Received: trained on {trained}, stated {stated}."
+        "run/calibration.json is damaged: 'slope' is missing. Received: {}. Train or evaluate again."
     )

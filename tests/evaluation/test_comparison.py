@@ -1,16 +1,38 @@
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from MLstatkit import Delong_test
 from statsmodels.stats.contingency_tables import mcnemar
 
+from pneumo_keras.documents import to_document
 from pneumo_keras.evaluation.comparison import (
-    compare_accuracies,
+    ADDED,
+    Rivals,
     compare_aucs,
     compare_figures,
+    compare_shares,
     to_bootstrap_difference,
 )
+from pneumo_keras.evaluation.figures import to_figures
+
+
+def build(labels, first, second, *, first_threshold=0.5, second_threshold=0.5):
+    return Rivals(labels, first, second, first > first_threshold, second > second_threshold)
+
+
+def compare_plain(labels, first, second, *, first_threshold=0.5, second_threshold=0.5, resamples=200):
+    return compare_figures(
+        labels,
+        first,
+        second,
+        first_threshold=first_threshold,
+        second_threshold=second_threshold,
+        resamples=resamples,
+        seed=0,
+    )
 
 
 @pytest.fixture
@@ -26,7 +48,7 @@ def test_delongs_test_agrees_with_mlstatkit(rivals, digits):
     labels, first, second = rivals
     first, second = np.round(first, digits), np.round(second, digits)
     z, p_value, _, _, first_auc, second_auc, info = Delong_test(labels, first, second)
-    difference = compare_aucs(labels, first, second)
+    difference = compare_aucs(build(labels, first, second))
     error = (difference.high - difference.low) / 2 / 1.959963984540054
     assert difference.value == pytest.approx(second_auc - first_auc, abs=1e-12)
     assert error**2 == pytest.approx(info["var_diff"], abs=1e-8)
@@ -38,41 +60,58 @@ def test_p_values_of_close_rivals_agree_with_mlstatkit(draw_films):
     labels, first = draw_films(auc=0.9)
     for seed in range(5):
         second = np.clip(first + np.random.default_rng(seed).normal(0, 0.1, len(labels)), 0, 1)
-        p_value = compare_aucs(labels, first, second).p_value
+        p_value = compare_aucs(build(labels, first, second)).p_value
         assert p_value == pytest.approx(Delong_test(labels, first, second)[1], rel=1e-8)
         assert p_value > 1e-6
 
 
 def test_the_difference_changes_its_sign_with_the_order(rivals):
     labels, first, second = rivals
-    forth, back = compare_aucs(labels, first, second), compare_aucs(labels, second, first)
+    forth, back = compare_aucs(build(labels, first, second)), compare_aucs(build(labels, second, first))
     assert (forth.value, forth.low, forth.high) == pytest.approx((-back.value, -back.high, -back.low))
     assert forth.p_value == pytest.approx(back.p_value)
     assert forth.value > 0
 
 
-def test_a_classifier_does_not_differ_from_itself(rivals):
+def test_a_classifier_does_not_differ_from_itself_within_bounds(rivals):
     labels, first, _ = rivals
-    difference = compare_aucs(labels, first, first**2)
+    difference = compare_aucs(build(labels, first, first**2))
     assert (difference.value, difference.p_value) == (0.0, 1.0)
-    assert math.isnan(difference.low) and math.isnan(difference.high)
+    assert difference.low == pytest.approx(-difference.high)
+    assert 0 < difference.high < 0.05
+    assert difference.method == "DeLong, paired" + ADDED
 
 
-def test_flawless_against_hopeless_has_no_test():
-    labels, scores = np.array([0, 0, 1, 1]), np.array([0.1, 0.2, 0.8, 0.9])
-    difference = compare_aucs(labels, 1 - scores, scores)
-    assert difference.to_dict() == {
-        "value": 1.0,
+def test_bounds_of_equal_rankings_are_those_of_films_with_disagreements_added():
+    # By hand: both classifiers win all of 2 * 2 pairs. With the four films, each pneumonia film has
+    # four normal ones beside it, of which the film scored 1 by the first and 0 by the second turns.
+    labels, scores = np.array([0, 0, 1, 1]), np.array([0.2, 0.3, 0.6, 0.7])
+    added = np.array([0, 0, 1, 1])
+    first, second = np.append(scores, [1.0, 0.0, 1.0, 0.0]), np.append(scores, [0.0, 1.0, 0.0, 1.0])
+    _, p_value, _, _, before, after, info = Delong_test(np.append(labels, added), first, second)
+    half = 1.959963984540054 * math.sqrt(info["var_diff"])
+    difference = compare_aucs(build(labels, scores, scores))
+    assert before == pytest.approx(after)
+    assert (difference.low, difference.high) == pytest.approx((-half, half), abs=1e-6)
+    assert difference.p_value == p_value == 1.0
+
+
+def test_flawless_against_hopeless_differ_without_any_variance():
+    labels, scores = np.repeat([0, 1], 20), np.linspace(0.1, 0.9, 40)
+    difference = compare_aucs(build(labels, 1 - scores, scores))
+    assert difference.value == difference.high == 1.0
+    assert 0.5 < difference.low < 1.0 and difference.p_value < 1e-6
+
+
+def test_one_class_has_no_difference_of_aucs():
+    difference = compare_aucs(build(np.array([1, 1]), np.array([0.1, 0.2]), np.array([0.3, 0.1])))
+    assert to_document(difference) == {
+        "value": None,
         "low": None,
         "high": None,
         "p_value": None,
         "method": "DeLong, paired",
     }
-
-
-def test_one_class_has_no_difference_of_aucs():
-    difference = compare_aucs(np.array([1, 1]), np.array([0.1, 0.2]), np.array([0.3, 0.1]))
-    assert math.isnan(difference.value) and math.isnan(difference.p_value)
 
 
 def test_mcnemar_agrees_with_statsmodels(rivals):
@@ -82,27 +121,120 @@ def test_mcnemar_agrees_with_statsmodels(rivals):
         [np.sum((first_right == one) & (second_right == other)) for other in (True, False)]
         for one in (True, False)
     ]
-    difference = compare_accuracies(labels, first, second, first_threshold=0.5, second_threshold=0.3)
+    difference = compare_shares(first_right, second_right)
     assert difference.p_value == pytest.approx(mcnemar(table, exact=True).pvalue)
     assert difference.value == pytest.approx(second_right.mean() - first_right.mean())
 
 
-def test_accuracies_by_hand():
+def test_paired_shares_by_hand():
     # The second mends 5 films and spoils none of 10.
-    labels = np.array([1] * 10)
-    first, second = np.array([0.4] * 5 + [0.6] * 5), np.array([0.6] * 10)
-    difference = compare_accuracies(labels, first, second, first_threshold=0.5, second_threshold=0.5)
+    first, second = np.repeat([False, True], 5), np.full(10, True)
+    difference = compare_shares(first, second)
     assert difference.value == 0.5
     assert difference.p_value == pytest.approx(2 / 2**5)
     centre, half = 5 / 12, 1.959963984540054 * math.sqrt((7 / 12 - (5 / 12) ** 2) / 12)
     assert (difference.low, difference.high) == pytest.approx((centre - half, centre + half))
 
 
-def test_equal_calls_have_equal_accuracy(rivals):
-    labels, first, _ = rivals
-    difference = compare_accuracies(labels, first, first, first_threshold=0.5, second_threshold=0.5)
+def test_equal_calls_have_equal_shares_within_bounds():
+    # One film of each disagreement in 5 + 2: both shares 1 / 7.
+    difference = compare_shares(np.full(5, True), np.full(5, True))
+    half = 1.959963984540054 * math.sqrt(2 / 7 / 7)
     assert (difference.value, difference.p_value) == (0.0, 1.0)
-    assert difference.low == pytest.approx(-difference.high)
+    assert (difference.low, difference.high) == pytest.approx((-half, half))
+
+
+def test_sensitivity_and_specificity_are_paired_shares_of_their_class(rivals):
+    labels, first, second = rivals
+    differences = compare_plain(labels, first, second, second_threshold=0.3)
+    right = [(first > 0.5) == labels, (second > 0.3) == labels]
+    for name, label in (("sensitivity", 1), ("specificity", 0)):
+        films = labels == label
+        assert differences[name] == compare_shares(right[0][films], right[1][films])
+        table = [
+            [np.sum(films & (right[0] == a) & (right[1] == b)) for b in (True, False)] for a in (True, False)
+        ]
+        assert differences[name].p_value == pytest.approx(mcnemar(table, exact=True).pvalue)
+
+
+def assert_every_interval_is_defined(differences):
+    for name, difference in differences.items():
+        assert difference.low <= difference.value <= difference.high, name
+        assert difference.low < difference.high, name
+        assert 0 < difference.p_value <= 1, name
+
+
+def test_two_equal_runs_have_an_interval_for_every_figure(rivals):
+    labels, first, _ = rivals
+    differences = compare_plain(labels, first, first)
+    assert_every_interval_is_defined(differences)
+    assert {difference.value for difference in differences.values()} == {0.0}
+    assert {difference.p_value for difference in differences.values()} == {1.0}
+    for name in ("balanced_accuracy", "precision_normal", "f1_pneumonia", "brier_loss"):
+        assert differences[name].method.endswith(ADDED)
+
+
+def test_runs_that_agree_on_all_films_of_one_class_have_an_interval_for_every_figure(rivals):
+    labels, first, _ = rivals
+    second = np.where(labels == 1, first, first**2)
+    differences = compare_plain(labels, first, second)
+    assert_every_interval_is_defined(differences)
+    assert differences["sensitivity"].p_value == 1.0
+
+
+def test_near_identical_runs_have_an_interval_for_every_figure(rivals):
+    labels, first, _ = rivals
+    second = np.clip(first + np.random.default_rng(0).normal(0, 1e-7, len(first)), 0, 1)
+    assert_every_interval_is_defined(compare_plain(labels, first, second))
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 1.0])
+def test_flawless_runs_have_an_interval_for_every_figure_that_is_defined(threshold):
+    labels = np.repeat([0, 1], 5)
+    differences = compare_plain(
+        labels,
+        labels.astype(float),
+        labels.astype(float),
+        first_threshold=threshold,
+        second_threshold=threshold,
+    )
+    before = to_figures(labels, labels.astype(float), labels > threshold)
+    for name, difference in differences.items():
+        assert math.isnan(difference.low) == math.isnan(before[name]), name
+        assert math.isnan(difference.high) == math.isnan(before[name]), name
+
+
+def test_a_precision_that_some_resamples_do_not_have_still_has_an_interval():
+    # One film alone is called pneumonia: a third of all resamples call none.
+    labels, first = np.repeat([0, 1], 10), np.linspace(0.1, 0.55, 20)
+    difference = compare_plain(labels, first, first**1.01)["precision_pneumonia"]
+    assert (difference.value, difference.p_value) == (0.0, 1.0)
+    assert difference.low < 0 < difference.high
+
+
+def test_disagreements_are_one_of_each_kind_for_every_label_that_there_is():
+    labels, scores = np.array([1, 1]), np.array([0.2, 0.7])
+    added = build(labels, scores, scores).add_disagreements()
+    assert added.labels.tolist() == [1, 1, 1, 1]
+    assert (added.first.tolist(), added.second.tolist()) == ([0.2, 0.7, 1, 0], [0.2, 0.7, 0, 1])
+    assert added.first_calls.tolist() == [False, True, True, False]
+    assert added.second_calls.tolist() == [False, True, False, True]
+    both = build(np.array([0, 1]), scores, scores).add_disagreements()
+    assert both.labels.tolist() == [0, 1, 0, 0, 1, 1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("discordant", [0.002, 0.01, 0.03])
+def test_95_percent_intervals_of_balanced_accuracy_hold_no_difference_often_enough(discordant):
+    rng, held, draws = np.random.default_rng(0), 0, 300
+    labels = np.repeat([0, 1], [40, 60])
+    for _ in range(draws):
+        # Each classifier turns each of the right calls with the same small chance.
+        first, second = (np.abs(labels - 0.2 - 0.6 * (rng.random(100) < discordant)) for _ in range(2))
+        difference = compare_plain(labels, first, second)["balanced_accuracy"]
+        assert difference.low < difference.high
+        held += difference.low <= 0 <= difference.high
+    assert held / draws >= 0.93
 
 
 def test_a_bootstrap_p_value_counts_the_rarer_side():
@@ -116,8 +248,9 @@ def test_all_figures_are_compared_on_the_same_films(rivals):
         labels, first, second, first_threshold=0.5, second_threshold=0.5, resamples=500, seed=0
     )
     assert len(differences) == 13 and "prevalence" not in differences
-    assert differences["auc"] == compare_aucs(labels, first, second)
-    assert differences["accuracy"].method.startswith("McNemar")
+    assert differences["auc"] == compare_aucs(build(labels, first, second))
+    for name in ("accuracy", "sensitivity", "specificity"):
+        assert differences[name].method.startswith("McNemar")
     assert differences["log_loss"].value < 0 < differences["average_precision"].value
     for difference in differences.values():
         assert difference.low <= difference.value <= difference.high
@@ -129,9 +262,9 @@ def test_paired_bounds_of_the_auc_agree_with_the_bootstraps(rivals):
     from pneumo_keras.evaluation.bootstrap import draw_figures
 
     labels, first, second = rivals
-    before, after = draw_figures(labels, [(first, 0.5), (second, 0.5)], seed=0)
+    before, after = draw_figures(labels, [(first, first > 0.5), (second, second > 0.5)], seed=0)
     resampled = to_bootstrap_difference(0.0, after["auc"] - before["auc"])
-    difference = compare_aucs(labels, first, second)
+    difference = compare_aucs(build(labels, first, second))
     assert (resampled.low, resampled.high) == pytest.approx((difference.low, difference.high), abs=2e-3)
 
 
@@ -141,4 +274,18 @@ def test_comparison_of_one_class_does_not_fail():
         labels, first, second, first_threshold=0.5, second_threshold=0.5, resamples=20, seed=0
     )
     assert math.isnan(differences["balanced_accuracy"].value)
+    assert math.isnan(differences["specificity"].value) and math.isnan(differences["specificity"].p_value)
     assert differences["sensitivity"].value == pytest.approx(1 / 3)
+
+
+def test_a_comparison_imports_no_library_that_takes_seconds():
+    code = (
+        "import sys, numpy as np\n"
+        "from pneumo_keras.evaluation.comparison import compare_figures\n"
+        "labels, scores = np.repeat([0, 1], 5), np.linspace(0, 1, 10)\n"
+        "options = {'first_threshold': 0.5, 'second_threshold': 0.5, 'resamples': 10, 'seed': 0}\n"
+        "compare_figures(labels, scores, scores, **options)\n"
+        "print([name for name in ('keras', 'jax', 'sklearn', 'scipy.stats') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -6,13 +6,16 @@ from MLstatkit import Delong_test
 from sklearn.metrics import roc_auc_score
 from statsmodels.stats.proportion import proportion_confint
 
+from pneumo_keras.documents import to_document
 from pneumo_keras.evaluation.intervals import (
     Interval,
     to_auc_interval,
     to_auc_variance,
+    to_guessing_error,
     to_newcombe_interval,
     to_placement_variance,
     to_placements,
+    to_precision_interval,
     to_wilson_interval,
     to_z,
 )
@@ -50,7 +53,55 @@ def test_wilson_by_hand():
 
 def test_a_share_of_nothing_has_no_interval():
     interval = to_wilson_interval(0, 0)
-    assert interval.to_dict() == {"value": None, "low": None, "high": None, "method": "Wilson"}
+    assert to_document(interval) == {"value": None, "low": None, "high": None, "method": "Wilson"}
+
+
+def test_a_precision_at_a_stated_prevalence_by_hand():
+    # Sensitivity 0.9 of 20, false alarms 0.2 of 10, prevalence 0.1: odds 0.09 / 0.18.
+    interval = to_precision_interval(18, 20, 2, 10, prevalence=0.1)
+    assert interval.value == pytest.approx(1 / 3)
+    # Variance of the log odds: 0.1 / 18 + 0.8 / 2.
+    half = 1.959963984540054 * math.sqrt(0.1 / 18 + 0.8 / 2)
+    low, high = (math.exp(math.log(0.5) + sign * half) for sign in (-1, 1))
+    assert (interval.low, interval.high) == pytest.approx((low / (1 + low), high / (1 + high)))
+    assert interval.method == "Mercaldo, logit"
+
+
+@pytest.mark.parametrize(("found", "alarms", "value"), [(20, 0, 1.0), (0, 2, 0.0), (20, 10, 0.3)])
+def test_a_precision_at_the_edge_has_an_interval(found, alarms, value):
+    interval = to_precision_interval(found, 20, alarms, 10, prevalence=0.3)
+    assert 0 <= interval.low <= interval.value <= interval.high <= 1
+    assert interval.value == pytest.approx(value)
+
+
+@pytest.mark.parametrize(("found", "alarms"), [(20, 0), (0, 2)])
+def test_a_precision_of_one_or_none_is_not_a_certain_one(found, alarms):
+    interval = to_precision_interval(found, 20, alarms, 10, prevalence=0.3)
+    assert 0.1 < interval.high - interval.low < 0.9
+
+
+def test_no_call_has_no_precision():
+    interval = to_precision_interval(0, 20, 0, 10, prevalence=0.3)
+    assert math.isnan(interval.value) and math.isnan(interval.low) and math.isnan(interval.high)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("films", "others"), [(390, 234), (40, 60)])
+def test_95_percent_intervals_hold_the_true_precision(films, others):
+    rng, held, draws = np.random.default_rng(0), 0, 4000
+    truth = 0.1 * 0.95 / (0.1 * 0.95 + 0.9 * 0.15)
+    for _ in range(draws):
+        found, alarms = int(rng.binomial(films, 0.95)), int(rng.binomial(others, 0.15))
+        interval = to_precision_interval(found, films, alarms, others, prevalence=0.1)
+        held += interval.low <= truth <= interval.high
+    assert 0.94 <= held / draws <= 0.97
+
+
+def test_guessing_spreads_as_mann_and_whitney_say():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], [30, 20])
+    aucs = [roc_auc_score(labels, rng.random(50)) for _ in range(1000)]
+    assert to_guessing_error(30, 20) == pytest.approx(np.std(aucs), rel=0.1)
 
 
 def test_placements_by_hand():
@@ -131,7 +182,7 @@ def test_one_class_has_no_auc(label):
     labels, scores = np.full(3, label), np.array([0.1, 0.2, 0.3])
     assert math.isnan(to_auc_variance(labels, scores))
     interval = to_auc_interval(labels, scores)
-    assert interval.to_dict() == Interval(math.nan, math.nan, math.nan, "DeLong, logit").to_dict()
+    assert to_document(interval) == to_document(Interval(math.nan, math.nan, math.nan, "DeLong, logit"))
 
 
 @pytest.mark.slow

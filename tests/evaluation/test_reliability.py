@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -78,7 +79,7 @@ def test_every_film_is_a_member_of_one_bin(draw_films):
 
 def test_the_table_by_hand():
     labels, scores = np.array([0, 1, 1]), np.array([0.1, 0.2, 0.9])
-    first, last = (row.to_dict() for row in to_reliability_bins(labels, scores, bins=4))
+    first, last = (asdict(row) for row in to_reliability_bins(labels, scores, bins=4))
     half, whole = to_wilson_interval(1, 2), to_wilson_interval(1, 1)
     assert first == pytest.approx(
         {
@@ -106,3 +107,25 @@ def test_the_table_sums_up_to_the_error(draw_films):
 def test_no_films_have_no_table():
     with pytest.raises(DataError, match="nothing to evaluate"):
         to_reliability_bins(np.array([], dtype=np.int64), np.array([]))
+
+
+def test_a_bin_at_a_stated_prevalence_by_hand():
+    # A quarter of the films of a bin is pneumonia where half of all are. With odds of pneumonia of 1 to 9
+    # instead, each pneumonia film weighs 0.2 and each normal one 1.8: 0.2 / (0.2 + 3 * 1.8).
+    labels, scores = np.array([0, 0, 0, 1, 1, 1, 1, 0]), np.array([0.1] * 4 + [0.9] * 4)
+    first, _ = to_reliability_bins(labels, scores, bins=2, prevalence=0.1)
+    assert (first.share, first.mean_score) == pytest.approx((0.2 / 5.6, 0.1))
+    wilson = to_wilson_interval(1, 4)
+    odds = [bound / (1 - bound) / 9 for bound in (wilson.low, wilson.high)]
+    assert [first.share_low, first.share_high] == pytest.approx([odd / (1 + odd) for odd in odds])
+
+
+def test_the_error_at_a_stated_prevalence_is_that_of_films_drawn_to_it(draw_films):
+    labels, scores = draw_films(normal=20, pneumonia=40, auc=0.8)
+    more = np.where(labels == 1, 1, 18)
+    expected = to_calibration_error(np.repeat(labels, more), np.repeat(scores, more))
+    assert to_calibration_error(labels, scores, prevalence=0.1) == pytest.approx(expected)
+    table = to_reliability_bins(labels, scores, prevalence=0.1)
+    written_out = to_reliability_bins(np.repeat(labels, more), np.repeat(scores, more))
+    for row, other in zip(table, written_out, strict=True):
+        assert (row.share, row.mean_score) == pytest.approx((other.share, other.mean_score))

@@ -4,18 +4,24 @@ import time
 import numpy as np
 import pytest
 
-from pneumo_keras.errors import DataError
+from pneumo_keras.documents import parse_document, to_document
+from pneumo_keras.errors import DataError, RunError
 from pneumo_keras.evaluation.figures import to_figures
-from pneumo_keras.evaluation.intervals import to_auc_interval, to_wilson_interval
+from pneumo_keras.evaluation.intervals import (
+    to_auc_interval,
+    to_precision_interval,
+    to_wilson_interval,
+)
 from pneumo_keras.evaluation.metrics import count_confusions
-from pneumo_keras.evaluation.report_card import evaluate
+from pneumo_keras.evaluation.prevalence import PrevalenceShift
+from pneumo_keras.evaluation.report_card import Metrics, evaluate, judge, to_metrics
 
 
 def test_every_figure_is_reported_with_its_interval(draw_films):
     labels, scores = draw_films(auc=0.9)
     evaluation = evaluate(labels, scores, 0.4, resamples=500, seed=0)
     assert {name: figure.value for name, figure in evaluation.figures.items()} == pytest.approx(
-        to_figures(labels, scores, 0.4), abs=1e-12
+        to_figures(labels, scores, scores > 0.4), abs=1e-12
     )
     for figure in evaluation.figures.values():
         assert figure.low <= figure.value <= figure.high
@@ -59,7 +65,7 @@ def test_counts_and_closed_intervals_are_those_of_the_films(draw_films):
 
 def test_the_report_is_plain_json(draw_films):
     labels, scores = draw_films()
-    document = evaluate(labels, scores, 0.5, resamples=50, seed=3).to_dict()
+    document = to_document(evaluate(labels, scores, 0.5, resamples=50, seed=3))
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     assert list(document) == [
         "n",
@@ -72,6 +78,8 @@ def test_the_report_is_plain_json(draw_films):
         "level",
         "resamples",
         "seed",
+        "stated_prevalence",
+        "trained_prevalence",
     ]
     assert (document["n"], document["threshold"], document["resamples"], document["seed"]) == (
         624,
@@ -92,7 +100,7 @@ def test_the_same_seed_gives_the_same_report(draw_films):
 @pytest.mark.parametrize("label", [0, 1])
 def test_one_class_leaves_gaps_and_no_warnings(label):
     labels, scores = np.full(6, label), np.array([0.1, 0.2, 0.3, 0.6, 0.7, 0.8])
-    document = evaluate(labels, scores, 0.5, resamples=20, seed=0).to_dict()
+    document = to_document(evaluate(labels, scores, 0.5, resamples=20, seed=0))
     json.dumps(document, allow_nan=False)
     for name in ("auc", "average_precision", "balanced_accuracy", "specificity" if label else "sensitivity"):
         figure = document["figures"][name]
@@ -103,7 +111,7 @@ def test_one_class_leaves_gaps_and_no_warnings(label):
 
 def test_a_flawless_classifier_is_not_called_certain():
     labels, scores = np.repeat([0, 1], [30, 50]), np.repeat([0.0, 1.0], [30, 50])
-    figures = evaluate(labels, scores, 0.5, resamples=50, seed=0).to_dict()["figures"]
+    figures = to_document(evaluate(labels, scores, 0.5, resamples=50, seed=0))["figures"]
     for name in ("auc", "accuracy", "sensitivity", "specificity"):
         assert figures[name]["high"] == 1.0 and 0.8 < figures[name]["low"] < 0.99
     for name in ("balanced_accuracy", "f1_normal", "average_precision", "brier_loss", "calibration_error"):
@@ -111,13 +119,97 @@ def test_a_flawless_classifier_is_not_called_certain():
 
 
 def test_one_film_is_evaluated():
-    document = evaluate(np.array([1]), np.array([0.8]), 0.5, resamples=10, seed=0).to_dict()
+    document = to_document(evaluate(np.array([1]), np.array([0.8]), 0.5, resamples=10, seed=0))
     assert document["figures"]["sensitivity"]["value"] == 1.0
 
 
 def test_no_films_are_an_error():
     with pytest.raises(DataError, match="nothing to evaluate"):
         evaluate(np.array([], dtype=np.int64), np.array([]), 0.5, seed=0)
+
+
+SHIFT = PrevalenceShift(trained=0.5, stated=0.1)
+OF_THE_SHARE = ("accuracy", "precision_pneumonia", "f1_pneumonia", "average_precision", "brier_loss")
+
+
+def test_a_stated_prevalence_changes_no_call_at_either_threshold(draw_films):
+    labels, scores = draw_films(auc=0.9)
+    plain, corrected = (
+        judge(labels, scores, 0.3, members=[scores, scores**2], seed=0, shift=shift)
+        for shift in (None, SHIFT)
+    )
+    assert corrected.evaluation.counts == plain.evaluation.counts
+    assert corrected.at_half.counts == plain.at_half.counts
+    assert corrected.at_half.threshold == pytest.approx(0.1)  # even odds, and one to nine after
+    assert corrected.members["sensitivity"].values == pytest.approx(plain.members["sensitivity"].values)
+    assert corrected.members["accuracy"] != plain.members["accuracy"]
+
+
+def test_figures_at_a_stated_prevalence_speak_of_that_population(draw_films):
+    labels, scores = draw_films(auc=0.9)
+    evaluation = evaluate(labels, scores, 0.3, resamples=300, seed=0, shift=SHIFT)
+    assert (evaluation.stated_prevalence, evaluation.trained_prevalence) == (0.1, 0.5)
+    expected = to_figures(labels, SHIFT.correct_scores(scores), scores > 0.3, prevalence=0.1)
+    assert {name: figure.value for name, figure in evaluation.figures.items()} == pytest.approx(expected)
+    for figure in evaluation.figures.values():
+        assert figure.low <= figure.value <= figure.high
+    plain = evaluate(labels, scores, 0.3, resamples=300, seed=0)
+    for name in ("auc", "sensitivity", "specificity"):
+        found, same = evaluation.figures[name], plain.figures[name]
+        assert (found.value, found.low, found.high) == pytest.approx((same.value, same.low, same.high))
+    for name in OF_THE_SHARE:
+        assert evaluation.figures[name].value != plain.figures[name].value
+    assert (plain.stated_prevalence, plain.trained_prevalence) == (None, None)
+
+
+def test_intervals_at_a_stated_prevalence_are_those_that_suit_it(draw_films):
+    labels, scores = draw_films(auc=0.9)
+    evaluation = evaluate(labels, scores, 0.3, resamples=100, seed=0, shift=SHIFT)
+    counts, figures = evaluation.counts, evaluation.figures
+    assert figures["accuracy"].method == "bootstrap, stratified, percentile"
+    assert figures["sensitivity"] == to_wilson_interval(counts.tp, 390)
+    assert figures["specificity"] == to_wilson_interval(counts.tn, 234)
+    assert figures["precision_pneumonia"] == to_precision_interval(
+        counts.tp, 390, counts.fp, 234, prevalence=0.1
+    )
+    assert figures["precision_normal"] == to_precision_interval(
+        counts.tn, 234, counts.fn, 390, prevalence=0.9
+    )
+    stated = figures["prevalence"]
+    assert (stated.value, stated.low, stated.high, stated.method) == (0.1, 0.1, 0.1, "stated")
+
+
+def test_a_stated_prevalence_takes_both_classes():
+    with pytest.raises(DataError, match="takes normal and pneumonia films"):
+        evaluate(np.array([1, 1]), np.array([0.2, 0.8]), 0.5, seed=0, shift=SHIFT)
+
+
+def test_scores_corrected_for_the_films_own_share_are_judged_as_before(draw_films):
+    labels, scores = draw_films(auc=0.9)
+    share = 390 / 624
+    plain = evaluate(labels, scores, 0.3, resamples=50, seed=0)
+    corrected = evaluate(labels, scores, 0.3, resamples=50, seed=0, shift=PrevalenceShift(share, share))
+    for name, figure in plain.figures.items():
+        assert corrected.figures[name].value == pytest.approx(figure.value)
+
+
+@pytest.mark.parametrize("shift", [None, SHIFT])
+def test_the_metrics_of_a_split_survive_json(draw_films, shift):
+    labels, scores = draw_films()
+    judgement = judge(labels, scores, 0.3, members=[scores, scores**2], seed=3, shift=shift)
+    metrics = to_metrics(judgement, split="val", films_sha256="f", labels_sha256="l")
+    document = to_document(metrics)
+    expected = {**to_document(judgement.evaluation), "at_0.5": to_document(judgement.at_half)}
+    assert expected.items() <= document.items()
+    assert set(document["members"]["auc"]) == {"mean", "deviation", "values"}
+    assert (document["split"], document["films_sha256"], document["labels_sha256"]) == ("val", "f", "l")
+    back = parse_document(Metrics, json.dumps(document, allow_nan=False), name="metrics_val.json")
+    assert back == metrics
+
+
+def test_damaged_metrics_are_an_error():
+    with pytest.raises(RunError, match=r"^metrics_val\.json is damaged: 'n' is missing\."):
+        parse_document(Metrics, "{}", name="metrics_val.json")
 
 
 @pytest.mark.slow

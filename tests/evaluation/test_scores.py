@@ -3,6 +3,7 @@ import sys
 import numpy as np
 import pandas
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from pneumo_keras.errors import DataError, RunError
 from pneumo_keras.evaluation import metrics
@@ -123,7 +124,7 @@ def test_a_film_without_a_score_is_an_error():
 def test_medmnist_reads_our_result_file_and_agrees(tmp_path, capsys, draw_films, medmnist_evaluator):
     labels, scores = draw_films(auc=0.8, digits=2)
     np.savez(tmp_path / "pneumoniamnist.npz", test_labels=labels[:, None].astype(np.uint8))
-    auc = metrics.to_auc(labels, scores)
+    auc = roc_auc_score(labels, scores)
     accuracy = metrics.to_accuracy(metrics.count_confusions(labels, scores, 0.5))
     path = tmp_path / to_medmnist_name(split="test", auc=auc, accuracy=accuracy, run="seed-42")
     path.write_text(format_medmnist_scores(scores))

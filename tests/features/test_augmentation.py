@@ -4,8 +4,8 @@ import pytest
 from pneumo_keras.features.augmentation import build_augmentation, build_variation
 from pneumo_keras.seeds import derive_seeds
 
-NOTHING = {"rotation_degrees": 0, "horizontal_flip": False, "brightness": 0, "contrast": 0, "seed": 1}
-ALL = {"rotation_degrees": 15, "horizontal_flip": True, "brightness": 0.1, "contrast": 0.1, "seed": 1}
+NOTHING = {"rotation_degrees": 0.0, "horizontal_flip": False, "brightness": 0.0, "contrast": 0.0, "seed": 1}
+ALL = {"rotation_degrees": 15.0, "horizontal_flip": True, "brightness": 0.1, "contrast": 0.1, "seed": 1}
 IMAGES = np.tile(np.linspace(60, 180, 16, dtype=np.float32)[None, None, :, None], (40, 16, 1, 1))
 
 
@@ -39,11 +39,11 @@ def test_rotation_stays_within_its_angle_and_uncovers_black_corners():
     point = np.zeros((40, 65, 65, 1), np.float32)
     point[:, 30:35, 50:55] = 255
     rows, columns = np.mgrid[:65, :65] - 32
-    turned = vary(point, rotation_degrees=15)[..., 0]
+    turned = vary(point, rotation_degrees=15.0)[..., 0]
     weights = turned / turned.sum(axis=(1, 2), keepdims=True)
     angles = np.degrees(np.arctan2((weights * rows).sum((1, 2)), (weights * columns).sum((1, 2))))
     assert 8 < np.abs(angles).max() <= 15.5
-    white = vary(np.full((40, 32, 32, 1), 255, np.float32), rotation_degrees=15)
+    white = vary(np.full((40, 32, 32, 1), 255, np.float32), rotation_degrees=15.0)
     assert white[:, 0, 0].min() == 0
 
 
@@ -67,6 +67,6 @@ def test_nothing_to_vary_leaves_films_alone():
     np.testing.assert_array_equal(build_variation(build_augmentation(**NOTHING))(IMAGES, 1), IMAGES)
 
 
-@pytest.mark.parametrize("settings", [NOTHING, {**NOTHING, "rotation_degrees": 15, "contrast": 0.1}])
+@pytest.mark.parametrize("settings", [NOTHING, {**NOTHING, "rotation_degrees": 15.0, "contrast": 0.1}])
 def test_films_pass_unchanged_outside_training(settings):
     np.testing.assert_array_equal(build_augmentation(**settings)(IMAGES, training=False), IMAGES)

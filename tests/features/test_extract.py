@@ -1,20 +1,52 @@
+import logging
 import os
 import signal
+import threading
+import time
+import tracemalloc
+from dataclasses import dataclass
 from multiprocessing import get_context
+from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 
 from pneumo_keras.data.films import FilmArray
 from pneumo_keras.engines import choice as engines
-from pneumo_keras.features.augmentation import build_augmentation, build_variation
-from pneumo_keras.features.extract import CHUNK, Extractor, View
+from pneumo_keras.errors import DataError, SettingsError
+from pneumo_keras.features import extract as module
+from pneumo_keras.features import store as store_module
+from pneumo_keras.features.extract import CHUNK, Extractor
+from pneumo_keras.features.store import Store, list_entries
+from pneumo_keras.features.views import MIRRORED, PLAIN, build_augmented_views
+from pneumo_keras.model.classifier import FrozenPart
 from pneumo_keras.model.preprocessing import build_resizing, build_scaling
 from tests.toy import SIZE, build_toy_backbone
 
 N = 2 * CHUNK + 5
-RANDOM = np.random.default_rng(0)
-FILMS = FilmArray(RANDOM.integers(0, 256, (N, 12, 12), dtype=np.uint8), RANDOM.integers(0, 2, N))
+STRENGTHS = {"rotation_degrees": 15.0, "horizontal_flip": True, "brightness": 0.1, "contrast": 0.1}
+
+
+def draw_films(seed, n=N):
+    random = np.random.default_rng(seed)
+    return FilmArray(random.integers(0, 256, (n, 12, 12), dtype=np.uint8), random.integers(0, 2, n))
+
+
+FILMS, OTHERS = draw_films(0), draw_films(1)
+
+
+def build_toy_extractor(store, limit=10**9, taps=("mixed10",), scale=None, build_runner=None, **about):
+    return Extractor(
+        frozen=FrozenPart(build_resizing(SIZE), scale or build_scaling(SIZE), build_toy_backbone(taps=taps)),
+        build_runner=build_runner or build_keras_network,
+        about={"engine": "keras", **about},
+        store=Store(store, limit),
+    )
+
+
+def build_keras_network(backbone):
+    return engines.build_runner(backbone, engine="keras", precision="float32")
 
 
 @pytest.fixture
@@ -24,40 +56,30 @@ def counted():
 
 @pytest.fixture
 def build_extractor(tmp_path, counted):
-    def build(taps=("mixed10",), limit=10**9, **about):
-        def build_network(backbone):
-            stream = engines.build_network(backbone, engine="keras", precision="float32")
+    def build_runner(backbone):
+        stream = build_keras_network(backbone)
 
-            def count(batches):
-                for features in stream(batches):
-                    counted.append(features.shape)
-                    yield features
+        def count(batches):
+            for features in stream(batches):
+                counted.append(features.shape)
+                yield features
 
-            return count
+        return count
 
-        return Extractor(
-            resize=build_resizing(SIZE),
-            scale=build_scaling(SIZE),
-            backbone=build_toy_backbone(taps=taps),
-            build_network=build_network,
-            about={"engine": "keras", **about},
-            store=tmp_path / "features",
-            limit=limit,
-        )
+    def build(**settings):
+        return build_toy_extractor(tmp_path / "features", **{"build_runner": build_runner, **settings})
 
     return build
 
 
 def build_view(index=1, seed=3):
-    augmentation = build_augmentation(
-        rotation_degrees=15, horizontal_flip=True, brightness=0.1, contrast=0.1, seed=seed
-    )
-    return View(build_variation(augmentation), key=(seed, index), about={"view": index, "seed": seed})
+    return build_augmented_views(index, **STRENGTHS, seed=seed)[-1]
 
 
-def compute_directly(extractor):
-    films = FILMS.images[..., None].astype(np.float32)
-    return np.asarray(extractor.backbone(extractor.scale(extractor.resize(films))))
+def compute_directly(extractor, view=PLAIN, films=FILMS):
+    images = extractor.frozen.resize(films.images[..., None].astype(np.float32))
+    images = view.vary(images) if view.vary else images
+    return np.asarray(extractor.frozen.backbone(extractor.frozen.scale(images)))
 
 
 def test_features_are_those_of_the_network(build_extractor):
@@ -80,21 +102,59 @@ def test_a_tap_that_is_there_is_not_computed_again(build_extractor, counted):
     assert counted == [(CHUNK, 6)] * 6
 
 
-@pytest.mark.parametrize("change", ["films", "weights", "engine", "view"])
-def test_whatever_changes_features_changes_their_address(build_extractor, counted, change):
+@pytest.mark.parametrize(
+    "change", ["films", "weights", "graph", "engine", "view", "preprocessing", "package", "keras", "jax"]
+)
+def test_whatever_changes_features_changes_their_address(build_extractor, counted, monkeypatch, change):
     build_extractor().extract(FILMS, "films")
-    films, view, about = FILMS, View(), {}
-    if change == "films":
-        films = FilmArray(np.roll(FILMS.images, 1, axis=0), FILMS.labels)
-    elif change == "engine":
-        about = {"engine": "other"}
-    elif change == "view":
-        view = build_view()
-    extractor = build_extractor(**about)
+    films, view, settings = FILMS, PLAIN, {}
+    match change:
+        case "films":
+            films = FilmArray(np.roll(FILMS.images, 1, axis=0), FILMS.labels)
+        case "engine":
+            settings = {"engine": "other"}
+        case "view":
+            view = build_view()
+        case "preprocessing":
+            settings = {"scale": build_inverted_scaling()}
+        case "package":
+            monkeypatch.setattr("pneumo_keras.__version__", "next")
+        case "keras" | "jax":
+            find = module.importlib.metadata.version
+            monkeypatch.setattr(
+                module.importlib.metadata, "version", lambda name: "next" if name == change else find(name)
+            )
+    extractor = build_extractor(**settings)
     if change == "weights":
-        extractor.backbone.weights[0].assign(extractor.backbone.weights[0] * 1.5)
-    extractor.extract(films, "films", view)
+        extractor.frozen.backbone.weights[0].assign(extractor.frozen.backbone.weights[0] * 1.5)
+    if change == "graph":
+        extractor.frozen.backbone.get_layer("mixed4_norm").epsilon = 0.5
+    features = extractor.extract(films, "films", view)[:]
     assert len(counted) == 6
+    if change == "preprocessing":
+        np.testing.assert_allclose(features, compute_directly(extractor), atol=1e-6)
+
+
+def build_inverted_scaling():
+    grey = keras.Input((SIZE, SIZE, 1))
+    return keras.Model(grey, keras.layers.Concatenate()([1 - grey / 127.5] * 3), name="scale")
+
+
+def test_the_version_of_what_the_engine_runs_on_is_part_of_the_address():
+    pytest.importorskip("openvino")
+    assert "openvino" not in module.list_versions("keras")
+    assert set(module.list_versions("openvino")) >= {"pneumo-keras", "keras", "jax", "jaxlib", "openvino"}
+
+
+@pytest.mark.parametrize(("view", "computed"), [(PLAIN, 0), (MIRRORED, 0), (build_view(), 3)])
+def test_the_size_of_a_chunk_counts_where_draws_depend_on_it(
+    build_extractor, counted, monkeypatch, view, computed
+):
+    build_extractor().extract(FILMS, "films", view)
+    counted.clear()
+    monkeypatch.setattr(module, "CHUNK", CHUNK - 3)
+    build_extractor().extract(FILMS, "films", view)
+    assert len(counted) == computed
 
 
 def test_labels_do_not_change_features(build_extractor, counted):
@@ -114,23 +174,23 @@ def test_an_augmented_view_is_another_and_repeats_itself(build_extractor, tmp_pa
     np.testing.assert_array_equal(again, view)
 
 
-@pytest.mark.parametrize("view", [View(), build_view()])
+@pytest.mark.parametrize("view", [PLAIN, build_view()])
 def test_a_broken_off_extraction_goes_on_where_it_stopped(build_extractor, counted, view):
     whole = build_extractor(engine="undisturbed").extract(FILMS, "films", view)[:]
     extractor = build_extractor()
     counted.clear()
-    build_network = extractor.build_network
+    build_runner = extractor.build_runner
 
     def build_breaking(backbone):
         def stream(batches):
-            for index, features in enumerate(build_network(backbone)(batches)):
+            for index, features in enumerate(build_runner(backbone)(batches)):
                 if index == 2:
                     raise KeyboardInterrupt
                 yield features
 
         return stream
 
-    object.__setattr__(extractor, "build_network", build_breaking)
+    object.__setattr__(extractor, "build_runner", build_breaking)
     with pytest.raises(KeyboardInterrupt):
         extractor.extract(FILMS, "films", view)
     counted.clear()
@@ -140,7 +200,7 @@ def test_a_broken_off_extraction_goes_on_where_it_stopped(build_extractor, count
 
 def test_a_full_cache_loses_the_oldest_features(build_extractor, counted):
     build_extractor(engine="first").extract(FILMS, "films")
-    build_extractor(engine="second", limit=3000).extract(FILMS, "films")
+    build_extractor(engine="second", limit=3500).extract(FILMS, "films")
     counted.clear()
     build_extractor(engine="second").extract(FILMS, "films")
     assert counted == []
@@ -148,25 +208,132 @@ def test_a_full_cache_loses_the_oldest_features(build_extractor, counted):
     assert len(counted) == 3
 
 
+def test_features_of_validation_films_do_not_evict_those_of_training_films(build_extractor, caplog):
+    extractor = build_extractor(limit=100)
+    with caplog.at_level(logging.WARNING, "pneumo_keras"):
+        views = [extractor.extract(FILMS, "training films", view) for view in (PLAIN, MIRRORED)]
+        extractor.extract(OTHERS, "validation films")
+    for table, view in zip(views, (PLAIN, MIRRORED), strict=True):
+        np.testing.assert_allclose(table[:], compute_directly(extractor, view), atol=1e-6)
+    assert [line[:24] for line in caplog.messages] == ["The cache exceeds comput"]
+
+
+def test_a_table_holds_its_features_when_the_extractor_is_gone(build_extractor):
+    table = build_extractor().extract(FILMS, "films")
+    features = table[:]
+    build_extractor(limit=100).extract(OTHERS, "others")
+    np.testing.assert_array_equal(table[:], features)
+    del table
+    other = build_extractor(limit=100)
+    other.extract(OTHERS, "others")
+    assert len(list_entries(other.store.folder)) == 1
+
+
+def test_what_is_released_may_go(build_extractor):
+    extractor = build_extractor()
+    extractor.extract(FILMS, "films")
+    extractor.release()
+    build_extractor(limit=100).extract(OTHERS, "others")
+    (entry,) = list_entries(extractor.store.folder)
+    assert entry.title == "others"
+    np.testing.assert_allclose(extractor.extract(FILMS, "films")[:], compute_directly(extractor), atol=1e-6)
+
+
+def test_features_are_asked_for_once(build_extractor, caplog):
+    extractor = build_extractor()
+    with caplog.at_level(logging.INFO, "pneumo_keras"):
+        first = extractor.extract(FILMS, "films")
+        assert extractor.extract(FilmArray(FILMS.images, FILMS.labels), "films") is first
+        extractor.extract(FILMS, "films", MIRRORED)
+    assert [line.split(":")[0] for line in caplog.messages] == [
+        "Features of films",
+        "Features of films, mirrored",
+    ]
+
+
+def test_some_taps_of_all_that_were_extracted_at_once(build_extractor, counted):
+    both = build_extractor(taps=("mixed4", "mixed10")).extract(FILMS, "films")
+    one = build_extractor(taps=("mixed10",))
+    np.testing.assert_allclose(both.select(["mixed10"])[:], compute_directly(one), atol=1e-6)
+    assert counted == [(CHUNK, 12)] * 3
+
+
+def test_ten_views_in_a_tiny_cache_are_refused_before_anything_is_computed(build_extractor, counted):
+    extractor = build_extractor(limit=10 * N * 6 * 4)
+    views = build_augmented_views(10, **STRENGTHS, seed=1)
+    extractor.check_room([(FILMS, views)])
+    with pytest.raises(SettingsError, match=r"cache_gigabytes must be at least .* lower augmentation.views"):
+        extractor.check_room([(FILMS, [PLAIN, *views]), (OTHERS, [PLAIN])])
+    assert counted == []
+    assert list_entries(extractor.store.folder) == []
+
+
+def test_features_that_are_there_need_no_more_room_on_the_disk(build_extractor, monkeypatch):
+    extractor = build_extractor()
+    extractor.extract(FILMS, "films")
+    monkeypatch.setattr(store_module.shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
+    extractor.check_room([(FILMS, [PLAIN])])
+    with pytest.raises(DataError, match=r"take another 0\.01 GB in .* Received: 0\.00 GB free"):
+        extractor.check_room([(FILMS, [PLAIN, MIRRORED])])
+
+
+def test_each_layer_is_hashed_once(build_extractor, monkeypatch):
+    hashed = []
+    compute = module.compute_tap_fingerprints
+    monkeypatch.setattr(
+        module, "compute_tap_fingerprints", lambda backbone: hashed.append(backbone) or compute(backbone)
+    )
+    extractor = build_extractor(taps=("mixed4", "mixed10"))
+    for view in (PLAIN, MIRRORED):
+        extractor.extract(FILMS, "films", view)
+    assert len(hashed) == 1
+
+
+@dataclass
+class EndlessFilms:
+    """Films that are made when they are read, and remember how many were read at once."""
+
+    n: int
+    most: int = 0
+    shape = (64, 64)
+
+    def __len__(self):
+        return self.n
+
+    def fingerprint(self):
+        return str(self.n)
+
+    def read(self, rows):
+        indices = np.arange(self.n)[rows]
+        self.most = max(self.most, len(indices))
+        return np.tile((indices % 256).astype(np.uint8)[:, None, None], (1, *self.shape))
+
+
+def test_films_are_never_in_memory_all_at_once(build_extractor):
+    def average(batches):
+        for images in batches:
+            yield np.repeat(images.mean(axis=(1, 2, 3))[:, None], 6, axis=1)
+
+    peaks = []
+    for n in (500, 10_000):  # 2 and 40 MB
+        films = EndlessFilms(n)
+        tracemalloc.start()
+        build_extractor(build_runner=lambda backbone: average).extract(films, "films")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert films.most == CHUNK
+    assert peaks[1] - peaks[0] < 2e6
+
+
 def kill_after(chunks, store):
     """Runs in a process of its own and is killed in the middle of an extraction."""
-    extractor = Extractor(
-        resize=build_resizing(SIZE),
-        scale=build_scaling(SIZE),
-        backbone=build_toy_backbone(),
-        build_network=lambda backbone: break_network(backbone, chunks),
-        about={"engine": "keras"},
-        store=store,
-        limit=10**9,
-    )
+    extractor = build_toy_extractor(store, build_runner=lambda backbone: break_network(backbone, chunks))
     extractor.extract(FILMS, "films")
 
 
 def break_network(backbone, chunks):
-    stream = engines.build_network(backbone, engine="keras", precision="float32")
-
     def kill(batches):
-        for index, features in enumerate(stream(batches)):
+        for index, features in enumerate(build_keras_network(backbone)(batches)):
             if index == chunks:
                 os.kill(os.getpid(), signal.SIGKILL)
             yield features
@@ -182,3 +349,64 @@ def test_a_killed_extraction_goes_on_at_the_chunk_where_it_stopped(build_extract
     features = build_extractor().extract(FILMS, "films")[:]
     assert len(counted) == 1
     np.testing.assert_array_equal(features, build_extractor(engine="whole").extract(FILMS, "films")[:])
+
+
+def read_until_killed(store, ready):
+    table = build_toy_extractor(store).extract(FILMS, "films")
+    ready.set()
+    time.sleep(600)
+    del table
+
+
+def test_a_reader_holds_its_features_until_it_is_killed(build_extractor, tmp_path):
+    context = get_context("spawn")
+    ready = context.Event()
+    reader = context.Process(target=read_until_killed, args=(tmp_path / "features", ready))
+    reader.start()
+    assert ready.wait(300)
+    extractor = build_extractor(limit=100)
+    extractor.extract(OTHERS, "others")
+    assert {entry.title for entry in list_entries(extractor.store.folder)} == {"films", "others"}
+    os.kill(reader.pid, signal.SIGKILL)
+    reader.join()
+    extractor.store.shrink()
+    assert [entry.title for entry in list_entries(extractor.store.folder)] == ["others"]
+
+
+def train_in_a_small_cache(store, seed, barrier, results):
+    """Opens several views, meets the other process after each, and reads all of them at last."""
+    extractor, films = build_toy_extractor(store, limit=3 * N * 6 * 4), draw_films(seed)
+    tables = []
+    for view in (PLAIN, MIRRORED):
+        tables.append(extractor.extract(films, f"films {seed}", view))
+        barrier.wait(300)
+    results.put((seed, [table[:] for table in tables]))
+
+
+def test_two_jobs_that_fit_but_not_together_both_finish_with_the_right_features(build_extractor, tmp_path):
+    context = get_context("spawn")
+    barrier, results = context.Barrier(2), context.Queue()
+    jobs = [
+        context.Process(target=train_in_a_small_cache, args=(tmp_path / "small", seed, barrier, results))
+        for seed in (5, 6)
+    ]
+    for job in jobs:
+        job.start()
+    found = dict(results.get(timeout=600) for _ in jobs)
+    for job in jobs:
+        job.join()
+    assert [job.exitcode for job in jobs] == [0, 0]
+    for seed, features in found.items():
+        for mine, view in zip(features, (PLAIN, MIRRORED), strict=True):
+            expected = compute_directly(build_extractor(), view, draw_films(seed))
+            np.testing.assert_allclose(mine, expected, atol=1e-6)
+
+
+def test_two_threads_that_share_a_cache_compute_features_once(build_extractor, counted):
+    extractors = [build_extractor() for _ in range(2)]
+    threads = [threading.Thread(target=one.extract, args=(FILMS, "films")) for one in extractors]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(counted) == 3

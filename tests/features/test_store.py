@@ -1,132 +1,170 @@
-import json
+import logging
 import os
-from multiprocessing import get_context
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from pneumo_keras.features.store import (
-    Entry,
-    FeatureTable,
-    compute_moments,
-    list_entries,
-    remove_entry,
-    shrink_store,
-)
+from pneumo_keras.errors import DataError, SettingsError
+from pneumo_keras.features import store as module
+from pneumo_keras.features.entry import Entry
+from pneumo_keras.features.store import FeatureTable, Store, clear_store, list_entries
 
 FEATURES = np.random.default_rng(0).normal(3, 2, (10, 4)).astype(np.float32)
 
 
-@pytest.fixture
-def entry(tmp_path):
-    entry = Entry(tmp_path / "features", {"weights": "a", "tap": "mixed1"}, FEATURES.shape)
-    entry.store.mkdir()
+def fill(folder, tap, age=None):
+    entry = Entry(folder, {"network": "a", "tap": tap}, FEATURES.shape)
+    entry.start()
+    entry.mark_used("training films")
+    entry.write(0, FEATURES)
+    if age is not None:
+        os.utime(entry.folder / "about.json", (age, age))
     return entry
 
 
-def test_chunks_come_back_as_they_were_written(entry):
-    entry.start()
-    entry.write(0, FEATURES[:4])
-    assert entry.count_done() == 4
-    entry.write(4, FEATURES[4:])
-    assert entry.count_done() == 10
-    np.testing.assert_array_equal(FeatureTable((entry.file,), 10)[:], FEATURES)
+def list_taps(folder):
+    return [entry.about["tap"] for entry in list_entries(folder)]
 
 
-def test_a_started_entry_keeps_what_it_has(entry):
-    entry.start()
-    entry.write(0, FEATURES[:4])
-    entry.start()
-    assert entry.count_done() == 4
-    np.testing.assert_array_equal(np.load(entry.file)[:4], FEATURES[:4])
-
-
-def test_other_content_has_another_address(entry):
-    other = Entry(entry.store, {**entry.about, "tap": "mixed2"}, entry.shape)
-    assert other.folder != entry.folder
-    assert Entry(entry.store, dict(reversed(entry.about.items())), entry.shape).folder == entry.folder
-
-
-def test_an_entry_says_what_it_is(entry):
-    entry.start()
-    assert json.loads((entry.folder / "about.json").read_text()) == entry.about
-
-
-def test_taps_stand_side_by_side(tmp_path):
+def test_taps_stand_side_by_side_in_the_order_asked_for(tmp_path):
     for name, part in (("a", FEATURES[:, :1]), ("b", FEATURES[:, 1:])):
         np.save(tmp_path / f"{name}.npy", part)
-    table = FeatureTable((tmp_path / "a.npy", tmp_path / "b.npy"), 10)
+    table = FeatureTable({"a": tmp_path / "a.npy", "b": tmp_path / "b.npy"}, 10)
     rows = np.array([7, 0, 7])
     np.testing.assert_array_equal(table[rows], FEATURES[rows])
     np.testing.assert_array_equal(np.concatenate(list(table.iterate())), FEATURES)
-
-
-def test_moments_are_those_of_all_views(tmp_path):
-    for name, part in (("a", FEATURES[:3]), ("b", FEATURES[3:])):
-        np.save(tmp_path / f"{name}.npy", part)
-    tables = [FeatureTable((tmp_path / "a.npy",), 3), FeatureTable((tmp_path / "b.npy",), 7)]
-    mean, variance = compute_moments(tables)
-    np.testing.assert_allclose(mean, FEATURES.mean(axis=0), rtol=1e-6)
-    np.testing.assert_allclose(variance, FEATURES.var(axis=0), rtol=1e-5)
-
-
-def hold(entry, ready, release):
-    with entry.lock():
-        ready.set()
-        release.wait(10)
-
-
-def test_two_processes_do_not_write_an_entry_at_once(entry):
-    context = get_context("spawn")
-    ready, release = context.Event(), context.Event()
-    other = context.Process(target=hold, args=(entry, ready, release))
-    other.start()
-    assert ready.wait(60)
-    lock = entry.lock()
-    with pytest.raises(TimeoutError):
-        lock.acquire(timeout=0.1)
-    release.set()
-    lock.acquire(timeout=30)
-    lock.release()
-    other.join()
-
-
-def fill(store, tap):
-    entry = Entry(store, {"weights": "a", "tap": tap}, FEATURES.shape)
-    entry.start()
-    entry.write(0, FEATURES)
-    return entry
-
-
-def age(entry, seconds):
-    os.utime(entry.folder / "about.json", (seconds, seconds))
+    np.testing.assert_array_equal(table.select(["b"])[:], FEATURES[:, 1:])
+    np.testing.assert_array_equal(table.select(["b", "a"])[:], FEATURES[:, [1, 2, 3, 0]])
 
 
 def test_a_store_lists_what_it_holds_oldest_use_first(tmp_path):
-    first, second = fill(tmp_path, "mixed1"), fill(tmp_path, "mixed2")
-    age(first, 2000)
-    age(second, 1000)
+    first, second = fill(tmp_path, "mixed1", age=2000), fill(tmp_path, "mixed2", age=1000)
     listed = list_entries(tmp_path)
-    assert [(entry.about["tap"], entry.films) for entry in listed] == [("mixed2", 10), ("mixed1", 10)]
-    assert listed[0].size > FEATURES.nbytes
-    second.mark_used()
-    assert [entry.about["tap"] for entry in list_entries(tmp_path)] == ["mixed1", "mixed2"]
+    assert [(entry.folder, entry.films) for entry in listed] == [(second.folder, 10), (first.folder, 10)]
+    second.mark_used("training films")
+    assert list_taps(tmp_path) == ["mixed1", "mixed2"]
 
 
-def test_a_full_store_loses_the_oldest_entries_but_none_in_use(tmp_path):
-    entries = [fill(tmp_path, f"mixed{index}") for index in range(4)]
-    for index, entry in enumerate(entries):
-        age(entry, 1000 + index)
+def test_no_store_is_an_empty_one(tmp_path):
+    assert list_entries(tmp_path / "none") == []
+
+
+@pytest.mark.parametrize("vanishing", ["about.json", "done.json", ".abc.about.json", "folder"])
+def test_listing_survives_what_vanishes_under_it(tmp_path, monkeypatch, vanishing):
+    fill(tmp_path, "mixed1")
+    gone = fill(tmp_path, "mixed2").folder
+    (gone / ".abc.about.json").write_text("temporary")
+    iterate, read = Path.iterdir, Path.read_text
+
+    def vanish(folder):
+        if folder == gone:
+            shutil.rmtree(folder) if vanishing == "folder" else (folder / vanishing).unlink(missing_ok=True)
+
+    def iterate_and_vanish(folder):
+        paths = list(iterate(folder))
+        vanish(folder)
+        return iter(paths)
+
+    def vanish_and_read(path, **settings):
+        if path.name == vanishing:
+            vanish(path.parent)
+        return read(path, **settings)
+
+    monkeypatch.setattr(Path, "iterdir", iterate_and_vanish)
+    monkeypatch.setattr(Path, "read_text", vanish_and_read)
+    assert set(list_taps(tmp_path)) == ({"mixed1", "mixed2"} if vanishing.startswith(".") else {"mixed1"})
+
+
+@pytest.mark.parametrize("name", ["about.json", "done.json"])
+def test_one_damaged_entry_is_left_out_with_a_warning_and_can_be_cleared(tmp_path, caplog, name):
+    fill(tmp_path, "mixed1")
+    damaged = fill(tmp_path, "mixed2").folder
+    (damaged / name).write_text("{", encoding="utf-8")
+    with caplog.at_level(logging.WARNING, "pneumo_keras"):
+        assert list_taps(tmp_path) == ["mixed1"]
+    (line,) = caplog.messages
+    assert line.startswith(f"Features in {damaged} are damaged")
+    assert clear_store(tmp_path) == []
+    assert not damaged.exists()
+
+
+def test_a_full_store_loses_the_oldest_entries_but_none_that_is_held(tmp_path):
+    entries = [fill(tmp_path, f"mixed{index}", age=1000 + index) for index in range(4)]
     size = list_entries(tmp_path)[0].size
-    removed = shrink_store(tmp_path, 2 * size, keep=[entries[0].folder])
-    assert [entry.about["tap"] for entry in removed] == ["mixed1", "mixed2"]
-    assert {entry.about["tap"] for entry in list_entries(tmp_path)} == {"mixed0", "mixed3"}
-    assert shrink_store(tmp_path, 2 * size, keep=[]) == []
+    store, other = Store(tmp_path, 2 * size), Store(tmp_path, 2 * size)
+    other.held.add([entries[0].name])
+    store.shrink()
+    assert list_taps(tmp_path) == ["mixed0", "mixed3"]
+    other.held.release()
+    Store(tmp_path, size).shrink()
+    assert list_taps(tmp_path) == ["mixed3"]
 
 
-def test_an_entry_that_is_being_written_is_not_removed(tmp_path):
-    entry = fill(tmp_path, "mixed1")
-    with entry.lock():
-        assert not remove_entry(entry.folder)
-    assert remove_entry(entry.folder)
+def test_damaged_entries_go_first(tmp_path):
+    fill(tmp_path, "mixed1", age=1000)
+    (fill(tmp_path, "mixed2").folder / "about.json").write_text("{", encoding="utf-8")
+    Store(tmp_path, list_entries(tmp_path)[0].size).shrink()
+    assert list_taps(tmp_path) == ["mixed1"]
+
+
+def test_a_store_whose_entries_are_all_in_use_exceeds_its_limit_and_says_so_once(tmp_path, caplog):
+    store = Store(tmp_path, 100)
+    store.held.add([fill(tmp_path, "mixed1").name])
+    with caplog.at_level(logging.WARNING, "pneumo_keras"):
+        store.shrink()
+        store.shrink()
+    (line,) = caplog.messages
+    assert line.startswith("The cache exceeds compute.cache_gigabytes=1e-07 by ")
+    assert list_taps(tmp_path) == ["mixed1"]
+
+
+def test_what_is_held_is_not_cleared(tmp_path):
+    first, _ = fill(tmp_path, "mixed1"), fill(tmp_path, "mixed2")
+    store = Store(tmp_path, 10**9)
+    store.held.add([first.name])
+    assert clear_store(tmp_path) == [first.folder]
+    store.held.release()
+    assert clear_store(tmp_path) == []
     assert list_entries(tmp_path) == []
+
+
+def test_an_entry_that_cannot_be_removed_stays_without_an_error(tmp_path, monkeypatch):
+    entry = fill(tmp_path, "mixed1")
+    monkeypatch.setattr(Path, "unlink", lambda path, **_: (_ for _ in ()).throw(PermissionError(path)))
+    monkeypatch.setattr(shutil, "rmtree", lambda path, ignore_errors: None)
+    assert clear_store(tmp_path) == [entry.folder]
+
+
+def test_a_job_that_exceeds_the_limit_is_refused(tmp_path):
+    entries = [Entry(tmp_path, {"view": index}, (100_000, 2048)) for index in range(30)]
+    Store(tmp_path, int(25e9)).check_room(entries)
+    Store(tmp_path, int(25e9)).check_room([*entries, *entries])
+    with pytest.raises(SettingsError) as caught:
+        Store(tmp_path, int(20e9)).check_room(entries)
+    assert str(caught.value) == (
+        "compute.cache_gigabytes must be at least 24.58, which the features of this job take: raise it, or "
+        "lower augmentation.views. Received: 20"
+    )
+
+
+def test_a_job_that_the_disk_cannot_take_is_refused(tmp_path, monkeypatch):
+    done, other = fill(tmp_path, "mixed1"), Entry(tmp_path, {"tap": "mixed2"}, FEATURES.shape)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda folder: SimpleNamespace(free=other.size - 1))
+    store = Store(tmp_path, 10**9)
+    store.check_room([done])
+    with pytest.raises(DataError) as caught:
+        store.check_room([done, other])
+    assert str(caught.value) == (
+        f"The features of this job take another 0.01 GB in {tmp_path}: make room, name a folder on another "
+        "disk with PNEUMO_KERAS_CACHE, or lower augmentation.views. Received: 0.00 GB free"
+    )
+
+
+def test_what_will_be_evicted_counts_as_free(tmp_path, monkeypatch):
+    fill(tmp_path, "mixed1")
+    size = list_entries(tmp_path)[0].size
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
+    Store(tmp_path, size).check_room([Entry(tmp_path, {"tap": "mixed2"}, FEATURES.shape)])

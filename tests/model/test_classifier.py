@@ -3,20 +3,18 @@ import numpy as np
 import pytest
 
 from pneumo_keras.errors import ModelError
-from pneumo_keras.model.classifier import join_classifier, load_classifier
+from pneumo_keras.model.classifier import Classifier, build_frozen_part, load_classifier
 from pneumo_keras.model.head import build_decision, build_head
 from pneumo_keras.model.preprocessing import build_resizing, build_scaling
-from tests.toy import SIZE, build_toy_backbone
+from tests.toy import build_toy_backbone
 
 RANDOM = np.random.default_rng(0)
 
 
 def build_classifier(*, flip_average=False, **changes):
     settings = {"standardisation": None, "hidden_units": 4, "dropout": 0.5, "outputs": 1, **changes}
-    return join_classifier(
-        build_resizing(SIZE),
-        build_scaling(SIZE),
-        build_toy_backbone(),
+    return Classifier(
+        build_frozen_part(build_toy_backbone()),
         build_head(6, seeds=(1, 2), **settings),
         build_decision(slope=0.7, intercept=0.3),
         flip_average=flip_average,
@@ -37,33 +35,34 @@ def test_resizing_is_bilinear_between_pixel_centres():
 @pytest.mark.parametrize("flip_average", [False, True])
 def test_the_saved_classifier_takes_films_of_any_size_and_scores_the_same(tmp_path, flip_average):
     classifier = build_classifier(flip_average=flip_average)
-    classifier.model.save(tmp_path / "model.keras")
+    classifier.join().save(tmp_path / "model.keras")
     loaded = load_classifier(tmp_path / "model.keras")
+    assert loaded.flip_average == flip_average
     for shape in [(2, 28, 28, 1), (1, 40, 33, 1)]:
         films = RANDOM.uniform(0, 255, shape).astype(np.float32)
-        scores = loaded.model.predict_on_batch(films)
+        scores = loaded.join().predict_on_batch(films)
         assert scores.shape == (shape[0], 1)
-        np.testing.assert_array_equal(scores, classifier.model.predict_on_batch(films))
+        np.testing.assert_array_equal(scores, classifier.join().predict_on_batch(films))
 
 
 def test_the_parts_give_what_the_whole_gives():
     classifier = build_classifier(outputs=2)
     films = RANDOM.uniform(0, 255, (3, 28, 28, 1)).astype(np.float32)
-    features = classifier.backbone(classifier.scale(classifier.resize(films)))
+    features = classifier.frozen.backbone(classifier.frozen.scale(classifier.frozen.resize(films)))
     probability = classifier.decision(classifier.head(features))
-    np.testing.assert_allclose(probability, classifier.model(films), atol=1e-6)
+    np.testing.assert_allclose(probability, classifier.join()(films), atol=1e-6)
 
 
 def test_flip_averaging_scores_a_film_and_its_mirror_image_alike():
     films = RANDOM.uniform(0, 255, (3, 28, 28, 1)).astype(np.float32)
-    plain, averaged = build_classifier().model, build_classifier(flip_average=True).model
+    plain, averaged = build_classifier().join(), build_classifier(flip_average=True).join()
     assert np.abs(np.asarray(plain(films)) - np.asarray(plain(films[:, :, ::-1]))).max() > 1e-4
     np.testing.assert_allclose(averaged(films), averaged(films[:, :, ::-1]), atol=1e-6)
 
 
 def test_only_the_head_learns():
     classifier = build_classifier()
-    trainable = {id(variable) for variable in classifier.model.trainable_variables}
+    trainable = {id(variable) for variable in classifier.join().trainable_variables}
     assert trainable == {id(variable) for variable in classifier.head.trainable_variables}
 
 
@@ -82,4 +81,4 @@ def test_a_file_that_is_no_classifier_gets_one_line(tmp_path, kind):
 def test_dropout_is_off_where_the_saved_classifier_is_called_plainly(tmp_path):
     classifier = build_classifier()
     films = RANDOM.uniform(0, 255, (3, 28, 28, 1)).astype(np.float32)
-    np.testing.assert_allclose(classifier.model(films), classifier.model.predict_on_batch(films), atol=1e-6)
+    np.testing.assert_allclose(classifier.join()(films), classifier.join().predict_on_batch(films), atol=1e-6)

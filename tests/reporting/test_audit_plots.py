@@ -4,14 +4,16 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 from pneumo_keras.audit.audit import audit_films
-from pneumo_keras.data.films import FilmArray, LabelledFilms, count_classes
-from pneumo_keras.data.phantom import build_phantom_films
+from pneumo_keras.data import films as films_module
+from pneumo_keras.data.films import FilmArray, count_classes
 from pneumo_keras.reporting.audit_plots import draw_audit
 from pneumo_keras.reporting.plots import save_plot
+from tests.audit.noise import CountingFilms, Splits
+from tests.films import build_phantom_films
 
 
 @pytest.fixture
-def splits() -> dict[str, LabelledFilms]:
+def splits() -> Splits:
     return {
         split: build_phantom_films(n, size=28, seed=n)
         for split, n in {"train": 60, "val": 20, "test": 30}.items()
@@ -42,7 +44,7 @@ def test_the_page_shows_counts_exposure_and_mean_films(splits):
     assert panels[:3] == ["Films by class", "Mean grey, normal films", "Mean grey, pneumonia films"]
     assert f"val, normal\n{normal} films" in panels
     bars = [text.get_text() for text in figure.axes[0].texts]
-    assert f"{pneumonia}\n{pneumonia / 20:.1%}" in bars
+    assert f"{pneumonia}\n{100 * pneumonia / 20:.1f} %" in bars
     mean = splits["train"].images[splits["train"].labels == 0].mean(axis=0)
     np.testing.assert_allclose(list_films(figure)[0], mean)
 
@@ -54,6 +56,21 @@ def test_films_that_stand_twice_are_shown(splits):
     assert f"train[5] {labels[0]}\nval[3] {labels[1]}" in list_panels(figure)
     assert "Films that stand more than once" in list_titles(figure)
     assert any(np.array_equal(film, splits["train"].images[5]) for film in list_films(figure))
+
+
+def test_every_film_is_read_once_and_few_at_a_time(splits):
+    whole = draw(splits)
+    counting = {split: CountingFilms(films) for split, films in splits.items()}
+    streamed = draw_audit(counting, audit_films(splits), title="Sixty phantoms")
+    assert sum(counting["train"].reads) <= 60 + 12
+    for one, other in zip(list_films(streamed), list_films(whole), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_mean_films_are_those_of_all_parts(splits, monkeypatch):
+    monkeypatch.setattr(films_module.iterate_films, "__defaults__", (7,))
+    val = splits["val"]
+    np.testing.assert_allclose(list_films(draw(splits))[3], val.images[val.labels == 1].mean(axis=0))
 
 
 def test_only_samples_of_many_repeats_are_shown(splits):
@@ -79,7 +96,7 @@ def test_one_split_of_one_class_without_repeats_can_be_drawn(splits, tmp_path):
     assert "Films that stand more than once: none" in list_titles(figure)
     save_plot(figure, tmp_path / "audit.png")
     with Image.open(tmp_path / "audit.png") as page:
-        assert page.size == (1600, 1500)
+        assert page.size == (1600, 1245)
 
 
 def test_splits_of_different_size_can_be_drawn(splits, tmp_path):

@@ -1,5 +1,6 @@
 import base64
 import hashlib
+import importlib.resources
 import io
 import re
 from dataclasses import replace
@@ -10,14 +11,20 @@ import pytest
 from PIL import Image
 
 from pneumo_keras.data.films import FilmArray, count_classes
-from pneumo_keras.data.phantom import build_phantom_films
-from pneumo_keras.evaluation.metrics import count_confusions, to_accuracy, to_sensitivity, to_specificity
+from pneumo_keras.data.sources import DataCard
+from pneumo_keras.evaluation.calibration import Calibration, ErrorChange
+from pneumo_keras.evaluation.reliability import to_reliability_bins
 from pneumo_keras.evaluation.report_card import Judgement, evaluate
-from pneumo_keras.evaluation.spread import Spread
+from pneumo_keras.evaluation.spread import to_member_spread
 from pneumo_keras.evaluation.threshold import choose_operating_point
 from pneumo_keras.reporting import report
-from pneumo_keras.reporting.report import ReportContents, find_mistakes, format_report
-from pneumo_keras.reporting.report_plots import to_threshold_curves
+from pneumo_keras.reporting.report import ReportContents, format_report
+from pneumo_keras.reporting.report_plots import (
+    draw_precision_recall,
+    draw_reliability,
+    draw_threshold_curve,
+)
+from tests.films import build_phantom_films
 
 PLOTS = (
     "loss",
@@ -33,17 +40,41 @@ ENVIRONMENT = {
     "pneumo_keras": "0.1.0",
     "revision": None,
     "packages": {"keras": "3.15.1"},
-    "films": {"train": {"sha256": "f1" * 32, "class_counts": [166, 474]}},
+    "films": {"train": {"sha256": "f1" * 32, "labels_sha256": "a2" * 32, "class_counts": [166, 474]}},
     "class_weights": {"0": 1.92771, "1": 0.67511},
 }
 
-CALIBRATION = {
-    "method": "none",
-    "slope": 1.0,
-    "intercept": 0.0,
-    "prevalence": 0.5,
-    "calibration_error": {"before": 0.05, "after": 0.05},
-}
+PHANTOMS = DataCard(
+    title="synthetic phantoms, 28 px",
+    description="A program drew these films.",
+    limits=("It was trained and judged on synthetic films.",),
+    notice="",
+    licence="",
+    citation="",
+    synthetic=True,
+    medmnist_name=None,
+    files={},
+)
+CHILDREN = DataCard(
+    title="mine.npz, 28 px",
+    description="Chest films of children.",
+    limits=("The films are of children from one hospital.", "Labels are no proven diagnoses."),
+    notice="Not the official file: the figures cannot be compared with published ones.",
+    licence="CC BY 4.0",
+    citation="@article{one}",
+    synthetic=False,
+    medmnist_name=None,
+    files={"mine.npz": "c3" * 32},
+)
+CALIBRATION = Calibration(
+    slope=1.0,
+    intercept=0.0,
+    method="none",
+    fitted_on="val",
+    prevalence=0.5,
+    calibration_error=ErrorChange(0.05, 0.05),
+    bins=15,
+)
 
 
 def gather(labels, scores, *, threshold=0.5, images=None, **changes):
@@ -53,8 +84,7 @@ def gather(labels, scores, *, threshold=0.5, images=None, **changes):
         run="demo",
         split="test",
         date="2026-11-23",
-        source="phantom",
-        source_name="synthetic phantoms, 28 px",
+        card=PHANTOMS,
         weights="none",
         films=FilmArray(images, labels),
         scores=scores,
@@ -172,24 +202,25 @@ def test_nothing_but_the_given_date_tells_when_the_page_was_made(contents, witho
 
 def test_everything_put_in_is_escaped(contents, without_plots):
     evil = '<script>alert("1")</script>&\''
-    films = {"train": {"sha256": evil, "class_counts": [1, 2]}}
+    films = {"train": {"sha256": evil, "labels_sha256": evil, "class_counts": [1, 2]}}
+    texts = dict.fromkeys(("title", "description", "notice", "licence", "citation"), evil)
     page = format_report(
         replace(
             contents,
             run=evil,
             date=evil,
-            source_name=evil,
+            card=replace(PHANTOMS, **texts, limits=(evil,), files={evil: evil}),
             weights=evil,
             settings=evil,
             environment={evil: {evil: evil}, "films": films},
-            operating_point=replace(contents.operating_point, rule=evil, chosen_on=evil),
+            operating_point=replace(contents.operating_point, rule="youden", demand={}, chosen_on=evil),
         )
     )
     elements = Elements(page)
     assert "<script" not in page
-    assert elements.text.count(evil) >= 9
+    assert elements.text.count(evil) >= 19
     (title,) = re.findall("<title>(.*?)</title>", page)
-    assert title == "&lt;script&gt;alert(&#34;1&#34;)&lt;/script&gt;&amp;&#39;, test films"
+    assert title == "&lt;script&gt;alert(&#34;1&#34;)&lt;/script&gt;&amp;&#39;: test films"
 
 
 def test_every_figure_stands_with_its_interval_and_method(contents, page):
@@ -243,14 +274,6 @@ def test_films_of_one_class_get_a_report_too(label):
     assert not re.search(r"\bnan\b", text)
 
 
-def test_the_most_confident_mistakes_come_first():
-    labels = np.array([1, 1, 1, 1, 0, 0, 0, 0, 1], dtype=np.int64)
-    scores = np.array([0.4, 0.9, 0.1, 0.5, 0.6, 0.99, 0.2, 0.5, 0.1])
-    missed, alarms = find_mistakes(labels, scores, 0.5, limit=3)
-    assert missed.tolist() == [2, 8, 0]  # ties in the order of the films; 3 is the fourth
-    assert alarms.tolist() == [5, 4]  # a score on the threshold is called normal
-
-
 def test_the_pictures_of_mistakes_are_those_films(without_plots):
     labels = np.repeat(np.array([1, 0], dtype=np.int64), 15)
     scores = np.concatenate([np.linspace(0.01, 0.8, 15), np.linspace(0.2, 0.99, 15)])
@@ -274,29 +297,24 @@ def test_a_flawless_classifier_has_no_mistakes_to_show(without_plots):
 def test_phantoms_are_called_synthetic_and_real_films_are_not(contents, page, without_plots):
     text = Elements(page).text
     assert "The films are synthetic: a program drew them, and the figures say nothing about patients." in text
-    assert "trained and judged on synthetic films" in text
-    assert "children" not in text
-    real = replace(contents, source="pneumonia_mnist", source_name="PneumoniaMNIST, 28 px")
-    text = Elements(format_report(real)).text
-    assert "synthetic" not in text.lower()
-    assert "children of 1 to 5 years from one hospital" in text
-    assert "Normal films are 25.8 % of the official training and validation films, but 37.5 %" in text
+    real = Elements(format_report(replace(contents, card=CHILDREN))).text
+    assert "synthetic" not in real.lower()
 
 
-def test_class_counts_other_than_the_official_ones_are_pointed_out(contents, without_plots):
-    partial = {"films": {"train": {"sha256": "", "class_counts": [388, 3494]}}}
-    mine = replace(contents, source="pneumonia_mnist", environment=partial)
-    assert "Not the class counts of the official file: training films, test films." in format_report(
-        mine
-    ).replace("<strong>", "").replace("</strong>", "")
-    labels = np.repeat(np.array([0, 1], dtype=np.int64), [234, 390])
-    official = gather(
-        labels,
-        np.linspace(0, 1, 624),
-        source="pneumonia_mnist",
-        environment={"films": {"train": {"sha256": "", "class_counts": [1214, 3494]}}},
-    )
-    assert "Not the class counts" not in format_report(official)
+def test_the_page_says_of_the_films_what_their_card_says_and_no_more(contents, page, without_plots):
+    """A user's own file was called `Chest films of children, published by MedMNIST`."""
+    text = Elements(format_report(replace(contents, card=CHILDREN))).text
+    for words in (CHILDREN.title, CHILDREN.description, *CHILDREN.limits, CHILDREN.notice, "CC BY 4.0"):
+        assert words in text
+    assert f"mine.npz {'c3' * 32}" in text
+    assert "@article{one}" in text
+    for word in ("MedMNIST", "children", "Licence", "To cite", "SHA-256 mine"):
+        assert word not in Elements(page).text
+
+
+def test_a_notice_of_the_card_stands_at_the_top(contents, without_plots):
+    page = format_report(replace(contents, card=CHILDREN))
+    assert CHILDREN.notice in page[: page.index("</header>")]
 
 
 def test_the_data_card_knows_the_films_of_the_page_and_of_the_training(contents, page):
@@ -304,8 +322,9 @@ def test_the_data_card_knows_the_films_of_the_page_and_of_the_training(contents,
     normal, pneumonia = count_classes(contents.films.labels)
     images = contents.films.images
     digest = hashlib.sha256(str(images.shape).encode() + images.tobytes()).hexdigest()
-    assert f"Training films 166 474 25.9 % {'f1' * 32}" in text
-    assert f"Test films {normal} {pneumonia} {100 * normal / 60:.1f} % {digest}" in text
+    judged = hashlib.sha256(contents.films.labels.astype("<i8").tobytes()).hexdigest()
+    assert f"Training films 166 474 25.9 % {'f1' * 32} {'a2' * 32}" in text
+    assert f"Test films {normal} {pneumonia} {100 * normal / 60:.1f} % {digest} {judged}" in text
     assert "Class weights in training: normal 1.9277, pneumonia 0.6751." in text
     assert "packages.keras 3.15.1" in text
 
@@ -330,7 +349,7 @@ def test_weights_are_named_by_their_source(contents, weights, named, without_plo
     ("split", "note"),
     [
         ("train", "how well it remembers, not how well it judges"),
-        ("val", "The epoch and the operating point were chosen on these films"),
+        ("val", "The epoch was chosen on these films"),
         ("test", "Nothing was fitted or chosen on these films"),
     ],
 )
@@ -345,33 +364,44 @@ def test_the_rule_of_the_operating_point_stands_in_words(contents, drawn, withou
     )
     text = Elements(format_report(replace(contents, operating_point=point))).text
     assert "the least cost, a missed pneumonia counted 3 and a false alarm 0.5" in text
-    assert "Chosen on validation films" in text
+    assert "and a false alarm 0.5, chosen on validation films" in text
+    assert f"Sensitivity on validation films {point.sensitivity:.3f}" in text
+    val = Elements(format_report(replace(contents, operating_point=point, split="val"))).text
+    assert "The epoch and the operating point were chosen on these films" in val
 
 
-def test_threshold_curves_are_those_of_the_metrics(drawn):
-    films, scores = drawn
-    for threshold, *curves in zip(*to_threshold_curves(films.labels, scores), strict=True):
-        counts = count_confusions(films.labels, scores, threshold)
-        assert curves == [to_sensitivity(counts), to_specificity(counts), to_accuracy(counts)]
+def test_a_threshold_of_the_settings_is_not_called_chosen(contents, page):
+    text = Elements(page).text
+    reached = f"Sensitivity on validation films {contents.operating_point.sensitivity:.3f}"
+    assert f"Rule given in the settings {reached}" in text
+    assert "chosen on" not in text.lower().replace("nothing was fitted or chosen on these films", "")
 
 
 @pytest.mark.parametrize(
     ("calibration", "prevalence", "words"),
     [
-        ({}, None, ["none: the heads' own log odds", "films of which 50.0 % show pneumonia"]),
+        (
+            {},
+            None,
+            [
+                "none: the heads' own log odds",
+                "Calibration error on validation films 0.050 A score",
+                "films of which 50.0 % show pneumonia",
+            ],
+        ),
         (
             {"method": "platt", "slope": 1.25, "intercept": -0.5, "prevalence": 0.742},
             0.1,
             [
                 "Platt: log odds times 1.250, plus -0.500",
-                "Calibration error there 0.050 before, 0.050 after",
-                "films of which 10.0 % show pneumonia, as was stated for this evaluation (fitted for 74.2 %)",
+                "Calibration error on validation films 0.050, before the scaling 0.050",
+                "films of which 10 % show pneumonia, as was stated for this evaluation (fitted for 74.2 %)",
             ],
         ),
     ],
 )
 def test_what_a_score_means_stands_in_words(contents, without_plots, calibration, prevalence, words):
-    changed = replace(contents, calibration=CALIBRATION | calibration, prevalence=prevalence)
+    changed = replace(contents, calibration=replace(CALIBRATION, **calibration), prevalence=prevalence)
     text = Elements(format_report(changed)).text
     for phrase in words:
         assert phrase in text
@@ -379,9 +409,95 @@ def test_what_a_score_means_stands_in_words(contents, without_plots, calibration
 
 def test_members_stand_with_their_spread_and_one_alone_does_not(contents, without_plots):
     names = ("auc", "accuracy", "sensitivity", "specificity", "log_loss")
-    members = {name: Spread((0.8, 0.9, 0.85)) for name in names}
+    members = {name: to_member_spread([0.8, 0.9, 0.85]) for name in names}
     several = replace(contents, judgement=replace(contents.judgement, members=members))
     text = Elements(format_report(several)).text
     assert "3 heads of different seeds, each alone mean deviation lowest highest" in text
     assert "AUC 0.850 0.050 0.800 0.900" in text
     assert "different seeds" not in Elements(format_report(contents)).text
+
+
+def test_the_page_of_a_corrected_evaluation_says_so_and_shows_ppv_and_npv(contents, page, without_plots):
+    changed = format_report(replace(contents, prevalence=0.1))
+    header = Elements(changed[: changed.index("</header>")]).text
+    assert header.count("demo: test films, corrected to a prevalence of 10 %") == 2  # title and heading
+    assert "Corrected to a prevalence of 10 %: " in header
+    assert "every film is called as it is without the correction." in header
+    text = Elements(changed).text
+    for name, figure in (("PPV", "precision_pneumonia"), ("NPV", "precision_normal")):
+        assert f"{name} at 10 % {contents.evaluation.figures[figure].value:.3f}" in text
+    assert "orrected" not in Elements(page).text
+
+
+def test_corrected_plots_keep_to_the_figures(drawn):
+    films, scores = drawn
+    own = films.labels.mean()
+    evaluation = evaluate(films.labels, scores, 0.5, resamples=20, seed=1)
+    plain, corrected = (
+        draw_precision_recall(films.labels, scores, evaluation, prevalence) for prevalence in (None, 0.1)
+    )
+    precision, shifted = (plot.axes[0].lines[1].get_ydata() for plot in (plain, corrected))
+    odds = precision[:-1] / np.maximum(1 - precision[:-1], 1e-300) * (0.1 / 0.9) / (own / (1 - own))
+    np.testing.assert_allclose(shifted[:-1], odds / (1 + odds), rtol=1e-6)
+    lines = {
+        line.get_label(): line for line in draw_threshold_curve(films.labels, scores, 0.5, 0.1).axes[0].lines
+    }
+    sensitivity, specificity, accuracy = (
+        lines[name].get_ydata() for name in ("sensitivity", "specificity", "accuracy")
+    )
+    np.testing.assert_allclose(accuracy, 0.1 * sensitivity + 0.9 * specificity)
+
+
+def test_corrected_reliability_is_that_of_the_stated_population(contents):
+    films, scores = contents.films, contents.scores
+    plain = to_reliability_bins(films.labels, scores)
+    corrected = to_reliability_bins(films.labels, scores, prevalence=0.1)
+    own = contents.films.labels.mean()
+    for before, after in zip(plain, corrected, strict=True):
+        pneumonia, normal = before.share * 0.1 / own, (1 - before.share) * 0.9 / (1 - own)
+        assert after.share == pytest.approx(pneumonia / (pneumonia + normal))
+        assert after.share_low <= after.share + 1e-12 <= after.share_high + 2e-12
+    assert plain != corrected
+
+
+def test_the_words_below_the_reliability_diagram_fit_its_axes(contents, page, drawn):
+    """They said that points lie above the line where they lay below it."""
+    films, scores = drawn
+    plot = draw_reliability(to_reliability_bins(films.labels, np.full(len(scores), 0.01)))
+    (points,) = plot.axes[0].containers
+    assert points.lines[0].get_ydata() > points.lines[0].get_xdata()  # more pneumonia than scores say
+    share = f"{films.labels.mean():.1%}".replace("%", " %")
+    assert (
+        "Above the line more films show pneumonia than their scores say, below it fewer. "
+        f"Scores are meant for films of which 50.0 % show pneumonia; of these {share} do."
+    ) in Elements(page).text
+
+
+def test_an_interval_that_is_undefined_is_not_in_a_legend(drawn):
+    labels = drawn[0].labels
+    flawless = evaluate(labels, labels * 0.8 + 0.1, 0.5, resamples=20, seed=1)
+    plot = draw_precision_recall(labels, labels * 0.8 + 0.1, flawless)
+    texts = [text.get_text() for text in plot.axes[0].get_legend().get_texts()]
+    assert "average precision 1.000" in texts
+
+
+def test_no_folder_of_the_machine_is_on_the_page(contents, without_plots):
+    paths = {"data.path": "/home/someone/films/mine.npz", "model.weights": "/srv/mine.weights.h5"}
+    changed = replace(
+        contents,
+        card=CHILDREN,
+        weights="/srv/mine.weights.h5",
+        settings='weights = "mine.weights.h5"\n',
+        environment={**ENVIRONMENT, "paths": paths},
+    )
+    page = format_report(changed)
+    assert "mine.weights.h5" in page
+    assert not re.search("/home|/srv", page)
+
+
+def test_every_template_is_packed_beside_the_code():
+    folder = importlib.resources.files("pneumo_keras.reporting") / "templates"
+    names = {part.name for part in folder.iterdir()}
+    assert {"report.html.jinja", "report.css"} <= names
+    for name in names:
+        assert report.load_template().environment.get_template(name)

@@ -5,13 +5,11 @@ import numpy as np
 import pytest
 
 from pneumo_keras.config import format_config, load_config
-from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.ranking import Candidate, rank
 from pneumo_keras.reporting.sweep import (
-    check_sweep_folder,
     draw_sweep,
+    format_candidates,
     format_sweep,
-    format_table,
     write_sweep,
     write_sweep_plot,
 )
@@ -37,7 +35,7 @@ def ranked():
 
 
 def test_the_table_holds_every_candidate_the_best_first(ranked):
-    rows = list(csv.DictReader(io.StringIO(format_table(ranked))))
+    rows = list(csv.DictReader(io.StringIO(format_candidates(ranked))))
     assert [row["rank"] for row in rows] == ["1", "2", "3", "4"]
     assert rows[2]["model.taps"] == "mixed2 mixed5"
     assert float(rows[0]["log_loss"]) == pytest.approx(ranked[0].to_mean("log_loss"), rel=1e-5)
@@ -58,11 +56,40 @@ def test_the_text_shows_what_was_varied_and_how_many_are_as_good(ranked):
     lines = format_sweep(ranked, heading="sweeps/one, 3 folds").splitlines()
     assert lines[0] == "sweeps/one, 3 folds"
     assert lines[2].split() == ["log", "loss", "AUC", "accuracy", "taps", "learning_rate"]
-    assert lines[3].endswith("mixed4          0.0001")
+    assert lines[3].split()[-2:] == ["mixed4", "0.0001"]
+    assert "shown" not in "\n".join(lines)
     assert lines[-1] == (
         "Within one standard error of the best: 1. The simplest of them, with 1,200 weights: "
         "taps mixed4, learning_rate 0.0001."
     )
+
+
+def test_rows_that_are_left_out_are_counted():
+    candidates = rank([build(["mixed4"], rate, loss=rate) for rate in np.linspace(0.1, 0.3, 16)])
+    text = format_sweep(candidates, heading="")
+    assert text.count("+-") == 30
+    assert "\n10 of 16 shown, all in sweep.csv.\n" in text
+
+
+def test_the_picture_shows_how_much_folds_differ(ranked):
+    plot = draw_sweep(ranked, title="")
+    panel = next(axes for axes in plot.axes if axes.get_title() == "training.learning_rate")
+    (bars,) = [one for one in panel.containers if one.has_yerr]
+    (stems,) = bars.lines[2]
+    best_of_values = [
+        next(one for one in ranked if one.values["training.learning_rate"] == rate) for rate in (1e-4, 1e-3)
+    ]
+    for stem, one in zip(stems.get_segments(), best_of_values, strict=True):
+        mean, deviation = one.to_mean("log_loss"), one.to_deviation("log_loss")
+        np.testing.assert_allclose(stem[:, 1], [mean - deviation, mean + deviation])
+    low, high = panel.get_ylim()
+    assert low <= max(0, min(stem[:, 1].min() for stem in stems.get_segments()))
+    assert high > max(one.to_mean("log_loss") for one in ranked)
+
+
+def test_combinations_above_the_picture_are_counted():
+    candidates = rank([build(["mixed4"], rate, loss=rate) for rate in [*np.linspace(0.1, 0.2, 19), 9.0]])
+    assert draw_sweep(candidates, title="Twenty").get_suptitle() == "Twenty\nAbove the picture: 1 of 20"
 
 
 def test_the_picture_has_a_panel_for_each_setting_that_was_varied(ranked, tmp_path):
@@ -74,15 +101,7 @@ def test_the_picture_has_a_panel_for_each_setting_that_was_varied(ranked, tmp_pa
 
 def test_a_candidate_that_diverged_is_shown_and_does_not_break_the_picture(ranked):
     lost = Candidate(ranked[0].values, dict.fromkeys(ranked[0].figures, np.full(3, np.nan)), [0, 0, 0], 9)
-    assert list(csv.DictReader(io.StringIO(format_table([*ranked, lost]))))[-1]["auc"] == ""
+    assert list(csv.DictReader(io.StringIO(format_candidates([*ranked, lost]))))[-1]["auc"] == ""
     draw_sweep([*ranked, lost], title="")
+    draw_sweep([lost], title="")
     assert "nan" in format_sweep([*ranked, lost], heading="")
-
-
-def test_a_folder_that_is_taken_gets_one_line(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(RunError) as caught:
-        check_sweep_folder(tmp_path)
-    assert str(caught.value) == (
-        f"--out must name a new or empty folder. {tmp_path} is taken: name another one."
-    )

@@ -1,6 +1,7 @@
 import numpy as np
 
-from pneumo_keras.training.batches import ShuffledBatches
+from pneumo_keras.data.films import FilmArray
+from pneumo_keras.training.batches import Batches, FilmTable
 
 LABELS = np.array([0, 1, 1, 0, 1, 1, 0], dtype=np.int64)
 PLAIN = np.arange(7, dtype=np.float32)[:, None]
@@ -12,7 +13,7 @@ def collect(batches):
 
 
 def test_every_film_comes_once_an_epoch_with_its_label_in_a_new_order():
-    batches = ShuffledBatches([PLAIN], LABELS, batch_size=3, seed=1)
+    batches = Batches([PLAIN], LABELS, batch_size=3, seed=1)
     assert len(batches) == 3
     orders = []
     for _ in range(3):
@@ -25,13 +26,13 @@ def test_every_film_comes_once_an_epoch_with_its_label_in_a_new_order():
 
 
 def test_the_same_seed_gives_the_same_order():
-    first, second = (collect(ShuffledBatches([PLAIN], LABELS, batch_size=3, seed=5)) for _ in range(2))
+    first, second = (collect(Batches([PLAIN], LABELS, batch_size=3, seed=5)) for _ in range(2))
     np.testing.assert_array_equal(first[0], second[0])
 
 
 def test_the_views_of_a_film_take_turns():
     views = [PLAIN + 100 * index for index in range(3)]
-    batches = ShuffledBatches(views, LABELS, batch_size=4, seed=1)
+    batches = Batches(views, LABELS, batch_size=4, seed=1)
     seen = {film: set() for film in range(7)}
     for _ in range(3):
         inputs, labels = collect(batches)
@@ -40,3 +41,20 @@ def test_the_views_of_a_film_take_turns():
             assert label == LABELS[int(value % 100)]
         batches.on_epoch_end()
     assert all(turns == {0, 1, 2} for turns in seen.values())
+
+
+def test_without_a_seed_films_come_in_their_order_in_every_epoch():
+    batches = Batches([PLAIN], LABELS, batch_size=3, seed=None)
+    for _ in range(2):
+        films, labels = collect(batches)
+        np.testing.assert_array_equal(films, np.arange(7))
+        np.testing.assert_array_equal(labels, LABELS)
+        batches.on_epoch_end()
+
+
+def test_films_are_read_row_by_row_as_a_model_takes_them():
+    images = np.arange(7, dtype=np.uint8)[:, None, None].repeat(4, 1).repeat(5, 2)
+    batches = Batches([FilmTable(FilmArray(images, LABELS))], LABELS, batch_size=4, seed=None)
+    inputs, _ = batches[1]
+    assert inputs.shape == (3, 4, 5, 1)
+    np.testing.assert_array_equal(inputs[:, 0, 0, 0], [4, 5, 6])

@@ -3,12 +3,11 @@ import numpy as np
 import pytest
 
 from pneumo_keras.features.augmentation import build_augmentation
-from pneumo_keras.model.classifier import build_online_model
+from pneumo_keras.model.classifier import build_frozen_part, build_online_model
 from pneumo_keras.model.head import build_head, build_standardisation
-from pneumo_keras.model.preprocessing import build_resizing, build_scaling
-from pneumo_keras.training.batches import ShuffledBatches
+from pneumo_keras.training.batches import Batches
 from pneumo_keras.training.fit import compute_class_weights, fit
-from tests.toy import SIZE, build_toy_backbone
+from tests.toy import build_toy_backbone
 
 RANDOM = np.random.default_rng(0)
 LABELS = (RANDOM.uniform(size=200) < 0.7).astype(np.int64)
@@ -24,15 +23,19 @@ SETTINGS = {
 TRAIN, VALIDATION = slice(150), (FEATURES[150:], LABELS[150:])
 
 
+def judge_on(inputs, labels, weights=None):
+    return Batches([inputs], labels, batch_size=64, seed=None, weights=weights)
+
+
 def build_small_head(outputs=1, seeds=(1,), dropout=0.5):
     return build_head(5, standardisation=None, hidden_units=4, dropout=dropout, outputs=outputs, seeds=seeds)
 
 
 def fit_features(outputs=1, seeds=(1,), dropout=0.5, validation=VALIDATION, weights=None, **changes):
     head = build_small_head(outputs, seeds, dropout)
-    batches = ShuffledBatches([FEATURES[TRAIN]], LABELS[TRAIN], batch_size=16, seed=1, weights=weights)
+    batches = Batches([FEATURES[TRAIN]], LABELS[TRAIN], batch_size=16, seed=1, weights=weights)
     settings = {**SETTINGS, "learning_rates": [1e-2] * len(seeds), "weight_decays": [1e-5] * len(seeds)}
-    return head, fit(head, batches, validation, **{**settings, **changes})
+    return head, fit(head, batches, judge_on(*validation), **{**settings, **changes})
 
 
 def to_loss(log_odds, labels):
@@ -123,7 +126,7 @@ def test_one_member_learns_as_keras_adamw_teaches():
     expected.compile(
         keras.optimizers.AdamW(1e-2, weight_decay=0.1), keras.losses.BinaryCrossentropy(from_logits=True)
     )
-    batches = ShuffledBatches([FEATURES[TRAIN]], LABELS[TRAIN], batch_size=16, seed=1)
+    batches = Batches([FEATURES[TRAIN]], LABELS[TRAIN], batch_size=16, seed=1)
     expected.fit(batches, epochs=3, class_weight={0: 2.0, 1: 0.5}, shuffle=False, verbose=0)
     head, history = fit_features(
         dropout=0.0, epochs=3, weight_decays=[0.1], class_weights={0: 2.0, 1: 0.5}, plateau_patience=9
@@ -153,9 +156,9 @@ def test_a_film_of_weight_zero_is_not_seen():
     labels = LABELS.copy()
     labels[:50] = 1 - labels[:50]
     again = build_small_head(seeds=(1, 1), dropout=0.0)
-    batches = ShuffledBatches([FEATURES[TRAIN]], labels[TRAIN], batch_size=16, seed=1, weights=weights)
+    batches = Batches([FEATURES[TRAIN]], labels[TRAIN], batch_size=16, seed=1, weights=weights)
     settings = {**SETTINGS, "learning_rates": [1e-2] * 2, "weight_decays": [1e-5] * 2, "epochs": 2}
-    fit(again, batches, (*VALIDATION, judged), **{**settings, "class_weights": None})
+    fit(again, batches, judge_on(*VALIDATION, judged), **{**settings, "class_weights": None})
     log_odds_of_others = again.predict_on_batch(VALIDATION[0])
     np.testing.assert_allclose(log_odds_of_others[:, 0], log_odds[:, 0], atol=1e-6)
     assert np.abs(log_odds_of_others[:, 1] - log_odds[:, 1]).max() > 1e-3
@@ -180,17 +183,14 @@ def test_only_the_head_learns_when_the_whole_model_is_fitted():
     before = [np.array(weight) for weight in backbone.get_weights()]
     standardisation = build_standardisation(np.zeros(6), np.ones(6))
     head = build_head(6, standardisation=standardisation, hidden_units=4, dropout=0.5, outputs=1, seeds=[1])
-    model = build_online_model(
-        build_resizing(SIZE),
-        build_augmentation(rotation_degrees=15, horizontal_flip=True, brightness=0.1, contrast=0.1, seed=1),
-        build_scaling(SIZE),
-        backbone,
-        head,
+    augmentation = build_augmentation(
+        rotation_degrees=15, horizontal_flip=True, brightness=0.1, contrast=0.1, seed=1
     )
+    model = build_online_model(build_frozen_part(backbone), augmentation, head)
     films = RANDOM.integers(0, 256, (40, 12, 12, 1), dtype=np.uint8)
-    batches = ShuffledBatches([films], LABELS[:40], batch_size=8, seed=1)
+    batches = Batches([films], LABELS[:40], batch_size=8, seed=1)
     head_before = head.get_weights()
-    fit(model, batches, (films, LABELS[:40]), **SETTINGS)
+    fit(model, batches, judge_on(films, LABELS[:40]), **SETTINGS)
     for old, new in zip(before, backbone.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     assert any(not np.array_equal(a, b) for a, b in zip(head_before, head.get_weights(), strict=True))
@@ -202,8 +202,6 @@ def test_augmentation_does_not_keep_the_whole_model_out_of_the_compiler():
     augmentation = build_augmentation(
         rotation_degrees=15, horizontal_flip=True, brightness=0.1, contrast=0.1, seed=1
     )
-    model = build_online_model(
-        build_resizing(SIZE), augmentation, build_scaling(SIZE), build_toy_backbone(), head
-    )
+    model = build_online_model(build_frozen_part(build_toy_backbone()), augmentation, head)
     model.compile(loss="mse")
     assert model.jit_compile

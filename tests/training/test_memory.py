@@ -23,7 +23,7 @@ network.build_backbone = build_toy_backbone
 overrides = [f"data.phantom_films=[{n}, 100, 100]", "model.taps=['mixed10']", "training.epochs=1"]
 overrides.append("training.batch_size=256")
 train.train_run(load_config("demo", overrides), RunFolder(folder / "run"))
-(films,) = (entry.films for entry in list_entries(folder / "cache" / "features") if entry.about["n"] == n)
+(films,) = (entry.films for entry in list_entries(folder / "cache" / "features") if entry.n == n)
 print(json.dumps({"films": films, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 """
 

@@ -1,22 +1,27 @@
-"""The npz file of MedMNIST: six arrays, believed only after a look at each."""
+"""The npz file of MedMNIST: six arrays, believed only after a look at each, and read in parts."""
 
+import contextlib
+import math
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from jaxtyping import Integer, UInt8
 
 from pneumo_keras.arrays import SPLITS, Images, Labels
-from pneumo_keras.data.films import FilmArray, LabelledFilms, count_classes
+from pneumo_keras.data.films import LabelledFilms, count_classes, iterate_films
 from pneumo_keras.data.pneumonia_mnist.catalog import SIZES
 from pneumo_keras.errors import DataError
 from pneumo_keras.files import replace_whole
 
 KEYS = tuple(f"{split}_{part}" for split in SPLITS for part in ("images", "labels"))
 NEXT_STEP = "Mend the file, or leave data.path unset to use the official one."
+CHUNK_BYTES = 1 << 22  # of films that are held at once
 # What NumPy and zipfile raise on damaged archives; each was met while damaging one at random.
 UNREADABLE = (
     EOFError,
@@ -27,12 +32,60 @@ UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
 )
+HEADER_READERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 # ITU-R BT.601: what red, green and blue add to the brightness of a pixel.
 GREY_WEIGHTS = np.array([0.299, 0.587, 0.114])
 
 
-def load_archive(path: Path, split: str, *, size: int) -> FilmArray:
-    """The films of one split, grey, with labels 0 and 1. The arrays of the others are not opened.
+@dataclass(frozen=True)
+class Header:
+    """What an array of the file declares to be."""
+
+    shape: tuple[int, ...]
+    is_fortran: bool
+    dtype: np.dtype
+
+
+@dataclass(frozen=True)
+class ArchivedFilms:
+    """One split of the file. Labels and the outline of its films were checked, no film is read yet.
+
+    Attributes:
+        path: The file.
+        split: `train`, `val` or `test`.
+        labels: Of all films.
+        header: Of the array of films.
+    """
+
+    path: Path
+    split: str
+    labels: Labels
+    header: Header
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.header.shape[1], self.header.shape[2]
+
+    def iterate(self) -> Iterator[Images]:
+        """All films, grey, in their order, a few megabytes at a time.
+
+        Raises:
+            DataError: The array is damaged.
+        """
+        with _open_archive(self.path) as archive, _open_array(archive, f"{self.split}_images") as (file, _):
+            for part in _iterate_rows(file, self.header):
+                yield np.rint(part @ GREY_WEIGHTS).astype(np.uint8) if part.ndim == 4 else part
+
+
+def open_archive(path: Path, split: str, *, size: int) -> ArchivedFilms:
+    """The films of one split, with labels 0 and 1. The arrays of the others are not opened.
 
     Args:
         path: A file of MedMNIST's make.
@@ -42,23 +95,98 @@ def load_archive(path: Path, split: str, *, size: int) -> FilmArray:
     Raises:
         DataError: It is no such file, or it breaks a rule that the training relies on.
     """
-    films = _to_films(path, split, *_load_arrays(path, split))
-    _check_size(path, films, size)
+    with _open_archive(path) as archive:
+        with _open_array(archive, f"{split}_images") as (_, header):
+            _check_images(path, split, header)
+        labels = _load_labels(path, archive, split, n=header.shape[0])
+    _check_classes(path, split, labels)
+    films = ArchivedFilms(path, split, labels, header)
+    _check_size(path, films.shape[0], size)
     return films
 
 
-def _load_arrays(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+def count_archived_classes(path: Path, split: str) -> tuple[int, int]:
+    """Counts of normal and pneumonia films in a split, from its labels alone.
+
+    Raises:
+        DataError: It is no such file, or its labels break a rule.
+    """
+    with _open_archive(path) as archive:
+        return count_classes(_load_labels(path, archive, split))
+
+
+def save_archive(path: Path, splits: Mapping[str, LabelledFilms]) -> None:
+    """Writes films as an npz with the arrays of PneumoniaMNIST, whole or not at all.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    try:
+        with replace_whole(path) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as archive:
+            for split, films in splits.items():
+                labels = films.labels[:, None].astype(np.uint8)
+                _save_array(archive, f"{split}_images", (len(films), *films.shape), iterate_films(films))
+                _save_array(archive, f"{split}_labels", labels.shape, iter([labels]))
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error}") from error
+
+
+def _save_array(
+    archive: zipfile.ZipFile, key: str, shape: tuple[int, ...], parts: Iterator[UInt8[np.ndarray, "..."]]
+) -> None:
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    with archive.open(f"{key}.npy", "w", force_zip64=True) as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in parts:
+            file.write(np.ascontiguousarray(part).data)
+
+
+@contextlib.contextmanager
+def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The file, known to hold all arrays; what goes wrong while it is read becomes one line."""
     if not zipfile.is_zipfile(path):
         raise _refusal(path, "the file must be a whole npz archive", "no archive, or a part of one")
     try:
-        # Given a path, NumPy leaves the file open when the archive is damaged.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            _check_keys(path, archive.files)
-            # A member that is no array comes as bytes.
-            return np.asanyarray(archive[f"{split}_images"]), np.asanyarray(archive[f"{split}_labels"])
+        with zipfile.ZipFile(path) as archive:
+            _check_keys(path, [name[:-4] for name in archive.namelist() if name.endswith(".npy")])
+            yield archive
     except UNREADABLE as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise _refusal(path, "the file must be a whole npz archive of plain arrays", reason) from error
+
+
+@contextlib.contextmanager
+def _open_array(archive: zipfile.ZipFile, key: str) -> Iterator[tuple[zipfile.ZipExtFile, Header]]:
+    """An array of the archive behind its header. No more is declared there than the file holds.
+
+    Raises:
+        ValueError: It is no plain array.
+    """
+    with cast(zipfile.ZipExtFile, archive.open(f"{key}.npy")) as file:
+        version = np.lib.format.read_magic(file)
+        if version not in HEADER_READERS:
+            raise ValueError(f"{key}.npy is of an unknown version of the format")
+        header = Header(*HEADER_READERS[version](file))
+        if header.dtype.hasobject:
+            raise ValueError("Object arrays cannot be loaded when allow_pickle=False")
+        declared = math.prod(header.shape) * header.dtype.itemsize
+        held = archive.getinfo(f"{key}.npy").file_size - file.tell()
+        if declared != held:
+            raise ValueError(f"{key}.npy declares {declared:,} bytes and holds {held:,}")
+        yield file, header
+
+
+def _iterate_rows(file: zipfile.ZipExtFile, header: Header) -> Iterator[UInt8[np.ndarray, "..."]]:
+    """Bytes along the first axis, in parts."""
+    n, *rest = header.shape
+    at_once = max(1, CHUNK_BYTES // math.prod(rest))
+    if header.is_fortran:  # its rows lie scattered over the file: they must be read whole
+        whole = np.frombuffer(file.read(), np.uint8).reshape(header.shape, order="F")
+        yield from np.array_split(whole, -(-n // at_once))
+        return
+    for start in range(0, n, at_once):
+        shape = (min(at_once, n - start), *rest)
+        yield np.frombuffer(file.read(math.prod(shape)), np.uint8).reshape(shape)
 
 
 def _check_keys(path: Path, present: list[str]) -> None:
@@ -68,49 +196,48 @@ def _check_keys(path: Path, present: list[str]) -> None:
         raise _refusal(path, rule, f"{', '.join(present) or 'none'}; missing {', '.join(missing)}")
 
 
-def _to_films(path: Path, split: str, raw_images: np.ndarray, raw_labels: np.ndarray) -> FilmArray:
-    images, labels = _to_grey(path, split, raw_images), _to_labels(path, split, raw_labels)
-    if len(images) != len(labels):
-        rule = f"split '{split}' must hold one label for each film"
-        raise _refusal(path, rule, f"{len(images)} films, {len(labels)} labels")
-    films = FilmArray(images, labels)
-    _check_classes(path, split, films)
-    return films
-
-
-def _to_grey(path: Path, split: str, images: np.ndarray) -> Images:
-    if images.dtype != np.uint8:
-        raise _refusal(path, f"the films of split '{split}' must be uint8", images.dtype)
-    colour = images.ndim == 4 and images.shape[-1] == 3
-    if not (images.ndim == 3 or colour) or images.shape[1] != images.shape[2]:
+def _check_images(path: Path, split: str, header: Header) -> None:
+    shape = header.shape
+    if header.dtype != np.uint8:
+        raise _refusal(path, f"the films of split '{split}' must be uint8", header.dtype)
+    if not (len(shape) == 3 or (len(shape) == 4 and shape[-1] == 3)) or shape[1] != shape[2]:
         rule = f"the films of split '{split}' must be square, (n, h, h) grey or (n, h, h, 3) colour"
-        raise _refusal(path, rule, images.shape)
-    if not len(images):
+        raise _refusal(path, rule, shape)
+    if not math.prod(shape):
         raise _refusal(path, f"split '{split}' must hold films", "none")
-    return np.rint(images @ GREY_WEIGHTS).astype(np.uint8) if colour else images
 
 
-def _to_labels(path: Path, split: str, labels: np.ndarray) -> Labels:
-    if labels.dtype.kind not in "iu":
-        raise _refusal(path, f"the labels of split '{split}' must be integers", labels.dtype)
-    if labels.ndim != 1 and labels.shape[1:] != (1,):
-        raise _refusal(path, f"the labels of split '{split}' must be (n,) or (n, 1)", labels.shape)
+def _load_labels(path: Path, archive: zipfile.ZipFile, split: str, n: int | None = None) -> Labels:
+    """The labels of a split, one for each of `n` films where that is known."""
+    with _open_array(archive, f"{split}_labels") as (file, header):
+        shape = header.shape
+        if header.dtype.kind not in "iu":
+            raise _refusal(path, f"the labels of split '{split}' must be integers", header.dtype)
+        if len(shape) != 1 and shape[1:] != (1,):
+            raise _refusal(path, f"the labels of split '{split}' must be (n,) or (n, 1)", shape)
+        if n not in (None, shape[0]):
+            rule = f"split '{split}' must hold one label for each film"
+            raise _refusal(path, rule, f"{n} films, {shape[0]} labels")
+        labels = np.frombuffer(file.read(), header.dtype).reshape(shape[0])
+    _check_label_values(path, split, labels)
+    return labels.astype(np.int64)
+
+
+def _check_label_values(path: Path, split: str, labels: Integer[np.ndarray, " n"]) -> None:
     strange = sorted(set(np.unique(labels).tolist()) - {0, 1})
     if strange:
         rule = f"the labels of split '{split}' must be 0 (normal) or 1 (pneumonia)"
         raise _refusal(path, rule, ", ".join(map(str, strange)))
-    return labels.reshape(-1).astype(np.int64)
 
 
-def _check_classes(path: Path, split: str, films: LabelledFilms) -> None:
-    normal, pneumonia = count_classes(films.labels)
+def _check_classes(path: Path, split: str, labels: Labels) -> None:
+    normal, pneumonia = count_classes(labels)
     if not (normal and pneumonia):
         rule = f"split '{split}' must hold films of both classes"
         raise _refusal(path, rule, f"{normal} normal, {pneumonia} pneumonia")
 
 
-def _check_size(path: Path, films: LabelledFilms, size: int) -> None:
-    pixels = films.images.shape[1]
+def _check_size(path: Path, pixels: int, size: int) -> None:
     if pixels == size:
         return
     takes = ", ".join(map(str, SIZES))
@@ -120,20 +247,3 @@ def _check_size(path: Path, films: LabelledFilms, size: int) -> None:
 
 def _refusal(path: Path, rule: str, received: Any, next_step: str = NEXT_STEP) -> DataError:
     return DataError(f"{path}: {rule}. Received: {received}. {next_step}")
-
-
-def save_archive(path: Path, splits: Mapping[str, LabelledFilms]) -> None:
-    """Writes films as an npz with the arrays of PneumoniaMNIST, whole or not at all.
-
-    Raises:
-        DataError: The file cannot be written.
-    """
-    arrays: dict[str, np.ndarray] = {}
-    for split, films in splits.items():
-        arrays[f"{split}_images"] = films.images
-        arrays[f"{split}_labels"] = films.labels[:, None].astype(np.uint8)
-    try:
-        with replace_whole(path) as beside:
-            np.savez_compressed(beside, **arrays)  # pyright: ignore[reportArgumentType]
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error}") from error

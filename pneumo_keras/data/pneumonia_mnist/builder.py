@@ -3,8 +3,10 @@
 Importing this module imports tensorflow_datasets, which takes a second: do so inside a function.
 """
 
+import functools
 import io
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,40 +14,45 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from pneumo_keras.arrays import CLASS_NAMES
-from pneumo_keras.data.films import LabelledFilms, count_classes
+from pneumo_keras.data.films import count_classes, hash_along
 from pneumo_keras.data.pneumonia_mnist import catalog
-from pneumo_keras.data.pneumonia_mnist.archive import load_archive
+from pneumo_keras.data.pneumonia_mnist.archive import ArchivedFilms
 from pneumo_keras.progress import show_progress
+
+# TFDS holds the films of a shard until it is written, and those of all shards if it may sort them.
+SHARD_BYTES = 1 << 26
+
+Examples = Iterator[tuple[int, dict[str, Any]]]
 
 
 # TFDS lists a pneumonia_mnist of its own, 28 px only and in need of TensorFlow. Out of the
 # register, ours leaves that name alone.
-class PneumoniaMnist(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class PneumoniaMnist(tfds.core.ShardBasedBuilder, skip_registration=True):
     """Children's chest X-rays of one split, normal or with pneumonia, in the order of the npz file.
 
-    Each configuration is a film size in pixels. `info.metadata["class_counts"]` holds the counts of
-    normal and pneumonia films.
+    Each configuration is a film size in pixels. `info.metadata` holds `class_counts`, the counts of
+    normal and pneumonia films, and `fingerprint`, the SHA-256 of their pixels.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")
     RELEASE_NOTES: ClassVar[dict[str, str]] = {
-        "1.0.0": "The files of MedMNIST 3: 28, 64, 128 and 224 px, splits train, val and test."
+        "1.1.0": "Beside the films: all labels in one file, the fingerprint of the pixels.",
+        "1.0.0": "The files of MedMNIST 3: 28, 64, 128 and 224 px, splits train, val and test.",
     }
     BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [
         tfds.core.BuilderConfig(name=str(size), description=f"Films of {size} x {size} pixels.")
         for size in catalog.SIZES
     ]
 
-    def __init__(self, *, npz: Path, split: str, config: str, data_dir: Path) -> None:
+    def __init__(self, *, config: str, data_dir: Path, films: ArchivedFilms | None = None) -> None:
         """Makes a builder for one split of one npz file.
 
         Args:
-            npz: The file of MedMNIST; read by `download_and_prepare` alone.
-            split: `train`, `val` or `test`; the others stay closed.
             config: The film size, as a name.
             data_dir: Where the data set is, or will be written.
+            films: Those that `download_and_prepare` writes; not needed for reading.
         """
-        self._npz, self._split, self._size = npz, split, int(config)
+        self._films, self._size = films, int(config)
         self._facts = tfds.core.MetadataDict()
         super().__init__(file_format="array_record", config=config, data_dir=data_dir)
 
@@ -73,17 +80,28 @@ class PneumoniaMnist(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _log_download_done(self) -> None:
         """Says nothing, as above."""
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        films = load_archive(self._npz, self._split, size=self._size)
+    def _shard_iterators_per_split(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> dict[str, list[Callable[[], Examples]]]:
+        films = self._films
+        if films is None:
+            raise ValueError("There are no films to prepare")
         self._facts["class_counts"] = count_classes(films.labels)
-        return {self._split: self._generate_examples(films)}
+        examples, in_shard = self._iterate_examples(films), max(1, SHARD_BYTES // self._size**2)
+        shards = -(-len(films) // in_shard)
+        # TFDS asks for one after the other.
+        return {films.split: [functools.partial(itertools.islice, examples, in_shard)] * shards}
 
-    def _generate_examples(self, films: LabelledFilms) -> Iterator[tuple[int, dict[str, Any]]]:
-        with show_progress(f"Preparing the {self._split} films", len(films), "films") as progress:
-            for index, image in enumerate(films.images):
-                # TFDS takes PNG bytes as they are; an array it would hand to TensorFlow.
-                yield index, {"image": to_png(image), "label": int(films.labels[index])}
-                progress.advance(1)
+    def _iterate_examples(self, films: ArchivedFilms) -> Examples:
+        index = itertools.count()
+        with show_progress(f"Preparing the {films.split} films", len(films), "films") as progress:
+            for images, digest in hash_along((len(films), *films.shape), films.iterate()):
+                self._facts["fingerprint"] = digest
+                for image in images:
+                    at = next(index)
+                    # TFDS takes PNG bytes as they are; an array it would hand to TensorFlow.
+                    yield at, {"image": to_png(image), "label": int(films.labels[at])}
+                progress.advance(len(images))
 
 
 def to_png(image: Any) -> bytes:

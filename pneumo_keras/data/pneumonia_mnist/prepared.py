@@ -4,6 +4,7 @@ Importing this module imports tensorflow_datasets, which takes a second: do so i
 """
 
 import contextlib
+import functools
 import io
 import logging
 import shutil
@@ -18,78 +19,99 @@ from filelock import FileLock
 from PIL import Image
 from tensorflow_datasets.core.data_sources.base import BaseDataSource
 
-from pneumo_keras.data.films import FilmArray, LabelledFilms
+from pneumo_keras.arrays import Images, Labels
+from pneumo_keras.data.films import AT_ONCE, Rows
+from pneumo_keras.data.pneumonia_mnist.archive import ArchivedFilms, open_archive
 from pneumo_keras.data.pneumonia_mnist.builder import PneumoniaMnist
-from pneumo_keras.data.pneumonia_mnist.source import Source
+from pneumo_keras.data.pneumonia_mnist.npz_file import NpzFile
 from pneumo_keras.errors import DataError
-from pneumo_keras.progress import show_progress
 
-FILMS_AT_ONCE = 256
+LABELS = "labels.npy"
+# What TFDS, ArrayRecord, NumPy and Pillow raise on damaged files; each was met while damaging them.
+UNREADABLE = (EOFError, IndexError, KeyError, OSError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A verified split of a file as a data set on disk.
+class PreparedFilms:
+    """A verified split of a file as a data set on disk, decoded film by film as it is read.
 
     Attributes:
         folder: Where it lies; safe to remove.
         split: `train`, `val` or `test`.
-        size: Height and width of its films in pixels.
-        builder: Its door to TFDS.
+        shape: Height and width in pixels.
+        labels: Of all films, in the order of the file.
+        digest: SHA-256 of all pixels, taken when they were written.
+        builder: The door to TFDS.
     """
 
     folder: Path
     split: str
-    size: int
+    shape: tuple[int, int]
+    labels: Labels
+    digest: str
     builder: PneumoniaMnist
 
-    def to_class_counts(self) -> tuple[int, int]:
-        """Counts of normal and pneumonia films, as noted when the split was verified."""
-        normal, pneumonia = dict(self.builder.info.metadata or {})["class_counts"]
-        return normal, pneumonia
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all pixels."""
+        return self.digest
+
+    def read(self, rows: Rows) -> Images:
+        """The films of these rows.
+
+        Raises:
+            DataError: They are gone or damaged.
+        """
+        indices = np.arange(len(self))[rows]
+        images = np.empty((len(indices), *self.shape), np.uint8)
+        try:
+            for start in range(0, len(indices), AT_ONCE):
+                at = indices[start : start + AT_ONCE].tolist()
+                for offset, example in enumerate(self._records.__getitems__(at), start):
+                    images[offset] = np.asarray(Image.open(io.BytesIO(example["image"])))
+        except UNREADABLE as error:
+            raise _to_damage(self.folder, "they cannot be read") from error
+        return images
+
+    @functools.cached_property
+    def _records(self) -> BaseDataSource:
+        with _untouched_root_logger():
+            # Pillow decodes: TFDS would take OpenCV where there is one, and miss it aloud elsewhere.
+            return self.builder.as_data_source(
+                split=self.split,  # pyright: ignore[reportCallIssue]  # behind a decorator of TFDS
+                decoders={"image": tfds.decode.SkipDecoding()},
+            )
 
 
-def load_prepared(source: Source, split: str, *, size: int, cache: Path) -> Prepared:
+def load_prepared(npz: NpzFile, split: str, *, size: int, cache: Path) -> PreparedFilms:
     """The prepared data set of a split of a file; prepared first if this is its first time.
 
     Its folder carries size, version, SHA-256 of the file and split, and takes its name when whole.
-    The other splits of the file are not opened.
+    The other splits of the file are not opened, and no film is decoded.
 
     Raises:
-        DataError: The file breaks a rule, or `cache` cannot be written.
+        DataError: The file breaks a rule, `cache` cannot be written, or what lies there is damaged.
     """
-    with _untouched_root_logger():
-        return _load_prepared(source, split, size, cache)
-
-
-def _load_prepared(source: Source, split: str, size: int, cache: Path) -> Prepared:
-    tfds.disable_progress_bar()
     version = PneumoniaMnist.VERSION
-    folder = cache / "datasets" / f"pneumonia_mnist-{size}-{version}-{source.sha256[:16]}-{split}"
-    if not folder.is_dir():
-        _prepare(source, split, size, folder)
-    builder = PneumoniaMnist(npz=source.path, split=split, config=str(size), data_dir=folder)
-    if not builder.data_path.is_dir():
-        raise _to_damage(folder, "it is empty")
-    return Prepared(folder, split, size, builder)
-
-
-def read_films(prepared: Prepared) -> LabelledFilms:
-    """The films of a split, in the order of the file.
-
-    Raises:
-        DataError: They are gone or damaged.
-    """
-    try:
-        with _untouched_root_logger():
-            # Pillow decodes: TFDS would take OpenCV where there is one, and miss it aloud elsewhere.
-            source = prepared.builder.as_data_source(
-                split=prepared.split,  # pyright: ignore[reportCallIssue]  # behind a decorator of TFDS
-                decoders={"image": tfds.decode.SkipDecoding()},
-            )
-            return _read_films(source, prepared.split, prepared.size)
-    except (OSError, ValueError, IndexError, RuntimeError) as error:
-        raise _to_damage(prepared.folder, "they cannot be read") from error
+    folder = cache / "datasets" / f"pneumonia_mnist-{size}-{version}-{npz.sha256[:16]}-{split}"
+    with _untouched_root_logger():
+        tfds.disable_progress_bar()
+        if not folder.is_dir():
+            _prepare(npz, split, size, folder)
+        builder = PneumoniaMnist(config=str(size), data_dir=folder)
+        if not builder.data_path.is_dir():
+            raise _to_damage(folder, "it is empty")
+        try:
+            n = builder.info.splits[split].num_examples
+            fingerprint = str(dict(builder.info.metadata or {})["fingerprint"])
+            labels = np.load(folder / LABELS, allow_pickle=False)
+        except UNREADABLE as error:
+            raise _to_damage(folder, "its notes cannot be read") from error
+    if labels.dtype != np.int64 or labels.shape != (n,):
+        raise _to_damage(folder, f"{labels.size:,} labels for {n:,} films")
+    return PreparedFilms(folder, split, (size, size), labels, fingerprint, builder)
 
 
 def _to_damage(folder: Path, found: str) -> DataError:
@@ -99,25 +121,12 @@ def _to_damage(folder: Path, found: str) -> DataError:
     )
 
 
-def _read_films(source: BaseDataSource, split: str, size: int) -> LabelledFilms:
-    images = np.empty((len(source), size, size), np.uint8)
-    labels = np.empty(len(source), np.int64)
-    with show_progress(f"Reading the {split} films", len(source), "films") as progress:
-        for start in range(0, len(source), FILMS_AT_ONCE):
-            indices = range(start, min(start + FILMS_AT_ONCE, len(source)))
-            for index, example in zip(indices, source.__getitems__(indices), strict=True):
-                images[index] = np.asarray(Image.open(io.BytesIO(example["image"])))
-                labels[index] = example["label"]
-            progress.advance(len(indices))
-    return FilmArray(images, labels)
-
-
-def _prepare(source: Source, split: str, size: int, folder: Path) -> None:
+def _prepare(npz: NpzFile, split: str, size: int, folder: Path) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f".{folder.name}.lock")):
             if not folder.is_dir():
-                _prepare_once(source, split, size, folder)
+                _prepare_once(open_archive(npz.path, split, size=size), folder)
     except OSError as error:
         raise DataError(
             f"{folder}: the cache must take the prepared films. Received: {error}. "
@@ -125,14 +134,15 @@ def _prepare(source: Source, split: str, size: int, folder: Path) -> None:
         ) from error
 
 
-def _prepare_once(source: Source, split: str, size: int, folder: Path) -> None:
+def _prepare_once(films: ArchivedFilms, folder: Path) -> None:
     """Prepares beside `folder` and renames: a killed run leaves nothing that looks whole."""
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        builder = PneumoniaMnist(npz=source.path, split=split, config=str(size), data_dir=partial)
+        builder = PneumoniaMnist(config=str(films.shape[0]), data_dir=partial, films=films)
         with tempfile.TemporaryDirectory() as downloads:
             builder.download_and_prepare(download_dir=downloads)
+        np.save(partial / LABELS, films.labels)
         partial.replace(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

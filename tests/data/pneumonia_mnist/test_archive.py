@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 
 from pneumo_keras.arrays import SPLITS
-from pneumo_keras.data.pneumonia_mnist.archive import load_archive
+from pneumo_keras.data.films import FilmArray
+from pneumo_keras.data.pneumonia_mnist import archive as module
+from pneumo_keras.data.pneumonia_mnist.archive import count_archived_classes, open_archive, save_archive
 from pneumo_keras.errors import DataError
+from tests.films import load_archive
 
 MEND = "Mend the file, or leave data.path unset to use the official one."
 KEYS = "train_images, train_labels, val_images, val_labels, test_images, test_labels"
@@ -110,8 +113,11 @@ def test_an_array_of_objects_is_never_unpickled(write_npz):
 def test_a_member_that_is_no_array_is_refused(write_npz):
     path = write_npz(val_images=None)
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("val_images.npy", "a text")
-    assert refuse(path) == f"the films of split 'val' must be uint8. Received: |S6. {MEND}"
+        archive.writestr("val_images.npy", "a text, no array")
+    assert refuse(path) == (
+        "the file must be a whole npz archive of plain arrays. Received: the magic string is not correct; "
+        f"expected b'\\x93NUMPY', got b'a text'. {MEND}"
+    )
 
 
 def test_films_must_be_bytes(write_npz):
@@ -178,6 +184,63 @@ def test_films_of_a_size_that_no_setting_takes_must_be_resized(write_npz):
         "the films must be 64 px, as data.size says. Received: 32 px. "
         "Resize the films to one of 28, 64, 128, 224 px."
     )
+
+
+def test_no_film_is_read_before_it_is_asked_for(write_npz):
+    path = write_npz()
+    content = bytearray(path.read_bytes())
+    content[2000:2100] = bytes(100)
+    path.write_bytes(content)
+    films = open_archive(path, "train", size=28)
+    assert (len(films), films.shape) == (12, (28, 28))
+    with pytest.raises(DataError, match="Bad CRC-32"):
+        list(films.iterate())
+
+
+@pytest.mark.parametrize("shape", [(10**9, 28, 28), (11, 28, 28)])
+def test_what_the_file_does_not_hold_is_never_allocated(write_npz, shape):
+    path = write_npz(val_images=None)
+    with zipfile.ZipFile(path, "a") as archive, archive.open("val_images.npy", "w") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(bytes(12 * 28 * 28))
+    declared = np.prod(shape)
+    assert refuse(path) == (
+        "the file must be a whole npz archive of plain arrays. Received: val_images.npy declares "
+        f"{declared:,} bytes and holds 9,408. {MEND}"
+    )
+
+
+def test_films_are_read_in_small_parts_and_come_back_in_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "CHUNK_BYTES", 5 * 784)
+    images = np.random.default_rng(0).integers(0, 256, (12, 28, 28), np.uint8)
+    films = FilmArray(images, np.arange(12) % 2)
+    save_archive(tmp_path / "films.npz", dict.fromkeys(SPLITS, films))
+    parts = list(open_archive(tmp_path / "films.npz", "val", size=28).iterate())
+    assert [len(part) for part in parts] == [5, 5, 2]
+    assert np.array_equal(np.concatenate(parts), images)
+
+
+def test_films_in_the_order_of_fortran_are_as_good(write_npz):
+    images = np.random.default_rng(0).integers(0, 256, (6, 28, 28), np.uint8)
+    path = write_npz(val_images=np.asfortranarray(images))
+    assert np.array_equal(load(path)["val"].images, images)
+
+
+def test_what_is_saved_is_what_numpy_reads(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (600, 28, 28), np.uint8)
+    films = FilmArray(images, np.arange(600) % 2)
+    save_archive(tmp_path / "films.npz", {"test": films})
+    with np.load(tmp_path / "films.npz") as arrays:
+        assert arrays.files == ["test_images", "test_labels"]
+        assert np.array_equal(arrays["test_images"], images)
+        assert arrays["test_labels"].dtype == np.uint8
+        assert np.array_equal(arrays["test_labels"], films.labels[:, None])
+
+
+def test_classes_are_counted_without_the_films(write_npz):
+    path = write_npz(val_images=np.zeros(3))
+    assert count_archived_classes(path, "val") == (2, 4)
 
 
 def test_only_the_asked_split_is_opened(write_npz):

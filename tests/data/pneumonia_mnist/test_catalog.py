@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from pneumo_keras.arrays import CLASS_NAMES
+from pneumo_keras.arrays import CLASS_NAMES, SPLITS
 from pneumo_keras.data.pneumonia_mnist import catalog
 from pneumo_keras.errors import DataError
 
@@ -43,7 +43,7 @@ def test_a_size_that_medmnist_lacks_is_refused():
 def test_our_class_counts_agree_with_medmnist_on_split_sizes():
     sizes = {split: sum(counts) for split, counts in catalog.CLASS_COUNTS.items()}
     assert sizes == catalog.load_medmnist_record()["n_samples"]
-    assert tuple(sizes) == catalog.SPLITS
+    assert tuple(sizes) == SPLITS
 
 
 def test_our_class_names_are_those_of_medmnist():

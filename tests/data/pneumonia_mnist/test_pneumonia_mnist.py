@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,9 +13,11 @@ import numpy as np
 import pytest
 
 from pneumo_keras.data.films import count_classes
-from pneumo_keras.data.pneumonia_mnist import load_pneumonia_mnist, to_unofficial_line
+from pneumo_keras.data.pneumonia_mnist import is_at_hand, open_films
+from pneumo_keras.data.pneumonia_mnist.card import to_unofficial_line
 from pneumo_keras.data.pneumonia_mnist.catalog import CLASS_COUNTS, Release
-from pneumo_keras.data.pneumonia_mnist.source import Source
+from pneumo_keras.data.pneumonia_mnist.npz_file import NpzFile
+from pneumo_keras.data.sources import DataOptions
 from pneumo_keras.errors import DataError
 
 SHARED = Path(__file__).parents[4] / "shared" / "data" / "pneumoniamnist.npz"
@@ -24,15 +27,17 @@ LOAD = """
 import json, logging, sys
 from pathlib import Path
 from pneumo_keras.data.download import Release
-from pneumo_keras.data.pneumonia_mnist import load_pneumonia_mnist
+from pneumo_keras.data.pneumonia_mnist import open_films
+from pneumo_keras.data.sources import DataOptions
 log = logging.getLogger("pneumo_keras")
 log.addHandler(logging.StreamHandler())
 log.setLevel(logging.INFO)
 order = json.loads(sys.argv[1])
 path = Path(order["path"]) if order["path"] else None
 cache, release = Path(order["cache"]), Release(**order["release"])
-splits = load_pneumonia_mnist(("train", "val"), size=28, path=path, cache=cache, release=release)
-if splits["train"].images.shape != (12, 28, 28) or logging.root.handlers:
+data = open_films(DataOptions(path, 28, (2, 2, 2), cache), release)
+splits = {split: data.open_split(split) for split in ("train", "val")}
+if splits["train"].read(slice(None)).shape != (12, 28, 28) or logging.root.handlers:
     sys.exit(1)
 sys.exit(3 if {"tensorflow", "torch", "keras", "jax", "medmnist"} & set(sys.modules) else 0)
 """
@@ -80,57 +85,107 @@ def serve():
         server.server_close()
 
 
-def test_only_the_asked_splits_come_back(write_npz, cache):
-    splits = load_pneumonia_mnist(("val", "train"), size=28, path=write_npz(), cache=cache)
-    assert {split: len(films) for split, films in splits.items()} == {"val": 6, "train": 12}
+def to_options(path, cache, size=28):
+    return DataOptions(path, size, (2, 2, 2), cache)
 
 
 def test_the_test_films_are_not_opened_unless_asked_for(write_npz, cache):
     path = write_npz(test_images=np.zeros(3), test_labels=np.array(["no label"]))
-    assert list(load_pneumonia_mnist(("train", "val"), size=28, path=path, cache=cache)) == ["train", "val"]
+    data = open_films(to_options(path, cache))
+    assert [len(data.open_split(split)) for split in ("val", "train")] == [6, 12]
     with pytest.raises(DataError, match="the films of split 'test' must be uint8"):
-        load_pneumonia_mnist(("test",), size=28, path=path, cache=cache)
+        data.open_split("test")
 
 
-def test_an_unknown_split_is_refused(cache):
+def test_an_unknown_split_is_refused(write_npz, cache):
     with pytest.raises(DataError) as error:
-        load_pneumonia_mnist(("train", "validation"), size=28, path=None, cache=cache)
+        open_films(to_options(write_npz(), cache)).open_split("validation")
     assert str(error.value) == "A split must be one of train, val, test. Received: validation."
 
 
 def test_the_official_file_needs_no_words(write_npz, cache, caplog):
     path = write_npz()
-    load_pneumonia_mnist(("val",), size=28, path=path, cache=cache, release=to_release(path))
+    data = open_films(to_options(path, cache), to_release(path))
+    data.open_split("val")
     assert caplog.messages == []
+    assert data.card.notice == ""
+
+
+def test_the_card_of_the_official_file_says_what_is_published_of_it(write_npz, cache):
+    path = write_npz("a copy of it.npz")
+    card = open_films(to_options(path, cache), replace(to_release(path), name="pneumoniamnist_64.npz")).card
+    assert card.title == "PneumoniaMNIST, 28 px"
+    assert card.description == "Chest films of children, published by MedMNIST."
+    assert card.licence == "CC BY 4.0, https://creativecommons.org/licenses/by/4.0/"
+    assert "kermany2018" in card.citation
+    assert (card.synthetic, card.medmnist_name) == (False, "pneumoniamnist_64")
+    assert card.files == {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
+    assert (
+        "Normal films are 25.8 % of the official training and validation films, but 37.5 % of the test "
+        "films: scores and thresholds do not carry over unchanged."
+    ) in card.limits
+    assert "children of 1 to 5 years from one hospital" in card.limits[0]
+
+
+def test_the_card_of_another_file_claims_nothing_of_it(write_npz, cache):
+    path = write_npz("mine.npz")
+    card = open_films(to_options(path, cache)).card
+    assert card.title == "mine.npz, 28 px"
+    assert card.description == "The user's own file mine.npz. What it shows is not known to this program."
+    assert (card.licence, card.citation, card.synthetic, card.medmnist_name) == ("", "", False, None)
+    assert card.files == {"mine.npz": hashlib.sha256(path.read_bytes()).hexdigest()}
+    assert card.notice.startswith("mine.npz is not the official PneumoniaMNIST at 28 px (its MD5 is ")
+    assert card.notice.endswith("results are not comparable with published ones.")
+    said = " ".join((card.description, card.notice, *card.limits))
+    assert "children" not in said and "hospital." not in said and str(path.parent) not in said
 
 
 def test_another_file_is_used_with_its_counts_told_every_time(write_npz, cache, caplog):
     path = write_npz()
     md5 = hashlib.md5(path.read_bytes()).hexdigest()
     for _ in range(2):
-        load_pneumonia_mnist(("train", "val"), size=28, path=path, cache=cache)
+        data = open_films(to_options(path, cache))
+        data.open_split("train"), data.open_split("test")
     line = (
         f"{path} is not the official PneumoniaMNIST at 28 px (its MD5 is {md5}, the official one "
         "28209eda62fecd6e6a2d98b1501bb15f) and is used as it is: train 4 normal, 8 pneumonia; val "
-        "2 normal, 4 pneumonia. It holds 12, 6 films there, the official one 4,708, 524: results "
-        "are not comparable with published ones."
+        "2 normal, 4 pneumonia. The class counts of the official file are others (1,214 normal, 3,494 "
+        "pneumonia; 135 normal, 389 pneumonia): results are not comparable with published ones."
     )
     assert caplog.messages == [line, line]
     assert {record.levelname for record in caplog.records} == {"WARNING"}
 
 
+COPY = (
+    "Those are the class counts of the official file, so it may be a copy in another order, but its results "
+    "are not results on the official file."
+)
 PARTIAL = (
-    " It is the popular partial copy with 3,882 training films (388 normal): results are not "
+    "It is the popular partial copy with 3,882 training films (388 normal): results are not "
     "comparable with published ones."
 )
 
 
-@pytest.mark.parametrize(("train", "ending"), [((1214, 3494), ""), ((388, 3494), PARTIAL)])
-def test_the_popular_partial_copy_is_named(train, ending):
-    source = Source(Path("films.npz"), "", "", is_official=False)
-    release = Release("Films", "films.npz", "", "")
-    line = to_unofficial_line(source, release, CLASS_COUNTS | {"train": train})
-    assert line.endswith(f"; test 234 normal, 390 pneumonia.{ending}")
+@pytest.mark.parametrize(("train", "ending"), [((1214, 3494), COPY), ((388, 3494), PARTIAL)])
+def test_a_copy_and_the_popular_partial_one_are_named(train, ending):
+    npz = NpzFile(Path("films.npz"), "", "", is_official=False)
+    counts = {"train": train, "val": CLASS_COUNTS["val"]}
+    line = to_unofficial_line("films.npz", npz, Release("Films", "films.npz", "", ""), counts)
+    assert line.endswith(f"; val 135 normal, 389 pneumonia. {ending}")
+
+
+def test_films_are_at_hand_where_a_file_lies(write_npz, cache, home):
+    path = write_npz()
+    assert is_at_hand(to_options(path, cache))
+    assert not is_at_hand(to_options(None, cache, size=64))
+    (home / ".medmnist").mkdir()
+    (home / ".medmnist" / "pneumoniamnist_64.npz").write_bytes(b"")
+    assert is_at_hand(to_options(None, cache, size=64))
+    assert not is_at_hand(to_options(None, cache))
+
+
+def test_a_path_that_leads_nowhere_needs_no_download_but_mending(cache):
+    assert is_at_hand(to_options(Path("none.npz"), cache))
 
 
 def test_loading_is_silent_and_imports_no_framework(write_npz, cache, tmp_path):
@@ -161,10 +216,11 @@ def test_two_processes_at_once_download_and_prepare_once(write_npz, cache, home,
 @pytest.mark.real_data
 @needs_shared
 def test_the_shared_copy_has_the_official_counts(cache, caplog):
-    splits = load_pneumonia_mnist(("train", "val", "test"), size=28, path=SHARED, cache=cache)
+    data = open_films(to_options(SHARED, cache))
     raw = np.load(SHARED)
-    for split, films in splits.items():
+    for split in ("train", "val", "test"):
+        films = data.open_split(split)
         assert count_classes(films.labels) == CLASS_COUNTS[split]
-        assert np.array_equal(films.images, raw[f"{split}_images"])
+        assert np.array_equal(films.read(slice(None)), raw[f"{split}_images"])
         assert np.array_equal(films.labels, raw[f"{split}_labels"][:, 0])
-    assert caplog.messages[0].endswith("; test 234 normal, 390 pneumonia.")
+    assert caplog.messages[0].endswith(COPY)

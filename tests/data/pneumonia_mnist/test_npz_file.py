@@ -3,7 +3,7 @@ import hashlib
 import pytest
 
 from pneumo_keras.data.download import Release
-from pneumo_keras.data.pneumonia_mnist.source import locate_source, to_medmnist_folder
+from pneumo_keras.data.pneumonia_mnist.npz_file import locate_npz, to_medmnist_folder
 from pneumo_keras.errors import DataError, DownloadError
 
 NOWHERE = "http://127.0.0.1:9/films.npz"
@@ -25,35 +25,35 @@ def test_the_file_of_the_user_comes_first(tmp_path, folder):
     own = tmp_path / "own.npz"
     own.write_bytes(b"own")
     (folder / "films.npz").write_bytes(b"official")
-    source = locate_source(to_release(b"official"), path=own, folder=folder)
-    assert (source.path, source.is_official) == (own, False)
-    assert source.sha256 == hashlib.sha256(b"own").hexdigest()
-    assert source.md5 == hashlib.md5(b"own").hexdigest()
+    npz = locate_npz(to_release(b"official"), path=own, folder=folder)
+    assert (npz.path, npz.is_official) == (own, False)
+    assert npz.sha256 == hashlib.sha256(b"own").hexdigest()
+    assert npz.md5 == hashlib.md5(b"own").hexdigest()
 
 
 def test_a_file_of_the_user_can_be_the_official_one(tmp_path, folder):
     own = tmp_path / "own.npz"
     own.write_bytes(b"official")
-    assert locate_source(to_release(b"official"), path=own, folder=folder).is_official
+    assert locate_npz(to_release(b"official"), path=own, folder=folder).is_official
 
 
 def test_a_second_checksum_counts_where_it_is_known(tmp_path, folder):
     own = tmp_path / "own.npz"
     own.write_bytes(b"official")
     release = to_release(b"official", sha256="0" * 64)
-    assert not locate_source(release, path=own, folder=folder).is_official
+    assert not locate_npz(release, path=own, folder=folder).is_official
 
 
 def test_a_tilde_means_the_home_folder(home, folder):
     (home / "own.npz").write_bytes(b"own")
     release = to_release(b"official")
     path = type(home)("~/own.npz")
-    assert locate_source(release, path=path, folder=folder).path == home / "own.npz"
+    assert locate_npz(release, path=path, folder=folder).path == home / "own.npz"
 
 
 def test_a_missing_file_of_the_user_is_named(tmp_path, folder):
     with pytest.raises(DataError) as error:
-        locate_source(to_release(b"official"), path=tmp_path / "none.npz", folder=folder)
+        locate_npz(to_release(b"official"), path=tmp_path / "none.npz", folder=folder)
     assert str(error.value) == (
         f"data.path must name an npz file that can be read. Received: {tmp_path}/none.npz (No such "
         "file or directory). Correct it, or leave data.path unset to use the official file."
@@ -62,21 +62,21 @@ def test_a_missing_file_of_the_user_is_named(tmp_path, folder):
 
 def test_a_folder_is_no_file(tmp_path, folder):
     with pytest.raises(DataError, match=r"Received: \S+ \(Is a directory\)\. Correct it"):
-        locate_source(to_release(b"official"), path=tmp_path, folder=folder)
+        locate_npz(to_release(b"official"), path=tmp_path, folder=folder)
 
 
 def test_a_verified_copy_of_medmnist_is_used_as_it_is(folder, caplog):
     (folder / "films.npz").write_bytes(b"official")
-    source = locate_source(to_release(b"official"), path=None, folder=folder)
-    assert (source.path, source.is_official) == (folder / "films.npz", True)
-    assert list(folder.iterdir()) == [source.path]
+    npz = locate_npz(to_release(b"official"), path=None, folder=folder)
+    assert (npz.path, npz.is_official) == (folder / "films.npz", True)
+    assert list(folder.iterdir()) == [npz.path]
     assert caplog.messages == []
 
 
 def test_a_wrong_copy_of_medmnist_is_passed_over_aloud(folder, caplog):
     (folder / "films.npz").write_bytes(b"wrong")
     with pytest.raises(DownloadError):
-        locate_source(to_release(b"official"), path=None, folder=folder)
+        locate_npz(to_release(b"official"), path=None, folder=folder)
     wrong, right = hashlib.md5(b"wrong").hexdigest(), hashlib.md5(b"official").hexdigest()
     line = (
         f"Passing over {folder}/films.npz: its MD5 is {wrong}, that of Films is {right}. A "
@@ -88,7 +88,7 @@ def test_a_wrong_copy_of_medmnist_is_passed_over_aloud(folder, caplog):
 def test_without_a_network_the_ways_out_are_named(folder):
     release = to_release(b"official", bytes=8)
     with pytest.raises(DownloadError) as error:
-        locate_source(release, path=None, folder=folder)
+        locate_npz(release, path=None, folder=folder)
     assert str(error.value) == (
         f"Cannot fetch Films (films.npz, 8 bytes, MD5 {release.md5}) from {NOWHERE} into {folder}: "
         f"Connection refused. Put a copy into {folder} or name one with data.path; "

@@ -12,53 +12,27 @@ from sklearn.metrics import roc_auc_score
 
 from pneumo_keras.config import load_config
 from pneumo_keras.data.films import FilmArray
-from pneumo_keras.data.phantom import build_phantom_films
+from pneumo_keras.data.phantom import PhantomFilms
 from pneumo_keras.data.pneumonia_mnist.archive import save_archive
-from pneumo_keras.errors import DataError, RunError, TrainingError
-from pneumo_keras.evaluation.calibration import fit_platt
+from pneumo_keras.errors import DataError, RunError, SettingsError, TrainingError
+from pneumo_keras.evaluation.calibration import fit_scaling
 from pneumo_keras.evaluation.scores import load_scores
 from pneumo_keras.model.classifier import load_classifier
 from pneumo_keras.recipes import heads, network
 from pneumo_keras.recipes import train as train_recipe
-from pneumo_keras.recipes.compare import compare_runs
 from pneumo_keras.recipes.evaluate import evaluate_run
-from pneumo_keras.recipes.films import PHANTOM_SEEDS
-from pneumo_keras.recipes.sweep import sweep_settings
 from pneumo_keras.recipes.train import train_run
 from pneumo_keras.runs.folder import RunFolder
+from tests.films import load_phantom_splits
+from tests.small import COUNTS, SMALL
 from tests.toy import build_toy_backbone
-
-SMALL = [
-    "data.phantom_films=[60, 30, 40]",
-    "model.taps=['mixed10']",
-    "training.epochs=2",
-    "model.hidden_units=4",
-]
-
-
-@pytest.fixture
-def toy(monkeypatch):
-    """The recipes with a small network in place of InceptionV3."""
-    monkeypatch.setattr(network, "build_backbone", build_toy_backbone)
-
-
-@pytest.fixture
-def train(toy, tmp_path):
-    def run(name="run", *overrides):
-        folder = RunFolder(tmp_path / name)
-        train_run(load_config("demo", [*SMALL, *overrides]), folder)
-        return folder
-
-    return run
 
 
 def test_a_run_folder_holds_what_the_design_names(train):
     folder = train()
     evaluate_run(folder, "test")
     files = {str(path.relative_to(folder.path)) for path in folder.path.rglob("*") if path.is_file()}
-    (medmnist,) = (name for name in files if name.startswith("pneumoniamnist_test_[AUC]"))
-    assert medmnist.endswith("@run.csv")
-    assert files - {medmnist} == {
+    assert files == {
         "calibration.json",
         "config.toml",
         "environment.json",
@@ -73,7 +47,7 @@ def test_a_run_folder_holds_what_the_design_names(train):
         "scores_val.csv",
         "train.log",
     }
-    assert RunFolder(folder.path).load_config() == load_config("demo", SMALL)
+    assert load_config(str(folder.path / "config.toml")) == load_config("demo", SMALL)
     with (folder.path / "history.csv").open(newline="") as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
     assert "class weight" in (folder.path / "train.log").read_text()
@@ -81,11 +55,9 @@ def test_a_run_folder_holds_what_the_design_names(train):
 
 def test_training_opens_the_test_split_in_neither_mode(toy, train, monkeypatch):
     asked = []
-    load_splits = train_recipe.load_splits
+    open_splits = train_recipe.open_splits
     monkeypatch.setattr(
-        train_recipe,
-        "load_splits",
-        lambda config, splits: asked.extend(splits) or load_splits(config, splits),
+        train_recipe, "open_splits", lambda data, names: asked.extend(names) or open_splits(data, names)
     )
     train("cached")
     train("online", "training.mode=online", "augmentation.views=0")
@@ -136,8 +108,8 @@ SAVED = {
 def test_features_and_the_saved_model_give_the_same_scores(train, overrides):
     folder = train("run", *overrides)
     _, scores = load_scores(folder.path / "scores_val.csv")
-    films = build_phantom_films(30, size=28, seed=PHANTOM_SEEDS["val"])
-    model = load_classifier(folder.model_file).model
+    films = load_phantom_splits(COUNTS)["val"]
+    model = load_classifier(folder.model_file).join()
     direct = model.predict(films.images[..., None].astype(np.float32), verbose=0)[:, 0]
     np.testing.assert_allclose(direct, scores, atol=1e-5)
 
@@ -146,9 +118,9 @@ def test_members_have_figures_of_their_own(train):
     folder = train("run", "training.members=3")
     judgement = evaluate_run(folder, "test")
     classifier = load_classifier(folder.model_file)
-    films = build_phantom_films(40, size=28, seed=PHANTOM_SEEDS["test"])
-    images = classifier.scale(classifier.resize(films.images[..., None].astype(np.float32)))
-    log_odds = np.asarray(classifier.head(classifier.backbone(images)))
+    films = load_phantom_splits(COUNTS)["test"]
+    images = classifier.frozen.scale(classifier.frozen.resize(films.images[..., None].astype(np.float32)))
+    log_odds = np.asarray(classifier.head(classifier.frozen.backbone(images)))
     assert log_odds.shape == (40, 3)
     expected = [roc_auc_score(films.labels, member) for member in log_odds.T]
     assert judgement.members["auc"].values == pytest.approx(expected)
@@ -163,7 +135,7 @@ def test_calibration_is_fitted_on_validation_films_and_kept_in_the_model(train):
     plain, scaled = train("plain"), train("scaled", "evaluation.calibration=platt")
     labels, raw = load_scores(plain.path / "scores_val.csv")
     _, scores = load_scores(scaled.path / "scores_val.csv")
-    fitted = fit_platt(labels, logit(raw))
+    fitted = fit_scaling("platt", labels, logit(raw))
     written = json.loads((scaled.path / "calibration.json").read_text())
     assert (written["slope"], written["intercept"]) == pytest.approx(
         (fitted.slope, fitted.intercept), rel=1e-4
@@ -172,19 +144,6 @@ def test_calibration_is_fitted_on_validation_films_and_kept_in_the_model(train):
     assert written["prevalence"] == pytest.approx(labels.mean())
     assert json.loads((plain.path / "calibration.json").read_text())["prevalence"] == pytest.approx(0.5)
     assert written["calibration_error"]["after"] < written["calibration_error"]["before"]
-
-
-def test_a_stated_prevalence_moves_scores_and_threshold_together(train):
-    folder = train("run", "evaluation.rule=youden")
-    before = evaluate_run(folder, "test").evaluation
-    _, scores = load_scores(folder.path / "scores_test.csv")
-    after = evaluate_run(folder, "test", prevalence=0.1).evaluation
-    _, corrected = load_scores(folder.path / "scores_test.csv")
-    np.testing.assert_allclose(logit(corrected), logit(scores) + logit(0.1) - logit(0.5), atol=1e-4)
-    assert after.counts == before.counts
-    assert after.figures["auc"].value == before.figures["auc"].value
-    assert after.figures["brier_loss"].value != before.figures["brier_loss"].value
-    assert json.loads((folder.path / "metrics_test.json").read_text())["stated_prevalence"] == 0.1
 
 
 def test_a_loss_that_is_no_number_gets_one_line(train):
@@ -199,7 +158,7 @@ def test_the_frozen_network_in_the_saved_model_is_the_one_that_was_loaded(train)
     keras.utils.set_random_seed(load_config("demo").seed)
     loaded = build_toy_backbone(image_size=75)
     for mode in ("cached", "online"):
-        saved = load_classifier(train(mode, f"training.mode={mode}").model_file).backbone
+        saved = load_classifier(train(mode, f"training.mode={mode}").model_file).frozen.backbone
         for mine, theirs in zip(saved.weights, loaded.weights, strict=True):
             np.testing.assert_array_equal(mine, theirs)
 
@@ -208,17 +167,10 @@ def test_augmented_views_are_fitted_and_cached(train, caplog):
     train("first", "augmentation.views=2", "augmentation.plain=false")
     with caplog.at_level("INFO", "pneumo_keras"):
         train("second", "augmentation.views=2", "augmentation.plain=false")
-    assert "Features of training films, augmented view 2 of 2: from the cache" in caplog.messages
-
-
-def test_the_operating_point_of_the_run_is_applied(train):
-    folder = train("run", "evaluation.rule=fixed", "evaluation.threshold=0.7")
-    evaluation = evaluate_run(folder, "test").evaluation
-    assert evaluation.threshold == 0.7
-    metrics = json.loads((folder.path / "metrics_test.json").read_text())
-    labels, scores = load_scores(folder.path / "scores_test.csv")
-    assert metrics["tp"] == int(((scores > 0.7) & (labels == 1)).sum())
-    assert metrics["at_0.5"]["tp"] == int(((scores > 0.5) & (labels == 1)).sum())
+    assert (
+        "Features of training films of synthetic phantoms, 28 px, augmented view 2 of 2: from the cache"
+        in caplog.messages
+    )
 
 
 def test_a_run_is_never_overwritten(train):
@@ -226,7 +178,7 @@ def test_a_run_is_never_overwritten(train):
     with pytest.raises(RunError) as caught:
         train()
     assert str(caught.value) == (
-        f"--run must name a new or empty folder, since a run is never overwritten. {folder.path} is taken: "
+        f"--run must name a new or empty folder, since nothing is ever overwritten. {folder.path} is taken: "
         "name another one, or delete it first."
     )
 
@@ -238,45 +190,9 @@ def test_a_failed_run_leaves_nothing_behind(train, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_folder_that_is_no_run_gets_one_line(tmp_path):
-    with pytest.raises(RunError) as caught:
-        evaluate_run(RunFolder(tmp_path), "test")
-    assert str(caught.value) == (
-        f"RUN must be the folder of a run, with a config.toml. {tmp_path} is none: train one with "
-        f"pneumo-keras train --run {tmp_path}"
-    )
-
-
-def test_an_unfinished_run_gets_one_line(train):
-    folder = train()
-    folder.model_file.unlink()
-    with pytest.raises(RunError) as caught:
-        evaluate_run(folder, "test")
-    assert str(caught.value) == (
-        f"{folder.path} holds a run that was not finished: it has no model.keras. Delete it and train again."
-    )
-
-
-@pytest.mark.parametrize("split", ["val", "test"])
-def test_medmnist_reads_our_scores_and_agrees(train, split):
-    from medmnist.evaluator import getACC, getAUC
-
-    folder = train()
-    evaluation = evaluate_run(folder, split).evaluation
-    (path,) = folder.path.glob(f"pneumoniamnist_{split}_*@run.csv")
-    films = build_phantom_films(40 if split == "test" else 30, size=28, seed=PHANTOM_SEEDS[split])
-    scores = np.loadtxt(path, delimiter=",")[:, 1:]
-    auc, accuracy = evaluation.figures["auc"].value, evaluation.figures["accuracy"].value
-    assert getAUC(films.labels[:, None], scores, "binary-class") == pytest.approx(auc, abs=1e-12)
-    assert getACC(films.labels[:, None], scores, "binary-class") == pytest.approx(accuracy, abs=1e-12)
-
-
 @pytest.mark.slow
 def test_the_demo_learns_and_does_not_from_shuffled_labels(tmp_path):
-    splits = {
-        split: build_phantom_films(n, size=28, seed=seed)
-        for (split, seed), n in zip(PHANTOM_SEEDS.items(), (640, 160, 400), strict=True)
-    }
+    splits = load_phantom_splits((640, 160, 400))
     archive = tmp_path / "films.npz"
     aucs = []
     for shuffle in (None, 1, 2, 3, 4, 5):
@@ -305,7 +221,7 @@ def test_neither_tensorflow_nor_torch_is_imported_under_jax(tmp_path):
         "from pneumo_keras.recipes import evaluate, network, train\n"
         "from pneumo_keras.runs.folder import RunFolder\n"
         "from tests.toy import build_toy_backbone\n"
-        "from tests.test_recipes import SMALL\n"
+        "from tests.small import SMALL\n"
         "from pneumo_keras.config import load_config\n"
         "network.build_backbone = build_toy_backbone\n"
         f"folder = RunFolder(Path({str(tmp_path / 'run')!r}))\n"
@@ -324,46 +240,49 @@ def test_neither_tensorflow_nor_torch_is_imported_under_jax(tmp_path):
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
 
 
-def test_two_runs_are_compared_on_the_same_films(train):
-    first, second = train("first"), train("second", "seed=7")
-    picture = first.path / "roc.png"
-    nothing, differences = compare_runs(first, [first, second], "val", picture)
-    assert nothing["auc"].value == 0
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    labels, scores = load_scores(first.path / "scores_val.csv")
-    _, others = load_scores(second.path / "scores_val.csv")
-    expected = roc_auc_score(labels, others) - roc_auc_score(labels, scores)
-    assert differences["auc"].value == pytest.approx(expected, abs=1e-12)
-    assert differences["auc"].low <= expected <= differences["auc"].high
+def test_validation_films_pass_the_network_once_and_are_asked_for_once(train, caplog):
+    with caplog.at_level("INFO", "pneumo_keras"):
+        train()
+    lines = [line for line in caplog.messages if line.startswith("Features of validation films")]
+    assert len(lines) == 1
 
 
-def test_runs_on_different_films_are_not_compared(train):
-    first, second = train("first"), train("second", "data.phantom_films=[60, 32, 40]")
-    with pytest.raises(RunError) as caught:
-        compare_runs(first, [second], "val")
-    assert str(caught.value) == (
-        f"Runs can be compared on the same films alone. {first.path} and {second.path} were scored on "
-        "different validation films."
+def test_a_small_cache_holds_what_a_training_uses(train):
+    """Validation features evicted those of the training films before the head was fitted."""
+    need = (60 + 30) * 6 * 4
+    folder = train("run", f"compute.cache_gigabytes={(need + 300) / 1e9}")
+    assert folder.model_file.is_file()
+
+
+def test_a_job_that_cannot_fit_says_so_before_it_starts(train, monkeypatch):
+    monkeypatch.setattr(network, "build_runner", lambda *_, **__: pytest.fail("the network was run"))
+    with pytest.raises(SettingsError, match=r"compute\.cache_gigabytes must be at least"):
+        train("run", "augmentation.views=10", "compute.cache_gigabytes=1e-6")
+
+
+def test_a_relabelled_data_set_has_another_provenance(train, own_file, tmp_path):
+    path, overrides = own_file
+    first = train("first", *overrides)
+    splits = load_phantom_splits(COUNTS)
+    labels = splits["train"].labels.copy()
+    labels[[0, 1]] = labels[[1, 0]]
+    save_archive(path, {**splits, "train": FilmArray(splits["train"].images, labels)})
+    second = train("second", *overrides)
+    one, other = (
+        json.loads((folder.path / "environment.json").read_text())["films"]["train"]
+        for folder in (first, second)
     )
+    assert one["sha256"] == other["sha256"]
+    assert one["labels_sha256"] != other["labels_sha256"]
 
 
-SWEEP_FILES = {"best.toml", "simplest.toml", "sweep.csv", "sweep.png"}
-GRID = {
-    "model.taps": [["mixed10"], ["mixed4", "mixed10"]],
-    "augmentation.views": [0, 1],
-    "training.learning_rate": [1e-3, 1e-2],
-}
-
-
-def test_a_sweep_judges_every_combination_on_films_it_has_not_seen(toy, tmp_path):
-    config = load_config("demo", [*SMALL, "model.flip_average=true"])
-    ranked = sweep_settings(config, GRID, tmp_path / "sweep", folds=3)
-    assert len(ranked) == 8
-    assert len({json.dumps(candidate.values) for candidate in ranked}) == 8
-    assert all(len(candidate.figures["auc"]) == 3 for candidate in ranked)
-    assert {path.name for path in (tmp_path / "sweep").iterdir()} == SWEEP_FILES
-    best = load_config(str(tmp_path / "sweep" / "best.toml"))
-    assert list(best.model.taps) == ranked[0].values["model.taps"]
-    assert best.training.epochs == config.training.epochs
-    again = sweep_settings(config, GRID, tmp_path / "again", folds=3)
-    assert [one.to_row() for one in again] == [one.to_row() for one in ranked]
+def test_films_that_are_not_held_in_memory_are_never_read_all_at_once(train, monkeypatch):
+    """Neither by the fit on features nor by that on films."""
+    sizes = []
+    read = PhantomFilms.read
+    monkeypatch.setattr(
+        PhantomFilms, "read", lambda films, rows: sizes.append(len(read(films, rows))) or read(films, rows)
+    )
+    for mode in ("cached", "online"):
+        train(mode, f"training.mode={mode}", "data.phantom_films=[400, 300, 40]")
+    assert max(sizes) <= 256

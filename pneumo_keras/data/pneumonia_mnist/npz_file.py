@@ -5,7 +5,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from pneumo_keras.data.download import Release, fetch_release, new_md5
+from pneumo_keras.data.download import Release, fetch_release
 from pneumo_keras.errors import DataError
 
 log = logging.getLogger("pneumo_keras")
@@ -14,7 +14,7 @@ CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Source:
+class NpzFile:
     """The file in use.
 
     Attributes:
@@ -35,7 +35,7 @@ def to_medmnist_folder() -> Path:
     return Path.home() / ".medmnist"
 
 
-def locate_source(release: Release, *, path: Path | None, folder: Path) -> Source:
+def locate_npz(release: Release, *, path: Path | None, folder: Path) -> NpzFile:
     """The user's file, else a verified copy in `folder`, else a download into `folder`.
 
     Args:
@@ -50,7 +50,7 @@ def locate_source(release: Release, *, path: Path | None, folder: Path) -> Sourc
     if path is not None:
         return _load_own_file(path.expanduser(), release)
     copy = _find_copy(folder / release.name, release)
-    return copy or _load_source(_fetch(release, folder), release)
+    return copy or _load_npz(_fetch(release, folder), release)
 
 
 def _fetch(release: Release, folder: Path) -> Path:
@@ -58,19 +58,20 @@ def _fetch(release: Release, folder: Path) -> Path:
     return fetch_release(release, folder, remedy=remedy)
 
 
-def _load_source(path: Path, release: Release) -> Source:
-    md5, sha256 = new_md5(), hashlib.sha256()
+def _load_npz(path: Path, release: Release) -> NpzFile:
+    md5 = hashlib.md5(usedforsecurity=False)  # without the flag, machines in FIPS mode refuse it
+    sha256 = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
             md5.update(chunk)
             sha256.update(chunk)
     is_official = md5.hexdigest() == release.md5 and release.sha256 in (None, sha256.hexdigest())
-    return Source(path, md5.hexdigest(), sha256.hexdigest(), is_official)
+    return NpzFile(path, md5.hexdigest(), sha256.hexdigest(), is_official)
 
 
-def _load_own_file(path: Path, release: Release) -> Source:
+def _load_own_file(path: Path, release: Release) -> NpzFile:
     try:
-        return _load_source(path, release)
+        return _load_npz(path, release)
     except OSError as error:
         raise DataError(
             f"data.path must name an npz file that can be read. Received: {path} "
@@ -78,17 +79,17 @@ def _load_own_file(path: Path, release: Release) -> Source:
         ) from error
 
 
-def _find_copy(copy: Path, release: Release) -> Source | None:
+def _find_copy(copy: Path, release: Release) -> NpzFile | None:
     if not copy.is_file():
         return None
-    source = _load_source(copy, release)
-    if source.is_official:
-        return source
+    npz = _load_npz(copy, release)
+    if npz.is_official:
+        return npz
     log.warning(
         "Passing over %s: its MD5 is %s, that of %s is %s. A download will replace it; to use it "
         "as it is, copy it elsewhere and name the copy with data.path.",
         copy,
-        source.md5,
+        npz.md5,
         release.title,
         release.md5,
     )

@@ -1,0 +1,19 @@
+"""The command line: parses, calls a recipe, prints. Nothing heavy is imported before a command runs."""
+
+from pneumo_keras.cli import bench, cache, config, data, runs, sweep
+from pneumo_keras.cli.group import main
+
+COMMANDS = (
+    runs.train,
+    runs.evaluate,
+    runs.compare,
+    sweep.sweep,
+    bench.bench,
+    data.data,
+    cache.cache,
+    config.config,
+)
+for command in COMMANDS:
+    main.add_command(command)
+
+__all__ = ["main"]

@@ -1,0 +1,88 @@
+"""Films: fetched, looked at, made."""
+
+from pathlib import Path
+
+import click
+
+from pneumo_keras.cli.group import CONFIG, JSON, SET, print_json
+
+
+@click.group()
+def data() -> None:
+    """Gets, looks at and makes films. Needs no network of neurons."""
+
+
+@data.command()
+@click.option("--size", type=click.Choice(["28", "64", "128", "224"]), default="28", show_default=True)
+@click.option("--path", type=click.Path(path_type=Path), help="Your own copy of the npz file.")
+def prepare(size: str, path: Path | None) -> None:
+    """Fetches PneumoniaMNIST, checks it and prepares it for training.
+
+    \b
+    pneumo-keras data prepare --size 64
+    """
+    from pneumo_keras.data.films import count_classes
+    from pneumo_keras.recipes.films import prepare_films
+
+    for split in prepare_films(size=int(size), path=path).values():
+        normal, pneumonia = count_classes(split.films.labels)
+        total = f"{split.name:<6} {normal + pneumonia:>6,} films"
+        click.echo(f"{total}: {normal:,} normal, {pneumonia:,} pneumonia")
+
+
+@data.command()
+@CONFIG
+@SET
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Also write audit.json, audit.txt and audit.png there.",
+)
+@JSON
+def audit(name: str, overrides: tuple[str, ...], out: Path | None, as_json: bool) -> None:
+    """Looks for repeats, look-alikes, wrong labels and shifts in the films before a training.
+
+    Opens every split. Nothing is changed or removed.
+
+    \b
+    pneumo-keras data audit --set data.path=pneumoniamnist.npz --out audit
+    """
+    from pneumo_keras.config import load_config
+
+    config = load_config(name, overrides)
+    from pneumo_keras.documents import to_document
+    from pneumo_keras.recipes.audit import audit_data
+    from pneumo_keras.reporting.audit_plots import write_audit
+    from pneumo_keras.reporting.audit_text import format_audit, to_findings
+
+    heading, films, found = audit_data(config)
+    document = {"films": heading, **to_document(found), "findings": to_findings(found)}
+    if out:
+        write_audit(out, films, found, document, title=heading)
+    if as_json:
+        print_json(document)
+    else:
+        click.echo(format_audit(found, heading=heading))
+
+
+@data.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--size", type=click.IntRange(16), default=28, show_default=True, help="Edge in pixels.")
+@click.option("--train", "n_train", type=click.IntRange(2), default=640, show_default=True, help="Films.")
+@click.option("--val", "n_val", type=click.IntRange(2), default=160, show_default=True, help="Films.")
+@click.option("--test", "n_test", type=click.IntRange(2), default=400, show_default=True, help="Films.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Other films for each.")
+def phantom(file: Path, size: int, n_train: int, n_val: int, n_test: int, seed: int) -> None:
+    """Writes synthetic chest films to FILE, an npz with PneumoniaMNIST's arrays.
+
+    \b
+    pneumo-keras data phantom films.npz
+    pneumo-keras train --set data.path=films.npz
+    """
+    from pneumo_keras.data.phantom import build_phantom_splits
+    from pneumo_keras.data.pneumonia_mnist.archive import save_archive
+
+    counts = (n_train, n_val, n_test)
+    save_archive(file, build_phantom_splits(counts, size=size, seed=seed))
+    click.echo(f"{file}: {sum(counts):,} synthetic films, {size} px")

@@ -1,0 +1,86 @@
+"""The group of all commands: what they share, how errors end, where log lines go."""
+
+import json
+import logging
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+import pneumo_keras
+from pneumo_keras.errors import PneumoError
+
+log = logging.getLogger("pneumo_keras")
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+CONFIG = click.option(
+    "--config",
+    "name",
+    default="default",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="A named configuration (see: pneumo-keras config list) or a TOML file.",
+)
+SET = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A setting that wins over the file, e.g. training.epochs=3. Repeatable. See: config show.",
+)
+SPLIT = click.option(
+    "--split",
+    type=click.Choice(["train", "val", "test"]),
+    default="test",
+    show_default=True,
+    help="Films to judge on.",
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+class PneumoGroup(click.Group):
+    """Turns what the user can mend into one line and exit status 1; Ctrl-C into 130."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PneumoError as error:
+            raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt:
+            click.echo("Stopped.", err=True)
+            raise SystemExit(130) from None
+
+
+@click.group(cls=PneumoGroup, context_settings=CONTEXT)
+@click.version_option(pneumo_keras.__version__, prog_name="pneumo-keras")
+@click.option("-q", "--quiet", is_flag=True, help="Only warnings on stderr.")
+def main(quiet: bool) -> None:
+    """Trains and judges a pneumonia classifier for chest X-rays.
+
+    A frozen InceptionV3 looks at each film once; a small head learns from what it saw.
+    The backend is JAX, or what the environment variable KERAS_BACKEND names (tensorflow, torch;
+    openvino for eval). A research tool, not a medical device.
+
+    \b
+    Try it without any download, on synthetic films:
+      pneumo-keras train --config demo --run runs/demo
+      pneumo-keras eval runs/demo
+
+    \b
+    Then with films of your own kind:
+      pneumo-keras data audit --set data.path=FILE
+      pneumo-keras config show default
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    handler.setLevel(logging.WARNING if quiet else logging.INFO)
+    log.handlers[:] = [handler]
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """Prints one JSON document on stdout."""
+    click.echo(json.dumps(document, indent=2))

@@ -1,0 +1,161 @@
+"""Runs: train, eval, compare."""
+
+import logging
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pneumo_keras.cli.group import CONFIG, JSON, SET, SPLIT, print_json
+
+if TYPE_CHECKING:
+    from pneumo_keras.evaluation.report_card import Judgement
+
+log = logging.getLogger("pneumo_keras")
+
+
+@click.command()
+@CONFIG
+@SET
+@click.option(
+    "--run",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder for the run; must be new.  [default: runs/<config>-<timestamp>]",
+)
+@JSON
+def train(name: str, overrides: tuple[str, ...], run: Path | None, as_json: bool) -> None:
+    """Trains a classifier and writes the folder of the run.
+
+    The figures printed are those of the validation split; the test split is for eval alone. A
+    training that is stopped with Ctrl-C leaves no folder behind; its features stay in the cache.
+
+    \b
+    pneumo-keras train --config demo
+    pneumo-keras train --set data.path=pneumoniamnist.npz --set seed=1 --run runs/one
+    """
+    from pneumo_keras.backend import check_backend, start_backend
+    from pneumo_keras.config import find_cache, load_config
+    from pneumo_keras.files import check_free, make_dated_folder
+
+    check_backend("train")
+    config = load_config(name, overrides)
+    if run:
+        check_free(run, option="--run")
+    start_backend(find_cache())
+    from pneumo_keras.recipes.train import train_run
+    from pneumo_keras.runs.folder import RunFolder
+
+    new = nullcontext(run) if run else make_dated_folder(Path("runs"), Path(name).stem, option="--run")
+    with new as path:
+        judgement = train_run(config, RunFolder(path))
+    log.info("Next: pneumo-keras eval %s", path)
+    _print(path, "val", judgement, as_json)
+
+
+@click.command("eval")
+@click.argument("run", type=click.Path(path_type=Path))
+@SPLIT
+@click.option(
+    "--prevalence",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="SHARE",
+    help="Correct the scores for films of which this share shows pneumonia. No call changes.",
+)
+@JSON
+def evaluate(run: Path, split: str, prevalence: float | None, as_json: bool) -> None:
+    """Judges the run in folder RUN on a split of its films.
+
+    Writes scores, metrics, figures and report.html into the folder, and MedMNIST's standard result
+    file.
+
+    A score is a probability among films like those of the training: the class weights, or the
+    calibration, say which share of them shows pneumonia. Where you know the share among yours, state
+    it. It is never learnt from the films that are judged.
+
+    \b
+    pneumo-keras eval runs/one
+    pneumo-keras eval runs/one --prevalence 0.1
+    """
+    from pneumo_keras.backend import check_backend, start_backend
+    from pneumo_keras.config import find_cache
+    from pneumo_keras.runs.folder import RunFolder
+
+    check_backend("eval")
+    folder = RunFolder(run)
+    folder.check_finished()
+    start_backend(find_cache())
+    from pneumo_keras.recipes.evaluate import evaluate_run
+
+    _print(run, split, evaluate_run(folder, split, prevalence), as_json)
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN RUN...")
+@SPLIT
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also draw the ROC curves of all runs there, as PNG.",
+)
+@JSON
+def compare(runs: tuple[Path, ...], split: str, out: Path | None, as_json: bool) -> None:
+    """Compares evaluated runs on the same films.
+
+    Each is compared with the first one. Films are paired, so that differences show that two separate
+    intervals would hide.
+
+    \b
+    pneumo-keras compare runs/reference runs/one runs/two --out roc.png
+    """
+    if len(runs) < 2:
+        raise click.UsageError("Name two runs or more.")
+    from pneumo_keras.runs.folder import RunFolder
+
+    folders = [RunFolder(run) for run in runs]
+    for folder in folders:
+        folder.check_finished()
+    from pneumo_keras.documents import to_document
+    from pneumo_keras.recipes.compare import compare_runs
+    from pneumo_keras.reporting.table import format_differences
+
+    found = compare_runs(folders[0], folders[1:], split, out)
+    if as_json:
+        rows = [
+            {
+                "run": str(one.run),
+                "changed": one.changed,
+                "differences": {name: to_document(figure) for name, figure in one.differences.items()},
+            }
+            for one in found
+        ]
+        print_json({"first": str(runs[0]), "split": split, "others": rows})
+        return
+    texts = [
+        format_differences(
+            one.differences, heading=f"{one.run} minus {runs[0]}, split {split}", changed=one.changed
+        )
+        for one in found
+    ]
+    click.echo("\n\n".join(texts))
+
+
+def _print(run: Path, split: str, judgement: "Judgement", as_json: bool) -> None:
+    from pneumo_keras.documents import to_document
+    from pneumo_keras.reporting.table import format_judgement
+
+    if as_json:
+        at_half, members = to_document(judgement.at_half), judgement.members.items()
+        print_json(
+            {
+                "run": str(run),
+                "split": split,
+                **to_document(judgement.evaluation),
+                "at_0.5": at_half,
+                "members": {name: to_document(spread) for name, spread in members},
+            }
+        )
+    else:
+        click.echo(format_judgement(judgement, heading=f"{run}, split {split}"))

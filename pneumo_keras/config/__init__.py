@@ -1,0 +1,30 @@
+"""Settings: TOML files, checked by pydantic, with overrides from the command line."""
+
+from pneumo_keras.config.manual import describe_config, explain_config, find_changes
+from pneumo_keras.config.paths import find_cache, list_paths, name_files, resolve_paths
+from pneumo_keras.config.settings import Config
+from pneumo_keras.config.toml import (
+    change_config,
+    find_named,
+    find_toml,
+    format_config,
+    load_config,
+    load_toml,
+)
+
+__all__ = [
+    "Config",
+    "change_config",
+    "describe_config",
+    "explain_config",
+    "find_cache",
+    "find_changes",
+    "find_named",
+    "find_toml",
+    "format_config",
+    "list_paths",
+    "load_config",
+    "load_toml",
+    "name_files",
+    "resolve_paths",
+]

@@ -1,0 +1,66 @@
+"""Files that settings name, and where the package keeps its own."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import platformdirs
+
+from pneumo_keras.config.settings import Config
+from pneumo_keras.config.toml import change_config
+from pneumo_keras.errors import SettingsError
+
+
+def find_cache() -> Path:
+    """Where features and prepared data sets are kept: `PNEUMO_KERAS_CACHE`, or the user's cache."""
+    named = os.environ.get("PNEUMO_KERAS_CACHE")
+    return Path(named) if named else Path(platformdirs.user_cache_dir("pneumo-keras"))
+
+
+def list_paths(config: Config) -> dict[str, str]:
+    """The files that the settings name, absolute from the working folder, by dotted key.
+
+    Raises:
+        SettingsError: A path begins with `~` and a name that is no user's.
+    """
+    return {key: _to_absolute(key, path) for key, path in _list_written(config).items()}
+
+
+def resolve_paths(config: Config, paths: Mapping[str, str] | None = None) -> Config:
+    """The settings with absolute paths, for the work; what is written down keeps the user's own.
+
+    Args:
+        config: As the user wrote it.
+        paths: What `list_paths` found when the run was made, so that it finds its files from any
+            working folder.
+
+    Raises:
+        SettingsError: See `list_paths`.
+    """
+    noted = paths or {}
+    absolute = {
+        key: noted[key] if key in noted else _to_absolute(key, path)
+        for key, path in _list_written(config).items()
+    }
+    return change_config(config, absolute)
+
+
+def name_files(config: Config) -> Config:
+    """The settings with the names of files alone, for a report that leaves this machine."""
+    return change_config(config, {key: Path(path).name for key, path in _list_written(config).items()})
+
+
+def _list_written(config: Config) -> dict[str, str]:
+    written = {}
+    if config.data.path is not None:
+        written["data.path"] = str(config.data.path)
+    if config.model.weights not in ("imagenet", "none"):
+        written["model.weights"] = config.model.weights
+    return written
+
+
+def _to_absolute(key: str, path: str) -> str:
+    try:
+        return str(Path(path).expanduser().resolve())
+    except RuntimeError as error:
+        raise SettingsError(f"Setting '{key}' must be a path. Received: {path!r}: no such user") from error

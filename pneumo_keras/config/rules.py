@@ -1,0 +1,87 @@
+"""What a setting may be, in words: for the line that refuses a value and for `config show`."""
+
+import functools
+from typing import Any
+
+from pydantic import ValidationError
+
+from pneumo_keras.config.choices import to_hint
+from pneumo_keras.config.settings import Config
+
+Fragment = dict[str, Any]
+"""What JSON Schema says of one setting."""
+
+BOUNDS = {
+    "minimum": "at least",
+    "exclusiveMinimum": "above",
+    "maximum": "at most",
+    "exclusiveMaximum": "below",
+}
+KINDS = {
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "string": "text",
+    "object": "a table of settings",
+}
+
+
+@functools.cache
+def list_settings() -> dict[str, Fragment]:
+    """All tables and keys, dotted (`training`, `training.epochs`), by JSON Schema."""
+    schema = Config.model_json_schema()
+    fragments: dict[str, Fragment] = {}
+    for name, fragment in schema["properties"].items():
+        if "$ref" not in fragment:
+            fragments[name] = fragment
+            continue
+        table = schema["$defs"][fragment["$ref"].rpartition("/")[2]]
+        fragments[name] = table
+        fragments |= {f"{name}.{key}": part for key, part in table["properties"].items()}
+    return fragments
+
+
+def to_rule(fragment: Fragment) -> str:
+    """`a whole number at least 1`, `one of cached, online`."""
+    if "anyOf" in fragment:  # or null, which TOML does not know
+        return to_rule(fragment["anyOf"][0])
+    names = ", ".join(map(str, list_choices(fragment)))
+    if "enum" in fragment:
+        return f"one of {names}"
+    if "prefixItems" in fragment:
+        return f"a list of {len(fragment['prefixItems'])} whole numbers"
+    if "items" in fragment:
+        return f'a list such as ["mixed4"], of {names}'
+    if fragment.get("format") == "path":
+        return "a path"
+    bounds = [f"{words} {fragment[bound]:,.12g}" for bound, words in BOUNDS.items() if bound in fragment]
+    return " ".join([KINDS[fragment["type"]], " and ".join(bounds)]).rstrip()
+
+
+def list_choices(fragment: Fragment) -> list[Any]:
+    """The values that a setting, or each entry of a list, may have; empty where all of a kind may."""
+    return fragment.get("enum") or fragment.get("items", {}).get("enum", [])
+
+
+def to_one_line(error: ValidationError) -> str:
+    """The first fault: the setting, its rule, what was received and what may have been meant."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
+    if first["type"] == "extra_forbidden":
+        return to_unknown_key(key)
+    if first["type"] == "value_error":
+        return first["msg"].removeprefix("Value error, ")
+    return to_refusal(key, first["input"])
+
+
+def to_refusal(key: str, value: object) -> str:
+    """Says what the setting must be."""
+    fragment = list_settings()[key]
+    hint = to_hint(value, list_choices(fragment))
+    return f"Setting '{key}' must be {to_rule(fragment)}. Received: {value!r}{hint and '.' + hint}"
+
+
+def to_unknown_key(key: str) -> str:
+    """Says which setting is nearest."""
+    hint = to_hint(key, list(list_settings())) or " See: pneumo-keras config show default"
+    return f"Unknown setting '{key}'.{hint}"

@@ -1,0 +1,160 @@
+"""Every setting there is: its type, its range, its default and what it means."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from pneumo_keras.config.choices import OneOf
+from pneumo_keras.data.sources import SOURCES
+from pneumo_keras.engines.table import ENGINES, Precision
+from pneumo_keras.evaluation.rules import RULES
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+Tap = Literal[
+    "mixed0",
+    "mixed1",
+    "mixed2",
+    "mixed3",
+    "mixed4",
+    "mixed5",
+    "mixed6",
+    "mixed7",
+    "mixed8",
+    "mixed9",
+    "mixed10",
+]
+SMALLEST_IMAGE = 75  # InceptionV3's five halvings leave nothing of a smaller one
+
+
+def _to_list(value: Any) -> Any:
+    """`--set model.taps=mixed4` means a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+class Settings(BaseModel):
+    """A table of settings: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DataSettings(Settings):
+    """Which films to train and judge on."""
+
+    source: Annotated[str, OneOf(tuple(SOURCES))] = Field(
+        "pneumonia_mnist", description="PneumoniaMNIST, or synthetic phantom films"
+    )
+    path: Path | None = Field(None, description="your own copy of pneumoniamnist.npz")
+    size: Literal[28, 64, 128, 224] = Field(28, description="edge of the films in pixels")
+    phantom_films: tuple[int, int, int] = Field(
+        (640, 160, 400), description="phantom films in train, validation and test"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> "DataSettings":
+        if min(self.phantom_films) < 2:
+            raise ValueError("data.phantom_films must be at least 2 films for every split")
+        if self.path is not None and not SOURCES[self.source].takes_path:
+            raise ValueError(f'data.source="{self.source}" reads no file. Leave data.path unset')
+        return self
+
+
+class AugmentationSettings(Settings):
+    """How training films are varied. Validation and test films never are."""
+
+    rotation_degrees: float = Field(15.0, ge=0, le=180, description="rotated by up to this")
+    horizontal_flip: bool = Field(True, description="mirrored half of the time")
+    brightness: float = Field(0.1, ge=0, le=1, description="shifted by up to this share of 0..255")
+    contrast: float = Field(0.1, ge=0, lt=1, description="stretched by up to this share")
+    views: int = Field(0, ge=0, description="augmented views of each training film (cached mode)")
+    plain: bool = Field(True, description="train on the films as they are, too (cached mode)")
+
+    @model_validator(mode="after")
+    def _check(self) -> "AugmentationSettings":
+        if not self.plain and self.views == 0:
+            raise ValueError("augmentation.plain=false needs augmentation.views of at least 1")
+        return self
+
+
+class ModelSettings(Settings):
+    """The frozen InceptionV3 and the head behind it."""
+
+    weights: str = Field("imagenet", description='"imagenet", "none" (random) or a weights file')
+    image_size: int = Field(299, ge=SMALLEST_IMAGE, description="edge in pixels to which films are enlarged")
+    taps: Annotated[tuple[Tap, ...], BeforeValidator(_to_list)] = Field(
+        ("mixed10",), description="blocks whose outputs are pooled"
+    )
+    standardise: bool = Field(True, description="features to zero mean, unit variance")
+    hidden_units: int = Field(512, ge=0, description="width of the hidden layer, 0 for none")
+    dropout: Share = Field(0.5, description="share of units dropped while training")
+    outputs: Literal[1, 2] = Field(1, description="one sigmoid output or two softmax outputs")
+    flip_average: bool = Field(False, description="average a film's log odds with its mirror image's")
+
+    @model_validator(mode="after")
+    def _check(self) -> "ModelSettings":
+        if not self.taps or len(set(self.taps)) != len(self.taps):
+            raise ValueError("model.taps must name each block once, and at least one")
+        return self
+
+
+class TrainingSettings(Settings):
+    """How the head is fitted."""
+
+    mode: Literal["cached", "online"] = Field(
+        "cached", description="features once and for all, or the whole model in every epoch"
+    )
+    members: int = Field(1, ge=1, le=100, description="heads of different seeds, fitted at once, averaged")
+    epochs: int = Field(10, ge=1, description="passes over the training films")
+    batch_size: int = Field(16, ge=1, description="films in a step")
+    learning_rate: Positive = Field(1e-4, description="of AdamW")
+    weight_decay: float = Field(1e-5, ge=0, description="of AdamW, decoupled")
+    plateau_factor: float = Field(0.2, gt=0, lt=1, description="learning rate times this ...")
+    plateau_patience: int = Field(
+        2, ge=1, description="... after this many epochs without a better validation loss"
+    )
+
+
+class EvaluationSettings(Settings):
+    """How scores are calibrated and the operating point is chosen, on validation films."""
+
+    calibration: Literal["none", "temperature", "platt"] = Field(
+        "none", description="of the log odds: left alone, a slope, or a slope and an intercept"
+    )
+    rule: Annotated[str, OneOf(tuple(RULES))] = Field(
+        "fixed", description="a given threshold, Youden's, a sensitivity to reach, or the least cost"
+    )
+    threshold: float = Field(0.5, ge=0, le=1, description='for the rule "fixed"')
+    sensitivity: float = Field(0.95, gt=0, le=1, description='for the rule "sensitivity"')
+    cost_fn: Positive = Field(1.0, description='of a missed pneumonia, for the rule "cost"')
+    cost_fp: Positive = Field(1.0, description='of a false alarm, for the rule "cost"')
+
+
+class ComputeSettings(Settings):
+    """How the frozen network is run."""
+
+    engine: Annotated[str, OneOf(("auto", *ENGINES))] = Field(
+        "auto", description="what runs the frozen network; auto is the fastest installed"
+    )
+    precision: Precision = Field("float32", description="of the frozen network")
+    cache_gigabytes: Positive = Field(20.0, description="of features kept; the oldest go first")
+
+
+class Config(Settings):
+    """Every setting of a run."""
+
+    seed: int = Field(42, ge=0, lt=2**32, description="of everything random")
+    data: DataSettings = Field(default_factory=lambda: DataSettings.model_validate({}))
+    augmentation: AugmentationSettings = Field(
+        default_factory=lambda: AugmentationSettings.model_validate({})
+    )
+    model: ModelSettings = Field(default_factory=lambda: ModelSettings.model_validate({}))
+    training: TrainingSettings = Field(default_factory=lambda: TrainingSettings.model_validate({}))
+    evaluation: EvaluationSettings = Field(default_factory=lambda: EvaluationSettings.model_validate({}))
+    compute: ComputeSettings = Field(default_factory=lambda: ComputeSettings.model_validate({}))
+
+    @model_validator(mode="after")
+    def _check(self) -> "Config":
+        if self.training.mode == "online" and self.augmentation.views:
+            raise ValueError('augmentation.views needs training.mode="cached"')
+        return self

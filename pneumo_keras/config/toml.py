@@ -1,0 +1,123 @@
+"""Settings from TOML files and from the command line, and as TOML again."""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import ValidationError
+
+from pneumo_keras.config.rules import list_settings, to_one_line, to_refusal, to_unknown_key
+from pneumo_keras.config.settings import Config
+from pneumo_keras.errors import SettingsError
+
+
+def find_named(folder: str) -> dict[str, Path]:
+    """The TOML files that come with the package, by name.
+
+    Args:
+        folder: `configs`, or `configs/grids`.
+    """
+    package = Path(__file__).parents[1]
+    # In a wheel they lie inside the package, in a checkout beside it.
+    here = next((root / folder for root in (package, package.parent) if (root / folder).is_dir()), None)
+    return {path.stem: path for path in sorted(here.glob("*.toml"))} if here else {}
+
+
+def find_toml(name_or_path: str, *, folder: str, option: str) -> Path:
+    """The file of that name which comes with the package, or the path itself.
+
+    Args:
+        name_or_path: As a user gave it.
+        folder: Of the named files.
+        option: For which it was given.
+
+    Raises:
+        SettingsError: There is neither such a name nor such a file.
+    """
+    named = find_named(folder)
+    if name_or_path in named:
+        return named[name_or_path]
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    known = ", ".join(named)
+    raise SettingsError(f"{option} must be one of {known}, or a TOML file. Received: {name_or_path}")
+
+
+def load_toml(path: Path) -> dict[str, Any]:
+    """The tree of a TOML file.
+
+    Raises:
+        SettingsError: It is none, or cannot be read.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is no TOML file: {error}") from error
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def load_config(name_or_path: str, overrides: Iterable[str] = ()) -> Config:
+    """Reads a configuration and applies `KEY=VALUE` overrides.
+
+    Paths stay as they are written; see `resolve_paths`.
+
+    Raises:
+        SettingsError: The file cannot be read, or a setting is unknown, ill-typed or out of range.
+    """
+    tree = load_toml(find_toml(name_or_path, folder="configs", option="--config"))
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise SettingsError(f"--set must look like training.epochs=3. Received: {override}")
+        _put(tree, key, _parse_value(text))
+    return _check_tree(tree)
+
+
+def change_config(config: Config, changes: Mapping[str, Any]) -> Config:
+    """The configuration with other values for some of its settings.
+
+    Args:
+        config: Stays as it is.
+        changes: Values by dotted key: `{"training.epochs": 3}`.
+
+    Raises:
+        SettingsError: A setting is unknown, ill-typed or out of range.
+    """
+    tree = config.model_dump(mode="json", exclude_none=True)
+    for key, value in changes.items():
+        _put(tree, key, value)
+    return _check_tree(tree)
+
+
+def format_config(config: Config) -> str:
+    """The settings as TOML; unset ones are left out."""
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+
+
+def _put(tree: dict[str, Any], key: str, value: Any) -> None:
+    if key not in list_settings():
+        raise SettingsError(to_unknown_key(key))
+    table, _, name = key.rpartition(".")
+    settings = tree.setdefault(table, {}) if table else tree
+    if not isinstance(settings, dict):
+        raise SettingsError(to_refusal(table, settings))
+    settings[name] = value
+
+
+def _check_tree(tree: dict[str, Any]) -> Config:
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise SettingsError(to_one_line(error)) from error
+
+
+def _parse_value(text: str) -> Any:
+    """TOML where it is TOML (`3`, `true`, `["mixed4"]`), a bare string otherwise."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

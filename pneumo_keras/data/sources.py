@@ -1,0 +1,98 @@
+"""The table of sources: where films can come from, by the name that `data.source` gives them.
+
+A new source is a module with the two functions of `Source`, and a line in the table.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pneumo_keras.data.films import LabelledFilms
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """What the settings say of the films.
+
+    Attributes:
+        path: A file of the user's own.
+        size: Height and width of the films in pixels.
+        phantom_films: Phantom films in train, val and test.
+        cache: The folder below which prepared films are kept.
+    """
+
+    path: Path | None
+    size: int
+    phantom_films: tuple[int, int, int]
+    cache: Path
+
+
+@dataclass(frozen=True)
+class DataCard:
+    """What the films are, for people.
+
+    Attributes:
+        title: In a few words, with the size.
+        description: In a sentence or two.
+        limits: Sentences for the model card: what not to conclude from these films.
+        notice: What a reader must know before comparing results; "" if nothing.
+        licence: With its address; "" where unknown.
+        citation: BibTeX; "" where unknown.
+        synthetic: Whether a program drew them.
+        medmnist_name: What MedMNIST calls the official file in names of results, None for any other.
+        files: SHA-256 of each file that is read, by file name.
+    """
+
+    title: str
+    description: str
+    limits: tuple[str, ...]
+    notice: str
+    licence: str
+    citation: str
+    synthetic: bool
+    medmnist_name: str | None
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Films that were found.
+
+    Attributes:
+        card: What they are.
+        open_split: Opens `train`, `val` or `test`, and that split alone.
+    """
+
+    card: DataCard
+    open_split: Callable[[str], LabelledFilms]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where films come from.
+
+    Attributes:
+        open: Finds the films, fetching them if need be. Raises DataError.
+        is_at_hand: Whether they can be opened without a download.
+        takes_path: Whether `data.path` may name a file of the user's own.
+    """
+
+    open: Callable[[DataOptions], DataSet]
+    is_at_hand: Callable[[DataOptions], bool]
+    takes_path: bool
+
+
+def _defer(module: str, *, takes_path: bool) -> Source:
+    """A source whose module is imported on its first use: the table is read for its names, too."""
+    return Source(
+        open=lambda options: importlib.import_module(module).open_films(options),
+        is_at_hand=lambda options: importlib.import_module(module).is_at_hand(options),
+        takes_path=takes_path,
+    )
+
+
+SOURCES: Mapping[str, Source] = {
+    "pneumonia_mnist": _defer("pneumo_keras.data.pneumonia_mnist", takes_path=True),
+    "phantom": _defer("pneumo_keras.data.phantom", takes_path=False),
+}

@@ -1,0 +1,64 @@
+"""Frozen dataclasses as JSON documents and back, checked by their own annotations.
+
+JSON knows no NaN: it is written as null, and read back where a field says `FloatOrNan`.
+"""
+
+import functools
+import json
+import math
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from pneumo_keras.errors import RunError
+
+T = TypeVar("T")
+
+FloatOrNan = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+"""A number that may be undefined: NaN here, null in a document."""
+
+SHOWN = 100  # characters of what was received
+
+
+@functools.cache
+def _load_adapter(kind: type[Any]) -> Any:
+    return TypeAdapter(kind)
+
+
+def to_document(value: object) -> dict[str, Any]:
+    """What a dataclass holds, ready for `json.dumps`; None for NaN."""
+    # Only the way through text writes NaN as null (pydantic 2.14).
+    return json.loads(_load_adapter(type(value)).dump_json(value, by_alias=True))
+
+
+def parse_document(kind: type[T], text: str, *, name: str) -> T:
+    """A dataclass from the text of a JSON file.
+
+    Args:
+        kind: The dataclass. Every key is wanted, no other one is taken, and nothing is converted.
+        text: The whole file.
+        name: The file, for the error message.
+
+    Raises:
+        RunError: The text is no such document. Names the first fault.
+    """
+    try:
+        return _load_adapter(kind).validate_json(text, strict=True, extra="forbid")
+    except ValidationError as error:
+        fault = _to_fault(error.errors()[0])
+        raise RunError(f"{name} is damaged: {fault}. Train or evaluate again.") from error
+
+
+def _to_fault(error: ErrorDetails) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    message = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    received = repr(error["input"])
+    received = received if len(received) <= SHOWN else received[:SHOWN] + "..."
+    rule = {
+        "json_invalid": message,
+        "missing": f"'{key}' is missing",
+        "unexpected_keyword_argument": f"'{key}' is unknown",
+        "extra_forbidden": f"'{key}' is unknown",
+    }.get(error["type"], f"'{key}' {message}" if key else message)
+    return f"{rule}. Received: {received}"

@@ -1,0 +1,60 @@
+"""The engines by name: where each stands, what it needs.
+
+Imports nothing heavy, for settings are checked against it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What is to be known of an engine before it is loaded.
+
+    Attributes:
+        module: Has `build_runner(backbone, *, precision) -> Runner`.
+        precisions: Of the arithmetic, those that it offers.
+        reasons: Why `auto` takes it on a "cpu" or an "accelerator"; it does not where none is given.
+        rewrites: Whether it is written from the backbone's graph, which must then be understood.
+        backend: Of Keras, the only one that it runs beside; None where all do.
+        packages: That it needs beyond the ordinary ones.
+        extra: Of this package, that brings them.
+    """
+
+    module: str
+    precisions: tuple[Precision, ...]
+    reasons: Mapping[str, str]
+    rewrites: bool = True
+    backend: str | None = None
+    packages: tuple[str, ...] = ()
+    extra: str = ""
+
+
+# From the slowest to the fastest: `auto` takes the last that runs.
+ENGINES: dict[str, Engine] = {
+    "keras": Engine(
+        module="pneumo_keras.engines.stock",
+        precisions=("float32",),
+        reasons={"cpu": "no faster one runs here", "accelerator": "no other one runs here"},
+        rewrites=False,
+    ),
+    "jax": Engine(
+        module="pneumo_keras.engines.jax_program",
+        precisions=("float32", "bfloat16"),
+        reasons={
+            "cpu": "measured as the fastest on CPUs without openvino: see docs/benchmarks.md",
+            "accelerator": "for its fewer operations: on accelerators nothing was measured yet",
+        },
+        backend="jax",
+    ),
+    "openvino": Engine(
+        module="pneumo_keras.engines.openvino",
+        precisions=("float32", "bfloat16"),
+        reasons={"cpu": "measured as the fastest on CPUs: see docs/benchmarks.md"},
+        packages=("openvino", "onnx"),
+        extra="openvino",
+    ),
+}

@@ -1,0 +1,69 @@
+"""What a Keras model computes, as one value: the same graph and weights, the same fingerprint."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from pneumo_keras.model.backbone import POOLED, list_taps
+
+# Of a layer's settings, those that change nothing of what it computes in inference.
+IDLE = ("name", "trainable")
+
+
+def compute_fingerprint(model: keras.Model) -> str:
+    """SHA-256 over the operations, their settings, connections and weights; names do not count."""
+    return _hash_values(compute_fingerprints(model.outputs))
+
+
+def compute_tap_fingerprints(backbone: keras.Model) -> dict[str, str]:
+    """Fingerprint of all that lies below each tap of a backbone; each layer is hashed once."""
+    taps = list(list_taps(backbone))
+    outputs: list[Any] = [backbone.get_layer(f"{tap}{POOLED}").output for tap in taps]
+    return dict(zip(taps, compute_fingerprints(outputs), strict=True))
+
+
+def compute_fingerprints(outputs: Sequence[keras.KerasTensor]) -> list[str]:
+    """SHA-256 of each tensor over all that computes it; each layer is hashed once."""
+    operations: dict[int, str] = {}
+    tensors: dict[int, str] = {}
+
+    def to_fingerprint(value: Any) -> Any:
+        if not isinstance(value, keras.KerasTensor):
+            return value
+        if id(value) not in tensors:
+            history: Any = value
+            operation, call, place = history._keras_history
+            if id(operation) not in operations:
+                operations[id(operation)] = _hash_operation(operation)
+            arguments = operation._inbound_nodes[call].arguments
+            # Constants as well: `images / 255` keeps its 255 nowhere else.
+            given = keras.tree.map_structure(to_fingerprint, [list(arguments.args), arguments.kwargs])
+            tensors[id(value)] = _hash_values([operations[id(operation)], given, place])
+        return tensors[id(value)]
+
+    return [to_fingerprint(output) for output in outputs]
+
+
+def _hash_operation(operation: Any) -> str:
+    kind = f"{type(operation).__module__}.{type(operation).__qualname__}"
+    if isinstance(operation, keras.Model):
+        return _hash_values([kind, compute_fingerprint(operation)])
+    settings = {key: value for key, value in operation.get_config().items() if key not in IDLE}
+    weights = [_hash_array(variable) for variable in getattr(operation, "variables", [])]
+    return _hash_values([kind, settings, weights])
+
+
+def _hash_array(variable: keras.Variable) -> str:
+    array = np.ascontiguousarray(keras.ops.convert_to_numpy(variable.value))
+    digest = hashlib.sha256(f"{array.dtype}{array.shape}".encode())
+    digest.update(array.data)
+    return digest.hexdigest()
+
+
+def _hash_values(values: Sequence[Any]) -> str:
+    text = json.dumps(values, sort_keys=True, default=keras.saving.serialize_keras_object)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,36 @@
+"""Numbers as people read them; a dash where one is undefined."""
+
+import math
+
+from pneumo_keras.evaluation.intervals import Interval
+
+DASH = "-"
+
+
+def format_number(value: float | None, *, digits: int = 3, sign: str = "") -> str:
+    """Three decimals; a dash for NaN or None. With a sign of `+` positive numbers show theirs too."""
+    return DASH if value is None or math.isnan(value) else f"{value:{sign}.{digits}f}"
+
+
+def format_bounds(low: float, high: float, *, digits: int = 3, sign: str = "") -> str:
+    """`0.860 to 0.922`; a dash where a bound is undefined."""
+    if math.isnan(low) or math.isnan(high):
+        return DASH
+    return f"{low:{sign}.{digits}f} to {high:{sign}.{digits}f}"
+
+
+def format_with_bounds(figure: Interval, *, level: float) -> str:
+    """`0.891 (95 % 0.860 to 0.922)` for a legend; the value alone where a bound is undefined."""
+    bounds = format_bounds(figure.low, figure.high)
+    value = format_number(figure.value)
+    return value if bounds == DASH else f"{value} ({format_share(level)} {bounds})"
+
+
+def format_share(share: float) -> str:
+    """A share that somebody stated, with the digits that it has: `10 %`, `0.25 %`."""
+    return f"{100 * share:.6g} %"
+
+
+def format_percent(share: float) -> str:
+    """A share that was counted, to a tenth: `25.8 %`."""
+    return f"{100 * share:.1f} %"

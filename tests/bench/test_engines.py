@@ -1,0 +1,117 @@
+import importlib.util
+import itertools
+import logging
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from pneumo_keras.bench import engines as engines_module
+from pneumo_keras.bench.engines import STOCK, build_images, measure_engines, measure_rates, to_deviation
+from pneumo_keras.model.classifier import build_frozen_part
+from tests.films import build_phantom_films
+from tests.toy import SIZE, build_toy_backbone
+
+PROGRAM = ("jax", "float32")
+
+
+class FakeClock:
+    """Stands still but for the work that moves it."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+    def build_runner(self, seconds_a_batch, calls):
+        durations = itertools.cycle(seconds_a_batch)
+
+        def network(batches):
+            for batch in batches:
+                calls.append(self.now)
+                self.now += next(durations)
+                yield np.zeros((len(batch), 2), np.float32)
+
+        return network
+
+
+@pytest.fixture(scope="module")
+def images():
+    return build_images(build_phantom_films(5, size=28, seed=0), build_frozen_part(build_toy_backbone()))
+
+
+@pytest.fixture(scope="module")
+def engines(images):
+    return measure_engines(build_toy_backbone(), images, windows=2, seconds=0.01)
+
+
+def test_films_are_repeated_to_a_whole_batch(images):
+    assert images.shape == (32, SIZE, SIZE, 3) and images.dtype == np.float32
+    np.testing.assert_array_equal(images[:5], images[5:10])
+    assert -1 <= images.min() < images.max() <= 1
+
+
+def test_all_engines_of_this_machine_are_measured_stock_keras_first(engines):
+    names = [(speed.engine, speed.precision) for speed in engines]
+    assert names[0] == STOCK
+    assert (PROGRAM in names) == (keras.config.backend() == "jax")
+    assert (("openvino", "float32") in names) == (importlib.util.find_spec("openvino") is not None)
+    assert ("jax", "bfloat16") not in names or engines[0].device != "cpu"
+    assert all(len(speed.rates) == len(speed.ratios) == 2 for speed in engines)
+
+
+def test_stock_keras_does_not_deviate_from_itself_and_others_hardly(engines):
+    assert engines[0].deviation == 0 and engines[0].ratios == (1.0, 1.0)
+    assert all(speed.deviation < 1e-5 for speed in engines if speed.precision == "float32")
+
+
+def test_engines_left_out_are_named_with_the_reason(images, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.setattr(logging.getLogger("pneumo_keras"), "propagate", True)
+    with caplog.at_level(logging.INFO, "pneumo_keras"):
+        engines = measure_engines(build_toy_backbone(), images, windows=1, seconds=0.0)
+    assert "openvino" not in [speed.engine for speed in engines]
+    assert "Left out openvino, float32: The engine 'openvino' needs the package openvino." in caplog.text
+
+
+def test_deviation_is_relative_to_the_largest_stock_feature():
+    stock = np.array([[1.0, -4.0]], np.float32)
+    assert to_deviation(np.array([[1.0, -3.0]], np.float32), stock) == 0.25
+
+
+def test_engines_take_turns_and_rates_are_images_over_seconds():
+    clock, keras_calls, program_calls = FakeClock(), [], []
+    runners = {
+        STOCK: clock.build_runner([2.0, 4.0], keras_calls),
+        PROGRAM: clock.build_runner([1.0, 0.5], program_calls),
+    }
+    rates = measure_rates(runners, np.zeros((8, 4, 4, 3), np.float32), windows=2, seconds=0.1, clock=clock)
+    assert rates == {STOCK: [4.0, 2.0], PROGRAM: [8.0, 16.0]}
+    assert keras_calls == [100.0, 103.0] and program_calls == [102.0, 107.0]
+
+
+def test_a_window_lasts_its_seconds_and_passes_the_images_at_least_once():
+    clock, calls = FakeClock(), []
+    runners = {STOCK: clock.build_runner([1.0], calls)}
+    images = np.zeros((8, 4, 4, 3), np.float32)
+    assert measure_rates(runners, images, windows=1, seconds=0.0, clock=clock) == {STOCK: [8.0]}
+    assert len(calls) == 1
+    assert measure_rates(runners, images, windows=1, seconds=4.5, clock=clock) == {STOCK: [8.0]}
+    assert len(calls) == 1 + 5
+
+
+def test_the_ratio_is_the_median_of_paired_ratios(monkeypatch, images):
+    clock = FakeClock()
+    # A machine that slows down to a third: the ratios of the rounds stay 2, 2 and 4.
+    runners = {
+        STOCK: clock.build_runner([1.0, 1.0, 2.0, 3.0], []),
+        PROGRAM: clock.build_runner([0.5, 0.5, 1.0, 0.75], []),
+    }
+    monkeypatch.setattr(engines_module, "_build_runners", lambda backbone, device: runners)
+    monkeypatch.setattr(engines_module, "to_deviation", lambda features, stock: 0.0)
+    stock, program = measure_engines(build_toy_backbone(), images, windows=3, seconds=0.1, clock=clock)
+    assert stock.rates == (32.0, 16.0, 32 / 3) and stock.rate == 16.0 and stock.ratio == 1.0
+    assert program.ratios == (2.0, 2.0, 4.0) and program.ratio == 2.0
+    assert program.rate == 32 / 0.75

@@ -1,0 +1,42 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_phantoms_are_written_as_an_archive_to_train_on(invoke):
+    written = invoke("data", "phantom", "films.npz", "--train", "20", "--val", "6", "--test", "4")
+    assert (written.exit_code, written.stdout) == (0, "films.npz: 30 synthetic films, 28 px\n")
+    prepared = invoke("data", "prepare", "--path", "films.npz")
+    assert prepared.stdout.startswith("train      20 films: ")
+
+
+def test_an_audit_prints_findings_and_writes_its_files(invoke, small, tmp_path):
+    result = invoke("data", "audit", *small, "--out", "audit")
+    assert result.exit_code == 0
+    assert "Findings\n" in result.stdout
+    assert {path.name for path in (tmp_path / "audit").iterdir()} == {"audit.json", "audit.txt", "audit.png"}
+    document = json.loads(invoke("data", "audit", *small, "--json").stdout)
+    assert document["findings"]
+
+
+def test_films_are_audited_without_keras(tmp_path):
+    code = (
+        "import sys\n"
+        "from pneumo_keras.cli import main\n"
+        "try: main(['data', 'audit', '--config', 'demo', '--set', 'data.phantom_films=[20,9,9]', '--out', "
+        f"{str(tmp_path / 'audit')!r}])\n"
+        "except SystemExit as end: print(end.code, file=sys.stderr)\n"
+        "print(sorted({'keras', 'jax', 'tensorflow', 'torch'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-2:] == ["0", "[]"]
+
+
+def test_an_audit_that_cannot_be_written_gets_one_line(invoke, small):
+    Path("file").touch()
+    result = invoke("-q", "data", "audit", *small, "--out", "file/audit")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "Error: --out must name a place that can be written. Received: file/audit (Not a directory)\n",
+    )

@@ -1,0 +1,112 @@
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+import pneumo_keras
+from pneumo_keras import backend
+from pneumo_keras.recipes import train as train_recipe
+
+
+def test_wrong_usage_is_status_2(invoke):
+    assert invoke("trian").exit_code == 2
+    assert invoke("eval", "run", "--split", "all").exit_code == 2
+
+
+def test_ctrl_c_is_status_130(invoke, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_recipe, "open_splits", interrupt)
+    result = invoke("-q", "train", "--config", "demo", "--run", "run")
+    assert (result.exit_code, result.stderr) == (130, "Stopped.\n")
+
+
+@pytest.mark.parametrize("name", ["openvino", "numpy"])
+def test_a_backend_that_cannot_fit_is_refused(invoke, monkeypatch, name):
+    monkeypatch.setattr(backend, "BACKEND", name)
+    result = invoke("-q", "train", "--config", "demo")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        f"Error: pneumo-keras train runs on jax, tensorflow, torch. Received: KERAS_BACKEND={name}\n",
+    )
+
+
+def test_a_backend_that_is_not_installed_is_named_with_its_extra(invoke, monkeypatch):
+    monkeypatch.setattr(backend, "BACKEND", "torch")
+    monkeypatch.setattr(backend.importlib.util, "find_spec", lambda name: None)
+    result = invoke("-q", "eval", "run")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "Error: KERAS_BACKEND=torch needs the package torch. Install it: "
+        "uv sync --extra torch, or pip install torch\n",
+    )
+
+
+def test_help_needs_no_keras_and_no_jax():
+    code = (
+        "import sys\n"
+        "from pneumo_keras.cli import main\n"
+        "try: main(['train', '--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'keras', 'jax', 'numpy', 'sklearn', 'matplotlib', 'tensorflow_datasets', 'pydantic'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "[]\n"
+    assert "--config NAME|FILE" in done.stdout
+
+
+def test_help_is_quick():
+    def measure():
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "pneumo_keras", "--help"], check=True, capture_output=True)
+        return time.perf_counter() - started
+
+    assert min(measure() for _ in range(5)) < 0.3
+
+
+def test_keras_that_was_imported_first_on_another_backend_is_named():
+    code = "import keras, pneumo_keras"
+    environment = {**os.environ, "KERAS_BACKEND": "numpy"}
+    switch = "import os, keras; os.environ['KERAS_BACKEND'] = 'jax'; import pneumo_keras"
+    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
+    done = subprocess.run(
+        [sys.executable, "-c", switch], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stderr.splitlines()[-1] == (
+        "pneumo_keras.errors.BackendError: keras was imported before pneumo_keras and runs on 'numpy', not "
+        "on 'jax'. Import pneumo_keras first, or set KERAS_BACKEND before either."
+    )
+
+
+def test_keras_json_has_no_say(tmp_path):
+    (tmp_path / "keras.json").write_text('{"backend": "numpy", "image_data_format": "channels_first"}')
+    environment = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}
+    code = (
+        "import pneumo_keras.backend as b, pathlib; b.start_backend(pathlib.Path('.')); import keras; "
+        "print(keras.config.backend(), keras.config.image_data_format())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**environment, "KERAS_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "jax channels_last\n"
+
+
+def test_the_version_is_the_package_s(invoke):
+    assert invoke("--version").stdout == f"pneumo-keras, version {pneumo_keras.__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["", "train", "eval", "compare", "sweep"])
+def test_examples_stand_on_lines_of_their_own(invoke, command):
+    text = invoke(*command.split(), "--help").stdout
+    assert "\\b" not in text and "\b" not in text
+    examples = [line for line in text.splitlines() if "pneumo-keras " in line and "Usage" not in line]
+    assert len(examples) >= 1
+    assert all(line.count("pneumo-keras ") == 1 for line in examples if "(see:" not in line)

@@ -1,0 +1,230 @@
+import json
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from pneumo_keras.data.pneumonia_mnist import prepared
+from pneumo_keras.recipes import train as train_recipe
+
+
+def test_train_and_eval_print_one_json_document(invoke, small, tmp_path):
+    trained = invoke("train", *small, "--run", "run", "--json")
+    assert trained.exit_code == 0
+    assert json.loads(trained.stdout)["split"] == "val"
+    judged = invoke("eval", "run", "--json")
+    assert judged.exit_code == 0
+    document = json.loads(judged.stdout)
+    assert (document["split"], document["n"]) == ("test", 40)
+    assert document["tn"] + document["fp"] + document["fn"] + document["tp"] == 40
+    metrics = json.loads((tmp_path / "run" / "metrics_test.json").read_text())
+    assert metrics["figures"] == document["figures"]
+
+
+def test_a_run_without_a_name_gets_one_of_config_and_time(invoke, small, tmp_path):
+    assert invoke("-q", "train", *small).exit_code == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    assert re.fullmatch(r"demo-\d{8}-\d{6}", run.name)
+    judged = invoke("-q", "eval", str(run))
+    assert judged.stderr == ""
+    assert judged.stdout.startswith(f"{run}, split test\n")
+    assert "\nAUC  " in judged.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (
+            ["train", "--set", "training.epoch=3"],
+            "Unknown setting 'training.epoch'. Did you mean 'training.epochs'?",
+        ),
+        (
+            ["train", "--config", "demo", "--set", "model.image_size=60"],
+            "Setting 'model.image_size' must be a whole number at least 75. Received: 60",
+        ),
+        (
+            ["eval", "nowhere"],
+            "RUN must be the folder of a run, with a config.toml. nowhere is none: train one with "
+            "pneumo-keras train --run nowhere",
+        ),
+        (
+            ["eval", "."],
+            "RUN must be the folder of a run, with a config.toml. . is none: train one with "
+            "pneumo-keras train --run .",
+        ),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line_and_status_1(invoke, arguments, line):
+    result = invoke("-q", *arguments)
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", f"Error: {line}\n")
+
+
+def test_a_taken_folder_is_refused_before_any_work(invoke, tmp_path, monkeypatch):
+    monkeypatch.setattr(train_recipe, "open_splits", lambda *_: pytest.fail("work was done"))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").touch()
+    result = invoke("-q", "train", "--config", "demo", "--run", "run")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "Error: --run must name a new or empty folder, since nothing is ever overwritten. run is taken: name "
+        "another one, or delete it first.\n",
+    )
+
+
+def test_compare_prints_paired_differences(invoke, small):
+    for name, seed in (("one", "1"), ("two", "2")):
+        trained = invoke("train", *small, "--set", f"seed={seed}", "--run", name)
+        assert trained.exit_code == 0
+    text = invoke("compare", "one", "two", "--split", "val").stdout
+    assert text.startswith("two minus one, split val\n")
+    assert "\nAUC  " in text
+    compared = invoke("compare", "one", "two", "one", "--split", "val", "--json", "--out", "roc.png")
+    document = json.loads(compared.stdout)
+    assert [other["run"] for other in document["others"]] == ["two", "one"]
+    auc = document["others"][0]["differences"]["auc"]
+    assert auc["low"] <= auc["value"] <= auc["high"]
+    assert Path("roc.png").is_file()
+    alone = invoke("compare", "one")
+    assert (alone.exit_code, "Name two runs or more." in alone.stderr) == (2, True)
+
+
+def test_nothing_but_eval_on_the_test_split_opens_its_arrays(invoke, small, monkeypatch, own_cache):
+    """Not even once: data audit aside, which compares all splits before any choice is made."""
+    opened = []
+    assert (
+        invoke("data", "phantom", "films.npz", "--train", "60", "--val", "30", "--test", "40").exit_code == 0
+    )
+    read = zipfile.ZipFile.open
+    monkeypatch.setattr(
+        zipfile.ZipFile,
+        "open",
+        lambda file, name, *rest, **others: opened.append(str(name)) or read(file, name, *rest, **others),
+    )
+    decode = prepared.PreparedFilms.read
+    monkeypatch.setattr(
+        prepared.PreparedFilms, "read", lambda films, rows: opened.append(films.split) or decode(films, rows)
+    )
+    load = prepared.load_prepared
+    monkeypatch.setattr(
+        prepared,
+        "load_prepared",
+        lambda npz, split, **others: opened.append(split) or load(npz, split, **others),
+    )
+    Path("grid.toml").write_text("[training]\nlearning_rate = [1e-3, 1e-2]\n")
+    source = ["--set", "data.source=pneumonia_mnist", "--set", "data.path=films.npz", *small[4:]]
+    for command in (
+        ["data", "prepare", "--path", "films.npz"],
+        ["train", "--config", "demo", *source, "--run", "one", "--set", "evaluation.calibration=platt"],
+        ["train", "--config", "demo", *source, "--run", "two", "--set", "training.mode=online"],
+        ["eval", "one", "--split", "val"],
+        ["eval", "one", "--split", "train"],
+        ["eval", "two", "--split", "val", "--prevalence", "0.3"],
+        ["compare", "one", "two", "--split", "val"],
+        ["sweep", "--config", "demo", *source, "--grid", "grid.toml", "--folds", "3"],
+    ):
+        result = invoke(*command)
+        assert result.exit_code == 0, result.output
+    assert {"train_images.npy", "val_labels.npy", "train", "val"} <= set(opened)
+    assert not [name for name in opened if name.startswith("test")]
+    assert invoke("eval", "one").exit_code == 0
+    assert {"test_images.npy", "test_labels.npy", "test"} <= set(opened)
+
+
+def test_a_prevalence_is_a_share(invoke):
+    judged = invoke("eval", "run", "--prevalence", "1")
+    assert judged.exit_code == 2
+    assert "1.0 is not in the range 0<x<1" in judged.stderr
+
+
+PROBE = (
+    "import sys\n"
+    "from pneumo_keras.cli import main\n"
+    "try: main(sys.argv[1:])\n"
+    "except SystemExit as end: status = end.code\n"
+    "print(status, sorted({'keras', 'jax', 'tensorflow', 'torch'} & set(sys.modules)), file=sys.stderr)"
+)
+
+
+def probe(*arguments):
+    """The last lines on stderr: what the command said, its status, and which of the heavy were imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, *arguments], capture_output=True, text=True, check=True
+    )
+    return done.stderr.splitlines()
+
+
+@pytest.mark.parametrize("command", [["eval", "nowhere"], ["compare", "nowhere", "nowhere"]])
+def test_a_folder_that_is_no_run_is_named_without_keras(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    assert probe(*command) == [
+        "Error: RUN must be the folder of a run, with a config.toml. nowhere is none: train one with "
+        "pneumo-keras train --run nowhere",
+        "1 []",
+    ]
+
+
+def test_runs_are_compared_without_keras(invoke, small):
+    for name, seed in (("one", "1"), ("two", "2")):
+        invoke("train", *small, "--set", f"seed={seed}", "--run", name)
+    assert probe("compare", "one", "two", "--split", "val", "--out", "roc.png") == ["0 []"]
+
+
+def test_two_runs_of_the_same_second_get_two_folders(invoke, small, tmp_path, monkeypatch):
+    monkeypatch.setattr("pneumo_keras.files.time.strftime", lambda *_: "20260101-120000")
+    for _ in range(2):
+        assert invoke("-q", "train", *small).exit_code == 0
+    names = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    assert names == ["demo-20260101-120000", "demo-20260101-120000-2"]
+
+
+@pytest.mark.parametrize("named", [["--run", "run"], []], ids=["named", "default name"])
+def test_a_training_that_is_stopped_leaves_no_folder(invoke, small, tmp_path, monkeypatch, named):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_recipe, "open_splits", interrupt)
+    assert invoke("train", *small, *named).exit_code == 130
+    assert [path for path in tmp_path.rglob("*") if path.name != "runs"] == []
+
+
+def test_eval_says_where_the_report_is(invoke, small):
+    invoke("train", *small, "--run", "run")
+    judged = invoke("eval", "run")
+    assert " Report: run/report.html\n" in judged.stderr
+    assert Path("run/report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("calibration.json", "{}"), ("history.csv", None), ("operating_point.json", "[]")]
+)
+def test_a_damaged_run_gets_one_line_and_nothing_of_it_is_replaced(invoke, small, tmp_path, name, text):
+    invoke("train", *small, "--run", "run")
+    if text is None:
+        (tmp_path / "run" / name).unlink()
+    else:
+        (tmp_path / "run" / name).write_text(text)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*.*")}
+    judged = invoke("-q", "eval", "run", "--split", "val")
+    assert (judged.exit_code, judged.stderr.count("\n")) == (1, 1)
+    assert judged.stderr.startswith(f"Error: run/{name} ")
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*.*")} == before
+
+
+def test_a_run_keeps_paths_as_written_and_finds_its_films_from_any_folder(
+    invoke, small, tmp_path, monkeypatch
+):
+    invoke("data", "phantom", "films.npz", "--train", "60", "--val", "30", "--test", "40")
+    source = ["--set", "data.source=pneumonia_mnist", "--set", "data.path=films.npz"]
+    assert invoke("train", *small, *source, "--run", "run").exit_code == 0
+    assert 'path = "films.npz"' in Path("run/config.toml").read_text()
+    noted = json.loads(Path("run/environment.json").read_text())["paths"]
+    assert noted == {"data.path": str(tmp_path / "films.npz")}
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert invoke("eval", "../run").exit_code == 0
+    report = Path("../run/report.html").read_text()
+    assert "films.npz" in report
+    assert str(tmp_path) not in report

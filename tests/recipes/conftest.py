@@ -1,0 +1,34 @@
+import pytest
+
+from pneumo_keras.config import load_config
+from pneumo_keras.data.pneumonia_mnist.archive import save_archive
+from pneumo_keras.recipes import network
+from pneumo_keras.recipes.train import train_run
+from pneumo_keras.runs.folder import RunFolder
+from tests.films import load_phantom_splits
+from tests.small import COUNTS, SMALL
+from tests.toy import build_toy_backbone
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """The recipes with a small network in place of InceptionV3."""
+    monkeypatch.setattr(network, "build_backbone", build_toy_backbone)
+
+
+@pytest.fixture
+def train(toy, tmp_path):
+    def run(name="run", *overrides):
+        folder = RunFolder(tmp_path / name)
+        train_run(load_config("demo", [*SMALL, *overrides]), folder)
+        return folder
+
+    return run
+
+
+@pytest.fixture
+def own_file(tmp_path):
+    """Phantom films as a file of the user's own, and the settings that name it."""
+    path = tmp_path / "films.npz"
+    save_archive(path, load_phantom_splits(COUNTS))
+    return path, ["data.source=pneumonia_mnist", f"data.path={path}"]

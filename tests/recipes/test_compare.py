@@ -1,0 +1,61 @@
+import json
+
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from pneumo_keras.errors import RunError
+from pneumo_keras.evaluation.scores import load_scores
+from pneumo_keras.recipes.compare import compare_runs
+
+
+def test_two_runs_are_compared_on_the_same_films(train):
+    first, second = train("first"), train("second", "seed=7")
+    picture = first.path / "roc.png"
+    nothing, found = compare_runs(first, [first, second], "val", picture)
+    assert nothing.differences["auc"].value == 0
+    assert (nothing.changed, found.changed) == ({}, {"seed": ("42", "7")})
+    differences = found.differences
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    labels, scores = load_scores(first.path / "scores_val.csv")
+    _, others = load_scores(second.path / "scores_val.csv")
+    expected = roc_auc_score(labels, others) - roc_auc_score(labels, scores)
+    assert differences["auc"].value == pytest.approx(expected, abs=1e-12)
+    assert differences["auc"].low <= expected <= differences["auc"].high
+
+
+def test_runs_on_different_films_are_not_compared(train):
+    first, second = train("first"), train("second", "data.phantom_films=[60, 32, 40]")
+    with pytest.raises(RunError) as caught:
+        compare_runs(first, [second], "val")
+    assert str(caught.value) == (
+        f"Runs can be compared on the same films alone. {first.path} and {second.path} were scored on "
+        "different validation films."
+    )
+
+
+def test_equal_runs_have_an_interval_for_every_figure(train):
+    folder = train()
+    (same,) = compare_runs(folder, [folder], "val")
+    for name, one in same.differences.items():
+        assert one.low <= 0 <= one.high, name
+        assert one.p_value == 1, name
+
+
+@pytest.mark.parametrize("part", ["scores", "metrics"])
+def test_runs_judged_against_different_labels_are_not_compared(train, part):
+    """The labels of the first run were believed for all."""
+    first, second = train("first"), train("second", "seed=7")
+    if part == "scores":
+        path = second.path / "scores_val.csv"
+        header, one, *rest = path.read_text().splitlines()
+        index, label, score = one.split(",")
+        path.write_text("\n".join([header, f"{index},{1 - int(label)},{score}", *rest]) + "\n")
+    else:
+        path = second.path / "metrics_val.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "labels_sha256": "other"}))
+    with pytest.raises(RunError) as caught:
+        compare_runs(first, [second], "val")
+    assert str(caught.value) == (
+        f"Runs can be compared against the same labels alone. {first.path} and {second.path} were judged "
+        "against different labels of the validation films."
+    )

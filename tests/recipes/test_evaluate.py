@@ -1,0 +1,131 @@
+import hashlib
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.special import logit
+
+from pneumo_keras.data import pneumonia_mnist
+from pneumo_keras.data.pneumonia_mnist import catalog
+from pneumo_keras.errors import RunError
+from pneumo_keras.evaluation.scores import load_scores
+from pneumo_keras.recipes.evaluate import evaluate_run
+from pneumo_keras.runs.folder import RunFolder
+from tests.films import load_phantom_splits
+from tests.small import COUNTS
+
+
+def test_the_operating_point_of_the_run_is_applied(train):
+    folder = train("run", "evaluation.rule=fixed", "evaluation.threshold=0.7")
+    evaluation = evaluate_run(folder, "test").evaluation
+    assert evaluation.threshold == 0.7
+    metrics = json.loads((folder.path / "metrics_test.json").read_text())
+    labels, scores = load_scores(folder.path / "scores_test.csv")
+    assert metrics["tp"] == int(((scores > 0.7) & (labels == 1)).sum())
+    assert metrics["at_0.5"]["tp"] == int(((scores > 0.5) & (labels == 1)).sum())
+
+
+def test_a_folder_that_is_no_run_gets_one_line(tmp_path):
+    with pytest.raises(RunError) as caught:
+        evaluate_run(RunFolder(tmp_path), "test")
+    assert str(caught.value) == (
+        f"RUN must be the folder of a run, with a config.toml. {tmp_path} is none: train one with "
+        f"pneumo-keras train --run {tmp_path}"
+    )
+
+
+def test_an_unfinished_run_gets_one_line(train):
+    folder = train()
+    folder.model_file.unlink()
+    with pytest.raises(RunError) as caught:
+        evaluate_run(folder, "test")
+    assert str(caught.value) == (
+        f"{folder.path} holds a run that was not finished: it has no model.keras. Delete it and train again."
+    )
+
+
+def test_a_stated_prevalence_is_written_beside_the_plain_result_and_changes_no_call(train):
+    folder = train("run", "evaluation.rule=youden")
+    before = evaluate_run(folder, "test")
+    plain = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
+    _, scores = load_scores(folder.path / "scores_test.csv")
+    after = evaluate_run(folder, "test", prevalence=0.1)
+    assert {path: path.read_bytes() for path in plain} == plain
+    new = {str(path.relative_to(folder.path)) for path in folder.path.rglob("*") if path.is_file()}
+    new -= {str(path.relative_to(folder.path)) for path in plain}
+    assert new == {
+        "figures/summary_prevalence_0.1.png",
+        "metrics_test_prevalence_0.1.json",
+        "report_prevalence_0.1.html",
+        "scores_test_prevalence_0.1.csv",
+    }
+    _, corrected = load_scores(folder.path / "scores_test_prevalence_0.1.csv")
+    np.testing.assert_allclose(logit(corrected), logit(scores) + logit(0.1) - logit(0.5), atol=1e-4)
+    for one, other in ((before.evaluation, after.evaluation), (before.at_half, after.at_half)):
+        assert other.counts == one.counts
+        assert other.figures["auc"].value == pytest.approx(one.figures["auc"].value, abs=1e-12)
+        sensitivity, specificity = (one.figures[name].value for name in ("sensitivity", "specificity"))
+        found, alarms = 0.1 * sensitivity, 0.9 * (1 - specificity)
+        assert other.figures["precision_pneumonia"].value == pytest.approx(found / (found + alarms))
+        assert other.figures["prevalence"].value == 0.1
+    written = json.loads((folder.path / "metrics_test_prevalence_0.1.json").read_text())
+    assert (written["stated_prevalence"], written["trained_prevalence"]) == (0.1, 0.5)
+    assert "corrected to a prevalence of 10 %" in (folder.path / "report_prevalence_0.1.html").read_text()
+
+
+@pytest.fixture
+def official(own_file, monkeypatch):
+    """The user's file taken for the published one."""
+    path, overrides = own_file
+    release = replace(catalog.load_release(28), md5=hashlib.md5(path.read_bytes()).hexdigest(), sha256=None)
+    monkeypatch.setattr(pneumonia_mnist, "load_release", lambda size: release)
+    return overrides
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_medmnist_reads_our_scores_and_agrees(train, official, split):
+    from medmnist.evaluator import getACC, getAUC
+
+    folder = train("run", *official)
+    evaluation = evaluate_run(folder, split).evaluation
+    (path,) = folder.path.glob(f"pneumoniamnist_{split}_*@run.csv")
+    films = load_phantom_splits(COUNTS)[split]
+    scores = np.loadtxt(path, delimiter=",")[:, 1:]
+    auc, accuracy = evaluation.figures["auc"].value, evaluation.figures["accuracy"].value
+    assert getAUC(films.labels[:, None], scores, "binary-class") == pytest.approx(auc, abs=1e-12)
+    assert getACC(films.labels[:, None], scores, "binary-class") == pytest.approx(accuracy, abs=1e-12)
+
+
+def test_only_the_official_file_gets_the_name_of_pneumonia_mnist(train, own_file):
+    phantoms, own = train("phantoms"), train("own", *own_file[1])
+    for folder in (phantoms, own):
+        evaluate_run(folder, "test")
+        assert not list(folder.path.glob("pneumoniamnist*"))
+    page = (own.path / "report.html").read_text()
+    assert "films.npz" in page
+    assert "published by MedMNIST" not in page
+    about = json.loads((own.path / "environment.json").read_text())["data"]
+    assert about["title"] == "films.npz, 28 px"
+    assert "not the official PneumoniaMNIST" in about["notice"]
+    assert about["files"] == {"films.npz": hashlib.sha256(own_file[0].read_bytes()).hexdigest()}
+
+
+def test_no_path_of_this_machine_is_in_the_report(train, own_file, tmp_path):
+    folder = train("run", *own_file[1])
+    evaluate_run(folder, "test")
+    assert str(tmp_path) not in (folder.path / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("calibration.json", "{}"), ("operating_point.json", "[]"), ("history.csv", "")],
+)
+def test_all_of_a_run_is_checked_before_anything_of_it_is_replaced(train, name, text):
+    folder = train()
+    evaluate_run(folder, "test")
+    (folder.path / name).write_text(text)
+    before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
+    with pytest.raises(RunError, match=name):
+        evaluate_run(folder, "test")
+    assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before

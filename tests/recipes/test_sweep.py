@@ -1,0 +1,40 @@
+import json
+
+from pneumo_keras.config import load_config
+from pneumo_keras.recipes import network
+from pneumo_keras.recipes.sweep import sweep_settings
+from tests.small import SMALL
+from tests.toy import build_toy_backbone
+
+SWEEP_FILES = {"best.toml", "simplest.toml", "sweep.csv", "sweep.png"}
+GRID = {
+    "model.taps": [["mixed10"], ["mixed4", "mixed10"]],
+    "augmentation.views": [0, 1],
+    "training.learning_rate": [1e-3, 1e-2],
+}
+
+
+def test_a_sweep_judges_every_combination_on_films_it_has_not_seen(toy, tmp_path):
+    config = load_config("demo", [*SMALL, "model.flip_average=true"])
+    ranked = sweep_settings(config, GRID, tmp_path / "sweep", folds=3)
+    assert len(ranked) == 8
+    assert len({json.dumps(candidate.values) for candidate in ranked}) == 8
+    assert all(len(candidate.figures["auc"]) == 3 for candidate in ranked)
+    assert {path.name for path in (tmp_path / "sweep").iterdir()} == SWEEP_FILES
+    best = load_config(str(tmp_path / "sweep" / "best.toml"))
+    assert list(best.model.taps) == ranked[0].values["model.taps"]
+    assert best.training.epochs == config.training.epochs
+    again = sweep_settings(config, GRID, tmp_path / "again", folds=3)
+    assert [one.to_row() for one in again] == [one.to_row() for one in ranked]
+
+
+def test_a_sweep_builds_the_network_once_for_all_taps(toy, tmp_path, monkeypatch):
+    built = []
+
+    def build(*arguments, taps, **settings):
+        built.append(taps)
+        return build_toy_backbone(*arguments, taps=taps, **settings)
+
+    monkeypatch.setattr(network, "build_backbone", build)
+    sweep_settings(load_config("demo", SMALL), GRID, tmp_path / "sweep", folds=3)
+    assert built == [["mixed4", "mixed10"]]

@@ -1,0 +1,82 @@
+import math
+
+import numpy as np
+import pytest
+
+from pneumo_keras.evaluation.comparison import Difference, compare_figures
+from pneumo_keras.evaluation.prevalence import PrevalenceShift
+from pneumo_keras.evaluation.report_card import judge
+from pneumo_keras.reporting.table import format_differences, format_judgement
+
+LABELS = np.array([0, 0, 0, 1, 1, 1], dtype=np.int64)
+SCORES = np.array([0.1, 0.3, 0.6, 0.4, 0.8, 0.9])
+DIFFERENCES = {
+    "auc": Difference(0.012, -0.004, 0.028, 0.14, "DeLong, paired"),
+    "specificity": Difference(0.0, math.nan, math.nan, 1.0, "bootstrap"),
+}
+
+
+def test_every_figure_stands_in_a_line_with_its_interval():
+    judgement = judge(LABELS, SCORES, 0.5, members=[], seed=1)
+    lines = format_judgement(judgement, heading="runs/one, split test").splitlines()
+    assert lines[0] == "runs/one, split test"
+    assert lines[2].split() == ["value", "95", "%", "interval", "method"]
+    auc = judgement.evaluation.figures["auc"]
+    (line,) = [line for line in lines if line.startswith("AUC")]
+    assert line.split("  ")[-1] == auc.method
+    assert f"{auc.value:.4f}  {auc.low:.4f} to {auc.high:.4f}" in line
+    assert sum("(PPV)" in line or "(NPV)" in line for line in lines) == 2
+    assert lines[-1].endswith("(tn 2, fp 1, fn 1, tp 2).")
+    assert "Corrected" not in "\n".join(lines)
+
+
+def test_a_figure_without_an_interval_has_a_dash():
+    flawless = judge(LABELS, LABELS * 0.8 + 0.1, 0.5, members=[], seed=1)
+    text = format_judgement(flawless, heading="")
+    assert "nan" not in text
+    assert "average precision          1.0000  -" in text
+
+
+def test_a_corrected_judgement_is_named_as_one():
+    judgement = judge(LABELS, SCORES, 0.5, members=[], seed=1, shift=PrevalenceShift(0.5, 0.1))
+    lines = format_judgement(judgement, heading="runs/one").splitlines()
+    assert lines[2].startswith("Corrected to a prevalence of 10 %: ")
+    assert lines[2].endswith("every film is called as it is without the correction.")
+
+
+def test_members_stand_below():
+    judgement = judge(LABELS, SCORES, 0.5, members=[SCORES, 1 - SCORES], seed=1)
+    *_, header, _, accuracy, _, _ = format_judgement(judgement, heading="").splitlines()
+    assert header == "each of 2 members    mean  deviation  lowest to highest"
+    assert accuracy == "accuracy           0.5000     0.2357  0.3333 to 0.6667"
+
+
+def test_a_difference_without_an_interval_has_a_dash():
+    lines = format_differences(DIFFERENCES, heading="two minus one", changed={}).splitlines()
+    assert lines[3] == "AUC             +0.0120  -0.0040 to +0.0280  0.1400  DeLong, paired"
+    assert lines[4] == "specificity     +0.0000  -                   1.0000  bootstrap"
+
+
+def test_runs_that_agree_print_no_nan():
+    same = compare_figures(LABELS, SCORES, SCORES, first_threshold=0.5, second_threshold=0.5, seed=1)
+    assert "nan" not in format_differences(same, heading="", changed={})
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({}, "No setting differs: a difference comes from the machine or the versions"),
+        ({"seed": ("1", "2")}, "Only the seed differs: this is what the luck of a seed does."),
+        (
+            {"seed": ("1", "2"), "model.dropout": ("0.5", "")},
+            "two seeds of the same settings can differ as much",
+        ),
+    ],
+)
+def test_a_difference_is_explained_by_the_settings_that_differ(changed, words):
+    text = format_differences(DIFFERENCES, heading="", changed=changed)
+    assert words in text
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    for key, (first, second) in changed.items():
+        assert f"{key} {first} {second or '-'}" in lines
+    assert ("setting first second" in lines) == bool(changed)

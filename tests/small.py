@@ -1,0 +1,9 @@
+"""A training that takes a second."""
+
+COUNTS = (60, 30, 40)
+SMALL = [
+    f"data.phantom_films={list(COUNTS)}",
+    "model.taps=['mixed10']",
+    "training.epochs=2",
+    "model.hidden_units=4",
+]

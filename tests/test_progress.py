@@ -1,0 +1,59 @@
+import io
+import re
+
+import pytest
+
+from pneumo_keras import progress
+from pneumo_keras.progress import show_progress
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds that pass when a test says so, and no terminal."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress.sys, "stderr", io.StringIO())
+    return now
+
+
+def say(caplog, clock, total, *steps, **options):
+    with (
+        caplog.at_level("INFO", "pneumo_keras"),
+        show_progress("Reading", total, "films", **options) as shown,
+    ):
+        for seconds, count in steps:
+            clock[0] += seconds
+            shown.advance(count)
+    return caplog.messages
+
+
+def test_without_a_terminal_a_line_now_and_then_says_the_time_left(caplog, clock):
+    lines = say(caplog, clock, 4000, (10, 500), (10, 500), (1, 100), (20, 900))
+    assert lines == [
+        "Reading: 1,000 of 4,000 films, 50.0/s, about 01:00 left",
+        "Reading: 2,000 of 4,000 films, 48.8/s, about 00:41 left",
+    ]
+
+
+def test_what_an_earlier_attempt_did_does_not_count_as_speed(caplog, clock):
+    assert say(caplog, clock, 4000, (20, 1000), done=2000) == [
+        "Reading: 3,000 of 4,000 films, 50.0/s, about 00:20 left"
+    ]
+
+
+def test_where_nobody_knows_the_total_no_time_is_promised(caplog, clock):
+    assert say(caplog, clock, 0, (20, 40_000_000), scale=True) == ["Reading: 40.0M films, 2.00M/s"]
+
+
+def test_a_finished_or_idle_piece_of_work_has_no_time_left(caplog, clock):
+    assert say(caplog, clock, 40, (20, 0), (20, 40)) == [
+        "Reading: 0 of 40 films, 0.00/s",
+        "Reading: 40 of 40 films, 1.00/s",
+    ]
+
+
+def test_on_a_terminal_there_is_a_bar(monkeypatch, capsys):
+    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True)
+    with show_progress("Reading", 10, "films", done=4) as shown:
+        shown.advance(6)
+    assert re.search(r"Reading: .*4/10", capsys.readouterr().err)
