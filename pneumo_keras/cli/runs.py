@@ -119,7 +119,7 @@ def compare(runs: tuple[Path, ...], split: str, out: Path | None, as_json: bool)
         folder.check_finished()
     from pneumo_keras.documents import to_document
     from pneumo_keras.recipes.compare import compare_runs
-    from pneumo_keras.reporting.table import format_differences
+    from pneumo_keras.reporting.judgement_text import format_differences
 
     found = compare_runs(folders[0], folders[1:], split, out)
     if as_json:
@@ -144,7 +144,7 @@ def compare(runs: tuple[Path, ...], split: str, out: Path | None, as_json: bool)
 
 def _print(run: Path, split: str, judgement: "Judgement", as_json: bool) -> None:
     from pneumo_keras.documents import to_document
-    from pneumo_keras.reporting.table import format_judgement
+    from pneumo_keras.reporting.judgement_text import format_judgement
 
     if as_json:
         at_half, members = to_document(judgement.at_half), judgement.members.items()

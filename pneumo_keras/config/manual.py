@@ -4,8 +4,8 @@ from typing import Any
 
 import tomli_w
 
-from pneumo_keras.config.rules import BOUNDS, list_choices, list_settings, to_rule
 from pneumo_keras.config.settings import Config
+from pneumo_keras.config.wording import BOUNDS, list_choices, list_settings, to_rule
 
 
 def explain_config(config: Config) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
-from pneumo_keras.config.rules import list_settings, to_one_line, to_refusal, to_unknown_key
 from pneumo_keras.config.settings import Config
+from pneumo_keras.config.wording import list_settings, to_one_line, to_refusal, to_unknown_key
 from pneumo_keras.errors import SettingsError
 
 

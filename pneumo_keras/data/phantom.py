@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pneumo_keras.arrays import SPLITS, Images, Labels
-from pneumo_keras.data.drawing import draw_films
 from pneumo_keras.data.films import Rows
+from pneumo_keras.data.phantom_drawing import draw_films
 from pneumo_keras.data.sources import DataCard, DataOptions, DataSet
 from pneumo_keras.errors import DataError
 from pneumo_keras.seeds import derive_seeds

@@ -19,6 +19,7 @@ from pneumo_keras.evaluation.reliability import to_reliability_bins
 from pneumo_keras.evaluation.report_card import Evaluation, Judgement
 from pneumo_keras.evaluation.rules import RULES
 from pneumo_keras.evaluation.threshold import OperatingPoint
+from pneumo_keras.reporting.judgement_text import describe_correction
 from pneumo_keras.reporting.numbers import DASH, format_bounds, format_number, format_percent, format_share
 from pneumo_keras.reporting.plots import draw_summary
 from pneumo_keras.reporting.report_plots import (
@@ -30,7 +31,6 @@ from pneumo_keras.reporting.report_plots import (
     encode_panels,
     encode_plot,
 )
-from pneumo_keras.reporting.table import describe_correction
 
 TEMPLATES = Path(__file__).with_name("templates")
 MISTAKES = 8

@@ -6,7 +6,7 @@ import pytest
 from pneumo_keras.evaluation.comparison import Difference, compare_figures
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.evaluation.report_card import judge
-from pneumo_keras.reporting.table import format_differences, format_judgement
+from pneumo_keras.reporting.judgement_text import format_differences, format_judgement
 
 LABELS = np.array([0, 0, 0, 1, 1, 1], dtype=np.int64)
 SCORES = np.array([0.1, 0.3, 0.6, 0.4, 0.8, 0.9])
