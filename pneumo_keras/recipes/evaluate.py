@@ -47,32 +47,28 @@ def evaluate_run(folder: RunFolder, split_name: str, prevalence: float | None = 
     judgement = judge_members(config, split, log_odds, to_scores, run.operating_point, shift)
     scores = to_scores(log_odds)
     scores = shift.correct_scores(scores) if shift else scores
-    write_evaluation(folder, run, data.card, split, scores, judgement, shift)
+    contents = gather_report(folder, run, data.card, split, scores, judgement, shift)
+    write_evaluation(folder, run.config, split, contents)
     return judgement
 
 
-def write_evaluation(
-    folder: RunFolder,
-    run: FinishedRun,
-    card: DataCard,
-    split: Split,
-    scores: Scores,
-    judgement: Judgement,
-    shift: PrevalenceShift | None,
-) -> None:
+def write_evaluation(folder: RunFolder, config: Config, split: Split, contents: ReportContents) -> None:
     """Writes scores, metrics, MedMNIST's result file, the summary's picture and the report."""
-    corrected = f"_prevalence_{shift.stated:g}" if shift else ""
+    stated = contents.prevalence
+    corrected = "" if stated is None else f"_prevalence_{stated:g}"
     suffix = ("" if split.name == "test" else f"_{split.name}") + corrected
-    report = f"report{suffix}.html"
-    contents = gather_report(folder, run, card, split, scores, judgement, shift)
-    named = f"{contents.run}: {len(scores):,} {split.title}"
-    title = f"{named}, corrected to a prevalence of {shift.stated:g}" if shift else named
-    labels = split.films.labels
-    summary = draw_summary(run.history, labels, scores, judgement.evaluation, title=title)
-    page = format_report(contents)
-    write_scores(folder, split, scores, judgement, corrected)
-    if card.medmnist_name and not shift:
-        write_medmnist_scores(folder, run.config, card.medmnist_name, split.name, scores, judgement)
+    report, page = f"report{suffix}.html", format_report(contents)
+    title = f"{contents.run}: {len(split.films):,} {split.title}"
+    summary = draw_summary(
+        contents.history,
+        split.films.labels,
+        contents.scores,
+        contents.evaluation,
+        title=title if stated is None else f"{title}, corrected to a prevalence of {stated:g}",
+    )
+    write_scores(folder, split, contents.scores, contents.judgement, corrected)
+    if contents.card.medmnist_name and stated is None:
+        write_medmnist_scores(folder, config, split.name, contents)
     folder.write_with(f"figures/summary{suffix}.png", functools.partial(save_plot, summary))
     folder.write_text(report, page)
     log.info("Report: %s", folder.path / report)
@@ -107,25 +103,15 @@ def gather_report(
     )
 
 
-def write_medmnist_scores(
-    folder: RunFolder, config: Config, name: str, split: str, scores: Scores, judgement: Judgement
-) -> None:
-    """Writes MedMNIST's standard result file, in place of an older one.
-
-    Args:
-        folder: Of the run.
-        config: Of the run.
-        name: MedMNIST's, of the data set.
-        split: Whose films were scored.
-        scores: Of the films.
-        judgement: Of the scores.
-    """
+def write_medmnist_scores(folder: RunFolder, config: Config, split: str, contents: ReportContents) -> None:
+    """Writes MedMNIST's standard result file, in place of an older one."""
+    figures = contents.judgement.at_half.figures
     file = to_medmnist_name(
         split=split,
-        auc=judgement.at_half.figures["auc"].value,
-        accuracy=judgement.at_half.figures["accuracy"].value,
-        run=re.sub(r"[^\w-]+", "-", folder.path.resolve().name),
+        auc=figures["auc"].value,
+        accuracy=figures["accuracy"].value,
+        run=re.sub(r"[^\w-]+", "-", contents.run),
         size=config.data.size,
     )
-    folder.remove(f"{name}_{split}_[[]AUC]*.csv")
-    folder.write_text(file, format_medmnist_scores(scores))
+    folder.remove(f"{contents.card.medmnist_name}_{split}_[[]AUC]*.csv")
+    folder.write_text(file, format_medmnist_scores(contents.scores))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float32
 
 from pneumo_keras.arrays import Features
 from pneumo_keras.features.store import SLICE, FeatureTable
@@ -13,7 +13,7 @@ FilmWeights = Bool[np.ndarray, "n *members"] | Float[np.ndarray, "n *members"]
 
 
 def compute_moments(
-    views: Sequence[FeatureTable | Features], weights: FilmWeights | None = None
+    views: Sequence[FeatureTable | Float32[np.ndarray, "_n d"]], weights: FilmWeights | None = None
 ) -> tuple[Moments, Moments]:
     """Mean and variance of each feature over all films and views, in two passes.
 
