@@ -13,8 +13,7 @@ from scipy.special import expit
 
 from pneumo_keras.arrays import Labels, Scores
 from pneumo_keras.documents import FloatOrNan
-from pneumo_keras.errors import DataError
-from pneumo_keras.evaluation.metrics import has_both_classes, to_prevalence
+from pneumo_keras.evaluation.metrics import check_both_classes, to_prevalence
 from pneumo_keras.evaluation.prevalence import BALANCED_PREVALENCE
 from pneumo_keras.evaluation.reliability import BINS, to_calibration_error
 
@@ -105,7 +104,7 @@ def fit_scaling(method: Method, labels: Labels, logits: Logits) -> LogitScaling:
     """
     if method == "none":
         return UNSCALED
-    check_calibration_labels(labels)
+    check_both_classes(labels, "Calibration")
     if method == "temperature":
         slope, _ = fit_logistic(labels, logits, intercept=False)
         # The loss is convex in the slope: inside the bounds its minimum lies at the nearest of them.
@@ -145,17 +144,3 @@ def to_platt_targets(labels: Labels) -> Float64[np.ndarray, " n"]:
     pneumonia = int(labels.sum())
     normal = len(labels) - pneumonia
     return np.where(labels == 1, (pneumonia + 1) / (pneumonia + 2), 1 / (normal + 2))
-
-
-def check_calibration_labels(labels: Labels) -> None:
-    """Checks that there is something to calibrate against.
-
-    Raises:
-        DataError: A class is missing.
-    """
-    if not has_both_classes(labels):
-        pneumonia = int(labels.sum())
-        raise DataError(
-            "Calibration takes normal and pneumonia films. "
-            f"Received: {len(labels) - pneumonia} normal, {pneumonia} pneumonia."
-        )

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from pneumo_keras.arrays import Labels, Scores
+from pneumo_keras.errors import DataError
 
 Calls = Bool[np.ndarray, " n"]
 """Which films are called pneumonia."""
@@ -76,3 +77,22 @@ def to_prevalence(labels: Labels) -> float:
 def has_both_classes(labels: Labels) -> bool:
     """Whether there are normal and pneumonia films."""
     return 0 < int(labels.sum()) < len(labels)
+
+
+def check_both_classes(labels: Labels, task: str, *, remedy: str = "") -> None:
+    """Checks that there is something to weigh.
+
+    Args:
+        labels: Of the films.
+        task: What takes both classes, as the message begins.
+        remedy: What to do without, as it ends.
+
+    Raises:
+        DataError: A class is missing.
+    """
+    if not has_both_classes(labels):
+        pneumonia = int(labels.sum())
+        raise DataError(
+            f"{task} takes normal and pneumonia films. "
+            f"Received: {len(labels) - pneumonia} normal, {pneumonia} pneumonia.{remedy}"
+        )

@@ -13,7 +13,9 @@ from jaxtyping import Float64, Int64
 
 from pneumo_keras.arrays import Labels, Scores
 from pneumo_keras.errors import DataError, SettingsError
-from pneumo_keras.evaluation.metrics import has_both_classes
+from pneumo_keras.evaluation.metrics import check_both_classes
+
+TASK, REMEDY = "Choosing a threshold", " Take the rule 'fixed'."
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def choose_youden_threshold(labels: Labels, scores: Scores) -> float:
     References:
         Youden, W. J. (1950). Index for rating diagnostic tests. Cancer 3, 32-35.
     """
-    check_both_classes(labels)
+    check_both_classes(labels, TASK, remedy=REMEDY)
     thresholds, tp, fp = to_candidates(labels, scores)
     pneumonia = int(labels.sum())
     # Whole numbers: ties are exact.
@@ -70,7 +72,7 @@ def choose_sensitive_threshold(labels: Labels, scores: Scores, *, sensitivity: f
     """
     if not 0 < sensitivity <= 1:
         raise SettingsError(f"The sensitivity to reach is a share in (0, 1]. Received: {sensitivity}.")
-    check_both_classes(labels)
+    check_both_classes(labels, TASK, remedy=REMEDY)
     thresholds, tp, _ = to_candidates(labels, scores)
     pneumonia = int(labels.sum())
     reached = np.flatnonzero(tp / pneumonia >= sensitivity)
@@ -96,25 +98,11 @@ def choose_cheapest_threshold(labels: Labels, scores: Scores, *, cost_fn: float,
     """
     if not (0 < cost_fn < math.inf and 0 < cost_fp < math.inf):
         raise SettingsError(f"Costs are positive numbers. Received: cost_fn {cost_fn}, cost_fp {cost_fp}.")
-    check_both_classes(labels)
+    check_both_classes(labels, TASK, remedy=REMEDY)
     thresholds, tp, fp = to_candidates(labels, scores)
     costs = cost_fn * (labels.sum() - tp) + cost_fp * fp
     # Costs such as 0.1 are inexact, sums of them too: equal up to rounding is equal.
     return float(thresholds[np.flatnonzero(costs <= costs.min() * (1 + 1e-12))[0]])
-
-
-def check_both_classes(labels: Labels) -> None:
-    """Checks that there is something to weigh.
-
-    Raises:
-        DataError: A class is missing.
-    """
-    if not has_both_classes(labels):
-        pneumonia = int(labels.sum())
-        raise DataError(
-            "Choosing a threshold takes normal and pneumonia films. "
-            f"Received: {len(labels) - pneumonia} normal, {pneumonia} pneumonia. Take the rule 'fixed'."
-        )
 
 
 def to_candidates(
