@@ -13,7 +13,7 @@ Grid = Mapping[str, Sequence[Any]]
 # What a choice may be about: another seed, other films or another machine is none.
 SWEPT = ("model.", "training.", "augmentation.")
 FITTED_TOGETHER = ("training.learning_rate", "training.weight_decay")
-FIXED = ("training.mode", "training.members", "model.weights", "model.image_size")
+FIXED = ("training.mode", "training.members", "model.weights")
 
 
 def load_grid(name_or_path: str) -> Grid:

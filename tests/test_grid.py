@@ -54,12 +54,12 @@ def test_combinations_that_differ_in_rate_and_decay_are_fitted_at_once():
         (
             "seed = [1, 2]\n",
             "A sweep is over settings of model, training and augmentation, without training.mode, "
-            "training.members, model.weights, model.image_size. Received: seed in {path}",
+            "training.members, model.weights. Received: seed in {path}",
         ),
         (
             "[training]\nmembers = [1, 2]\n",
             "A sweep is over settings of model, training and augmentation, without training.mode, "
-            "training.members, model.weights, model.image_size. Received: training.members in {path}",
+            "training.members, model.weights. Received: training.members in {path}",
         ),
     ],
 )

@@ -34,7 +34,8 @@ def sweep(
     Every combination of the grid is fitted once without each fold and judged on it; films with the
     same pixels stay in one fold. Features come from the cache, and combinations that differ in
     learning rate and weight decay alone are fitted at once, so that hundreds take minutes. best.toml
-    has the lowest log loss, simplest.toml the fewest weights within one standard error of it.
+    has the lowest mean of the log losses on films as they are and on stressed ones, cheapest.toml
+    costs the frozen network least within one standard error of it.
 
     \b
     A grid names settings as a configuration does, with a list of values for each:
@@ -45,7 +46,7 @@ def sweep(
 
     \b
     pneumo-keras sweep --config demo --grid grid.toml --out sweeps/one
-    pneumo-keras train --config sweeps/one/simplest.toml
+    pneumo-keras train --config sweeps/one/cheapest.toml
     """
     from pneumo_keras.backend import check_backend, start_backend
     from pneumo_keras.config import find_cache, load_config
@@ -63,7 +64,7 @@ def sweep(
     new = nullcontext(out) if out else make_dated_folder(Path("sweeps"), Path(grid).stem, option="--out")
     with new as folder:
         ranked = sweep_settings(config, values, folder, folds=folds)
-    log.info("Next: pneumo-keras train --config %s", folder / "simplest.toml")
+    log.info("Next: pneumo-keras train --config %s", folder / "cheapest.toml")
     if as_json:
         rows = [candidate.to_row() for candidate in ranked]
         print_json({"folder": str(folder), "folds": folds, "combinations": rows})

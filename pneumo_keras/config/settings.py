@@ -60,13 +60,35 @@ class DataSettings(Settings):
         return self
 
 
+Rotation = Annotated[float, Field(ge=0, le=180, description="turned by up to this, either way")]
+Flip = Annotated[bool, Field(description="mirrored half of the time")]
+Zoom = Annotated[float, Field(ge=1, le=4, description="enlarged or shrunk by up to this factor")]
+Aspect = Annotated[float, Field(ge=1, le=4, description="stretched along one axis by up to this factor")]
+Shift = Annotated[float, Field(ge=0, le=1, description="moved by up to this share of the edge")]
+Gamma = Annotated[
+    float, Field(ge=1, le=4, description="grey levels to the power of up to this or its inverse")
+]
+Brightness = Annotated[float, Field(ge=0, le=1, description="shifted by up to this share of 0..255")]
+Contrast = Annotated[float, Field(ge=0, lt=1, description="stretched by up to this share")]
+
+Fill = Annotated[
+    Literal["black", "mirror"],
+    Field(description="what stands where a film does not reach: nothing, or its mirror image"),
+]
+
+
 class AugmentationSettings(Settings):
     """How training films are varied. Validation and test films never are."""
 
-    rotation_degrees: float = Field(15.0, ge=0, le=180, description="rotated by up to this")
-    horizontal_flip: bool = Field(True, description="mirrored half of the time")
-    brightness: float = Field(0.1, ge=0, le=1, description="shifted by up to this share of 0..255")
-    contrast: float = Field(0.1, ge=0, lt=1, description="stretched by up to this share")
+    rotation_degrees: Rotation = 15.0
+    horizontal_flip: Flip = True
+    zoom: Zoom = 1.0
+    aspect: Aspect = 1.0
+    shift: Shift = 0.0
+    gamma: Gamma = 1.0
+    brightness: Brightness = 0.1
+    contrast: Contrast = 0.1
+    fill: Fill = "black"
     views: int = Field(0, ge=0, description="augmented views of each training film (cached mode)")
     plain: bool = Field(True, description="train on the films as they are, too (cached mode)")
 
@@ -75,6 +97,20 @@ class AugmentationSettings(Settings):
         if not self.plain and self.views == 0:
             raise ValueError("augmentation.plain=false needs augmentation.views of at least 1")
         return self
+
+
+class StressSettings(Settings):
+    """How films are varied on which heads are tried: each once, for sweep and eval --stress."""
+
+    rotation_degrees: Rotation = 15.0
+    horizontal_flip: Flip = True
+    zoom: Zoom = 1.35
+    aspect: Aspect = 1.12
+    shift: Shift = 0.09
+    gamma: Gamma = 1.42
+    brightness: Brightness = 0.12
+    contrast: Contrast = 0.3
+    fill: Fill = "mirror"
 
 
 class ModelSettings(Settings):
@@ -107,9 +143,19 @@ class TrainingSettings(Settings):
     members: int = Field(1, ge=1, le=100, description="heads of different seeds, fitted at once, averaged")
     epochs: int = Field(10, ge=1, description="passes over the training films")
     batch_size: int = Field(16, ge=1, description="films in a step")
-    learning_rate: Positive = Field(1e-4, description="of AdamW")
-    weight_decay: float = Field(1e-5, ge=0, description="of AdamW, decoupled")
-    plateau_factor: float = Field(0.2, gt=0, lt=1, description="learning rate times this ...")
+    optimizer: Literal["adamw", "sgd"] = Field(
+        "adamw", description="AdamW, or gradient descent with Nesterov momentum for linear heads"
+    )
+    learning_rate: Positive = Field(1e-4, description="of the optimizer; 1 to 2 for sgd")
+    weight_decay: float = Field(
+        1e-5, ge=0, description="adamw: decoupled; sgd: half of it times the squared weights joins the loss"
+    )
+    schedule: Literal["plateau", "cosine"] = Field(
+        "plateau",
+        description="slower where validation loss stands still, best epoch kept; "
+        "or ever slower to a stop, last epoch kept",
+    )
+    plateau_factor: float = Field(0.2, gt=0, lt=1, description="on a plateau, learning rate times this ...")
     plateau_patience: int = Field(
         2, ge=1, description="... after this many epochs without a better validation loss"
     )
@@ -148,6 +194,7 @@ class Config(Settings):
     augmentation: AugmentationSettings = Field(
         default_factory=lambda: AugmentationSettings.model_validate({})
     )
+    stress: StressSettings = Field(default_factory=lambda: StressSettings.model_validate({}))
     model: ModelSettings = Field(default_factory=lambda: ModelSettings.model_validate({}))
     training: TrainingSettings = Field(default_factory=lambda: TrainingSettings.model_validate({}))
     evaluation: EvaluationSettings = Field(default_factory=lambda: EvaluationSettings.model_validate({}))

@@ -1,6 +1,6 @@
-"""Settings compared by what they say of films that they have not seen."""
+"""Settings compared by what they say of films that they have not seen, as they are and under stress."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,16 @@ from pneumo_keras.arrays import Labels, Scores
 from pneumo_keras.evaluation.figures import to_figures
 from pneumo_keras.evaluation.report_card import HALF
 
-FIGURES = ("auc", "log_loss", "accuracy", "sensitivity", "specificity")
+FIGURES = ("log_loss", "auc", "accuracy", "sensitivity", "specificity")
+PLAIN, STRESSED = "", "stressed_"
+"""What figures' names begin with, by the films that they speak of."""
+
+CRITERION = "mean_log_loss"
+"""Of each fold: the mean of the log losses on its films as they are and under stress.
+
+Films as they are tell which features see the disease, stressed films which heads know when they do not
+know; either alone says nothing of the other.
+"""
 
 FoldFigures = dict[str, Float64[np.ndarray, " folds"]]
 
@@ -23,15 +32,18 @@ class Candidate:
 
     Attributes:
         values: By dotted key.
-        figures: `auc`, `log_loss`, `accuracy`, `sensitivity` and `specificity` (at 0.5) of each
-            fold; NaN where the fit diverged.
-        best_epochs: The epoch that was kept, in each fold.
+        figures: `mean_log_loss`, then `log_loss`, `auc`, `accuracy`, `sensitivity` and `specificity`
+            (at 0.5) of each fold, and the same under stress as `stressed_log_loss`, ...; NaN where
+            the fit diverged.
+        kept_epochs: The epoch that was kept, in each fold.
+        operations: Floating-point operations that the frozen network takes for a film.
         weights: Numbers that a head learns.
     """
 
     values: dict[str, Any]
     figures: FoldFigures
-    best_epochs: list[int]
+    kept_epochs: list[int]
+    operations: int
     weights: int
 
     def to_mean(self, name: str) -> float:
@@ -53,31 +65,41 @@ class Candidate:
             figures[name] = self.to_mean(name)
             figures[f"{name}_deviation"] = self.to_deviation(name)
         figures = {name: None if np.isnan(value) else value for name, value in figures.items()}
-        best_epoch = float(np.median(self.best_epochs))
-        return {**self.values, **figures, "best_epoch": best_epoch, "weights": self.weights}
+        return {
+            **self.values,
+            **figures,
+            "kept_epoch": float(np.median(self.kept_epochs)),
+            "operations": self.operations,
+            "weights": self.weights,
+        }
 
 
-def judge_folds(labels: Labels, scores: Scores, folds: Int64[np.ndarray, " n"]) -> FoldFigures:
+def judge_folds(
+    labels: Labels, scores: Scores, folds: Int64[np.ndarray, " n"], *, prefix: str = PLAIN
+) -> FoldFigures:
     """Figures of each fold by itself; calls at 0.5.
 
     Args:
         labels: Of all films.
         scores: From members that have not seen the fold of the film.
         folds: In which each film was held out.
+        prefix: Of the figures' names.
     """
     by_fold = [
         to_figures(labels[inside], scores[inside], scores[inside] > HALF)
         for inside in (folds == fold for fold in range(int(folds.max()) + 1))
     ]
-    return {name: np.array([figures[name] for figures in by_fold]) for name in FIGURES}
+    return {prefix + name: np.array([figures[name] for figures in by_fold]) for name in FIGURES}
 
 
 def build_candidates(
     values: Sequence[dict[str, Any]],
     labels: Labels,
-    log_odds: Float64[np.ndarray, "n settings"],
+    log_odds: Mapping[str, Float64[np.ndarray, "n settings"]],
     folds: Int64[np.ndarray, " n"],
-    best_epochs: Int64[np.ndarray, "settings folds"],
+    kept_epochs: Int64[np.ndarray, "settings folds"],
+    *,
+    operations: int,
     weights: int,
 ) -> list[Candidate]:
     """A candidate for each combination of settings that was cross-validated.
@@ -85,43 +107,50 @@ def build_candidates(
     Args:
         values: Of each combination, by dotted key.
         labels: Of all films.
-        log_odds: From members that have not seen the fold of the film; NaN for a combination that
-            diverged.
+        log_odds: Of films as they are (`PLAIN`) and `STRESSED`, from members that have not seen the
+            fold of the film; NaN for a combination that diverged.
         folds: In which each film was held out.
-        best_epochs: That were kept.
+        kept_epochs: That were kept.
+        operations: Of the frozen network.
         weights: Numbers that a head learns.
     """
     candidates = []
     for index, combination in enumerate(values):
-        scores = expit(log_odds[:, index])
-        figures = judge_folds(labels, np.nan_to_num(scores, nan=0.5), folds)
-        if not np.isfinite(scores).all():
-            figures = {name: np.full(len(of_folds), np.nan) for name, of_folds in figures.items()}
-        candidates.append(Candidate(combination, figures, best_epochs[index].tolist(), weights))
+        figures: FoldFigures = {}
+        for prefix, of_settings in log_odds.items():
+            scores = expit(of_settings[:, index])
+            found = judge_folds(labels, np.nan_to_num(scores, nan=0.5), folds, prefix=prefix)
+            if not np.isfinite(scores).all():
+                found = {name: np.full(len(of_folds), np.nan) for name, of_folds in found.items()}
+            figures |= found
+        mean = (figures[f"{PLAIN}log_loss"] + figures[f"{STRESSED}log_loss"]) / 2
+        candidates.append(
+            Candidate(
+                combination, {CRITERION: mean, **figures}, kept_epochs[index].tolist(), operations, weights
+            )
+        )
     return candidates
 
 
 def rank(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """By mean log loss, the lowest first; those that diverged last.
-
-    The log loss is what training watches on validation films, and it still tells settings apart
-    where nearly every AUC is above 0.99.
-    """
-    return sorted(candidates, key=lambda candidate: np.nan_to_num(candidate.to_mean("log_loss"), nan=np.inf))
+    """By the mean of both log losses, the lowest first; those that diverged last."""
+    return sorted(candidates, key=lambda candidate: np.nan_to_num(candidate.to_mean(CRITERION), nan=np.inf))
 
 
 def list_equals(ranked: Sequence[Candidate]) -> list[Candidate]:
-    """The candidates within one standard error of the best one's log loss, itself included."""
+    """The candidates within one standard error of the best one, itself included."""
     best = ranked[0]
-    limit = best.to_mean("log_loss") + best.to_error("log_loss")
-    return [candidate for candidate in ranked if candidate is best or candidate.to_mean("log_loss") <= limit]
+    limit = best.to_mean(CRITERION) + best.to_error(CRITERION)
+    return [candidate for candidate in ranked if candidate is best or candidate.to_mean(CRITERION) <= limit]
 
 
-def choose_simplest(ranked: Sequence[Candidate]) -> Candidate:
-    """The candidate with the fewest weights within one standard error of the best, or the best of those.
+def choose_cheapest(ranked: Sequence[Candidate]) -> Candidate:
+    """The cheapest candidate within one standard error of the best: fewest operations, then weights.
+
+    The better one of those that cost the same.
 
     References:
         Breiman, L., Friedman, J., Olshen, R. & Stone, C. (1984). Classification and regression
         trees. Wadsworth, section 3.4.3: the one-standard-error rule.
     """
-    return min(list_equals(ranked), key=lambda candidate: candidate.weights)
+    return min(list_equals(ranked), key=lambda candidate: (candidate.operations, candidate.weights))

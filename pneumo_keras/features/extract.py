@@ -27,7 +27,7 @@ from pneumo_keras.progress import show_progress
 
 log = logging.getLogger("pneumo_keras")
 
-CHUNK = 32  # films that are augmented, pass the network and are written together
+CHUNK = 32  # films that pass the network and are written together
 
 # What computes for a backend or an engine, of which another version may compute otherwise.
 PACKAGES = {
@@ -90,8 +90,6 @@ class Extractor:
 
     def _list_entries(self, films: Films, view: View) -> dict[str, Entry]:
         about = {**self.about, **self._fixed, **view.about, "films": films.fingerprint()}
-        if view.key:
-            about["chunk"] = CHUNK  # whose number starts the draws
         return {
             tap: Entry(self.store.folder, {**about, "tap": tap, "network": below}, (len(films), d))
             for (tap, d), below in zip(self._taps.items(), self._fingerprints, strict=True)
@@ -161,10 +159,8 @@ class Extractor:
 
     def _prepare(self, films: Films, start: int, view: View) -> Iterator[ImageBatch]:
         for first in range(start, len(films), CHUNK):
-            images = films.read(slice(first, first + CHUNK))[..., None].astype(np.float32)
-            images = self.frozen.resize(_pad(images))
-            if view.vary is not None:
-                images = view.vary(images, *view.key, first // CHUNK)
+            rows = np.arange(first, first + CHUNK).clip(max=len(films) - 1)
+            images = view.enlarge(_pad(films.read(slice(first, first + CHUNK))), rows, self.frozen)
             yield np.asarray(keras.ops.convert_to_numpy(self.frozen.scale(images)))
 
 

@@ -1,11 +1,16 @@
 """Views: the ways of seeing films before they pass the frozen network."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import keras
+import numpy as np
+from jaxtyping import UInt8
 
-from pneumo_keras.features.augmentation import Vary, build_augmentation, build_variation
+from pneumo_keras.data.films import Films, Rows
+from pneumo_keras.features.variation import Ranges, Variation, draw_variation, vary_films
+from pneumo_keras.model.classifier import FrozenPart
 
 
 @dataclass(frozen=True)
@@ -13,57 +18,96 @@ class View:
     """One way of seeing the films: as they are, or varied.
 
     Attributes:
-        vary: Applied to the enlarged films; None for the plain view.
+        draw: How the film of a row is varied, always in the same way; None for the plain view.
         name: Of the view, in messages; empty for the plain one.
-        key: Starts the random draws, together with the number of the chunk; empty without any.
         about: What tells this view from others.
     """
 
-    vary: Vary | None = None
+    draw: Callable[[int], Variation] | None = None
     name: str = ""
-    key: tuple[int, ...] = ()
     about: dict[str, Any] = field(default_factory=lambda: {"view": "plain"})
+
+    def enlarge(
+        self,
+        films: UInt8[np.ndarray, "n _height _width"],
+        rows: Sequence[int] | np.ndarray,
+        frozen: FrozenPart,
+    ) -> Any:
+        """Images (n, size, size, 1), 0..255, as the backbone's scaling takes them.
+
+        Args:
+            films: Of any size.
+            rows: Which films these are.
+            frozen: What brings them to the size of an image.
+        """
+        size: int = frozen.backbone.input_shape[1]
+        images: Any = films[..., None].astype(np.float32)
+        if self.draw is None:
+            return frozen.resize(images)
+        # A warp looks at single pixels: what is larger than the image is averaged before.
+        if max(films.shape[1:]) > size:
+            images = keras.ops.convert_to_numpy(frozen.resize(images))
+        variations = [self.draw(int(row)) for row in rows]
+        return vary_films(images[..., 0], variations, size)[..., None]
+
+    def mirror(self) -> "View":
+        """The same view, from left to right."""
+        draw = self.draw or (lambda row: Variation())
+        return View(
+            draw=lambda row: draw(row).mirror(),
+            name=f"{self.name}, mirrored".removeprefix(", "),
+            about={**self.about, "mirrored": True},
+        )
 
 
 PLAIN = View()
-MIRRORED = View(
-    vary=lambda images, *_: keras.ops.flip(images, axis=2), name="mirrored", about={"view": "mirrored"}
-)
 
 
-def build_augmented_views(
-    count: int,
-    *,
-    rotation_degrees: float,
-    horizontal_flip: bool,
-    brightness: float,
-    contrast: float,
-    seed: int,
-) -> list[View]:
+@dataclass(frozen=True)
+class SeenFilms:
+    """Films in one view, varied when asked for: inputs of a whole model (n, height, width, 1).
+
+    Plain films come as they are, for the model enlarges them itself.
+    """
+
+    films: Films
+    view: View
+    frozen: FrozenPart
+
+    def __getitem__(self, rows: Rows) -> np.ndarray:
+        films = self.films.read(rows)
+        if self.view.draw is None:
+            return films[..., None]
+        return self.view.enlarge(films, np.arange(len(self.films))[rows], self.frozen)
+
+
+def build_augmented_views(count: int, ranges: Ranges, *, seed: int) -> list[View]:
     """Views that vary films at random, each with draws of its own.
 
     Args:
         count: Of the views.
-        rotation_degrees: See `build_augmentation`, like all that follow.
-        horizontal_flip: See there.
-        brightness: See there.
-        contrast: See there.
+        ranges: How far films vary.
         seed: Of all draws.
     """
-    settings: dict[str, Any] = {
-        "rotation_degrees": rotation_degrees,
-        "horizontal_flip": horizontal_flip,
-        "brightness": brightness,
-        "contrast": contrast,
-        "seed": seed,
-    }
-    vary = build_variation(build_augmentation(**settings))
     return [
-        View(
-            vary=vary,
-            name=f"augmented view {index} of {count}",
-            key=(seed, index),
-            about={"view": index, **settings},
-        )
+        _build_random_view(ranges, (seed, index), f"augmented view {index} of {count}")
         for index in range(1, count + 1)
     ]
+
+
+def build_stressed_view(ranges: Ranges, *, seed: int) -> View:
+    """The view that heads are tried on: each film varied once, further than in training.
+
+    Args:
+        ranges: How far films vary.
+        seed: Of all draws.
+    """
+    return _build_random_view(ranges, (seed, 0), "stressed")
+
+
+def _build_random_view(ranges: Ranges, key: tuple[int, int], name: str) -> View:
+    return View(
+        draw=lambda row: draw_variation(ranges, (*key, row)),
+        name=name,
+        about={"view": list(key), **asdict(ranges)},
+    )

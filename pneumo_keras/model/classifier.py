@@ -60,13 +60,10 @@ def build_frozen_part(backbone: keras.Model) -> FrozenPart:
     return FrozenPart(build_resizing(shape[1]), build_scaling(shape[1]), backbone)
 
 
-def build_online_model(frozen: FrozenPart, augmentation: keras.Sequential, head: keras.Model) -> keras.Model:
-    """The whole model for `fit`: grey films (n, height, width, 1) -> log odds (n, members).
-
-    The augmentation varies films in training only and is not part of what is saved.
-    """
+def build_online_model(frozen: FrozenPart, head: keras.Model) -> keras.Model:
+    """The whole model for `fit`: grey films (n, height, width, 1), 0..255 -> log odds (n, members)."""
     films = keras.Input((None, None, 1), name="films")
-    images = frozen.scale(augmentation(frozen.resize(films)))
+    images = frozen.scale(frozen.resize(films))
     return keras.Model(films, head(frozen.backbone(images)), name="online")
 
 

@@ -12,25 +12,32 @@ from pneumo_keras.seeds import derive_seeds
 Moments = Float[np.ndarray, "*members d"]
 """Of the features (d), or of those that each member learns from (members, d)."""
 
+EQUATION = "nd,mdo->nmo"  # features, kernels, outputs
+
 
 def build_standardisation(mean: Moments, variance: Moments) -> keras.layers.Normalization:
-    """Features to zero mean and unit variance: (n, d), or for members of their own (n, members, d).
+    """Features (n, d) to zero mean and unit variance.
 
     Args:
-        mean: Of the training features.
-        variance: Of the training features. A feature that hardly varies is not blown up: what
-            is far below the average counts as a thousandth of its standard deviation.
+        mean: Of the training features (d).
+        variance: Of the training features (d).
     """
-    floor = 1e-6 * variance.mean() or 1.0
-    variance = np.maximum(variance, floor)
-    axes: Any = tuple(range(-variance.ndim, 0))
-    return keras.layers.Normalization(axes, mean=mean, variance=variance, name="standardise")
+    return keras.layers.Normalization(-1, mean=mean, variance=bound_variance(variance), name="standardise")
+
+
+def bound_variance(variance: Moments) -> Moments:
+    """A feature that hardly varies is not blown up.
+
+    What is far below the average counts as a thousandth of its standard deviation.
+    """
+    floor = 1e-6 * variance.mean(axis=-1, keepdims=True)
+    return np.maximum(variance, np.where(floor > 0, floor, 1.0))
 
 
 def build_head(
     d: int,
     *,
-    standardisation: keras.layers.Normalization | None,
+    moments: tuple[Moments, Moments] | None,
     hidden_units: int,
     dropout: float,
     outputs: int,
@@ -40,7 +47,8 @@ def build_head(
 
     Args:
         d: Number of features.
-        standardisation: Put in front, if any.
+        moments: Mean and variance that features are standardised by, each (d), or (members, d) where
+            each member has its own; None leaves features as they are.
         hidden_units: Width of the hidden ReLU layer; 0 makes the heads linear.
         dropout: Share dropped while training, in [0, 1): of each member's own hidden units; of the
             features, the same ones for all members, where the heads are linear.
@@ -53,30 +61,61 @@ def build_head(
     """
     members = len(seeds)
     draws = [derive_seeds(seed, count=3) for seed in seeds]
+    drop = keras.layers.Dropout(dropout, seed=draws[0][1], name="dropout")
+    own = moments is not None and moments[0].ndim == 2
     features = keras.Input((d,), name="features")
     x: Any = features
-    if standardisation is not None:
-        of_their_own = len(standardisation.axis) == 2
-        x = standardisation(keras.ops.repeat(x[:, None], members, axis=1) if of_their_own else x)
-    seen = "nd" if len(x.shape) == 2 else "nmd"
-    hidden = keras.layers.EinsumDense(
-        f"{seen},mdh->nmh", (members, hidden_units), bias_axes="mh", activation="relu", name="hidden"
-    )
-    logits = keras.layers.EinsumDense(
-        "nmh,mho->nmo" if hidden_units else f"{seen},mdo->nmo",
-        (members, outputs),
-        bias_axes="mo",
-        name="logits",
-    )
+    if moments is not None and not own:
+        x = build_standardisation(*moments)(x)
+    if not hidden_units and not own:
+        x = drop(x)
+    name, units, activation = ("hidden", hidden_units, "relu") if hidden_units else ("logits", outputs, None)
+    shape: Any = (members, units)
+    settings = {"bias_axes": "mo", "activation": activation, "name": name}
+    if moments is not None and own:
+        first = StandardisingDense(EQUATION, shape, **settings)
+        first.standardise_by(*moments, drop=None if hidden_units else drop)
+    else:
+        first = keras.layers.EinsumDense(EQUATION, shape, **settings)
+    x = first(x)
+    _start(first, [draw[0 if hidden_units else 2] for draw in draws])
     if hidden_units:
-        x = hidden(x)
-        _start(hidden, [draw[0] for draw in draws])
-    if dropout:
-        same = (None, 1, d) if seen == "nmd" and not hidden_units else None
-        x = keras.layers.Dropout(dropout, noise_shape=same, seed=draws[0][1], name="dropout")(x)
-    x = logits(x)
-    _start(logits, [draw[2] for draw in draws])
+        logits = keras.layers.EinsumDense("nmh,mho->nmo", (members, outputs), bias_axes="mo", name="logits")
+        x = logits(drop(x))
+        _start(logits, [draw[2] for draw in draws])
     return keras.Model(features, x[..., 1] - x[..., 0] if outputs == 2 else x[..., 0], name="head")
+
+
+class StandardisingDense(keras.layers.EinsumDense):
+    """A dense layer (n, d) -> (n, members, outputs) whose members standardise features each in its own way.
+
+    Moments are multiplied into the kernels, so that films are not standardised once for each member.
+    For cross-validation: it is fitted, never saved.
+    """
+
+    def standardise_by(self, mean: Moments, variance: Moments, *, drop: keras.layers.Dropout | None) -> None:
+        """Must be called once, before the layer is.
+
+        Args:
+            mean: Of each member's features (members, d).
+            variance: Of each member's features.
+            drop: Applied to the standardised features, if any.
+        """
+        self._mean = mean[..., None].astype(np.float32)
+        self._deviation = np.sqrt(bound_variance(variance))[..., None].astype(np.float32)
+        self._drop = drop
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        ops: Any = keras.ops
+        own: Any = self.kernel
+        kernel = own / self._deviation
+        if self._drop is None:
+            shift = ops.sum(self._mean * kernel, axis=1)
+        else:
+            kept = self._drop(ops.ones_like(inputs), training=training)
+            inputs = inputs * kept
+            shift = ops.einsum(self.equation, kept, self._mean * kernel)
+        return self.activation(ops.einsum(self.equation, inputs, kernel) - shift + self.bias)
 
 
 def build_decision(*, slope: float = 1.0, intercept: float = 0.0) -> keras.Model:

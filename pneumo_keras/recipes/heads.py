@@ -6,18 +6,19 @@ from collections.abc import Mapping, Sequence
 import keras
 
 from pneumo_keras.config import Config
+from pneumo_keras.config.settings import AugmentationSettings, StressSettings
 from pneumo_keras.data.films import count_classes
 from pneumo_keras.errors import TrainingError
-from pneumo_keras.features.augmentation import build_augmentation
 from pneumo_keras.features.extract import Extractor
 from pneumo_keras.features.store import SLICE, FeatureTable
-from pneumo_keras.features.views import MIRRORED, PLAIN, View, build_augmented_views
+from pneumo_keras.features.variation import Ranges
+from pneumo_keras.features.views import PLAIN, SeenFilms, View, build_augmented_views, build_stressed_view
 from pneumo_keras.model.classifier import build_online_model
-from pneumo_keras.model.head import Moments, build_head, build_standardisation
+from pneumo_keras.model.head import Moments, build_head
 from pneumo_keras.recipes.films import Split
 from pneumo_keras.seeds import derive_seeds
-from pneumo_keras.training.batches import Batches, FilmTable, Table
-from pneumo_keras.training.fit import History, compute_class_weights, fit
+from pneumo_keras.training.batches import Batches, Table
+from pneumo_keras.training.fit import Descent, History, compute_class_weights, fit
 from pneumo_keras.training.moments import compute_moments
 
 log = logging.getLogger("pneumo_keras")
@@ -56,30 +57,49 @@ def fit_heads(
         return head, fit_model(
             config, head, hold_small(views), hold_small([validation]), splits, class_weights, at_once=SLICE
         )
-    model = build_online_model(extractor.frozen, build_augmentation_for(config), head)
-    films, validation_films = FilmTable(splits["train"].films), FilmTable(splits["val"].films)
+    frozen, seed = extractor.frozen, config.seed
+    model = build_online_model(frozen, head)
+    # A view for each epoch: films take turns, so that each is varied anew every time.
+    fresh = build_augmented_views(config.training.epochs, to_ranges(config.augmentation), seed=seed)
+    films = [SeenFilms(splits["train"].films, view, frozen) for view in fresh]
+    validation_films = SeenFilms(splits["val"].films, PLAIN, frozen)
     # What is small for a head is large for a network.
     at_once = config.training.batch_size
-    return head, fit_model(config, model, [films], [validation_films], splits, class_weights, at_once=at_once)
+    return head, fit_model(config, model, films, [validation_films], splits, class_weights, at_once=at_once)
 
 
 def list_fitted_views(config: Config) -> list[View]:
     """How films are seen that are trained on in cached mode."""
     augmentation = config.augmentation
-    settings = augmentation.model_dump(exclude={"views", "plain"})
-    augmented = build_augmented_views(augmentation.views, **settings, seed=config.seed)
+    augmented = build_augmented_views(augmentation.views, to_ranges(augmentation), seed=config.seed)
     return [PLAIN, *augmented] if augmentation.plain else augmented
 
 
-def list_judged_views(flip_average: bool) -> list[View]:
+def list_judged_views(flip_average: bool, view: View = PLAIN) -> list[View]:
     """How films are seen that are scored; log odds are averaged over them."""
-    return [PLAIN, MIRRORED] if flip_average else [PLAIN]
+    return [view, view.mirror()] if flip_average else [view]
 
 
-def build_augmentation_for(config: Config) -> keras.Sequential:
-    """The random variation of films that the settings ask for."""
-    settings = config.augmentation.model_dump(exclude={"views", "plain"})
-    return build_augmentation(**settings, seed=config.seed)
+def list_stressed_views(config: Config, *, flip_average: bool) -> list[View]:
+    """How films are seen that heads are tried on."""
+    return list_judged_views(flip_average, build_stressed_view(to_ranges(config.stress), seed=config.seed))
+
+
+def to_ranges(settings: AugmentationSettings | StressSettings) -> Ranges:
+    """How far films vary."""
+    return Ranges(**settings.model_dump(exclude={"views", "plain"}))
+
+
+def to_descent(config: Config) -> Descent:
+    """The optimiser and the schedule that the settings ask for."""
+    training = config.training
+    return Descent(
+        optimizer=training.optimizer,
+        schedule=training.schedule,
+        epochs=training.epochs,
+        plateau_factor=training.plateau_factor,
+        plateau_patience=training.plateau_patience,
+    )
 
 
 def build_heads(
@@ -96,7 +116,7 @@ def build_heads(
     model = config.model
     return build_head(
         d,
-        standardisation=build_standardisation(*moments) if moments else None,
+        moments=moments,
         hidden_units=model.hidden_units,
         dropout=model.dropout,
         outputs=model.outputs,
@@ -145,16 +165,15 @@ def fit_model(
         Batches(inputs, splits["train"].films.labels, batch_size=training.batch_size, seed=config.seed),
         Batches(validation, splits["val"].films.labels, batch_size=at_once, seed=None),
         class_weights=class_weights,
-        epochs=training.epochs,
         learning_rates=[training.learning_rate] * training.members,
         weight_decays=[training.weight_decay] * training.members,
-        plateau_factor=training.plateau_factor,
-        plateau_patience=training.plateau_patience,
+        descent=to_descent(config),
     )
     if not history.finite.all():
         raise TrainingError(
             "The loss is no longer a number. Lower training.learning_rate, or check model.weights."
         )
-    best = ", ".join(map(str, history.best_epochs))
-    log.info("Kept epoch %s: for each head the one with its lowest validation loss", best)
+    if training.schedule == "plateau":
+        kept = ", ".join(map(str, history.kept_epochs))
+        log.info("Kept epoch %s: for each head the one with its lowest validation loss", kept)
     return history

@@ -1,5 +1,6 @@
 """Settings compared on training and validation films."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,18 +10,33 @@ import keras
 import numpy as np
 
 from pneumo_keras.arrays import Features, Labels
+from pneumo_keras.bench.operations import count_operations
 from pneumo_keras.config import Config, change_config, format_config, resolve_paths
 from pneumo_keras.config.settings import Tap
 from pneumo_keras.data.films import JoinedFilms
-from pneumo_keras.evaluation.ranking import Candidate, build_candidates, choose_simplest, rank
+from pneumo_keras.evaluation.ranking import (
+    PLAIN,
+    STRESSED,
+    Candidate,
+    build_candidates,
+    choose_cheapest,
+    rank,
+)
 from pneumo_keras.features.extract import Extractor
 from pneumo_keras.features.views import View
 from pneumo_keras.files import claim_folder
 from pneumo_keras.grid import Grid, group_combinations
+from pneumo_keras.model.backbone import select_taps
 from pneumo_keras.model.head import Moments
 from pneumo_keras.progress import show_progress
 from pneumo_keras.recipes.films import Split, open_data, open_splits
-from pneumo_keras.recipes.heads import build_heads, list_fitted_views, list_judged_views
+from pneumo_keras.recipes.heads import (
+    build_heads,
+    list_fitted_views,
+    list_judged_views,
+    list_stressed_views,
+    to_descent,
+)
 from pneumo_keras.recipes.network import build_extractor, build_frozen
 from pneumo_keras.reporting.sweep import write_sweep, write_sweep_plot
 from pneumo_keras.training.cross_validation import cross_validate
@@ -52,24 +68,47 @@ def sweep_settings(config: Config, grid: Grid, folder: Path, *, folds: int) -> l
         both = JoinedFilms([split.films for split in splits.values()])
         held_out = draw_folds(both, folds=folds, seed=config.seed)
         title = f"{folds} folds of {len(both):,} training and validation films of {data.card.title}"
-        shares = [shared for shared, _ in groups]
-        extractor = build_extractor(resolved, build_frozen(resolved, list_taps_of(shares)))
-        for shared in shares:
-            extractor.check_room([(split.films, list_views(shared)) for split in splits.values()])
+        networks = build_networks(resolved, [shared for shared, _ in groups], splits)
         loaded: dict[Any, SweptFeatures] = {}
         ranked: list[Candidate] = []
         with show_progress("Sweep", sum(len(group) for _, group in groups), "combinations") as progress:
             for shared, group in groups:
-                seen = (shared.model.taps, shared.augmentation, shared.model.flip_average)
+                model = shared.model
+                seen = (model.image_size, model.taps, shared.augmentation, model.flip_average)
                 if seen not in loaded:
-                    extractor.release()
-                    loaded = {seen: load_swept_features(shared, extractor, splits)}
+                    for network in networks.values():
+                        network.release()
+                    loaded = {seen: load_swept_features(shared, networks[model.image_size], splits)}
                 ranked = rank([*ranked, *validate_group(shared, group, loaded[seen], both.labels, held_out)])
                 write_candidates(folder, config, ranked, title=title)
                 progress.advance(len(group))
         write_sweep_plot(folder, ranked, title=title)
-    extractor.release()
+    for network in networks.values():
+        network.release()
     return ranked
+
+
+def build_networks(
+    config: Config, shares: Sequence[Config], splits: Mapping[str, Split]
+) -> dict[int, Extractor]:
+    """For each image size the network up to all taps that any combination has there.
+
+    Args:
+        config: With the paths of this machine.
+        shares: What the combinations of each group share.
+        splits: The films, whose features must find room.
+    """
+    by_size: dict[int, list[Config]] = {}
+    for shared in shares:
+        by_size.setdefault(shared.model.image_size, []).append(shared)
+    networks = {}
+    for size, alike in by_size.items():
+        sized = change_config(config, {"model.image_size": size})
+        networks[size] = build_extractor(sized, build_frozen(sized, list_taps_of(alike)))
+        for shared in alike:
+            views = list_views(shared)
+            networks[size].check_room([(split.films, views) for split in splits.values()])
+    return networks
 
 
 def list_taps_of(configs: Sequence[Config]) -> list[str]:
@@ -79,7 +118,7 @@ def list_taps_of(configs: Sequence[Config]) -> list[str]:
 
 def write_candidates(folder: Path, config: Config, ranked: Sequence[Candidate], *, title: str) -> None:
     """Writes the table, and the configurations of the best and of the simplest candidate."""
-    chosen = {"best": ranked[0], "simplest": choose_simplest(ranked)}
+    chosen = {"best": ranked[0], "cheapest": choose_cheapest(ranked)}
     configs = {name: (one, format_config(change_config(config, one.values))) for name, one in chosen.items()}
     write_sweep(folder, ranked, configs, title=title)
 
@@ -90,16 +129,24 @@ class SweptFeatures:
 
     Attributes:
         views: Features of all films (n, d), held in memory, in each view that is trained on.
-        judged: The same in each view that is scored.
+        judged: The same in each view that is scored: of the films as they are, and under stress.
+        operations: That the network takes for a film.
     """
 
     views: list[Features]
-    judged: list[Features]
+    judged: dict[str, list[Features]]
+    operations: int
+
+
+def list_judged_ways(config: Config) -> dict[str, list[View]]:
+    """How films are seen that are scored, as they are and under stress."""
+    flip = config.model.flip_average
+    return {PLAIN: list_judged_views(flip), STRESSED: list_stressed_views(config, flip_average=flip)}
 
 
 def list_views(config: Config) -> list[View]:
     """All ways in which films are seen, for the fit or for the scores."""
-    return [*list_fitted_views(config), *list_judged_views(config.model.flip_average)]
+    return [*list_fitted_views(config), *itertools.chain(*list_judged_ways(config).values())]
 
 
 def load_swept_features(config: Config, extractor: Extractor, splits: Mapping[str, Split]) -> SweptFeatures:
@@ -111,7 +158,8 @@ def load_swept_features(config: Config, extractor: Extractor, splits: Mapping[st
 
     return SweptFeatures(
         views=[load(view) for view in list_fitted_views(config)],
-        judged=[load(view) for view in list_judged_views(config.model.flip_average)],
+        judged={way: [load(view) for view in views] for way, views in list_judged_ways(config).items()},
+        operations=count_operations(select_taps(extractor.frozen.backbone, config.model.taps)),
     )
 
 
@@ -126,7 +174,7 @@ def validate_group(
     training = shared.training
 
     def build(seeds: Sequence[int], moments: tuple[Moments, Moments]) -> keras.Model:
-        d = features.judged[0].shape[1]
+        d = features.views[0].shape[1]
         return build_heads(shared, d, moments if shared.model.standardise else None, seeds)
 
     found = cross_validate(
@@ -137,11 +185,16 @@ def validate_group(
         held_out,
         learning_rates=[one.get("training.learning_rate", training.learning_rate) for one in group],
         weight_decays=[one.get("training.weight_decay", training.weight_decay) for one in group],
-        epochs=training.epochs,
+        descent=to_descent(shared),
         batch_size=training.batch_size,
-        plateau_factor=training.plateau_factor,
-        plateau_patience=training.plateau_patience,
         seed=shared.seed,
     )
-    log_odds = found.log_odds.astype(np.float64)
-    return build_candidates(group, labels, log_odds, held_out, found.best_epochs, found.weights)
+    return build_candidates(
+        group,
+        labels,
+        {way: log_odds.astype(np.float64) for way, log_odds in found.log_odds.items()},
+        held_out,
+        found.kept_epochs,
+        operations=features.operations,
+        weights=found.weights,
+    )

@@ -9,13 +9,19 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pneumo_keras.evaluation.ranking import Candidate, choose_simplest, list_equals
+from pneumo_keras.evaluation.ranking import CRITERION, Candidate, choose_cheapest, list_equals
 from pneumo_keras.files import format_csv, replace_whole, write_whole
 from pneumo_keras.reporting.plots import ACCENT, DOTS_PER_INCH, TRAINING, VALIDATION, save_plot
 from pneumo_keras.reporting.tables import format_table
 
 SHOWN = 10
-FIGURES = {"log_loss": "log loss", "auc": "AUC", "accuracy": "accuracy"}
+FIGURES = {
+    CRITERION: "mean log loss",
+    "log_loss": "plain",
+    "stressed_log_loss": "stressed",
+    "auc": "AUC plain",
+    "stressed_auc": "stressed",
+}
 COLUMNS = 3
 
 
@@ -33,8 +39,10 @@ def write_sweep(
     write_whole(folder / "sweep.csv", format_candidates(ranked))
     for name, (candidate, settings) in chosen.items():
         head = (
-            f"# The {name} of {len(ranked)} combinations: log loss {candidate.to_mean('log_loss'):.4f}, "
-            f"AUC {candidate.to_mean('auc'):.4f}, {candidate.weights:,} weights.\n# {title}.\n"
+            f"# The {name} of {len(ranked)} combinations. Log loss {candidate.to_mean('log_loss'):.4f}, "
+            f"under stress {candidate.to_mean('stressed_log_loss'):.4f}; "
+            f"AUC {candidate.to_mean('auc'):.4f}, under stress {candidate.to_mean('stressed_auc'):.4f}.\n"
+            f"# {candidate.operations / 1e9:.2f} GFLOP a film, {candidate.weights:,} weights.\n# {title}.\n"
         )
         write_whole(folder / f"{name}.toml", head + settings)
 
@@ -64,8 +72,8 @@ def format_sweep(ranked: Sequence[Candidate], *, heading: str) -> str:
     ]
     table = format_table(rows, header=[*FIGURES.values(), *map(_to_name, keys)])
     hidden = [f"{SHOWN} of {len(ranked)} shown, all in sweep.csv."] if len(ranked) > SHOWN else []
-    equals, simplest = list_equals(ranked), choose_simplest(ranked)
-    values = ", ".join(f"{_to_name(key)} {_to_text(simplest.values[key])}" for key in keys)
+    equals, cheapest = list_equals(ranked), choose_cheapest(ranked)
+    values = ", ".join(f"{_to_name(key)} {_to_text(cheapest.values[key])}" for key in keys)
     return "\n".join(
         [
             heading,
@@ -73,9 +81,10 @@ def format_sweep(ranked: Sequence[Candidate], *, heading: str) -> str:
             table,
             "",
             *hidden,
-            f"{len(ranked)} combinations; mean and standard deviation over folds, at the epoch kept in each.",
-            f"Within one standard error of the best: {len(equals)}. The simplest of them, with "
-            f"{simplest.weights:,} weights: {values}.",
+            f"{len(ranked)} combinations; log loss of held-out films as they are and under stress, and the "
+            "mean of both; mean and standard deviation over folds.",
+            f"Within one standard error of the best: {len(equals)}. The cheapest of them, with "
+            f"{cheapest.operations / 1e9:.2f} GFLOP a film and {cheapest.weights:,} weights: {values}.",
         ]
     )
 
@@ -93,7 +102,7 @@ def draw_sweep(ranked: Sequence[Candidate], *, title: str) -> Figure:
     plot = Figure(figsize=(1600 / DOTS_PER_INCH, (160 + 560 * rows) / DOTS_PER_INCH), layout="constrained")
     FigureCanvasAgg(plot)
     low, high = _choose_range(ranked)
-    above = sum(not one.to_mean("log_loss") <= high for one in ranked)
+    above = sum(not one.to_mean(CRITERION) <= high for one in ranked)
     plot.suptitle(title + (f"\nAbove the picture: {above} of {len(ranked)}" if above else ""), fontsize=12)
     panels = plot.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     for axes, key in zip(panels, keys, strict=False):
@@ -101,7 +110,7 @@ def draw_sweep(ranked: Sequence[Candidate], *, title: str) -> Figure:
     for axes in panels[len(keys) :]:
         axes.set_visible(False)
     for axes in panels[::columns]:
-        axes.set_ylabel("log loss, mean over folds")
+        axes.set_ylabel("mean of plain and stressed log loss")
     panels[0].set_ylim(low, high)
     handles, names = panels[0].get_legend_handles_labels()
     plot.legend(handles, names, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
@@ -112,7 +121,7 @@ def _draw_setting(axes: Axes, key: str, ranked: Sequence[Candidate]) -> None:
     texts = [_to_text(candidate.values[key]) for candidate in ranked]
     values = list(dict.fromkeys(_to_text(value) for value in _list_values(ranked, key)))
     places = np.array([values.index(text) for text in texts])
-    losses = np.array([candidate.to_mean("log_loss") for candidate in ranked])
+    losses = np.array([candidate.to_mean(CRITERION) for candidate in ranked])
     # Left of the middle, which belongs to the best of each value and its bar.
     jitter = np.random.default_rng(0).uniform(-0.28, -0.08, len(places))
     axes.scatter(
@@ -121,8 +130,8 @@ def _draw_setting(axes: Axes, key: str, ranked: Sequence[Candidate]) -> None:
     best = [ranked[texts.index(value)] for value in values]
     axes.errorbar(
         np.arange(len(values)),
-        [one.to_mean("log_loss") for one in best],
-        yerr=[one.to_deviation("log_loss") for one in best],
+        [one.to_mean(CRITERION) for one in best],
+        yerr=[one.to_deviation(CRITERION) for one in best],
         fmt="o",
         markersize=7,
         capsize=5,
@@ -131,7 +140,7 @@ def _draw_setting(axes: Axes, key: str, ranked: Sequence[Candidate]) -> None:
         label="best of the value, deviation over folds",
     )
     axes.plot(places[0], losses[0], "*", markersize=15, color=VALIDATION, label="best of all", zorder=3)
-    limit = losses[0] + ranked[0].to_error("log_loss")
+    limit = losses[0] + ranked[0].to_error(CRITERION)
     axes.axhspan(losses[0], limit, color=ACCENT, alpha=0.2, linewidth=0, label="one standard error", zorder=0)
     axes.set_xticks(range(len(values)), [value.replace(" ", "\n") or "-" for value in values], fontsize=9)
     axes.set_xlim(-0.6, len(values) - 0.4)
@@ -142,11 +151,11 @@ def _draw_setting(axes: Axes, key: str, ranked: Sequence[Candidate]) -> None:
 
 def _choose_range(ranked: Sequence[Candidate]) -> tuple[float, float]:
     """Of the log loss: without the worst combinations, which would squeeze the good ones into a line."""
-    losses = np.array([candidate.to_mean("log_loss") for candidate in ranked])
+    losses = np.array([candidate.to_mean(CRITERION) for candidate in ranked])
     finite = losses[np.isfinite(losses)]
     if not len(finite):
         return 0.0, 1.0
-    deviation = ranked[0].to_deviation("log_loss")
+    deviation = ranked[0].to_deviation(CRITERION)
     highest = np.quantile(finite, 0.9) if len(finite) > SHOWN else finite.max()
     return max(0.0, float(finite.min() - 1.3 * deviation) - 1e-6), float(highest + 1.3 * deviation) + 1e-6
 

@@ -1,28 +1,16 @@
 """Batches for `fit`: shuffled anew in every epoch from one seed, or in their order."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import keras
 import numpy as np
 from jaxtyping import Int64
 
 from pneumo_keras.arrays import Labels, MemberWeights
-from pneumo_keras.data.films import Films, Rows
 from pneumo_keras.features.store import FeatureTable
+from pneumo_keras.features.views import SeenFilms
 
-
-@dataclass(frozen=True)
-class FilmTable:
-    """Films as inputs of a model (n, height, width, 1)."""
-
-    films: Films
-
-    def __getitem__(self, rows: Rows) -> np.ndarray:
-        return self.films.read(rows)[..., None]
-
-
-Table = FeatureTable | FilmTable | np.ndarray
+Table = FeatureTable | SeenFilms | np.ndarray
 """Inputs of a fit, of which any rows can be read."""
 
 

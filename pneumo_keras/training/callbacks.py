@@ -11,12 +11,21 @@ log = logging.getLogger("pneumo_keras")
 ops: Any = keras.ops  # untyped
 
 
+LINES = 20  # of the log at most, whatever the number of epochs
+
+
 class EpochLog(keras.callbacks.Callback):
     """Keeps the figures of every epoch: means over members, and each member's validation loss.
+
+    Stops where no member's losses are numbers any more.
 
     Args:
         members: Their number.
         total: Epochs to come, for the lines of the log; None for none.
+
+    Attributes:
+        epochs: A row for each.
+        finite: Whether each member's losses were numbers so far.
     """
 
     def __init__(self, members: int, total: int | None) -> None:
@@ -24,11 +33,12 @@ class EpochLog(keras.callbacks.Callback):
         self._members, self._total = members, total
         self._learning_rate = np.nan
         self.epochs: list[dict[str, float]] = []
+        self.finite = np.ones(members, bool)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         model: Any = self.model
         rates = ops.convert_to_numpy(model.optimizer.rates)
-        self._learning_rate = float(np.mean(rates, dtype=np.float64))
+        self._learning_rate = float(np.mean(rates, dtype=np.float64)) * float(model.optimizer.learning_rate)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         logs = logs or {}
@@ -48,7 +58,10 @@ class EpochLog(keras.callbacks.Callback):
                 **(by_member if self._members > 1 else {}),
             }
         )
-        if self._total:
+        self.finite &= np.isfinite(val_losses)
+        model: Any = self.model
+        model.stop_training = not self.finite.any()
+        if self._total and ((epoch + 1) % -(-self._total // LINES) == 0 or epoch + 1 == self._total):
             log.info(
                 "Epoch %d of %d: loss %.4f, accuracy %.4f, validation loss %.4f, accuracy %.4f",
                 epoch + 1,
@@ -71,7 +84,6 @@ class BestMembers(keras.callbacks.Callback):
         self._waited = np.zeros(members, int)
         self._weights: list[np.ndarray] = []
         self.best_epochs = np.zeros(members, int)
-        self.finite = np.ones(members, bool)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._weights = self._read_weights()
@@ -87,8 +99,6 @@ class BestMembers(keras.callbacks.Callback):
         self._waited[tired] = 0
         rates = ops.convert_to_numpy(model.optimizer.rates)
         model.optimizer.rates.assign(np.where(tired, rates * np.float32(self._factor), rates))
-        self.finite &= np.isfinite(losses)
-        model.stop_training = not self.finite.any()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         model: Any = self.model

@@ -1,8 +1,9 @@
-"""The fit: Keras' own `model.fit` with class weights, the best epoch of each member kept."""
+"""The fit: Keras' own `model.fit` with class weights."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -10,8 +11,32 @@ from jaxtyping import Bool
 from sklearn.utils.class_weight import compute_class_weight
 
 from pneumo_keras.arrays import Labels
+from pneumo_keras.training.batches import Batches
 from pneumo_keras.training.callbacks import BestMembers, EpochLog
-from pneumo_keras.training.members import MemberAdamW, MemberCrossentropy, MemberMetrics
+from pneumo_keras.training.members import MemberAdamW, MemberCrossentropy, MemberMetrics, MemberSGD
+
+OPTIMIZERS = {"adamw": MemberAdamW, "sgd": MemberSGD}
+
+
+@dataclass(frozen=True)
+class Descent:
+    """How weights come down the loss, whatever their rate and decay.
+
+    Attributes:
+        optimizer: AdamW, or gradient descent with Nesterov momentum, see `MemberSGD`.
+        schedule: On a "plateau" of its validation loss a member slows down, and at the end it gets the
+            weights of its best epoch back. On a "cosine" all rates fall to nothing and the last weights
+            stay: validation films have no say.
+        epochs: Passes over the training films.
+        plateau_factor: A member's rate is multiplied by this ...
+        plateau_patience: ... after this many epochs without a lower validation loss of its own.
+    """
+
+    optimizer: Literal["adamw", "sgd"]
+    schedule: Literal["plateau", "cosine"]
+    epochs: int
+    plateau_factor: float
+    plateau_patience: int
 
 
 @dataclass(frozen=True)
@@ -20,14 +45,15 @@ class History:
 
     Attributes:
         epochs: For each epoch its number from 1, `loss`, `accuracy`, `val_loss`, `val_accuracy` and
-            the `learning_rate` it ran with, all of them means over members; with several members
+            the `learning_rate` it began with, all of them means over members; with several members
             also `val_loss_1`, ... The training loss is class-weighted, the validation loss is not.
-        best_epochs: For each member the one with its lowest validation loss, whose weights were kept.
+            `kept` counts the members that ended with the weights of this epoch.
+        kept_epochs: For each member the one whose weights it ended with.
         finite: Whether each member's losses were numbers to the end.
     """
 
     epochs: list[dict[str, float]]
-    best_epochs: list[int]
+    kept_epochs: list[int]
     finite: Bool[np.ndarray, " members"]
 
 
@@ -39,20 +65,16 @@ def compute_class_weights(labels: Labels) -> dict[int, float]:
 
 def fit(
     model: keras.Model,
-    batches: keras.utils.PyDataset,
-    validation: keras.utils.PyDataset,
+    batches: Batches,
+    validation: Batches,
     *,
     class_weights: dict[int, float] | None,
-    epochs: int,
     learning_rates: Sequence[float],
     weight_decays: Sequence[float],
-    plateau_factor: float,
-    plateau_patience: int,
+    descent: Descent,
     log_epochs: bool = True,
 ) -> History:
     """Fits a model that ends in log odds (n, members), each member as if it were alone.
-
-    Leaves every member with the weights of its best epoch.
 
     Args:
         model: All that learns in it has the members as its first axis.
@@ -61,34 +83,42 @@ def fit(
         validation: The same of the films that are judged on after each epoch; weights where a
             member is judged on some of them alone.
         class_weights: Multiplies the loss of the films of a class, in training only.
-        epochs: Passes over the training films.
-        learning_rates: Of AdamW at the start, for each member.
-        weight_decays: Of AdamW, for each member (decoupled: each step shrinks weights by learning
-            rate times this).
-        plateau_factor: A member's learning rate is multiplied by this ...
-        plateau_patience: ... after this many epochs without a lower validation loss of its own.
-        log_epochs: Whether every epoch gets a line.
+        learning_rates: Of the optimiser at the start, for each member.
+        weight_decays: Of the optimiser, for each member.
+        descent: All else.
+        log_epochs: Whether epochs get lines.
     """
-    members = len(learning_rates)
+    members, epochs = len(learning_rates), descent.epochs
     figures = [MemberMetrics(members)]
     # The same layers in a model of its own: a compiled one would be saved with its optimiser.
     learner: Any = keras.Model(model.input, model.output)
     learner.compile(
-        optimizer=MemberAdamW(learning_rates, weight_decays),
+        optimizer=OPTIMIZERS[descent.optimizer](
+            learning_rates, weight_decays, schedule=build_schedule(descent, steps=epochs * len(batches))
+        ),
         loss=MemberCrossentropy(),
         # Class weights would turn accuracy into something else.
         metrics=figures if class_weights else None,
         weighted_metrics=None if class_weights else figures,
     )
     epoch_log = EpochLog(members, epochs if log_epochs else None)
-    best = BestMembers(members, factor=plateau_factor, patience=plateau_patience)
+    best = BestMembers(members, factor=descent.plateau_factor, patience=descent.plateau_patience)
     learner.fit(
         batches,
         validation_data=validation,
         class_weight=class_weights,
         epochs=epochs,
         shuffle=False,  # the batches are, from a seed of their own
-        callbacks=[epoch_log, best],
+        callbacks=[epoch_log, best] if descent.schedule == "plateau" else [epoch_log],
         verbose=0,
     )
-    return History(epoch_log.epochs, best.best_epochs.tolist(), best.finite)
+    last = [len(epoch_log.epochs)] * members
+    kept = best.best_epochs.tolist() if descent.schedule == "plateau" else last
+    counts = Counter(kept)
+    rows = [{**row, "kept": counts[int(row["epoch"])]} for row in epoch_log.epochs]
+    return History(rows, kept, epoch_log.finite)
+
+
+def build_schedule(descent: Descent, *, steps: int) -> Any:
+    """What multiplies the rates, as Keras' optimisers take it."""
+    return 1.0 if descent.schedule == "plateau" else keras.optimizers.schedules.CosineDecay(1.0, steps)

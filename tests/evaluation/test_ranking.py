@@ -1,11 +1,17 @@
+import itertools
+
 import numpy as np
 import pytest
+from scipy.special import expit
 from sklearn.metrics import log_loss, roc_auc_score
 
 from pneumo_keras.evaluation.ranking import (
+    CRITERION,
+    PLAIN,
+    STRESSED,
     Candidate,
     build_candidates,
-    choose_simplest,
+    choose_cheapest,
     judge_folds,
     list_equals,
     rank,
@@ -17,9 +23,9 @@ FOLDS = np.tile([0, 1, 2], 30)
 LOG_ODDS = RANDOM.normal(size=(90, 2)) + 2 * LABELS[:, None] - 1
 
 
-def build(log_loss, deviation=0.01, weights=9):
+def build(log_loss, deviation=0.01, operations=7, weights=9):
     spread = np.array([-1.0, 0.0, 1.0]) * deviation
-    return Candidate({"model.dropout": 0.5}, {"log_loss": log_loss + spread}, [1, 2, 2], weights)
+    return Candidate({"model.dropout": 0.5}, {CRITERION: log_loss + spread}, [1, 2, 2], operations, weights)
 
 
 def test_figures_are_those_of_each_fold():
@@ -35,29 +41,46 @@ def test_figures_are_those_of_each_fold():
 def test_the_lowest_log_loss_comes_first_and_what_diverged_last():
     log_odds = np.concatenate([LOG_ODDS, 0 * LOG_ODDS[:, :1], np.full((90, 1), np.nan)], axis=1)
     values = [{"a": index} for index in range(4)]
-    ranked = rank(build_candidates(values, LABELS, log_odds, FOLDS, np.ones((4, 3), int), weights=9))
-    losses = [candidate.to_mean("log_loss") for candidate in ranked]
+    ways = {PLAIN: log_odds, STRESSED: log_odds[:, [1, 0, 2, 3]] / 2}
+    candidates = build_candidates(values, LABELS, ways, FOLDS, np.ones((4, 3), int), operations=7, weights=9)
+    ranked = rank(candidates)
+    losses = [candidate.to_mean(CRITERION) for candidate in ranked]
     assert losses[:3] == sorted(losses[:3])
     assert np.isnan(losses[3]) and ranked[3].values == {"a": 3}
     assert ranked[3].to_row()["auc"] is None
+    for candidate, way in itertools.product(ranked[:3], (PLAIN, STRESSED)):
+        scores = expit(ways[way][:, candidate.values["a"]])
+        expected = judge_folds(LABELS, scores, FOLDS)["log_loss"]
+        np.testing.assert_allclose(candidate.figures[f"{way}log_loss"], expected)
+    both = (ranked[0].figures["log_loss"] + ranked[0].figures["stressed_log_loss"]) / 2
+    np.testing.assert_allclose(ranked[0].figures[CRITERION], both)
 
 
 def test_equals_lie_within_a_standard_error_of_the_best():
     error = 0.01 / np.sqrt(3)
-    assert build(0.1).to_error("log_loss") == pytest.approx(error)
+    assert build(0.1).to_error(CRITERION) == pytest.approx(error)
     ranked = [build(0.1), build(0.1 + 0.9 * error), build(0.1 + 1.1 * error)]
     assert list_equals(ranked) == ranked[:2]
 
 
-def test_the_simplest_has_the_fewest_weights_of_the_equals():
+def test_the_cheapest_of_the_equals_takes_the_fewest_operations_then_weights():
     losses, weights = [0.1, 0.101, 0.102, 0.103, 0.2], [50, 20, 10, 10, 1]
     ranked = [build(loss, weights=count) for loss, count in zip(losses, weights, strict=True)]
-    assert choose_simplest(ranked) is ranked[2]
+    assert choose_cheapest(ranked) is ranked[2]
+    deeper = [build(0.1, operations=3, weights=1), build(0.101, operations=2, weights=99)]
+    assert choose_cheapest(deeper) is deeper[1]
     lost = build(np.nan)
-    assert choose_simplest([lost]) is lost
+    assert choose_cheapest([lost]) is lost
 
 
 def test_a_row_holds_values_means_and_deviations():
     assert build(0.1).to_row() == pytest.approx(
-        {"model.dropout": 0.5, "log_loss": 0.1, "log_loss_deviation": 0.01, "best_epoch": 2.0, "weights": 9}
+        {
+            "model.dropout": 0.5,
+            "mean_log_loss": 0.1,
+            "mean_log_loss_deviation": 0.01,
+            "kept_epoch": 2.0,
+            "operations": 7,
+            "weights": 9,
+        }
     )

@@ -19,13 +19,15 @@ from pneumo_keras.features import extract as module
 from pneumo_keras.features import store as store_module
 from pneumo_keras.features.extract import CHUNK, Extractor
 from pneumo_keras.features.store import Store, list_entries
-from pneumo_keras.features.views import MIRRORED, PLAIN, build_augmented_views
+from pneumo_keras.features.variation import Ranges
+from pneumo_keras.features.views import PLAIN, build_augmented_views, build_stressed_view
 from pneumo_keras.model.classifier import FrozenPart
 from pneumo_keras.model.preprocessing import build_resizing, build_scaling
 from tests.toy import SIZE, build_toy_backbone
 
 N = 2 * CHUNK + 5
-STRENGTHS = {"rotation_degrees": 15.0, "horizontal_flip": True, "brightness": 0.1, "contrast": 0.1}
+STRENGTHS = Ranges(rotation_degrees=15.0, horizontal_flip=True, brightness=0.1, contrast=0.1)
+MIRRORED = PLAIN.mirror()
 
 
 def draw_films(seed, n=N):
@@ -73,12 +75,11 @@ def build_extractor(tmp_path, counted):
 
 
 def build_view(index=1, seed=3):
-    return build_augmented_views(index, **STRENGTHS, seed=seed)[-1]
+    return build_augmented_views(index, STRENGTHS, seed=seed)[-1]
 
 
 def compute_directly(extractor, view=PLAIN, films=FILMS):
-    images = extractor.frozen.resize(films.images[..., None].astype(np.float32))
-    images = view.vary(images) if view.vary else images
+    images = view.enlarge(films.images, np.arange(len(films)), extractor.frozen)
     return np.asarray(extractor.frozen.backbone(extractor.frozen.scale(images)))
 
 
@@ -146,15 +147,12 @@ def test_the_version_of_what_the_engine_runs_on_is_part_of_the_address():
     assert set(module.list_versions("openvino")) >= {"pneumo-keras", "keras", "jax", "jaxlib", "openvino"}
 
 
-@pytest.mark.parametrize(("view", "computed"), [(PLAIN, 0), (MIRRORED, 0), (build_view(), 3)])
-def test_the_size_of_a_chunk_counts_where_draws_depend_on_it(
-    build_extractor, counted, monkeypatch, view, computed
-):
-    build_extractor().extract(FILMS, "films", view)
-    counted.clear()
+@pytest.mark.parametrize("view", [PLAIN, MIRRORED, build_view()])
+def test_features_do_not_depend_on_the_size_of_a_chunk(build_extractor, monkeypatch, view):
+    whole = build_extractor().extract(FILMS, "films", view)[:]
     monkeypatch.setattr(module, "CHUNK", CHUNK - 3)
-    build_extractor().extract(FILMS, "films", view)
-    assert len(counted) == computed
+    other = build_extractor(engine="other").extract(FILMS, "films", view)[:]
+    np.testing.assert_allclose(other, whole, atol=1e-6)
 
 
 def test_labels_do_not_change_features(build_extractor, counted):
@@ -172,6 +170,26 @@ def test_an_augmented_view_is_another_and_repeats_itself(build_extractor, tmp_pa
     assert np.abs(view - other).max() > 1e-3
     again = build_extractor(engine="elsewhere").extract(FILMS, "films", build_view())[:]
     np.testing.assert_array_equal(again, view)
+
+
+def test_a_varied_view_is_that_of_the_films_whatever_came_before(build_extractor):
+    extractor = build_extractor()
+    view = build_stressed_view(STRENGTHS, seed=3)
+    expected = compute_directly(extractor, view)
+    np.testing.assert_allclose(extractor.extract(FILMS, "films", view)[:], expected, atol=1e-5)
+    images, mirrored = (
+        each.enlarge(FILMS.images, range(N), extractor.frozen) for each in (view, view.mirror())
+    )
+    np.testing.assert_allclose(mirrored, images[:, :, ::-1], atol=1e-3)
+
+
+def test_films_larger_than_an_image_are_averaged_before_they_are_varied(build_extractor):
+    frozen = build_extractor().frozen
+    size = frozen.backbone.input_shape[1]
+    checkers = (np.indices((4 * size, 4 * size)).sum(axis=0) % 2 * 255).astype(np.uint8)
+    images = build_stressed_view(Ranges(rotation_degrees=15.0), seed=1).enlarge(checkers[None], [0], frozen)
+    centre = images[0, size // 4 : -size // 4, size // 4 : -size // 4, 0]
+    np.testing.assert_allclose(centre, 127.5, atol=2)
 
 
 @pytest.mark.parametrize("view", [PLAIN, build_view()])
@@ -260,7 +278,7 @@ def test_some_taps_of_all_that_were_extracted_at_once(build_extractor, counted):
 
 def test_ten_views_in_a_tiny_cache_are_refused_before_anything_is_computed(build_extractor, counted):
     extractor = build_extractor(limit=10 * N * 6 * 4)
-    views = build_augmented_views(10, **STRENGTHS, seed=1)
+    views = build_augmented_views(10, STRENGTHS, seed=1)
     extractor.check_room([(FILMS, views)])
     with pytest.raises(SettingsError, match=r"cache_gigabytes must be at least .* lower augmentation.views"):
         extractor.check_room([(FILMS, [PLAIN, *views]), (OTHERS, [PLAIN])])

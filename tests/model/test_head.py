@@ -8,12 +8,12 @@ FEATURES = RANDOM.normal(size=(5, 3)).astype(np.float32)
 
 
 def build(seeds=(1,), **changes):
-    settings = {"standardisation": None, "hidden_units": 2, "dropout": 0.5, "outputs": 1, **changes}
+    settings = {"moments": None, "hidden_units": 2, "dropout": 0.5, "outputs": 1, **changes}
     return build_head(3, seeds=seeds, **settings)
 
 
 def test_the_reference_head_has_its_number_of_parameters():
-    head = build_head(2048, standardisation=None, hidden_units=512, dropout=0.5, outputs=2, seeds=[1])
+    head = build_head(2048, moments=None, hidden_units=512, dropout=0.5, outputs=2, seeds=[1])
     assert head.count_params() == 1_050_114
 
 
@@ -37,7 +37,7 @@ def test_two_outputs_are_a_softmax_over_normal_and_pneumonia():
 
 
 def test_members_start_as_glorot_starts_a_layer_of_their_size():
-    head = build_head(50, standardisation=None, hidden_units=40, dropout=0.5, outputs=1, seeds=range(6))
+    head = build_head(50, moments=None, hidden_units=40, dropout=0.5, outputs=1, seeds=range(6))
     limits = np.abs(np.asarray(head.get_layer("hidden").kernel)).max(axis=(1, 2))
     assert limits == pytest.approx(np.full(6, np.sqrt(6 / 90)), rel=0.02)
 
@@ -49,8 +49,7 @@ def test_the_same_seed_gives_the_same_head():
 
 
 def test_all_that_learns_has_the_members_first():
-    standardisation = build_standardisation(np.zeros(3), np.ones(3))
-    head = build((1, 2, 3, 4), standardisation=standardisation)
+    head = build((1, 2, 3, 4), moments=(np.zeros(3), np.ones(3)))
     assert [variable.shape[0] for variable in head.trainable_variables] == [4, 4, 4, 4]
 
 
@@ -69,14 +68,27 @@ def test_standardised_features_have_zero_mean_and_unit_variance():
 
 
 @pytest.mark.parametrize("hidden_units", [0, 2])
-def test_members_may_have_moments_of_their_own(hidden_units):
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_members_may_have_moments_of_their_own(hidden_units, outputs):
     mean, variance = RANDOM.normal(size=(3, 3)), RANDOM.uniform(1, 2, (3, 3))
-    settings = {"hidden_units": hidden_units}
-    together = build((7, 8, 9), standardisation=build_standardisation(mean, variance), **settings)(FEATURES)
+    settings = {"hidden_units": hidden_units, "outputs": outputs}
+    together = build((7, 8, 9), moments=(mean, variance), **settings)(FEATURES)
     for member, seed in enumerate((7, 8, 9)):
-        layer = build_standardisation(mean[member], variance[member])
-        alone = build((seed,), standardisation=layer, **settings)(FEATURES)
+        alone = build((seed,), moments=(mean[member], variance[member]), **settings)(FEATURES)
         np.testing.assert_allclose(together[:, member], alone[:, 0], atol=1e-6)
+
+
+def test_members_with_moments_of_their_own_drop_standardised_features():
+    mean, variance = RANDOM.normal(size=(2, 40)), RANDOM.uniform(1, 2, (2, 40))
+    features = RANDOM.normal(size=(300, 40)).astype(np.float32)
+    settings = {"moments": (mean, variance), "hidden_units": 0, "dropout": 0.5, "outputs": 1}
+    head = build_head(40, seeds=(1, 2), **settings)
+    kernel = np.asarray(head.get_layer("logits").kernel)[..., 0]
+    spread = np.asarray(head(features, training=True)) - np.asarray(head(features, training=False))
+    standardised = (features[:, None] - mean) / np.sqrt(variance)
+    # Kept features count twice: the variance of a sum is that of its terms, each 0 or doubled.
+    expected = (standardised**2 * kernel**2).sum(axis=-1)
+    np.testing.assert_allclose((spread**2 / expected).mean(axis=0), 1, atol=0.25)
 
 
 def test_a_feature_that_never_varied_is_not_blown_up():

@@ -6,7 +6,7 @@ from pneumo_keras.recipes.sweep import sweep_settings
 from tests.small import SMALL
 from tests.toy import build_toy_backbone
 
-SWEEP_FILES = {"best.toml", "simplest.toml", "sweep.csv", "sweep.png"}
+SWEEP_FILES = {"best.toml", "cheapest.toml", "sweep.csv", "sweep.png"}
 GRID = {
     "model.taps": [["mixed10"], ["mixed4", "mixed10"]],
     "augmentation.views": [0, 1],
@@ -38,3 +38,10 @@ def test_a_sweep_builds_the_network_once_for_all_taps(toy, tmp_path, monkeypatch
     monkeypatch.setattr(network, "build_backbone", build)
     sweep_settings(load_config("demo", SMALL), GRID, tmp_path / "sweep", folds=3)
     assert built == [["mixed4", "mixed10"]]
+    grid = {"model.image_size": [75, 80], "model.taps": [["mixed4"], ["mixed10"]]}
+    ranked = sweep_settings(load_config("demo", SMALL), grid, tmp_path / "sizes", folds=3)
+    assert built[1:] == [["mixed4", "mixed10"]] * 2
+    operations = {
+        (one.values["model.image_size"], *one.values["model.taps"]): one.operations for one in ranked
+    }
+    assert operations[75, "mixed4"] < operations[80, "mixed4"] < operations[75, "mixed10"]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pneumo_keras.config import format_config, load_config
-from pneumo_keras.evaluation.ranking import Candidate, rank
+from pneumo_keras.evaluation.ranking import CRITERION, Candidate, rank
 from pneumo_keras.reporting.sweep import (
     draw_sweep,
     format_candidates,
@@ -18,9 +18,10 @@ RANDOM = np.random.default_rng(0)
 
 
 def build(taps, rate, loss):
-    figures = {name: loss + 0.01 * RANDOM.normal(size=3) for name in ("auc", "log_loss", "accuracy")}
+    names = (CRITERION, "log_loss", "stressed_log_loss", "auc", "stressed_auc")
+    figures = {name: loss + 0.01 * RANDOM.normal(size=3) for name in names}
     values = {"model.taps": taps, "model.dropout": 0.5, "training.learning_rate": rate}
-    return Candidate(values, figures, [3, 4, 4], weights=1200)
+    return Candidate(values, figures, [3, 4, 4], operations=2_500_000_000, weights=1200)
 
 
 @pytest.fixture
@@ -38,8 +39,8 @@ def test_the_table_holds_every_candidate_the_best_first(ranked):
     rows = list(csv.DictReader(io.StringIO(format_candidates(ranked))))
     assert [row["rank"] for row in rows] == ["1", "2", "3", "4"]
     assert rows[2]["model.taps"] == "mixed2 mixed5"
-    assert float(rows[0]["log_loss"]) == pytest.approx(ranked[0].to_mean("log_loss"), rel=1e-5)
-    losses = [float(row["log_loss"]) for row in rows]
+    assert float(rows[0][CRITERION]) == pytest.approx(ranked[0].to_mean(CRITERION), rel=1e-5)
+    losses = [float(row[CRITERION]) for row in rows]
     assert losses == sorted(losses)
 
 
@@ -49,17 +50,21 @@ def test_the_best_settings_can_be_trained_on(ranked, tmp_path):
     write_sweep(tmp_path, ranked, chosen, title="3 folds of 80 films")
     assert load_config(str(tmp_path / "best.toml")) == best
     first = (tmp_path / "best.toml").read_text().splitlines()[0]
-    assert first.startswith("# The best of 4 combinations: log loss ")
+    assert first.startswith("# The best of 4 combinations. Log loss ")
 
 
 def test_the_text_shows_what_was_varied_and_how_many_are_as_good(ranked):
     lines = format_sweep(ranked, heading="sweeps/one, 3 folds").splitlines()
     assert lines[0] == "sweeps/one, 3 folds"
-    assert lines[2].split() == ["log", "loss", "AUC", "accuracy", "taps", "learning_rate"]
+    assert lines[2].split() == [
+        *("mean", "log", "loss", "plain", "stressed", "AUC", "plain", "stressed"),
+        *("taps", "learning_rate"),
+    ]
     assert lines[3].split()[-2:] == ["mixed4", "0.0001"]
     assert "shown" not in "\n".join(lines)
     assert lines[-1] == (
-        "Within one standard error of the best: 1. The simplest of them, with 1,200 weights: "
+        "Within one standard error of the best: 1. The cheapest of them, with 2.50 GFLOP a film and "
+        "1,200 weights: "
         "taps mixed4, learning_rate 0.0001."
     )
 
@@ -67,7 +72,7 @@ def test_the_text_shows_what_was_varied_and_how_many_are_as_good(ranked):
 def test_rows_that_are_left_out_are_counted():
     candidates = rank([build(["mixed4"], rate, loss=rate) for rate in np.linspace(0.1, 0.3, 16)])
     text = format_sweep(candidates, heading="")
-    assert text.count("+-") == 30
+    assert text.count("+-") == 50
     assert "\n10 of 16 shown, all in sweep.csv.\n" in text
 
 
@@ -80,11 +85,11 @@ def test_the_picture_shows_how_much_folds_differ(ranked):
         next(one for one in ranked if one.values["training.learning_rate"] == rate) for rate in (1e-4, 1e-3)
     ]
     for stem, one in zip(stems.get_segments(), best_of_values, strict=True):
-        mean, deviation = one.to_mean("log_loss"), one.to_deviation("log_loss")
+        mean, deviation = one.to_mean(CRITERION), one.to_deviation(CRITERION)
         np.testing.assert_allclose(stem[:, 1], [mean - deviation, mean + deviation])
     low, high = panel.get_ylim()
     assert low <= max(0, min(stem[:, 1].min() for stem in stems.get_segments()))
-    assert high > max(one.to_mean("log_loss") for one in ranked)
+    assert high > max(one.to_mean(CRITERION) for one in ranked)
 
 
 def test_combinations_above_the_picture_are_counted():
@@ -100,7 +105,7 @@ def test_the_picture_has_a_panel_for_each_setting_that_was_varied(ranked, tmp_pa
 
 
 def test_a_candidate_that_diverged_is_shown_and_does_not_break_the_picture(ranked):
-    lost = Candidate(ranked[0].values, dict.fromkeys(ranked[0].figures, np.full(3, np.nan)), [0, 0, 0], 9)
+    lost = Candidate(ranked[0].values, dict.fromkeys(ranked[0].figures, np.full(3, np.nan)), [0, 0, 0], 7, 9)
     assert list(csv.DictReader(io.StringIO(format_candidates([*ranked, lost]))))[-1]["auc"] == ""
     draw_sweep([*ranked, lost], title="")
     draw_sweep([lost], title="")

@@ -1,7 +1,12 @@
 import numpy as np
 
 from pneumo_keras.data.films import FilmArray
-from pneumo_keras.training.batches import Batches, FilmTable
+from pneumo_keras.features.variation import Ranges
+from pneumo_keras.features.views import PLAIN as AS_THEY_ARE
+from pneumo_keras.features.views import SeenFilms, build_augmented_views
+from pneumo_keras.model.classifier import build_frozen_part
+from pneumo_keras.training.batches import Batches
+from tests.toy import SIZE, build_toy_backbone
 
 LABELS = np.array([0, 1, 1, 0, 1, 1, 0], dtype=np.int64)
 PLAIN = np.arange(7, dtype=np.float32)[:, None]
@@ -54,7 +59,21 @@ def test_without_a_seed_films_come_in_their_order_in_every_epoch():
 
 def test_films_are_read_row_by_row_as_a_model_takes_them():
     images = np.arange(7, dtype=np.uint8)[:, None, None].repeat(4, 1).repeat(5, 2)
-    batches = Batches([FilmTable(FilmArray(images, LABELS))], LABELS, batch_size=4, seed=None)
-    inputs, _ = batches[1]
+    films = SeenFilms(FilmArray(images, LABELS), AS_THEY_ARE, build_frozen_part(build_toy_backbone()))
+    inputs, _ = Batches([films], LABELS, batch_size=4, seed=None)[1]
     assert inputs.shape == (3, 4, 5, 1)
     np.testing.assert_array_equal(inputs[:, 0, 0, 0], [4, 5, 6])
+
+
+def test_films_are_varied_anew_in_every_epoch_and_alike_in_every_batch():
+    films = FilmArray(np.arange(7 * 64, dtype=np.uint8).reshape(7, 8, 8), LABELS)
+    frozen = build_frozen_part(build_toy_backbone())
+    views = build_augmented_views(2, Ranges(rotation_degrees=15, brightness=0.1), seed=1)
+    tables = [SeenFilms(films, view, frozen) for view in views]
+    batches = Batches(tables, LABELS, batch_size=7, seed=None)
+    first, _ = batches[0]
+    batches.on_epoch_end()
+    second, _ = batches[0]
+    assert first.shape == (7, SIZE, SIZE, 1)
+    assert np.abs(first - second).max() > 1
+    np.testing.assert_array_equal(tables[0][np.array([5, 2])], tables[0][slice(None)][[5, 2]])

@@ -3,10 +3,10 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from sklearn.utils.class_weight import compute_sample_weight
 
-from pneumo_keras.model.head import build_head, build_standardisation
+from pneumo_keras.model.head import build_head
 from pneumo_keras.training import cross_validation as module
 from pneumo_keras.training.cross_validation import cross_validate, weigh_folds
-from pneumo_keras.training.fit import fit
+from pneumo_keras.training.fit import Descent, fit
 
 RANDOM = np.random.default_rng(0)
 LABELS = (RANDOM.uniform(size=300) < 0.7).astype(np.int64)
@@ -19,16 +19,17 @@ def validate(features, judged=None, *, standardise=False, hidden_units=8, dropou
     def build(seeds, moments):
         return build_head(
             features.shape[1],
-            standardisation=build_standardisation(*moments) if standardise else None,
+            moments=moments if standardise else None,
             hidden_units=hidden_units,
             dropout=dropout,
             outputs=1,
             seeds=seeds,
         )
 
-    settings = {"learning_rates": [1e-2], "weight_decays": [0.0], "epochs": 8, "batch_size": 16}
-    settings |= {"plateau_factor": 0.2, "plateau_patience": 2, "seed": 1, **changes}
-    return cross_validate(build, [features], judged or [features], LABELS, FOLDS, **settings)
+    descent = Descent("adamw", "plateau", changes.pop("epochs", 8), 0.2, changes.pop("plateau_patience", 2))
+    settings = {"learning_rates": [1e-2], "weight_decays": [0.0], "batch_size": 16, "seed": 1, **changes}
+    ways = {"plain": judged or [features]}
+    return cross_validate(build, [features], ways, LABELS, FOLDS, descent=descent, **settings)
 
 
 def test_films_are_weighed_by_class_outside_their_fold_and_not_inside():
@@ -43,8 +44,8 @@ def test_films_are_weighed_by_class_outside_their_fold_and_not_inside():
 def test_held_out_films_are_scored_by_a_head_that_has_not_seen_them():
     # A head that had seen them would know the labels of pure noise.
     seen = validate(NOISE, learning_rates=[3e-2], epochs=30, plateau_patience=99)
-    assert abs(roc_auc_score(LABELS, seen.log_odds[:, 0]) - 0.5) < 0.12
-    assert roc_auc_score(LABELS, validate(FEATURES).log_odds[:, 0]) > 0.9
+    assert abs(roc_auc_score(LABELS, seen.log_odds["plain"][:, 0]) - 0.5) < 0.12
+    assert roc_auc_score(LABELS, validate(FEATURES).log_odds["plain"][:, 0]) > 0.9
 
 
 @pytest.mark.parametrize("hidden_units", [0, 8])
@@ -65,13 +66,16 @@ def test_a_setting_does_not_depend_on_the_others():
     together = validate(FEATURES, learning_rates=[1e-2, 0.1], weight_decays=[0.0, 0.1])
     for index, (rate, decay) in enumerate([(1e-2, 0.0), (0.1, 0.1)]):
         alone = validate(FEATURES, learning_rates=[rate], weight_decays=[decay])
-        np.testing.assert_allclose(together.log_odds[:, index], alone.log_odds[:, 0], atol=1e-3)
-        np.testing.assert_array_equal(together.best_epochs[index], alone.best_epochs[0])
+        np.testing.assert_allclose(
+            together.log_odds["plain"][:, index], alone.log_odds["plain"][:, 0], atol=1e-3
+        )
+        np.testing.assert_array_equal(together.kept_epochs[index], alone.kept_epochs[0])
 
 
 def test_judged_views_are_averaged():
     alone, with_zeros, zeros = (
-        validate(FEATURES, [FEATURES, *more]).log_odds for more in ([], [0 * FEATURES], [0 * FEATURES] * 2)
+        validate(FEATURES, [FEATURES, *more]).log_odds["plain"]
+        for more in ([], [0 * FEATURES], [0 * FEATURES] * 2)
     )
     # What a view of zeros adds is the same each time.
     np.testing.assert_allclose(2 * with_zeros - alone, (3 * zeros - alone) / 2, atol=1e-4)
@@ -80,10 +84,33 @@ def test_judged_views_are_averaged():
 
 def test_a_setting_that_diverges_has_no_scores():
     found = validate(FEATURES, learning_rates=[1e-2, np.inf], weight_decays=[0.0, 0.0])
-    assert np.isfinite(found.log_odds[:, 0]).all()
-    assert np.isnan(found.log_odds[:, 1]).all()
+    assert np.isfinite(found.log_odds["plain"][:, 0]).all()
+    assert np.isnan(found.log_odds["plain"][:, 1]).all()
 
 
 @pytest.mark.parametrize("seed", [2, 3])
 def test_another_seed_gives_other_scores(seed):
-    assert not np.array_equal(validate(FEATURES).log_odds, validate(FEATURES, seed=seed).log_odds)
+    first, second = (validate(FEATURES, seed=one).log_odds["plain"] for one in (1, seed))
+    assert not np.array_equal(first, second)
+
+
+def test_films_are_judged_in_several_ways_by_heads_that_have_not_seen_them():
+    def build(seeds, moments):
+        return build_head(5, moments=moments, hidden_units=0, dropout=0.0, outputs=1, seeds=seeds)
+
+    found = cross_validate(
+        build,
+        [FEATURES],
+        {"plain": [FEATURES], "mirrored": [-FEATURES]},
+        LABELS,
+        FOLDS,
+        learning_rates=[0.1, 1.0],
+        weight_decays=[0.0, 0.1],
+        descent=Descent("sgd", "cosine", 8, 0.2, 2),
+        batch_size=16,
+        seed=1,
+    )
+    assert found.kept_epochs.tolist() == [[8, 8, 8]] * 2
+    for index in range(2):
+        assert roc_auc_score(LABELS, found.log_odds["plain"][:, index]) > 0.9
+        assert roc_auc_score(LABELS, found.log_odds["mirrored"][:, index]) < 0.1

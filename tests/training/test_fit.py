@@ -1,25 +1,18 @@
 import keras
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
-from pneumo_keras.features.augmentation import build_augmentation
 from pneumo_keras.model.classifier import build_frozen_part, build_online_model
-from pneumo_keras.model.head import build_head, build_standardisation
+from pneumo_keras.model.head import build_head
 from pneumo_keras.training.batches import Batches
-from pneumo_keras.training.fit import compute_class_weights, fit
+from pneumo_keras.training.fit import Descent, compute_class_weights, fit
 from tests.toy import build_toy_backbone
 
 RANDOM = np.random.default_rng(0)
 LABELS = (RANDOM.uniform(size=200) < 0.7).astype(np.int64)
 FEATURES = (RANDOM.normal(size=(200, 5)) + LABELS[:, None]).astype(np.float32)
-SETTINGS = {
-    "epochs": 4,
-    "learning_rates": [1e-2],
-    "weight_decays": [1e-5],
-    "plateau_factor": 0.2,
-    "plateau_patience": 2,
-    "class_weights": {0: 1.0, 1: 1.0},
-}
+SETTINGS = {"learning_rates": [1e-2], "weight_decays": [1e-5], "class_weights": {0: 1.0, 1: 1.0}}
 TRAIN, VALIDATION = slice(150), (FEATURES[150:], LABELS[150:])
 
 
@@ -28,13 +21,20 @@ def judge_on(inputs, labels, weights=None):
 
 
 def build_small_head(outputs=1, seeds=(1,), dropout=0.5):
-    return build_head(5, standardisation=None, hidden_units=4, dropout=dropout, outputs=outputs, seeds=seeds)
+    return build_head(5, moments=None, hidden_units=4, dropout=dropout, outputs=outputs, seeds=seeds)
 
 
-def fit_features(outputs=1, seeds=(1,), dropout=0.5, validation=VALIDATION, weights=None, **changes):
+def build_descent(epochs=4, optimizer="adamw", schedule="plateau", plateau_factor=0.2, plateau_patience=2):
+    return Descent(optimizer, schedule, epochs, plateau_factor, plateau_patience)
+
+
+def fit_features(
+    outputs=1, seeds=(1,), dropout=0.5, validation=VALIDATION, weights=None, descent=None, **changes
+):
     head = build_small_head(outputs, seeds, dropout)
     batches = Batches([FEATURES[TRAIN]], LABELS[TRAIN], batch_size=16, seed=1, weights=weights)
     settings = {**SETTINGS, "learning_rates": [1e-2] * len(seeds), "weight_decays": [1e-5] * len(seeds)}
+    settings["descent"] = build_descent(**descent or {})
     return head, fit(head, batches, judge_on(*validation), **{**settings, **changes})
 
 
@@ -49,23 +49,24 @@ def test_class_weights_of_the_full_training_split_are_those_of_the_protocol():
 
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_the_head_learns(outputs):
-    head, history = fit_features(outputs, epochs=30)
+    head, history = fit_features(outputs, descent={"epochs": 30})
     log_odds = head.predict_on_batch(VALIDATION[0])[:, 0]
     assert ((log_odds > 0) == VALIDATION[1]).mean() > 0.8
     assert [row["epoch"] for row in history.epochs] == list(range(1, 31))
 
 
 def test_the_best_epoch_is_kept():
-    head, history = fit_features(epochs=12, learning_rates=[0.3])
+    head, history = fit_features(descent={"epochs": 12}, learning_rates=[0.3])
     best = min(row["val_loss"] for row in history.epochs)
-    (epoch,) = history.best_epochs
+    (epoch,) = history.kept_epochs
+    assert [row["epoch"] for row in history.epochs if row["kept"]] == [epoch]
     assert history.epochs[epoch - 1]["val_loss"] == best
     assert epoch < 12
     assert to_loss(head.predict_on_batch(VALIDATION[0])[:, 0], VALIDATION[1]) == pytest.approx(best, rel=1e-4)
 
 
 def test_the_learning_rate_falls_after_epochs_without_gain():
-    _, history = fit_features(epochs=12, learning_rates=[0.3])
+    _, history = fit_features(descent={"epochs": 12}, learning_rates=[0.3])
     losses = [row["val_loss"] for row in history.epochs]
     rates = [row["learning_rate"] for row in history.epochs]
     expected, waited, rate = [], 0, 0.3
@@ -79,14 +80,14 @@ def test_the_learning_rate_falls_after_epochs_without_gain():
 
 
 def test_class_weights_weigh_training_and_not_validation():
-    _, plain = fit_features(epochs=1, learning_rates=[1e-9])
-    _, weighted = fit_features(epochs=1, learning_rates=[1e-9], class_weights={0: 3.0, 1: 3.0})
+    _, plain = fit_features(descent={"epochs": 1}, learning_rates=[1e-9])
+    _, weighted = fit_features(descent={"epochs": 1}, learning_rates=[1e-9], class_weights={0: 3.0, 1: 3.0})
     assert weighted.epochs[0]["loss"] == pytest.approx(3 * plain.epochs[0]["loss"], rel=1e-3)
     assert weighted.epochs[0]["val_loss"] == pytest.approx(plain.epochs[0]["val_loss"], rel=1e-3)
 
 
 def test_figures_are_those_of_the_log_odds():
-    head, history = fit_features(seeds=(1, 2), epochs=1)
+    head, history = fit_features(seeds=(1, 2), descent={"epochs": 1})
     log_odds = head.predict_on_batch(VALIDATION[0])
     (row,) = history.epochs
     for member in (1, 2):
@@ -102,23 +103,30 @@ def test_the_same_seed_gives_the_same_bytes():
         np.testing.assert_array_equal(mine, theirs)
 
 
-def test_a_member_learns_as_if_it_were_alone():
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("schedule", ["plateau", "cosine"])
+def test_a_member_learns_as_if_it_were_alone(optimizer, schedule):
     rates, decays = [1e-2, 0.3], [1e-5, 0.3]
+    descent = {"epochs": 8, "optimizer": optimizer, "schedule": schedule}
     together, history = fit_features(
-        seeds=(1, 2), dropout=0.0, epochs=8, learning_rates=rates, weight_decays=decays
+        seeds=(1, 2), dropout=0.0, descent=descent, learning_rates=rates, weight_decays=decays
     )
     for member, seed in enumerate((1, 2)):
         alone, own = fit_features(
             seeds=(seed,),
             dropout=0.0,
-            epochs=8,
+            descent=descent,
             learning_rates=rates[member : member + 1],
             weight_decays=decays[member : member + 1],
         )
-        assert own.best_epochs == [history.best_epochs[member]]
+        assert own.kept_epochs == [history.kept_epochs[member]]
         for mine, theirs in zip(together.get_weights(), alone.get_weights(), strict=True):
             np.testing.assert_allclose(mine[member], theirs[0], rtol=2e-4, atol=1e-5)
-    assert history.best_epochs[0] != history.best_epochs[1]
+    if schedule == "cosine":
+        assert history.kept_epochs == [8, 8]
+        assert [row["kept"] for row in history.epochs] == [0] * 7 + [2]
+    elif optimizer == "adamw":
+        assert history.kept_epochs[0] != history.kept_epochs[1]
 
 
 def test_one_member_learns_as_keras_adamw_teaches():
@@ -129,9 +137,12 @@ def test_one_member_learns_as_keras_adamw_teaches():
     batches = Batches([FEATURES[TRAIN]], LABELS[TRAIN], batch_size=16, seed=1)
     expected.fit(batches, epochs=3, class_weight={0: 2.0, 1: 0.5}, shuffle=False, verbose=0)
     head, history = fit_features(
-        dropout=0.0, epochs=3, weight_decays=[0.1], class_weights={0: 2.0, 1: 0.5}, plateau_patience=9
+        dropout=0.0,
+        descent={"epochs": 3, "plateau_patience": 9},
+        weight_decays=[0.1],
+        class_weights={0: 2.0, 1: 0.5},
     )
-    assert history.best_epochs == [3]
+    assert history.kept_epochs == [3]
     for mine, theirs in zip(head.get_weights(), expected.get_weights(), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-6)
 
@@ -144,7 +155,7 @@ def test_a_film_of_weight_zero_is_not_seen():
     head, history = fit_features(
         seeds=(1, 1),
         dropout=0.0,
-        epochs=2,
+        descent={"epochs": 2},
         class_weights=None,
         weights=weights,
         validation=(*VALIDATION, judged),
@@ -157,8 +168,8 @@ def test_a_film_of_weight_zero_is_not_seen():
     labels[:50] = 1 - labels[:50]
     again = build_small_head(seeds=(1, 1), dropout=0.0)
     batches = Batches([FEATURES[TRAIN]], labels[TRAIN], batch_size=16, seed=1, weights=weights)
-    settings = {**SETTINGS, "learning_rates": [1e-2] * 2, "weight_decays": [1e-5] * 2, "epochs": 2}
-    fit(again, batches, judge_on(*VALIDATION, judged), **{**settings, "class_weights": None})
+    settings = {"learning_rates": [1e-2] * 2, "weight_decays": [1e-5] * 2, "class_weights": None}
+    fit(again, batches, judge_on(*VALIDATION, judged), **settings, descent=build_descent(epochs=2))
     log_odds_of_others = again.predict_on_batch(VALIDATION[0])
     np.testing.assert_allclose(log_odds_of_others[:, 0], log_odds[:, 0], atol=1e-6)
     assert np.abs(log_odds_of_others[:, 1] - log_odds[:, 1]).max() > 1e-3
@@ -181,27 +192,66 @@ def test_only_the_head_learns_when_the_whole_model_is_fitted():
     for variable in backbone.weights:  # statistics that a training-mode BatchNorm would move
         variable.assign(variable + 0.1)
     before = [np.array(weight) for weight in backbone.get_weights()]
-    standardisation = build_standardisation(np.zeros(6), np.ones(6))
-    head = build_head(6, standardisation=standardisation, hidden_units=4, dropout=0.5, outputs=1, seeds=[1])
-    augmentation = build_augmentation(
-        rotation_degrees=15, horizontal_flip=True, brightness=0.1, contrast=0.1, seed=1
-    )
-    model = build_online_model(build_frozen_part(backbone), augmentation, head)
+    moments = np.zeros(6), np.ones(6)
+    head = build_head(6, moments=moments, hidden_units=4, dropout=0.5, outputs=1, seeds=[1])
+    model = build_online_model(build_frozen_part(backbone), head)
     films = RANDOM.integers(0, 256, (40, 12, 12, 1), dtype=np.uint8)
     batches = Batches([films], LABELS[:40], batch_size=8, seed=1)
     head_before = head.get_weights()
-    fit(model, batches, judge_on(films, LABELS[:40]), **SETTINGS)
+    fit(model, batches, judge_on(films, LABELS[:40]), **SETTINGS, descent=build_descent())
     for old, new in zip(before, backbone.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     assert any(not np.array_equal(a, b) for a, b in zip(head_before, head.get_weights(), strict=True))
 
 
-@pytest.mark.skipif(keras.config.backend() != "jax", reason="XLA is JAX's")
-def test_augmentation_does_not_keep_the_whole_model_out_of_the_compiler():
-    head = build_head(6, standardisation=None, hidden_units=0, dropout=0.0, outputs=1, seeds=[1])
-    augmentation = build_augmentation(
-        rotation_degrees=15, horizontal_flip=True, brightness=0.1, contrast=0.1, seed=1
+def to_objective(log_odds, kernel, weight_decay):
+    """scikit-learn's: the weighted mean loss, and half of the decay times the squared weights."""
+    weights = np.array([CLASS_WEIGHTS[label] for label in LABELS[TRAIN]])
+    losses = np.logaddexp(0, log_odds) - LABELS[TRAIN] * log_odds
+    return np.mean(weights * losses) + weight_decay / 2 * np.sum(kernel**2)
+
+
+CLASS_WEIGHTS = compute_class_weights(LABELS[TRAIN])
+
+
+@pytest.mark.parametrize("c", [1e-3, 1e-2, 0.1])
+@pytest.mark.parametrize("members", [1, 3])
+def test_descent_reaches_the_loss_of_scikit_learn_s_logistic_regression(c, members):
+    correlated = FEATURES @ RANDOM.normal(size=(5, 400)).astype(np.float32)
+    inputs = (correlated / correlated.std(axis=0))[TRAIN]
+    decay = 1 / (c * len(inputs))
+    expected = LogisticRegression(C=c, class_weight="balanced", max_iter=10_000, tol=1e-8)
+    expected.fit(inputs, LABELS[TRAIN])
+    least = to_objective(expected.decision_function(inputs), expected.coef_, decay)
+    head = build_head(400, moments=None, hidden_units=0, dropout=0.0, outputs=1, seeds=range(members))
+    fit(
+        head,
+        Batches([inputs], LABELS[TRAIN], batch_size=16, seed=1),
+        judge_on(inputs, LABELS[TRAIN]),
+        class_weights=CLASS_WEIGHTS,
+        learning_rates=[1.0] * members,
+        weight_decays=[decay] * members,
+        descent=build_descent(epochs=100, optimizer="sgd", schedule="cosine"),
     )
-    model = build_online_model(build_frozen_part(build_toy_backbone()), augmentation, head)
-    model.compile(loss="mse")
-    assert model.jit_compile
+    log_odds, kernel = head.predict_on_batch(inputs), np.asarray(head.get_layer("logits").kernel)
+    for member in range(members):
+        reached = to_objective(log_odds[:, member], kernel[member], decay)
+        assert least * (1 - 1e-4) <= reached <= 1.01 * least
+
+
+def test_on_a_cosine_the_rate_falls_to_nothing_and_validation_films_have_no_say():
+    descent = {"epochs": 10, "schedule": "cosine"}
+    head, history = fit_features(descent=descent)
+    rates = [row["learning_rate"] for row in history.epochs]
+    expected = [1e-2 * (1 + np.cos(np.pi * epoch / 10)) / 2 for epoch in range(10)]
+    assert rates == pytest.approx(expected, rel=1e-4)
+    other, _ = fit_features(descent=descent, validation=(FEATURES[150:], 1 - LABELS[150:]))
+    for mine, theirs in zip(head.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_many_epochs_are_told_in_a_few_lines(caplog):
+    with caplog.at_level("INFO", "pneumo_keras"):
+        fit_features(descent={"epochs": 50})
+    assert [line.split(":")[0] for line in caplog.messages][-2:] == ["Epoch 48 of 50", "Epoch 50 of 50"]
+    assert len(caplog.messages) == 17
