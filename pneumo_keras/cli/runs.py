@@ -3,7 +3,7 @@
 import logging
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -63,8 +63,13 @@ def train(name: str, overrides: tuple[str, ...], run: Path | None, as_json: bool
     metavar="SHARE",
     help="Correct the scores for films of which this share shows pneumonia. No call changes.",
 )
+@click.option(
+    "--stress",
+    is_flag=True,
+    help="Judge the films once more, each varied at random as [stress] in the settings says.",
+)
 @JSON
-def evaluate(run: Path, split: str, prevalence: float | None, as_json: bool) -> None:
+def evaluate(run: Path, split: str, prevalence: float | None, stress: bool, as_json: bool) -> None:
     """Judges the run in folder RUN on a split of its films.
 
     Writes scores, metrics, figures and report.html into the folder, and MedMNIST's standard result
@@ -77,6 +82,7 @@ def evaluate(run: Path, split: str, prevalence: float | None, as_json: bool) -> 
     \b
     pneumo-keras eval runs/one
     pneumo-keras eval runs/one --prevalence 0.1
+    pneumo-keras eval runs/one --stress
     """
     from pneumo_keras.backend import check_backend, start_backend
     from pneumo_keras.config import find_cache
@@ -88,7 +94,7 @@ def evaluate(run: Path, split: str, prevalence: float | None, as_json: bool) -> 
     start_backend(find_cache())
     from pneumo_keras.recipes.evaluate import evaluate_run
 
-    _print(run, split, evaluate_run(folder, split, prevalence), as_json)
+    _print(run, split, evaluate_run(folder, split, prevalence, stress=stress), as_json)
 
 
 @click.command()
@@ -143,19 +149,20 @@ def compare(runs: tuple[Path, ...], split: str, out: Path | None, as_json: bool)
 
 
 def _print(run: Path, split: str, judgement: "Judgement", as_json: bool) -> None:
-    from pneumo_keras.documents import to_document
     from pneumo_keras.reporting.judgement_text import format_judgement
 
     if as_json:
-        at_half, members = to_document(judgement.at_half), judgement.members.items()
-        print_json(
-            {
-                "run": str(run),
-                "split": split,
-                **to_document(judgement.evaluation),
-                "at_0.5": at_half,
-                "members": {name: to_document(spread) for name, spread in members},
-            }
-        )
+        stressed = {"stressed": _to_document(judgement.stressed)} if judgement.stressed else {}
+        print_json({"run": str(run), "split": split, **_to_document(judgement), **stressed})
     else:
         click.echo(format_judgement(judgement, heading=f"{run}, split {split}"))
+
+
+def _to_document(judgement: "Judgement") -> dict[str, Any]:
+    from pneumo_keras.documents import to_document
+
+    return {
+        **to_document(judgement.evaluation),
+        "at_0.5": to_document(judgement.at_half),
+        "members": {name: to_document(spread) for name, spread in judgement.members.items()},
+    }

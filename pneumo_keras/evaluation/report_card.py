@@ -78,11 +78,13 @@ class Judgement:
         at_half: At 0.5, whatever the operating point; where scores are corrected, with the calls of
             plain scores at 0.5.
         members: Each figure of every member alone, at the operating point; empty for one member.
+        stressed: The same of the same films under stress, if they were tried.
     """
 
     evaluation: Evaluation
     at_half: Evaluation
     members: dict[str, MemberSpread]
+    stressed: "Judgement | None" = None
 
 
 @dataclass(frozen=True)

@@ -4,26 +4,36 @@ import functools
 import logging
 import re
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 
-from pneumo_keras.arrays import Scores
+import numpy as np
+
+from pneumo_keras.arrays import Images, Scores
 from pneumo_keras.config import Config, format_config, name_files, resolve_paths
 from pneumo_keras.data.sources import DataCard
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.evaluation.report_card import Judgement
 from pneumo_keras.evaluation.scores import format_medmnist_scores, to_medmnist_name
-from pneumo_keras.model.classifier import load_classifier
+from pneumo_keras.features.views import View
+from pneumo_keras.model.classifier import FrozenPart, load_classifier
 from pneumo_keras.recipes.films import Split, open_data, open_splits
+from pneumo_keras.recipes.heads import list_judged_views, list_stressed_views
 from pneumo_keras.recipes.judging import compute_log_odds, decide, judge_members, write_scores
 from pneumo_keras.recipes.network import build_extractor
 from pneumo_keras.reporting.plots import draw_summary, save_plot
-from pneumo_keras.reporting.report import ReportContents, format_report
+from pneumo_keras.reporting.report import ReportContents, StressedFilms, format_report
 from pneumo_keras.runs.finished import FinishedRun, load_run
 from pneumo_keras.runs.folder import RunFolder
 
 log = logging.getLogger("pneumo_keras")
 
+EXAMPLES = 6  # stressed films that a report shows
 
-def evaluate_run(folder: RunFolder, split_name: str, prevalence: float | None = None) -> Judgement:
+
+def evaluate_run(
+    folder: RunFolder, split_name: str, prevalence: float | None = None, *, stress: bool = False
+) -> Judgement:
     """Scores a split with the saved model and writes its scores, figures and pictures.
 
     All of the run is read and checked, and everything computed, before anything of it is replaced.
@@ -33,6 +43,7 @@ def evaluate_run(folder: RunFolder, split_name: str, prevalence: float | None = 
         split_name: `train`, `val` or `test`.
         prevalence: Share of pneumonia where the scores are to be used, in (0, 1). Scores, operating
             point and figures corrected to it are written beside the plain ones; no call changes.
+        stress: Whether the films are also judged under the stress of the run's settings.
     """
     run = load_run(folder)
     config = resolve_paths(run.config, run.environment.get("paths"))
@@ -40,16 +51,33 @@ def evaluate_run(folder: RunFolder, split_name: str, prevalence: float | None = 
     data = open_data(config)
     split = open_splits(data, (split_name,))[split_name]
     extractor = build_extractor(config, classifier.frozen)
-    log_odds = compute_log_odds(extractor, classifier.head, split, flip_average=classifier.flip_average)
-    extractor.release()
     shift = PrevalenceShift(run.calibration.prevalence, prevalence) if prevalence is not None else None
     to_scores = functools.partial(decide, classifier.decision)
-    judgement = judge_members(config, split, log_odds, to_scores, run.operating_point, shift)
-    scores = to_scores(log_odds)
-    scores = shift.correct_scores(scores) if shift else scores
-    contents = gather_report(folder, run, data.card, split, scores, judgement, shift)
+
+    def judge_views(views: Sequence[View]) -> tuple[Scores, Judgement]:
+        log_odds = compute_log_odds(extractor, classifier.head, split, views)
+        scores = to_scores(log_odds)
+        judgement = judge_members(config, split, log_odds, to_scores, run.operating_point, shift)
+        return shift.correct_scores(scores) if shift else scores, judgement
+
+    scores, judgement = judge_views(list_judged_views(classifier.flip_average))
+    stressed = None
+    if stress:
+        views = list_stressed_views(config, flip_average=classifier.flip_average)
+        under_stress, of_stressed = judge_views(views)
+        judgement = replace(judgement, stressed=of_stressed)
+        stressed = StressedFilms(under_stress, show_films(split, views[0], classifier.frozen))
+    extractor.release()
+    contents = gather_report(folder, run, data.card, split, scores, judgement, shift, stressed)
     write_evaluation(folder, run.config, split, contents)
     return judgement
+
+
+def show_films(split: Split, view: View, frozen: FrozenPart) -> Images:
+    """The first films of a split as a view shows them to the network."""
+    films = split.films.read(slice(EXAMPLES))
+    images = view.enlarge(films, range(len(films)), frozen)
+    return np.asarray(images)[..., 0].round().astype(np.uint8)
 
 
 def write_evaluation(folder: RunFolder, config: Config, split: Split, contents: ReportContents) -> None:
@@ -67,6 +95,9 @@ def write_evaluation(folder: RunFolder, config: Config, split: Split, contents: 
         title=title if stated is None else f"{title}, corrected to a prevalence of {stated:g}",
     )
     write_scores(folder, split, contents.scores, contents.judgement, corrected)
+    if contents.stressed and contents.judgement.stressed:
+        of_stressed = contents.judgement.stressed
+        write_scores(folder, split, contents.stressed.scores, of_stressed, f"_stressed{corrected}")
     if contents.card.medmnist_name and stated is None:
         write_medmnist_scores(folder, config, split.name, contents)
     folder.write_with(f"figures/summary{suffix}.png", functools.partial(save_plot, summary))
@@ -82,6 +113,7 @@ def gather_report(
     scores: Scores,
     judgement: Judgement,
     shift: PrevalenceShift | None,
+    stressed: StressedFilms | None,
 ) -> ReportContents:
     """What the report shows, files by their names alone."""
     point = run.operating_point
@@ -94,10 +126,12 @@ def gather_report(
         films=split.films,
         scores=scores,
         judgement=judgement,
+        stressed=stressed,
         prevalence=shift.stated if shift else None,
         calibration=run.calibration,
         operating_point=shift.correct_point(point) if shift else point,
         history=run.history,
+        epoch_chosen=run.config.training.schedule == "plateau",
         settings=format_config(name_files(run.config)),
         environment=run.environment,
     )

@@ -1,7 +1,7 @@
 """From fitted heads to scores, an operating point and figures."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -15,8 +15,8 @@ from pneumo_keras.evaluation.report_card import Judgement, judge, to_metrics
 from pneumo_keras.evaluation.scores import format_scores
 from pneumo_keras.evaluation.threshold import OperatingPoint, choose_operating_point
 from pneumo_keras.features.extract import Extractor
+from pneumo_keras.features.views import View
 from pneumo_keras.recipes.films import Split
-from pneumo_keras.recipes.heads import list_judged_views
 from pneumo_keras.runs.folder import RunFolder
 
 log = logging.getLogger("pneumo_keras")
@@ -24,9 +24,8 @@ log = logging.getLogger("pneumo_keras")
 ToScores = Callable[[LogOdds], Scores]
 
 
-def compute_log_odds(extractor: Extractor, head: keras.Model, split: Split, *, flip_average: bool) -> LogOdds:
-    """Log odds of pneumonia (n, members) for the films of a split."""
-    views = list_judged_views(flip_average)
+def compute_log_odds(extractor: Extractor, head: keras.Model, split: Split, views: Sequence[View]) -> LogOdds:
+    """Log odds of pneumonia (n, members) for the films of a split, averaged over views of them."""
     extractor.check_room([(split.films, views)])
     log_odds = []
     for view in views:

@@ -13,7 +13,7 @@ from pneumo_keras.model.classifier import Classifier
 from pneumo_keras.model.fingerprint import compute_fingerprint
 from pneumo_keras.model.head import build_decision
 from pneumo_keras.recipes.films import Split, open_data, open_splits
-from pneumo_keras.recipes.heads import fit_heads, weigh_classes
+from pneumo_keras.recipes.heads import fit_heads, list_judged_views, weigh_classes
 from pneumo_keras.recipes.judging import (
     calibrate,
     choose_threshold,
@@ -43,7 +43,7 @@ def train_run(config: Config, folder: RunFolder) -> Judgement:
         extractor = build_extractor(config, frozen)
         head, history = fit_heads(config, extractor, splits, class_weights)
         flip_average = config.model.flip_average
-        log_odds = compute_log_odds(extractor, head, splits["val"], flip_average=flip_average)
+        log_odds = compute_log_odds(extractor, head, splits["val"], list_judged_views(flip_average))
         calibration = calibrate(config, splits["val"], log_odds)
         decision = build_decision(slope=calibration.slope, intercept=calibration.intercept)
         to_scores = functools.partial(decide, decision)

@@ -9,6 +9,7 @@ from pneumo_keras.reporting.numbers import DASH, format_bounds, format_number, f
 from pneumo_keras.reporting.tables import format_table
 
 SHOWN = ("auc", "accuracy", "sensitivity", "specificity")
+STRESSED = (*SHOWN, "log_loss", "brier_loss", "calibration_error")
 LABELS = {
     "auc": "AUC",
     "precision_pneumonia": "precision pneumonia (PPV)",
@@ -37,7 +38,13 @@ def format_judgement(judgement: Judgement, *, heading: str) -> str:
     table = format_table(
         rows, header=("", "value", f"{format_share(evaluation.level)} interval", "method"), align="lrll"
     )
-    parts = [heading, table, "\n".join(_list_counts(judgement)), _format_members(judgement.members)]
+    parts = [
+        heading,
+        table,
+        "\n".join(_list_counts(judgement)),
+        _format_stress(judgement),
+        _format_members(judgement.members),
+    ]
     if evaluation.stated_prevalence is not None:
         parts.insert(1, describe_correction(evaluation.stated_prevalence))
     return "\n\n".join(part for part in parts if part)
@@ -74,6 +81,23 @@ def _format_counts(evaluation: Evaluation) -> str:
         f"found, {counts.tn} of {counts.tn + counts.fp} normal films called normal "
         f"(tn {counts.tn}, fp {counts.fp}, fn {counts.fn}, tp {counts.tp})."
     )
+
+
+def _format_stress(judgement: Judgement) -> str:
+    """What the same films, varied at random, make of the figures."""
+    if judgement.stressed is None:
+        return ""
+    pair = judgement.evaluation, judgement.stressed.evaluation
+    rows = [
+        [
+            name_figure(name),
+            *(format_number(one.figures[name].value, digits=DIGITS) for one in pair),
+            format_bounds(pair[1].figures[name].low, pair[1].figures[name].high, digits=DIGITS),
+        ]
+        for name in STRESSED
+    ]
+    header = ("the same films", "as they are", "under stress", f"{format_share(pair[1].level)} interval")
+    return format_table(rows, header=header, align="lrrl")
 
 
 def _format_members(members: Mapping[str, MemberSpread]) -> str:

@@ -85,11 +85,7 @@ def save_plot(plot: Figure, path: Path) -> None:
 
 def _draw_curves(axes: Axes, history: Sequence[dict[str, float]], name: str, title: str) -> None:
     epochs = [row["epoch"] for row in history]
-    # Each member keeps the epoch of its own lowest validation loss.
-    kept = [
-        min(history, key=lambda row: row[column])["epoch"]
-        for column in [column for column in history[0] if column.startswith("val_loss_")] or ["val_loss"]
-    ]
+    kept = [row["epoch"] for row in history if row["kept"]]
     marker = "o" if len(epochs) <= 30 else None
     axes.plot(epochs, [row[name] for row in history], marker=marker, color=TRAINING, label="training")
     axes.plot(

@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from pneumo_keras.arrays import CLASS_NAMES, SPLIT_NAMES, Scores
+from pneumo_keras.arrays import CLASS_NAMES, SPLIT_NAMES, Images, Scores
 from pneumo_keras.data.films import LabelledFilms, count_classes, hash_labels
 from pneumo_keras.data.sources import DataCard
 from pneumo_keras.evaluation.calibration import Calibration
@@ -45,6 +45,19 @@ SCALINGS = {
 
 
 @dataclass(frozen=True)
+class StressedFilms:
+    """Films under stress.
+
+    Attributes:
+        scores: Of all films of the split.
+        examples: The first of them, as the network saw them.
+    """
+
+    scores: Scores
+    examples: Images
+
+
+@dataclass(frozen=True)
 class ReportContents:
     """Everything that a report shows.
 
@@ -56,12 +69,14 @@ class ReportContents:
         weights: As in `model.weights`: `imagenet`, `none` or a file.
         films: Of the split, with their labels.
         scores: Of the same films.
-        judgement: Of the scores, together and member by member.
+        judgement: Of the scores, together and member by member, and of the stressed ones, if any.
+        stressed: The same films under stress, if they were tried.
         prevalence: The share of pneumonia that scores, operating point and figures were corrected to,
             if any was stated.
         calibration: `calibration.json`.
         operating_point: The run's.
         history: A row an epoch, as in `history.csv`.
+        epoch_chosen: Whether the epoch was chosen by the validation loss.
         settings: Text of `config.toml`, files by their names alone.
         environment: `environment.json`.
     """
@@ -74,10 +89,12 @@ class ReportContents:
     films: LabelledFilms
     scores: Scores
     judgement: Judgement
+    stressed: StressedFilms | None
     prevalence: float | None
     calibration: Calibration
     operating_point: OperatingPoint
     history: Sequence[dict[str, float]]
+    epoch_chosen: bool
     settings: str
     environment: Mapping[str, Any]
 
@@ -121,6 +138,7 @@ def format_report(contents: ReportContents) -> str:
     chosen_on, stated = contents.operating_point.chosen_on, contents.prevalence
     prevalence = "" if stated is None else format_share(stated)
     title = f"{contents.run}: {SPLIT_NAMES[contents.split]}"
+    examples = contents.stressed.examples if contents.stressed else ()
     return load_template().render(
         contents=contents,
         title=f"{title}, corrected to a prevalence of {prevalence}" if prevalence else title,
@@ -130,13 +148,14 @@ def format_report(contents: ReportContents) -> str:
         weights=name_weights(contents.weights),
         level=format_share(contents.evaluation.level),
         rule=contents.operating_point.describe_rule(),
-        point_asked_films=RULES[contents.operating_point.rule].from_films,
+        chosen_on_validation=describe_choices(contents),
         point_films=SPLIT_NAMES.get(chosen_on, chosen_on),
         scaling=describe_scaling(contents.calibration),
         meaning=describe_prevalence(contents),
         plots=draw_plots(contents),
         missed=[picture_film(contents, index) for index in missed.tolist()],
         alarms=[picture_film(contents, index) for index in alarms.tolist()],
+        stressed=[picture_stressed(contents, index) for index in range(len(examples))],
         splits=list(list_splits(contents)),
         environment=list(flatten(contents.environment)),
     )
@@ -175,6 +194,18 @@ def name_weights(weights: str) -> str:
     return {"imagenet": "imagenet", "none": "none (random)"}.get(weights, Path(weights).name)
 
 
+def describe_choices(contents: ReportContents) -> str:
+    """What was chosen on validation films, and what that does to their figures."""
+    chosen = ["the epoch"] * contents.epoch_chosen
+    chosen += ["the operating point"] * RULES[contents.operating_point.rule].from_films
+    chosen += ["the calibration"] * (contents.calibration.method != "none")
+    if not chosen:
+        return "Nothing was fitted or chosen on these films in this run; its settings may have been."
+    *others, final = chosen
+    words = f"{', '.join(others)} and {final} were" if others else f"{final} was"
+    return f"{words[0].upper()}{words[1:]} chosen on these films: the figures are flattered by that."
+
+
 def describe_scaling(calibration: Calibration) -> str:
     """What was done to the log odds."""
     slope, intercept = format_number(calibration.slope), format_number(calibration.intercept)
@@ -198,6 +229,18 @@ def picture_film(contents: ReportContents, index: int) -> FilmPicture:
         encode_film(contents.films.read(slice(index, index + 1))[0]),
         alt=f"{kind} {index}, labelled {label}, score {score}",
         caption=f"{kind} {index}: {label}, score {score}",
+    )
+
+
+def picture_stressed(contents: ReportContents, index: int) -> FilmPicture:
+    """A stressed film with its index, label and both scores."""
+    stressed: Any = contents.stressed
+    label, plain = CLASS_NAMES[contents.films.labels[index]], format_number(contents.scores[index])
+    score = format_number(stressed.scores[index])
+    return FilmPicture(
+        encode_film(stressed.examples[index]),
+        alt=f"Film {index} under stress, labelled {label}, score {score}, without stress {plain}",
+        caption=f"Film {index}: {label}, score {score}, without stress {plain}",
     )
 
 

@@ -11,7 +11,7 @@ from pneumo_keras.evaluation.calibration import Calibration
 from pneumo_keras.evaluation.threshold import OperatingPoint
 from pneumo_keras.runs.folder import RunFolder
 
-CURVES = {"epoch", "loss", "accuracy", "val_loss", "val_accuracy"}
+CURVES = {"epoch", "loss", "accuracy", "val_loss", "val_accuracy", "kept"}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,14 @@ def to_legend(*val_losses):
     """Texts of the legend of the loss, from each member's validation losses."""
     members = np.array(val_losses)
     history = [
-        {"epoch": epoch + 1.0, "loss": 0.5, "accuracy": 0.8, "val_loss": losses.mean(), "val_accuracy": 0.7}
+        {
+            "epoch": epoch + 1.0,
+            "loss": 0.5,
+            "accuracy": 0.8,
+            "val_loss": losses.mean(),
+            "val_accuracy": 0.7,
+            "kept": int((members.argmin(axis=1) == epoch).sum()),
+        }
         | ({f"val_loss_{k + 1}": loss for k, loss in enumerate(losses)} if len(members) > 1 else {})
         for epoch, losses in enumerate(members.T)
     ]

@@ -93,15 +93,24 @@ def gather(labels, scores, *, threshold=0.5, images=None, **changes):
             evaluate(labels, scores, 0.5, resamples=50, seed=1),
             members={},
         ),
+        stressed=None,
         prevalence=None,
         calibration=CALIBRATION,
         operating_point=choose_operating_point(
             labels, scores, rule="fixed", chosen_on="val", threshold=threshold
         ),
         history=[
-            {"epoch": epoch, "loss": 1 / epoch, "val_loss": 1.1 / epoch, "accuracy": 0.8, "val_accuracy": 0.7}
+            {
+                "epoch": epoch,
+                "loss": 1 / epoch,
+                "val_loss": 1.1 / epoch,
+                "accuracy": 0.8,
+                "val_accuracy": 0.7,
+                "kept": float(epoch == 3),
+            }
             for epoch in (1.0, 2.0, 3.0)
         ],
+        epoch_chosen=True,
         settings="seed = 42\n",
         environment=ENVIRONMENT,
     )

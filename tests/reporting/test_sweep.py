@@ -14,12 +14,10 @@ from pneumo_keras.reporting.sweep import (
     write_sweep_plot,
 )
 
-RANDOM = np.random.default_rng(0)
-
 
 def build(taps, rate, loss):
     names = (CRITERION, "log_loss", "stressed_log_loss", "auc", "stressed_auc")
-    figures = {name: loss + 0.01 * RANDOM.normal(size=3) for name in names}
+    figures = {name: loss + np.array([-0.01, 0, 0.01]) for name in names}
     values = {"model.taps": taps, "model.dropout": 0.5, "training.learning_rate": rate}
     return Candidate(values, figures, [3, 4, 4], operations=2_500_000_000, weights=1200)
 

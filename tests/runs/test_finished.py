@@ -10,8 +10,8 @@ from pneumo_keras.runs.folder import RunFolder
 
 CONFIG = load_config("demo")
 HISTORY = [
-    {"epoch": 1, "loss": 0.7, "accuracy": 0.6, "val_loss": 0.6, "val_accuracy": 0.7},
-    {"epoch": 2, "loss": 0.6, "accuracy": 0.7, "val_loss": 0.5, "val_accuracy": 0.8},
+    {"epoch": 1, "loss": 0.7, "accuracy": 0.6, "val_loss": 0.6, "val_accuracy": 0.7, "kept": 0},
+    {"epoch": 2, "loss": 0.6, "accuracy": 0.7, "val_loss": 0.5, "val_accuracy": 0.8, "kept": 1},
 ]
 POINT = {
     "threshold": 0.5,
@@ -106,10 +106,13 @@ def test_a_prevalence_that_is_no_share_is_damage(folder, prevalence):
         ),
         (
             "epoch,loss\n1,0\n",
-            "history.csv must have a row an epoch, with accuracy, epoch, loss, val_accuracy, val_loss. "
+            "history.csv must have a row an epoch, with accuracy, epoch, kept, loss, val_accuracy, val_loss. "
             "Received: 1 rows. Train again.",
         ),
-        ("", "history.csv must have a row an epoch, with accuracy, epoch, loss, val_accuracy, val_loss. "),
+        (
+            "",
+            "history.csv must have a row an epoch, with accuracy, epoch, kept, loss, val_accuracy, val_loss. ",
+        ),
     ],
 )
 def test_a_history_that_is_none_gets_one_line(folder, text, line):
