@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -36,10 +37,10 @@ def test_keras_tries_what_is_hidden_from_it(tmp_path, name):
 
 
 def test_a_module_that_was_imported_before_is_not_hidden():
-    with hide_modules("pytest", "antigravity"):
-        import pytest as still_there
+    with hide_modules("json", "antigravity"):
+        import json as still_there
 
         with pytest.raises(ImportError):
             import antigravity  # noqa: F401
-    assert still_there is pytest
+    assert still_there is json
     assert "antigravity" not in sys.modules

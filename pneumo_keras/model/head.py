@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from jaxtyping import Float
 
+from pneumo_keras.model.initial import draw_nothing, replace_draws
 from pneumo_keras.seeds import derive_seeds
 
 Moments = Float[np.ndarray, "*members d"]
@@ -69,13 +70,11 @@ def build_head(
         name="logits",
     )
     if hidden_units:
-        x = hidden(x)
-        _start(hidden, [draw[0] for draw in draws])
+        x = _start(hidden, x, [draw[0] for draw in draws])
     if dropout:
         same = (None, 1, d) if seen == "nmd" and not hidden_units else None
         x = keras.layers.Dropout(dropout, noise_shape=same, seed=draws[0][1], name="dropout")(x)
-    x = logits(x)
-    _start(logits, [draw[2] for draw in draws])
+    x = _start(logits, x, [draw[2] for draw in draws])
     return keras.Model(features, x[..., 1] - x[..., 0] if outputs == 2 else x[..., 0], name="head")
 
 
@@ -93,9 +92,15 @@ def build_decision(*, slope: float = 1.0, intercept: float = 0.0) -> keras.Model
     return keras.Model(log_odds, probability, name="decision")
 
 
-def _start(layer: keras.layers.EinsumDense, seeds: Sequence[int]) -> None:
-    """Glorot's initial weights for each member by itself: Keras would count members as inputs."""
+def _start(layer: keras.layers.EinsumDense, x: Any, seeds: Sequence[int]) -> Any:
+    """The layer's output, with Glorot's initial weights for each member by itself.
+
+    Keras would count members as inputs.
+    """
+    with replace_draws(draw_nothing):
+        output = layer(x)
     kernel: Any = layer.kernel
     one = tuple(kernel.shape[1:])
     glorot = [keras.initializers.GlorotUniform(seed)(one) for seed in seeds]
     kernel.assign(keras.ops.stack(glorot))
+    return output
