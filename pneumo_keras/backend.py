@@ -22,6 +22,7 @@ SCORING = (*FITTING, "openvino")
 # What Keras and JAX import where it is installed, for parts of theirs that are not used here. Together
 # they take as long to import as the rest of both.
 TRIED = ("etils", "matplotlib", "pandas", "requests", "sklearn")
+TRIED_BY_SKLEARN = ("pandas",)
 
 
 def check_backend(command: str) -> None:
@@ -69,7 +70,7 @@ def import_openvino() -> Any:
 
 
 def start_backend(cache: Path) -> None:
-    """Imports Keras on its backend, without the backend's own chatter.
+    """Imports Keras on its backend, without the backend's own chatter, and scikit-learn.
 
     Args:
         cache: JAX keeps compiled programs below it, so that later runs start sooner.
@@ -80,6 +81,8 @@ def start_backend(cache: Path) -> None:
         importlib.import_module(BACKEND)  # nothing is hidden from these
     with hide_modules(*TRIED):
         keras = _import_keras(cache)
+    with hide_modules(*TRIED_BY_SKLEARN):
+        importlib.import_module("sklearn.utils")
     if BACKEND != "tensorflow":
         # Keras would import TensorFlow wherever it is installed, to save a model for instance.
         importlib.import_module("keras.src.utils.module_utils").tensorflow._available = False
