@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import gc
 import importlib
 import importlib.util
 import logging
@@ -77,12 +78,13 @@ def start_backend(cache: Path) -> None:
     """
     log.info("Loading Keras on %s", BACKEND)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if BACKEND in ("tensorflow", "torch"):
-        importlib.import_module(BACKEND)  # nothing is hidden from these
-    with hide_modules(*TRIED):
-        keras = _import_keras(cache)
-    with hide_modules(*TRIED_BY_SKLEARN):
-        importlib.import_module("sklearn.utils")
+    with _keep_all():
+        if BACKEND in ("tensorflow", "torch"):
+            importlib.import_module(BACKEND)  # nothing is hidden from these
+        with hide_modules(*TRIED):
+            keras = _import_keras(cache)
+        with hide_modules(*TRIED_BY_SKLEARN):
+            importlib.import_module("sklearn.utils")
     if BACKEND != "tensorflow":
         # Keras would import TensorFlow wherever it is installed, to save a model for instance.
         importlib.import_module("keras.src.utils.module_utils").tensorflow._available = False
@@ -103,6 +105,20 @@ def hide_modules(*names: str) -> Iterator[None]:
     finally:
         for name in hidden:
             del sys.modules[name]
+
+
+@contextlib.contextmanager
+def _keep_all() -> Iterator[None]:
+    """Looks for no garbage, now or later, among what is made meanwhile: modules stay to the end.
+
+    Python would walk through a million of their objects every few seconds.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _import_keras(cache: Path) -> Any:

@@ -36,6 +36,17 @@ def test_keras_tries_what_is_hidden_from_it(tmp_path, name):
     assert start(tmp_path, shown=name) == f"['{name}']\n"
 
 
+def test_what_was_imported_is_never_searched_for_garbage(tmp_path):
+    code = (
+        "import gc, sys, pathlib\n"
+        "from pneumo_keras.backend import start_backend\n"
+        "start_backend(pathlib.Path(sys.argv[1]))\n"
+        "print(gc.isenabled(), gc.get_freeze_count() > 100_000)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout == "True True\n"
+
+
 def test_a_module_that_was_imported_before_is_not_hidden():
     with hide_modules("json", "antigravity"):
         import json as still_there
