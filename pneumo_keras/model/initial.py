@@ -19,13 +19,15 @@ def replace_draws(draw: Draw) -> Iterator[None]:
     Args:
         draw: A kernel from its shape; `draw_nothing` for layers that are about to get their weights.
     """
-    initializer: Any = keras.initializers.VarianceScaling  # of which Glorot's is one
-    own = initializer.__call__
-    initializer.__call__ = lambda _, shape, dtype=None: keras.ops.convert_to_tensor(draw(shape), dtype)
-    try:
+    draws = {
+        keras.initializers.VarianceScaling: draw,  # Glorot's is one
+        keras.initializers.Zeros: draw_nothing,
+        keras.initializers.Ones: lambda shape: np.ones(shape, np.float32),
+    }
+    with contextlib.ExitStack() as stack:
+        for initializer, draw_one in draws.items():
+            stack.enter_context(_replace_call(initializer, draw_one))
         yield
-    finally:
-        initializer.__call__ = own
 
 
 def draw_nothing(shape: Shape) -> Float32[np.ndarray, "..."]:
@@ -48,3 +50,13 @@ def build_glorot(seed: int) -> Draw:
         return (2 * random.random(shape, np.float32) - 1) * limit
 
     return draw
+
+
+@contextlib.contextmanager
+def _replace_call(initializer: Any, draw: Draw) -> Iterator[None]:
+    own = initializer.__call__
+    initializer.__call__ = lambda _, shape, dtype=None: keras.ops.convert_to_tensor(draw(shape), dtype)
+    try:
+        yield
+    finally:
+        initializer.__call__ = own
