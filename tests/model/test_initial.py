@@ -34,7 +34,10 @@ def test_layers_draw_for_themselves_afterwards():
 
 
 def test_a_replaced_layer_draws_nothing_by_keras(monkeypatch):
-    monkeypatch.setattr("keras.src.random.uniform", lambda *_, **__: pytest.fail("numbers were drawn"))
+    monkeypatch.setattr(
+        "keras.src.initializers.random_initializers.random.uniform",
+        lambda *_, **__: pytest.fail("numbers were drawn"),
+    )
     with replace_draws(draw_nothing):
         build_layer()
 
