@@ -1,12 +1,14 @@
 """The Keras backend: whether it is there and can do the job, and how it starts."""
 
+import contextlib
 import functools
+import gc
 import importlib
 import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,11 @@ log = logging.getLogger("pneumo_keras")
 
 FITTING = ("jax", "tensorflow", "torch")
 SCORING = (*FITTING, "openvino")
+
+# What Keras and JAX import where it is installed, for parts of theirs that are not used here. Together
+# they take as long to import as the rest of both.
+TRIED = ("etils", "matplotlib", "pandas", "requests", "sklearn")
+TRIED_BY_SKLEARN = ("pandas",)
 
 
 def check_backend(command: str) -> None:
@@ -64,13 +71,57 @@ def import_openvino() -> Any:
 
 
 def start_backend(cache: Path) -> None:
-    """Imports Keras on its backend, without the backend's own chatter.
+    """Imports Keras on its backend, without the backend's own chatter, and scikit-learn.
 
     Args:
         cache: JAX keeps compiled programs below it, so that later runs start sooner.
     """
     log.info("Loading Keras on %s", BACKEND)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _keep_all():
+        if BACKEND in ("tensorflow", "torch"):
+            importlib.import_module(BACKEND)  # nothing is hidden from these
+        with hide_modules(*TRIED):
+            keras = _import_keras(cache)
+        with hide_modules(*TRIED_BY_SKLEARN):
+            importlib.import_module("sklearn.utils")
+    if BACKEND != "tensorflow":
+        # Keras would import TensorFlow wherever it is installed, to save a model for instance.
+        importlib.import_module("keras.src.utils.module_utils").tensorflow._available = False
+    keras.config.set_floatx("float32")  # whatever ~/.keras/keras.json says
+    keras.config.set_image_data_format("channels_last")
+
+
+@contextlib.contextmanager
+def hide_modules(*names: str) -> Iterator[None]:
+    """Lets modules look as if they were not installed, but those that were imported before.
+
+    Afterwards all of them can be imported again.
+    """
+    hidden = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # pyright: ignore[reportArgumentType, reportCallIssue]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
+@contextlib.contextmanager
+def _keep_all() -> Iterator[None]:
+    """Looks for no garbage, now or later, among what is made meanwhile: modules stay to the end.
+
+    Python would walk through a million of their objects every few seconds.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _import_keras(cache: Path) -> Any:
     if BACKEND == "jax":
         jax = importlib.import_module("jax")
         jax.config.update("jax_compilation_cache_dir", str(cache / "jax"))
@@ -81,12 +132,7 @@ def start_backend(cache: Path) -> None:
         openvino = import_openvino()
         exact = {"INFERENCE_PRECISION_HINT": "f32"}
         openvino.compile_model = functools.partial(openvino.compile_model, config=exact)
-    keras = importlib.import_module("keras")
-    if BACKEND != "tensorflow":
-        # Keras would import TensorFlow wherever it is installed, to save a model for instance.
-        importlib.import_module("keras.src.utils.module_utils").tensorflow._available = False
-    keras.config.set_floatx("float32")  # whatever ~/.keras/keras.json says
-    keras.config.set_image_data_format("channels_last")
+    return importlib.import_module("keras")
 
 
 def describe_device() -> str:

@@ -1,7 +1,7 @@
 """The frozen InceptionV3: images in, pooled features out."""
 
-import functools
 import os
+import random
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +11,7 @@ import keras
 
 from pneumo_keras.data.download import Release, fetch_release
 from pneumo_keras.errors import ModelError
+from pneumo_keras.model.initial import build_glorot, draw_nothing, replace_draws
 
 # What keras.applications.InceptionV3(weights="imagenet", include_top=False) fetches.
 IMAGENET = Release(
@@ -45,7 +46,7 @@ def build_backbone(weights: str, *, image_size: int, taps: Sequence[str]) -> ker
         DownloadError: The ImageNet weights could not be fetched.
         ModelError: The weights file is missing, damaged or of another architecture.
     """
-    network: Any = _build_network(weights, image_size)
+    network: Any = _build_network(weights, image_size, taps)
     pooled = [
         keras.layers.GlobalAveragePooling2D(name=f"{tap}{POOLED}")(network.get_layer(tap).output)
         for tap in taps
@@ -81,23 +82,42 @@ def select_taps(backbone: keras.Model, taps: Sequence[str]) -> keras.Model:
     return join_taps(images, [backbone.get_layer(f"{tap}{POOLED}").output for tap in taps])
 
 
-def _build_network(weights: str, image_size: int) -> keras.Model:
-    build: Any = functools.partial(
-        keras.applications.InceptionV3, include_top=False, input_shape=(image_size, image_size, 3)
-    )
+def _build_network(weights: str, image_size: int, taps: Sequence[str]) -> keras.Model:
+    """From images to the highest tap."""
     if weights == "none":
-        return build(weights=None)
+        with replace_draws(build_glorot(random.getrandbits(64))):
+            return _cut(_build_inception(image_size), taps)
     path = fetch_imagenet() if weights == "imagenet" else Path(weights)
     if not path.is_file():
         raise ModelError(
             'Setting \'model.weights\' must be "imagenet", "none" or a weights file, and there is '
             f"no such file. Received: {path}"
         )
+    with replace_draws(draw_nothing):
+        whole = _build_inception(image_size)
+    network = _cut(whole, taps)
+    # Keras reads a part of its own format alone.
+    _load_weights(network if path.name.endswith(".weights.h5") else whole, path)
+    return network
+
+
+def _build_inception(image_size: int) -> keras.Model:
+    build: Any = keras.applications.InceptionV3  # its types know of no weights at all
+    return build(include_top=False, weights=None, input_shape=(image_size, image_size, 3))
+
+
+def _cut(whole: keras.Model, taps: Sequence[str]) -> keras.Model:
+    """The network without what lies above the highest tap: more than half of all weights, mostly."""
+    names = [layer.name for layer in whole.layers]
+    return keras.Model(whole.input, whole.get_layer(max(taps, key=names.index)).output)
+
+
+def _load_weights(network: keras.Model, path: Path) -> None:
     try:
         with warnings.catch_warnings():
-            # Layers that the file lacks would keep their random weights, with nothing but a warning.
+            # Layers that the file lacks would keep their first weights, with nothing but a warning.
             warnings.filterwarnings("error", message="Skipping nested container", category=UserWarning)
-            return build(weights=path)
+            network.load_weights(path)
     except (ValueError, KeyError, OSError, UserWarning) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from pneumo_keras.errors import ModelError
+from pneumo_keras.model.initial import draw_nothing, replace_draws
 from pneumo_keras.model.preprocessing import build_resizing, build_scaling
 
 FLIP_AVERAGE = "flip_average"
@@ -74,7 +75,8 @@ def load_classifier(path: Path) -> Classifier:
         ModelError: The file is damaged or holds another model.
     """
     try:
-        model: Any = keras.saving.load_model(path, compile=False)
+        with replace_draws(draw_nothing):
+            model: Any = keras.saving.load_model(path, compile=False)
         resize, scale, backbone, head, decision = (
             model.get_layer(name) for name in ("resize", "scale", "backbone", "head", "decision")
         )

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from jaxtyping import Float
 
+from pneumo_keras.model.initial import build_glorot, draw_nothing, replace_draws
 from pneumo_keras.seeds import derive_seeds
 
 Moments = Float[np.ndarray, "*members d"]
@@ -74,15 +75,13 @@ def build_head(
     settings = {"bias_axes": "mo", "activation": activation, "name": name}
     if moments is not None and own:
         first = StandardisingDense(EQUATION, shape, **settings)
-        first.standardise_by(*moments, drop=None if hidden_units else drop)
+        first.standardise_by(*moments, drop=drop if dropout and not hidden_units else None)
     else:
         first = keras.layers.EinsumDense(EQUATION, shape, **settings)
-    x = first(x)
-    _start(first, [draw[0 if hidden_units else 2] for draw in draws])
+    x = _start(first, x, [draw[0 if hidden_units else 2] for draw in draws])
     if hidden_units:
         logits = keras.layers.EinsumDense("nmh,mho->nmo", (members, outputs), bias_axes="mo", name="logits")
-        x = logits(drop(x))
-        _start(logits, [draw[2] for draw in draws])
+        x = _start(logits, drop(x), [draw[2] for draw in draws])
     return keras.Model(features, x[..., 1] - x[..., 0] if outputs == 2 else x[..., 0], name="head")
 
 
@@ -132,9 +131,14 @@ def build_decision(*, slope: float = 1.0, intercept: float = 0.0) -> keras.Model
     return keras.Model(log_odds, probability, name="decision")
 
 
-def _start(layer: keras.layers.EinsumDense, seeds: Sequence[int]) -> None:
-    """Glorot's initial weights for each member by itself: Keras would count members as inputs."""
+def _start(layer: keras.layers.EinsumDense, x: Any, seeds: Sequence[int]) -> Any:
+    """The layer's output, with Glorot's initial weights for each member by itself.
+
+    Keras would count members as inputs.
+    """
+    with replace_draws(draw_nothing):
+        output = layer(x)
     kernel: Any = layer.kernel
     one = tuple(kernel.shape[1:])
-    glorot = [keras.initializers.GlorotUniform(seed)(one) for seed in seeds]
-    kernel.assign(keras.ops.stack(glorot))
+    kernel.assign(np.stack([build_glorot(seed)(one) for seed in seeds]))
+    return output

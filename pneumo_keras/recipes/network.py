@@ -21,7 +21,7 @@ log = logging.getLogger("pneumo_keras")
 def build_frozen(config: Config, taps: Sequence[str] | None = None) -> FrozenPart:
     """The frozen part that the settings ask for, with other taps if any are given."""
     model = config.model
-    # Keras draws the seeds of a random network from here; its own set_random_seed imports TensorFlow.
+    # A random network draws its seed from here; Keras' own set_random_seed imports TensorFlow.
     random.seed(config.seed)
     log.info("Building InceptionV3, weights %s, at %d px", model.weights, model.image_size)
     return build_frozen_part(

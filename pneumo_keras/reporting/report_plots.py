@@ -44,7 +44,8 @@ def encode_panels(summary: Figure) -> list[str]:
     """
     summary.suptitle("")
     summary.draw_without_rendering()
-    summary.set_layout_engine("none")  # a panel stays where it is while the others are hidden
+    # A panel stays where it is while the others are hidden. "none" would draw each of them twice.
+    summary.set_layout_engine(None)
     panels = list(summary.axes)
     uris = []
     for panel in panels:

@@ -1,5 +1,6 @@
 import functools
 import http.server
+import random
 import threading
 from dataclasses import replace
 
@@ -72,6 +73,43 @@ def test_weights_come_back_from_a_keras_3_file(tmp_path):
     loaded = build_backbone(str(path), image_size=75, taps=["mixed10"])
     for mine, theirs in zip(loaded.weights, whole.weights, strict=True):
         np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.fixture(scope="module")
+def whole():
+    keras.utils.set_random_seed(1)
+    return keras.applications.InceptionV3(include_top=False, weights=None, input_shape=(75, 75, 3))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tap", ["mixed0", "mixed4", "mixed9"])
+def test_the_lower_part_of_a_file_is_the_lower_part_of_its_network(tmp_path, whole, tap):
+    whole.save_weights(tmp_path / "inception.weights.h5")
+    loaded = build_backbone(str(tmp_path / "inception.weights.h5"), image_size=75, taps=[tap])
+    part = keras.Model(whole.input, whole.get_layer(tap).output)
+    assert len(loaded.weights) == len(part.weights) < len(whole.weights)
+    for mine, theirs in zip(loaded.weights, part.weights, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.slow
+def test_a_file_that_lacks_layers_below_the_tap_is_refused(tmp_path, whole):
+    path = tmp_path / "part.weights.h5"
+    keras.Model(whole.input, whole.get_layer("mixed2").output).save_weights(path)
+    build_backbone(str(path), image_size=75, taps=["mixed2"])
+    with pytest.raises(ModelError, match="holds another network or is damaged"):
+        build_backbone(str(path), image_size=75, taps=["mixed3"])
+
+
+@pytest.mark.slow
+def test_a_random_network_has_the_same_weights_whatever_is_asked_of_it(network):
+    random.seed(1)
+    low = build_backbone("none", image_size=75, taps=["mixed0"])
+    random.seed(1)
+    high = build_backbone("none", image_size=75, taps=["mixed1"])
+    for mine, theirs in zip(low.weights, high.weights, strict=False):
+        np.testing.assert_array_equal(mine, theirs)
+    assert not np.array_equal(low.weights[0], network.weights[0])
 
 
 def test_one_tap_is_listed_as_well():

@@ -109,10 +109,7 @@ def test_a_prevalence_that_is_no_share_is_damage(folder, prevalence):
             "history.csv must have a row an epoch, with accuracy, epoch, kept, loss, val_accuracy, val_loss. "
             "Received: 1 rows. Train again.",
         ),
-        (
-            "",
-            "history.csv must have a row an epoch, with accuracy, epoch, kept, loss, val_accuracy, val_loss. ",
-        ),
+        ("", "history.csv must have a row an epoch, with accuracy, epoch, kept, loss, val_accuracy"),
     ],
 )
 def test_a_history_that_is_none_gets_one_line(folder, text, line):

@@ -4,6 +4,7 @@ import logging
 
 from pneumo_keras.arrays import SPLITS
 from pneumo_keras.data.films import LabelledFilms
+from pneumo_keras.data.pneumonia_mnist import prepared
 from pneumo_keras.data.pneumonia_mnist.archive import count_archived_classes
 from pneumo_keras.data.pneumonia_mnist.card import describe_official, describe_own, to_unofficial_line
 from pneumo_keras.data.pneumonia_mnist.catalog import Release, load_release
@@ -29,11 +30,9 @@ def open_films(options: DataOptions, release: Release | None = None) -> DataSet:
     npz = locate_npz(release, path=options.path, folder=to_medmnist_folder())
 
     def open_split(split: str) -> LabelledFilms:
-        from pneumo_keras.data.pneumonia_mnist.prepared import load_prepared  # a second: TFDS
-
         if split not in SPLITS:
             raise DataError(f"A split must be one of {', '.join(SPLITS)}. Received: {split}.")
-        return load_prepared(npz, split, size=options.size, cache=options.cache)
+        return prepared.load_prepared(npz, split, size=options.size, cache=options.cache)
 
     return DataSet(_describe(npz, release, options.size), open_split)
 

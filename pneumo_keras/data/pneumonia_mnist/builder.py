@@ -25,6 +25,9 @@ SHARD_BYTES = 1 << 26
 Examples = Iterator[tuple[int, dict[str, Any]]]
 
 
+tfds.disable_progress_bar()
+
+
 # TFDS lists a pneumonia_mnist of its own, 28 px only and in need of TensorFlow. Out of the
 # register, ours leaves that name alone.
 class PneumoniaMnist(tfds.core.ShardBasedBuilder, skip_registration=True):
@@ -34,7 +37,7 @@ class PneumoniaMnist(tfds.core.ShardBasedBuilder, skip_registration=True):
     normal and pneumonia films, and `fingerprint`, the SHA-256 of their pixels.
     """
 
-    VERSION = tfds.core.Version("1.1.0")
+    VERSION = tfds.core.Version(catalog.VERSION)
     RELEASE_NOTES: ClassVar[dict[str, str]] = {
         "1.1.0": "Beside the films: all labels in one file, the fingerprint of the pixels.",
         "1.0.0": "The files of MedMNIST 3: 28, 64, 128 and 224 px, splits train, val and test.",
@@ -55,6 +58,12 @@ class PneumoniaMnist(tfds.core.ShardBasedBuilder, skip_registration=True):
         self._films, self._size = films, int(config)
         self._facts = tfds.core.MetadataDict()
         super().__init__(file_format="array_record", config=config, data_dir=data_dir)
+
+    def open_records(self, split: str) -> Any:
+        """The examples of a split as they were written: images as the bytes of PNG files."""
+        # Pillow decodes: TFDS would take OpenCV where there is one, and miss it aloud elsewhere.
+        decoders = {"image": tfds.decode.SkipDecoding()}
+        return self.as_data_source(split=split, decoders=decoders)  # pyright: ignore[reportCallIssue]  # behind a decorator of TFDS
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(

@@ -11,6 +11,9 @@ from pneumo_keras.errors import DataError
 
 SIZES = (28, 64, 128, 224)
 
+VERSION = "1.1.0"
+"""Of the prepared data set; its history is in `builder.PneumoniaMnist`."""
+
 HOMEPAGE = "https://medmnist.com"
 LICENCE_ADDRESS = "https://creativecommons.org/licenses/by/4.0/"
 CITATION = """\

@@ -1,28 +1,29 @@
 """Each split of the npz file as a TFDS data set on disk, made once.
 
-Importing this module imports tensorflow_datasets, which takes a second: do so inside a function.
+TFDS takes a second to import and is needed by those who write films or read them: where features are
+in the cache, labels and fingerprints do.
 """
 
 import contextlib
 import functools
 import io
+import json
 import logging
 import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 from filelock import FileLock
 from PIL import Image
-from tensorflow_datasets.core.data_sources.base import BaseDataSource
 
 from pneumo_keras.arrays import Images, Labels
 from pneumo_keras.data.films import AT_ONCE, Rows
 from pneumo_keras.data.pneumonia_mnist.archive import ArchivedFilms, open_archive
-from pneumo_keras.data.pneumonia_mnist.builder import PneumoniaMnist
+from pneumo_keras.data.pneumonia_mnist.catalog import VERSION
 from pneumo_keras.data.pneumonia_mnist.npz_file import NpzFile
 from pneumo_keras.errors import DataError
 
@@ -41,7 +42,6 @@ class PreparedFilms:
         shape: Height and width in pixels.
         labels: Of all films, in the order of the file.
         digest: SHA-256 of all pixels, taken when they were written.
-        builder: The door to TFDS.
     """
 
     folder: Path
@@ -49,7 +49,6 @@ class PreparedFilms:
     shape: tuple[int, int]
     labels: Labels
     digest: str
-    builder: PneumoniaMnist
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -76,13 +75,17 @@ class PreparedFilms:
         return images
 
     @functools.cached_property
-    def _records(self) -> BaseDataSource:
+    def builder(self) -> Any:
+        """The door to TFDS."""
         with _untouched_root_logger():
-            # Pillow decodes: TFDS would take OpenCV where there is one, and miss it aloud elsewhere.
-            return self.builder.as_data_source(
-                split=self.split,  # pyright: ignore[reportCallIssue]  # behind a decorator of TFDS
-                decoders={"image": tfds.decode.SkipDecoding()},
-            )
+            from pneumo_keras.data.pneumonia_mnist.builder import PneumoniaMnist
+
+            return PneumoniaMnist(config=str(self.shape[0]), data_dir=self.folder)
+
+    @functools.cached_property
+    def _records(self) -> Any:
+        with _untouched_root_logger():
+            return self.builder.open_records(self.split)
 
 
 def load_prepared(npz: NpzFile, split: str, *, size: int, cache: Path) -> PreparedFilms:
@@ -94,24 +97,21 @@ def load_prepared(npz: NpzFile, split: str, *, size: int, cache: Path) -> Prepar
     Raises:
         DataError: The file breaks a rule, `cache` cannot be written, or what lies there is damaged.
     """
-    version = PneumoniaMnist.VERSION
-    folder = cache / "datasets" / f"pneumonia_mnist-{size}-{version}-{npz.sha256[:16]}-{split}"
-    with _untouched_root_logger():
-        tfds.disable_progress_bar()
-        if not folder.is_dir():
-            _prepare(npz, split, size, folder)
-        builder = PneumoniaMnist(config=str(size), data_dir=folder)
-        if not builder.data_path.is_dir():
-            raise _to_damage(folder, "it is empty")
-        try:
-            n = builder.info.splits[split].num_examples
-            fingerprint = str(dict(builder.info.metadata or {})["fingerprint"])
-            labels = np.load(folder / LABELS, allow_pickle=False)
-        except UNREADABLE as error:
-            raise _to_damage(folder, "its notes cannot be read") from error
+    folder = cache / "datasets" / f"pneumonia_mnist-{size}-{VERSION}-{npz.sha256[:16]}-{split}"
+    if not folder.is_dir():
+        _prepare(npz, split, size, folder)
+    written = folder / "pneumonia_mnist" / str(size) / VERSION
+    if not written.is_dir():
+        raise _to_damage(folder, "it is empty")
+    try:
+        notes = json.loads((written / "metadata.json").read_text(encoding="utf-8"))
+        n, fingerprint = sum(notes["class_counts"]), str(notes["fingerprint"])
+        labels = np.load(folder / LABELS, allow_pickle=False)
+    except UNREADABLE as error:
+        raise _to_damage(folder, "its notes cannot be read") from error
     if labels.dtype != np.int64 or labels.shape != (n,):
         raise _to_damage(folder, f"{labels.size:,} labels for {n:,} films")
-    return PreparedFilms(folder, split, (size, size), labels, fingerprint, builder)
+    return PreparedFilms(folder, split, (size, size), labels, fingerprint)
 
 
 def _to_damage(folder: Path, found: str) -> DataError:
@@ -139,8 +139,10 @@ def _prepare_once(films: ArchivedFilms, folder: Path) -> None:
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        builder = PneumoniaMnist(config=str(films.shape[0]), data_dir=partial, films=films)
-        with tempfile.TemporaryDirectory() as downloads:
+        with _untouched_root_logger(), tempfile.TemporaryDirectory() as downloads:
+            from pneumo_keras.data.pneumonia_mnist.builder import PneumoniaMnist
+
+            builder = PneumoniaMnist(config=str(films.shape[0]), data_dir=partial, films=films)
             builder.download_and_prepare(download_dir=downloads)
         np.save(partial / LABELS, films.labels)
         partial.replace(folder)

@@ -275,3 +275,17 @@ def test_pillow_reads_what_was_written(prepared, tmp_path):
     with Image.open(tmp_path / "film.png") as image:
         assert (image.mode, image.format) == ("L", "PNG")
         assert np.array_equal(np.asarray(image), film)
+
+
+def test_prepared_films_are_known_without_tfds(npz, cache, prepared):
+    code = (
+        "import sys, pathlib\n"
+        "from pneumo_keras.data.pneumonia_mnist import npz_file, prepared\n"
+        "npz = npz_file.NpzFile(pathlib.Path(sys.argv[1]), '', sys.argv[2], False)\n"
+        "films = prepared.load_prepared(npz, 'train', size=28, cache=pathlib.Path(sys.argv[3]))\n"
+        "print(len(films.labels), films.fingerprint(), 'tensorflow_datasets' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, npz.path, npz.sha256, cache], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"12 {prepared.fingerprint()} False\n"
