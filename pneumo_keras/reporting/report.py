@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
+from jaxtyping import UInt8
 
-from pneumo_keras.arrays import CLASS_NAMES, SPLIT_NAMES, Images, Scores
+from pneumo_keras.arrays import CLASS_NAMES, SPLIT_NAMES, Scores
 from pneumo_keras.data.films import LabelledFilms, count_classes, hash_labels
 from pneumo_keras.data.sources import DataCard
 from pneumo_keras.evaluation.calibration import Calibration
@@ -54,7 +56,7 @@ class StressedFilms:
     """
 
     scores: Scores
-    examples: Images
+    examples: UInt8[np.ndarray, "_examples _height _width"]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ RANDOM = np.random.default_rng(0)
 
 
 def build_classifier(*, flip_average=False, **changes):
-    settings = {"standardisation": None, "hidden_units": 4, "dropout": 0.5, "outputs": 1, **changes}
+    settings = {"moments": None, "hidden_units": 4, "dropout": 0.5, "outputs": 1, **changes}
     return Classifier(
         build_frozen_part(build_toy_backbone()),
         build_head(6, seeds=(1, 2), **settings),

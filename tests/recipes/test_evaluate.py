@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.special import logit
+from sklearn.metrics import roc_auc_score
 
 from pneumo_keras.data import pneumonia_mnist
 from pneumo_keras.data.pneumonia_mnist import catalog
@@ -129,3 +130,40 @@ def test_all_of_a_run_is_checked_before_anything_of_it_is_replaced(train, name, 
     with pytest.raises(RunError, match=name):
         evaluate_run(folder, "test")
     assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
+
+
+def test_stress_is_written_beside_the_plain_result(train):
+    folder = train("run", "training.members=2")
+    before = evaluate_run(folder, "test")
+    plain = {path: path.read_bytes() for path in folder.path.rglob("*.csv")}
+    after = evaluate_run(folder, "test", stress=True)
+    assert before.stressed is None
+    assert replace(after, stressed=None) == before
+    assert {path: path.read_bytes() for path in plain} == plain
+    new = {path.name for path in folder.path.rglob("*") if path.is_file() and "stressed" in path.name}
+    assert new == {"metrics_test_stressed.json", "scores_test_stressed.csv"}
+    labels, scores = load_scores(folder.path / "scores_test_stressed.csv")
+    auc = after.stressed.evaluation.figures["auc"].value
+    assert auc == pytest.approx(roc_auc_score(labels, scores))
+    assert auc != before.evaluation.figures["auc"].value
+    assert len(after.stressed.members["auc"].values) == 2
+    page = (folder.path / "report.html").read_text()
+    assert "<h3>Under stress</h3>" in page
+    assert page.count(" under stress, labelled ") == 6
+
+
+def test_no_stress_at_all_changes_no_score(train):
+    still = ["rotation_degrees=0", "horizontal_flip=false", "zoom=1", "aspect=1", "shift=0", "gamma=1"]
+    folder = train("run", *(f"stress.{one}" for one in [*still, "brightness=0", "contrast=0"]))
+    evaluate_run(folder, "test", stress=True)
+    _, plain = load_scores(folder.path / "scores_test.csv")
+    _, stressed = load_scores(folder.path / "scores_test_stressed.csv")
+    np.testing.assert_allclose(stressed, plain, atol=1e-5)
+
+
+def test_stress_and_a_stated_prevalence_go_together(train):
+    folder = train()
+    judgement = evaluate_run(folder, "test", prevalence=0.1, stress=True)
+    assert judgement.stressed.evaluation.stated_prevalence == 0.1
+    assert (folder.path / "scores_test_stressed_prevalence_0.1.csv").is_file()
+    assert not (folder.path / "scores_test_stressed.csv").exists()

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,6 +50,17 @@ def test_members_stand_below():
     *_, header, _, accuracy, _, _ = format_judgement(judgement, heading="").splitlines()
     assert header == "each of 2 members    mean  deviation  lowest to highest"
     assert accuracy == "accuracy           0.5000     0.2357  0.3333 to 0.6667"
+
+
+def test_figures_under_stress_stand_beside_the_plain_ones():
+    judgement = judge(LABELS, SCORES, 0.5, members=[], seed=1)
+    stressed = judge(LABELS, 1 - SCORES, 0.5, members=[], seed=1)
+    assert "under stress" not in format_judgement(judgement, heading="")
+    lines = format_judgement(replace(judgement, stressed=stressed), heading="").splitlines()
+    start = next(place for place, line in enumerate(lines) if line.startswith("the same films"))
+    assert lines[start].split("  ")[-1] == "95 % interval"
+    accuracy = next(line for line in lines[start:] if line.startswith("accuracy"))
+    assert accuracy.split()[1:3] == ["0.6667", "0.3333"]
 
 
 def test_a_difference_without_an_interval_has_a_dash():

@@ -18,7 +18,7 @@ from pneumo_keras.evaluation.report_card import Judgement, evaluate
 from pneumo_keras.evaluation.spread import to_member_spread
 from pneumo_keras.evaluation.threshold import choose_operating_point
 from pneumo_keras.reporting import report
-from pneumo_keras.reporting.report import ReportContents, format_report
+from pneumo_keras.reporting.report import ReportContents, StressedFilms, format_report
 from pneumo_keras.reporting.report_plots import (
     draw_precision_recall,
     draw_reliability,
@@ -377,6 +377,35 @@ def test_the_rule_of_the_operating_point_stands_in_words(contents, drawn, withou
     assert f"Sensitivity on validation films {point.sensitivity:.3f}" in text
     val = Elements(format_report(replace(contents, operating_point=point, split="val"))).text
     assert "The epoch and the operating point were chosen on these films" in val
+
+
+def test_what_was_chosen_on_validation_films_is_said(drawn):
+    films, scores = drawn
+    fixed = gather(films.labels, scores, split="val", epoch_chosen=False)
+    assert "Nothing was fitted or chosen on these films in this run" in format_report(fixed)
+    youden = choose_operating_point(films.labels, scores, rule="youden", chosen_on="val")
+    calibrated = replace(CALIBRATION, method="platt")
+    page = format_report(
+        gather(films.labels, scores, split="val", operating_point=youden, calibration=calibrated)
+    )
+    assert "The epoch, the operating point and the calibration were chosen on these films" in page
+
+
+def test_stressed_films_are_shown_with_both_scores(drawn):
+    films, scores = drawn
+    under = replace(gather(films.labels, 1 - scores).judgement, members={})
+    plain = gather(films.labels, scores)
+    contents = replace(
+        plain,
+        judgement=replace(plain.judgement, stressed=under),
+        stressed=StressedFilms(1 - scores, films.images[:2]),
+    )
+    page = format_report(contents)
+    auc = under.evaluation.figures["auc"].value
+    section = page[page.index("<h3>Under stress</h3>") :]
+    assert section[: section.index("</tr>", section.index("AUC"))].count(f"<b>{auc:.3f}</b>") == 1
+    assert f"score {1 - scores[1]:.3f}, without stress {scores[1]:.3f}" in page
+    assert "Under stress" not in format_report(plain)
 
 
 def test_a_threshold_of_the_settings_is_not_called_chosen(contents, page):
