@@ -113,12 +113,14 @@ def _keep_all() -> Iterator[None]:
 
     Python would walk through a million of their objects every few seconds.
     """
+    looking = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         gc.freeze()
-        gc.enable()
+        if looking:
+            gc.enable()
 
 
 def _import_keras(cache: Path) -> Any:

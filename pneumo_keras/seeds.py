@@ -4,7 +4,7 @@ import numpy as np
 
 
 def derive_seeds(*key: int, count: int) -> list[int]:
-    """Independent seeds from a key such as (seed, view, chunk).
+    """Independent seeds from a key such as (seed, member).
 
     Below 2**31, since Keras on torch keeps seeds in int32.
     """

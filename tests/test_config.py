@@ -171,6 +171,11 @@ def test_a_wrong_setting_gets_one_line(empty, override, expected):
 def test_views_belong_to_the_cached_mode(empty):
     expected = 'augmentation.views needs training.mode="cached"'
     assert message(empty, "training.mode=online", "augmentation.views=2") == expected
+    expected = (
+        'training.optimizer="sgd" needs linear heads on standardised features: model.hidden_units=0 and '
+        "model.standardise=true"
+    )
+    assert message(empty, "training.optimizer=sgd", "model.hidden_units=8") == expected
 
 
 def test_an_unknown_configuration_names_the_known_ones():

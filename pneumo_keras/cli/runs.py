@@ -79,6 +79,9 @@ def evaluate(run: Path, split: str, prevalence: float | None, stress: bool, as_j
     calibration, say which share of them shows pneumonia. Where you know the share among yours, state
     it. It is never learnt from the films that are judged.
 
+    With --stress the same films are also judged varied, in scores_<split>_stressed.csv and
+    metrics_<split>_stressed.json; text and report show both, and the paired change.
+
     \b
     pneumo-keras eval runs/one
     pneumo-keras eval runs/one --prevalence 0.1
@@ -152,8 +155,7 @@ def _print(run: Path, split: str, judgement: "Judgement", as_json: bool) -> None
     from pneumo_keras.reporting.judgement_text import format_judgement
 
     if as_json:
-        stressed = {"stressed": _to_document(judgement.stressed)} if judgement.stressed else {}
-        print_json({"run": str(run), "split": split, **_to_document(judgement), **stressed})
+        print_json({"run": str(run), "split": split, **_to_document(judgement)})
     else:
         click.echo(format_judgement(judgement, heading=f"{run}, split {split}"))
 
@@ -161,8 +163,13 @@ def _print(run: Path, split: str, judgement: "Judgement", as_json: bool) -> None
 def _to_document(judgement: "Judgement") -> dict[str, Any]:
     from pneumo_keras.documents import to_document
 
-    return {
+    document = {
         **to_document(judgement.evaluation),
         "at_0.5": to_document(judgement.at_half),
         "members": {name: to_document(spread) for name, spread in judgement.members.items()},
     }
+    if judgement.stressed:
+        changes = {name: to_document(change) for name, change in judgement.stressed.changes.items()}
+        of_stressed = _to_document(judgement.stressed.judgement)
+        document["stressed"] = {"stress": judgement.stressed.ranges, **of_stressed, "changes": changes}
+    return document

@@ -60,28 +60,23 @@ class DataSettings(Settings):
         return self
 
 
-Rotation = Annotated[float, Field(ge=0, le=180, description="turned by up to this, either way")]
-Flip = Annotated[bool, Field(description="mirrored half of the time")]
 Zoom = Annotated[float, Field(ge=1, le=4, description="enlarged or shrunk by up to this factor")]
-Aspect = Annotated[float, Field(ge=1, le=4, description="stretched along one axis by up to this factor")]
+Aspect = Annotated[float, Field(ge=1, le=4, description="one axis against the other, by up to this factor")]
 Shift = Annotated[float, Field(ge=0, le=1, description="moved by up to this share of the edge")]
 Gamma = Annotated[
     float, Field(ge=1, le=4, description="grey levels to the power of up to this or its inverse")
 ]
 Brightness = Annotated[float, Field(ge=0, le=1, description="shifted by up to this share of 0..255")]
 Contrast = Annotated[float, Field(ge=0, lt=1, description="stretched by up to this share")]
-
-Fill = Annotated[
-    Literal["black", "mirror"],
-    Field(description="what stands where a film does not reach: nothing, or its mirror image"),
-]
+FILL = "what stands where a film does not reach: nothing, or its mirror image"
+Fill = Annotated[Literal["black", "mirror"], Field(description=FILL)]
 
 
-class AugmentationSettings(Settings):
-    """How training films are varied. Validation and test films never are."""
+class RangeSettings(Settings):
+    """How far films may vary; see `features.variation.Ranges`."""
 
-    rotation_degrees: Rotation = 15.0
-    horizontal_flip: Flip = True
+    rotation_degrees: float = Field(15.0, ge=0, le=180, description="turned by up to this, either way")
+    horizontal_flip: bool = Field(True, description="mirrored half of the time")
     zoom: Zoom = 1.0
     aspect: Aspect = 1.0
     shift: Shift = 0.0
@@ -89,6 +84,11 @@ class AugmentationSettings(Settings):
     brightness: Brightness = 0.1
     contrast: Contrast = 0.1
     fill: Fill = "black"
+
+
+class AugmentationSettings(RangeSettings):
+    """How films are varied that are trained on. Those that are judged on are not; see [stress]."""
+
     views: int = Field(0, ge=0, description="augmented views of each training film (cached mode)")
     plain: bool = Field(True, description="train on the films as they are, too (cached mode)")
 
@@ -99,11 +99,10 @@ class AugmentationSettings(Settings):
         return self
 
 
-class StressSettings(Settings):
+class StressSettings(RangeSettings):
     """How films are varied on which heads are tried: each once, for sweep and eval --stress."""
 
-    rotation_degrees: Rotation = 15.0
-    horizontal_flip: Flip = True
+    seed: int = Field(0, ge=0, lt=2**32, description="of the draws; runs of all seeds are tried alike")
     zoom: Zoom = 1.35
     aspect: Aspect = 1.12
     shift: Shift = 0.09
@@ -146,7 +145,7 @@ class TrainingSettings(Settings):
     optimizer: Literal["adamw", "sgd"] = Field(
         "adamw", description="AdamW, or gradient descent with Nesterov momentum for linear heads"
     )
-    learning_rate: Positive = Field(1e-4, description="of the optimizer; 1 to 2 for sgd")
+    learning_rate: Positive = Field(1e-4, description="of the optimizer; about 1 for sgd, 1e-4 for adamw")
     weight_decay: float = Field(
         1e-5, ge=0, description="adamw: decoupled; sgd: half of it times the squared weights joins the loss"
     )
@@ -204,4 +203,9 @@ class Config(Settings):
     def _check(self) -> "Config":
         if self.training.mode == "online" and self.augmentation.views:
             raise ValueError('augmentation.views needs training.mode="cached"')
+        if self.training.optimizer == "sgd" and (self.model.hidden_units or not self.model.standardise):
+            raise ValueError(
+                'training.optimizer="sgd" needs linear heads on standardised features: model.hidden_units=0 '
+                "and model.standardise=true"
+            )
         return self

@@ -36,7 +36,7 @@ class Candidate:
             (at 0.5) of each fold, and the same under stress as `stressed_log_loss`, ...; NaN where
             the fit diverged.
         kept_epochs: The epoch that was kept, in each fold.
-        operations: Floating-point operations that the frozen network takes for a film.
+        operations: Floating-point operations that the frozen network takes to score a film.
         weights: Numbers that a head learns.
     """
 

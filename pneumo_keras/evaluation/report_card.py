@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -14,6 +14,7 @@ from pneumo_keras.evaluation.bootstrap import (
     to_bootstrap_interval,
     to_calibration_interval,
 )
+from pneumo_keras.evaluation.comparison import Difference
 from pneumo_keras.evaluation.figures import to_figures
 from pneumo_keras.evaluation.intervals import (
     LEVEL,
@@ -78,13 +79,28 @@ class Judgement:
         at_half: At 0.5, whatever the operating point; where scores are corrected, with the calls of
             plain scores at 0.5.
         members: Each figure of every member alone, at the operating point; empty for one member.
-        stressed: The same of the same films under stress, if they were tried.
+        stressed: The same films under stress, if they were tried.
     """
 
     evaluation: Evaluation
     at_half: Evaluation
     members: dict[str, MemberSpread]
-    stressed: "Judgement | None" = None
+    stressed: "Stressed | None" = None
+
+
+@dataclass(frozen=True)
+class Stressed:
+    """The same classifier on the same films under stress.
+
+    Attributes:
+        judgement: Of the stressed films.
+        changes: Each figure at the operating point less that of the films as they are, in pairs.
+        ranges: How far films were varied.
+    """
+
+    judgement: Judgement
+    changes: dict[str, Difference]
+    ranges: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -97,6 +113,7 @@ class Metrics(Evaluation):
         split: `train`, `val` or `test`.
         films_sha256: Fingerprint of the films' pixels.
         labels_sha256: Fingerprint of their labels.
+        stress: How far films were varied before they were scored; None for films as they are.
     """
 
     at_half: Annotated[Evaluation, Field(alias="at_0.5")]
@@ -104,9 +121,17 @@ class Metrics(Evaluation):
     split: str
     films_sha256: str
     labels_sha256: str
+    stress: dict[str, Any] | None
 
 
-def to_metrics(judgement: Judgement, *, split: str, films_sha256: str, labels_sha256: str) -> Metrics:
+def to_metrics(
+    judgement: Judgement,
+    *,
+    split: str,
+    films_sha256: str,
+    labels_sha256: str,
+    stress: dict[str, Any] | None = None,
+) -> Metrics:
     """A judgement with the films it speaks of."""
     return Metrics(
         **vars(judgement.evaluation),
@@ -115,6 +140,7 @@ def to_metrics(judgement: Judgement, *, split: str, films_sha256: str, labels_sh
         split=split,
         films_sha256=films_sha256,
         labels_sha256=labels_sha256,
+        stress=stress,
     )
 
 

@@ -20,6 +20,9 @@ Affine = Float64[np.ndarray, "2 3"]
 """From a place in the image to one in the film, both (x, y) from -0.5 to 0.5 about the centre."""
 
 
+CORNERS = np.array([[x, y, 1] for x in (-0.5, 0.5) for y in (-0.5, 0.5)]).T
+
+
 @dataclass(frozen=True)
 class Ranges:
     """How far films may vary; everything is drawn uniformly, factors in their logarithm.
@@ -137,7 +140,8 @@ def _warp(film: np.ndarray, variation: Variation, size: int) -> Float32[np.ndarr
     edges = np.array(film.shape)[::-1, None]  # (x, y), as everything in here
     pads = np.zeros_like(edges)
     if variation.fill == "mirror":
-        pads = edges // 2
+        reach = np.abs(variation.affine @ CORNERS).max(axis=1, keepdims=True)
+        pads = np.ceil(np.maximum(reach - 0.5, 0) * edges).astype(int) + 1
         film = np.pad(film, [(pad, pad) for pad in pads[::-1, 0]], mode="symmetric")
     # Pillow maps pixels to pixels, both counted from a corner.
     matrix, offset = variation.affine[:, :2], variation.affine[:, 2:]

@@ -1,12 +1,13 @@
 """Views: the ways of seeing films before they pass the frozen network."""
 
+import importlib.metadata
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import keras
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Integer, UInt8
 
 from pneumo_keras.data.films import Films, Rows
 from pneumo_keras.features.variation import Ranges, Variation, draw_variation, vary_films
@@ -30,7 +31,7 @@ class View:
     def enlarge(
         self,
         films: UInt8[np.ndarray, "n _height _width"],
-        rows: Sequence[int] | np.ndarray,
+        rows: Sequence[int] | Integer[np.ndarray, " n"],
         frozen: FrozenPart,
     ) -> Any:
         """Images (n, size, size, 1), 0..255, as the backbone's scaling takes them.
@@ -56,7 +57,7 @@ class View:
         return View(
             draw=lambda row: draw(row).mirror(),
             name=f"{self.name}, mirrored".removeprefix(", "),
-            about={**self.about, "mirrored": True},
+            about={**self.about, "mirrored": True, "drawn by": list_versions()},
         )
 
 
@@ -78,7 +79,8 @@ class SeenFilms:
         films = self.films.read(rows)
         if self.view.draw is None:
             return films[..., None]
-        return self.view.enlarge(films, np.arange(len(self.films))[rows], self.frozen)
+        indices = range(len(self.films))[rows] if isinstance(rows, slice) else rows
+        return self.view.enlarge(films, indices, self.frozen)
 
 
 def build_augmented_views(count: int, ranges: Ranges, *, seed: int) -> list[View]:
@@ -107,7 +109,13 @@ def build_stressed_view(ranges: Ranges, *, seed: int) -> View:
 
 def _build_random_view(ranges: Ranges, key: tuple[int, int], name: str) -> View:
     return View(
-        draw=lambda row: draw_variation(ranges, (*key, row)),
+        # Not from 0, since NumPy takes (seed, 0, 0) for the seed alone.
+        draw=lambda row: draw_variation(ranges, (*key, row + 1)),
         name=name,
-        about={"view": list(key), **asdict(ranges)},
+        about={"view": list(key), **asdict(ranges), "drawn by": list_versions()},
     )
+
+
+def list_versions() -> dict[str, str]:
+    """Versions of what draws and warps: another one may do so otherwise."""
+    return {package: importlib.metadata.version(package) for package in ("numpy", "pillow")}

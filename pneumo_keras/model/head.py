@@ -106,14 +106,14 @@ class StandardisingDense(keras.layers.EinsumDense):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         ops: Any = keras.ops
-        own: Any = self.kernel
-        kernel = own / self._deviation
+        kernel = ops.divide(self.kernel, self._deviation)
+        shifts = ops.multiply(kernel, self._mean)
         if self._drop is None:
-            shift = ops.sum(self._mean * kernel, axis=1)
+            shift = ops.sum(shifts, axis=1)
         else:
             kept = self._drop(ops.ones_like(inputs), training=training)
             inputs = inputs * kept
-            shift = ops.einsum(self.equation, kept, self._mean * kernel)
+            shift = ops.einsum(self.equation, kept, shifts)
         return self.activation(ops.einsum(self.equation, inputs, kernel) - shift + self.bias)
 
 

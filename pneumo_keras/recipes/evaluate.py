@@ -12,8 +12,9 @@ import numpy as np
 from pneumo_keras.arrays import Images, Scores
 from pneumo_keras.config import Config, format_config, name_files, resolve_paths
 from pneumo_keras.data.sources import DataCard
+from pneumo_keras.evaluation.comparison import compare_figures
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
-from pneumo_keras.evaluation.report_card import Judgement
+from pneumo_keras.evaluation.report_card import Judgement, Stressed
 from pneumo_keras.evaluation.scores import format_medmnist_scores, to_medmnist_name
 from pneumo_keras.features.views import View
 from pneumo_keras.model.classifier import FrozenPart, load_classifier
@@ -60,13 +61,24 @@ def evaluate_run(
         judgement = judge_members(config, split, log_odds, to_scores, run.operating_point, shift)
         return shift.correct_scores(scores) if shift else scores, judgement
 
-    scores, judgement = judge_views(list_judged_views(classifier.flip_average))
+    flip = classifier.flip_average
+    plain, varied = list_judged_views(flip), list_stressed_views(config, flip_average=flip)
+    extractor.check_room([(split.films, [*plain, *varied] if stress else plain)])
+    scores, judgement = judge_views(plain)
     stressed = None
     if stress:
-        views = list_stressed_views(config, flip_average=classifier.flip_average)
-        under_stress, of_stressed = judge_views(views)
-        judgement = replace(judgement, stressed=of_stressed)
-        stressed = StressedFilms(under_stress, show_films(split, views[0], classifier.frozen))
+        under_stress, of_stressed = judge_views(varied)
+        changes = compare_figures(
+            split.films.labels,
+            scores,
+            under_stress,
+            first_threshold=judgement.evaluation.threshold,
+            second_threshold=judgement.evaluation.threshold,
+            seed=config.seed,
+        )
+        ranges = config.stress.model_dump(mode="json")
+        judgement = replace(judgement, stressed=Stressed(of_stressed, changes, ranges))
+        stressed = StressedFilms(under_stress, show_films(split, varied[0], classifier.frozen))
     extractor.release()
     contents = gather_report(folder, run, data.card, split, scores, judgement, shift, stressed)
     write_evaluation(folder, run.config, split, contents)
@@ -96,8 +108,15 @@ def write_evaluation(folder: RunFolder, config: Config, split: Split, contents: 
     )
     write_scores(folder, split, contents.scores, contents.judgement, corrected)
     if contents.stressed and contents.judgement.stressed:
-        of_stressed = contents.judgement.stressed
-        write_scores(folder, split, contents.stressed.scores, of_stressed, f"_stressed{corrected}")
+        found = contents.judgement.stressed
+        write_scores(
+            folder,
+            split,
+            contents.stressed.scores,
+            found.judgement,
+            f"_stressed{corrected}",
+            stress=found.ranges,
+        )
     if contents.card.medmnist_name and stated is None:
         write_medmnist_scores(folder, config, split.name, contents)
     folder.write_with(f"figures/summary{suffix}.png", functools.partial(save_plot, summary))

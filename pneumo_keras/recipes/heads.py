@@ -1,6 +1,7 @@
 """Heads fitted on the frozen network's features."""
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 
 import keras
@@ -23,6 +24,7 @@ from pneumo_keras.training.moments import compute_moments
 
 log = logging.getLogger("pneumo_keras")
 
+WORKERS = 8  # threads that vary films ahead of an online fit, at most
 IN_MEMORY = 128 * 2**20  # bytes of features of a split that are held and not read again in every epoch
 
 
@@ -82,12 +84,14 @@ def list_judged_views(flip_average: bool, view: View = PLAIN) -> list[View]:
 
 def list_stressed_views(config: Config, *, flip_average: bool) -> list[View]:
     """How films are seen that heads are tried on."""
-    return list_judged_views(flip_average, build_stressed_view(to_ranges(config.stress), seed=config.seed))
+    return list_judged_views(
+        flip_average, build_stressed_view(to_ranges(config.stress), seed=config.stress.seed)
+    )
 
 
 def to_ranges(settings: AugmentationSettings | StressSettings) -> Ranges:
     """How far films vary."""
-    return Ranges(**settings.model_dump(exclude={"views", "plain"}))
+    return Ranges(**settings.model_dump(exclude={"views", "plain", "seed"}))
 
 
 def to_descent(config: Config) -> Descent:
@@ -162,7 +166,14 @@ def fit_model(
     training = config.training
     history = fit(
         model,
-        Batches(inputs, splits["train"].films.labels, batch_size=training.batch_size, seed=config.seed),
+        Batches(
+            inputs,
+            splits["train"].films.labels,
+            batch_size=training.batch_size,
+            seed=config.seed,
+            # Cached features are there when asked for; films must be varied.
+            workers=1 if training.mode == "cached" else min(WORKERS, os.cpu_count() or 1),
+        ),
         Batches(validation, splits["val"].films.labels, batch_size=at_once, seed=None),
         class_weights=class_weights,
         learning_rates=[training.learning_rate] * training.members,

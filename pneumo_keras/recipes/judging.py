@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -89,7 +90,13 @@ def choose_threshold(config: Config, split: Split, scores: Scores) -> OperatingP
 
 
 def write_scores(
-    folder: RunFolder, split: Split, scores: Scores, judgement: Judgement, suffix: str = ""
+    folder: RunFolder,
+    split: Split,
+    scores: Scores,
+    judgement: Judgement,
+    suffix: str = "",
+    *,
+    stress: dict[str, Any] | None = None,
 ) -> None:
     """Writes `scores_<split>.csv` and `metrics_<split>.json`, figures at 0.5 beside those of the run.
 
@@ -99,12 +106,14 @@ def write_scores(
         scores: Of the films.
         judgement: Of the scores.
         suffix: Behind the split in the files' names, where scores are not the plain ones.
+        stress: How far films were varied before they were scored, if they were.
     """
     metrics = to_metrics(
         judgement,
         split=split.name,
         films_sha256=split.films.fingerprint(),
         labels_sha256=hash_labels(split.films.labels),
+        stress=stress,
     )
     folder.write_text(f"scores_{split.name}{suffix}.csv", format_scores(split.films.labels, scores))
     folder.write_json(f"metrics_{split.name}{suffix}.json", metrics)

@@ -117,7 +117,7 @@ def list_taps_of(configs: Sequence[Config]) -> list[str]:
 
 
 def write_candidates(folder: Path, config: Config, ranked: Sequence[Candidate], *, title: str) -> None:
-    """Writes the table, and the configurations of the best and of the simplest candidate."""
+    """Writes the table, and the configurations of the best and of the cheapest candidate."""
     chosen = {"best": ranked[0], "cheapest": choose_cheapest(ranked)}
     configs = {name: (one, format_config(change_config(config, one.values))) for name, one in chosen.items()}
     write_sweep(folder, ranked, configs, title=title)
@@ -130,7 +130,7 @@ class SweptFeatures:
     Attributes:
         views: Features of all films (n, d), held in memory, in each view that is trained on.
         judged: The same in each view that is scored: of the films as they are, and under stress.
-        operations: That the network takes for a film.
+        operations: That the network takes to score a film.
     """
 
     views: list[Features]
@@ -159,7 +159,8 @@ def load_swept_features(config: Config, extractor: Extractor, splits: Mapping[st
     return SweptFeatures(
         views=[load(view) for view in list_fitted_views(config)],
         judged={way: [load(view) for view in views] for way, views in list_judged_ways(config).items()},
-        operations=count_operations(select_taps(extractor.frozen.backbone, config.model.taps)),
+        operations=count_operations(select_taps(extractor.frozen.backbone, config.model.taps))
+        * len(list_judged_views(config.model.flip_average)),
     )
 
 

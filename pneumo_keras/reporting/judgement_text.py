@@ -87,17 +87,19 @@ def _format_stress(judgement: Judgement) -> str:
     """What the same films, varied at random, make of the figures."""
     if judgement.stressed is None:
         return ""
-    pair = judgement.evaluation, judgement.stressed.evaluation
+    plain, stressed = judgement.evaluation, judgement.stressed.judgement.evaluation
+    changes = judgement.stressed.changes
     rows = [
         [
             name_figure(name),
-            *(format_number(one.figures[name].value, digits=DIGITS) for one in pair),
-            format_bounds(pair[1].figures[name].low, pair[1].figures[name].high, digits=DIGITS),
+            *(format_number(one.figures[name].value, digits=DIGITS) for one in (plain, stressed)),
+            format_number(changes[name].value, digits=DIGITS, sign="+"),
+            format_bounds(changes[name].low, changes[name].high, digits=DIGITS, sign="+"),
         ]
         for name in STRESSED
     ]
-    header = ("the same films", "as they are", "under stress", f"{format_share(pair[1].level)} interval")
-    return format_table(rows, header=header, align="lrrl")
+    header = ("the same films", "as they are", "under stress", "change", "95 % interval, paired")
+    return format_table(rows, header=header, align="lrrrl")
 
 
 def _format_members(members: Mapping[str, MemberSpread]) -> str:

@@ -14,6 +14,7 @@ from pneumo_keras.arrays import CLASS_NAMES, SPLIT_NAMES, Scores
 from pneumo_keras.data.films import LabelledFilms, count_classes, hash_labels
 from pneumo_keras.data.sources import DataCard
 from pneumo_keras.evaluation.calibration import Calibration
+from pneumo_keras.evaluation.comparison import Difference
 from pneumo_keras.evaluation.intervals import Interval
 from pneumo_keras.evaluation.metrics import to_prevalence
 from pneumo_keras.evaluation.mistakes import find_mistakes
@@ -176,6 +177,8 @@ def load_template() -> jinja2.Template:
     environment.filters |= {
         "number": format_number,
         "interval": format_interval,
+        "change": functools.partial(format_number, sign="+"),
+        "changes": format_change_bounds,
         "share": format_normal_share,
     }
     return environment.get_template("report.html.jinja")
@@ -184,6 +187,11 @@ def load_template() -> jinja2.Template:
 def format_interval(figure: Interval) -> str:
     """`0.860 to 0.922`; a dash where a bound is undefined."""
     return format_bounds(figure.low, figure.high)
+
+
+def format_change_bounds(change: Difference) -> str:
+    """`-0.052 to -0.031`; a dash where a bound is undefined."""
+    return format_bounds(change.low, change.high, sign="+")
 
 
 def format_normal_share(class_counts: tuple[int, int]) -> str:

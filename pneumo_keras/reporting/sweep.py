@@ -17,10 +17,10 @@ from pneumo_keras.reporting.tables import format_table
 SHOWN = 10
 FIGURES = {
     CRITERION: "mean log loss",
-    "log_loss": "plain",
-    "stressed_log_loss": "stressed",
-    "auc": "AUC plain",
-    "stressed_auc": "stressed",
+    "log_loss": "log loss",
+    "stressed_log_loss": "stressed log loss",
+    "auc": "AUC",
+    "stressed_auc": "stressed AUC",
 }
 COLUMNS = 3
 

@@ -25,6 +25,7 @@ class Batches(keras.utils.PyDataset):
         batch_size: Films in a batch.
         seed: Of a new order in each epoch; None for the films' own.
         weights: Of each film for each member (n, members), if any.
+        workers: Threads that make batches ahead of the fit; with one it makes its own.
     """
 
     def __init__(
@@ -35,8 +36,9 @@ class Batches(keras.utils.PyDataset):
         batch_size: int,
         seed: int | None,
         weights: MemberWeights | None = None,
+        workers: int = 1,
     ) -> None:
-        super().__init__()
+        super().__init__(workers=workers)
         self._views, self._labels, self._weights = views, labels, weights
         self._batch_size, self._epoch = batch_size, 0
         self._random = None if seed is None else np.random.default_rng(seed)

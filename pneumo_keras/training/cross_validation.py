@@ -108,10 +108,15 @@ def _score_unseen(
 
 
 def weigh_folds(labels: Labels, folds: Folds) -> MemberWeights:
-    """Balanced class weights of the films (n, folds) outside each fold, 0 inside it."""
+    """Balanced class weights of the films (n, folds) outside each fold, 0 inside it; 1 in the mean of all.
+
+    Keras takes the mean over all films of a batch, those of weight 0 included: with a mean of 1 each
+    member's loss stands to its penalty as in a training on the films outside alone.
+    """
     weights = np.zeros((len(labels), int(folds.max()) + 1), np.float32)
     for fold in range(weights.shape[1]):
         outside = folds != fold
         class_weights = compute_class_weights(labels[outside])
-        weights[outside, fold] = np.array([class_weights[0], class_weights[1]])[labels[outside]]
+        of_classes = np.array([class_weights[0], class_weights[1]]) / outside.mean()
+        weights[outside, fold] = of_classes[labels[outside]]
     return weights

@@ -8,7 +8,7 @@ def test_sweep_prints_one_json_document(invoke, small, tmp_path):
     document = json.loads(swept.stdout)
     assert len(document["combinations"]) == 2
     assert document["folder"].startswith("sweeps/grid-")
-    assert document["combinations"][0]["log_loss"] <= document["combinations"][1]["log_loss"]
+    assert document["combinations"][0]["mean_log_loss"] <= document["combinations"][1]["mean_log_loss"]
 
 
 def test_a_sweep_that_fails_leaves_no_folder_and_a_taken_one_is_refused(invoke, small, tmp_path):

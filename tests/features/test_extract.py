@@ -4,7 +4,7 @@ import signal
 import threading
 import time
 import tracemalloc
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from types import SimpleNamespace
 
@@ -17,6 +17,7 @@ from pneumo_keras.engines import choice as engines
 from pneumo_keras.errors import DataError, SettingsError
 from pneumo_keras.features import extract as module
 from pneumo_keras.features import store as store_module
+from pneumo_keras.features import views as views_module
 from pneumo_keras.features.extract import CHUNK, Extractor
 from pneumo_keras.features.store import Store, list_entries
 from pneumo_keras.features.variation import Ranges
@@ -148,6 +149,22 @@ def test_the_version_of_what_the_engine_runs_on_is_part_of_the_address():
 
 
 @pytest.mark.parametrize("view", [PLAIN, MIRRORED, build_view()])
+def test_every_way_of_varying_films_has_an_address_of_its_own(build_extractor, counted, monkeypatch):
+    def extract(ranges=STRENGTHS, seed=3, mirrored=False):
+        view = build_stressed_view(ranges, seed=seed)
+        build_extractor().extract(FILMS, "films", view.mirror() if mirrored else view)
+        return len(counted)
+
+    assert [extract(), extract()] == [3, 3]
+    assert extract(seed=4) == 6
+    changes = {"zoom": 1.1, "aspect": 1.1, "shift": 0.1, "gamma": 1.1, "fill": "mirror", "contrast": 0.2}
+    assert extract(mirrored=True) == 9
+    for times, change in enumerate(changes.items(), start=4):
+        assert extract(replace(STRENGTHS, **dict([change]))) == 3 * times
+    monkeypatch.setattr(views_module, "list_versions", lambda: {"pillow": "another"})
+    assert extract() == 30
+
+
 def test_features_do_not_depend_on_the_size_of_a_chunk(build_extractor, monkeypatch, view):
     whole = build_extractor().extract(FILMS, "films", view)[:]
     monkeypatch.setattr(module, "CHUNK", CHUNK - 3)

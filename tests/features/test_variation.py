@@ -123,6 +123,13 @@ def test_rotation_stays_within_its_angle_and_uncovers_black_corners_or_mirrored_
     np.testing.assert_allclose(filled, 255)
 
 
+def test_no_warp_reaches_beyond_the_mirrored_film():
+    white = np.full((20, 12, 18), 255, np.uint8)
+    far = {"rotation_degrees": 180.0, "zoom": 4.0, "aspect": 4.0, "shift": 1.0}
+    np.testing.assert_allclose(vary(white, size=32, **far, fill="mirror"), 255)
+    assert vary(white, size=32, **far).min() == 0
+
+
 def test_a_film_goes_on_mirrored_at_its_edges():
     halved = Variation(np.array([[2.0, 0, 0], [0, 2.0, 0]]), fill="mirror")
     (image,) = vary_films(np.tile(np.arange(8, dtype=np.uint8), (1, 8, 1)), [halved], 16)

@@ -143,10 +143,14 @@ def test_stress_is_written_beside_the_plain_result(train):
     new = {path.name for path in folder.path.rglob("*") if path.is_file() and "stressed" in path.name}
     assert new == {"metrics_test_stressed.json", "scores_test_stressed.csv"}
     labels, scores = load_scores(folder.path / "scores_test_stressed.csv")
-    auc = after.stressed.evaluation.figures["auc"].value
+    auc = after.stressed.judgement.evaluation.figures["auc"].value
     assert auc == pytest.approx(roc_auc_score(labels, scores))
-    assert auc != before.evaluation.figures["auc"].value
-    assert len(after.stressed.members["auc"].values) == 2
+    plain_auc = before.evaluation.figures["auc"].value
+    assert after.stressed.changes["auc"].value == pytest.approx(auc - plain_auc) != 0
+    written = json.loads((folder.path / "metrics_test_stressed.json").read_text())
+    assert written["stress"]["zoom"] == 1.35
+    assert json.loads((folder.path / "metrics_test.json").read_text())["stress"] is None
+    assert len(after.stressed.judgement.members["auc"].values) == 2
     page = (folder.path / "report.html").read_text()
     assert "<h3>Under stress</h3>" in page
     assert page.count(" under stress, labelled ") == 6
@@ -164,6 +168,6 @@ def test_no_stress_at_all_changes_no_score(train):
 def test_stress_and_a_stated_prevalence_go_together(train):
     folder = train()
     judgement = evaluate_run(folder, "test", prevalence=0.1, stress=True)
-    assert judgement.stressed.evaluation.stated_prevalence == 0.1
+    assert judgement.stressed.judgement.evaluation.stated_prevalence == 0.1
     assert (folder.path / "scores_test_stressed_prevalence_0.1.csv").is_file()
     assert not (folder.path / "scores_test_stressed.csv").exists()

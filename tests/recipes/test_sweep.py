@@ -20,12 +20,27 @@ def test_a_sweep_judges_every_combination_on_films_it_has_not_seen(toy, tmp_path
     assert len(ranked) == 8
     assert len({json.dumps(candidate.values) for candidate in ranked}) == 8
     assert all(len(candidate.figures["auc"]) == 3 for candidate in ranked)
+    assert all(one.to_mean("auc") != one.to_mean("stressed_auc") for one in ranked)
     assert {path.name for path in (tmp_path / "sweep").iterdir()} == SWEEP_FILES
     best = load_config(str(tmp_path / "sweep" / "best.toml"))
     assert list(best.model.taps) == ranked[0].values["model.taps"]
     assert best.training.epochs == config.training.epochs
     again = sweep_settings(config, GRID, tmp_path / "again", folds=3)
     assert [one.to_row() for one in again] == [one.to_row() for one in ranked]
+    milder = load_config("demo", [*SMALL, "model.flip_average=true", "stress.zoom=1.01", "stress.contrast=0"])
+    others = sweep_settings(milder, GRID, tmp_path / "milder", folds=3)
+    by_values = {str(one.values): one for one in others}
+    for one in ranked:
+        other = by_values[str(one.values)]
+        assert one.to_mean("log_loss") == other.to_mean("log_loss")
+        assert one.to_mean("stressed_log_loss") != other.to_mean("stressed_log_loss")
+
+
+def test_a_film_that_passes_twice_costs_twice(toy, tmp_path):
+    grid = {"model.flip_average": [False, True]}
+    ranked = sweep_settings(load_config("demo", SMALL), grid, tmp_path / "sweep", folds=3)
+    costs = {one.values["model.flip_average"]: one.operations for one in ranked}
+    assert costs[True] == 2 * costs[False]
 
 
 def test_a_sweep_builds_the_network_once_for_all_taps(toy, tmp_path, monkeypatch):

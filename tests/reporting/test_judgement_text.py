@@ -6,7 +6,7 @@ import pytest
 
 from pneumo_keras.evaluation.comparison import Difference, compare_figures
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
-from pneumo_keras.evaluation.report_card import judge
+from pneumo_keras.evaluation.report_card import Stressed, judge
 from pneumo_keras.reporting.judgement_text import format_differences, format_judgement
 
 LABELS = np.array([0, 0, 0, 1, 1, 1], dtype=np.int64)
@@ -54,13 +54,15 @@ def test_members_stand_below():
 
 def test_figures_under_stress_stand_beside_the_plain_ones():
     judgement = judge(LABELS, SCORES, 0.5, members=[], seed=1)
-    stressed = judge(LABELS, 1 - SCORES, 0.5, members=[], seed=1)
+    under = judge(LABELS, 1 - SCORES, 0.5, members=[], seed=1)
+    changes = compare_figures(LABELS, SCORES, 1 - SCORES, first_threshold=0.5, second_threshold=0.5, seed=1)
+    stressed = Stressed(under, changes, {})
     assert "under stress" not in format_judgement(judgement, heading="")
     lines = format_judgement(replace(judgement, stressed=stressed), heading="").splitlines()
     start = next(place for place, line in enumerate(lines) if line.startswith("the same films"))
-    assert lines[start].split("  ")[-1] == "95 % interval"
+    assert lines[start].split("  ")[-1] == "95 % interval, paired"
     accuracy = next(line for line in lines[start:] if line.startswith("accuracy"))
-    assert accuracy.split()[1:3] == ["0.6667", "0.3333"]
+    assert accuracy.split()[1:4] == ["0.6667", "0.3333", "-0.3333"]
 
 
 def test_a_difference_without_an_interval_has_a_dash():

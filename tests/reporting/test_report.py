@@ -13,8 +13,9 @@ from PIL import Image
 from pneumo_keras.data.films import FilmArray, count_classes
 from pneumo_keras.data.sources import DataCard
 from pneumo_keras.evaluation.calibration import Calibration, ErrorChange
+from pneumo_keras.evaluation.comparison import compare_figures
 from pneumo_keras.evaluation.reliability import to_reliability_bins
-from pneumo_keras.evaluation.report_card import Judgement, evaluate
+from pneumo_keras.evaluation.report_card import Judgement, Stressed, evaluate
 from pneumo_keras.evaluation.spread import to_member_spread
 from pneumo_keras.evaluation.threshold import choose_operating_point
 from pneumo_keras.reporting import report
@@ -395,15 +396,19 @@ def test_stressed_films_are_shown_with_both_scores(drawn):
     films, scores = drawn
     under = replace(gather(films.labels, 1 - scores).judgement, members={})
     plain = gather(films.labels, scores)
+    changes = compare_figures(
+        films.labels, scores, 1 - scores, first_threshold=0.5, second_threshold=0.5, seed=1
+    )
     contents = replace(
         plain,
-        judgement=replace(plain.judgement, stressed=under),
+        judgement=replace(plain.judgement, stressed=Stressed(under, changes, {})),
         stressed=StressedFilms(1 - scores, films.images[:2]),
     )
     page = format_report(contents)
     auc = under.evaluation.figures["auc"].value
     section = page[page.index("<h3>Under stress</h3>") :]
     assert section[: section.index("</tr>", section.index("AUC"))].count(f"<b>{auc:.3f}</b>") == 1
+    assert f"{changes['auc'].value:+.3f}" in section
     assert f"score {1 - scores[1]:.3f}, without stress {scores[1]:.3f}" in page
     assert "Under stress" not in format_report(plain)
 

@@ -55,7 +55,7 @@ def test_the_text_shows_what_was_varied_and_how_many_are_as_good(ranked):
     lines = format_sweep(ranked, heading="sweeps/one, 3 folds").splitlines()
     assert lines[0] == "sweeps/one, 3 folds"
     assert lines[2].split() == [
-        *("mean", "log", "loss", "plain", "stressed", "AUC", "plain", "stressed"),
+        *("mean", "log", "loss", "log", "loss", "stressed", "log", "loss", "AUC", "stressed", "AUC"),
         *("taps", "learning_rate"),
     ]
     assert lines[3].split()[-2:] == ["mixed4", "0.0001"]

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.utils.class_weight import compute_sample_weight
 
@@ -37,7 +38,7 @@ def test_films_are_weighed_by_class_outside_their_fold_and_not_inside():
     for fold in range(3):
         outside = fold != FOLDS
         expected = compute_sample_weight("balanced", LABELS[outside])
-        np.testing.assert_allclose(weights[outside, fold], expected, rtol=1e-6)
+        np.testing.assert_allclose(weights[outside, fold], expected * 300 / outside.sum(), rtol=1e-6)
         assert not weights[~outside, fold].any()
 
 
@@ -114,3 +115,31 @@ def test_films_are_judged_in_several_ways_by_heads_that_have_not_seen_them():
     for index in range(2):
         assert roc_auc_score(LABELS, found.log_odds["plain"][:, index]) > 0.9
         assert roc_auc_score(LABELS, found.log_odds["mirrored"][:, index]) < 0.1
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_heads_shrink_as_much_as_in_a_training_on_the_other_films(count):
+    folds = np.arange(300) % count
+
+    def build(seeds, moments):
+        return build_head(5, moments=moments, hidden_units=0, dropout=0.0, outputs=1, seeds=seeds)
+
+    found = cross_validate(
+        build,
+        [FEATURES],
+        {"plain": [FEATURES]},
+        LABELS,
+        folds,
+        learning_rates=[1.0],
+        weight_decays=[0.5],
+        descent=Descent("sgd", "cosine", 40, 0.2, 2),
+        batch_size=16,
+        seed=1,
+    )
+    for fold in range(count):
+        outside = folds != fold
+        mean, deviation = FEATURES[outside].mean(axis=0), FEATURES[outside].std(axis=0)
+        settings = {"C": 1 / (0.5 * outside.sum()), "class_weight": "balanced", "tol": 1e-8}
+        expected = LogisticRegression(**settings).fit((FEATURES[outside] - mean) / deviation, LABELS[outside])
+        log_odds = expected.decision_function((FEATURES[~outside] - mean) / deviation)
+        np.testing.assert_allclose(found.log_odds["plain"][~outside, 0], log_odds, atol=0.02)
