@@ -148,7 +148,6 @@ def test_the_version_of_what_the_engine_runs_on_is_part_of_the_address():
     assert set(module.list_versions("openvino")) >= {"pneumo-keras", "keras", "jax", "jaxlib", "openvino"}
 
 
-@pytest.mark.parametrize("view", [PLAIN, MIRRORED, build_view()])
 def test_every_way_of_varying_films_has_an_address_of_its_own(build_extractor, counted, monkeypatch):
     def extract(ranges=STRENGTHS, seed=3, mirrored=False):
         view = build_stressed_view(ranges, seed=seed)
@@ -165,6 +164,7 @@ def test_every_way_of_varying_films_has_an_address_of_its_own(build_extractor, c
     assert extract() == 30
 
 
+@pytest.mark.parametrize("view", [PLAIN, MIRRORED, build_view()])
 def test_features_do_not_depend_on_the_size_of_a_chunk(build_extractor, monkeypatch, view):
     whole = build_extractor().extract(FILMS, "films", view)[:]
     monkeypatch.setattr(module, "CHUNK", CHUNK - 3)
