@@ -5,9 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import keras
 import numpy as np
-from jaxtyping import Integer, UInt8
+from jaxtyping import Float32, Integer, UInt8
 
 from pneumo_keras.data.films import Films, Rows
 from pneumo_keras.features.variation import Ranges, Variation, draw_variation, vary_films
@@ -33,8 +32,8 @@ class View:
         films: UInt8[np.ndarray, "n _height _width"],
         rows: Sequence[int] | Integer[np.ndarray, " n"],
         frozen: FrozenPart,
-    ) -> Any:
-        """Images (n, size, size, 1), 0..255, as the backbone's scaling takes them.
+    ) -> Float32[np.ndarray, "n size size 1"]:
+        """Images, 0..255, as the backbone's scaling takes them.
 
         Args:
             films: Of any size.
@@ -42,12 +41,12 @@ class View:
             frozen: What brings them to the size of an image.
         """
         size: int = frozen.backbone.input_shape[1]
-        images: Any = films[..., None].astype(np.float32)
+        images = films[..., None].astype(np.float32)
         if self.draw is None:
-            return frozen.resize(images)
+            return frozen.resize.predict_on_batch(images)
         # A warp looks at single pixels: what is larger than the image is averaged before.
         if max(films.shape[1:]) > size:
-            images = keras.ops.convert_to_numpy(frozen.resize(images))
+            images = frozen.resize.predict_on_batch(images)
         variations = [self.draw(int(row)) for row in rows]
         return vary_films(images[..., 0], variations, size)[..., None]
 

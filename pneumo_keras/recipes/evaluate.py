@@ -89,7 +89,7 @@ def show_films(split: Split, view: View, frozen: FrozenPart) -> Images:
     """The first films of a split as a view shows them to the network."""
     films = split.films.read(slice(EXAMPLES))
     images = view.enlarge(films, range(len(films)), frozen)
-    return np.asarray(images)[..., 0].round().astype(np.uint8)
+    return images[..., 0].round().astype(np.uint8)
 
 
 def write_evaluation(folder: RunFolder, config: Config, split: Split, contents: ReportContents) -> None:
