@@ -26,8 +26,10 @@ ToScores = Callable[[LogOdds], Scores]
 
 
 def compute_log_odds(extractor: Extractor, head: keras.Model, split: Split, views: Sequence[View]) -> LogOdds:
-    """Log odds of pneumonia (n, members) for the films of a split, averaged over views of them."""
-    extractor.check_room([(split.films, views)])
+    """Log odds of pneumonia (n, members) for the films of a split, averaged over views of them.
+
+    Callers check that the features of all their views find room before they begin.
+    """
     log_odds = []
     for view in views:
         table = extractor.extract(split.films, split.title, view)
