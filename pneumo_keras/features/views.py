@@ -65,21 +65,15 @@ PLAIN = View()
 
 @dataclass(frozen=True)
 class SeenFilms:
-    """Films in one view, varied when asked for: inputs of a whole model (n, height, width, 1).
-
-    Plain films come as they are, for the model enlarges them itself.
-    """
+    """Films in one view, enlarged when asked for: images (n, size, size, 1), 0..255."""
 
     films: Films
     view: View
     frozen: FrozenPart
 
     def __getitem__(self, rows: Rows) -> np.ndarray:
-        films = self.films.read(rows)
-        if self.view.draw is None:
-            return films[..., None]
         indices = range(len(self.films))[rows] if isinstance(rows, slice) else rows
-        return self.view.enlarge(films, indices, self.frozen)
+        return self.view.enlarge(self.films.read(rows), indices, self.frozen)
 
 
 def build_augmented_views(count: int, ranges: Ranges, *, seed: int) -> list[View]:

@@ -18,7 +18,7 @@ class FrozenPart:
     """All that never learns.
 
     Attributes:
-        resize: Films (n, height, width, 1) -> (n, size, size, 1), bilinear.
+        resize: Films (n, height, width, 1), 0..255, any size -> (n, size, size, 1).
         scale: (n, size, size, 1) -> (n, size, size, 3) in [-1, 1].
         backbone: Images (n, size, size, 3) -> features (n, d).
     """
@@ -55,17 +55,22 @@ class Classifier:
         return keras.Model(films, self.decision(log_odds), name="pneumo_keras")
 
 
-def build_frozen_part(backbone: keras.Model) -> FrozenPart:
-    """Puts the preprocessing in front of a backbone."""
-    shape: Any = backbone.input_shape
-    return FrozenPart(build_resizing(shape[1]), build_scaling(shape[1]), backbone)
+def build_frozen_part(backbone: keras.Model, *, film_size: int) -> FrozenPart:
+    """Puts the preprocessing in front of a backbone.
+
+    Args:
+        backbone: Images (n, size, size, 3) in [-1, 1] -> features (n, d).
+        film_size: Height and width of the films to be trained on, in pixels.
+    """
+    size: Any = backbone.input_shape[1]
+    return FrozenPart(build_resizing(film_size, size), build_scaling(size), backbone)
 
 
 def build_online_model(frozen: FrozenPart, head: keras.Model) -> keras.Model:
-    """The whole model for `fit`: grey films (n, height, width, 1), 0..255 -> log odds (n, members)."""
-    films = keras.Input((None, None, 1), name="films")
-    images = frozen.scale(frozen.resize(films))
-    return keras.Model(films, head(frozen.backbone(images)), name="online")
+    """The whole model for `fit`: grey images (n, size, size, 1), 0..255 -> log odds (n, members)."""
+    size: Any = frozen.backbone.input_shape[1]
+    images = keras.Input((size, size, 1), name="images")
+    return keras.Model(images, head(frozen.backbone(frozen.scale(images))), name="online")
 
 
 def load_classifier(path: Path) -> Classifier:

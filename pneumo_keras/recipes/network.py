@@ -24,9 +24,8 @@ def build_frozen(config: Config, taps: Sequence[str] | None = None) -> FrozenPar
     # A random network draws its seed from here; Keras' own set_random_seed imports TensorFlow.
     random.seed(config.seed)
     log.info("Building InceptionV3, weights %s, at %d px", model.weights, model.image_size)
-    return build_frozen_part(
-        build_backbone(model.weights, image_size=model.image_size, taps=taps or model.taps)
-    )
+    backbone = build_backbone(model.weights, image_size=model.image_size, taps=taps or model.taps)
+    return build_frozen_part(backbone, film_size=config.data.size)
 
 
 def build_extractor(config: Config, frozen: FrozenPart) -> Extractor:

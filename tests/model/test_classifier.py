@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from pneumo_keras.errors import ModelError
 from pneumo_keras.model.classifier import Classifier, build_frozen_part, load_classifier
@@ -14,7 +15,7 @@ RANDOM = np.random.default_rng(0)
 def build_classifier(*, flip_average=False, **changes):
     settings = {"moments": None, "hidden_units": 4, "dropout": 0.5, "outputs": 1, **changes}
     return Classifier(
-        build_frozen_part(build_toy_backbone()),
+        build_frozen_part(build_toy_backbone(), film_size=28),
         build_head(6, seeds=(1, 2), **settings),
         build_decision(slope=0.7, intercept=0.3),
         flip_average=flip_average,
@@ -28,8 +29,26 @@ def test_scaling_copies_grey_to_three_channels_in_the_range_of_the_network():
 
 
 def test_resizing_is_bilinear_between_pixel_centres():
-    enlarged = np.asarray(build_resizing(4)(np.array([[0.0, 100.0]] * 2, dtype=np.float32)[None, ..., None]))
+    film = np.array([[0.0, 100.0]] * 2, dtype=np.float32)[None, ..., None]
+    enlarged = np.asarray(build_resizing(2, 4)(film))
     np.testing.assert_allclose(enlarged[0, 0, :, 0], [0, 25, 75, 100])
+
+
+def test_a_film_of_any_size_is_first_brought_to_the_size_of_the_training_films():
+    films = RANDOM.uniform(0, 255, (2, 90, 70, 1)).astype(np.float32)
+    as_pillow = [
+        np.asarray(Image.fromarray(film[..., 0]).resize((28, 28), Image.Resampling.BICUBIC)) for film in films
+    ]
+    small = np.stack(as_pillow)[..., None].clip(0, 255)
+    np.testing.assert_allclose(build_resizing(28, 64)(films), build_resizing(28, 64)(small), atol=1e-2)
+    assert np.abs(np.asarray(build_resizing(90, 64)(films)) - build_resizing(28, 64)(films)).max() > 10
+
+
+def test_what_bicubic_adds_at_edges_is_cut_off():
+    film = np.zeros((1, 100, 100, 1), np.float32)
+    film[:, 50:] = 255
+    shrunk = np.asarray(build_resizing(10, 10)(film))
+    assert shrunk.min() == 0 and shrunk.max() == 255
 
 
 @pytest.mark.parametrize("flip_average", [False, True])

@@ -94,7 +94,7 @@ def test_weights_below_several_taps_are_hashed_once(monkeypatch):
 def test_a_saved_model_has_the_fingerprints_of_the_one_that_was_fitted(tmp_path):
     backbone = build_toy_backbone(taps=("mixed4", "mixed10"))
     head = build_head(12, moments=None, hidden_units=0, dropout=0, outputs=1, seeds=[1])
-    fitted = Classifier(build_frozen_part(backbone), head, build_decision(), flip_average=False)
+    fitted = Classifier(build_frozen_part(backbone, film_size=28), head, build_decision(), flip_average=False)
     fitted.join().save(tmp_path / "model.keras")
     loaded = load_classifier(tmp_path / "model.keras")
     for part in ("resize", "scale", "backbone"):

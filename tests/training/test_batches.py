@@ -57,17 +57,18 @@ def test_without_a_seed_films_come_in_their_order_in_every_epoch():
         batches.on_epoch_end()
 
 
-def test_films_are_read_row_by_row_as_a_model_takes_them():
-    images = np.arange(7, dtype=np.uint8)[:, None, None].repeat(4, 1).repeat(5, 2)
-    films = SeenFilms(FilmArray(images, LABELS), AS_THEY_ARE, build_frozen_part(build_toy_backbone()))
+def test_films_are_read_row_by_row_and_enlarged():
+    images = np.arange(7, dtype=np.uint8)[:, None, None].repeat(8, 1).repeat(8, 2)
+    frozen = build_frozen_part(build_toy_backbone(), film_size=8)
+    films = SeenFilms(FilmArray(images, LABELS), AS_THEY_ARE, frozen)
     inputs, _ = Batches([films], LABELS, batch_size=4, seed=None)[1]
-    assert inputs.shape == (3, 4, 5, 1)
+    assert inputs.shape == (3, SIZE, SIZE, 1)
     np.testing.assert_array_equal(inputs[:, 0, 0, 0], [4, 5, 6])
 
 
 def test_films_are_varied_anew_in_every_epoch_and_alike_in_every_batch():
     films = FilmArray(np.arange(7 * 64, dtype=np.uint8).reshape(7, 8, 8), LABELS)
-    frozen = build_frozen_part(build_toy_backbone())
+    frozen = build_frozen_part(build_toy_backbone(), film_size=8)
     views = build_augmented_views(2, Ranges(rotation_degrees=15, brightness=0.1), seed=1)
     tables = [SeenFilms(films, view, frozen) for view in views]
     batches = Batches(tables, LABELS, batch_size=7, seed=None)

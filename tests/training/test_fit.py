@@ -7,7 +7,7 @@ from pneumo_keras.model.classifier import build_frozen_part, build_online_model
 from pneumo_keras.model.head import build_head
 from pneumo_keras.training.batches import Batches
 from pneumo_keras.training.fit import Descent, compute_class_weights, fit
-from tests.toy import build_toy_backbone
+from tests.toy import SIZE, build_toy_backbone
 
 RANDOM = np.random.default_rng(0)
 LABELS = (RANDOM.uniform(size=200) < 0.7).astype(np.int64)
@@ -194,8 +194,8 @@ def test_only_the_head_learns_when_the_whole_model_is_fitted():
     before = [np.array(weight) for weight in backbone.get_weights()]
     moments = np.zeros(6), np.ones(6)
     head = build_head(6, moments=moments, hidden_units=4, dropout=0.5, outputs=1, seeds=[1])
-    model = build_online_model(build_frozen_part(backbone), head)
-    films = RANDOM.integers(0, 256, (40, 12, 12, 1), dtype=np.uint8)
+    model = build_online_model(build_frozen_part(backbone, film_size=12), head)
+    films = RANDOM.integers(0, 256, (40, SIZE, SIZE, 1), dtype=np.uint8)
     batches = Batches([films], LABELS[:40], batch_size=8, seed=1)
     head_before = head.get_weights()
     fit(model, batches, judge_on(films, LABELS[:40]), **SETTINGS, descent=build_descent())
