@@ -1,0 +1,93 @@
+"""Many picture files decoded side by side, each in a process that can be stopped.
+
+A decoder that hangs, or that takes its process with it, costs one film and no more.
+"""
+
+import concurrent.futures
+import logging
+import multiprocessing
+import os
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pebble
+from jaxtyping import UInt8
+
+from pneumo_keras.data.pictures import LIMITS, Limits, load_film, prepare_film
+from pneumo_keras.errors import DataError
+
+AHEAD = 8  # films under way for each worker
+
+
+@dataclass(frozen=True)
+class DecodedFilm:
+    """What came of a file.
+
+    Attributes:
+        path: Of the file, as it was named.
+        image: The film as the classifier knows films; None where there is none.
+        reason: Why there is none; "" where there is one.
+        shape: Height and width of the film in the file, in pixels.
+    """
+
+    path: str
+    image: UInt8[np.ndarray, "size size"] | None
+    reason: str = ""
+    shape: tuple[int, int] = (0, 0)
+
+
+def decode_films(
+    paths: Iterable[str], *, size: int, workers: int | None = None, limits: Limits = LIMITS
+) -> Iterator[DecodedFilm]:
+    """Films in the order of their paths, decoded ahead of time; only a few are held.
+
+    Args:
+        paths: Of the files, drawn as they are needed.
+        size: Height and width wanted, in pixels.
+        workers: Processes; one a core if not given.
+        limits: What a file may cost.
+    """
+    count = workers or os.cpu_count() or 1
+    # Spawned: to fork a process in which JAX has threads may hang.
+    pool = pebble.ProcessPool(
+        count, initializer=_silence, context=multiprocessing.get_context("spawn")
+    )
+    waiting: deque[tuple[str, concurrent.futures.Future[DecodedFilm]]] = deque()
+    try:
+        for path in paths:
+            waiting.append((path, pool.schedule(decode_file, (path, size, limits), timeout=limits.seconds)))
+            if len(waiting) > AHEAD * count:
+                yield _wait(*waiting.popleft(), limits)
+        while waiting:
+            yield _wait(*waiting.popleft(), limits)
+    finally:
+        pool.stop()
+        pool.join()
+
+
+def decode_file(path: str, size: int, limits: Limits) -> DecodedFilm:
+    """What one file holds; never raises for what it holds."""
+    try:
+        film = load_film(Path(path), limits)
+        return DecodedFilm(path, prepare_film(film, size), shape=(film.height, film.width))
+    except (DataError, ValueError, MemoryError) as error:  # ValueError: a path that no system takes
+        return DecodedFilm(path, None, reason=str(error) or type(error).__name__)
+
+
+def _wait(path: str, future: "concurrent.futures.Future[DecodedFilm]", limits: Limits) -> DecodedFilm:
+    try:
+        return future.result()
+    except concurrent.futures.TimeoutError:
+        return DecodedFilm(path, None, reason=f"it took more than {limits.seconds:g} s to decode")
+    except pebble.ProcessExpired:
+        return DecodedFilm(path, None, reason="its decoder crashed")
+
+
+def _silence() -> None:
+    """In a worker: what decoders say of a file stands in its reason or is nobody's business."""
+    warnings.simplefilter("ignore")
+    logging.disable()

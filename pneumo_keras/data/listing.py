@@ -1,0 +1,49 @@
+"""Which files a user means: names, folders, patterns, or a list on stdin."""
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TextIO
+
+STDIN = "-"
+
+
+def list_files(names: Iterable[str], stdin: TextIO) -> Iterator[str]:
+    """The files that names stand for, in an order that is the same every time.
+
+    A folder stands for all files below it but hidden ones; a pattern (`*`, `?`, `[...]`, `**`) for what it
+    matches, unless there is a file of that very name; `-` for the lines of stdin. Anything else stands for
+    itself, whether it is there or not: whoever opens it can say what is wrong.
+
+    Args:
+        names: As the user wrote them.
+        stdin: Names of files or folders, one a line.
+    """
+    for name in names:
+        if name == STDIN:
+            yield from _expand(line.rstrip("\r\n") for line in stdin if line.strip())
+        elif glob.has_magic(name) and not os.path.lexists(name):
+            matched = sorted(glob.iglob(name, recursive=True))
+            if "**" in name:  # it matches what lies in folders, too
+                matched = [found for found in matched if not Path(found).is_dir()]
+            yield from _expand(matched or [name])  # what matches nothing stands for itself
+        else:
+            yield from _expand([name])
+
+
+def _expand(names: Iterable[str]) -> Iterator[str]:
+    for name in names:
+        if Path(name).is_dir():
+            yield from _walk(name)
+        else:
+            yield name
+
+
+def _walk(folder: str) -> Iterator[str]:
+    """All files below a folder: those of each folder by name, before those of the folders in it."""
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith("."):
+                yield os.path.join(parent, name)

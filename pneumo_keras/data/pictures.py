@@ -1,0 +1,163 @@
+"""Films out of picture files: PNG, JPEG, TIFF, BMP, WebP and DICOM, prepared as MedMNIST prepared its own.
+
+One way for training folders, predictions and explanations. Whatever a file holds, it ends in a film or in a
+reason: a `DataError` in a few words without the file's name, which the caller knows.
+"""
+
+import io
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION
+
+from pneumo_keras.errors import DataError
+
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+FORMATS_IN_WORDS = "PNG, JPEG, TIFF, BMP, WebP or DICOM"
+DICOM_MARK = slice(128, 132), b"DICM"  # DICOM PS3.10, 7.1
+WIDE = "I;16"  # how Pillow's modes of 16 bits begin
+SHOWN = 160  # characters of what a decoder said
+
+Source = Path | bytes
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a file may cost, so that no file can take the machine.
+
+    Attributes:
+        pixels: Of the picture. The largest detectors have 20 million.
+        bytes: Of the file.
+        seconds: To decode it, for those that can stop it.
+    """
+
+    pixels: int = 50_000_000
+    bytes: int = 256 * 2**20
+    seconds: float = 30.0
+
+
+LIMITS = Limits()
+
+
+def load_film(source: Source, limits: Limits = LIMITS) -> Image.Image:
+    """The film of a file, upright and grey: 0 (black) to 255 (white).
+
+    Colour becomes luminance (ITU-R BT.601), what is transparent becomes black, 16 bits become fractions of
+    the full range: nothing is stretched, so that a film in a wrong range stays one, and can be told.
+
+    Args:
+        source: Of the file, or all that it holds.
+        limits: What it may cost.
+
+    Returns:
+        In Pillow's mode "L", or "F" where the file has more than 8 bits.
+
+    Raises:
+        DataError: There is no film in it that can be read. Says why.
+    """
+    try:
+        with _open(source, limits) as file:
+            place, mark = DICOM_MARK
+            is_dicom = file.read(place.stop)[place] == mark
+            file.seek(0)
+            return _load_dicom(file, limits) if is_dicom else _load_picture(file, limits)
+    except DataError:
+        raise
+    except OSError as error:
+        if error.errno:  # the system's, not a decoder's
+            raise DataError(str(error.strerror)) from error
+        raise _to_damage(error) from error
+    except Exception as error:  # decoders raise anything on damaged files
+        raise _to_damage(error) from error
+
+
+def prepare_film(film: Image.Image, size: int) -> UInt8[np.ndarray, "size size"]:
+    """A film as MedMNIST prepared its own: cut to the square in its middle, brought to a size.
+
+    Args:
+        film: Grey, 0 to 255, mode "L" or "F".
+        size: Height and width wanted, in pixels.
+
+    References:
+        Yang, J. et al. (2023). MedMNIST v2. Scientific Data 10, 41: centre-crop by the short edge, cubic
+        interpolation.
+    """
+    edge = min(film.size)
+    left, top = (film.width - edge) // 2, (film.height - edge) // 2
+    square = film.crop((left, top, left + edge, top + edge))
+    grey = np.asarray(square.resize((size, size), Image.Resampling.BICUBIC))
+    return grey.round().clip(0, 255).astype(np.uint8)
+
+
+def check_pixels(width: int, height: int, limits: Limits) -> None:
+    """Checks the size that a file declares, before anything is decoded.
+
+    Raises:
+        DataError: There are none, or too many.
+    """
+    if width < 1 or height < 1:
+        raise DataError("it has no pixels")
+    if width * height > limits.pixels:
+        raise DataError(f"it has {width:,} x {height:,} pixels, more than {limits.pixels:,}")
+
+
+def _open(source: Source, limits: Limits) -> IO[bytes]:
+    if isinstance(source, bytes):
+        size, file = len(source), io.BytesIO(source)
+    else:
+        found = source.stat()
+        if not stat.S_ISREG(found.st_mode):  # to open a pipe would wait for ever
+            raise DataError("it is a folder" if stat.S_ISDIR(found.st_mode) else "it is no ordinary file")
+        size, file = found.st_size, source.open("rb")
+    with file:
+        if not size:
+            raise DataError("the file is empty")
+        if size > limits.bytes:
+            raise DataError(f"the file has {size / 2**20:,.0f} MB, more than {limits.bytes / 2**20:,.0f}")
+        return io.BytesIO(file.read(limits.bytes))
+
+
+def _load_dicom(file: IO[bytes], limits: Limits) -> Image.Image:
+    try:
+        from pneumo_keras.data import dicom  # pydicom is an extra
+    except ModuleNotFoundError as error:
+        raise DataError("DICOM needs the package pydicom: uv sync --extra dicom") from error
+    return dicom.load_dicom(file, limits)
+
+
+def _load_picture(file: IO[bytes], limits: Limits) -> Image.Image:
+    try:
+        picture = Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError:
+        raise DataError(f"it is no {FORMATS_IN_WORDS} file, or a damaged one") from None
+    with picture:
+        check_pixels(*picture.size, limits)
+        frames = getattr(picture, "n_frames", 1)
+        if frames > 1:
+            raise DataError(f"it holds {frames:,} pictures: one film a file")
+        # White at zero: Pillow inverts pixels of 8 bits alone.
+        inverted = getattr(picture, "tag_v2", {}).get(PHOTOMETRIC_INTERPRETATION) == 0
+        upright = ImageOps.exif_transpose(picture)
+    return _to_grey(upright, inverted=inverted)
+
+
+def _to_grey(picture: Image.Image, *, inverted: bool) -> Image.Image:
+    if picture.mode.startswith(WIDE):
+        grey = np.asarray(picture).astype(np.float32) / 257
+        return Image.fromarray(255 - grey if inverted else grey)
+    if picture.mode in ("I", "F"):
+        raise DataError("its grey values have no known range: save it with 8 or 16 bits")
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture)
+    return picture if picture.mode == "L" else picture.convert("RGB").convert("L")
+
+
+def _to_damage(error: Exception) -> DataError:
+    said = " ".join(str(error).split()) or type(error).__name__
+    return DataError(f"it cannot be decoded: {said[:SHOWN]}")
