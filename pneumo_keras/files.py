@@ -83,6 +83,16 @@ def check_free(path: Path, *, option: str) -> None:
         raise _to_taken(path, option)
 
 
+def check_new(path: Path, *, option: str) -> None:
+    """Checks that there is no such file.
+
+    Raises:
+        RunError: There is one.
+    """
+    if path.exists():
+        raise RunError(f"{option} must name a new file, since nothing is ever overwritten. Received: {path}")
+
+
 @contextmanager
 def make_dated_folder(parent: Path, stem: str, *, option: str) -> Iterator[Path]:
     """Makes `<stem>-<date>-<time>`, with -2, -3, ... behind where that is taken; if it stays empty, it goes.

@@ -1,11 +1,12 @@
 """The command line: parses, calls a recipe, prints. Nothing heavy is imported before a command runs."""
 
-from pneumo_keras.cli import bench, cache, config, data, runs, sweep
+from pneumo_keras.cli import bench, cache, config, data, predict, runs, sweep
 from pneumo_keras.cli.group import main
 
 COMMANDS = (
     runs.train,
     runs.evaluate,
+    predict.predict,
     runs.compare,
     sweep.sweep,
     bench.bench,

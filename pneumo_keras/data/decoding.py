@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,9 +40,31 @@ class DecodedFilm:
     shape: tuple[int, int] = (0, 0)
 
 
+@dataclass(frozen=True)
+class ShownFilm:
+    """A film as the classifier knows films, and as people look at it.
+
+    Attributes:
+        image: As the classifier knows it.
+        shown: The same square at a size to look at.
+        shape: Height and width of the film in the file, in pixels.
+    """
+
+    image: UInt8[np.ndarray, "size size"]
+    shown: UInt8[np.ndarray, "edge edge"]
+    shape: tuple[int, int]
+
+
+def open_pool(workers: int | None = None) -> pebble.ProcessPool:
+    """Processes that decode, one a core if no number is given. To be stopped by who opened it."""
+    # Spawned: to fork a process in which JAX has threads may hang.
+    context = multiprocessing.get_context("spawn")
+    return pebble.ProcessPool(workers or os.cpu_count() or 1, initializer=_silence, context=context)
+
+
 def decode_films(
     paths: Iterable[str], *, size: int, workers: int | None = None, limits: Limits = LIMITS
-) -> Iterator[DecodedFilm]:
+) -> Generator[DecodedFilm, None, None]:
     """Films in the order of their paths, decoded ahead of time; only a few are held.
 
     Args:
@@ -51,16 +73,12 @@ def decode_films(
         workers: Processes; one a core if not given.
         limits: What a file may cost.
     """
-    count = workers or os.cpu_count() or 1
-    # Spawned: to fork a process in which JAX has threads may hang.
-    pool = pebble.ProcessPool(
-        count, initializer=_silence, context=multiprocessing.get_context("spawn")
-    )
+    pool, ahead = open_pool(workers), AHEAD * (workers or os.cpu_count() or 1)
     waiting: deque[tuple[str, concurrent.futures.Future[DecodedFilm]]] = deque()
     try:
         for path in paths:
             waiting.append((path, pool.schedule(decode_file, (path, size, limits), timeout=limits.seconds)))
-            if len(waiting) > AHEAD * count:
+            if len(waiting) > ahead:
                 yield _wait(*waiting.popleft(), limits)
         while waiting:
             yield _wait(*waiting.popleft(), limits)
@@ -74,8 +92,25 @@ def decode_file(path: str, size: int, limits: Limits) -> DecodedFilm:
     try:
         film = load_film(Path(path), limits)
         return DecodedFilm(path, prepare_film(film, size), shape=(film.height, film.width))
-    except (DataError, ValueError, MemoryError) as error:  # ValueError: a path that no system takes
+    except (DataError, MemoryError) as error:
         return DecodedFilm(path, None, reason=str(error) or type(error).__name__)
+
+
+def show_film(content: bytes, size: int, shown: int, limits: Limits) -> ShownFilm:
+    """What the content of a file holds.
+
+    Args:
+        content: All of it.
+        size: Height and width of the films that the classifier knows, in pixels.
+        shown: Height and width to look at, at most.
+        limits: What the file may cost.
+
+    Raises:
+        DataError: There is no film in it. Says why.
+    """
+    film = load_film(content, limits)
+    edge = min(shown, *film.size)
+    return ShownFilm(prepare_film(film, size), prepare_film(film, edge), (film.height, film.width))
 
 
 def _wait(path: str, future: "concurrent.futures.Future[DecodedFilm]", limits: Limits) -> DecodedFilm:

@@ -1,13 +1,15 @@
 """Films out of DICOM files, as a viewer would show them. Needs pydicom; codecs for compressed ones."""
 
-from typing import IO, Any
+import io
+from typing import Any
 
 import numpy as np
 import pydicom
 from jaxtyping import Float32
 from PIL import Image
 from pydicom.dataset import Dataset
-from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, pixel_array
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
+from pydicom.pixels.utils import pixel_array
 
 from pneumo_keras.data.pictures import Limits, check_pixels
 from pneumo_keras.errors import DataError
@@ -16,7 +18,7 @@ INVERTED, GREY, PALETTE = "MONOCHROME1", ("MONOCHROME1", "MONOCHROME2"), "PALETT
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
-def load_dicom(file: IO[bytes], limits: Limits) -> Image.Image:
+def load_dicom(file: io.BytesIO, limits: Limits) -> Image.Image:
     """The film of a DICOM file, grey, 0 (black) to 255 (white), Pillow's mode "F".
 
     The modality's lookup table or slope and intercept, then the first window or lookup table of interest;
@@ -53,7 +55,9 @@ def _find_range(dataset: Dataset) -> tuple[float, float]:
     if tables:
         return 0, 2 ** int(tables[0].LUTDescriptor[2]) - 1
     bits = int(dataset.BitsStored)
-    low, high = (0, 2**bits - 1) if not dataset.PixelRepresentation else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    low, high = (
+        (0, 2**bits - 1) if not dataset.PixelRepresentation else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    )
     if "RescaleSlope" in dataset and "RescaleIntercept" in dataset:
         slope, intercept = float(dataset.RescaleSlope), float(dataset.RescaleIntercept)
         low, high = low * slope + intercept, high * slope + intercept

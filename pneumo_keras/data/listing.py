@@ -4,12 +4,11 @@ import glob
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TextIO
 
 STDIN = "-"
 
 
-def list_files(names: Iterable[str], stdin: TextIO) -> Iterator[str]:
+def list_files(names: Iterable[str], stdin: Iterable[str]) -> Iterator[str]:
     """The files that names stand for, in an order that is the same every time.
 
     A folder stands for all files below it but hidden ones; a pattern (`*`, `?`, `[...]`, `**`) for what it
@@ -24,7 +23,7 @@ def list_files(names: Iterable[str], stdin: TextIO) -> Iterator[str]:
         if name == STDIN:
             yield from _expand(line.rstrip("\r\n") for line in stdin if line.strip())
         elif glob.has_magic(name) and not os.path.lexists(name):
-            matched = sorted(glob.iglob(name, recursive=True))
+            matched = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (Path takes no absolute pattern)
             if "**" in name:  # it matches what lies in folders, too
                 matched = [found for found in matched if not Path(found).is_dir()]
             yield from _expand(matched or [name])  # what matches nothing stands for itself
@@ -46,4 +45,4 @@ def _walk(folder: str) -> Iterator[str]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if not name.startswith("."):
-                yield os.path.join(parent, name)
+                yield str(Path(parent) / name)

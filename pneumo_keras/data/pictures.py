@@ -8,7 +8,6 @@ import io
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from jaxtyping import UInt8
@@ -106,7 +105,7 @@ def check_pixels(width: int, height: int, limits: Limits) -> None:
         raise DataError(f"it has {width:,} x {height:,} pixels, more than {limits.pixels:,}")
 
 
-def _open(source: Source, limits: Limits) -> IO[bytes]:
+def _open(source: Source, limits: Limits) -> io.BytesIO:
     if isinstance(source, bytes):
         size, file = len(source), io.BytesIO(source)
     else:
@@ -122,7 +121,7 @@ def _open(source: Source, limits: Limits) -> IO[bytes]:
         return io.BytesIO(file.read(limits.bytes))
 
 
-def _load_dicom(file: IO[bytes], limits: Limits) -> Image.Image:
+def _load_dicom(file: io.BytesIO, limits: Limits) -> Image.Image:
     try:
         from pneumo_keras.data import dicom  # pydicom is an extra
     except ModuleNotFoundError as error:
@@ -130,7 +129,7 @@ def _load_dicom(file: IO[bytes], limits: Limits) -> Image.Image:
     return dicom.load_dicom(file, limits)
 
 
-def _load_picture(file: IO[bytes], limits: Limits) -> Image.Image:
+def _load_picture(file: io.BytesIO, limits: Limits) -> Image.Image:
     try:
         picture = Image.open(file, formats=FORMATS)
     except UnidentifiedImageError:

@@ -47,7 +47,7 @@ def fit_heads(
 ) -> tuple[keras.Model, History]:
     """Fits the heads on cached features, or on films with fresh augmentation in every epoch."""
     cached = config.training.mode == "cached"
-    fitted_on = list_fitted_views(config) if cached else [PLAIN] * config.model.standardise
+    fitted_on = list_fitted_views(config)
     judged = list_judged_views(config.model.flip_average)
     extractor.check_room([(splits["train"].films, fitted_on), (splits["val"].films, [PLAIN, *judged])])
     views = [extractor.extract(splits["train"].films, splits["train"].title, view) for view in fitted_on]
@@ -71,7 +71,7 @@ def fit_heads(
 
 
 def list_fitted_views(config: Config) -> list[View]:
-    """How films are seen that are trained on in cached mode."""
+    """How films are seen that are trained on: in online mode, for moments and guard alone."""
     augmentation = config.augmentation
     augmented = build_augmented_views(augmentation.views, to_ranges(augmentation), seed=config.seed)
     return [PLAIN, *augmented] if augmentation.plain else augmented

@@ -10,6 +10,7 @@ import keras
 from pneumo_keras.backend import describe_device
 from pneumo_keras.config import Config, find_cache
 from pneumo_keras.engines.choice import build_runner, choose_engine
+from pneumo_keras.engines.runner import Runner
 from pneumo_keras.features.extract import Extractor
 from pneumo_keras.features.store import Store
 from pneumo_keras.model.backbone import build_backbone
@@ -28,19 +29,31 @@ def build_frozen(config: Config, taps: Sequence[str] | None = None) -> FrozenPar
     return build_frozen_part(backbone, film_size=config.data.size)
 
 
+def build_frozen_runner(config: Config, frozen: FrozenPart) -> Runner:
+    """The frozen network on the engine that the settings ask for."""
+    engine = _choose_engine(config, frozen, describe_device())
+    return build_runner(frozen.backbone, engine=engine, precision=config.compute.precision)
+
+
 def build_extractor(config: Config, frozen: FrozenPart) -> Extractor:
     """What turns films into features, on the engine that the settings ask for."""
-    compute, device = config.compute, describe_device()
-    engine, reason = choose_engine(compute.engine, compute.precision, frozen.backbone, device)
-    log.info("The frozen network runs on %s (%s), %s, on %s", engine, reason, compute.precision, device)
+    precision, device = config.compute.precision, describe_device()
+    engine = _choose_engine(config, frozen, device)
     return Extractor(
         frozen=frozen,
-        build_runner=functools.partial(build_runner, engine=engine, precision=compute.precision),
+        build_runner=functools.partial(build_runner, engine=engine, precision=precision),
         about={
             "engine": engine,
-            "precision": compute.precision,
+            "precision": precision,
             "backend": keras.config.backend(),
             "device": device,
         },
         store=Store(find_cache() / "features", limit=int(config.compute.cache_gigabytes * 1e9)),
     )
+
+
+def _choose_engine(config: Config, frozen: FrozenPart, device: str) -> str:
+    compute = config.compute
+    engine, reason = choose_engine(compute.engine, compute.precision, frozen.backbone, device)
+    log.info("The frozen network runs on %s (%s), %s, on %s", engine, reason, compute.precision, device)
+    return engine

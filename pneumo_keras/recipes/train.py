@@ -9,11 +9,12 @@ from pneumo_keras.data.films import count_classes, hash_labels
 from pneumo_keras.data.sources import DataCard
 from pneumo_keras.evaluation.report_card import Judgement
 from pneumo_keras.features.extract import Extractor
+from pneumo_keras.features.guard import fit_guard
 from pneumo_keras.model.classifier import Classifier
 from pneumo_keras.model.fingerprint import compute_fingerprint
 from pneumo_keras.model.head import build_decision
 from pneumo_keras.recipes.films import Split, open_data, open_splits
-from pneumo_keras.recipes.heads import fit_heads, list_judged_views, weigh_classes
+from pneumo_keras.recipes.heads import fit_heads, list_fitted_views, list_judged_views, weigh_classes
 from pneumo_keras.recipes.judging import (
     calibrate,
     choose_threshold,
@@ -50,6 +51,10 @@ def train_run(config: Config, folder: RunFolder) -> Judgement:
         scores = to_scores(log_odds)
         point = choose_threshold(config, splits["val"], scores)
         judgement = judge_members(config, splits["val"], log_odds, to_scores, point)
+        guard = fit_guard(
+            extractor.extract(splits["train"].films, splits["train"].title, list_fitted_views(config)[0]),
+            extractor.extract(splits["val"].films, splits["val"].title),
+        )
         about = describe_run(data.card, splits, extractor, class_weights)
         folder.write_table("history.csv", history.epochs)
         folder.write_json("calibration.json", calibration)
@@ -57,6 +62,7 @@ def train_run(config: Config, folder: RunFolder) -> Judgement:
         folder.write_json("environment.json", {**about, "paths": paths})
         write_scores(folder, splits["val"], scores, judgement)
         classifier = Classifier(frozen, head, decision, flip_average)
+        folder.write_with(folder.guard_file.name, guard.save)
         folder.write_with("model.keras", classifier.join().save)
         extractor.release()
     return judgement

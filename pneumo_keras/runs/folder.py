@@ -32,6 +32,11 @@ class RunFolder:
         """The whole classifier; there when the run is finished."""
         return self.path / "model.keras"
 
+    @property
+    def guard_file(self) -> Path:
+        """What tells films that are unlike the training films."""
+        return self.path / "guard.npz"
+
     def check_finished(self) -> None:
         """Checks that there is a run to read.
 

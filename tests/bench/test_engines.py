@@ -39,7 +39,9 @@ class FakeClock:
 
 @pytest.fixture(scope="module")
 def images():
-    return build_images(build_phantom_films(5, size=28, seed=0), build_frozen_part(build_toy_backbone(), film_size=28))
+    return build_images(
+        build_phantom_films(5, size=28, seed=0), build_frozen_part(build_toy_backbone(), film_size=28)
+    )
 
 
 @pytest.fixture(scope="module")

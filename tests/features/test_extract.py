@@ -41,7 +41,9 @@ FILMS, OTHERS = draw_films(0), draw_films(1)
 
 def build_toy_extractor(store, limit=10**9, taps=("mixed10",), scale=None, build_runner=None, **about):
     return Extractor(
-        frozen=FrozenPart(build_resizing(12, SIZE), scale or build_scaling(SIZE), build_toy_backbone(taps=taps)),
+        frozen=FrozenPart(
+            build_resizing(12, SIZE), scale or build_scaling(SIZE), build_toy_backbone(taps=taps)
+        ),
         build_runner=build_runner or build_keras_network,
         about={"engine": "keras", **about},
         store=Store(store, limit),

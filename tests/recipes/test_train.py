@@ -34,6 +34,7 @@ def test_a_run_folder_holds_what_the_design_names(train):
     files = {str(path.relative_to(folder.path)) for path in folder.path.rglob("*") if path.is_file()}
     assert files == {
         "calibration.json",
+        "guard.npz",
         "config.toml",
         "environment.json",
         "figures/summary.png",

@@ -1,0 +1,133 @@
+"""Films of the user's own."""
+
+import contextlib
+import logging
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import click
+
+log = logging.getLogger("pneumo_keras")
+
+RUN = click.argument("run", type=click.Path(path_type=Path))
+PATHS = click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+
+
+@click.command()
+@RUN
+@PATHS
+@click.option(
+    "--format",
+    "layout",
+    type=click.Choice(["table", "csv", "json"]),
+    help="A table, CSV, or JSON Lines: an object a line.  [default: table on a terminal, else csv]",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write there instead of to stdout; must be new.",
+)
+@click.option("--resume", is_flag=True, help="Go on with the CSV file of --out where it was cut off.")
+@click.option(
+    "--prevalence",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="SHARE",
+    help="Correct scores and threshold for films of which this share shows pneumonia. No verdict changes.",
+)
+@click.option("--workers", type=click.IntRange(1), help="Processes that decode files.  [default: one a core]")
+def predict(
+    run: Path,
+    paths: tuple[str, ...],
+    layout: str | None,
+    out: Path | None,
+    resume: bool,
+    prevalence: float | None,
+    workers: int | None,
+) -> None:
+    r"""Scores films with the run in folder RUN.
+
+    PATH is a film (PNG, JPEG, TIFF, BMP, WebP, DICOM), a folder with all that lies below it but hidden
+    files, a pattern in quotes, or - for a list on stdin, one name a line. A film is cut to the square in its
+    middle and shrunk as the training films were.
+
+    Each gets a row: path, probability of pneumonia, verdict (pneumonia above the run's threshold, which was
+    chosen on its validation films), threshold, margin (probability less threshold) and warning. A film that
+    looks unlike the training films is scored with a warning: do not believe its score. A file that cannot
+    be read has its reason there, and no score; then the exit status is 1, when all is done.
+
+    In tables and CSV, signs of a path that cannot be printed are spelled out (\n); JSON has them as they
+    are. A research tool, not a medical device.
+
+    \b
+    pneumo-keras predict runs/one film.png
+    pneumo-keras predict runs/one films/ --out scores.csv
+    find films -name '*.dcm' | pneumo-keras predict runs/one - --format json
+    """
+    from pneumo_keras.backend import check_backend, start_backend
+    from pneumo_keras.config import find_cache
+    from pneumo_keras.data.listing import list_files
+    from pneumo_keras.files import check_new
+    from pneumo_keras.runs.folder import RunFolder
+
+    if resume and (out is None or layout in ("table", "json")):
+        raise click.UsageError("--resume goes on with a CSV file: name it with --out.")
+    check_backend("predict")
+    folder = RunFolder(run)
+    folder.check_finished()
+    if out and not resume:
+        check_new(out, option="--out")
+    start_backend(find_cache())
+    from pneumo_keras.recipes.predict import predict_files
+    from pneumo_keras.recipes.scoring import build_scorer
+    from pneumo_keras.reporting.predictions import LAYOUTS, resume_csv
+
+    chosen = LAYOUTS[layout or ("table" if out is None and sys.stdout.isatty() else "csv")]
+    scorer, names = build_scorer(folder, prevalence=prevalence), list_files(paths, sys.stdin)
+    counts = Counter[str]()
+    if out and out.exists():
+        counts["before"] = resume_csv(out, names, threshold=scorer.threshold)
+        log.info("%s has %s films already", out, f"{counts['before']:,}")
+    with _open_output(out) as (write, is_empty):
+        if is_empty and chosen.header:
+            write(chosen.header)
+        for film in predict_files(scorer, names, workers=workers):
+            write(chosen.format(film))
+            counts[film.verdict or "failed"] += 1
+            counts["warned"] += film.probability is not None and bool(film.warning)
+    _conclude(counts, paths, out)
+
+
+@contextlib.contextmanager
+def _open_output(out: Path | None) -> Iterator[tuple[Callable[[str], object], bool]]:
+    """What writes a line, and whether it writes the first one."""
+    if out is None:
+        yield click.echo, True
+        return
+    from pneumo_keras.files import explain_unwritable
+
+    with explain_unwritable(out, option="--out"):
+        file = out.open("a", encoding="utf-8", newline="", buffering=1)
+    with file:
+        yield lambda line: file.write(f"{line}\n"), file.tell() == 0
+
+
+def _conclude(counts: Mapping[str, int], paths: tuple[str, ...], out: Path | None) -> None:
+    from pneumo_keras.errors import DataError
+
+    failed = counts["failed"]
+    scored = counts["pneumonia"] + counts["normal"]
+    if not (scored or failed or counts["before"]):
+        raise DataError(f"PATH must name films. Received: no file in {' '.join(paths)}")
+    log.info(
+        "%s films: %s called pneumonia, %s normal; %s with a warning; %s not scored%s",
+        *(
+            f"{n:,}"
+            for n in (scored + failed, counts["pneumonia"], counts["normal"], counts["warned"], failed)
+        ),
+        f". {out}" if out else "",
+    )
+    if failed:
+        raise DataError(f"{failed:,} of {scored + failed:,} files could not be scored. Their rows say why.")

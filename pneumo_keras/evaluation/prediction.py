@@ -1,0 +1,48 @@
+"""What a run says of one film."""
+
+from dataclasses import dataclass
+
+from pneumo_keras.arrays import CLASS_NAMES
+
+
+@dataclass(frozen=True)
+class ScoredFilm:
+    """What a run says of a file.
+
+    Attributes:
+        path: Of the file, as it was named.
+        probability: Of pneumonia, in [0, 1]; None where no film could be read.
+        threshold: Above it a film is called pneumonia.
+        warning: What to know before believing the score, or why there is none; "" if nothing.
+    """
+
+    path: str
+    probability: float | None
+    threshold: float
+    warning: str
+
+    @property
+    def margin(self) -> float | None:
+        """Of the probability above the threshold."""
+        return None if self.probability is None else self.probability - self.threshold
+
+    @property
+    def verdict(self) -> str | None:
+        """The class that the film is called."""
+        return None if self.margin is None else CLASS_NAMES[self.margin > 0]
+
+
+def to_warning(distance: float, shape: tuple[int, int], film_size: int) -> str:
+    """What to know of a film before its score is believed.
+
+    Args:
+        distance: From the training films, as `Guard.measure` gives it.
+        shape: Height and width of the film in its file, in pixels.
+        film_size: Of the training films.
+    """
+    warnings = []
+    if distance > 1:
+        warnings.append(f"unlike the training films ({distance:.1f} x the limit)")
+    if min(shape) < film_size:
+        warnings.append(f"smaller than the training films ({shape[1]} x {shape[0]} px)")
+    return "; ".join(warnings)

@@ -1,0 +1,101 @@
+"""A guard against the wrong picture: how unlike the training films a film looks to the frozen network."""
+
+import io
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Float64
+
+from pneumo_keras.arrays import Features
+from pneumo_keras.errors import RunError
+from pneumo_keras.features.store import FeatureTable
+from pneumo_keras.model.head import bound_variance
+
+NAMES = ("mean", "deviation", "components", "limit")
+COMPONENTS = 64
+SAMPLE = 4096  # training films that are looked at, at most
+QUANTILE = 0.98  # of the validation films that count as like the training films
+
+
+@dataclass(frozen=True)
+class Guard:
+    """The space that training films fill, and how far outside it validation films lie.
+
+    Attributes:
+        mean: Of the features of training films (d).
+        deviation: Their standard deviation (d).
+        components: Directions in which training films differ most, orthonormal (k, d), of features to zero
+            mean and unit variance.
+        limit: Distance that all but a few validation films keep.
+    """
+
+    mean: Float32[np.ndarray, " d"]
+    deviation: Float32[np.ndarray, " d"]
+    components: Float32[np.ndarray, "k d"]
+    limit: float
+
+    def measure(self, features: Features) -> Float64[np.ndarray, " n"]:
+        """How unlike the training films each film is: above 1, more than all but a few validation films."""
+        return _measure(features, self.mean, self.deviation, self.components) / self.limit
+
+    def save(self, path: Path) -> None:
+        """Writes an npz file."""
+        np.savez(path, mean=self.mean, deviation=self.deviation, components=self.components, limit=self.limit)
+
+
+def fit_guard(training: FeatureTable, validation: FeatureTable) -> Guard:
+    """Fits the space to training films and the limit to validation films.
+
+    Args:
+        training: Features of training films, of which a few thousand are looked at.
+        validation: Features of validation films as they are.
+
+    References:
+        Jackson, J. E. & Mudholkar, G. S. (1979). Control procedures for residuals associated with principal
+        component analysis. Technometrics 21, 341: the residual outside the first components.
+    """
+    from sklearn.decomposition import PCA  # takes a third of a second to import
+
+    rows = np.unique(np.linspace(0, len(training) - 1, SAMPLE).round().astype(int))
+    features = training[rows]
+    mean, deviation = features.mean(axis=0), np.sqrt(bound_variance(features.var(axis=0)))
+    kept = max(1, min(COMPONENTS, len(features) // 2, features.shape[1] // 4))  # some must be left outside
+    pca = PCA(kept, svd_solver="randomized", random_state=0).fit((features - mean) / deviation)
+    components = np.asarray(pca.components_, np.float32)
+    distances = [_measure(part, mean, deviation, components) for part in validation.iterate()]
+    limit = float(np.quantile(np.concatenate(distances), QUANTILE))
+    return Guard(mean, deviation, components, limit or 1.0)
+
+
+def load_guard(path: Path) -> Guard:
+    """Reads what `Guard.save` wrote.
+
+    Raises:
+        RunError: It is missing or damaged.
+    """
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            mean, deviation, components, limit = (file[name] for name in NAMES)
+    except FileNotFoundError as error:
+        raise RunError(f"{path} is missing. Train again.") from error
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise RunError(f"{path} is damaged: {error}. Train again.") from error
+    shapes = [array.shape for array in (mean, deviation, components)]
+    if not mean.shape == deviation.shape == components.shape[1:] or limit.shape or not limit > 0:
+        raise RunError(f"{path} is damaged. Received: shapes {shapes}, limit {limit}. Train again.")
+    return Guard(mean, deviation, components, float(limit))
+
+
+def _measure(
+    features: Features,
+    mean: Float32[np.ndarray, " d"],
+    deviation: Float32[np.ndarray, " d"],
+    components: Float32[np.ndarray, "k d"],
+) -> Float64[np.ndarray, " n"]:
+    """Length of what is left of standardised features outside the components."""
+    standardised = (features - mean) / deviation
+    inside = standardised @ components.T
+    squares = np.square(standardised, dtype=np.float64).sum(axis=1)
+    return np.sqrt(np.maximum(squares - np.square(inside, dtype=np.float64).sum(axis=1), 0))

@@ -1,0 +1,123 @@
+"""Predictions as lines: a table for people, CSV and JSON Lines for programs, and a CSV file gone on with."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pneumo_keras.errors import RunError
+from pneumo_keras.evaluation.prediction import ScoredFilm
+
+FIELDS = ("path", "probability", "verdict", "threshold", "margin", "warning")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How predictions are written.
+
+    Attributes:
+        header: The first line; "" for none.
+        format: A line for a film.
+    """
+
+    header: str
+    format: Callable[[ScoredFilm], str]
+
+
+def format_row(film: ScoredFilm) -> str:
+    """A row of the table."""
+    words = (film.path, film.warning and f"({film.warning})")
+    told = "  ".join(to_printable(word) for word in words if word)
+    if film.probability is None or film.margin is None:
+        return f"{'-':>11}  {'-':<9}  {film.threshold:>9.4f}  {'-':>7}  {told}"
+    return (
+        f"{film.probability:>11.4f}  {film.verdict:<9}  {film.threshold:>9.4f}  {film.margin:>+7.4f}  {told}"
+    )
+
+
+def format_csv_line(film: ScoredFilm) -> str:
+    """A line of CSV; numbers in as many digits as read back the same."""
+    return _join([to_printable(str("" if value is None else value)) for value in _list_values(film)])
+
+
+def format_json_line(film: ScoredFilm) -> str:
+    """A line of JSON; the path just as the system has it."""
+    return json.dumps(dict(zip(FIELDS, _list_values(film), strict=True)))
+
+
+def to_printable(text: str) -> str:
+    """Text that keeps its line and does nothing to a terminal: what cannot be printed is spelled out."""
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for sign in text
+    )
+
+
+def resume_csv(file: Path, paths: Iterator[str], *, threshold: float) -> int:
+    """Finds where a CSV file was cut off, cuts off the rest of its last line, and passes over what it has.
+
+    Args:
+        file: As `format_csv_line` wrote it.
+        paths: Of the films to be scored; those that the file has are drawn from it.
+        threshold: Of the run that goes on.
+
+    Returns:
+        How many films it has.
+
+    Raises:
+        RunError: It is another kind of file, or holds other films or the scores of another run.
+    """
+    done, whole = 0, 0
+    with file.open("rb+") as lines:
+        for number, line in enumerate(lines):
+            if not line.endswith(b"\n"):
+                break
+            text = line.decode("utf-8", "replace").rstrip("\n")
+            if number == 0:
+                _check_header(file, text)
+            else:
+                _check_line(file, text, number + 1, next(paths, None), threshold)
+                done += 1
+            whole += len(line)
+        lines.truncate(whole)
+    return done
+
+
+def _check_header(file: Path, text: str) -> None:
+    if text != LAYOUTS["csv"].header:
+        raise _to_refusal(file, f"must open with the line '{LAYOUTS['csv'].header}'", text)
+
+
+def _check_line(file: Path, text: str, number: int, path: str | None, threshold: float) -> None:
+    row = next(csv.reader([text]), [])
+    if len(row) != len(FIELDS):
+        raise _to_refusal(file, f"must have {len(FIELDS)} columns in line {number}", text)
+    if path is None or row[0] != to_printable(path):
+        named = "no more films" if path is None else to_printable(path)
+        raise _to_refusal(file, f"must hold the same films in the same order; line {number}: {named}", row[0])
+    if row[FIELDS.index("threshold")] != str(threshold):
+        rule = f"must be of the same run and prevalence; threshold {threshold}"
+        raise _to_refusal(file, rule, row[FIELDS.index("threshold")])
+
+
+def _to_refusal(file: Path, rule: str, received: str) -> RunError:
+    return RunError(f"To go on with --resume, {file} {rule}. Received: {to_printable(received)}")
+
+
+def _list_values(film: ScoredFilm) -> list[str | float | None]:
+    return [getattr(film, name) for name in FIELDS]
+
+
+def _join(cells: list[str]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(cells)
+    return text.getvalue()
+
+
+LAYOUTS: Mapping[str, Layout] = {
+    "table": Layout("probability  verdict    threshold   margin  film", format_row),
+    "csv": Layout(",".join(FIELDS), format_csv_line),
+    "json": Layout("", format_json_line),
+}

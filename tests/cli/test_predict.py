@@ -1,0 +1,107 @@
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pneumo_keras.data.phantom import PhantomFilms
+
+FIELDS = ["path", "probability", "verdict", "threshold", "margin", "warning"]
+
+
+@pytest.fixture
+def films(invoke, small, tmp_path):
+    """A run, and a folder of films."""
+    assert invoke("-q", "train", *small, "--run", "run").exit_code == 0
+    (tmp_path / "films").mkdir()
+    for index, image in enumerate(PhantomFilms(6, 28, 5).read(slice(None))):
+        Image.fromarray(image).save(tmp_path / "films" / f"{index}.png")
+    return tmp_path / "films"
+
+
+def test_a_folder_in_and_csv_out(invoke, films):
+    done = invoke("predict", "run", "films")
+    assert done.exit_code == 0
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert list(rows[0]) == FIELDS
+    assert [row["path"] for row in rows] == [f"films/{index}.png" for index in range(6)]
+    for row in rows:
+        assert float(row["margin"]) == pytest.approx(float(row["probability"]) - float(row["threshold"]))
+        assert row["verdict"] == ("pneumonia" if float(row["margin"]) > 0 else "normal")
+    called = sum(row["verdict"] == "pneumonia" for row in rows)
+    assert f"6 films: {called} called pneumonia, {6 - called} normal;" in done.stderr
+    assert "not a medical device" in done.stderr
+
+
+def test_a_broken_film_is_a_row_and_the_exit_status_tells(invoke, films):
+    (films / "2.png").write_text("no film")
+    done = invoke("-q", "predict", "run", "films", "--format", "json")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.exit_code == 1
+    assert [row["probability"] is None for row in rows] == [False, False, True, False, False, False]
+    assert rows[2]["warning"].startswith("not scored: it is no PNG,")
+    assert done.stderr == "Error: 1 of 6 files could not be scored. Their rows say why.\n"
+
+
+def test_a_table_when_asked_for(invoke, films):
+    done = invoke("-q", "predict", "run", "films/0.png", "--format", "table")
+    header, row = done.stdout.splitlines()
+    assert header == "probability  verdict    threshold   margin  film"
+    assert "  films/0.png" in row
+
+
+def test_a_file_that_was_cut_off_is_gone_on_with(invoke, films, tmp_path):
+    scores = tmp_path / "scores.csv"
+    assert invoke("-q", "predict", "run", "films", "--out", "scores.csv").stdout == ""
+    whole = scores.read_bytes()
+    for cut in (30, 150, len(whole) - 3):
+        scores.write_bytes(whole[:-cut])
+        done = invoke("predict", "run", "films", "--out", "scores.csv", "--resume")
+        assert done.exit_code == 0
+        assert scores.read_bytes() == whole
+    assert "scores.csv has 0 films already" in done.stderr
+    refused = invoke("-q", "predict", "run", "films", "--out", "scores.csv")
+    assert (refused.exit_code, refused.stderr) == (
+        1,
+        "Error: --out must name a new file, since nothing is ever overwritten. Received: scores.csv\n",
+    )
+
+
+def test_names_come_on_stdin(invoke, films, monkeypatch):
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda self: False, raising=False)
+    from click.testing import CliRunner
+
+    from pneumo_keras.cli import main
+
+    done = CliRunner().invoke(main, ["-q", "predict", "run", "-"], input="films/3.png\nfilms/1.png\n")
+    assert [row["path"] for row in csv.DictReader(io.StringIO(done.stdout))] == ["films/3.png", "films/1.png"]
+
+
+def test_where_there_is_nothing_to_score_it_says_so(invoke, films, tmp_path):
+    (tmp_path / "empty").mkdir()
+    done = invoke("-q", "predict", "run", "empty")
+    assert (done.exit_code, done.stderr) == (1, "Error: PATH must name films. Received: no file in empty\n")
+
+
+def test_resume_needs_a_csv_file(invoke, films):
+    assert invoke("predict", "run", "films", "--resume").exit_code == 2
+    assert invoke("predict", "run", "films", "--out", "x", "--resume", "--format", "json").exit_code == 2
+
+
+def test_a_run_without_a_guard_is_named(invoke, films, tmp_path):
+    (tmp_path / "run" / "guard.npz").unlink()
+    done = invoke("-q", "predict", "run", "films")
+    assert (done.exit_code, done.stderr) == (1, "Error: run/guard.npz is missing. Train again.\n")
+
+
+def test_a_film_of_another_size_is_cut_and_shrunk_first(invoke, films):
+    big = np.asarray(Image.open(films / "0.png").resize((280, 280), Image.Resampling.NEAREST))
+    wide = np.zeros((280, 400), np.uint8)
+    wide[:, 60:340] = big
+    Image.fromarray(big).save(films / "big.png")
+    Image.fromarray(wide).save(films / "wide.png")
+    done = invoke("-q", "predict", "run", "films/big.png", "films/wide.png")
+    first, second = csv.DictReader(io.StringIO(done.stdout))
+    assert first["probability"] == second["probability"]

@@ -1,0 +1,128 @@
+import io
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pneumo_keras.data.pictures import Limits, load_film, prepare_film
+from pneumo_keras.errors import DataError
+
+RANDOM = np.random.default_rng(0)
+FILM = RANDOM.integers(0, 256, (28, 28), dtype=np.uint8)
+SMOOTH = np.add.outer(np.arange(60), np.arange(40)).astype(np.uint8)
+
+
+def save(picture, kind="PNG", **options):
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return file.getvalue()
+
+
+def load(picture, kind="PNG", size=None, **options):
+    film = load_film(save(picture, kind, **options))
+    return prepare_film(film, size or min(film.size))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP", "WEBP"])
+def test_a_film_of_the_right_size_comes_as_it_was_saved(kind):
+    options = {"lossless": True} if kind == "WEBP" else {}
+    np.testing.assert_array_equal(load(Image.fromarray(FILM), kind, **options), FILM)
+
+
+def test_a_film_is_cut_to_its_middle_and_shrunk_as_medmnist_did():
+    square = Image.fromarray(SMOOTH).crop((0, 10, 40, 50))
+    expected = np.asarray(square.resize((28, 28), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(load(Image.fromarray(SMOOTH), size=28), expected)
+    np.testing.assert_array_equal(load(Image.fromarray(SMOOTH.T), size=28), expected.T)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_are_fractions_of_the_full_range(kind):
+    wide = Image.fromarray(FILM.astype(np.uint16) * 257)
+    np.testing.assert_array_equal(load(wide, kind), FILM)
+    dark = Image.fromarray(FILM.astype(np.uint16) * 16)  # 12 bits in 16: dark, and not stretched
+    assert load(dark, kind).max() == round(255 * 16 / 257)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_tiff_with_white_at_zero_is_inverted(dtype):
+    # Pillow inverts films of eight bits when it saves them, too.
+    stored = FILM if dtype == np.uint8 else (255 - FILM.astype(np.uint16)) * 257
+    file = save(Image.fromarray(stored), "TIFF", tiffinfo={262: 0})
+    np.testing.assert_array_equal(prepare_film(load_film(file), 28), FILM)
+
+
+def test_colour_becomes_luminance_and_what_is_transparent_black():
+    colour = np.zeros((28, 28, 3), np.uint8)
+    colour[..., 1] = 200
+    assert load(Image.fromarray(colour))[0, 0] == round(0.587 * 200)
+    see_through = np.dstack([np.full((28, 28, 3), 200, np.uint8), np.full((28, 28), 255, np.uint8)])
+    see_through[:14, :, 3] = 0
+    film = load(Image.fromarray(see_through))
+    assert (film[0, 0], film[-1, 0]) == (0, 200)
+
+
+@pytest.mark.parametrize("mode", ["P", "RGB", "RGBA", "LA"])
+def test_grey_films_saved_in_colour_modes_come_out_the_same(mode):
+    np.testing.assert_array_equal(load(Image.fromarray(FILM).convert(mode)), FILM)
+
+
+def test_a_bilevel_film_is_black_and_white():
+    assert set(np.unique(load(Image.fromarray(FILM).convert("1")))) == {0, 255}
+
+
+@pytest.mark.parametrize("mode", ["L", "I;16"])
+def test_a_film_is_turned_upright(mode):
+    picture = Image.fromarray(FILM if mode == "L" else FILM.astype(np.uint16) * 257)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: to be shown turned by 90 degrees clockwise
+    np.testing.assert_array_equal(
+        load(picture, "TIFF" if mode == "L" else "PNG", exif=exif), np.rot90(FILM, -1)
+    )
+
+
+def test_jpeg_is_close():
+    smooth = np.asarray(Image.fromarray(SMOOTH).resize((64, 64)))
+    assert np.abs(load(Image.fromarray(smooth), "JPEG", quality=95).astype(int) - smooth).max() < 8
+
+
+def refuse(source, **limits):
+    with pytest.raises(DataError) as refusal:
+        load_film(source, Limits(**limits))
+    return str(refusal.value)
+
+
+def test_what_is_no_film_has_its_reason(tmp_path):
+    assert refuse(tmp_path / "none.png") == "No such file or directory"
+    assert refuse(tmp_path) == "it is a folder"
+    os.mkfifo(tmp_path / "pipe.png")
+    assert refuse(tmp_path / "pipe.png") == "it is no ordinary file"
+    assert refuse(b"") == "the file is empty"
+    no_film = "it is no PNG, JPEG, TIFF, BMP, WebP or DICOM file, or a damaged one"
+    assert refuse(b"<html><script>alert(1)</script></html>") == no_film
+    assert refuse(save(Image.fromarray(FILM), "GIF")) == no_film
+    whole = save(Image.fromarray(FILM))
+    assert refuse(whole[:40]) == no_film
+    assert refuse(whole[:-300]).startswith("it cannot be decoded: ")
+
+
+def test_what_costs_too_much_is_refused_before_it_is_decoded():
+    png = save(Image.new("L", (300, 200)))
+    assert refuse(png, pixels=59_999) == "it has 300 x 200 pixels, more than 59,999"
+    assert refuse(png + b"\0" * 3 * 2**20, bytes=2**20) == "the file has 3 MB, more than 1"
+    assert load_film(png, Limits(pixels=60_000)).size == (300, 200)
+
+
+def test_a_file_with_several_pictures_is_refused():
+    frames = [Image.fromarray(FILM), Image.fromarray(FILM.T)]
+    assert refuse(save(frames[0], "TIFF", save_all=True, append_images=frames[1:])) == (
+        "it holds 2 pictures: one film a file"
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_grey_values_without_a_range_are_refused(dtype):
+    assert refuse(save(Image.fromarray(FILM.astype(dtype)), "TIFF")) == (
+        "its grey values have no known range: save it with 8 or 16 bits"
+    )

@@ -1,0 +1,19 @@
+import pytest
+
+from pneumo_keras.evaluation.prediction import ScoredFilm, to_warning
+
+
+def test_a_film_is_called_pneumonia_above_the_threshold():
+    assert ScoredFilm("a", 0.75, 0.5, "").verdict == "pneumonia"
+    assert ScoredFilm("a", 0.5, 0.5, "").verdict == "normal"
+    assert ScoredFilm("a", 0.3, 0.5, "").margin == pytest.approx(-0.2)
+    unread = ScoredFilm("a", None, 0.5, "not scored: the file is empty")
+    assert unread.verdict is None is unread.margin
+
+
+def test_warnings_say_what_is_wrong():
+    assert to_warning(0.99, (100, 28), 28) == ""
+    assert to_warning(1.84, (100, 28), 28) == "unlike the training films (1.8 x the limit)"
+    assert to_warning(1.84, (100, 20), 28) == (
+        "unlike the training films (1.8 x the limit); smaller than the training films (20 x 100 px)"
+    )

@@ -1,0 +1,102 @@
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pneumo_keras.data import phantom
+from pneumo_keras.data.decoding import DecodedFilm
+from pneumo_keras.data.phantom import build_phantom_splits
+from pneumo_keras.recipes.evaluate import evaluate_run
+from pneumo_keras.recipes.predict import predict_files
+from pneumo_keras.recipes.scoring import AT_ONCE, build_scorer
+from tests.small import COUNTS
+
+RANDOM = np.random.default_rng(0)
+
+
+def read_test_films():
+    films = build_phantom_splits(COUNTS, size=28, seed=phantom.SOURCE_SEED)["test"]
+    return films.read(slice(None))
+
+
+def load_scores(folder):
+    with (folder.path / "scores_test.csv").open() as file:
+        return [float(row["score"]) for row in csv.DictReader(file)]
+
+
+def to_decoded(images):
+    return [DecodedFilm(f"{index}.png", image, shape=(28, 28)) for index, image in enumerate(images)]
+
+
+@pytest.fixture
+def run(train):
+    return train()
+
+
+@pytest.mark.parametrize("flip", ["false", "true"])
+def test_films_in_files_get_the_scores_that_eval_gives_them(train, tmp_path, flip):
+    folder = train("run", f"model.flip_average={flip}", "training.members=2")
+    evaluate_run(folder, "test")
+    paths = []
+    for index, image in enumerate(read_test_films()):
+        paths.append(str(tmp_path / f"{index:03}.png"))
+        Image.fromarray(image).save(paths[-1])
+    found = list(predict_files(build_scorer(folder), iter(paths), workers=1))
+    assert [film.path for film in found] == paths
+    np.testing.assert_allclose([film.probability for film in found], load_scores(folder), atol=1e-6)
+    assert {film.verdict for film in found} == {"normal", "pneumonia"}
+
+
+def test_broken_films_stand_among_the_others_in_their_order(run):
+    scorer = build_scorer(run, chunk=4)
+    images = read_test_films()[:10]
+    films = to_decoded(images)
+    alone = {film.path: film.probability for film in scorer.score(films)}
+    for place in (0, 3, 3, 9, 13):
+        films.insert(place, DecodedFilm(f"broken {len(films)}", None, "the file is empty"))
+    found = list(scorer.score(films))
+    assert [film.path for film in found] == [film.path for film in films]
+    assert {film.path: film.probability for film in found if film.probability is not None} == pytest.approx(
+        alone
+    )
+    broken = [film for film in found if film.probability is None]
+    assert len(broken) == 5
+    assert {(film.verdict, film.margin, film.warning) for film in broken} == {
+        (None, None, "not scored: the file is empty")
+    }
+
+
+def test_rows_come_before_all_films_were_drawn_even_among_broken_ones(run):
+    drawn = []
+
+    def draw(image):
+        for index in range(40 * AT_ONCE):
+            drawn.append(index)
+            yield DecodedFilm(str(index), image, "broken", (28, 28))
+
+    for image in (None, read_test_films()[0]):
+        drawn.clear()
+        scored = build_scorer(run).score(draw(image))
+        next(scored)
+        assert len(drawn) < 20 * AT_ONCE
+        scored.close()
+
+
+def test_no_films_give_no_rows(run):
+    assert list(build_scorer(run).score([])) == []
+
+
+def test_a_stated_prevalence_moves_scores_and_threshold_and_no_verdict(run):
+    films = to_decoded(read_test_films())
+    plain = list(build_scorer(run).score(films))
+    rare = list(build_scorer(run, prevalence=0.01).score(films))
+    assert [film.verdict for film in rare] == [film.verdict for film in plain]
+    assert all(low.probability < high.probability for low, high in zip(rare, plain, strict=True))
+    assert rare[0].threshold < plain[0].threshold
+
+
+def test_a_picture_that_is_no_film_is_warned_about(run):
+    noise = RANDOM.integers(0, 256, (1, 28, 28), dtype=np.uint8)
+    (film,) = build_scorer(run).score(to_decoded(noise))
+    assert film.warning.startswith("unlike the training films (")

@@ -1,0 +1,110 @@
+import csv
+import json
+
+import pytest
+
+from pneumo_keras.errors import RunError
+from pneumo_keras.evaluation.prediction import ScoredFilm
+from pneumo_keras.reporting.predictions import LAYOUTS, resume_csv, to_printable
+
+
+def say(path, probability, warning=""):
+    return ScoredFilm(path, probability, 0.25, warning)
+
+
+NASTY = 'a\nb\x1b[31m"c",\u202e<b>.png'
+FILMS = [
+    say("one.png", 0.1),
+    say(NASTY, 0.75, "unlike the training films (1.8 x the limit)"),
+    say("broken.png", None, "not scored: the file is empty"),
+]
+
+
+def format_all(layout):
+    return [LAYOUTS[layout].header, *map(LAYOUTS[layout].format, FILMS)]
+
+
+def test_a_table_for_people():
+    assert format_all("table") == [
+        "probability  verdict    threshold   margin  film",
+        "     0.1000  normal        0.2500  -0.1500  one.png",
+        '     0.7500  pneumonia     0.2500  +0.5000  a\\nb\\x1b[31m"c",\\u202e<b>.png  '
+        "(unlike the training films (1.8 x the limit))",
+        "          -  -             0.2500        -  broken.png  (not scored: the file is empty)",
+    ]
+
+
+def test_csv_has_a_line_for_each_film_whatever_its_name():
+    lines = format_all("csv")
+    assert all("\n" not in line and "\x1b" not in line for line in lines)
+    rows = list(csv.DictReader(lines))
+    assert [row["path"] for row in rows] == ["one.png", to_printable(NASTY), "broken.png"]
+    assert [row["probability"] for row in rows] == ["0.1", "0.75", ""]
+    assert [row["verdict"] for row in rows] == ["normal", "pneumonia", ""]
+    assert rows[2] | {"margin": "", "threshold": "0.25"} == rows[2]
+    assert rows[2]["warning"] == "not scored: the file is empty"
+
+
+def test_json_has_the_path_as_the_system_has_it():
+    header, *lines = format_all("json")
+    assert header == ""
+    rows = [json.loads(line) for line in lines]
+    assert rows[1]["path"] == NASTY
+    assert rows[2]["probability"] is None is rows[2]["verdict"]
+    assert json.loads(LAYOUTS["json"].format(say("\udcff.png", 0.5)))["path"] == "\udcff.png"
+
+
+def test_bytes_that_are_no_text_are_spelled_out():
+    assert to_printable("\udcff.png") == "\\udcff.png"
+    assert to_printable("Füße 1.png") == "Füße 1.png"
+
+
+@pytest.fixture
+def written(tmp_path):
+    path = tmp_path / "scores.csv"
+    path.write_text("\n".join(format_all("csv")) + "\n", newline="")
+    return path
+
+
+def test_a_whole_file_is_passed_over(written):
+    paths = iter([*(film.path for film in FILMS), "next.png"])
+    before = written.read_bytes()
+    assert resume_csv(written, paths, threshold=0.25) == 3
+    assert (next(paths), written.read_bytes()) == ("next.png", before)
+
+
+@pytest.mark.parametrize("cut", range(1, 400, 13))
+def test_a_file_that_was_cut_off_anywhere_is_gone_on_with_to_the_same_end(written, cut):
+    whole = written.read_bytes()
+    written.write_bytes(whole[:-cut])
+    paths = iter([film.path for film in FILMS])
+    done = resume_csv(written, paths, threshold=0.25)
+    left = list(paths)
+    assert left == [film.path for film in FILMS[done:]]
+    lines = format_all("csv")[1 + done :] if written.stat().st_size else format_all("csv")
+    with written.open("a", newline="") as file:
+        file.writelines(f"{line}\n" for line in lines)
+    assert written.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("paths", "threshold", "fault"),
+    [
+        (["two.png"], 0.25, "must hold the same films in the same order; line 2: two.png. Received: one.png"),
+        ([], 0.25, "must hold the same films in the same order; line 2: no more films. Received: one.png"),
+        (["one.png"], 0.5, "must be of the same run and prevalence; threshold 0.5. Received: 0.25"),
+    ],
+)
+def test_a_file_of_other_films_or_another_run_is_refused(written, paths, threshold, fault):
+    before = written.read_bytes()
+    with pytest.raises(RunError) as refusal:
+        resume_csv(written, iter(paths), threshold=threshold)
+    assert str(refusal.value) == f"To go on with --resume, {written} {fault}"
+    assert written.read_bytes() == before
+
+
+def test_another_kind_of_file_is_refused_and_left_alone(written):
+    written.write_text("index,label,score\n0,1,0.5\n")
+    with pytest.raises(RunError, match=r"must open with the line 'path,probability"):
+        resume_csv(written, iter(["one.png"]), threshold=0.25)
+    assert written.read_text() == "index,label,score\n0,1,0.5\n"
