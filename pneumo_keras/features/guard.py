@@ -14,9 +14,11 @@ from pneumo_keras.features.store import FeatureTable
 from pneumo_keras.model.head import bound_variance
 
 NAMES = ("mean", "deviation", "components", "limit")
-COMPONENTS = 64
 SAMPLE = 4096  # training films that are looked at, at most
+# Chosen on validation films, turned, inverted and replaced by photographs: see docs/benchmarks.md.
+COMPONENTS = 256
 QUANTILE = 0.98  # of the validation films that count as like the training films
+WIDE = 2048  # features, above which all of a covariance takes longer than its first components
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ def fit_guard(training: FeatureTable, validation: FeatureTable) -> Guard:
     features = training[rows]
     mean, deviation = features.mean(axis=0), np.sqrt(bound_variance(features.var(axis=0)))
     kept = max(1, min(COMPONENTS, len(features) // 2, features.shape[1] // 4))  # some must be left outside
-    pca = PCA(kept, svd_solver="randomized", random_state=0).fit((features - mean) / deviation)
+    solver = "covariance_eigh" if features.shape[1] <= WIDE else "randomized"
+    pca = PCA(kept, svd_solver=solver, random_state=0).fit((features - mean) / deviation)
     components = np.asarray(pca.components_, np.float32)
     distances = [_measure(part, mean, deviation, components) for part in validation.iterate()]
     limit = float(np.quantile(np.concatenate(distances), QUANTILE))
