@@ -7,6 +7,7 @@ import concurrent.futures
 import logging
 import multiprocessing
 import os
+import sys
 import warnings
 from collections import deque
 from collections.abc import Generator, Iterable
@@ -55,11 +56,12 @@ class ShownFilm:
     shape: tuple[int, int]
 
 
-def open_pool(workers: int | None = None) -> pebble.ProcessPool:
+def open_pool(limits: Limits, workers: int | None = None) -> pebble.ProcessPool:
     """Processes that decode, one a core if no number is given. To be stopped by who opened it."""
     # Spawned: to fork a process in which JAX has threads may hang.
     context = multiprocessing.get_context("spawn")
-    return pebble.ProcessPool(workers or os.cpu_count() or 1, initializer=_silence, context=context)
+    count = workers or os.cpu_count() or 1
+    return pebble.ProcessPool(count, initializer=_settle, initargs=(limits.memory,), context=context)
 
 
 def decode_films(
@@ -73,7 +75,7 @@ def decode_films(
         workers: Processes; one a core if not given.
         limits: What a file may cost.
     """
-    pool, ahead = open_pool(workers), AHEAD * (workers or os.cpu_count() or 1)
+    pool, ahead = open_pool(limits, workers), AHEAD * (workers or os.cpu_count() or 1)
     waiting: deque[tuple[str, concurrent.futures.Future[DecodedFilm]]] = deque()
     try:
         for path in paths:
@@ -93,7 +95,7 @@ def decode_file(path: str, size: int, limits: Limits) -> DecodedFilm:
         film = load_film(Path(path), limits)
         return DecodedFilm(path, prepare_film(film, size), shape=(film.height, film.width))
     except (DataError, MemoryError) as error:
-        return DecodedFilm(path, None, reason=str(error) or type(error).__name__)
+        return DecodedFilm(path, None, reason=str(error) or "it takes too much memory to decode")
 
 
 def show_film(content: bytes, size: int, shown: int, limits: Limits) -> ShownFilm:
@@ -122,7 +124,11 @@ def _wait(path: str, future: "concurrent.futures.Future[DecodedFilm]", limits: L
         return DecodedFilm(path, None, reason="its decoder crashed")
 
 
-def _silence() -> None:
-    """In a worker: what decoders say of a file stands in its reason or is nobody's business."""
+def _settle(memory: int) -> None:
+    """In a worker: decoders say nothing beside their reason, and none takes the memory of the machine."""
     warnings.simplefilter("ignore")
     logging.disable()
+    if sys.platform == "linux":  # others know no such limit, or do not keep it
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))

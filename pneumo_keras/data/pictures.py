@@ -32,12 +32,14 @@ class Limits:
     Attributes:
         pixels: Of the picture. The largest detectors have 20 million.
         bytes: Of the file.
-        seconds: To decode it, for those that can stop it.
+        seconds: To decode it, and
+        memory: in bytes, of a process that does nothing else; for those that can stop one.
     """
 
     pixels: int = 50_000_000
     bytes: int = 256 * 2**20
     seconds: float = 30.0
+    memory: int = 3 * 2**30
 
 
 LIMITS = Limits()
@@ -158,5 +160,7 @@ def _to_grey(picture: Image.Image, *, inverted: bool) -> Image.Image:
 
 
 def _to_damage(error: Exception) -> DataError:
+    if isinstance(error, MemoryError):
+        return DataError("it takes too much memory to decode")
     said = " ".join(str(error).split()) or type(error).__name__
     return DataError(f"it cannot be decoded: {said[:SHOWN]}")
