@@ -61,7 +61,7 @@ def main(quiet: bool) -> None:
 
     A frozen InceptionV3 looks at each film once; a small head learns from what it saw.
     The backend is JAX, or what the environment variable KERAS_BACKEND names (tensorflow, torch;
-    openvino for eval and export). A research tool, not a medical device.
+    openvino for eval). A research tool, not a medical device.
 
     \b
     Try it without any download, on synthetic films:

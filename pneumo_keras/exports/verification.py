@@ -53,7 +53,8 @@ def verify_scoring(scoring: Scoring, runtime: str, model: keras.Model, film_size
     Raises:
         ExportError: A score differs by more than the tolerance, or is no number.
     """
-    version = f"{runtime} {importlib.import_module(runtime).__version__}"
+    # OpenVINO puts the name of its build behind the number.
+    version = f"{runtime} {importlib.import_module(runtime).__version__.partition('-')[0]}"
     sizes, probabilities, differences = [], [], []
     for films in draw_films(film_size):
         stock = np.asarray(model.predict_on_batch(films))

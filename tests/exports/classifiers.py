@@ -16,38 +16,27 @@ def build_classifier(
     *, members=1, outputs=1, hidden_units=0, standardise=True, flip_average=False, film_size=FILM_SIZE
 ):
     """With weights that no fold gets right by chance."""
-    backbone = build_toy_backbone(taps=("mixed4", "mixed10"))
-    return build_around(
-        backbone,
+    frozen = build_frozen_part(build_toy_backbone(taps=("mixed4", "mixed10")), film_size=film_size)
+    images = frozen.scale(frozen.resize(draw_films(film_size, film_size, 8)))
+    features = keras.ops.convert_to_numpy(frozen.backbone(images))
+    head = build_random_head(
+        features.shape[1],
+        moments=(features.mean(axis=0), features.var(axis=0)) if standardise else None,
         members=members,
         outputs=outputs,
         hidden_units=hidden_units,
-        standardise=standardise,
-        flip_average=flip_average,
-        film_size=film_size,
     )
+    return Classifier(frozen, head, build_decision(slope=0.7, intercept=0.3), flip_average=flip_average)
 
 
-def build_around(backbone, *, members, outputs, hidden_units, standardise, flip_average, film_size):
+def build_random_head(d, *, moments, members, outputs, hidden_units):
+    settings = {"hidden_units": hidden_units, "dropout": 0.5, "outputs": outputs}
+    head = build_head(d, moments=moments, seeds=range(members), **settings)
     rng = np.random.default_rng(5)
-    d = backbone.output_shape[-1]
-    moments = rng.uniform(0.1, 0.5, d), rng.uniform(0.01, 0.1, d)
-    head = build_head(
-        d,
-        moments=moments if standardise else None,
-        hidden_units=hidden_units,
-        dropout=0.5,
-        outputs=outputs,
-        seeds=range(members),
-    )
-    for variable in head.trainable_variables:
-        variable.assign(rng.normal(0, 0.5, variable.shape))
-    return Classifier(
-        build_frozen_part(backbone, film_size=film_size),
-        head,
-        build_decision(slope=0.7, intercept=0.3),
-        flip_average=flip_average,
-    )
+    for variable in head.trainable_variables:  # kernels (members, inputs, outputs), biases (members, outputs)
+        inputs = variable.shape[1] if len(variable.shape) == 3 else 1
+        variable.assign(rng.normal(0, 1.5 / np.sqrt(inputs), variable.shape))
+    return head
 
 
 def draw_films(height, width, n=3):

@@ -17,7 +17,7 @@ from pneumo_keras.exports.preparation import (
 from pneumo_keras.model.classifier import FrozenPart, build_frozen_part, load_classifier
 from pneumo_keras.model.head import build_decision
 from pneumo_keras.model.preprocessing import build_scaling
-from tests.exports.classifiers import build_classifier
+from tests.exports.classifiers import build_classifier, build_random_head
 from tests.toy import build_toy_backbone
 
 FEATURES = np.random.default_rng(2).uniform(0, 1, (7, 12)).astype(np.float32)
@@ -35,7 +35,13 @@ def compute(head, features):
 @pytest.mark.parametrize("hidden_units", [0, 4])
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_the_head_s_matrices_give_its_log_odds(hidden_units, outputs):
-    head = build_classifier(members=3, hidden_units=hidden_units, outputs=outputs).head
+    head = build_random_head(
+        12,
+        moments=(FEATURES.mean(axis=0), FEATURES.var(axis=0)),
+        members=3,
+        outputs=outputs,
+        hidden_units=hidden_units,
+    )
     log_odds = keras.ops.convert_to_numpy(head(FEATURES))
     np.testing.assert_allclose(compute(read_head(head), FEATURES), log_odds, atol=1e-5)
 
