@@ -34,4 +34,4 @@ class TrainingError(PneumoError):
 
 
 class ExportError(PneumoError):
-    """An exported classifier does not score as the run does, or has no place to stand."""
+    """An exported classifier does not score as the run does, or its file is named otherwise."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pneumo_keras.errors import ExportError
 from pneumo_keras.exports.table import FORMS
+from pneumo_keras.files import check_new
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ def choose_place(run: Path, form: str, out: Path | None) -> Place:
         out: The first file; None for `exports/model.<ending>` of the run.
 
     Raises:
-        ExportError: `out` does not end as its form does, or something of its name stands there.
+        ExportError: `out` does not end as its form does.
+        RunError: One of the files is there.
     """
     endings = FORMS[form].endings
     first = out or run / "exports" / f"model{endings[0]}"
@@ -39,10 +41,7 @@ def choose_place(run: Path, form: str, out: Path | None) -> Place:
         raise ExportError(f"--out must end in {endings[0]} for the format {form}. Received: {out}")
     names = tuple(f"{first.stem}{ending}" for ending in endings)
     place = Place(first.parent, names, f"{first.stem}.{form}.json")
-    taken = [name for name in (*names, place.sidecar) if (first.parent / name).exists()]
-    if out and taken:
-        raise ExportError(
-            "--out must name a new file, since nothing of yours is ever overwritten. "
-            f"{first.parent / taken[0]} is there: name another one, or delete it first."
-        )
+    if out:
+        for name in (*names, place.sidecar):
+            check_new(place.folder / name, option="--out")
     return place

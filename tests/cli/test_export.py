@@ -58,8 +58,7 @@ def test_export_prints_one_json_document(invoke, run):
         ),
         (
             ["run", "--format", "onnx", "--out", "taken.onnx"],
-            "--out must name a new file, since nothing of yours is ever overwritten. taken.onnx is there: "
-            "name another one, or delete it first.",
+            "--out must name a new file, since nothing is ever overwritten. Received: taken.onnx",
         ),
     ],
 )
