@@ -30,12 +30,13 @@ def check_backend(command: str) -> None:
     """Checks the backend before any work, without importing it.
 
     Args:
-        command: "train" or "sweep", which need gradients, or one that only scores.
+        command: "train" or "sweep", which need gradients, "export", which needs Keras' own resizing of films
+            of any size (on OpenVINO it is another one), or one that only scores.
 
     Raises:
         BackendError: The backend is unknown, cannot do it, or its package is missing.
     """
-    able = FITTING if command in ("train", "sweep") else SCORING
+    able = FITTING if command in ("train", "sweep", "export") else SCORING
     if BACKEND not in able:
         raise BackendError(
             f"pneumo-keras {command} runs on {', '.join(able)}. Received: KERAS_BACKEND={BACKEND}"

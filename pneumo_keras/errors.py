@@ -31,3 +31,7 @@ class RunError(PneumoError):
 
 class TrainingError(PneumoError):
     """The fit went wrong in a way that other settings mend."""
+
+
+class ExportError(PneumoError):
+    """An exported classifier does not score as the run does, or its file is named otherwise."""

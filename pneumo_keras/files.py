@@ -5,6 +5,7 @@ import io
 import itertools
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -32,6 +33,43 @@ def replace_whole(path: Path) -> Iterator[Path]:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def replace_together(folder: Path, names: Sequence[str]) -> Iterator[Path]:
+    """Gives a folder to write files to that belong together, and moves them into place when all went well.
+
+    The last one speaks of the others: where it stands, all stand as it says.
+
+    Args:
+        folder: Where they will stand.
+        names: Of all files.
+    """
+    beside = folder / f".{secrets.token_hex(6)}"
+    beside.mkdir()
+    try:
+        yield beside
+        for name in names:
+            with (beside / name).open("rb+") as file:
+                os.fsync(file.fileno())
+        (folder / names[-1]).unlink(missing_ok=True)
+        for name in names:
+            (beside / name).replace(folder / name)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+@contextmanager
+def make_folder(path: Path) -> Iterator[None]:
+    """Makes a folder where there is none; if it then stays empty, it goes again."""
+    made = not path.is_dir()
+    path.mkdir(exist_ok=True)
+    try:
+        yield
+    finally:
+        if made:
+            with suppress(OSError):
+                path.rmdir()
 
 
 def write_whole(path: Path, text: str) -> None:

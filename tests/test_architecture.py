@@ -24,6 +24,7 @@ ALLOWED |= {
     "grid": {*CONFIG, "config"},
     "audit": {*FOUNDATION, "data", "evaluation"},
     "bench": FOUNDATION | {"data", "model", "engines", "features"},
+    "exports": FOUNDATION | {"data", "model", "engines", "evaluation"},
     "runs": {*FOUNDATION, "data", "evaluation", "config"},
     "reporting": {*FOUNDATION, "data", "evaluation", "audit", "bench", "runs"},
 }

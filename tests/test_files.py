@@ -11,6 +11,8 @@ from pneumo_keras.files import (
     explain_unwritable,
     format_csv,
     make_dated_folder,
+    make_folder,
+    replace_together,
     replace_whole,
     write_whole,
 )
@@ -45,6 +47,46 @@ def test_a_file_that_was_not_finished_replaces_nothing(tmp_path):
         write_half()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def replace(folder, text, fail=False):
+    with replace_together(folder, ("a.bin", "about.json")) as beside:
+        for name in ("a.bin", "about.json"):
+            (beside / name).write_text(text)
+        if fail:
+            raise KeyboardInterrupt
+
+
+def test_files_that_belong_together_appear_together_or_not_at_all(tmp_path):
+    replace(tmp_path, "old")
+    replace(tmp_path, "new")
+    with pytest.raises(KeyboardInterrupt):
+        replace(tmp_path, "half", fail=True)
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {
+        "a.bin": "new",
+        "about.json": "new",
+    }
+
+
+def test_the_file_that_speaks_of_the_others_never_stands_beside_others(tmp_path, monkeypatch):
+    replace(tmp_path, "old")
+    monkeypatch.setattr(Path, "replace", lambda *_: pytest.fail("no power"))
+    with pytest.raises(pytest.fail.Exception):
+        replace(tmp_path, "new")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_a_folder_that_stays_empty_goes_again_but_not_one_that_was_there(tmp_path):
+    for _ in range(2):
+        with make_folder(tmp_path / "one"):
+            pass
+        assert not (tmp_path / "one").exists()
+    with make_folder(tmp_path / "one"):
+        (tmp_path / "one" / "a.txt").touch()
+    (tmp_path / "two").mkdir()
+    with make_folder(tmp_path / "two"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"one", "two"}
 
 
 def test_line_ends_stay_as_they_are(tmp_path):

@@ -1,6 +1,6 @@
 """The command line: parses, calls a recipe, prints. Nothing heavy is imported before a command runs."""
 
-from pneumo_keras.cli import bench, cache, config, data, predict, runs, sweep
+from pneumo_keras.cli import bench, cache, config, data, export, predict, runs, sweep
 from pneumo_keras.cli.group import main
 
 COMMANDS = (
@@ -8,6 +8,7 @@ COMMANDS = (
     runs.evaluate,
     predict.predict,
     runs.compare,
+    export.export,
     sweep.sweep,
     bench.bench,
     data.data,

@@ -292,8 +292,8 @@ def to_float64(variable: Any) -> Float64[np.ndarray, "..."]:
     return np.asarray(keras.ops.convert_to_numpy(variable), np.float64)
 
 
-def to_refusal(layer: Any, rule: str, received: object = None) -> ModelError:
-    """The error that names the layer and the rule it breaks."""
+def to_refusal(layer: Any, rule: str, received: object = None, *, part: str = "backbone") -> ModelError:
+    """The error that names the part of the classifier, its layer and the rule that the layer breaks."""
     kind = type(layer).__name__
     end = "" if received is None else f". Received: {received}"
-    return ModelError(f"Cannot rewrite the backbone: {kind} '{layer.name}' {rule}{end}")
+    return ModelError(f"Cannot rewrite the {part}: {kind} '{layer.name}' {rule}{end}")

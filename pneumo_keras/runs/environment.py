@@ -11,7 +11,18 @@ import pneumo_keras
 from pneumo_keras import BACKEND
 from pneumo_keras.backend import describe_device
 
-PACKAGES = ("keras", "jax", "tensorflow", "torch", "openvino", "numpy", "scikit-learn", "medmnist")
+PACKAGES = (
+    "keras",
+    "jax",
+    "tensorflow",
+    "torch",
+    "openvino",
+    "onnx",
+    "onnxruntime",
+    "numpy",
+    "scikit-learn",
+    "medmnist",
+)
 
 
 def describe_environment() -> dict[str, Any]:

@@ -103,7 +103,7 @@ def test_the_version_is_the_package_s(invoke):
     assert invoke("--version").stdout == f"pneumo-keras, version {pneumo_keras.__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["", "train", "eval", "compare", "sweep"])
+@pytest.mark.parametrize("command", ["", "train", "eval", "compare", "sweep", "export"])
 def test_examples_stand_on_lines_of_their_own(invoke, command):
     text = invoke(*command.split(), "--help").stdout
     assert "\\b" not in text and "\b" not in text

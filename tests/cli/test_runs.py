@@ -130,6 +130,7 @@ def test_nothing_but_eval_on_the_test_split_opens_its_arrays(invoke, small, monk
         ["eval", "one", "--split", "train"],
         ["eval", "two", "--split", "val", "--prevalence", "0.3"],
         ["compare", "one", "two", "--split", "val"],
+        ["export", "one", "--format", "onnx"],
         ["sweep", "--config", "demo", *source, "--grid", "grid.toml", "--folds", "3"],
     ):
         result = invoke(*command)
@@ -163,7 +164,10 @@ def probe(*arguments):
     return done.stderr.splitlines()
 
 
-@pytest.mark.parametrize("command", [["eval", "nowhere"], ["compare", "nowhere", "nowhere"]])
+@pytest.mark.parametrize(
+    "command",
+    [["eval", "nowhere"], ["export", "nowhere", "--format", "onnx"], ["compare", "nowhere", "nowhere"]],
+)
 def test_a_folder_that_is_no_run_is_named_without_keras(tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     assert probe(*command) == [

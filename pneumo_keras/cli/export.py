@@ -1,0 +1,75 @@
+"""A run's classifier for other runtimes."""
+
+from pathlib import Path
+
+import click
+
+from pneumo_keras.cli.group import JSON, print_json
+from pneumo_keras.exports.table import FORMS
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--format", "form", type=click.Choice(list(FORMS)), required=True, help="What is to run it.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="A new file.  [default: RUN/exports/model.<ending>, in place of an older one]",
+)
+@JSON
+def export(run: Path, form: str, out: Path | None, as_json: bool) -> None:
+    """Writes the classifier of the run in folder RUN as a file that runs without Keras.
+
+    All is inside: resizing films of any size, scaling, network, heads, calibration. Grey films (n,
+    height, width, 1), 0..255, go in; the probability of pneumonia (n, 1) comes out.
+
+    \b
+    onnx       one file for ONNX Runtime, in any of its languages
+    openvino   .xml and .bin for Intel's runtime; compile with INFERENCE_PRECISION_HINT=f32
+    stablehlo  one file for jax.export.deserialize, on a CPU or NVIDIA GPU
+
+    The file is then run by its own runtime on 64 synthetic films of several sizes. Where a
+    probability is more than 1e-4 away from that of Keras, nothing is kept. The JSON beside it says
+    what a stranger must know: classes, input, preparation of a film, operating point, fingerprints.
+
+    \b
+    pneumo-keras export runs/one --format onnx
+    pneumo-keras export runs/one --format openvino --out clinic/pneumonia.xml
+    """
+    from pneumo_keras.backend import check_backend, start_backend
+    from pneumo_keras.config import find_cache
+    from pneumo_keras.exports.place import choose_place
+    from pneumo_keras.exports.table import check_form
+    from pneumo_keras.runs.folder import RunFolder
+
+    check_backend("export")
+    check_form(form)
+    folder = RunFolder(run)
+    folder.check_finished()
+    place = choose_place(run, form, out)
+    start_backend(find_cache())
+    from pneumo_keras.documents import to_document
+    from pneumo_keras.recipes.export import export_run
+
+    written = export_run(folder, form, place)
+    files, sidecar = [place.folder / name for name in place.names], place.folder / place.sidecar
+    tried = written.verification
+    if as_json:
+        print_json(
+            {
+                "run": str(run),
+                "format": form,
+                "files": list(map(str, files)),
+                "sidecar": str(sidecar),
+                "bytes": written.bytes,
+                "verification": to_document(tried),
+            }
+        )
+        return
+    click.echo(f"{files[0]}, {written.bytes / 1e6:,.1f} MB")
+    click.echo(
+        f"{tried.runtime} scores {tried.films} films of {len(tried.sizes)} sizes as Keras does, within "
+        f"{tried.largest_difference:.1e} (allowed: {tried.tolerance:.0e})"
+    )
+    click.echo(f"How to use it: {sidecar}")

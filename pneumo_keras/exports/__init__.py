@@ -1,0 +1,1 @@
+"""The whole classifier as a file that runs without Keras."""

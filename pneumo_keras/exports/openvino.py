@@ -1,0 +1,35 @@
+"""The whole classifier as OpenVINO's pair of files, .xml and .bin, from the ONNX model."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+from pneumo_keras.backend import import_openvino
+from pneumo_keras.exports.onnx import to_onnx
+from pneumo_keras.exports.scoring import Films, Probabilities, Scoring
+from pneumo_keras.exports.table import FORMS
+from pneumo_keras.model.classifier import Classifier
+
+
+def write_classifier(classifier: Classifier, path: Path) -> None:
+    """Writes both files, the .bin beside the .xml that `path` names.
+
+    Raises:
+        ModelError: The classifier holds something that has no exact rewriting.
+    """
+    openvino = import_openvino()
+    model = openvino.Core().read_model(to_onnx(classifier))
+    # Rounded to 16 bits, scores would be up to 2e-3 off.
+    openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def load_scoring(path: Path) -> Scoring:
+    """The files on OpenVINO's CPU device."""
+    core = import_openvino().Core()
+    core.set_property({"ENABLE_MMAP": False})  # or Windows would not let the files move into place
+    settings = dict(FORMS["openvino"].settings)
+    return functools.partial(_score, core.compile_model(core.read_model(path), "CPU", settings))
+
+
+def _score(compiled: Any, films: Films) -> Probabilities:
+    return compiled(films)[0]

@@ -1,0 +1,111 @@
+"""What a stranger must know to use an exported classifier: the JSON beside it."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pneumo_keras.arrays import CLASS_NAMES
+from pneumo_keras.documents import to_document
+from pneumo_keras.evaluation.calibration import Calibration
+from pneumo_keras.evaluation.threshold import OperatingPoint
+from pneumo_keras.exports.preparation import Clip, Preparation, Resize
+from pneumo_keras.exports.scoring import FILM_SHAPE, FILMS, PROBABILITY, PROBABILITY_SHAPE
+from pneumo_keras.exports.table import FORMS
+
+FORMAT_VERSION = 1  # to be raised when who reads the old one would read the new one wrongly
+
+WARNING = "A research tool, not a medical device. Nothing here may guide the care of a patient."
+
+# Before the model, which does the rest.
+STEPS = (
+    {"operation": "grey", "bits": 8},
+    {"operation": "invert", "where": "0 is white (MONOCHROME1)"},
+    {"operation": "crop", "to": "central square", "edge": "short edge", "from": "(length - edge) // 2"},
+)
+PREPARATION = (
+    "One grey channel of 8 bits, 0 black to 255 white: invert films whose 0 is white (MONOCHROME1). Cut out "
+    "the central square whose edge is the short edge of the film. Do not resize or scale: the model does, "
+    "and brings films to {size} x {size} pixels first, those of its training."
+)
+
+
+def describe_file(form: str, files: list[Path]) -> dict[str, Any]:
+    """Which files these are and what runs them.
+
+    Args:
+        form: One of `FORMS`.
+        files: Written.
+    """
+    about = FORMS[form]
+    return {
+        "format_version": FORMAT_VERSION,
+        "format": form,
+        "files": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
+        "runtime": {"package": about.runtime, "settings": dict(about.settings)},
+        "warning": WARNING,
+    }
+
+
+def describe_use(preparation: Preparation, calibration: Calibration, point: OperatingPoint) -> dict[str, Any]:
+    """From a film to a call: what goes in, what happens inside, what comes out and what it means."""
+    steps = [describe_step(step) for step in preparation.steps]
+    normal, pneumonia = CLASS_NAMES
+    return {
+        "classes": {str(label): name for label, name in enumerate(CLASS_NAMES)},
+        "input": {
+            "name": FILMS,
+            "shape": list(FILM_SHAPE),
+            "dtype": "float32",
+            "range": [0, 255],
+            "meaning": "Grey levels of n films of one size, whichever: 0 is black, 255 is white, bone is "
+            "bright (MONOCHROME2).",
+        },
+        "preparation": {"description": PREPARATION.format(size=preparation.film_size), "steps": list(STEPS)},
+        "inside": [*steps, {"operation": "scale", **asdict(preparation.scaling)}],
+        "output": {
+            "name": PROBABILITY,
+            "shape": list(PROBABILITY_SHAPE),
+            "dtype": "float32",
+            "meaning": f"Probability of {pneumonia} among films of which a share of "
+            f"{calibration.prevalence:g} shows it.",
+        },
+        "operating_point": {
+            "call": f"{pneumonia} where the probability is above the threshold, else {normal}",
+            "description": point.describe_rule(),
+            **to_document(point),
+        },
+        "calibration": {"applied": "inside the model", **to_document(calibration)},
+    }
+
+
+def describe_step(step: Resize | Clip) -> dict[str, Any]:
+    """What the model does to a film, by the name of the operation."""
+    match step:
+        case Resize():
+            return {"operation": "resize", "antialias": True, **asdict(step)}
+        case Clip():
+            return {"operation": "clip", **asdict(step)}
+
+
+def describe_origin(
+    fingerprint: str, environment: Mapping[str, Any], versions: Mapping[str, str]
+) -> dict[str, Any]:
+    """What the classifier was made from.
+
+    Args:
+        fingerprint: Of the whole classifier.
+        environment: What its run was made with.
+        versions: Of the packages that wrote the files.
+    """
+    data, films = environment.get("data", {}), environment.get("films", {})
+    return {
+        "trained_on": {"title": data.get("title"), "notice": data.get("notice")},
+        "fingerprints": {
+            "model_sha256": fingerprint,
+            "weights_sha256": environment.get("weights_sha256"),
+            "films_sha256": {split: about.get("sha256") for split, about in films.items()},
+        },
+        "versions": dict(versions),
+    }

@@ -1,0 +1,94 @@
+"""A finished run's classifier as a file for other runtimes."""
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pneumo_keras.documents import to_document
+from pneumo_keras.exports.place import Place
+from pneumo_keras.exports.preparation import read_preparation
+from pneumo_keras.exports.sidecar import describe_file, describe_origin, describe_use
+from pneumo_keras.exports.table import FORMS
+from pneumo_keras.exports.verification import Verification, verify_scoring
+from pneumo_keras.files import explain_unwritable, make_folder, replace_together
+from pneumo_keras.model.classifier import Classifier, load_classifier
+from pneumo_keras.model.fingerprint import compute_fingerprint
+from pneumo_keras.runs.environment import describe_environment
+from pneumo_keras.runs.finished import FinishedRun, load_run
+from pneumo_keras.runs.folder import RunFolder
+
+log = logging.getLogger("pneumo_keras")
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written.
+
+    Attributes:
+        bytes: Of the files that the runtime reads.
+        verification: How they were tried.
+    """
+
+    bytes: int
+    verification: Verification
+
+
+def export_run(folder: RunFolder, form: str, place: Place) -> Export:
+    """Writes the classifier of a run, has its own runtime score films beside Keras, and says how to use it.
+
+    Nothing of it stays where the scores differ.
+
+    Args:
+        folder: Of a finished run.
+        form: One of `FORMS`, as `check_form` lets pass.
+        place: Of the files.
+
+    Raises:
+        ExportError: The scores differ.
+        RunError: The files cannot be written.
+    """
+    run = load_run(folder)
+    classifier = load_classifier(folder.model_file)
+    names = (*place.names, place.sidecar)
+    with (
+        explain_unwritable(place.folder, option="--out"),
+        make_folder(place.folder),
+        replace_together(place.folder, names) as beside,
+    ):
+        files = [beside / name for name in place.names]
+        log.info("Writing %s, %s", place.folder / place.names[0], form)
+        FORMS[form].load_module().write_classifier(classifier, files[0])
+        verification = verify_form(form, classifier, files[0])
+        document = describe_export(form, files, classifier, run, verification)
+        (beside / place.sidecar).write_text(
+            json.dumps(document, indent=2) + "\n", encoding="utf-8", newline=""
+        )
+        return Export(sum(file.stat().st_size for file in files), verification)
+
+
+def verify_form(form: str, classifier: Classifier, file: Path) -> Verification:
+    """Runs a written form by its own runtime.
+
+    Raises:
+        ExportError: It does not score as Keras does.
+    """
+    log.info("Scoring films with %s and with Keras", FORMS[form].runtime)
+    scoring = FORMS[form].load_module().load_scoring(file)
+    film_size = read_preparation(classifier.frozen).film_size
+    return verify_scoring(scoring, FORMS[form].runtime, classifier.join(), film_size)
+
+
+def describe_export(
+    form: str, files: list[Path], classifier: Classifier, run: FinishedRun, verification: Verification
+) -> dict[str, Any]:
+    """The sidecar."""
+    about = describe_environment()
+    versions = {"pneumo_keras": about["pneumo_keras"], "revision": about["revision"], **about["packages"]}
+    return {
+        **describe_file(form, files),
+        **describe_use(read_preparation(classifier.frozen), run.calibration, run.operating_point),
+        **describe_origin(compute_fingerprint(classifier.join()), run.environment, versions),
+        "verification": to_document(verification),
+    }

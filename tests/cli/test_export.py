@@ -1,0 +1,142 @@
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pneumo_keras import backend
+from pneumo_keras.data.phantom import PhantomFilms
+from pneumo_keras.exports import table
+from pneumo_keras.model.classifier import load_classifier
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+
+
+@pytest.fixture
+def run(invoke, small, tmp_path):
+    assert invoke("train", *small, "--run", "run").exit_code == 0
+    return tmp_path / "run"
+
+
+def test_export_says_what_it_wrote_how_well_it_agrees_and_what_to_read(invoke, run):
+    pytest.importorskip("onnxruntime")
+    result = invoke("export", "run", "--format", "onnx")
+    assert result.exit_code == 0, result.output
+    assert re.fullmatch(
+        r"run/exports/model\.onnx, \d+\.\d MB\n"
+        r"onnxruntime [\d.]+ scores 64 films of 3 sizes as Keras does, "
+        r"within \d\.\de-\d\d \(allowed: 1e-04\)\n"
+        r"How to use it: run/exports/model\.onnx\.json\n",
+        result.stdout,
+    )
+
+
+def test_export_prints_one_json_document(invoke, run):
+    pytest.importorskip("onnxruntime")
+    document = json.loads(invoke("export", "run", "--format", "onnx", "--out", "new/a.onnx", "--json").stdout)
+    assert document["files"] == ["new/a.onnx"]
+    assert document["sidecar"] == "new/a.onnx.json"
+    assert document["bytes"] == Path("new/a.onnx").stat().st_size
+    assert document["verification"] == json.loads(Path("new/a.onnx.json").read_text())["verification"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (
+            ["nowhere", "--format", "onnx"],
+            "RUN must be the folder of a run, with a config.toml. nowhere is none: train one with "
+            "pneumo-keras train --run nowhere",
+        ),
+        (
+            ["run", "--format", "onnx", "--out", "model.pb"],
+            "--out must end in .onnx for the format onnx. Received: model.pb",
+        ),
+        (
+            ["run", "--format", "onnx", "--out", "taken.onnx"],
+            "--out must name a new file, since nothing is ever overwritten. Received: taken.onnx",
+        ),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line_and_status_1(invoke, run, arguments, line):
+    pytest.importorskip("onnxruntime")
+    Path("taken.onnx").touch()
+    result = invoke("-q", "export", *arguments)
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", f"Error: {line}\n")
+
+
+def test_a_place_that_cannot_be_written_is_named(invoke, run):
+    pytest.importorskip("onnxruntime")
+    result = invoke("-q", "export", "run", "--format", "onnx", "--out", "not/there/model.onnx")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "Error: --out must name a place that can be written. Received: not/there "
+        "(No such file or directory)\n",
+    )
+
+
+def test_packages_and_backend_are_checked_before_anything_is_loaded(invoke, monkeypatch):
+    monkeypatch.setattr(backend, "start_backend", lambda cache: pytest.fail("Keras was loaded"))
+    monkeypatch.setattr(table, "BACKEND", "torch")
+    result = invoke("-q", "export", "run", "--format", "stablehlo")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "Error: pneumo-keras export --format stablehlo runs on jax. Received: KERAS_BACKEND=torch\n",
+    )
+    monkeypatch.setattr(backend.importlib.util, "find_spec", lambda name: None if "onnx" in name else 1)
+    result = invoke("-q", "export", "run", "--format", "onnx")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "Error: pneumo-keras export --format onnx needs the package onnx. Install it: uv sync --extra onnx, "
+        "or pip install onnx onnxruntime\n",
+    )
+
+
+def test_keras_on_openvino_is_no_judge_of_films_of_other_sizes(invoke, monkeypatch):
+    monkeypatch.setattr(backend, "BACKEND", "openvino")
+    result = invoke("-q", "export", "run", "--format", "openvino")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "Error: pneumo-keras export runs on jax, tensorflow, torch. Received: KERAS_BACKEND=openvino\n",
+    )
+
+
+def test_an_unknown_format_is_wrong_usage(invoke):
+    assert invoke("export", "run", "--format", "savedmodel").exit_code == 2
+    assert invoke("export", "run").exit_code == 2
+
+
+def find_script():
+    """The stranger's one, out of the README."""
+    (script,) = [
+        block
+        for block in re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+        if "onnxruntime" in block
+    ]
+    return script
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_the_script_of_the_readme_scores_a_film_as_the_run_does(invoke, run, tmp_path, mode):
+    pytest.importorskip("onnxruntime")
+    assert invoke("export", "run", "--format", "onnx").exit_code == 0
+    (film,) = PhantomFilms(2, 120, 7).read(slice(1))
+    Image.fromarray(film[:, 11:]).convert(mode).save(tmp_path / "film.png")  # higher than wide
+    (tmp_path / "score.py").write_text(find_script(), encoding="utf-8")
+    command = [sys.executable, "-W", "error", "score.py", "run/exports/model.onnx", "film.png"]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    square = film[5:114, 11:, None].astype(np.float32)
+    score = load_classifier(run / "model.keras").join().predict_on_batch(square[None]).item()
+    threshold = json.loads((run / "operating_point.json").read_text())["threshold"]
+    call = "pneumonia" if score > threshold else "normal"
+    assert said.startswith(f"film.png: {call}, score {score:.4f}, threshold {threshold:.4f}. A research tool")
+
+
+def test_the_script_of_the_readme_needs_nothing_else():
+    imported = set(re.findall(r"^(?:import|from) (\w+)", find_script(), re.MULTILINE))
+    assert imported == {"json", "sys", "numpy", "onnxruntime", "PIL"}
+    assert len(find_script().splitlines()) <= 22

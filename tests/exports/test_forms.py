@@ -1,0 +1,119 @@
+"""Every form, run by its own runtime, gives Keras' scores."""
+
+import importlib.util
+import itertools
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import onnx
+import pytest
+
+from pneumo_keras import BACKEND
+from pneumo_keras.exports.onnx import to_onnx
+from pneumo_keras.exports.table import FORMS
+from tests.exports.classifiers import SIZES, build_classifier, draw_films, score, to_difference
+
+HEADS = [
+    dict(zip(("members", "outputs", "hidden_units", "standardise", "flip_average"), values, strict=True))
+    for values in itertools.product((1, 3), (1, 2), (0, 5), (False, True), (False, True))
+]
+# Heads are read, but for StableHLO, which JAX traces.
+READ = [(name, head) for name in ("onnx", "openvino") for head in HEADS]
+TRACED = [("stablehlo", HEADS[0]), ("stablehlo", HEADS[-1])]
+
+
+def name_case(value):
+    return value if isinstance(value, str) else "-".join(str(int(one)) for one in value.values())
+
+
+@pytest.fixture(params=FORMS)
+def form(request):
+    form = FORMS[request.param]
+    missing = [name for name in form.packages if importlib.util.find_spec(name) is None]
+    if missing or form.backend not in (None, BACKEND):
+        pytest.skip(f"needs {', '.join(missing) or f'KERAS_BACKEND={form.backend}'}")
+    return form
+
+
+@pytest.fixture
+def export(form, tmp_path):
+    """Writes a classifier and loads it again, on the form's runtime."""
+
+    def run(classifier):
+        path = tmp_path / f"model{form.endings[0]}"
+        form.load_module().write_classifier(classifier, path)
+        assert {file.suffix for file in tmp_path.iterdir()} == set(form.endings)
+        return form.load_module().load_scoring(path)
+
+    return run
+
+
+@pytest.mark.parametrize(("form", "head"), [*READ, *TRACED], indirect=["form"], ids=name_case)
+def test_scores_are_those_of_keras_whatever_the_head(export, head):
+    classifier = build_classifier(**head)
+    assert to_difference(export(classifier), classifier, draw_films(28, 28)) < 1e-5
+
+
+def test_scores_are_those_of_keras_for_any_number_of_films_of_any_size(export):
+    classifier = build_classifier(flip_average=True)
+    scoring = export(classifier)
+    for n, (height, width) in zip((1, 3, 2, 1, 4, 2), SIZES, strict=True):
+        films = draw_films(height, width, n)
+        assert scoring(films).shape == (n, 1)
+        assert to_difference(scoring, classifier, films) < 1e-5
+
+
+@pytest.mark.parametrize("film_size", [12, 16], ids=["smaller", "as large"])
+def test_scores_are_those_of_keras_with_training_films_no_larger_than_the_network_s_images(export, film_size):
+    classifier = build_classifier(film_size=film_size)
+    assert to_difference(export(classifier), classifier, draw_films(40, 31)) < 1e-5
+
+
+def test_scores_differ_from_film_to_film(export):
+    """Or agreement would mean nothing."""
+    scores = export(build_classifier())(draw_films(28, 28, 8))
+    assert scores.dtype == np.float32
+    assert np.ptp(scores) > 0.1
+
+
+def test_scores_depend_on_the_first_resizing():
+    """As above."""
+    classifier = build_classifier()
+    films = draw_films(93, 93)
+    shrunk = keras.ops.image.resize(films, (28, 28), interpolation="bilinear", antialias=True)
+    assert np.abs(score(classifier, films) - score(classifier, shrunk)).max() > 1e-3
+
+
+def test_the_onnx_model_is_valid_and_its_input_and_output_are_named():
+    model = onnx.load_from_string(to_onnx(build_classifier(flip_average=True, hidden_units=4)))
+    onnx.checker.check_model(model, full_check=True)
+    shapes = {
+        value.name: [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
+        for value in (*model.graph.input, *model.graph.output)
+    }
+    assert shapes == {"films": ["n", "height", "width", 1], "probability": ["n", 1]}
+
+
+def test_the_same_classifier_gives_the_same_bytes_of_onnx():
+    classifier = build_classifier()
+    assert to_onnx(classifier) == to_onnx(classifier)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="needs KERAS_BACKEND=jax")
+def test_stablehlo_runs_without_keras(tmp_path):
+    classifier, films = build_classifier(), draw_films(40, 33)
+    path = tmp_path / "model.stablehlo"
+    FORMS["stablehlo"].load_module().write_classifier(classifier, path)
+    np.save(tmp_path / "films.npy", films)
+    code = (
+        "import sys, jax.export, numpy as np\n"
+        "program = jax.export.deserialize(bytearray(open(sys.argv[1], 'rb').read()))\n"
+        "assert program.platforms == ('cpu', 'cuda')\n"
+        "np.save(sys.argv[3], program.call(np.load(sys.argv[2])))\n"
+        "print('keras' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, path, tmp_path / "films.npy", tmp_path / "scores.npy"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
+    assert np.abs(np.load(tmp_path / "scores.npy") - score(classifier, films)).max() < 1e-5

@@ -1,0 +1,141 @@
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from pneumo_keras.backend import BACKEND
+from pneumo_keras.data.phantom import PhantomFilms
+from pneumo_keras.errors import ExportError
+from pneumo_keras.exports import onnx
+from pneumo_keras.exports.place import choose_place
+from pneumo_keras.exports.table import FORMS
+from pneumo_keras.model.classifier import load_classifier
+from pneumo_keras.model.fingerprint import compute_fingerprint
+from pneumo_keras.recipes.export import export_run
+
+pytest.importorskip("onnxruntime")
+
+
+def export(folder, form="onnx", out=None):
+    return export_run(folder, form, choose_place(folder.path, form, out))
+
+
+def list_files(path):
+    return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+def spoil_head(monkeypatch):
+    """As if it had been written wrongly."""
+    read = onnx.read_head
+
+    def read_wrongly(head):
+        matrices = read(head)
+        matrices.layers[-1].bias[:] += 0.1
+        return matrices
+
+    monkeypatch.setattr(onnx, "read_head", read_wrongly)
+
+
+@pytest.fixture
+def folder(train):
+    return train("run", "training.members=2", "evaluation.calibration=platt", "evaluation.rule=youden")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_form_stands_in_the_run_with_its_sidecar_and_scores_as_the_run_does(folder, form):
+    if form == "openvino":
+        pytest.importorskip("openvino")
+    if FORMS[form].backend not in (None, BACKEND):
+        pytest.skip(f"needs KERAS_BACKEND={FORMS[form].backend}")
+    written = export(folder, form)
+    names = [f"model{ending}" for ending in FORMS[form].endings]
+    exports = folder.path / "exports"
+    assert {file.name for file in exports.iterdir()} == {*names, f"model.{form}.json"}
+    assert written.bytes == sum((exports / name).stat().st_size for name in names)
+    assert written.verification.largest_difference < 1e-5
+    about = json.loads((exports / f"model.{form}.json").read_text())
+    assert about["files"] == {
+        name: hashlib.sha256((exports / name).read_bytes()).hexdigest() for name in names
+    }
+    assert about["runtime"] == {"package": FORMS[form].runtime, "settings": dict(FORMS[form].settings)}
+    films = PhantomFilms(5, 40, 3).read(slice(None))[..., None].astype(np.float32)
+    scores = FORMS[form].load_module().load_scoring(exports / names[0])(films)
+    stock = load_classifier(folder.model_file).join().predict_on_batch(films)
+    np.testing.assert_allclose(scores, stock, atol=1e-5)
+
+
+def test_the_sidecar_says_what_a_stranger_must_know(folder):
+    export(folder)
+    about = json.loads((folder.path / "exports" / "model.onnx.json").read_text())
+    run = {
+        name: json.loads((folder.path / f"{name}.json").read_text())
+        for name in ("environment", "operating_point", "calibration")
+    }
+    assert about["format_version"] == 1
+    assert about["classes"] == {"0": "normal", "1": "pneumonia"}
+    assert about["input"]["name"] == "films"
+    assert about["input"]["shape"] == ["n", "height", "width", 1]
+    assert about["input"]["range"] == [0, 255]
+    assert [step["operation"] for step in about["preparation"]["steps"]] == ["grey", "invert", "crop"]
+    assert "short edge" in about["preparation"]["description"]
+    assert "to 28 x 28 pixels first" in about["preparation"]["description"]
+    assert about["inside"] == [
+        {"operation": "resize", "antialias": True, "kernel": "bicubic", "height": 28, "width": 28},
+        {"operation": "clip", "lowest": 0, "highest": 255},
+        {"operation": "resize", "antialias": True, "kernel": "bilinear", "height": 75, "width": 75},
+        {"operation": "scale", "slope": pytest.approx(1 / 127.5), "offset": -1},
+    ]
+    share = run["calibration"]["prevalence"]
+    assert about["output"]["meaning"] == (
+        f"Probability of pneumonia among films of which a share of {share:g} shows it."
+    )
+    assert about["operating_point"].items() >= run["operating_point"].items()
+    assert about["operating_point"]["description"].endswith("(Youden), chosen on validation films")
+    assert about["calibration"].items() >= run["calibration"].items()
+    assert about["trained_on"]["title"] == "synthetic phantoms, 28 px"
+    environment = run["environment"]
+    assert about["fingerprints"] == {
+        "model_sha256": compute_fingerprint(load_classifier(folder.model_file).join()),
+        "weights_sha256": environment["weights_sha256"],
+        "films_sha256": {split: environment["films"][split]["sha256"] for split in ("train", "val")},
+    }
+    assert {"pneumo_keras", "keras", "onnx", "onnxruntime"} <= set(about["versions"])
+    assert about["verification"]["films"] == 64
+    assert about["verification"]["largest_difference"] < about["verification"]["tolerance"] == 1e-4
+    assert about["warning"].startswith("A research tool, not a medical device.")
+    assert str(folder.path.parent) not in json.dumps(about)
+
+
+def test_an_export_that_scores_otherwise_leaves_nothing(folder, monkeypatch):
+    before = list_files(folder.path)
+    spoil_head(monkeypatch)
+    with pytest.raises(ExportError, match="away from Keras on onnxruntime"):
+        export(folder)
+    assert list_files(folder.path) == before
+    assert not (folder.path / "exports").exists()
+
+
+def test_nor_does_it_harm_an_older_one(folder, monkeypatch):
+    export(folder)
+    before = list_files(folder.path)
+    spoil_head(monkeypatch)
+    with pytest.raises(ExportError):
+        export(folder)
+    assert list_files(folder.path) == before
+
+
+def test_an_export_takes_the_place_of_an_older_one(folder):
+    export(folder)
+    sidecar = folder.path / "exports" / "model.onnx.json"
+    sidecar.write_text("old")
+    (folder.path / "exports" / "model.onnx").write_text("old")
+    export(folder)
+    assert json.loads(sidecar.read_text())["files"]["model.onnx"] != hashlib.sha256(b"old").hexdigest()
+
+
+def test_a_run_is_exported_elsewhere(folder, tmp_path):
+    before = list_files(folder.path)
+    export(folder, out=tmp_path / "clinic" / "pneumonia.onnx")
+    assert set(list_files(tmp_path / "clinic")) == {"pneumonia.onnx", "pneumonia.onnx.json"}
+    assert list_files(folder.path) == before
