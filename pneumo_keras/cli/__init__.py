@@ -1,12 +1,13 @@
 """The command line: parses, calls a recipe, prints. Nothing heavy is imported before a command runs."""
 
-from pneumo_keras.cli import bench, cache, config, data, predict, runs, sweep
+from pneumo_keras.cli import bench, cache, config, data, explain, predict, runs, sweep
 from pneumo_keras.cli.group import main
 
 COMMANDS = (
     runs.train,
     runs.evaluate,
     predict.predict,
+    explain.explain,
     runs.compare,
     sweep.sweep,
     bench.bench,

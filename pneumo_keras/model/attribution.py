@@ -117,7 +117,7 @@ def build_explainer(classifier: Classifier, normal: Images) -> Explainer:
     ]
     seen = [compute_maps(classifier, maps, film) for film in normal]  # films, views, taps
     usual = [
-        [np.mean(one, axis=0, dtype=np.float64) for one in zip(*view, strict=True)]
+        [np.stack(one).mean(axis=0, dtype=np.float64) for one in zip(*view, strict=True)]
         for view in zip(*seen, strict=True)
     ]
     return Explainer(classifier, maps, shares, usual)

@@ -42,9 +42,9 @@ def read_plane(head: keras.Model, features: Features) -> Plane:
         plane = _read_layers({layer.name: layer for layer in head.layers}, features.astype(np.float64))
     except (KeyError, ValueError, IndexError, AttributeError) as error:
         raise _to_refusal(head) from error
-    own = keras.ops.convert_to_numpy(head.predict_on_batch(features)).mean(axis=1)
+    own: Any = head.predict_on_batch(features)
     # Layers that nobody has asked about would show here.
-    if not np.allclose(plane.log_odds, own, rtol=TOLERANCE, atol=TOLERANCE):
+    if not np.allclose(plane.log_odds, np.mean(own, axis=1), rtol=TOLERANCE, atol=TOLERANCE):
         raise _to_refusal(head)
     return plane
 
