@@ -29,6 +29,7 @@ ALLOWED |= {
     "reporting": {*FOUNDATION, "data", "evaluation", "audit", "bench", "runs"},
 }
 ALLOWED["recipes"] = {*CONFIG, *ALLOWED}
+ALLOWED["app"] = {*ALLOWED}
 ALLOWED["cli"] = {*ALLOWED, "__main__"}
 ALLOWED["__main__"] = {"cli"}
 

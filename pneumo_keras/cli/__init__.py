@@ -1,15 +1,17 @@
 """The command line: parses, calls a recipe, prints. Nothing heavy is imported before a command runs."""
 
-from pneumo_keras.cli import bench, cache, config, data, export, predict, runs, sweep
+from pneumo_keras.cli import app, bench, cache, config, data, explain, export, predict, runs, sweep
 from pneumo_keras.cli.group import main
 
 COMMANDS = (
     runs.train,
     runs.evaluate,
     predict.predict,
+    explain.explain,
     runs.compare,
     export.export,
     sweep.sweep,
+    app.app,
     bench.bench,
     data.data,
     cache.cache,

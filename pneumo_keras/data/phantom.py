@@ -3,16 +3,21 @@
 import functools
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float32
 
 from pneumo_keras.arrays import SPLITS, Images, Labels
 from pneumo_keras.data.films import Rows
-from pneumo_keras.data.phantom_drawing import draw_films
+from pneumo_keras.data.phantom_drawing import draw_films, draw_patches
 from pneumo_keras.data.sources import DataCard, DataOptions, DataSet
 from pneumo_keras.errors import DataError
 from pneumo_keras.seeds import derive_seeds
+
+Patches = Float32[np.ndarray, "n size size"]
 
 log = logging.getLogger("pneumo_keras")
 
@@ -88,14 +93,21 @@ class PhantomFilms:
 
     def read(self, rows: Rows) -> Images:
         """The films of these rows; whole blocks are drawn for them."""
+        return self._read_blocks(rows, _draw_block, np.uint8)
+
+    def read_patches(self, rows: Rows) -> Patches:
+        """How much of the lung an opacity fills at each pixel of these films, in [0, 1]."""
+        return self._read_blocks(rows, _draw_block_patches, np.float32)
+
+    def _read_blocks(self, rows: Rows, draw: Callable[..., Any], kind: type[np.generic]) -> Any:
         indices = np.arange(self.n)[rows]
-        images = np.empty((len(indices), self.size, self.size), np.uint8)
+        planes = np.empty((len(indices), self.size, self.size), kind)
         blocks = indices // LABEL_BLOCK
         for block in np.unique(blocks).tolist():
             inside = blocks == block
-            drawn = _draw_block(self.size, self.seed, self.pneumonia_share, block)
-            images[inside] = drawn[indices[inside] % LABEL_BLOCK]
-        return images
+            drawn = draw(self.size, self.seed, self.pneumonia_share, block)
+            planes[inside] = drawn[indices[inside] % LABEL_BLOCK]
+        return planes
 
 
 def build_phantom_splits(counts: tuple[int, int, int], *, size: int, seed: int) -> dict[str, PhantomFilms]:
@@ -166,6 +178,17 @@ def _draw_block_labels(share: float, block: int, lot: np.random.SeedSequence) ->
 
 @functools.lru_cache(maxsize=2)  # films read in their order meet a block twice at most
 def _draw_block(size: int, seed: int, share: float, block: int) -> Images:
+    return draw_films(*_open_block(size, seed, share, block))
+
+
+def _draw_block_patches(size: int, seed: int, share: float, block: int) -> Patches:
+    return draw_patches(*_open_block(size, seed, share, block))
+
+
+def _open_block(
+    size: int, seed: int, share: float, block: int
+) -> tuple[Labels, int, list[np.random.Generator]]:
+    """What a block is drawn from."""
     lot = _open_lot(seed, block)
     labels = _draw_block_labels(share, block, lot)
-    return draw_films(labels, size, [np.random.default_rng(part) for part in lot.spawn(4)])
+    return labels, size, [np.random.default_rng(part) for part in lot.spawn(4)]

@@ -103,11 +103,30 @@ def draw_films(labels: Labels, size: int, lots: Sequence[np.random.Generator]) -
     return images
 
 
+def draw_patches(labels: Labels, size: int, lots: Sequence[np.random.Generator]) -> Plane:
+    """Where the films that `draw_films` draws of the same lots show opacities.
+
+    Args:
+        labels: As there.
+        size: As there.
+        lots: As there, in the same state.
+
+    Returns:
+        How much of the lung an opacity fills at each pixel, in [0, 1]. Without the haze that goes with it,
+        which lies on the whole of both lungs.
+    """
+    *chest_lots, opacity_lot, _ = lots
+    chest = _draw_chest(len(labels), size, chest_lots)
+    severity, patches = _draw_severity(chest, labels, opacity_lot)
+    return severity * patches * _to_lung_share(chest)
+
+
 def _draw_batch(labels: Labels, size: int, lots: Sequence[np.random.Generator]) -> Images:
     *chest_lots, opacity_lot, grain_lot = lots
     chest = _draw_chest(len(labels), size, chest_lots)
     air = chest.traits["air"]
-    lungs = air + (FILLED_LUNG - air) * _draw_opacity(chest, labels, opacity_lot)
+    filled = _to_filling(chest, *_draw_severity(chest, labels, opacity_lot))
+    lungs = air + (FILLED_LUNG - air) * filled
     density = _to_tissue(chest)
     density += _to_lung_share(chest) * (lungs - density)
     density += _to_bones(chest)
@@ -210,14 +229,18 @@ def _to_body_share(chest: Chest) -> Plane:
     return np.maximum(shoulders, _rise(0.30 - aside, 0.15)) * flanks
 
 
-def _draw_opacity(chest: Chest, labels: Labels, lot: np.random.Generator) -> Plane:
-    """How full the lungs are, in [0, 1]: of vessels in every film, of opacities by severity."""
-    trait = chest.traits
+def _draw_severity(chest: Chest, labels: Labels, lot: np.random.Generator) -> tuple[Trait, Plane]:
+    """How severe the opacities of each film are, and where they lie: patches from 0 to 1."""
     drawn = lot.random((len(labels), 1 + 6 * SPOTS), np.float32)[:, :, None, None]
     low, high = np.array(SEVERITY, np.float32)[labels, :, None, None].swapaxes(0, 1)
     severity = low + (high - low) * drawn[:, 0]
     spots = [_to_spot(chest, spot) for spot in np.split(drawn[:, 1:], SPOTS, axis=1)]
-    patches = np.maximum.reduce(spots) * (1 - trait["patchiness"] * chest.clouds)
+    return severity, np.maximum.reduce(spots) * (1 - chest.traits["patchiness"] * chest.clouds)
+
+
+def _to_filling(chest: Chest, severity: Trait, patches: Plane) -> Plane:
+    """How full the lungs are, in [0, 1]: of vessels in every film, of opacities by severity."""
+    trait = chest.traits
     hila = _bump(((np.abs(chest.x) - 0.26) / 0.30) ** 2 + ((chest.y - 0.05) / 0.45) ** 2)
     vessels = trait["hilum"] * hila + trait["strands"] * chest.strands
     return np.minimum(severity * (trait["haze"] + patches) + vessels, 1)

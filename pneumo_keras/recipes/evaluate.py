@@ -4,7 +4,7 @@ import functools
 import logging
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,12 +18,15 @@ from pneumo_keras.evaluation.report_card import Judgement, Stressed
 from pneumo_keras.evaluation.scores import format_medmnist_scores, to_medmnist_name
 from pneumo_keras.features.views import View
 from pneumo_keras.model.classifier import FrozenPart, load_classifier
+from pneumo_keras.recipes.explain import explain_mistakes
 from pneumo_keras.recipes.films import Split, open_data, open_splits
 from pneumo_keras.recipes.heads import list_judged_views, list_stressed_views
 from pneumo_keras.recipes.judging import compute_log_odds, decide, judge_members, write_scores
 from pneumo_keras.recipes.network import build_extractor
+from pneumo_keras.reporting.explanations import Evidence
 from pneumo_keras.reporting.plots import draw_summary, save_plot
-from pneumo_keras.reporting.report import ReportContents, StressedFilms, format_report
+from pneumo_keras.reporting.report import format_report
+from pneumo_keras.reporting.report_contents import ReportContents, StressedFilms
 from pneumo_keras.runs.finished import FinishedRun, load_run
 from pneumo_keras.runs.folder import RunFolder
 
@@ -80,7 +83,8 @@ def evaluate_run(
         judgement = replace(judgement, stressed=Stressed(of_stressed, changes, ranges))
         stressed = StressedFilms(under_stress, show_films(split, varied[0], classifier.frozen))
     extractor.release()
-    contents = gather_report(folder, run, data.card, split, scores, judgement, shift, stressed)
+    evidence = explain_mistakes(folder, classifier, split, scores, judgement.evaluation.threshold)
+    contents = gather_report(folder, run, data.card, split, scores, judgement, evidence, shift, stressed)
     write_evaluation(folder, run.config, split, contents)
     return judgement
 
@@ -131,6 +135,7 @@ def gather_report(
     split: Split,
     scores: Scores,
     judgement: Judgement,
+    evidence: Mapping[int, Evidence],
     shift: PrevalenceShift | None,
     stressed: StressedFilms | None,
 ) -> ReportContents:
@@ -145,6 +150,7 @@ def gather_report(
         films=split.films,
         scores=scores,
         judgement=judgement,
+        evidence=evidence,
         stressed=stressed,
         prevalence=shift.stated if shift else None,
         calibration=run.calibration,

@@ -26,6 +26,7 @@ from pneumo_keras.recipes.judging import (
 from pneumo_keras.recipes.network import build_extractor, build_frozen
 from pneumo_keras.runs.environment import describe_environment
 from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.runs.normal_films import choose_normal_films, save_normal_films
 
 
 def train_run(config: Config, folder: RunFolder) -> Judgement:
@@ -61,6 +62,8 @@ def train_run(config: Config, folder: RunFolder) -> Judgement:
         folder.write_json("operating_point.json", point)
         folder.write_json("environment.json", {**about, "paths": paths})
         write_scores(folder, splits["val"], scores, judgement)
+        normal = splits["val"].films.read(choose_normal_films(splits["val"].films.labels, scores))
+        folder.write_with(folder.normal_films_file.name, functools.partial(save_normal_films, films=normal))
         classifier = Classifier(frozen, head, decision, flip_average)
         folder.write_with(folder.guard_file.name, guard.save)
         folder.write_with("model.keras", classifier.join().save)

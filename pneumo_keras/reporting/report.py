@@ -1,42 +1,38 @@
 """A run on one split as a page: `report.html`, one file that needs nothing beside itself."""
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
-from jaxtyping import UInt8
 
-from pneumo_keras.arrays import CLASS_NAMES, SPLIT_NAMES, Scores
-from pneumo_keras.data.films import LabelledFilms, count_classes, hash_labels
-from pneumo_keras.data.sources import DataCard
+from pneumo_keras.arrays import SPLIT_NAMES
+from pneumo_keras.data.films import count_classes, hash_labels
 from pneumo_keras.evaluation.calibration import Calibration
 from pneumo_keras.evaluation.comparison import Difference
 from pneumo_keras.evaluation.intervals import Interval
 from pneumo_keras.evaluation.metrics import to_prevalence
 from pneumo_keras.evaluation.mistakes import find_mistakes
 from pneumo_keras.evaluation.reliability import to_reliability_bins
-from pneumo_keras.evaluation.report_card import Evaluation, Judgement
 from pneumo_keras.evaluation.rules import RULES
-from pneumo_keras.evaluation.threshold import OperatingPoint
+from pneumo_keras.reporting.explanations import CAVEAT, to_limit
+from pneumo_keras.reporting.film_pictures import picture_film, picture_stressed
 from pneumo_keras.reporting.judgement_text import describe_correction
 from pneumo_keras.reporting.numbers import DASH, format_bounds, format_number, format_percent, format_share
 from pneumo_keras.reporting.plots import draw_summary
+from pneumo_keras.reporting.report_contents import MISTAKES, ReportContents
 from pneumo_keras.reporting.report_plots import (
     draw_precision_recall,
     draw_reliability,
     draw_score_distributions,
     draw_threshold_curve,
-    encode_film,
     encode_panels,
     encode_plot,
 )
 
 TEMPLATES = Path(__file__).with_name("templates")
-MISTAKES = 8
 UNLISTED = ("films", "class_weights", "paths")
 """Of `environment.json`: what the data card shows, and paths, which are nobody else's business."""
 
@@ -45,82 +41,6 @@ SCALINGS = {
     "temperature": "temperature: log odds times {slope}",
     "platt": "Platt: log odds times {slope}, plus {intercept}",
 }
-
-
-@dataclass(frozen=True)
-class StressedFilms:
-    """Films under stress.
-
-    Attributes:
-        scores: Of all films of the split.
-        examples: The first of them, as the network saw them.
-    """
-
-    scores: Scores
-    examples: UInt8[np.ndarray, "_examples _height _width"]
-
-
-@dataclass(frozen=True)
-class ReportContents:
-    """Everything that a report shows.
-
-    Attributes:
-        run: Name of the run.
-        split: `train`, `val` or `test`.
-        date: As it is to be shown.
-        card: What the films are.
-        weights: As in `model.weights`: `imagenet`, `none` or a file.
-        films: Of the split, with their labels.
-        scores: Of the same films.
-        judgement: Of the scores, together and member by member, and of the stressed ones, if any.
-        stressed: The same films under stress, if they were tried.
-        prevalence: The share of pneumonia that scores, operating point and figures were corrected to,
-            if any was stated.
-        calibration: `calibration.json`.
-        operating_point: The run's.
-        history: A row an epoch, as in `history.csv`.
-        epoch_chosen: Whether the epoch was chosen by the validation loss.
-        settings: Text of `config.toml`, files by their names alone.
-        environment: `environment.json`.
-    """
-
-    run: str
-    split: str
-    date: str
-    card: DataCard
-    weights: str
-    films: LabelledFilms
-    scores: Scores
-    judgement: Judgement
-    stressed: StressedFilms | None
-    prevalence: float | None
-    calibration: Calibration
-    operating_point: OperatingPoint
-    history: Sequence[dict[str, float]]
-    epoch_chosen: bool
-    settings: str
-    environment: Mapping[str, Any]
-
-    @property
-    def evaluation(self) -> Evaluation:
-        """At the operating point."""
-        return self.judgement.evaluation
-
-    @property
-    def evaluations(self) -> list[Evaluation]:
-        """At the operating point, and at 0.5 where that is another threshold."""
-        at_half = self.judgement.at_half
-        same = self.evaluation.threshold == at_half.threshold
-        return [self.evaluation] if same else [self.evaluation, at_half]
-
-
-@dataclass(frozen=True)
-class FilmPicture:
-    """A film for the page: its data URI, what it shows in words, and what stands below it."""
-
-    uri: str
-    alt: str
-    caption: str
 
 
 @dataclass(frozen=True)
@@ -138,6 +58,7 @@ def format_report(contents: ReportContents) -> str:
     missed, alarms = find_mistakes(
         contents.films.labels, contents.scores, contents.evaluation.threshold, limit=MISTAKES
     )
+    limit = to_limit(list(contents.evidence.values()))
     chosen_on, stated = contents.operating_point.chosen_on, contents.prevalence
     prevalence = "" if stated is None else format_share(stated)
     title = f"{contents.run}: {SPLIT_NAMES[contents.split]}"
@@ -156,8 +77,10 @@ def format_report(contents: ReportContents) -> str:
         scaling=describe_scaling(contents.calibration),
         meaning=describe_prevalence(contents),
         plots=draw_plots(contents),
-        missed=[picture_film(contents, index) for index in missed.tolist()],
-        alarms=[picture_film(contents, index) for index in alarms.tolist()],
+        missed=[picture_film(contents, index, limit) for index in missed.tolist()],
+        alarms=[picture_film(contents, index, limit) for index in alarms.tolist()],
+        limit=f"{limit:.0f}" if contents.evidence else "",
+        caveat=CAVEAT,
         stressed=[picture_stressed(contents, index) for index in range(len(examples))],
         splits=list(list_splits(contents)),
         environment=list(flatten(contents.environment)),
@@ -229,29 +152,6 @@ def describe_prevalence(contents: ReportContents) -> str:
         return f"films of which {trained} show pneumonia"
     stated = format_share(contents.prevalence)
     return f"films of which {stated} show pneumonia, as was stated for this evaluation (fitted for {trained})"
-
-
-def picture_film(contents: ReportContents, index: int) -> FilmPicture:
-    """A film with its index, label and score."""
-    label, score = CLASS_NAMES[contents.films.labels[index]], format_number(contents.scores[index])
-    kind = "Synthetic film" if contents.card.synthetic else "Film"
-    return FilmPicture(
-        encode_film(contents.films.read(slice(index, index + 1))[0]),
-        alt=f"{kind} {index}, labelled {label}, score {score}",
-        caption=f"{kind} {index}: {label}, score {score}",
-    )
-
-
-def picture_stressed(contents: ReportContents, index: int) -> FilmPicture:
-    """A stressed film with its index, label and both scores."""
-    stressed: Any = contents.stressed
-    label, plain = CLASS_NAMES[contents.films.labels[index]], format_number(contents.scores[index])
-    score = format_number(stressed.scores[index])
-    return FilmPicture(
-        encode_film(stressed.examples[index]),
-        alt=f"Film {index} under stress, labelled {label}, score {score}, without stress {plain}",
-        caption=f"Film {index}: {label}, score {score}, without stress {plain}",
-    )
 
 
 def draw_plots(contents: ReportContents) -> dict[str, str]:

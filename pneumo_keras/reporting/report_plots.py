@@ -22,7 +22,7 @@ from pneumo_keras.evaluation.threshold import to_threshold_curves
 from pneumo_keras.reporting.numbers import format_with_bounds
 from pneumo_keras.reporting.plots import ACCENT, GREY, TRAINING, VALIDATION
 
-Film = UInt8[np.ndarray, "height width"]
+Film = UInt8[np.ndarray, "height width *colours"]
 
 PANEL_INCHES = (5.2, 3.9)  # a panel of the summary
 NORMAL, PNEUMONIA = TRAINING, VALIDATION

@@ -37,6 +37,11 @@ class RunFolder:
         """What tells films that are unlike the training films."""
         return self.path / "guard.npz"
 
+    @property
+    def normal_films_file(self) -> Path:
+        """Normal films that others are compared with to be explained."""
+        return self.path / "normal_films.npz"
+
     def check_finished(self) -> None:
         """Checks that there is a run to read.
 

@@ -3,9 +3,9 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from pneumo_keras.data import phantom
+from pneumo_keras.data import phantom, phantom_drawing
 from pneumo_keras.data.films import FilmArray, count_classes
-from pneumo_keras.data.phantom import LABEL_BLOCK, PhantomFilms, build_phantom_splits
+from pneumo_keras.data.phantom import LABEL_BLOCK, PhantomFilms, _draw_block, build_phantom_splits
 from pneumo_keras.errors import DataError
 from tests.films import build_phantom_films, load_phantom_splits
 
@@ -184,3 +184,25 @@ def test_an_argument_out_of_range_is_named(arguments: dict, message: str):
     with pytest.raises(DataError) as error:
         PhantomFilms(**{"n": 4, "size": 28, "seed": 0} | arguments)
     assert str(error.value) == f"Phantom films: {message}"
+
+
+def test_patches_lie_where_opacities_brighten_a_film(monkeypatch):
+    films, rows = PhantomFilms(60, 28, 5), np.arange(60)
+    patches = films.read_patches(rows)
+    assert patches.dtype == np.float32 and patches.min() >= 0 and patches.max() <= 1
+    drawn = films.read(rows).astype(float)
+    monkeypatch.setattr(phantom_drawing, "SEVERITY", ((0.0, 0.0), (0.0, 0.0)))
+    _draw_block.cache_clear()
+    without = films.read(rows)
+    _draw_block.cache_clear()
+    brighter = drawn - without
+    sick = films.labels == 1
+    inside, outside = (brighter[sick][where[sick]].mean() for where in (patches > 0.3, patches == 0))
+    assert inside > 4 * outside  # haze brightens all of the lungs, a little
+    assert patches[sick].max(axis=(1, 2)).mean() > 3 * patches[~sick].max(axis=(1, 2)).mean()
+
+
+def test_patches_are_those_of_the_films_in_any_order():
+    films = PhantomFilms(120, 28, 5)
+    rows = np.array([101, 3, 55])
+    assert np.array_equal(films.read_patches(rows), films.read_patches(slice(None))[rows])

@@ -42,6 +42,7 @@ def test_a_run_folder_holds_what_the_design_names(train):
         "metrics_test.json",
         "metrics_val.json",
         "model.keras",
+        "normal_films.npz",
         "operating_point.json",
         "report.html",
         "scores_test.csv",

@@ -19,7 +19,9 @@ from pneumo_keras.evaluation.report_card import Judgement, Stressed, evaluate
 from pneumo_keras.evaluation.spread import to_member_spread
 from pneumo_keras.evaluation.threshold import choose_operating_point
 from pneumo_keras.reporting import report
-from pneumo_keras.reporting.report import ReportContents, StressedFilms, format_report
+from pneumo_keras.reporting.explanations import CAVEAT
+from pneumo_keras.reporting.report import format_report
+from pneumo_keras.reporting.report_contents import ReportContents, StressedFilms
 from pneumo_keras.reporting.report_plots import (
     draw_precision_recall,
     draw_reliability,
@@ -94,6 +96,7 @@ def gather(labels, scores, *, threshold=0.5, images=None, **changes):
             evaluate(labels, scores, 0.5, resamples=50, seed=1),
             members={},
         ),
+        evidence={},
         stressed=None,
         prevalence=None,
         calibration=CALIBRATION,
@@ -295,6 +298,26 @@ def test_the_pictures_of_mistakes_are_those_films(without_plots):
         assert image["alt"] == f"Synthetic film {index}, labelled {label}, score {scores[index]:.3f}"
         pixels = np.asarray(Image.open(io.BytesIO(decode(image["src"]))))
         np.testing.assert_array_equal(pixels, contents.films.images[index])
+
+
+def test_mistakes_have_their_maps_below_them(without_plots):
+    labels = np.repeat(np.array([1, 0], dtype=np.int64), 3)
+    scores, images = np.full(6, 0.4), np.full((6, 28, 28), 90, np.uint8)
+    evidence = {index: np.full((28, 28), 15.0 * (index - 1), np.float32) for index in (0, 2)}
+    contents = gather(labels, scores, images=images)
+    page = format_report(replace(contents, evidence=evidence))
+    sources = {image["alt"]: image["src"] for image in Elements(page).list_images()}
+    tints = [
+        np.asarray(Image.open(io.BytesIO(decode(sources[f"{alt}: what the classifier summed up"])))).mean(
+            (0, 1)
+        )
+        for alt in (f"Synthetic film {index}, labelled pneumonia, score 0.400" for index in evidence)
+    ]
+    assert tints[0][2] > tints[0][0] and tints[1][0] > tints[1][2]  # blue, red
+    text = Elements(page).text
+    assert "The strongest colours are 15 log odds" in text and CAVEAT in text
+    assert page.count("summed up") - text.count("summed up") == 2
+    assert "summed up" not in format_report(contents)
 
 
 def test_a_flawless_classifier_has_no_mistakes_to_show(without_plots):

@@ -1,0 +1,1 @@
+"""A page to try a run on films of one's own."""

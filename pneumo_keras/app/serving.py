@@ -1,0 +1,66 @@
+"""The page served until somebody ends it. Needs uvicorn."""
+
+import logging
+import socket
+
+import uvicorn
+
+from pneumo_keras.app.server import build_server
+from pneumo_keras.app.service import NOTICE, Service, draw_examples
+from pneumo_keras.data.decoding import open_pool
+from pneumo_keras.data.pictures import Limits
+from pneumo_keras.errors import RunError
+from pneumo_keras.recipes.explain import build_film_explainer
+from pneumo_keras.recipes.scoring import build_scorer
+from pneumo_keras.runs.folder import RunFolder
+
+log = logging.getLogger("pneumo_keras")
+
+LOOPBACK = ("127.0.0.1", "localhost")
+
+
+def serve_run(folder: RunFolder, *, host: str, port: int, max_bytes: int) -> None:
+    """Serves the page of a run until the process is interrupted.
+
+    Args:
+        folder: Of a finished run.
+        host: Address to listen on.
+        port: To listen on; 0 takes a free one.
+        max_bytes: Of a film's file.
+
+    Raises:
+        RunError: The run is damaged, or the address cannot be had.
+    """
+    with _listen(host, port) as listener:
+        scorer, explainer = build_scorer(folder, chunk=1), build_film_explainer(folder).explainer
+        limits = Limits(bytes=max_bytes)
+        pool = open_pool(limits, workers=1)
+        try:
+            service = Service(scorer, explainer, pool, limits)
+            service.warm_up()
+            server = build_server(
+                service.judge,
+                draw_examples(),
+                run=folder.path.resolve().name,
+                notice=NOTICE,
+                max_bytes=max_bytes,
+                # Names of its own would let other sites in.
+                hosts=LOOPBACK if host in LOOPBACK else ["*"],
+            )
+            log.info("Open http://%s:%d/ in a browser. Ctrl-C ends it", host, listener.getsockname()[1])
+            config = uvicorn.Config(server, log_level="warning", lifespan="off", server_header=False)
+            uvicorn.Server(config).run(sockets=[listener])
+        finally:
+            pool.stop()
+            pool.join()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise RunError(
+            f"--host and --port must name an address that can be had. Received: {host}, {port} "
+            f"({error.strerror or error})"
+        ) from error

@@ -1,0 +1,71 @@
+"use strict";
+
+const find = (id) => document.getElementById(id);
+const write = (id, text) => { find(id).textContent = text; };
+
+function say(text, failed = false) {
+  write("status", text);
+  find("status").classList.toggle("failed", failed);
+}
+
+function show(name, answer) {
+  write("name", name);
+  write("warning", answer.warning ? `Do not believe this score: the film is ${answer.warning}.` : "");
+  find("warning").hidden = !answer.warning;
+  write("probability", answer.probability.toFixed(3));
+  write("verdict", answer.verdict);
+  write("threshold", answer.threshold.toFixed(3));
+  write("margin", (answer.margin < 0 ? "\u2212" : "+") + Math.abs(answer.margin).toFixed(3));
+  write("size", `${answer.film_size} \u00d7 ${answer.film_size} pixels`);
+  write("low", `\u2212${answer.limit.toFixed(0)}`);
+  write("high", `+${answer.limit.toFixed(0)}`);
+  write("legend", `In colour: ${answer.legend}`);
+  write("caveat", answer.caveat);
+  find("film").src = answer.film;
+  find("map").src = answer.map;
+  find("answer").hidden = false;
+}
+
+async function judge(file, name) {
+  find("answer").hidden = true;
+  say(`Looking at ${name} \u2026`);
+  try {
+    const response = await fetch("films", { method: "POST", body: file });
+    const answer = await response.json();
+    if (!response.ok) {
+      say(`${name}: ${answer.error}`, true);
+      return;
+    }
+    show(name, answer);
+    say("");
+  } catch (error) {
+    say(`${name}: no answer. Is the page's program still running?`, true);
+  }
+}
+
+function choose(files) {
+  if (files.length > 1) say("One film at a time, please.", true);
+  else if (files.length) judge(files[0], files[0].name);
+}
+
+const drop = find("drop");
+find("file").addEventListener("change", (event) => {
+  choose(event.target.files);
+});
+find("file").addEventListener("click", (event) => { event.target.value = ""; });
+for (const kind of ["dragenter", "dragover"]) {
+  drop.addEventListener(kind, (event) => { event.preventDefault(); drop.classList.add("over"); });
+}
+for (const kind of ["dragleave", "drop"]) {
+  drop.addEventListener(kind, (event) => { event.preventDefault(); drop.classList.remove("over"); });
+}
+for (const kind of ["dragover", "drop"]) {
+  window.addEventListener(kind, (event) => event.preventDefault());  // a film beside the box is not opened
+}
+drop.addEventListener("drop", (event) => choose(event.dataTransfer.files));
+for (const button of document.querySelectorAll("[data-example]")) {
+  button.addEventListener("click", async () => {
+    const response = await fetch(`examples/${button.dataset.example}.png`);
+    judge(await response.blob(), `Example ${Number(button.dataset.example) + 1}`);
+  });
+}

@@ -1,0 +1,140 @@
+"""Which places of a film a classifier's log odds come from.
+
+A head sees each channel of a tap averaged over the film. Where it is linear, its log odds are therefore a sum
+over places: what each of them adds, without any choice. With hidden units the same holds by the gradient, as
+long as the same units stay active.
+
+What a place adds is compared with what the same place adds on normal films: borders, corners and bones stand
+on every film and say nothing about this one.
+
+References:
+    Zhou, B. et al. (2016). Learning deep features for discriminative localization. CVPR: the class activation
+    map. Selvaraju, R. R. et al. (2017). Grad-CAM. ICCV: the same by the gradient; here it keeps its sign.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from jaxtyping import Float32, Float64, UInt8
+from scipy.special import expit
+
+from pneumo_keras.arrays import Images
+from pneumo_keras.model.classifier import Classifier
+from pneumo_keras.model.maps import Shares, build_map_model, locate_cells
+from pneumo_keras.model.plane import read_plane
+
+Film = UInt8[np.ndarray, "height width"]
+TapMaps = list[np.ndarray]
+"""For each tap its map (cells, cells, channels)."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Where a film's log odds come from.
+
+    Attributes:
+        evidence: For each pixel of the film: what the log odds would be above (for pneumonia) or below
+            (against it) those of normal films, if the whole film differed from them as it does here.
+        base: Log odds without it: those of the film are `base` and the mean of `evidence`.
+        score: Probability of pneumonia, in [0, 1].
+    """
+
+    evidence: Float32[np.ndarray, "height width"]
+    base: float
+    score: float
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """A classifier that says where its log odds come from.
+
+    Attributes:
+        classifier: Of a run.
+        maps: Images -> the taps' maps.
+        shares: For each tap the shares of its cells in the film's pixels, down and across.
+        usual: For each view of a film the taps' mean maps over normal films.
+    """
+
+    classifier: Classifier
+    maps: keras.Model
+    shares: Sequence[tuple[Shares, Shares]]
+    usual: Sequence[TapMaps]
+
+    def explain(self, film: Film) -> Explanation:
+        """Explains a film of the size that the classifier was trained on, 0 (black) to 255 (white).
+
+        Raises:
+            ModelError: The classifier's head is of a kind that is not known here.
+        """
+        views = compute_maps(self.classifier, self.maps, film)
+        features = np.stack([np.concatenate([one.mean(axis=(0, 1)) for one in maps]) for maps in views])
+        plane = read_plane(self.classifier.head, features)
+        places = [
+            self._to_places(gradient, maps, usual)
+            for gradient, maps, usual in zip(plane.gradient, views, self.usual, strict=True)
+        ]
+        if self.classifier.flip_average:
+            places = [places[0], places[1][:, ::-1]]
+        calibration: Any = self.classifier.decision.get_layer("calibration")
+        evidence = float(calibration.scale) * np.mean(places, axis=0)
+        log_odds = float(calibration.scale * plane.log_odds.mean() + calibration.offset)
+        return Explanation(
+            evidence.astype(np.float32), base=log_odds - float(evidence.mean()), score=float(expit(log_odds))
+        )
+
+    def _to_places(
+        self, gradient: Float64[np.ndarray, " d"], maps: TapMaps, usual: TapMaps
+    ) -> Float64[np.ndarray, "height width"]:
+        """What the pixels add to the log odds, in the mean over the film."""
+        widths = np.cumsum([one.shape[-1] for one in maps])[:-1]
+        parts = zip(np.split(gradient, widths), maps, usual, self.shares, strict=True)
+        places = np.zeros(())
+        for slope, one, mean, (down, across) in parts:
+            cells = (one.astype(np.float64) - mean) @ slope
+            places = places + down @ cells @ across.T * (len(down) * len(across) / cells.size)
+        return places
+
+
+def build_explainer(classifier: Classifier, normal: Images) -> Explainer:
+    """Makes a classifier explain films.
+
+    Args:
+        classifier: Of a run.
+        normal: Films that are to count as normal, of the size that it was trained on: a dozen do.
+    """
+    maps = build_map_model(classifier.frozen.backbone)
+    height, width = normal.shape[1:]
+    length: int = classifier.frozen.backbone.input_shape[1]
+    shares = [
+        (
+            down.spread(output.shape[1], length=length, pixels=height),
+            across.spread(output.shape[2], length=length, pixels=width),
+        )
+        for output, (down, across) in zip(maps.outputs, locate_cells(maps), strict=True)
+    ]
+    seen = [compute_maps(classifier, maps, film) for film in normal]  # films, views, taps
+    usual = [
+        [np.stack(one).mean(axis=0, dtype=np.float64) for one in zip(*view, strict=True)]
+        for view in zip(*seen, strict=True)
+    ]
+    return Explainer(classifier, maps, shares, usual)
+
+
+def compute_maps(classifier: Classifier, maps: keras.Model, film: Film) -> list[TapMaps]:
+    """The taps' maps for each view that the classifier scores: the film, and its mirror image if it averages.
+
+    Args:
+        classifier: Of a run.
+        maps: Images -> the taps' maps.
+        film: 0 (black) to 255 (white).
+    """
+    frozen = classifier.frozen
+    images = frozen.resize.predict_on_batch(film[None, ..., None].astype(np.float32))
+    scaled = np.asarray(frozen.scale.predict_on_batch(images))
+    views = [scaled, np.ascontiguousarray(scaled[:, :, ::-1])] if classifier.flip_average else [scaled]
+    # One by one: every film then runs in the same program, which is compiled once.
+    outputs = [keras.tree.flatten(maps.predict_on_batch(view)) for view in views]
+    return [[np.asarray(one)[0] for one in taps] for taps in outputs]

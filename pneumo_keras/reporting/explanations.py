@@ -1,0 +1,103 @@
+"""Pictures of where a film's log odds come from."""
+
+import textwrap
+
+import matplotlib
+import numpy as np
+from jaxtyping import Float32, UInt8
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from PIL import Image
+
+from pneumo_keras.reporting.numbers import format_number
+from pneumo_keras.reporting.plots import DOTS_PER_INCH
+
+Film = UInt8[np.ndarray, "film_height film_width"]
+Evidence = Float32[np.ndarray, "_height _width"]
+Painting = UInt8[np.ndarray, "edge edge 3"]
+
+SHOWN_EDGE = 512  # pixels of a film that a picture shows, at most
+COLOURS = "coolwarm"  # blue is below zero, red above
+LEAST_LIMIT = 10.0  # log odds, from one certainty to the other: little evidence is to look little
+OPACITY = 0.65  # of all but faint colours: the film stays to be seen
+LEGEND = "log odds above or below those of normal films,\nwere all of the film like this place"
+
+CAVEAT = (
+    "The map shows what the classifier summed up, not where the disease is. "
+    "On synthetic films, whose opacities are known, its reddest point lay on one of them in 87 of 100 films "
+    "(25 by chance). Real films lost 2.9 of their log odds when the reddest tenth was replaced by an average "
+    "normal film, and 1.8 when the same was done to a tenth that is red on another film."
+)
+
+
+def draw_explanation(
+    film: Film,
+    evidence: Evidence,
+    *,
+    base: float,
+    score: float,
+    threshold: float,
+    verdict: str,
+    title: str,
+) -> Figure:
+    """The film, and beside it the same film with its map over it. 1,500 px wide.
+
+    Args:
+        film: Square, 0 (black) to 255 (white).
+        evidence: Log odds, positive for pneumonia, on a grid over the same square.
+        base: Log odds without the evidence, which is added in its mean.
+        score: Probability of pneumonia.
+        threshold: Above it the film is called pneumonia.
+        verdict: What it is called.
+        title: Of the film.
+    """
+    plot = Figure(figsize=(1500 / DOTS_PER_INCH, 900 / DOTS_PER_INCH), layout="constrained")
+    FigureCanvasAgg(plot)
+    side = "above" if score > threshold else "not above"
+    called = f"score {format_number(score)}, {side} {threshold:.3g}: called {verdict}"
+    plot.suptitle(f"{textwrap.shorten(title, 60, placeholder='...')}\n{called}", fontsize=13)
+    plain, painted = plot.subplots(1, 2)
+    limit = to_limit([evidence])
+    plain.imshow(film, cmap="gray", vmin=0, vmax=255)
+    painted.imshow(paint_evidence(film, evidence, limit=limit, edge=SHOWN_EDGE))
+    mean = float(evidence.mean())
+    summed = f"base {base:+.1f}, map {mean:+.1f} in its mean: log odds {base + mean:+.1f}"
+    titles = ("the film", f"what the classifier summed up\n{summed}")
+    for axes, name in zip((plain, painted), titles, strict=True):
+        axes.set_title(name, fontsize=11)
+        axes.set_axis_off()
+    _draw_colour_bar(plot, painted, limit)
+    plot.supxlabel(textwrap.fill(CAVEAT, 130), fontsize=8, color="#444444")
+    return plot
+
+
+def paint_evidence(film: Film, evidence: Evidence, *, limit: float, edge: int) -> Painting:
+    """A film with its map over it; where there is no evidence the film alone is seen.
+
+    Args:
+        film: Square, 0 (black) to 255 (white).
+        evidence: Log odds on a grid over the same square.
+        limit: Log odds, up or down, that get the strongest colour.
+        edge: Height and width of the picture in pixels.
+    """
+    smooth = Image.fromarray(evidence).resize((edge, edge), Image.Resampling.BICUBIC)
+    share = np.clip(np.asarray(smooth) / limit, -1, 1)
+    colours = matplotlib.colormaps[COLOURS]((share + 1) / 2)[..., :3]
+    opacity = OPACITY * (1 - np.exp(-np.square(3 * share)))[..., None]  # no line where the sign changes
+    shrunk = Image.Resampling.BOX if len(film) > edge else Image.Resampling.NEAREST
+    grey = np.asarray(Image.fromarray(film).resize((edge, edge), shrunk))[..., None] / 255
+    return np.rint(255 * (grey * (1 - opacity) + colours * opacity)).astype(np.uint8)
+
+
+def to_limit(maps: list[Evidence]) -> float:
+    """The log odds that get the strongest colour, for maps that are shown together."""
+    return max([LEAST_LIMIT, *(float(np.abs(one).max()) for one in maps)])
+
+
+def _draw_colour_bar(plot: Figure, axes: Axes, limit: float) -> None:
+    scale = ScalarMappable(Normalize(-limit, limit), matplotlib.colormaps[COLOURS])
+    bar = plot.colorbar(scale, ax=axes, shrink=0.8)
+    bar.set_label(LEGEND, fontsize=9)

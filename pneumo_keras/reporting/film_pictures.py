@@ -1,0 +1,61 @@
+"""Films for a report, each with what stands below it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pneumo_keras.arrays import CLASS_NAMES
+from pneumo_keras.reporting.explanations import paint_evidence
+from pneumo_keras.reporting.numbers import format_number
+from pneumo_keras.reporting.report_contents import ReportContents
+from pneumo_keras.reporting.report_plots import encode_film
+
+MAP_EDGE = 140  # pixels: as large as the page shows it
+
+
+@dataclass(frozen=True)
+class FilmPicture:
+    """A film for the page.
+
+    Attributes:
+        uri: Of the film, with all its data.
+        alt: What it shows, in words.
+        caption: What stands below it.
+        map_uri: Of the film with its map over it; "" without one.
+    """
+
+    uri: str
+    alt: str
+    caption: str
+    map_uri: str = ""
+
+
+def picture_film(contents: ReportContents, index: int, limit: float) -> FilmPicture:
+    """A film with its index, label and score, and with its map where there is one.
+
+    Args:
+        contents: Of the report.
+        index: Of the film.
+        limit: Log odds that get the strongest colour.
+    """
+    label, score = CLASS_NAMES[contents.films.labels[index]], format_number(contents.scores[index])
+    kind = "Synthetic film" if contents.card.synthetic else "Film"
+    film, evidence = contents.films.read(slice(index, index + 1))[0], contents.evidence.get(index)
+    painted = None if evidence is None else paint_evidence(film, evidence, limit=limit, edge=MAP_EDGE)
+    return FilmPicture(
+        encode_film(film),
+        alt=f"{kind} {index}, labelled {label}, score {score}",
+        caption=f"{kind} {index}: {label}, score {score}",
+        map_uri="" if painted is None else encode_film(painted),
+    )
+
+
+def picture_stressed(contents: ReportContents, index: int) -> FilmPicture:
+    """A stressed film with its index, label and both scores."""
+    stressed: Any = contents.stressed
+    label, plain = CLASS_NAMES[contents.films.labels[index]], format_number(contents.scores[index])
+    score = format_number(stressed.scores[index])
+    return FilmPicture(
+        encode_film(stressed.examples[index]),
+        alt=f"Film {index} under stress, labelled {label}, score {score}, without stress {plain}",
+        caption=f"Film {index}: {label}, score {score}, without stress {plain}",
+    )

@@ -1,0 +1,58 @@
+"""The normal films of a run: a few that others are compared with to be explained."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
+
+from pneumo_keras.arrays import Images, Labels, Scores
+from pneumo_keras.errors import RunError
+
+COUNT = 8  # 16 find no more opacities on phantoms, and each takes a passage through the network
+
+
+def choose_normal_films(labels: Labels, scores: Scores) -> Int64[np.ndarray, " chosen"]:
+    """Indices of films that are plainly normal to the classifier, too, and are not all alike.
+
+    Evenly from the half of the normal films with the lower scores; from all films where none is normal.
+
+    Args:
+        labels: Of validation films.
+        scores: Of the same films.
+    """
+    normal = np.flatnonzero(labels == 0) if (labels == 0).any() else np.arange(len(labels))
+    by_score = normal[np.argsort(scores[normal], kind="stable")]
+    lower = by_score[: (len(by_score) + 1) // 2]
+    return lower[np.unique(np.linspace(0, len(lower) - 1, COUNT).round().astype(int))]
+
+
+def save_normal_films(path: Path, films: Images) -> None:
+    """Writes an npz file."""
+    np.savez(path, films=films)
+
+
+def load_normal_films(path: Path, *, size: int) -> Images:
+    """Reads what `save_normal_films` wrote.
+
+    Args:
+        path: Of the file.
+        size: Height and width of the run's films in pixels.
+
+    Raises:
+        RunError: It is missing or damaged.
+    """
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            films = file["films"]
+    except FileNotFoundError as error:
+        raise RunError(f"{path} is missing. Train again.") from error
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise RunError(f"{path} is damaged: {error}. Train again.") from error
+    if films.dtype != np.uint8 or films.shape[1:] != (size, size) or not len(films):
+        received = f"{films.dtype} {films.shape}"
+        raise RunError(
+            f"{path} is damaged: it must hold films of {size} px. Received: {received}. Train again."
+        )
+    return films

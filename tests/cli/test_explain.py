@@ -1,0 +1,69 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.films import build_phantom_films
+
+
+@pytest.fixture
+def run(invoke, small):
+    assert invoke("-q", "train", *small, "--run", "run").exit_code == 0
+    Path("films").mkdir()
+    for index, image in enumerate(build_phantom_films(2, size=40, seed=8).images):
+        Image.fromarray(image).save(f"films/{index}.png")
+
+
+def test_films_are_explained_into_the_runs_folder(invoke, run):
+    result = invoke("-q", "explain", "run", "films")
+    assert (result.exit_code, result.stderr) == (0, "")
+    for index, line in enumerate(result.stdout.splitlines()):
+        assert line.startswith(f"films/{index}.png: score 0.")
+        assert line.endswith(f": run/explanations/{index}.png")
+    names = sorted(path.name for path in Path("run/explanations").iterdir())
+    assert names == ["0.npy", "0.png", "1.npy", "1.png", "explanations.csv"]
+    before = Path("run/explanations/1.png").read_bytes()
+    assert invoke("-q", "explain", "run", "films/1.png").exit_code == 0  # again, and the same
+    assert Path("run/explanations/1.png").read_bytes() == before
+
+
+def test_a_broken_film_is_a_line_and_status_1(invoke, run):
+    Path("films/0.png").write_bytes(b"nothing")
+    result = invoke("-q", "explain", "run", "films", "--out", "maps", "--json")
+    assert result.exit_code == 1
+    reason = "it is no PNG, JPEG, TIFF, BMP, WebP or DICOM file, or a damaged one"
+    assert result.stderr == (
+        f"films/0.png: {reason}\nError: 1 of 2 files could not be explained, see above.\n"
+    )
+    document = json.loads(result.stdout)
+    assert (document["run"], document["out"]) == ("run", "maps")
+    broken, whole = document["films"]
+    assert (broken["reason"], broken["score"], broken["picture"]) == (reason, None, "")
+    assert (whole["path"], whole["picture"], whole["map"]) == ("films/1.png", "1.png", "1.npy")
+    assert np.load("maps/1.npy").shape == (28, 28)
+
+
+def test_a_taken_folder_is_refused_before_any_work(invoke, run):
+    """Of all names `--out .` would be the worst: pictures are called as the films are."""
+    result = invoke("-q", "explain", "run", "films", "--out", "films")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: --out must name a new or empty folder")
+    assert sorted(path.name for path in Path("films").iterdir()) == ["0.png", "1.png"]
+
+
+def test_a_folder_without_films_is_said(invoke, run):
+    Path("empty").mkdir()
+    result = invoke("-q", "explain", "run", "empty")
+    assert (result.exit_code, result.stdout, result.stderr) == (
+        1,
+        "",
+        "Error: PATH must name films. Received: no file in empty\n",
+    )
+
+
+def test_what_is_no_run_is_said_before_films_are_looked_for(invoke):
+    result = invoke("-q", "explain", "nowhere", "films")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: RUN must be the folder of a run")

@@ -1,0 +1,108 @@
+import csv
+import io
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pneumo_keras.data.pictures import load_film
+from pneumo_keras.errors import RunError
+from pneumo_keras.evaluation.scores import load_scores
+from pneumo_keras.model.attribution import Explainer
+from pneumo_keras.model.classifier import load_classifier
+from pneumo_keras.recipes.evaluate import evaluate_run
+from pneumo_keras.recipes.explain import build_film_explainer, explain_files, name_files
+from pneumo_keras.reporting.explanations import CAVEAT
+from tests.films import build_phantom_films
+
+
+@pytest.fixture
+def films(tmp_path):
+    folder = tmp_path / "films"
+    folder.mkdir()
+    paths = [folder / "a.png", folder / "b.jpg"]
+    for path, image in zip(paths, build_phantom_films(2, size=60, seed=8).images, strict=True):
+        Image.fromarray(np.pad(image, ((0, 0), (10, 10)))).save(path)
+    return [str(path) for path in paths]
+
+
+def test_each_film_gets_its_picture_its_map_and_the_models_own_score(train, films, tmp_path):
+    folder, out = train(), tmp_path / "maps"
+    explained = list(explain_files(build_film_explainer(folder), films, out))
+    names = sorted(path.name for path in out.iterdir())
+    assert names == ["a.npy", "a.png", "b.npy", "b.png", "explanations.csv"]
+    model = load_classifier(folder.model_file).join()
+    for one, path in zip(explained, films, strict=True):
+        cut = np.asarray(Image.open(path))[:, 10:-10].astype(np.float32)
+        assert one.score == pytest.approx(model.predict_on_batch(cut[None, ..., None])[0, 0], abs=2e-3)
+        assert one.verdict == ("pneumonia" if one.score > one.threshold else "normal")
+        evidence = np.load(out / one.map, allow_pickle=False)
+        assert (evidence.dtype, evidence.shape) == (np.float32, (28, 28))
+        with Image.open(out / one.picture) as picture:
+            assert picture.size == (1500, 900)
+    rows = list(csv.DictReader(io.StringIO((out / "explanations.csv").read_text())))
+    assert [row["path"] for row in rows] == films
+    assert [float(row["score"]) for row in rows] == [one.score for one in explained]
+
+
+def test_a_film_is_explained_from_python_without_files(train, films):
+    explainer = build_film_explainer(train())
+    explanation = explainer.explain(load_film(Path(films[0]).read_bytes()))
+    log_odds = explanation.base + explanation.evidence.mean(dtype=float)
+    assert 1 / (1 + np.exp(-log_odds)) == pytest.approx(explanation.score, abs=1e-5)
+    assert explainer.decide(explanation) in ("normal", "pneumonia")
+
+
+def test_a_broken_film_stops_no_other(train, films, tmp_path):
+    broken, out = tmp_path / "broken.png", tmp_path / "maps"
+    broken.write_bytes(b"no picture")
+    paths = [films[0], str(broken), str(tmp_path / "nowhere.png"), "bad\0name", films[1]]
+    explained = list(explain_files(build_film_explainer(train()), paths, out))
+    assert [bool(one.reason) for one in explained] == [False, True, True, True, False]
+    assert explained[2].reason == "No such file or directory"
+    assert len(list(out.glob("*.png"))) == 2
+    assert (out / "explanations.csv").read_text().count("\n") == 6
+
+
+def test_films_of_one_name_do_not_replace_each_other():
+    paths = ["x/film.png", "y/film.png", "FILM.dcm", "a b/ü?.png", "-.png", "z" * 300, "..."]
+    stems = [stem for _, stem in name_files(paths)]
+    assert stems == ["film", "film-2", "FILM-3", "film-4", "film-5", "z" * 80, "film-6"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="such names cannot be there")
+def test_names_that_are_no_text_can_be_explained_too(train, films, tmp_path):
+    odd = os.fsencode(tmp_path) + b"/odd\xff.png"
+    os.link(films[0], odd)
+    out = tmp_path / "maps"
+    (one,) = explain_files(build_film_explainer(train()), [os.fsdecode(odd)], out)
+    assert one.picture == "odd.png" and (out / "odd.png").is_file()
+    assert "odd\\udcff.png" in (out / "explanations.csv").read_text(encoding="utf-8")
+
+
+def test_a_run_without_its_normal_films_gets_one_line(train):
+    folder = train()
+    folder.normal_films_file.unlink()
+    with pytest.raises(RunError) as caught:
+        build_film_explainer(folder)
+    assert str(caught.value) == f"{folder.normal_films_file} is missing. Train again."
+
+
+def test_the_report_shows_the_maps_of_the_mistakes_and_of_no_other_film(train, monkeypatch):
+    folder, explained = train(), []
+    explain = Explainer.explain
+    monkeypatch.setattr(
+        Explainer, "explain", lambda self, film: explained.append(film) or explain(self, film)
+    )
+    evaluate_run(folder, "test")
+    labels, scores = load_scores(folder.path / "scores_test.csv")
+    threshold = json.loads((folder.path / "operating_point.json").read_text())["threshold"]
+    wrong = (scores > threshold) != (labels == 1)
+    shown = sum(min(8, int((wrong & (labels == label)).sum())) for label in (0, 1))
+    page = (folder.path / "report.html").read_text()
+    assert len(explained) == shown > 0
+    assert page.count(": what the classifier summed up") == shown
+    assert CAVEAT in page
