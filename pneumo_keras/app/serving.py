@@ -2,8 +2,11 @@
 
 import logging
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import uvicorn
+from starlette.applications import Starlette
 
 from pneumo_keras.app.server import build_server
 from pneumo_keras.app.service import NOTICE, Service, draw_examples
@@ -31,28 +34,42 @@ def serve_run(folder: RunFolder, *, host: str, port: int, max_bytes: int) -> Non
     Raises:
         RunError: The run is damaged, or the address cannot be had.
     """
-    with _listen(host, port) as listener:
-        scorer, explainer = build_scorer(folder, chunk=1), build_film_explainer(folder).explainer
-        limits = Limits(bytes=max_bytes)
-        pool = open_pool(limits, workers=1)
-        try:
-            service = Service(scorer, explainer, pool, limits)
-            service.warm_up()
-            server = build_server(
-                service.judge,
-                draw_examples(),
-                run=folder.path.resolve().name,
-                notice=NOTICE,
-                max_bytes=max_bytes,
-                # Names of its own would let other sites in.
-                hosts=LOOPBACK if host in LOOPBACK else ["*"],
-            )
-            log.info("Open http://%s:%d/ in a browser. Ctrl-C ends it", host, listener.getsockname()[1])
-            config = uvicorn.Config(server, log_level="warning", lifespan="off", server_header=False)
-            uvicorn.Server(config).run(sockets=[listener])
-        finally:
-            pool.stop()
-            pool.join()
+    with _listen(host, port) as listener, open_server(folder, host=host, max_bytes=max_bytes) as server:
+        log.info("Open http://%s:%d/ in a browser. Ctrl-C ends it", host, listener.getsockname()[1])
+        config = uvicorn.Config(server, log_level="warning", lifespan="off", server_header=False)
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+@contextmanager
+def open_server(folder: RunFolder, *, host: str, max_bytes: int) -> Iterator[Starlette]:
+    """The server of a run's page, ready to judge, and the process that decodes for it.
+
+    Args:
+        folder: Of a finished run.
+        host: Address that it will be asked by.
+        max_bytes: Of a film's file.
+
+    Raises:
+        RunError: The run is damaged.
+    """
+    scorer, explainer = build_scorer(folder, chunk=1), build_film_explainer(folder).explainer
+    limits = Limits(bytes=max_bytes)
+    pool = open_pool(limits, workers=1)
+    try:
+        service = Service(scorer, explainer, pool, limits)
+        service.warm_up()
+        yield build_server(
+            service.judge,
+            draw_examples(),
+            run=folder.path.resolve().name,
+            notice=NOTICE,
+            max_bytes=max_bytes,
+            # Another site could get at the page by a name of its own for this address.
+            hosts=LOOPBACK if host in LOOPBACK else ["*"],
+        )
+    finally:
+        pool.stop()
+        pool.join()
 
 
 def _listen(host: str, port: int) -> socket.socket:
