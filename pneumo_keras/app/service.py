@@ -19,7 +19,7 @@ from pneumo_keras.model.attribution import Explainer
 from pneumo_keras.recipes.scoring import Scorer
 from pneumo_keras.reporting.explanations import CAVEAT, LEGEND, SHOWN_EDGE, paint_evidence, to_limit
 
-EXAMPLES, EXAMPLE_SIZE, EXAMPLE_SEED = 6, 256, 11
+EXAMPLES, EXAMPLE_SIZE, EXAMPLE_SEED = 5, 256, 11
 NOTICE = "They are synthetic: a program drew them."
 
 

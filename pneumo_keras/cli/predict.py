@@ -93,10 +93,12 @@ def predict(
     with _open_output(out) as (write, is_empty):
         if is_empty and chosen.header:
             write(chosen.header)
-        for film in predict_files(scorer, names, workers=workers):
-            write(chosen.format(film))
-            counts[film.verdict or "failed"] += 1
-            counts["warned"] += film.probability is not None and bool(film.warning)
+        with _show_progress(out) as advance:
+            for film in predict_files(scorer, names, workers=workers):
+                write(chosen.format(film))
+                counts[film.verdict or "failed"] += 1
+                counts["warned"] += film.probability is not None and bool(film.warning)
+                advance(1)
     _conclude(counts, paths, out)
 
 
@@ -112,6 +114,18 @@ def _open_output(out: Path | None) -> Iterator[tuple[Callable[[str], object], bo
         file = out.open("a", encoding="utf-8", newline="", buffering=1)
     with file:
         yield lambda line: file.write(f"{line}\n"), file.tell() == 0
+
+
+@contextlib.contextmanager
+def _show_progress(out: Path | None) -> Iterator[Callable[[int], object]]:
+    """What counts films; on a terminal that shows their rows, nothing: a bar would stand between them."""
+    if out is None and sys.stdout.isatty():
+        yield lambda count: None
+        return
+    from pneumo_keras.progress import show_progress
+
+    with show_progress("Scoring", 0, "films") as progress:
+        yield progress.advance
 
 
 def _conclude(counts: Mapping[str, int], paths: tuple[str, ...], out: Path | None) -> None:

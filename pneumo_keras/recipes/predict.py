@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 
 from pneumo_keras.data.decoding import decode_films
 from pneumo_keras.evaluation.prediction import ScoredFilm
-from pneumo_keras.progress import show_progress
 from pneumo_keras.recipes.scoring import Scorer
 
 log = logging.getLogger("pneumo_keras")
@@ -25,10 +24,5 @@ def predict_files(scorer: Scorer, paths: Iterable[str], *, workers: int | None) 
         scorer.threshold,
     )
     # Closed at once when the caller stops: the processes end with it.
-    with (
-        contextlib.closing(decode_films(paths, size=scorer.film_size, workers=workers)) as films,
-        show_progress("Scoring", 0, "films") as progress,
-    ):
-        for film in scorer.score(films):
-            yield film
-            progress.advance(1)
+    with contextlib.closing(decode_films(paths, size=scorer.film_size, workers=workers)) as films:
+        yield from scorer.score(films)

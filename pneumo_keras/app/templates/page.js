@@ -48,6 +48,10 @@ function choose(files) {
   else if (files.length) judge(files[0], files[0].name);
 }
 
+find("film").addEventListener("load", (event) => {
+  event.target.classList.toggle("small", event.target.naturalWidth < 128);
+});
+
 const drop = find("drop");
 find("file").addEventListener("change", (event) => {
   choose(event.target.files);
