@@ -1,7 +1,10 @@
 import csv
+import importlib.util
 import io
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -106,3 +109,23 @@ def test_the_report_shows_the_maps_of_the_mistakes_and_of_no_other_film(train, m
     assert len(explained) == shown > 0
     assert page.count(": what the classifier summed up") == shown
     assert CAVEAT in page
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "torch"])
+def test_other_backends_draw_the_same_map(train, films, tmp_path, backend):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"needs {backend}")
+    folder, own, other = train(), tmp_path / "own", tmp_path / "other"
+    list(explain_files(build_film_explainer(folder), films[:1], own))
+    command = [
+        sys.executable,
+        "-m",
+        "pneumo_keras",
+        "explain",
+        str(folder.path),
+        films[0],
+        "--out",
+        str(other),
+    ]
+    subprocess.run(command, env={**os.environ, "KERAS_BACKEND": backend}, check=True, capture_output=True)
+    np.testing.assert_allclose(np.load(other / "a.npy"), np.load(own / "a.npy"), atol=1e-3)
