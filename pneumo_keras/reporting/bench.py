@@ -4,7 +4,9 @@ import math
 import textwrap
 from collections.abc import Sequence
 
+from pneumo_keras.bench.maps import Deletion, PointingGame
 from pneumo_keras.bench.speeds import Bench, EngineSpeed
+from pneumo_keras.reporting.numbers import format_percent, format_share
 from pneumo_keras.reporting.tables import format_table
 
 LINE = 98
@@ -34,6 +36,32 @@ def format_bench(bench: Bench) -> str:
             textwrap.fill(NOTE.format(rounds=len(bench.engines[0].rates)), LINE),
         ]
     )
+
+
+def format_map_quality(films: str, deletion: Deletion, pointing: PointingGame | None) -> str:
+    """How well maps do, as lines."""
+    rows = [
+        (name, f"{change:+.2f}", f"{error:.2f}")
+        for name, change, error in zip(
+            ("where its map is highest", "where another film's map is highest", "in random blobs"),
+            (deletion.highest, deletion.others, deletion.random),
+            deletion.errors,
+            strict=True,
+        )
+    ]
+    lines = [
+        f"{deletion.films} {films}, all with pneumonia; {format_share(deletion.share)} of each film replaced "
+        "by an average normal film:",
+        "",
+        format_table(rows, header=("replaced", "log odds", "standard error"), align="lrr"),
+    ]
+    if pointing:
+        lines += [
+            "",
+            f"On {pointing.films} phantom films the map's highest point lies on an opacity in "
+            f"{format_percent(pointing.hits)}, a random one in {format_percent(pointing.chance)}.",
+        ]
+    return "\n".join(lines)
 
 
 def _to_row(bench: Bench, speed: EngineSpeed) -> tuple[str, ...]:

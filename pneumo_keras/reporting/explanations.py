@@ -25,11 +25,12 @@ LEAST_LIMIT = 10.0  # log odds, from one certainty to the other: little evidence
 OPACITY = 0.65  # of all but faint colours: the film stays to be seen
 LEGEND = "log odds above or below those of normal films,\nwere all of the film like this place"
 
+# Measured by `pneumo-keras bench --maps`: see docs/benchmarks.md.
 CAVEAT = (
     "The map shows what the classifier summed up, not where the disease is. "
-    "On synthetic films, whose opacities are known, its reddest point lay on one of them in 87 of 100 films "
-    "(25 by chance). Real films lost 2.9 of their log odds when the reddest tenth was replaced by an average "
-    "normal film, and 1.8 when the same was done to a tenth that is red on another film."
+    "On synthetic films, whose opacities are known, its reddest point lay on one of them in 85 of 100 films "
+    "(25 by chance). Real films lost 2.7 of their log odds when the reddest tenth was replaced by an average "
+    "normal film, 2.0 when it was a tenth that is red on another film, and 1.5 at random places."
 )
 
 

@@ -199,6 +199,14 @@ def test_patches_lie_where_opacities_brighten_a_film(monkeypatch):
     sick = films.labels == 1
     inside, outside = (brighter[sick][where[sick]].mean() for where in (patches > 0.3, patches == 0))
     assert inside > 4 * outside  # haze brightens all of the lungs, a little
+    own, next_ones = (
+        [
+            np.corrcoef(film.ravel(), patch.ravel())[0, 1]
+            for film, patch in zip(brighter[sick], planes, strict=True)
+        ]
+        for planes in (patches[sick], np.roll(patches[sick], 1, axis=0))
+    )
+    assert min(own) > 0.6 and np.mean(own) > 0.85 > 0.6 > np.mean(next_ones)
     assert patches[sick].max(axis=(1, 2)).mean() > 3 * patches[~sick].max(axis=(1, 2)).mean()
 
 
