@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumo_keras.data.pneumonia_mnist import prepared
+from pneumo_keras.data import prepared
 from pneumo_keras.recipes import train as train_recipe
 
 
@@ -118,7 +118,9 @@ def test_nothing_but_eval_on_the_test_split_opens_its_arrays(invoke, small, monk
     monkeypatch.setattr(
         prepared,
         "load_prepared",
-        lambda npz, split, **others: opened.append(split) or load(npz, split, **others),
+        lambda edition, address, split, **others: (
+            opened.append(split) or load(edition, address, split, **others)
+        ),
     )
     Path("grid.toml").write_text("[training]\nlearning_rate = [1e-3, 1e-2]\n")
     source = ["--set", "data.source=pneumonia_mnist", "--set", "data.path=films.npz", *small[4:]]
