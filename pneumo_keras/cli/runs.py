@@ -34,6 +34,7 @@ def train(name: str, overrides: tuple[str, ...], run: Path | None, as_json: bool
     \b
     pneumo-keras train --config demo
     pneumo-keras train --set data.path=pneumoniamnist.npz --set seed=1 --run runs/one
+    pneumo-keras train --set data.source=folder --set data.path=chest_xray --run runs/own
     """
     from pneumo_keras.backend import check_backend, start_backend
     from pneumo_keras.config import find_cache, load_config

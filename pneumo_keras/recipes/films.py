@@ -52,4 +52,4 @@ def prepare_films(*, size: int, path: Path | None) -> dict[str, Split]:
 def to_options(config: Config) -> DataOptions:
     """What the settings say of the films."""
     data = config.data
-    return DataOptions(data.path, data.size, data.phantom_films, find_cache())
+    return DataOptions(data.path, data.size, data.phantom_films, find_cache(), data.positive)
