@@ -68,7 +68,7 @@ def test_no_patient_stands_in_two_splits_that_are_drawn(write_table, splits, ope
 
 def test_patients_in_two_stated_splits_are_counted_aloud(write_table, open_data, caplog):
     stated = np.array(["train"] * 20 + ["val"] * 10)
-    patients = np.array(["", *(f"p{index % 13}" for index in range(29))])
+    patients = np.array(["", *(f"p{index % 13}" for index in range(28)), ""])
     path = write_table("path", "label", "split", "patient", split=stated, patient=patients)
     open_data(path)
     assert caplog.messages == [
