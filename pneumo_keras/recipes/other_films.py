@@ -57,7 +57,7 @@ def evaluate_other_films(
         The folder within that of the run where the evaluation is, and the judgement.
 
     Raises:
-        RunError: That folder holds an evaluation on films that are not these.
+        RunError: The run was trained on these films, or that folder holds an evaluation on others.
     """
     run = load_run(folder)
     settings = change_films(run.config, other)
@@ -65,6 +65,7 @@ def evaluate_other_films(
     target = folder.to_evaluation(choose_name(other))
     data = open_data(config)
     split = open_judged(data, split_name)
+    check_unseen(run, config, split, is_whole=data.open_whole is not None)
     about = describe_films(target, config, data.card, split)
     task = Task(
         name=f"{folder.path.resolve().name} on {target.path.name}",
@@ -107,6 +108,28 @@ def choose_name(other: OtherFilms) -> str:
         return other.name
     path = other.path.resolve()
     return re.sub(UNSAFE, "-", path.name if path.is_dir() else path.stem).strip(".-") or "films"
+
+
+def check_unseen(run: FinishedRun, config: Config, split: Split, *, is_whole: bool) -> None:
+    """Checks that the run was not trained on these films.
+
+    Args:
+        run: With the fingerprints of its own films.
+        config: With the place of the films.
+        split: The films.
+        is_whole: Whether these are all films that lie there.
+
+    Raises:
+        RunError: They are its training or validation films, or hold these.
+    """
+    own = run.environment.get("films", {}).values()
+    place, own_place = str(config.data.path), run.environment.get("paths", {}).get("data.path")
+    fingerprint = split.films.fingerprint()
+    if any(films["sha256"] == fingerprint for films in own) or (is_whole and place == own_place):
+        raise RunError(
+            f"--data must name films that the run was not trained on. Received: {config.data.path}. Leave it "
+            "out to judge the run on its own."
+        )
 
 
 def describe_films(target: RunFolder, config: Config, card: DataCard, split: Split) -> dict[str, object]:

@@ -140,6 +140,19 @@ def test_an_evaluation_is_repeated_and_never_replaced_by_one_on_other_films(trai
     evaluate_other_films(run, OtherFilms(other, name="others"), "test")
 
 
+def test_films_that_were_trained_on_are_no_others(train, own_folder, tmp_path, others):
+    plain = tmp_path / "plain"
+    write_films(plain, others["test"])
+    run, whole = train("run", *own_folder[1]), train("whole", "data.source=folder", f"data.path={plain}")
+    for folder, path, split in ((run, own_folder[0], "val"), (whole, plain, "test")):
+        with pytest.raises(RunError) as caught:
+            evaluate_other_films(folder, OtherFilms(path), split)
+        assert str(caught.value) == (
+            f"--data must name films that the run was not trained on. Received: {path}. Leave it out to "
+            "judge the run on its own."
+        )
+
+
 def test_labels_that_changed_are_other_films(train, clinic):
     run = train()
     evaluate_other_films(run, OtherFilms(clinic), "test")

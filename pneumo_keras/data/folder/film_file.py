@@ -51,6 +51,6 @@ def to_labels(files: Sequence[FilmFile], *, positive: str, place: str) -> Labels
     if positive not in counts:
         raise DataError(
             f"{place} must hold the class that data.positive names, {positive}. Received: {found}. "
-            "Set data.positive to the one that is pneumonia."
+            "Set data.positive, or --positive of eval, to the one that is pneumonia."
         )
     return np.array([file.label == positive for file in files], np.int64)

@@ -124,7 +124,8 @@ def test_names_of_classes_are_free(tmp_path, splits, open_data):
     assert turned.folder != films.folder
     assert refuse(open_data(path).open_split, "val") == (
         f"{path}: split 'val' must hold the class that data.positive names, PNEUMONIA. Received: with "
-        "infiltrate (10), without (2). Set data.positive to the one that is pneumonia."
+        "infiltrate (10), without (2). Set data.positive, or --positive of eval, to the one that is "
+        "pneumonia."
     )
 
 
