@@ -17,7 +17,7 @@ from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.evaluation.report_card import Judgement, Stressed
 from pneumo_keras.evaluation.scores import format_medmnist_scores, to_medmnist_name
 from pneumo_keras.features.views import View
-from pneumo_keras.model.classifier import Classifier, FrozenPart, load_classifier
+from pneumo_keras.model.classifier import FrozenPart, load_classifier
 from pneumo_keras.recipes.films import Split, open_data, open_splits
 from pneumo_keras.recipes.heads import list_judged_views, list_stressed_views
 from pneumo_keras.recipes.judging import compute_log_odds, decide, judge_members, write_scores
@@ -37,19 +37,19 @@ class Task:
     """A finished run, and the films that it is judged on.
 
     Attributes:
+        folder: Of the run.
         name: Of the run, for the report.
         run: All of it but its model, with settings that name these films.
         config: The same settings with the paths of this machine.
-        classifier: Its model.
         card: What the films are.
         split: The films.
         of_others: Whether they are others than those that the run was made with.
     """
 
+    folder: RunFolder
     name: str
     run: FinishedRun
     config: Config
-    classifier: Classifier
     card: DataCard
     split: Split
     of_others: bool = False
@@ -70,10 +70,9 @@ def evaluate_run(
     """
     run = load_run(folder)
     config = resolve_paths(run.config, run.environment.get("paths"))
-    classifier = load_classifier(folder.model_file)
     data = open_data(config)
     split = open_splits(data, (split_name,))[split_name]
-    task = Task(folder.path.resolve().name, run, config, classifier, data.card, split)
+    task = Task(folder, folder.path.resolve().name, run, config, data.card, split)
     contents = judge_films(task, prevalence, stress=stress)
     write_evaluation(folder, task, contents)
     return contents.judgement
@@ -88,7 +87,8 @@ def judge_films(task: Task, prevalence: float | None, *, stress: bool) -> Report
             point and figures are corrected to it; no call changes.
         stress: Whether the films are also judged under the stress of the run's settings.
     """
-    run, config, classifier, split = task.run, task.config, task.classifier, task.split
+    run, config, split = task.run, task.config, task.split
+    classifier = load_classifier(task.folder.model_file)
     extractor = build_extractor(config, classifier.frozen)
     shift = PrevalenceShift(run.calibration.prevalence, prevalence) if prevalence is not None else None
     to_scores = functools.partial(decide, classifier.decision)

@@ -8,7 +8,6 @@ from pneumo_keras.config import Config, change_config, format_config, resolve_pa
 from pneumo_keras.data.sources import DataCard
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.report_card import Judgement
-from pneumo_keras.model.classifier import load_classifier
 from pneumo_keras.recipes.evaluate import Task, judge_films, write_evaluation
 from pneumo_keras.recipes.films import Split, choose_source, open_data, open_judged
 from pneumo_keras.recipes.train import describe_split
@@ -68,11 +67,11 @@ def evaluate_other_films(
     check_unseen(run, config, split, is_whole=data.open_whole is not None)
     about = describe_films(target, config, data.card, split)
     task = Task(
+        folder=folder,
         name=f"{folder.path.resolve().name} on {target.path.name}",
         # The films of the training have no place beside these in a report.
         run=replace(run, config=settings, environment={**run.environment, "films": {}}),
         config=config,
-        classifier=load_classifier(folder.model_file),
         card=describe_limits(data.card, run),
         split=split,
         of_others=True,
