@@ -162,6 +162,8 @@ def test_a_report_gets_file_names_alone(empty):
             "augmentation.plain=false",
             "augmentation.plain=false needs augmentation.views of at least 1",
         ),
+        ("data.source=folder", 'data.source="folder" needs data.path: a folder of films, or a CSV'),
+        ("data.positive=true", "Setting 'data.positive' must be text. Received: True"),
     ],
 )
 def test_a_wrong_setting_gets_one_line(empty, override, expected):
@@ -209,6 +211,11 @@ def test_a_file_that_cannot_be_read_gets_one_line(tmp_path, monkeypatch):
     assert message(str(path)) == f"{path} cannot be read: Permission denied"
 
 
+def test_a_class_may_be_called_by_a_number(empty):
+    assert load_config(empty, ["data.positive=1"]).data.positive == "1"
+    assert load_config(empty).data.positive == "PNEUMONIA"
+
+
 def test_one_tap_needs_no_brackets(empty):
     assert load_config(empty, ["model.taps=mixed4"]).model.taps == ("mixed4",)
 
@@ -216,7 +223,7 @@ def test_one_tap_needs_no_brackets(empty):
 @pytest.mark.parametrize(
     ("override", "start"),
     [
-        ("data.source=fantom", "Setting 'data.source' must be one of pneumonia_mnist, phantom"),
+        ("data.source=fantom", "Setting 'data.source' must be one of pneumonia_mnist, folder, phantom"),
         ("evaluation.rule=youdn", "Setting 'evaluation.rule' must be one of fixed, youden"),
         ("compute.engine=opnvino", "Setting 'compute.engine' must be one of auto, keras"),
     ],
@@ -253,7 +260,7 @@ def test_every_setting_is_explained_and_unset_ones_are_commented_out(empty):
     ]
     described = describe_config(load_config(empty))
     assert {*keys, "data.path"} == set(described)
-    assert "# your own copy of pneumoniamnist.npz; a path\n# path = ...\n" in text
+    assert "the folder or CSV of the source folder; a path\n# path = ...\n" in text
     assert "; one of cached, online\nmode = " in text
     assert all(setting["description"] for setting in described.values())
 

@@ -34,6 +34,7 @@ def train(name: str, overrides: tuple[str, ...], run: Path | None, as_json: bool
     \b
     pneumo-keras train --config demo
     pneumo-keras train --set data.path=pneumoniamnist.npz --set seed=1 --run runs/one
+    pneumo-keras train --set data.source=folder --set data.path=chest_xray --run runs/own
     """
     from pneumo_keras.backend import check_backend, start_backend
     from pneumo_keras.config import find_cache, load_config
@@ -68,12 +69,33 @@ def train(name: str, overrides: tuple[str, ...], run: Path | None, as_json: bool
     is_flag=True,
     help="Judge the films once more, each varied at random as [stress] in the settings says.",
 )
+@click.option(
+    "--data",
+    "films",
+    type=click.Path(exists=True, path_type=Path),
+    metavar="FILE|FOLDER",
+    help="Judge other labelled films: an npz file, a folder by class, or a CSV.",
+)
+@click.option("--positive", metavar="CLASS", help="With --data: the class that is pneumonia.")
+@click.option("--name", metavar="NAME", help="With --data: what the films are called in RUN/data/NAME.")
 @JSON
-def evaluate(run: Path, split: str, prevalence: float | None, stress: bool, as_json: bool) -> None:
+def evaluate(
+    run: Path,
+    split: str,
+    prevalence: float | None,
+    stress: bool,
+    films: Path | None,
+    positive: str | None,
+    name: str | None,
+    as_json: bool,
+) -> None:
     """Judges the run in folder RUN on a split of its films.
 
     Writes scores, metrics, figures and report.html into the folder, and MedMNIST's standard result
     file.
+
+    With --data it judges other films, of a folder without splits all of them, and writes the same
+    into RUN/data/NAME, which compare takes for a run. Operating point and calibration stay the run's.
 
     A score is a probability among films like those of the training: the class weights, or the
     calibration, say which share of them shows pneumonia. Where you know the share among yours, state
@@ -86,7 +108,10 @@ def evaluate(run: Path, split: str, prevalence: float | None, stress: bool, as_j
     pneumo-keras eval runs/one
     pneumo-keras eval runs/one --prevalence 0.1
     pneumo-keras eval runs/one --stress
+    pneumo-keras eval runs/one --data clinic --positive infiltrate
     """
+    if films is None and (positive or name):
+        raise click.UsageError("--positive and --name go with --data.")
     from pneumo_keras.backend import check_backend, start_backend
     from pneumo_keras.config import find_cache
     from pneumo_keras.runs.folder import RunFolder
@@ -95,9 +120,16 @@ def evaluate(run: Path, split: str, prevalence: float | None, stress: bool, as_j
     folder = RunFolder(run)
     folder.check_finished()
     start_backend(find_cache())
-    from pneumo_keras.recipes.evaluate import evaluate_run
+    if films is None:
+        from pneumo_keras.recipes.evaluate import evaluate_run
 
-    _print(run, split, evaluate_run(folder, split, prevalence, stress=stress), as_json)
+        judgement = evaluate_run(folder, split, prevalence, stress=stress)
+    else:
+        from pneumo_keras.recipes.other_films import OtherFilms, evaluate_other_films
+
+        other = OtherFilms(films, positive=positive, name=name)
+        folder, judgement = evaluate_other_films(folder, other, split, prevalence, stress=stress)
+    _print(folder.path, split, judgement, as_json)
 
 
 @click.command()
@@ -114,7 +146,7 @@ def compare(runs: tuple[Path, ...], split: str, out: Path | None, as_json: bool)
     """Compares evaluated runs on the same films.
 
     Each is compared with the first one. Films are paired, so that differences show that two separate
-    intervals would hide.
+    intervals would hide. RUN/data/NAME, which eval --data writes, is a run here.
 
     \b
     pneumo-keras compare runs/reference runs/one runs/two --out roc.png
@@ -125,7 +157,7 @@ def compare(runs: tuple[Path, ...], split: str, out: Path | None, as_json: bool)
 
     folders = [RunFolder(run) for run in runs]
     for folder in folders:
-        folder.check_finished()
+        folder.check_settings()
     from pneumo_keras.documents import to_document
     from pneumo_keras.recipes.compare import compare_runs
     from pneumo_keras.reporting.judgement_text import format_differences

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from pneumo_keras.config.choices import OneOf
-from pneumo_keras.data.sources import SOURCES
+from pneumo_keras.data.sources import POSITIVE, SOURCES
 from pneumo_keras.engines.table import ENGINES, Precision
 from pneumo_keras.evaluation.rules import RULES
 
@@ -33,6 +33,11 @@ def _to_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _to_name(value: Any) -> Any:
+    """`--set data.positive=1` means the class that is called 1."""
+    return str(value) if type(value) is int else value
+
+
 class Settings(BaseModel):
     """A table of settings: unknown keys are errors, values never change."""
 
@@ -43,10 +48,15 @@ class DataSettings(Settings):
     """Which films to train and judge on."""
 
     source: Annotated[str, OneOf(tuple(SOURCES))] = Field(
-        "pneumonia_mnist", description="PneumoniaMNIST, or synthetic phantom films"
+        "pneumonia_mnist", description="PneumoniaMNIST, a folder of your films, or synthetic phantom films"
     )
-    path: Path | None = Field(None, description="your own copy of pneumoniamnist.npz")
+    path: Path | None = Field(
+        None, description="your own copy of pneumoniamnist.npz, or the folder or CSV of the source folder"
+    )
     size: Literal[28, 64, 128, 224] = Field(28, description="edge of the films in pixels")
+    positive: Annotated[str, BeforeValidator(_to_name)] = Field(
+        POSITIVE, description="name of the class that is pneumonia, for the source folder"
+    )
     phantom_films: tuple[int, int, int] = Field(
         (640, 160, 400), description="phantom films in train, validation and test"
     )
@@ -57,6 +67,8 @@ class DataSettings(Settings):
             raise ValueError("data.phantom_films must be at least 2 films for every split")
         if self.path is not None and not SOURCES[self.source].takes_path:
             raise ValueError(f'data.source="{self.source}" reads no file. Leave data.path unset')
+        if self.path is None and SOURCES[self.source].needs_path:
+            raise ValueError(f'data.source="{self.source}" needs data.path: a folder of films, or a CSV')
         return self
 
 

@@ -10,22 +10,33 @@ from pathlib import Path
 
 from pneumo_keras.data.films import LabelledFilms
 
+POSITIVE = "PNEUMONIA"
+"""Name of the class that is pneumonia, where nobody says otherwise."""
+
+UNKNOWN_LIMITS = (
+    "It knows films like those it was trained on. What they show, where they come from and who "
+    "judged them is not known to this program; other hospitals, ages and machines are untried.",
+)
+"""What not to conclude from films of the user's own."""
+
 
 @dataclass(frozen=True)
 class DataOptions:
     """What the settings say of the films.
 
     Attributes:
-        path: A file of the user's own.
+        path: A file or folder of the user's own.
         size: Height and width of the films in pixels.
         phantom_films: Phantom films in train, val and test.
         cache: The folder below which prepared films are kept.
+        positive: Name of the class that is pneumonia, for a source whose classes have names.
     """
 
     path: Path | None
     size: int
     phantom_films: tuple[int, int, int]
     cache: Path
+    positive: str = POSITIVE
 
 
 @dataclass(frozen=True)
@@ -62,10 +73,12 @@ class DataSet:
     Attributes:
         card: What they are.
         open_split: Opens `train`, `val` or `test`, and that split alone.
+        open_whole: Opens all films as one set; None where they come in splits.
     """
 
     card: DataCard
     open_split: Callable[[str], LabelledFilms]
+    open_whole: Callable[[], LabelledFilms] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,24 +88,28 @@ class Source:
     Attributes:
         open: Finds the films, fetching them if need be. Raises DataError.
         is_at_hand: Whether they can be opened without a download.
-        takes_path: Whether `data.path` may name a file of the user's own.
+        takes_path: Whether `data.path` may name films of the user's own.
+        needs_path: Whether it must.
     """
 
     open: Callable[[DataOptions], DataSet]
     is_at_hand: Callable[[DataOptions], bool]
     takes_path: bool
+    needs_path: bool = False
 
 
-def _defer(module: str, *, takes_path: bool) -> Source:
+def _defer(module: str, *, takes_path: bool, needs_path: bool = False) -> Source:
     """A source whose module is imported on its first use: the table is read for its names, too."""
     return Source(
         open=lambda options: importlib.import_module(module).open_films(options),
         is_at_hand=lambda options: importlib.import_module(module).is_at_hand(options),
         takes_path=takes_path,
+        needs_path=needs_path,
     )
 
 
 SOURCES: Mapping[str, Source] = {
     "pneumonia_mnist": _defer("pneumo_keras.data.pneumonia_mnist", takes_path=True),
+    "folder": _defer("pneumo_keras.data.folder", takes_path=True, needs_path=True),
     "phantom": _defer("pneumo_keras.data.phantom", takes_path=False),
 }

@@ -5,7 +5,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,6 +35,29 @@ log = logging.getLogger("pneumo_keras")
 EXAMPLES = 6  # stressed films that a report shows
 
 
+@dataclass(frozen=True)
+class Task:
+    """A finished run, and the films that it is judged on.
+
+    Attributes:
+        folder: Of the run.
+        name: Of the run, for the report.
+        run: All of it but its model, with settings that name these films.
+        config: The same settings with the paths of this machine.
+        card: What the films are.
+        split: The films.
+        of_others: Whether they are others than those that the run was made with.
+    """
+
+    folder: RunFolder
+    name: str
+    run: FinishedRun
+    config: Config
+    card: DataCard
+    split: Split
+    of_others: bool = False
+
+
 def evaluate_run(
     folder: RunFolder, split_name: str, prevalence: float | None = None, *, stress: bool = False
 ) -> Judgement:
@@ -45,15 +68,30 @@ def evaluate_run(
     Args:
         folder: Of a finished run.
         split_name: `train`, `val` or `test`.
-        prevalence: Share of pneumonia where the scores are to be used, in (0, 1). Scores, operating
-            point and figures corrected to it are written beside the plain ones; no call changes.
-        stress: Whether the films are also judged under the stress of the run's settings.
+        prevalence: See `judge_films`.
+        stress: See `judge_films`.
     """
     run = load_run(folder)
     config = resolve_paths(run.config, run.environment.get("paths"))
-    classifier = load_classifier(folder.model_file)
     data = open_data(config)
     split = open_splits(data, (split_name,))[split_name]
+    task = Task(folder, folder.path.resolve().name, run, config, data.card, split)
+    contents = judge_films(task, prevalence, stress=stress)
+    write_evaluation(folder, task, contents)
+    return contents.judgement
+
+
+def judge_films(task: Task, prevalence: float | None, *, stress: bool) -> ReportContents:
+    """Scores films with the saved model of a run, and everything that a report shows of that.
+
+    Args:
+        task: The run and the films.
+        prevalence: Share of pneumonia where the scores are to be used, in (0, 1). Scores, operating
+            point and figures are corrected to it; no call changes.
+        stress: Whether the films are also judged under the stress of the run's settings.
+    """
+    run, config, split = task.run, task.config, task.split
+    classifier = load_classifier(task.folder.model_file)
     extractor = build_extractor(config, classifier.frozen)
     shift = PrevalenceShift(run.calibration.prevalence, prevalence) if prevalence is not None else None
     to_scores = functools.partial(decide, classifier.decision)
@@ -83,10 +121,8 @@ def evaluate_run(
         judgement = replace(judgement, stressed=Stressed(of_stressed, changes, ranges))
         stressed = StressedFilms(under_stress, show_films(split, varied[0], classifier.frozen))
     extractor.release()
-    evidence = explain_mistakes(folder, classifier, split, scores, judgement.evaluation.threshold)
-    contents = gather_report(folder, run, data.card, split, scores, judgement, evidence, shift, stressed)
-    write_evaluation(folder, run.config, split, contents)
-    return judgement
+    evidence = explain_mistakes(task.folder, classifier, split, scores, judgement.evaluation.threshold)
+    return gather_report(task, scores, judgement, evidence, shift, stressed)
 
 
 def show_films(split: Split, view: View, frozen: FrozenPart) -> Images:
@@ -96,9 +132,9 @@ def show_films(split: Split, view: View, frozen: FrozenPart) -> Images:
     return images[..., 0].round().astype(np.uint8)
 
 
-def write_evaluation(folder: RunFolder, config: Config, split: Split, contents: ReportContents) -> None:
+def write_evaluation(folder: RunFolder, task: Task, contents: ReportContents) -> None:
     """Writes scores, metrics, MedMNIST's result file, the summary's picture and the report."""
-    stated = contents.prevalence
+    split, stated = task.split, contents.prevalence
     corrected = "" if stated is None else f"_prevalence_{stated:g}"
     suffix = ("" if split.name == "test" else f"_{split.name}") + corrected
     report, page = f"report{suffix}.html", format_report(contents)
@@ -122,17 +158,14 @@ def write_evaluation(folder: RunFolder, config: Config, split: Split, contents: 
             stress=found.ranges,
         )
     if contents.card.medmnist_name and stated is None:
-        write_medmnist_scores(folder, config, split.name, contents)
+        write_medmnist_scores(folder, task.config.data.size, split.name, contents)
     folder.write_with(f"figures/summary{suffix}.png", functools.partial(save_plot, summary))
     folder.write_text(report, page)
     log.info("Report: %s", folder.path / report)
 
 
 def gather_report(
-    folder: RunFolder,
-    run: FinishedRun,
-    card: DataCard,
-    split: Split,
+    task: Task,
     scores: Scores,
     judgement: Judgement,
     evidence: Mapping[int, Evidence],
@@ -140,14 +173,14 @@ def gather_report(
     stressed: StressedFilms | None,
 ) -> ReportContents:
     """What the report shows, files by their names alone."""
-    point = run.operating_point
+    run, point = task.run, task.run.operating_point
     return ReportContents(
-        run=folder.path.resolve().name,
-        split=split.name,
+        run=task.name,
+        split=task.split.name,
         date=time.strftime("%Y-%m-%d"),
-        card=card,
+        card=task.card,
         weights=run.config.model.weights,
-        films=split.films,
+        films=task.split.films,
         scores=scores,
         judgement=judgement,
         evidence=evidence,
@@ -159,10 +192,11 @@ def gather_report(
         epoch_chosen=run.config.training.schedule == "plateau",
         settings=format_config(name_files(run.config)),
         environment=run.environment,
+        of_others=task.of_others,
     )
 
 
-def write_medmnist_scores(folder: RunFolder, config: Config, split: str, contents: ReportContents) -> None:
+def write_medmnist_scores(folder: RunFolder, size: int, split: str, contents: ReportContents) -> None:
     """Writes MedMNIST's standard result file, in place of an older one."""
     figures = contents.judgement.at_half.figures
     file = to_medmnist_name(
@@ -170,7 +204,7 @@ def write_medmnist_scores(folder: RunFolder, config: Config, split: str, content
         auc=figures["auc"].value,
         accuracy=figures["accuracy"].value,
         run=re.sub(r"[^\w-]+", "-", contents.run),
-        size=config.data.size,
+        size=size,
     )
     folder.remove(f"{contents.card.medmnist_name}_{split}_[[]AUC]*.csv")
     folder.write_text(file, format_medmnist_scores(contents.scores))

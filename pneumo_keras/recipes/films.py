@@ -8,6 +8,7 @@ from pneumo_keras.arrays import SPLIT_NAMES
 from pneumo_keras.config import Config, find_cache
 from pneumo_keras.data.films import LabelledFilms
 from pneumo_keras.data.sources import SOURCES, DataOptions, DataSet
+from pneumo_keras.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,27 @@ def open_splits(data: DataSet, names: Iterable[str]) -> dict[str, Split]:
     }
 
 
+def open_judged(data: DataSet, name: str) -> Split:
+    """One split, or all films as the test split where they come without splits.
+
+    Raises:
+        DataError: Another split is asked for where there are none.
+    """
+    if data.open_whole is None:
+        return open_splits(data, (name,))[name]
+    if name != "test":
+        raise DataError(
+            f"{data.card.title}: the films come without splits and are judged together. Received: --split "
+            f"{name}. Leave it out."
+        )
+    return Split(name, f"films of {data.card.title}", data.open_whole())
+
+
+def choose_source(path: Path) -> str:
+    """The source that reads films of the user's own."""
+    return "pneumonia_mnist" if path.suffix == ".npz" else "folder"
+
+
 def prepare_films(*, size: int, path: Path | None) -> dict[str, Split]:
     """PneumoniaMNIST's training and validation films, fetched, checked and prepared.
 
@@ -52,4 +74,4 @@ def prepare_films(*, size: int, path: Path | None) -> dict[str, Split]:
 def to_options(config: Config) -> DataOptions:
     """What the settings say of the films."""
     data = config.data
-    return DataOptions(data.path, data.size, data.phantom_films, find_cache())
+    return DataOptions(data.path, data.size, data.phantom_films, find_cache(), data.positive)

@@ -54,6 +54,7 @@ class ReportContents:
         epoch_chosen: Whether the epoch was chosen by the validation loss.
         settings: Text of `config.toml`, files by their names alone.
         environment: `environment.json`.
+        of_others: Whether the films are others than those that the run was made with.
     """
 
     run: str
@@ -73,6 +74,7 @@ class ReportContents:
     epoch_chosen: bool
     settings: str
     environment: Mapping[str, Any]
+    of_others: bool = False
 
     @property
     def evaluation(self) -> Evaluation:

@@ -15,6 +15,9 @@ from pneumo_keras.files import claim_folder, format_csv, replace_whole
 
 log = logging.getLogger("pneumo_keras")
 
+OTHER_FILMS = "data"
+"""Folder within that of a run for what it does on other films."""
+
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 Kind = TypeVar("Kind")
@@ -42,18 +45,36 @@ class RunFolder:
         """Normal films that others are compared with to be explained."""
         return self.path / "normal_films.npz"
 
-    def check_finished(self) -> None:
-        """Checks that there is a run to read.
+    def to_evaluation(self, name: str) -> "RunFolder":
+        """The folder for what the run does on other films: an evaluation like that of a run."""
+        return RunFolder(self.path / OTHER_FILMS / name)
+
+    def check_settings(self) -> None:
+        """Checks that there is a run to read, or its evaluation on other films.
 
         Raises:
-            RunError: There is no run, or an unfinished one.
+            RunError: There is neither.
         """
         if not (self.path / "config.toml").is_file():
             raise RunError(
                 f"RUN must be the folder of a run, with a config.toml. {self.path} is none: train one with "
                 f"pneumo-keras train --run {self.path}"
             )
+
+    def check_finished(self) -> None:
+        """Checks that there is a run with all that a training leaves.
+
+        Raises:
+            RunError: There is no run, an unfinished one, or only the evaluation of one.
+        """
+        self.check_settings()
         if not self.model_file.is_file():
+            place = self.path.resolve().parent
+            if place.name == OTHER_FILMS and RunFolder(place.parent).model_file.is_file():
+                raise RunError(
+                    f"RUN must be the folder of a run. {self.path} holds what {place.parent} did on other "
+                    "films: name that one."
+                )
             raise RunError(
                 f"{self.path} holds a run that was not finished: it has no model.keras. Delete it and "
                 "train again."
@@ -101,7 +122,7 @@ class RunFolder:
         """
         path = self.path / name
         try:
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             with replace_whole(path) as beside:
                 save(beside)
         except OSError as error:

@@ -3,6 +3,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.films import load_phantom_splits, write_splits
+
 
 def test_phantoms_are_written_as_an_archive_to_train_on(invoke):
     written = invoke("data", "phantom", "films.npz", "--train", "20", "--val", "6", "--test", "4")
@@ -18,6 +20,13 @@ def test_an_audit_prints_findings_and_writes_its_files(invoke, small, tmp_path):
     assert {path.name for path in (tmp_path / "audit").iterdir()} == {"audit.json", "audit.txt", "audit.png"}
     document = json.loads(invoke("data", "audit", *small, "--json").stdout)
     assert document["findings"]
+
+
+def test_a_folder_of_films_is_audited_like_any_source(invoke, tmp_path):
+    write_splits(tmp_path / "clinic", load_phantom_splits((24, 8, 8)))
+    result = invoke("data", "audit", "--set", "data.source=folder", "--set", "data.path=clinic")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("clinic, 28 px\n")
 
 
 def test_films_are_audited_without_keras(tmp_path):

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pneumo_keras.data.pneumonia_mnist import prepared
+from pneumo_keras.data import prepared
 from pneumo_keras.recipes import train as train_recipe
+from tests.films import load_phantom_splits, write_films
 
 
 def test_train_and_eval_print_one_json_document(invoke, small, tmp_path):
@@ -118,7 +119,9 @@ def test_nothing_but_eval_on_the_test_split_opens_its_arrays(invoke, small, monk
     monkeypatch.setattr(
         prepared,
         "load_prepared",
-        lambda npz, split, **others: opened.append(split) or load(npz, split, **others),
+        lambda edition, address, split, **others: (
+            opened.append(split) or load(edition, address, split, **others)
+        ),
     )
     Path("grid.toml").write_text("[training]\nlearning_rate = [1e-3, 1e-2]\n")
     source = ["--set", "data.source=pneumonia_mnist", "--set", "data.path=films.npz", *small[4:]]
@@ -239,3 +242,31 @@ def test_a_run_keeps_paths_as_written_and_finds_its_films_from_any_folder(
     report = Path("../run/report.html").read_text()
     assert "films.npz" in report
     assert str(tmp_path) not in report
+
+
+def test_runs_are_judged_and_compared_on_films_of_a_folder(invoke, small):
+    write_films(Path("clinic"), load_phantom_splits((40, 20, 30), seed=7)["test"])
+    for name, seed in (("one", "1"), ("two", "2")):
+        assert invoke("train", *small, "--set", f"seed={seed}", "--run", name).exit_code == 0
+        judged = invoke("eval", name, "--data", "clinic", "--name", "here", "--json")
+        assert judged.exit_code == 0, judged.output
+        document = json.loads(judged.stdout)
+        assert (document["run"], document["split"], document["n"]) == (f"{name}/data/here", "test", 30)
+        assert f" Report: {name}/data/here/report.html\n" in judged.stderr
+    compared = invoke("compare", "one/data/here", "two/data/here")
+    assert compared.exit_code == 0, compared.output
+    assert compared.stdout.startswith("two/data/here minus one/data/here, split test\n")
+    assert not Path("one/scores_test.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--name", "here"], "--positive and --name go with --data."),
+        (["--positive", "ill"], "--positive and --name go with --data."),
+        (["--data", "nowhere"], "Path 'nowhere' does not exist."),
+    ],
+)
+def test_options_of_other_films_are_checked_before_any_work(invoke, arguments, line):
+    judged = invoke("eval", "run", *arguments)
+    assert (judged.exit_code, line in judged.stderr) == (2, True)

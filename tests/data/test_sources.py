@@ -23,7 +23,7 @@ def test_the_table_names_every_source_and_imports_none():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     names, imported = done.stdout.splitlines()
-    assert names == "pneumonia_mnist phantom"
+    assert names == "pneumonia_mnist folder phantom"
     assert imported == "[] ['pneumo_keras.data.films', 'pneumo_keras.data.sources']"
 
 

@@ -6,6 +6,8 @@ from sklearn.metrics import roc_auc_score
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.scores import load_scores
 from pneumo_keras.recipes.compare import compare_runs
+from pneumo_keras.recipes.other_films import OtherFilms, evaluate_other_films
+from tests.films import load_phantom_splits, write_films
 
 
 def test_two_runs_are_compared_on_the_same_films(train):
@@ -59,3 +61,16 @@ def test_runs_judged_against_different_labels_are_not_compared(train, part):
         f"Runs can be compared against the same labels alone. {first.path} and {second.path} were judged "
         "against different labels of the validation films."
     )
+
+
+def test_runs_are_compared_on_other_films(train, tmp_path):
+    clinic = tmp_path / "clinic"
+    write_films(clinic, load_phantom_splits((40, 20, 30), seed=7)["test"])
+    judged = [
+        evaluate_other_films(train(name, *settings), OtherFilms(clinic), "test")[0]
+        for name, settings in (("first", []), ("second", ["seed=7"]))
+    ]
+    (found,) = compare_runs(judged[0], judged[1:], "test")
+    assert found.changed == {"seed": ("42", "7")}
+    first, second = (roc_auc_score(*load_scores(one.path / "scores_test.csv")) for one in judged)
+    assert found.differences["auc"].value == pytest.approx(second - first, abs=1e-12)

@@ -112,8 +112,24 @@ def test_only_the_official_file_gets_the_name_of_pneumonia_mnist(train, own_file
     assert about["files"] == {"films.npz": hashlib.sha256(own_file[0].read_bytes()).hexdigest()}
 
 
-def test_no_path_of_this_machine_is_in_the_report(train, own_file, tmp_path):
-    folder = train("run", *own_file[1])
+def test_a_folder_is_trained_and_judged_on_like_the_archive_of_the_same_films(train, own_folder, same_file):
+    folder, npz = train("folder", *own_folder[1]), train("npz", *same_file[1])
+    for run in (folder, npz):
+        evaluate_run(run, "test")
+    for name in ("history.csv", "scores_val.csv", "scores_test.csv"):
+        assert (folder.path / name).read_bytes() == (npz.path / name).read_bytes()
+    about = json.loads((folder.path / "environment.json").read_text())["data"]
+    assert about == {"title": "clinic, 28 px", "notice": "", "files": {}}
+    for path in folder.path.iterdir():
+        assert "MNIST" not in path.name.upper()
+        if path.suffix in {".html", ".json", ".toml", ".log", ".csv"}:
+            assert "PneumoniaMNIST" not in path.read_text()
+    assert "clinic, 28 px" in (folder.path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("source", ["own_file", "own_folder"])
+def test_no_path_of_this_machine_is_in_the_report(train, request, source, tmp_path):
+    folder = train("run", *request.getfixturevalue(source)[1])
     evaluate_run(folder, "test")
     assert str(tmp_path) not in (folder.path / "report.html").read_text()
 

@@ -1,13 +1,15 @@
 """The source `pneumonia_mnist`: a file located, verified, prepared once, read split by split."""
 
+import contextlib
 import logging
+from pathlib import Path
 
 from pneumo_keras.arrays import SPLITS
+from pneumo_keras.data import prepared
 from pneumo_keras.data.films import LabelledFilms
-from pneumo_keras.data.pneumonia_mnist import prepared
-from pneumo_keras.data.pneumonia_mnist.archive import count_archived_classes
+from pneumo_keras.data.pneumonia_mnist.archive import count_archived_classes, open_archive
 from pneumo_keras.data.pneumonia_mnist.card import describe_official, describe_own, to_unofficial_line
-from pneumo_keras.data.pneumonia_mnist.catalog import Release, load_release
+from pneumo_keras.data.pneumonia_mnist.catalog import Release, describe_edition, load_release
 from pneumo_keras.data.pneumonia_mnist.npz_file import NpzFile, locate_npz, to_medmnist_folder
 from pneumo_keras.data.sources import DataCard, DataOptions, DataSet
 from pneumo_keras.errors import DataError
@@ -32,9 +34,25 @@ def open_films(options: DataOptions, release: Release | None = None) -> DataSet:
     def open_split(split: str) -> LabelledFilms:
         if split not in SPLITS:
             raise DataError(f"A split must be one of {', '.join(SPLITS)}. Received: {split}.")
-        return prepared.load_prepared(npz, split, size=options.size, cache=options.cache)
+        return load_split(npz, split, size=options.size, cache=options.cache)
 
     return DataSet(_describe(npz, release, options.size), open_split)
+
+
+def load_split(npz: NpzFile, split: str, *, size: int, cache: Path) -> prepared.PreparedFilms:
+    """A split of a file as prepared films; the other splits are not opened.
+
+    Raises:
+        DataError: See `prepared.load_prepared`.
+    """
+    return prepared.load_prepared(
+        describe_edition(),
+        npz.sha256,
+        split,
+        size=size,
+        cache=cache,
+        open_raw=lambda _: contextlib.nullcontext(open_archive(npz.path, split, size=size)),
+    )
 
 
 def is_at_hand(options: DataOptions) -> bool:

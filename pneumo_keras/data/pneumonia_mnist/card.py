@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pneumo_keras.data.download import Release
 from pneumo_keras.data.pneumonia_mnist import catalog
 from pneumo_keras.data.pneumonia_mnist.npz_file import NpzFile
-from pneumo_keras.data.sources import DataCard
+from pneumo_keras.data.sources import UNKNOWN_LIMITS, DataCard
 
 ClassCounts = Mapping[str, tuple[int, int]]
 
@@ -49,10 +49,7 @@ def describe_own(npz: NpzFile, release: Release, counts: ClassCounts, *, size: i
     return DataCard(
         title=f"{npz.path.name}, {size} px",
         description=f"The user's own file {npz.path.name}. What it shows is not known to this program.",
-        limits=(
-            "It knows films like those it was trained on. What they show, where they come from and who "
-            "judged them is not known to this program; other hospitals, ages and machines are untried.",
-        ),
+        limits=UNKNOWN_LIMITS,
         notice=to_unofficial_line(npz.path.name, npz, release, counts),
         licence="",
         citation="",

@@ -7,12 +7,16 @@ from importlib import metadata
 from typing import Any
 
 from pneumo_keras.data.download import Release
+from pneumo_keras.data.prepared import Edition
 from pneumo_keras.errors import DataError
 
 SIZES = (28, 64, 128, 224)
 
-VERSION = "1.1.0"
-"""Of the prepared data set; its history is in `builder.PneumoniaMnist`."""
+RELEASE_NOTES = {
+    "1.1.0": "Beside the films: all labels in one file, the fingerprint of the pixels.",
+    "1.0.0": "The files of MedMNIST 3: 28, 64, 128 and 224 px, splits train, val and test.",
+}
+"""Of the prepared data set, the newest version first."""
 
 HOMEPAGE = "https://medmnist.com"
 LICENCE_ADDRESS = "https://creativecommons.org/licenses/by/4.0/"
@@ -90,3 +94,16 @@ def load_licence() -> str:
 def load_description() -> str:
     """What the films show and where they come from."""
     return load_medmnist_record()["description"]
+
+
+def describe_edition() -> Edition:
+    """What the prepared films are called, and what is told of them beside."""
+    return Edition(
+        name="pneumonia_mnist",
+        version=next(iter(RELEASE_NOTES)),
+        release_notes=RELEASE_NOTES,
+        description=load_description(),
+        homepage=HOMEPAGE,
+        citation=CITATION,
+        licence=load_licence(),
+    )

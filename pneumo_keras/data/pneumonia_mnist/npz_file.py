@@ -73,9 +73,10 @@ def _load_own_file(path: Path, release: Release) -> NpzFile:
     try:
         return _load_npz(path, release)
     except OSError as error:
+        mend = 'Set data.source="folder" for a folder of films' if path.is_dir() else "Correct it"
         raise DataError(
             f"data.path must name an npz file that can be read. Received: {path} "
-            f"({error.strerror}). Correct it, or leave data.path unset to use the official file."
+            f"({error.strerror}). {mend}, or leave data.path unset to use the official file."
         ) from error
 
 

@@ -61,7 +61,7 @@ def test_a_missing_file_of_the_user_is_named(tmp_path, folder):
 
 
 def test_a_folder_is_no_file(tmp_path, folder):
-    with pytest.raises(DataError, match=r"Received: \S+ \(Is a directory\)\. Correct it"):
+    with pytest.raises(DataError, match=r'\(Is a directory\)\. Set data\.source="folder" for a folder'):
         locate_npz(to_release(b"official"), path=tmp_path, folder=folder)
 
 

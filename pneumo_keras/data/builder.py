@@ -1,4 +1,4 @@
-"""PneumoniaMNIST for TensorFlow Datasets, made and read without TensorFlow.
+"""Films for TensorFlow Datasets, made and read without TensorFlow.
 
 Importing this module imports tensorflow_datasets, which takes a second: do so inside a function.
 """
@@ -8,15 +8,14 @@ import io
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import tensorflow_datasets as tfds
 from PIL import Image
 
 from pneumo_keras.arrays import CLASS_NAMES
 from pneumo_keras.data.films import count_classes, hash_along
-from pneumo_keras.data.pneumonia_mnist import catalog
-from pneumo_keras.data.pneumonia_mnist.archive import ArchivedFilms
+from pneumo_keras.data.prepared import Edition, RawFilms
 from pneumo_keras.progress import show_progress
 
 # TFDS holds the films of a shard until it is written, and those of all shards if it may sort them.
@@ -30,33 +29,31 @@ tfds.disable_progress_bar()
 
 # TFDS lists a pneumonia_mnist of its own, 28 px only and in need of TensorFlow. Out of the
 # register, ours leaves that name alone.
-class PneumoniaMnist(tfds.core.ShardBasedBuilder, skip_registration=True):
-    """Children's chest X-rays of one split, normal or with pneumonia, in the order of the npz file.
+class FilmBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
+    """Chest films of one split, normal or with pneumonia, in their order.
 
-    Each configuration is a film size in pixels. `info.metadata` holds `class_counts`, the counts of
+    Its configuration is the film size in pixels. `info.metadata` holds `class_counts`, the counts of
     normal and pneumonia films, and `fingerprint`, the SHA-256 of their pixels.
     """
 
-    VERSION = tfds.core.Version(catalog.VERSION)
-    RELEASE_NOTES: ClassVar[dict[str, str]] = {
-        "1.1.0": "Beside the films: all labels in one file, the fingerprint of the pixels.",
-        "1.0.0": "The files of MedMNIST 3: 28, 64, 128 and 224 px, splits train, val and test.",
-    }
-    BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [
-        tfds.core.BuilderConfig(name=str(size), description=f"Films of {size} x {size} pixels.")
-        for size in catalog.SIZES
-    ]
-
-    def __init__(self, *, config: str, data_dir: Path, films: ArchivedFilms | None = None) -> None:
-        """Makes a builder for one split of one npz file.
+    def __init__(self, edition: Edition, *, size: int, data_dir: Path, films: RawFilms | None = None) -> None:
+        """Makes a builder for one split.
 
         Args:
-            config: The film size, as a name.
+            edition: What the data set is called.
+            size: Height and width of the films in pixels.
             data_dir: Where the data set is, or will be written.
             films: Those that `download_and_prepare` writes; not needed for reading.
         """
-        self._films, self._size = films, int(config)
+        self.name = edition.name  # pyright: ignore[reportAttributeAccessIssue]  # TFDS wants a class for each name
+        self._edition, self._size, self._films = edition, size, films
         self._facts = tfds.core.MetadataDict()
+        config = tfds.core.BuilderConfig(
+            name=str(size),
+            version=edition.version,
+            release_notes=dict(edition.release_notes),
+            description=f"Films of {size} x {size} pixels.",
+        )
         super().__init__(file_format="array_record", config=config, data_dir=data_dir)
 
     def open_records(self, split: str) -> Any:
@@ -65,10 +62,14 @@ class PneumoniaMnist(tfds.core.ShardBasedBuilder, skip_registration=True):
         decoders = {"image": tfds.decode.SkipDecoding()}
         return self.as_data_source(split=split, decoders=decoders)  # pyright: ignore[reportCallIssue]  # behind a decorator of TFDS
 
+    def _create_builder_config(self, builder_config: Any, version: Any) -> Any:
+        """The one that is given: TFDS would warn of it, since it knows none of the class."""
+        return builder_config
+
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
             builder=self,
-            description=catalog.load_description(),
+            description=self._edition.description,
             features=tfds.features.FeaturesDict(
                 {
                     "image": tfds.features.Image(shape=(self._size, self._size, 1), encoding_format="png"),
@@ -76,9 +77,9 @@ class PneumoniaMnist(tfds.core.ShardBasedBuilder, skip_registration=True):
                 }
             ),
             supervised_keys=("image", "label"),
-            homepage=catalog.HOMEPAGE,
-            citation=catalog.CITATION,
-            license=catalog.load_licence(),
+            homepage=self._edition.homepage,
+            citation=self._edition.citation,
+            license=self._edition.licence,
             metadata=self._facts,
             disable_shuffling=True,
         )
@@ -101,7 +102,7 @@ class PneumoniaMnist(tfds.core.ShardBasedBuilder, skip_registration=True):
         # TFDS asks for one after the other.
         return {films.split: [functools.partial(itertools.islice, examples, in_shard)] * shards}
 
-    def _iterate_examples(self, films: ArchivedFilms) -> Examples:
+    def _iterate_examples(self, films: RawFilms) -> Examples:
         index = itertools.count()
         with show_progress(f"Preparing the {films.split} films", len(films), "films") as progress:
             for images, digest in hash_along((len(films), *films.shape), films.iterate()):

@@ -1,4 +1,4 @@
-"""Each split of the npz file as a TFDS data set on disk, made once.
+"""Each split of a set of films as a TFDS data set on disk, made once.
 
 TFDS takes a second to import and is needed by those who write films or read them: where features are
 in the cache, labels and fingerprints do.
@@ -11,10 +11,11 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from filelock import FileLock
@@ -22,9 +23,6 @@ from PIL import Image
 
 from pneumo_keras.arrays import Images, Labels
 from pneumo_keras.data.films import AT_ONCE, Rows
-from pneumo_keras.data.pneumonia_mnist.archive import ArchivedFilms, open_archive
-from pneumo_keras.data.pneumonia_mnist.catalog import VERSION
-from pneumo_keras.data.pneumonia_mnist.npz_file import NpzFile
 from pneumo_keras.errors import DataError
 
 LABELS = "labels.npy"
@@ -33,18 +31,75 @@ UNREADABLE = (EOFError, IndexError, KeyError, OSError, RuntimeError, TypeError, 
 
 
 @dataclass(frozen=True)
+class Edition:
+    """What prepared films are called, and what is told of them beside.
+
+    Attributes:
+        name: Of the data set, in snake case.
+        version: Raised with every change of what is written.
+        release_notes: What changed, by version.
+        description: What the films show and where they come from.
+        homepage: Where more is told; "" if nowhere.
+        citation: BibTeX; "" where unknown.
+        licence: With its address; "" where unknown.
+    """
+
+    name: str
+    version: str
+    release_notes: Mapping[str, str]
+    description: str
+    homepage: str
+    citation: str
+    licence: str
+
+
+@runtime_checkable
+class RawFilms(Protocol):
+    """A split that is to be prepared: its films come once, in their order."""
+
+    @property
+    def split(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of every film in pixels."""
+        ...
+
+    @property
+    def labels(self) -> Labels:
+        """Of all films."""
+        ...
+
+    def __len__(self) -> int:
+        """How many."""
+        ...
+
+    def iterate(self) -> Iterator[Images]:
+        """All films in their order, some at a time."""
+        ...
+
+
+OpenRaw = Callable[[Path], AbstractContextManager[RawFilms]]
+"""Opens the films until they are prepared. The path is free for what is kept if that is cut off."""
+
+
+@dataclass(frozen=True)
 class PreparedFilms:
-    """A verified split of a file as a data set on disk, decoded film by film as it is read.
+    """A verified split as a data set on disk, decoded film by film as it is read.
 
     Attributes:
         folder: Where it lies; safe to remove.
-        split: `train`, `val` or `test`.
+        edition: What it is called.
+        split: Its name.
         shape: Height and width in pixels.
-        labels: Of all films, in the order of the file.
+        labels: Of all films, in their order.
         digest: SHA-256 of all pixels, taken when they were written.
     """
 
     folder: Path
+    edition: Edition
     split: str
     shape: tuple[int, int]
     labels: Labels
@@ -78,9 +133,9 @@ class PreparedFilms:
     def builder(self) -> Any:
         """The door to TFDS."""
         with _untouched_root_logger():
-            from pneumo_keras.data.pneumonia_mnist.builder import PneumoniaMnist
+            from pneumo_keras.data.builder import FilmBuilder
 
-            return PneumoniaMnist(config=str(self.shape[0]), data_dir=self.folder)
+            return FilmBuilder(self.edition, size=self.shape[0], data_dir=self.folder)
 
     @functools.cached_property
     def _records(self) -> Any:
@@ -88,19 +143,29 @@ class PreparedFilms:
             return self.builder.open_records(self.split)
 
 
-def load_prepared(npz: NpzFile, split: str, *, size: int, cache: Path) -> PreparedFilms:
-    """The prepared data set of a split of a file; prepared first if this is its first time.
+def load_prepared(
+    edition: Edition, address: str, split: str, *, size: int, cache: Path, open_raw: OpenRaw
+) -> PreparedFilms:
+    """The prepared data set of a split; prepared first if this is its first time.
 
-    Its folder carries size, version, SHA-256 of the file and split, and takes its name when whole.
-    The other splits of the file are not opened, and no film is decoded.
+    Its folder carries name, size, version, address and split, and takes its name when whole. Where it
+    is there, the films that it was made from are not opened.
+
+    Args:
+        edition: What it is called.
+        address: SHA-256 of everything else that the films are made from.
+        split: Its name.
+        size: Height and width of the films in pixels.
+        cache: The folder below which prepared films are kept.
+        open_raw: Opens the films that are prepared.
 
     Raises:
-        DataError: The file breaks a rule, `cache` cannot be written, or what lies there is damaged.
+        DataError: The films break a rule, `cache` cannot be written, or what lies there is damaged.
     """
-    folder = cache / "datasets" / f"pneumonia_mnist-{size}-{VERSION}-{npz.sha256[:16]}-{split}"
+    folder = cache / "datasets" / f"{edition.name}-{size}-{edition.version}-{address[:16]}-{split}"
     if not folder.is_dir():
-        _prepare(npz, split, size, folder)
-    written = folder / "pneumonia_mnist" / str(size) / VERSION
+        _prepare(edition, open_raw, folder)
+    written = folder / edition.name / str(size) / edition.version
     if not written.is_dir():
         raise _to_damage(folder, "it is empty")
     try:
@@ -111,7 +176,7 @@ def load_prepared(npz: NpzFile, split: str, *, size: int, cache: Path) -> Prepar
         raise _to_damage(folder, "its notes cannot be read") from error
     if labels.dtype != np.int64 or labels.shape != (n,):
         raise _to_damage(folder, f"{labels.size:,} labels for {n:,} films")
-    return PreparedFilms(folder, split, (size, size), labels, fingerprint)
+    return PreparedFilms(folder, edition, split, (size, size), labels, fingerprint)
 
 
 def _to_damage(folder: Path, found: str) -> DataError:
@@ -121,12 +186,13 @@ def _to_damage(folder: Path, found: str) -> DataError:
     )
 
 
-def _prepare(npz: NpzFile, split: str, size: int, folder: Path) -> None:
+def _prepare(edition: Edition, open_raw: OpenRaw, folder: Path) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f".{folder.name}.lock")):
             if not folder.is_dir():
-                _prepare_once(open_archive(npz.path, split, size=size), folder)
+                with open_raw(folder.with_name(f".{folder.name}.raw")) as films:
+                    _prepare_once(edition, films, folder)
     except OSError as error:
         raise DataError(
             f"{folder}: the cache must take the prepared films. Received: {error}. "
@@ -134,15 +200,15 @@ def _prepare(npz: NpzFile, split: str, size: int, folder: Path) -> None:
         ) from error
 
 
-def _prepare_once(films: ArchivedFilms, folder: Path) -> None:
+def _prepare_once(edition: Edition, films: RawFilms, folder: Path) -> None:
     """Prepares beside `folder` and renames: a killed run leaves nothing that looks whole."""
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         with _untouched_root_logger(), tempfile.TemporaryDirectory() as downloads:
-            from pneumo_keras.data.pneumonia_mnist.builder import PneumoniaMnist
+            from pneumo_keras.data.builder import FilmBuilder
 
-            builder = PneumoniaMnist(config=str(films.shape[0]), data_dir=partial, films=films)
+            builder = FilmBuilder(edition, size=films.shape[0], data_dir=partial, films=films)
             builder.download_and_prepare(download_dir=downloads)
         np.save(partial / LABELS, films.labels)
         partial.replace(folder)

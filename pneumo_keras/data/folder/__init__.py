@@ -1,0 +1,133 @@
+"""The source `folder`: films of the user's own, in folders by class or named by a CSV."""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from pneumo_keras.arrays import SPLITS
+from pneumo_keras.data import prepared
+from pneumo_keras.data.films import LabelledFilms
+from pneumo_keras.data.folder.decoded import decode_split
+from pneumo_keras.data.folder.film_file import FilmFile, to_labels
+from pneumo_keras.data.folder.layout import scan_folder
+from pneumo_keras.data.folder.table import scan_table
+from pneumo_keras.data.sources import UNKNOWN_LIMITS, DataCard, DataOptions, DataSet
+from pneumo_keras.errors import DataError
+
+log = logging.getLogger("pneumo_keras")
+
+EDITION = prepared.Edition(
+    name="folder",
+    version="1.0.0",
+    release_notes={"1.0.0": "Films of the user's own, cut to a square and brought to one size."},
+    description="Chest films of the user's own. What they show is not known to this program.",
+    homepage="",
+    citation="",
+    licence="",
+)
+WHOLE = "labelled"
+"""What all films together are called beside the names of splits."""
+
+
+def open_films(options: DataOptions) -> DataSet:
+    """The films of a folder or of a table; no film is read before its split is asked for.
+
+    Raises:
+        DataError: There is neither at `options.path`, or it breaks a rule.
+    """
+    if options.path is None:
+        raise DataError("data.path must name a folder of films, or a CSV. Received: nothing.")
+    path = options.path.expanduser()
+    with _explain_unreadable(path):
+        layout = (scan_folder if path.is_dir() else scan_table)(path, options.positive)
+        card = _describe(path, options.size)
+
+    def open_split(split: str) -> LabelledFilms:
+        if split not in SPLITS:
+            raise DataError(f"A split must be one of {', '.join(SPLITS)}. Received: {split}.")
+        with _explain_unreadable(path):
+            files = layout.choose_films(split)
+        return load_split(files, split, options, place=f"{path}: split '{split}'")
+
+    def open_whole() -> LabelledFilms:
+        with _explain_unreadable(path):
+            files = layout.list_films("")
+        return load_split(files, WHOLE, options, place=str(path))
+
+    log.info("The films are %s", card.title)
+    return DataSet(card, open_split, None if layout.splits else open_whole)
+
+
+def is_at_hand(options: DataOptions) -> bool:
+    """Always: they are the user's own."""
+    return True
+
+
+def load_split(
+    files: Sequence[FilmFile], split: str, options: DataOptions, *, place: str
+) -> prepared.PreparedFilms:
+    """Some films as one split, prepared on its first use.
+
+    Raises:
+        DataError: A class is missing, a film cannot be read, or the cache cannot be written.
+    """
+    labels = to_labels(files, positive=options.positive, place=place)
+    return prepared.load_prepared(
+        EDITION,
+        hash_listing(files, labels.tolist()),
+        split,
+        size=options.size,
+        cache=options.cache,
+        open_raw=partial(decode_split, files, labels, split, size=options.size, place=place),
+    )
+
+
+def hash_listing(files: Sequence[FilmFile], labels: Sequence[int]) -> str:
+    """SHA-256 of all that tells films from others without reading them: a film that changes has another.
+
+    Where a file lies is part of it: copies with the same times may hold other films.
+    """
+    listed = [
+        (os.fspath(file.path), *_measure(file.path), label) for file, label in zip(files, labels, strict=True)
+    ]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
+def _measure(path: Path) -> tuple[int, int]:
+    """Size in bytes and time of the last change in nanoseconds; of a file that is missing, neither."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):  # its decoder will say what is wrong; ValueError: no path at all
+        return -1, -1
+    return found.st_size, found.st_mtime_ns
+
+
+@contextlib.contextmanager
+def _explain_unreadable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"data.path must name a folder of films, or a CSV, that can be read. Received: {path} "
+            f"({error.strerror})."
+        ) from error
+
+
+def _describe(path: Path, size: int) -> DataCard:
+    files = {} if path.is_dir() else {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
+    return DataCard(
+        title=f"{path.name}, {size} px",
+        description=f"The user's own films, {path.name}. What they show is not known to this program.",
+        limits=UNKNOWN_LIMITS,
+        notice="",
+        licence="",
+        citation="",
+        synthetic=False,
+        medmnist_name=None,
+        files=files,
+    )

@@ -1,0 +1,56 @@
+"""A file with a film, what is stated of it, and names of classes as labels."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pneumo_keras.arrays import Labels
+from pneumo_keras.errors import DataError
+
+
+@dataclass(frozen=True)
+class FilmFile:
+    """A file with a film, and what is stated of it.
+
+    Attributes:
+        path: Of the file.
+        name: The same for people, from the folder or the table on.
+        label: Name of its class.
+        split: Its split; "" where none is stated.
+        patient: Whose film it is; "" where nobody says.
+    """
+
+    path: Path
+    name: str
+    label: str
+    split: str = ""
+    patient: str = ""
+
+
+def to_labels(files: Sequence[FilmFile], *, positive: str, place: str) -> Labels:
+    """0 (the other class, whatever its name) or 1 (the positive class) for each film.
+
+    Args:
+        files: With the names of their classes.
+        positive: Name of the class that is pneumonia.
+        place: Where the films are, for the message.
+
+    Raises:
+        DataError: There are not two classes, or the positive one is not among them.
+    """
+    counts = Counter(file.label for file in files)
+    found = ", ".join(f"{label} ({count:,})" for label, count in sorted(counts.items())) or "no films"
+    if len(counts) != 2:
+        raise DataError(
+            f"{place} must hold films of two classes, in folders with their names or in the column label. "
+            f"Received: {found}. Keep two, and name the one that is pneumonia with data.positive."
+        )
+    if positive not in counts:
+        raise DataError(
+            f"{place} must hold the class that data.positive names, {positive}. Received: {found}. "
+            "Set data.positive, or --positive of eval, to the one that is pneumonia."
+        )
+    return np.array([file.label == positive for file in files], np.int64)

@@ -1,0 +1,109 @@
+"""Which films there are, of which class and in which split: what folders say of them, and what is drawn.
+
+Folders are `{train,val,test}/{NORMAL,PNEUMONIA}`, or `{NORMAL,PNEUMONIA}` where no splits are stated.
+"""
+
+import functools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pneumo_keras.arrays import SPLITS
+from pneumo_keras.data.folder.draw import draw_splits
+from pneumo_keras.data.folder.film_file import FilmFile, to_labels
+from pneumo_keras.data.listing import list_files
+from pneumo_keras.errors import DataError
+
+log = logging.getLogger("pneumo_keras")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The films of a folder or of a table.
+
+    Attributes:
+        path: Of the folder or the table.
+        positive: Name of the class that is pneumonia.
+        splits: Those that are stated, or none.
+        list_films: The films of a stated split; of "" all films, where no split is stated.
+    """
+
+    path: Path
+    positive: str
+    splits: tuple[str, ...]
+    list_films: Callable[[str], list[FilmFile]]
+
+    def choose_films(self, split: str) -> list[FilmFile]:
+        """The films of a split, drawn where it is not stated; others are not looked at.
+
+        Raises:
+            DataError: There is no such split, or there are too few films to draw it from.
+        """
+        if not self.splits:
+            return self._drawn[split]
+        if split != "test" and "val" not in self.splits and "train" in self.splits:
+            return self._parted[split]
+        if split not in self.splits:
+            raise DataError(
+                f"{self.path}: there must be a split '{split}'. Received: {', '.join(self.splits)}. "
+                "Add it, or state no splits to have them drawn."
+            )
+        return self.list_films(split)
+
+    @functools.cached_property
+    def _drawn(self) -> dict[str, list[FilmFile]]:
+        """All splits, where none is stated."""
+        drawn = self._draw("", SPLITS)
+        log.info(
+            "%s states no splits: %s training, %s validation and %s test films were drawn, the same every "
+            "time, whatever the seed",
+            self.path,
+            *(f"{len(drawn[split]):,}" for split in SPLITS),
+        )
+        return drawn
+
+    @functools.cached_property
+    def _parted(self) -> dict[str, list[FilmFile]]:
+        """Training films, of which some become validation films."""
+        drawn = self._draw("train", ("train", "val"))
+        log.info(
+            "%s states no validation films: %s were drawn from the training films, of which %s stay, the "
+            "same every time, whatever the seed",
+            self.path,
+            f"{len(drawn['val']):,}",
+            f"{len(drawn['train']):,}",
+        )
+        return drawn
+
+    def _draw(self, stated: str, splits: tuple[str, ...]) -> dict[str, list[FilmFile]]:
+        files = self.list_films(stated)
+        rows = draw_splits(
+            [file.name for file in files],
+            to_labels(files, positive=self.positive, place=str(self.path)),
+            [file.patient for file in files],
+            splits=splits,
+            place=str(self.path),
+        )
+        return {split: [files[row] for row in chosen] for split, chosen in rows.items()}
+
+
+def scan_folder(path: Path, positive: str) -> Layout:
+    """The films of a folder; those of a split are not listed before they are asked for.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    inside = {child.name for child in path.iterdir() if child.is_dir()}
+    splits = tuple(split for split in SPLITS if split in inside)
+    return Layout(path, positive, splits, lambda split: _list_classes(path / split, path))
+
+
+def _list_classes(folder: Path, root: Path) -> list[FilmFile]:
+    """All files below the folders of the classes, but hidden ones."""
+    classes = sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+    return [
+        FilmFile(Path(path), Path(path).relative_to(root).as_posix(), label=one.name)
+        for one in classes
+        for path in list_files([str(one)], stdin=())
+    ]

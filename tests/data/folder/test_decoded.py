@@ -1,0 +1,112 @@
+import json
+
+import numpy as np
+import pytest
+
+from pneumo_keras.data.decoding import LIMITS, decode_file
+from pneumo_keras.data.folder import decoded
+from pneumo_keras.errors import DataError
+from tests.films import load, sort_by_class
+
+
+@pytest.fixture
+def cut_off(monkeypatch, decoded_files):
+    """Decoding that is stopped after some films, until it is let go on."""
+    monkeypatch.setattr(decoded, "AT_ONCE", 4)
+    go_on = decoded.decode_films
+
+    def stop_after(count):
+        def decode_films(paths, *, size):
+            for index, film in enumerate(go_on(paths, size=size)):
+                if index == count:
+                    raise KeyboardInterrupt
+                yield film
+
+        monkeypatch.setattr(decoded, "decode_films", decode_films)
+        return lambda: monkeypatch.setattr(decoded, "decode_films", go_on)
+
+    return stop_after
+
+
+@pytest.fixture
+def cut(cut_off, films, open_data, decoded_files):
+    """A preparation that was cut off at the eleventh film."""
+    go_on = cut_off(10)
+    with pytest.raises(KeyboardInterrupt):
+        open_data(films).open_split("train")
+    decoded_files.clear()
+    return go_on
+
+
+def find_raw(tmp_path):
+    (raw,) = (tmp_path / "cache" / "datasets").glob(".folder-*-train.raw")
+    return raw
+
+
+def test_a_preparation_that_was_cut_off_goes_on_where_it_stopped(
+    cut, films, splits, open_data, decoded_files, tmp_path
+):
+    assert json.loads((find_raw(tmp_path) / "decoded.json").read_text()) == {"films": 8, "broken": []}
+    cut()
+    prepared = open_data(films).open_split("train")
+    assert len(decoded_files) == 22
+    assert np.array_equal(load(prepared).images, sort_by_class(splits["train"]).images)
+    left = [path.name for path in (tmp_path / "cache" / "datasets").iterdir() if path.suffix != ".lock"]
+    assert left == [prepared.folder.name]
+
+
+def test_films_that_changed_meanwhile_are_decoded_anew(cut, films, open_data, decoded_files):
+    cut()
+    film = films / "train" / "NORMAL" / "z.png"
+    film.write_bytes(next(film.parent.iterdir()).read_bytes())
+    assert len(open_data(films).open_split("train")) == 31
+    assert len(decoded_files) == 31
+
+
+@pytest.mark.parametrize("damage", ["note", "no note", "pixels"])
+def test_what_is_left_in_pieces_is_decoded_anew(
+    cut, films, splits, open_data, decoded_files, tmp_path, damage
+):
+    raw = find_raw(tmp_path)
+    match damage:
+        case "note":
+            (raw / "decoded.json").write_text('{"films": ')
+        case "no note":
+            (raw / "decoded.json").unlink()
+        case "pixels":
+            (raw / "films.npy").write_bytes(b"short")
+    cut()
+    prepared = open_data(films).open_split("train")
+    assert len(decoded_files) == 30
+    assert np.array_equal(load(prepared).images, sort_by_class(splits["train"]).images)
+
+
+def test_a_broken_film_that_was_met_before_the_cut_is_not_forgotten(
+    cut_off, films, open_data, decoded_files, tmp_path
+):
+    (films / "train" / "NORMAL" / "0000.png").write_text("no film")
+    go_on = cut_off(10)
+    with pytest.raises(KeyboardInterrupt):
+        open_data(films).open_split("train")
+    go_on()
+    decoded_files.clear()
+    with pytest.raises(DataError, match=r"Received: 1 of \d+ that cannot, first train/NORMAL/0000\.png: "):
+        open_data(films).open_split("train")
+    assert 0 < len(decoded_files) < 30
+    assert not list((tmp_path / "cache" / "datasets").glob("*.raw"))
+
+
+def test_films_decoded_in_other_processes_are_the_same(films, open_data, monkeypatch, splits):
+    monkeypatch.undo()
+    expected = [decode_file(str(path), 28, LIMITS).image for path in sorted((films / "val").rglob("*.png"))]
+    prepared = open_data(films).open_split("val")
+    assert np.array_equal(load(prepared).images, np.stack(expected))
+
+
+def test_a_full_cache_is_named(films, open_data, monkeypatch):
+    def fill_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(decoded.os, "fsync", fill_disk)
+    with pytest.raises(DataError, match=r"must take the prepared films\. Received: .*No space left"):
+        open_data(films).open_split("train")

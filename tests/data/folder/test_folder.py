@@ -1,0 +1,285 @@
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from pneumo_keras.arrays import SPLITS
+from pneumo_keras.data.films import count_classes
+from pneumo_keras.data.folder import is_at_hand
+from pneumo_keras.data.pneumonia_mnist import load_split
+from pneumo_keras.data.pneumonia_mnist.archive import save_archive
+from pneumo_keras.data.pneumonia_mnist.npz_file import NpzFile
+from pneumo_keras.data.sources import DataOptions
+from pneumo_keras.errors import DataError
+from tests.conftest import SHARED
+from tests.films import FilmArray, load, sort_by_class, write_films, write_splits
+
+
+def refuse(call, *arguments, **options):
+    with pytest.raises(DataError) as caught:
+        call(*arguments, **options)
+    return str(caught.value)
+
+
+def test_films_of_the_right_size_come_back_as_they_were(films, splits, open_data):
+    data = open_data(films)
+    for split in SPLITS:
+        opened, expected = load(data.open_split(split)), sort_by_class(splits[split])
+        assert np.array_equal(opened.images, expected.images)
+        assert np.array_equal(opened.labels, expected.labels)
+    assert data.open_whole is None
+
+
+def test_a_folder_and_an_archive_of_the_same_films_have_the_same_fingerprints(
+    tmp_path, films, splits, open_data
+):
+    ordered = {split: sort_by_class(one) for split, one in splits.items()}
+    save_archive(tmp_path / "films.npz", ordered)
+    npz = NpzFile(tmp_path / "films.npz", "", "a" * 64, is_official=False)
+    for split in SPLITS:
+        archived = load_split(npz, split, size=28, cache=tmp_path / "cache")
+        assert open_data(films).open_split(split).fingerprint() == archived.fingerprint()
+
+
+def test_only_the_films_of_the_split_that_is_asked_for_are_decoded(films, open_data, decoded_files):
+    data = open_data(films)
+    assert decoded_files == []
+    data.open_split("train")
+    data.open_split("val")
+    assert len(decoded_files) == 42
+    assert not [path for path in decoded_files if str(films / "test") in path]
+    data.open_split("test")
+    assert len(decoded_files) == 56
+
+
+def test_the_test_films_are_not_even_listed_before(films, open_data):
+    shutil.rmtree(films / "test" / "NORMAL")
+    data = open_data(films)
+    data.open_split("train"), data.open_split("val")
+    assert refuse(data.open_split, "test") == (
+        f"{films}: split 'test' must hold films of two classes, in folders with their names or in the column "
+        "label. Received: PNEUMONIA (10). Keep two, and name the one that is pneumonia with data.positive."
+    )
+
+
+def test_films_are_prepared_once(films, open_data, decoded_files, tmp_path):
+    first = open_data(films).open_split("val")
+    again = open_data(films).open_split("val")
+    assert (again.folder, again.fingerprint()) == (first.folder, first.fingerprint())
+    assert len(decoded_files) == 12
+    left = [path.name for path in (tmp_path / "cache" / "datasets").iterdir() if path.suffix != ".lock"]
+    assert left == [first.folder.name]
+    assert first.folder.name.startswith("folder-28-1.0.0-")
+
+
+@pytest.mark.parametrize("change", ["time", "bytes", "name", "class", "new"])
+def test_a_film_that_changes_is_prepared_again(films, open_data, change):
+    before = open_data(films).open_split("val").folder
+    film = next((films / "val" / "NORMAL").iterdir())
+    match change:
+        case "time":
+            os.utime(film, ns=(film.stat().st_atime_ns, film.stat().st_mtime_ns + 1))
+        case "bytes":
+            times = film.stat().st_atime_ns, film.stat().st_mtime_ns
+            film.write_bytes(film.read_bytes() + b"\0")
+            os.utime(film, ns=times)
+        case "name":
+            film.rename(film.with_name("z.png"))
+        case "class":
+            film.rename(films / "val" / "PNEUMONIA" / "z.png")
+        case "new":
+            shutil.copy(film, film.with_name("z.png"))
+    assert open_data(films).open_split("val").folder != before
+    assert len(list(before.parent.glob("folder-*"))) == 2
+
+
+def test_a_copy_with_the_same_times_is_another_set_of_films(films, open_data, tmp_path):
+    shutil.copytree(films, tmp_path / "copy")
+    first, other = open_data(films).open_split("val"), open_data(tmp_path / "copy").open_split("val")
+    assert first.folder != other.folder
+    assert first.fingerprint() == other.fingerprint()
+
+
+def test_larger_films_are_cut_and_brought_to_the_size(tmp_path, open_data):
+    images = np.zeros((4, 40, 80), np.uint8)
+    images[:, :, 20:60] = 200  # the square in the middle
+    write_films(tmp_path / "wide" / "val", FilmArray(images, np.array([0, 1, 0, 1])))
+    films = load(open_data(tmp_path / "wide", size=64).open_split("val"))
+    assert films.images.shape == (4, 64, 64)
+    assert (films.images == 200).all()
+
+
+def test_names_of_classes_are_free(tmp_path, splits, open_data):
+    path = tmp_path / "free"
+    write_films(path / "val", splits["val"], classes=("without", "with infiltrate"))
+    films = open_data(path, positive="with infiltrate").open_split("val")
+    assert count_classes(films.labels) == count_classes(splits["val"].labels)
+    turned = open_data(path, positive="without").open_split("val")
+    assert count_classes(turned.labels) == count_classes(splits["val"].labels)[::-1]
+    assert turned.folder != films.folder
+    assert refuse(open_data(path).open_split, "val") == (
+        f"{path}: split 'val' must hold the class that data.positive names, PNEUMONIA. Received: with "
+        "infiltrate (10), without (2). Set data.positive, or --positive of eval, to the one that is "
+        "pneumonia."
+    )
+
+
+def test_other_classes_than_two_are_listed(films, open_data):
+    (films / "val" / "COVID").mkdir()
+    assert len(open_data(films).open_split("val")) == 12  # an empty folder is no class
+    shutil.copy(next((films / "val" / "NORMAL").iterdir()), films / "val" / "COVID")
+    assert refuse(open_data(films).open_split, "val").endswith(
+        "Received: COVID (1), NORMAL (2), PNEUMONIA (10). Keep two, and name the one that is pneumonia with "
+        "data.positive."
+    )
+
+
+def test_hidden_files_are_not_looked_at(films, splits, open_data):
+    (films / ".DS_Store").touch()
+    (films / "train" / "NORMAL" / ".DS_Store").touch()
+    (films / "train" / ".cache").mkdir()
+    (films / "train" / ".cache" / "a.png").touch()
+    assert len(open_data(films).open_split("train")) == 30
+
+
+def test_without_splits_they_are_drawn_and_the_films_can_be_had_whole(tmp_path, splits, open_data, caplog):
+    caplog.set_level("INFO", "pneumo_keras")
+    path = tmp_path / "plain"
+    write_films(path, splits["train"])
+    data = open_data(path)
+    drawn = {split: load(data.open_split(split)) for split in SPLITS}
+    assert {split: len(films) for split, films in drawn.items()} == {"train": 24, "val": 3, "test": 3}
+    whole = load(data.open_whole())
+    assert np.array_equal(whole.images, sort_by_class(splits["train"]).images)
+    pixels = [film.tobytes() for films in drawn.values() for film in films.images]
+    assert sorted(pixels) == sorted(film.tobytes() for film in whole.images)
+    assert all(0 < films.labels.mean() < 1 for films in drawn.values())
+    assert caplog.messages == [
+        "The films are plain, 28 px",
+        f"{path} states no splits: 24 training, 3 validation and 3 test films were drawn, the same "
+        "every time, whatever the seed",
+    ]
+
+
+def test_without_validation_films_a_tenth_of_the_training_films_becomes_some(
+    films, splits, open_data, caplog
+):
+    shutil.rmtree(films / "val")
+    caplog.set_level("INFO", "pneumo_keras")
+    data = open_data(films)
+    train, val, test = (load(data.open_split(split)) for split in SPLITS)
+    assert (len(train), len(val), len(test)) == (27, 3, 14)
+    both = [film.tobytes() for film in (*train.images, *val.images)]
+    assert sorted(both) == sorted(film.tobytes() for film in splits["train"].images)
+    assert caplog.messages[1:] == [
+        f"{films} states no validation films: 3 were drawn from the training films, of which 27 stay, the "
+        "same every time, whatever the seed"
+    ]
+
+
+def test_a_split_that_is_not_there_is_named(tmp_path, splits, open_data):
+    write_splits(tmp_path / "half", {split: splits[split] for split in ("train", "val")})
+    data = open_data(tmp_path / "half")
+    assert refuse(data.open_split, "test") == (
+        f"{tmp_path}/half: there must be a split 'test'. Received: train, val. Add it, or state no splits to "
+        "have them drawn."
+    )
+    assert refuse(data.open_split, "all") == "A split must be one of train, val, test. Received: all."
+
+
+@pytest.mark.parametrize("place", ["nowhere", "empty"])
+def test_a_path_without_films_gets_one_line(tmp_path, open_data, place):
+    (tmp_path / "empty").mkdir()
+    expected = {
+        "nowhere": f"data.path must name a folder of films, or a CSV, that can be read. Received: "
+        f"{tmp_path}/nowhere (No such file or directory).",
+        "empty": f"{tmp_path}/empty must hold films of two classes, in folders with their names or in the "
+        "column label. Received: no films. Keep two, and name the one that is pneumonia with data.positive.",
+    }
+    assert refuse(lambda: open_data(tmp_path / place).open_split("train")) == expected[place]
+
+
+def test_a_folder_that_cannot_be_listed_gets_one_line(films, open_data, monkeypatch):
+    data = open_data(films)
+
+    def refuse_to_list(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.iterdir", refuse_to_list)
+    assert refuse(data.open_split, "train") == (
+        f"data.path must name a folder of films, or a CSV, that can be read. Received: {films} (Permission "
+        "denied)."
+    )
+
+
+def test_broken_films_stop_the_preparation_with_one_line(films, open_data, tmp_path):
+    (films / "train" / "NORMAL" / "a.txt").write_text("no film")
+    (films / "train" / "PNEUMONIA" / "b.png").touch()
+    assert refuse(open_data(films).open_split, "train") == (
+        f"{films}: split 'train': every film must be one that can be read. Received: 2 of 32 that cannot, "
+        "first train/NORMAL/a.txt: it is no PNG, JPEG, TIFF, BMP, WebP or DICOM file, or a damaged one. Mend "
+        "them or take them away."
+    )
+    assert {path.suffix for path in (tmp_path / "cache" / "datasets").iterdir()} <= {".lock"}
+    for path in ("NORMAL/a.txt", "PNEUMONIA/b.png"):
+        (films / "train" / path).unlink()
+    assert len(open_data(films).open_split("train")) == 30
+
+
+def test_the_card_speaks_of_these_films_alone(films, open_data):
+    card = open_data(films).card
+    assert card.title == "clinic, 28 px"
+    assert card.description == "The user's own films, clinic. What they show is not known to this program."
+    assert (card.notice, card.licence, card.citation, card.synthetic) == ("", "", "", False)
+    assert (card.medmnist_name, card.files) == (None, {})
+    said = " ".join((card.description, *card.limits))
+    assert "children" not in said and "MNIST" not in said and str(films.parent) not in said
+
+
+def test_the_card_of_a_table_has_its_checksum(films, open_data):
+    table = films / "films.csv"
+    table.write_text("path,label\nval/NORMAL/0002.png,NORMAL\n")
+    card = open_data(table).card
+    assert card.title == "films.csv, 28 px"
+    assert card.files == {"films.csv": hashlib.sha256(table.read_bytes()).hexdigest()}
+
+
+def test_what_is_on_disk_says_what_it_is(films, open_data):
+    prepared = open_data(films).open_split("val")
+    assert (prepared.builder.info.name, str(prepared.builder.info.version)) == ("folder", "1.0.0")
+    (notes,) = prepared.folder.rglob("dataset_info.json")
+    told = json.loads(notes.read_text())
+    assert told["description"].startswith("Chest films of the user's own. What they show is not known")
+    assert "MNIST" not in notes.read_text()
+
+
+def test_films_of_one_s_own_are_always_at_hand(tmp_path):
+    assert is_at_hand(DataOptions(tmp_path, 28, (2, 2, 2), tmp_path))
+
+
+def test_opening_a_folder_imports_neither_tfds_nor_scikit_learn(films, tmp_path):
+    code = (
+        "import sys, pathlib\n"
+        "from pneumo_keras.data.folder import open_films\n"
+        "from pneumo_keras.data.sources import DataOptions\n"
+        "path = pathlib.Path(sys.argv[1])\n"
+        "open_films(DataOptions(path, 28, (2, 2, 2), path))\n"
+        "print(sorted({'tensorflow_datasets', 'sklearn', 'keras', 'jax'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, films], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.real_data
+def test_real_films_written_as_png_are_those_of_the_archive(tmp_path, open_data):
+    raw = np.load(SHARED / "data" / "pneumoniamnist.npz")
+    real = FilmArray(raw["val_images"][:300], raw["val_labels"][:300, 0].astype(np.int64))
+    write_films(tmp_path / "real" / "val", real)
+    films = load(open_data(tmp_path / "real").open_split("val"))
+    assert np.array_equal(films.images, sort_by_class(real).images)
+    assert np.array_equal(films.labels, sort_by_class(real).labels)

@@ -1,0 +1,134 @@
+import numpy as np
+import pytest
+
+from pneumo_keras.arrays import SPLITS
+from pneumo_keras.errors import DataError
+from tests.films import load, write_films
+
+
+@pytest.fixture
+def write_table(tmp_path, splits):
+    """Writes the films of a split as numbered files, and a CSV of what is stated of each."""
+    path = tmp_path / "films" / "films.csv"
+    write_films(path.parent, splits["train"], classes=("pictures", "pictures"))
+
+    def write(*columns, encoding="utf-8", **values):
+        n = len(splits["train"])
+        stated = {
+            "path": [f"pictures/{index:04}.png" for index in range(n)],
+            "label": np.array(["NORMAL", "PNEUMONIA"])[splits["train"].labels],
+            **values,
+        }
+        lines = [",".join(str(stated[column][index]) for column in columns) for index in range(n)]
+        path.write_text("\n".join([",".join(columns), *lines]) + "\n", encoding=encoding)
+        return path
+
+    return write
+
+
+def refuse(call, *arguments):
+    with pytest.raises(DataError) as caught:
+        call(*arguments)
+    return str(caught.value)
+
+
+def test_films_come_in_the_order_of_the_lines(write_table, splits, open_data):
+    stated = np.array(SPLITS)[np.arange(30) % 3]
+    data = open_data(write_table("path", "label", "split", split=stated))
+    for index, split in enumerate(SPLITS):
+        films = load(data.open_split(split))
+        assert np.array_equal(films.images, splits["train"].images[index::3])
+        assert np.array_equal(films.labels, splits["train"].labels[index::3])
+    assert data.open_whole is None
+
+
+def test_a_table_without_splits_can_be_had_whole_and_drawn(write_table, splits, open_data):
+    data = open_data(write_table("label", "path"))
+    assert np.array_equal(load(data.open_whole()).images, splits["train"].images)
+    assert [len(data.open_split(split)) for split in SPLITS] == [24, 3, 3]
+
+
+def test_the_draw_knows_films_by_their_names_and_not_by_their_lines(write_table, open_data):
+    path = write_table("path", "label")
+    before = load(open_data(path).open_split("test")).images
+    header, *lines = path.read_text().splitlines()
+    path.write_text("\n".join([header, *reversed(lines)]) + "\n")
+    assert np.array_equal(load(open_data(path).open_split("test")).images, before[::-1])
+
+
+def test_no_patient_stands_in_two_splits_that_are_drawn(write_table, splits, open_data, tmp_path):
+    patients = np.arange(30) // 2
+    splits["train"].images[:, 0, 0] = patients  # so that films tell whose they are
+    write_films(tmp_path / "films", splits["train"], classes=("pictures", "pictures"))
+    data = open_data(write_table("path", "label", "patient", patient=patients))
+    drawn = {split: set(load(data.open_split(split)).images[:, 0, 0].tolist()) for split in SPLITS}
+    assert sum(map(len, drawn.values())) == len(set.union(*drawn.values())) == 15
+    assert min(map(len, drawn.values())) > 0
+
+
+def test_patients_in_two_stated_splits_are_counted_aloud(write_table, open_data, caplog):
+    stated = np.array(["train"] * 20 + ["val"] * 10)
+    patients = np.array(["", *(f"p{index % 13}" for index in range(28)), ""])
+    path = write_table("path", "label", "split", "patient", split=stated, patient=patients)
+    open_data(path)
+    assert caplog.messages[0] == (
+        f"{path}: 9 of 13 patients stand in two splits or more, first p0: figures are flattered by that"
+    )
+
+
+def test_a_table_of_a_spreadsheet_is_read(write_table, open_data):
+    assert len(open_data(write_table("path", "label", encoding="utf-8-sig")).open_whole()) == 30
+
+
+def test_labels_of_numbers_are_names(write_table, splits, open_data):
+    path = write_table("path", "label", label=splits["train"].labels)
+    assert np.array_equal(open_data(path, positive="1").open_whole().labels, splits["train"].labels)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", ": the first line must name the columns, path and label among them. Received: nothing."),
+        (
+            "file,label\n",
+            ": the first line must name the columns, path and label among them. Received: file, label.",
+        ),
+        ("path,label\na.png,\n", ", line 2, must hold a path and a label. Received: a.png."),
+        (
+            "path,label,split\na.png,x,valid\n",
+            ", line 2, must name a split, one of train, val, test. Received: valid. Without that column "
+            "splits are drawn.",
+        ),
+        (
+            "path,label,split\na.png,x\n",
+            ", line 2, must name a split, one of train, val, test. Received: nothing. Without that column "
+            "splits are drawn.",
+        ),
+        (
+            "path,label\na.png,x\n./a.png,y\n",
+            ": every film must stand in one line. Received: ./a.png in two.",
+        ),
+    ],
+)
+def test_a_table_that_breaks_a_rule_gets_one_line(tmp_path, open_data, text, line):
+    path = tmp_path / "films.csv"
+    path.write_text(text)
+    assert refuse(open_data, path) == f"{path}{line}"
+
+
+def test_a_file_that_is_no_table_gets_one_line(tmp_path, open_data):
+    path = tmp_path / "films.npz"
+    path.write_bytes(b"PK\x03\x04\xff\xfe")
+    assert refuse(open_data, path) == (
+        f"{path} must be a CSV in UTF-8, or a folder of films. Received: 'utf-8' codec can't decode byte "
+        '0xff in position 4: invalid start byte. An npz file needs data.source="pneumonia_mnist".'
+    )
+
+
+def test_a_film_that_is_not_there_is_named(write_table, open_data):
+    path = write_table("path", "label")
+    (path.parent / "pictures" / "0007.png").unlink()
+    assert refuse(open_data(path).open_whole) == (
+        f"{path}: every film must be one that can be read. Received: 1 of 30 that cannot, first "
+        "pictures/0007.png: No such file or directory. Mend them or take them away."
+    )

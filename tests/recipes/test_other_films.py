@@ -1,0 +1,213 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pneumo_keras.config import load_config
+from pneumo_keras.data.pneumonia_mnist.archive import save_archive
+from pneumo_keras.errors import DataError, RunError
+from pneumo_keras.evaluation.scores import load_scores
+from pneumo_keras.recipes.evaluate import evaluate_run
+from pneumo_keras.recipes.other_films import OtherFilms, choose_name, evaluate_other_films
+from pneumo_keras.runs.folder import RunFolder
+from tests.films import load_phantom_splits, sort_by_class, write_films, write_splits
+
+OTHERS = (40, 20, 30)
+
+
+@pytest.fixture
+def others():
+    return load_phantom_splits(OTHERS, seed=7)
+
+
+@pytest.fixture
+def clinic(tmp_path, others):
+    """A folder of other films, without splits."""
+    write_films(tmp_path / "clinic", others["test"])
+    return tmp_path / "clinic"
+
+
+def list_files(path):
+    return {str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()}
+
+
+def test_a_run_is_judged_on_all_films_of_a_folder_without_splits(train, clinic, others):
+    run = train("run", "evaluation.rule=youden", "evaluation.calibration=platt")
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    target, judgement = evaluate_other_films(run, OtherFilms(clinic), "test")
+    assert target.path == run.path / "data" / "clinic"
+    assert list_files(target.path) == {
+        "config.toml",
+        "environment.json",
+        "figures/summary.png",
+        "metrics_test.json",
+        "report.html",
+        "scores_test.csv",
+    }
+    assert {path: path.read_bytes() for path in before} == before
+    labels, scores = load_scores(target.path / "scores_test.csv")
+    assert np.array_equal(labels, sort_by_class(others["test"]).labels)
+    point = json.loads((run.path / "operating_point.json").read_text())
+    assert judgement.evaluation.threshold == point["threshold"]
+    assert judgement.evaluation.tp == int(((scores > point["threshold"]) & (labels == 1)).sum())
+
+
+def test_other_films_get_the_scores_that_they_get_as_the_run_s_own(train, own_folder, same_file):
+    own, run = train("own", *own_folder[1]), train("run", *own_folder[1])
+    evaluate_run(own, "test")
+    for path, name in ((own_folder[0], None), (same_file[0], "npz")):
+        target, _ = evaluate_other_films(run, OtherFilms(path, name=name), "test")
+        for file in ("scores_test.csv", "metrics_test.json"):
+            assert (target.path / file).read_bytes() == (own.path / file).read_bytes()
+
+
+def test_a_split_is_chosen_where_there_are_splits(train, tmp_path, others):
+    write_splits(tmp_path / "clinic", others)
+    run = train()
+    for split, n in (("val", 20), ("test", 30)):
+        target, judgement = evaluate_other_films(run, OtherFilms(tmp_path / "clinic"), split)
+        assert judgement.evaluation.n == n
+    about = json.loads((target.path / "environment.json").read_text())
+    assert set(about["films"]) == {"val", "test"}
+    assert "Nothing was fitted or chosen on these films." in (target.path / "report_val.html").read_text()
+
+
+def test_films_without_splits_are_judged_together(train, clinic):
+    with pytest.raises(DataError) as caught:
+        evaluate_other_films(train(), OtherFilms(clinic), "val")
+    assert str(caught.value) == (
+        "clinic, 28 px: the films come without splits and are judged together. Received: --split val. Leave "
+        "it out."
+    )
+
+
+def test_the_report_says_what_was_trained_on_and_what_is_judged(train, own_file, clinic):
+    target, _ = evaluate_other_films(train("one", *own_file[1]), OtherFilms(clinic), "test")
+    page = (target.path / "report.html").read_text()
+    assert "<h1>one on clinic: test films</h1>" in page
+    assert "Judged on other films than those of the training (films.npz, 28 px)." in page
+    assert "It was trained on films.npz, 28 px, and knows films like those." in page
+    assert "<b>clinic, 28 px.</b>" in page
+    assert "Training films" not in page
+    assert str(clinic.parent) not in page
+    assert '<tr><th scope="row">data.title</th><td class="long">films.npz, 28 px</td></tr>' in page
+
+
+def test_the_settings_name_the_films_that_were_judged(train, clinic, tmp_path, monkeypatch):
+    run = train()
+    monkeypatch.chdir(tmp_path)
+    target, _ = evaluate_other_films(run, OtherFilms(Path("clinic"), name="own-name"), "test")
+    config = load_config(str(target.path / "config.toml"))
+    assert (config.data.source, config.data.path) == ("folder", Path("clinic"))
+    assert config.model == load_config(str(run.path / "config.toml")).model
+    about = json.loads((target.path / "environment.json").read_text())
+    assert about["paths"] == {"data.path": str(clinic)}
+    assert about["data"]["title"] == "clinic, 28 px"
+
+
+def test_the_positive_class_is_that_of_the_run_or_another(train, tmp_path, others):
+    write_films(tmp_path / "clinic", others["test"], classes=("none", "infiltrate"))
+    run = train("run", "data.positive=none")
+    path = tmp_path / "clinic"
+    _, turned = evaluate_other_films(run, OtherFilms(path, name="turned"), "test")
+    _, right = evaluate_other_films(run, OtherFilms(path, positive="infiltrate"), "test")
+    assert (turned.evaluation.tp + turned.evaluation.fn, right.evaluation.tp + right.evaluation.fn) == (
+        int((others["test"].labels == 0).sum()),
+        int((others["test"].labels == 1).sum()),
+    )
+
+
+def test_an_evaluation_is_repeated_and_never_replaced_by_one_on_other_films(train, clinic, tmp_path, others):
+    run = train()
+    target, first = evaluate_other_films(run, OtherFilms(clinic), "test")
+    assert evaluate_other_films(run, OtherFilms(clinic), "test")[1] == first
+    (tmp_path / "elsewhere").mkdir()
+    same, other = tmp_path / "elsewhere" / "clinic.npz", tmp_path / "clinic.npz"
+    save_archive(same, {**others, "test": sort_by_class(others["test"])})
+    again = evaluate_other_films(run, OtherFilms(same), "test")[1]
+    assert again == first  # the same films, wherever they lie
+    before = {path: path.read_bytes() for path in target.path.rglob("*") if path.is_file()}
+    save_archive(other, load_phantom_splits(OTHERS, seed=8))
+    for split in ("test", "val"):
+        with pytest.raises(RunError) as caught:
+            evaluate_other_films(run, OtherFilms(other), split)
+        assert str(caught.value) == (
+            f"{target.path} holds an evaluation on other films of that name. Give these another one with "
+            "--name, or delete that folder."
+        )
+    assert {path: path.read_bytes() for path in target.path.rglob("*") if path.is_file()} == before
+    evaluate_other_films(run, OtherFilms(other, name="others"), "test")
+
+
+def test_films_that_were_trained_on_are_no_others(train, own_folder, tmp_path, others):
+    plain = tmp_path / "plain"
+    write_films(plain, others["test"])
+    run, whole = train("run", *own_folder[1]), train("whole", "data.source=folder", f"data.path={plain}")
+    for folder, path, split in ((run, own_folder[0], "val"), (whole, plain, "test")):
+        with pytest.raises(RunError) as caught:
+            evaluate_other_films(folder, OtherFilms(path), split)
+        assert str(caught.value) == (
+            f"--data must name films that the run was not trained on. Received: {path}. Leave it out to "
+            "judge the run on its own."
+        )
+
+
+def test_labels_that_changed_are_other_films(train, clinic):
+    run = train()
+    evaluate_other_films(run, OtherFilms(clinic), "test")
+    with pytest.raises(RunError, match="--name"):
+        evaluate_other_films(run, OtherFilms(clinic, positive="NORMAL"), "test")
+
+
+def test_stress_and_a_stated_prevalence_work_on_other_films(train, clinic):
+    target, judgement = evaluate_other_films(train(), OtherFilms(clinic), "test", prevalence=0.1, stress=True)
+    assert judgement.stressed is not None
+    assert judgement.evaluation.stated_prevalence == 0.1
+    assert {"scores_test_prevalence_0.1.csv", "scores_test_stressed_prevalence_0.1.csv"} <= list_files(
+        target.path
+    )
+
+
+def test_the_films_of_the_run_need_not_be_there(train, own_file, clinic):
+    run = train("run", *own_file[1])
+    own_file[0].unlink()
+    _, judgement = evaluate_other_films(run, OtherFilms(clinic), "test")
+    assert judgement.evaluation.n == 30
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("chest films (v2).npz", "chest-films-v2"),
+        ("films.v2.csv", "films.v2"),
+        (".hidden.npz", "hidden"),
+        ("()", "films"),
+    ],
+)
+def test_films_are_called_like_their_file(tmp_path, path, name):
+    assert choose_name(OtherFilms(tmp_path / path)) == name
+
+
+def test_films_are_called_like_their_folder(tmp_path, monkeypatch):
+    (tmp_path / "clinic.v2").mkdir()
+    monkeypatch.chdir(tmp_path / "clinic.v2")
+    assert choose_name(OtherFilms(Path())) == "clinic.v2"
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "", "two words"])
+def test_a_name_must_be_one_of_a_folder(name):
+    with pytest.raises(RunError) as caught:
+        choose_name(OtherFilms(Path("clinic"), name=name))
+    assert str(caught.value) == f"--name must be of letters, digits, '_', '-' and '.'. Received: {name}"
+
+
+def test_an_evaluation_is_no_run(train, clinic):
+    run = train()
+    target, _ = evaluate_other_films(run, OtherFilms(clinic), "test")
+    with pytest.raises(RunError) as caught:
+        evaluate_run(RunFolder(target.path), "test")
+    assert str(caught.value) == (
+        f"RUN must be the folder of a run. {target.path} holds what {run.path} did on other films: name "
+        "that one."
+    )
