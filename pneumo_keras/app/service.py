@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import concurrent.futures
 import io
 from typing import Any
 
@@ -11,12 +10,11 @@ import pebble
 from jaxtyping import UInt8
 from PIL import Image
 
-from pneumo_keras.data.decoding import DecodedFilm, ShownFilm, show_film
+from pneumo_keras.data.decoding import STOPPED, DecodedFilm, decode_file, to_reason
 from pneumo_keras.data.phantom import PhantomFilms
 from pneumo_keras.data.pictures import Limits
 from pneumo_keras.errors import DataError
-from pneumo_keras.model.attribution import Explainer
-from pneumo_keras.recipes.scoring import Scorer
+from pneumo_keras.recipes.explain import FilmExplainer
 from pneumo_keras.reporting.explanations import CAVEAT, LEGEND, SHOWN_EDGE, paint_evidence, to_limit
 
 EXAMPLES, EXAMPLE_SIZE, EXAMPLE_SEED = 5, 256, 11
@@ -30,10 +28,8 @@ class Service:
         limits: What a film's file may cost.
     """
 
-    def __init__(
-        self, scorer: Scorer, explainer: Explainer, pool: pebble.ProcessPool, limits: Limits
-    ) -> None:
-        self._scorer, self._explainer, self._pool, self.limits = scorer, explainer, pool, limits
+    def __init__(self, explainer: FilmExplainer, pool: pebble.ProcessPool, limits: Limits) -> None:
+        self._explainer, self._pool, self.limits = explainer, pool, limits
         self._turn = asyncio.Lock()
 
     async def judge(self, content: bytes) -> dict[str, Any]:
@@ -42,27 +38,27 @@ class Service:
         Raises:
             DataError: There is no film in it. Says why.
         """
-        arguments = content, self._scorer.film_size, SHOWN_EDGE, self.limits
+        arguments = content, self._explainer.film_size, self.limits, SHOWN_EDGE
         try:
             film = await asyncio.wrap_future(
-                self._pool.schedule(show_film, arguments, timeout=self.limits.seconds)
+                self._pool.schedule(decode_file, arguments, timeout=self.limits.seconds)
             )
-        except concurrent.futures.TimeoutError as error:
-            raise DataError(f"it took more than {self.limits.seconds:g} s to decode") from error
-        except pebble.ProcessExpired as error:
-            raise DataError("its decoder crashed") from error
+        except STOPPED as error:
+            raise DataError(to_reason(error, self.limits)) from error
+        if film.image is None:
+            raise DataError(film.reason)
         async with self._turn:
             return await asyncio.to_thread(self._describe, film)
 
     def warm_up(self) -> None:
         """Makes all programs ready, so that the first film does not wait for them."""
-        size = self._scorer.film_size
+        size = self._explainer.film_size
         image = PhantomFilms(2, size, EXAMPLE_SEED).read(slice(0, 1))[0]
-        self._describe(ShownFilm(image, image, image.shape))
+        self._describe(DecodedFilm("", image, shape=image.shape, shown=image))
 
-    def _describe(self, film: ShownFilm) -> dict[str, Any]:
-        (scored,) = self._scorer.score([DecodedFilm("", film.image, shape=film.shape)])
-        evidence = self._explainer.explain(film.image).evidence
+    def _describe(self, film: DecodedFilm) -> dict[str, Any]:
+        one = self._explainer.explain(film)
+        scored, evidence = one.scored, one.explanation.evidence
         limit = to_limit([evidence])
         return {
             "probability": scored.probability,
@@ -70,9 +66,9 @@ class Service:
             "threshold": scored.threshold,
             "margin": scored.margin,
             "warning": scored.warning,
-            "film_size": self._scorer.film_size,
-            "film": encode_png(film.shown),
-            "map": encode_png(paint_evidence(film.shown, evidence, limit=limit, edge=SHOWN_EDGE)),
+            "film_size": self._explainer.film_size,
+            "film": encode_png(one.shown),
+            "map": encode_png(paint_evidence(one.shown, evidence, limit=limit, edge=SHOWN_EDGE)),
             "limit": limit,
             "legend": " ".join(LEGEND.split()),
             "caveat": CAVEAT,

@@ -14,7 +14,6 @@ from pneumo_keras.data.decoding import open_pool
 from pneumo_keras.data.pictures import Limits
 from pneumo_keras.errors import RunError
 from pneumo_keras.recipes.explain import build_film_explainer
-from pneumo_keras.recipes.scoring import build_scorer
 from pneumo_keras.runs.folder import RunFolder
 
 log = logging.getLogger("pneumo_keras")
@@ -52,11 +51,10 @@ def open_server(folder: RunFolder, *, host: str, max_bytes: int) -> Iterator[Sta
     Raises:
         RunError: The run is damaged.
     """
-    scorer, explainer = build_scorer(folder, chunk=1), build_film_explainer(folder).explainer
-    limits = Limits(bytes=max_bytes)
+    explainer, limits = build_film_explainer(folder), Limits(bytes=max_bytes)
     pool = open_pool(limits, workers=1)
     try:
-        service = Service(scorer, explainer, pool, limits)
+        service = Service(explainer, pool, limits)
         service.warm_up()
         yield build_server(
             service.judge,

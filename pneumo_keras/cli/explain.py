@@ -56,17 +56,22 @@ def explain(run: Path, paths: tuple[str, ...], out: Path | None, as_json: bool) 
         check_free(out, option="--out")
     start_backend(find_cache())
     from pneumo_keras.recipes.explain import build_film_explainer, explain_files
+    from pneumo_keras.reporting.predictions import to_printable
 
     explainer, target = build_film_explainer(folder), out or run / "explanations"
     explained = []
     for one in explain_files(explainer, list_files(paths, sys.stdin), target):
         explained.append(one)
-        if one.reason:
-            click.echo(f"{one.path}: {one.reason}", err=True)
+        said = one.scored
+        name = to_printable(said.path)
+        if said.probability is None:
+            click.echo(f"{name}: {said.warning}", err=True)
         elif not as_json:
-            click.echo(f"{one.path}: score {one.score:.3f}, called {one.verdict}: {target / one.picture}")
+            warning = f" ({said.warning})" if said.warning else ""
+            picture = target / one.picture
+            click.echo(f"{name}: score {said.probability:.3f}, called {said.verdict}{warning}: {picture}")
     if as_json:
-        print_json({"run": str(run), "out": str(target), "films": [vars(one) for one in explained]})
+        print_json({"run": str(run), "out": str(target), "films": [one.to_row() for one in explained]})
     _conclude(explained, paths)
 
 
@@ -75,6 +80,6 @@ def _conclude(explained: "list[ExplainedFile]", paths: tuple[str, ...]) -> None:
 
     if not explained:
         raise DataError(f"PATH must name films. Received: no file in {' '.join(paths)}")
-    failed = sum(bool(one.reason) for one in explained)
+    failed = sum(one.scored.probability is None for one in explained)
     if failed:
         raise DataError(f"{failed:,} of {len(explained):,} files could not be explained, see above.")

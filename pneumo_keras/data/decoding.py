@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pebble
@@ -22,6 +23,10 @@ from pneumo_keras.data.pictures import LIMITS, Limits, load_film, prepare_film
 from pneumo_keras.errors import DataError
 
 AHEAD = 8  # films under way for each worker
+STOPPED = (concurrent.futures.TimeoutError, pebble.ProcessExpired)
+"""What waiting for a process raises that was stopped, or ended by itself."""
+
+Future = concurrent.futures.Future[Any]  # of a DecodedFilm: pebble's own class says no more
 
 
 @dataclass(frozen=True)
@@ -29,31 +34,18 @@ class DecodedFilm:
     """What came of a file.
 
     Attributes:
-        path: Of the file, as it was named.
+        path: Of the file, as it was named; "" where its content was given.
         image: The film as the classifier knows films; None where there is none.
         reason: Why there is none; "" where there is one.
         shape: Height and width of the film in the file, in pixels.
+        shown: The same square of the film at a size to look at, if that was asked for.
     """
 
     path: str
     image: UInt8[np.ndarray, "size size"] | None
     reason: str = ""
     shape: tuple[int, int] = (0, 0)
-
-
-@dataclass(frozen=True)
-class ShownFilm:
-    """A film as the classifier knows films, and as people look at it.
-
-    Attributes:
-        image: As the classifier knows it.
-        shown: The same square at a size to look at.
-        shape: Height and width of the film in the file, in pixels.
-    """
-
-    image: UInt8[np.ndarray, "size size"]
-    shown: UInt8[np.ndarray, "edge edge"]
-    shape: tuple[int, int]
+    shown: UInt8[np.ndarray, "edge edge"] | None = None
 
 
 def open_pool(limits: Limits, workers: int | None = None) -> pebble.ProcessPool:
@@ -65,21 +57,28 @@ def open_pool(limits: Limits, workers: int | None = None) -> pebble.ProcessPool:
 
 
 def decode_films(
-    paths: Iterable[str], *, size: int, workers: int | None = None, limits: Limits = LIMITS
+    paths: Iterable[str],
+    *,
+    size: int,
+    shown: int = 0,
+    workers: int | None = None,
+    limits: Limits = LIMITS,
 ) -> Generator[DecodedFilm, None, None]:
     """Films in the order of their paths, decoded ahead of time; only a few are held.
 
     Args:
         paths: Of the files, drawn as they are needed.
-        size: Height and width wanted, in pixels.
+        size: Height and width of the films that the classifier knows, in pixels.
+        shown: Height and width to look at, at most; 0 where nobody looks.
         workers: Processes; one a core if not given.
         limits: What a file may cost.
     """
     pool, ahead = open_pool(limits, workers), AHEAD * (workers or os.cpu_count() or 1)
-    waiting: deque[tuple[str, concurrent.futures.Future[DecodedFilm]]] = deque()
+    waiting: deque[tuple[str, Future]] = deque()
     try:
         for path in paths:
-            waiting.append((path, pool.schedule(decode_file, (path, size, limits), timeout=limits.seconds)))
+            arguments = path, size, limits, shown
+            waiting.append((path, pool.schedule(decode_file, arguments, timeout=limits.seconds)))
             if len(waiting) > ahead:
                 yield _wait(*waiting.popleft(), limits)
         while waiting:
@@ -89,39 +88,41 @@ def decode_films(
         pool.join()
 
 
-def decode_file(path: str, size: int, limits: Limits) -> DecodedFilm:
-    """What one file holds; never raises for what it holds."""
+def decode_file(source: str | bytes, size: int, limits: Limits = LIMITS, shown: int = 0) -> DecodedFilm:
+    """What one file holds; never raises for what it holds.
+
+    Args:
+        source: Path of the file, or all that it holds.
+        size: Height and width of the films that the classifier knows, in pixels.
+        limits: What the file may cost.
+        shown: Height and width to look at, at most; 0 where nobody looks.
+    """
+    path = source if isinstance(source, str) else ""
     try:
-        film = load_film(Path(path), limits)
-        return DecodedFilm(path, prepare_film(film, size), shape=(film.height, film.width))
+        film = load_film(Path(source) if isinstance(source, str) else source, limits)
+        seen = prepare_film(film, min(shown, *film.size)) if shown else None
+        return DecodedFilm(path, prepare_film(film, size), shape=(film.height, film.width), shown=seen)
     except (DataError, MemoryError) as error:
         return DecodedFilm(path, None, reason=str(error) or "it takes too much memory to decode")
 
 
-def show_film(content: bytes, size: int, shown: int, limits: Limits) -> ShownFilm:
-    """What the content of a file holds.
+def to_reason(error: Exception, limits: Limits) -> str:
+    """Why a process that decoded a file was stopped, or ended.
 
     Args:
-        content: All of it.
-        size: Height and width of the films that the classifier knows, in pixels.
-        shown: Height and width to look at, at most.
-        limits: What the file may cost.
-
-    Raises:
-        DataError: There is no film in it. Says why.
+        error: One of `STOPPED`.
+        limits: What the file might cost.
     """
-    film = load_film(content, limits)
-    edge = min(shown, *film.size)
-    return ShownFilm(prepare_film(film, size), prepare_film(film, edge), (film.height, film.width))
+    if isinstance(error, pebble.ProcessExpired):
+        return "its decoder crashed"
+    return f"it took more than {limits.seconds:g} s to decode"
 
 
-def _wait(path: str, future: "concurrent.futures.Future[DecodedFilm]", limits: Limits) -> DecodedFilm:
+def _wait(path: str, future: Future, limits: Limits) -> DecodedFilm:
     try:
         return future.result()
-    except concurrent.futures.TimeoutError:
-        return DecodedFilm(path, None, reason=f"it took more than {limits.seconds:g} s to decode")
-    except pebble.ProcessExpired:
-        return DecodedFilm(path, None, reason="its decoder crashed")
+    except STOPPED as error:
+        return DecodedFilm(path, None, reason=to_reason(error, limits))
 
 
 def _settle(memory: int) -> None:

@@ -52,7 +52,7 @@ def measure_maps(folder: RunFolder) -> MapQuality:
     sick = np.flatnonzero(phantoms.labels)
     evidence, log_odds = explain_films(explainer.explainer, phantoms.read(sick), "phantom films")
     patches = phantoms.read_patches(sick)
-    called = log_odds > logit(explainer.threshold)
+    called = log_odds > logit(explainer.scorer.threshold)
     return MapQuality(
         split.title,
         deletion,

@@ -1,5 +1,6 @@
 """Films explained by a finished run: which places of a film its log odds come from."""
 
+import contextlib
 import functools
 import itertools
 import logging
@@ -7,23 +8,25 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image
+from jaxtyping import UInt8
 
-from pneumo_keras.arrays import CLASS_NAMES, Scores
-from pneumo_keras.data.pictures import load_film, prepare_film
-from pneumo_keras.errors import DataError
+from pneumo_keras.arrays import Scores
+from pneumo_keras.data.decoding import DecodedFilm, decode_films
 from pneumo_keras.evaluation.mistakes import find_mistakes
+from pneumo_keras.evaluation.prediction import ScoredFilm
 from pneumo_keras.files import explain_unwritable, format_csv, replace_whole, write_whole
 from pneumo_keras.model.attribution import Explainer, Explanation, build_explainer
-from pneumo_keras.model.classifier import Classifier, load_classifier
+from pneumo_keras.model.classifier import Classifier
 from pneumo_keras.progress import show_progress
 from pneumo_keras.recipes.films import Split
+from pneumo_keras.recipes.scoring import Scorer, build_scorer
 from pneumo_keras.reporting.explanations import SHOWN_EDGE, Evidence, draw_explanation
 from pneumo_keras.reporting.plots import save_plot
+from pneumo_keras.reporting.predictions import list_values, to_printable
 from pneumo_keras.reporting.report_contents import MISTAKES
-from pneumo_keras.runs.finished import load_run
 from pneumo_keras.runs.folder import RunFolder
 from pneumo_keras.runs.normal_films import load_normal_films
 
@@ -33,30 +36,51 @@ STEM = 80  # characters of a film's name that its pictures keep
 
 
 @dataclass(frozen=True)
-class FilmExplainer:
-    """A finished run that explains films.
+class ExplainedFilm:
+    """A film with its score, and where that comes from.
 
     Attributes:
-        explainer: Its classifier.
-        threshold: Of its operating point: above it a film is called pneumonia.
-        film_size: Height and width of the films that it takes, in pixels.
+        scored: What the run says of it.
+        explanation: Of the score.
+        shown: The film at a size to look at.
     """
 
-    explainer: Explainer
-    threshold: float
-    film_size: int
+    scored: ScoredFilm
+    explanation: Explanation
+    shown: UInt8[np.ndarray, "edge edge"]
 
-    def explain(self, film: Image.Image) -> Explanation:
-        """Explains a film as `load_film` reads it.
+
+@dataclass(frozen=True)
+class FilmExplainer:
+    """A finished run that scores films and explains the scores.
+
+    Attributes:
+        scorer: The run.
+        explainer: Its classifier.
+    """
+
+    scorer: Scorer
+    explainer: Explainer
+
+    @property
+    def film_size(self) -> int:
+        """Height and width of the films that it takes, in pixels."""
+        return self.scorer.film_size
+
+    def explain(self, film: DecodedFilm) -> ExplainedFilm:
+        """Scores and explains one film.
+
+        Args:
+            film: As `decode_file` makes it, readable.
 
         Raises:
             ModelError: The run's head is of a kind that is not known here.
         """
-        return self.explainer.explain(prepare_film(film, self.film_size))
-
-    def decide(self, explanation: Explanation) -> str:
-        """The class that a film is called."""
-        return CLASS_NAMES[explanation.score > self.threshold]
+        (scored,) = self.scorer.score([film])
+        image: Any = film.image
+        return ExplainedFilm(
+            scored, self.explainer.explain(image), image if film.shown is None else film.shown
+        )
 
 
 @dataclass(frozen=True)
@@ -64,22 +88,18 @@ class ExplainedFile:
     """What came of a file.
 
     Attributes:
-        path: Of the file, as it was named.
-        score: Probability of pneumonia; None where there is no film.
-        threshold: Above it a film is called pneumonia.
-        verdict: The class that the film is called; "" where there is none.
+        scored: What the run says of it, or why it says nothing.
         picture: Name of the PNG file with the film and its map; "" where there is none.
         map: Name of the NPY file with the map; "" where there is none.
-        reason: Why there is no film; "" where there is one.
     """
 
-    path: str
-    score: float | None
-    threshold: float
-    verdict: str = ""
+    scored: ScoredFilm
     picture: str = ""
     map: str = ""
-    reason: str = ""
+
+    def to_row(self) -> dict[str, Any]:
+        """For tables: what `predict` says, and the files."""
+        return {**list_values(self.scored), "picture": self.picture, "map": self.map}
 
 
 def build_film_explainer(folder: RunFolder) -> FilmExplainer:
@@ -88,12 +108,10 @@ def build_film_explainer(folder: RunFolder) -> FilmExplainer:
     Raises:
         RunError: There is no finished run, or it is damaged.
     """
-    run = load_run(folder)
-    size = run.config.data.size
-    normal = load_normal_films(folder.normal_films_file, size=size)
-    classifier = load_classifier(folder.model_file)
+    scorer = build_scorer(folder, chunk=1)
+    normal = load_normal_films(folder.normal_films_file, size=scorer.film_size)
     log.info("Comparing with %d normal films of the run", len(normal))
-    return FilmExplainer(build_explainer(classifier, normal), run.operating_point.threshold, size)
+    return FilmExplainer(scorer, build_explainer(scorer.classifier, normal))
 
 
 def explain_files(explainer: FilmExplainer, paths: Iterable[str], out: Path) -> Iterator[ExplainedFile]:
@@ -108,53 +126,49 @@ def explain_files(explainer: FilmExplainer, paths: Iterable[str], out: Path) -> 
         ModelError: The run's head is of a kind that is not known here.
         RunError: The folder cannot be written to.
     """
-    explained = []
     with explain_unwritable(out, option="--out"):
         out.mkdir(parents=True, exist_ok=True)
-    with show_progress("Explaining", 0, "films") as progress:
-        for path, stem in name_files(paths):
-            explained.append(explain_file(explainer, path, out, stem))
-            yield explained[-1]
+    rows = []
+    decoded = decode_films(paths, size=explainer.film_size, shown=SHOWN_EDGE)
+    with contextlib.closing(decoded) as films, show_progress("Explaining", 0, "films") as progress:
+        for film, stem in name_films(films):
+            one = explain_file(explainer, film, out, stem)
+            rows.append({**one.to_row(), "path": to_printable(film.path)})
+            yield one
             progress.advance(1)
-    if explained:
-        rows = [{**vars(one), "path": format_path(one.path)} for one in explained]
+    if rows:
         with explain_unwritable(out, option="--out"):
             write_whole(out / "explanations.csv", format_csv(rows))
 
 
-def explain_file(explainer: FilmExplainer, path: str, out: Path, stem: str) -> ExplainedFile:
-    """Explains the film of a file, and writes `<stem>.png` and `<stem>.npy`.
+def explain_file(explainer: FilmExplainer, film: DecodedFilm, out: Path, stem: str) -> ExplainedFile:
+    """Explains a film, and writes `<stem>.png` and `<stem>.npy`.
 
     Args:
         explainer: Of a run.
-        path: Of the film.
+        film: What came of a file.
         out: A folder that is there.
         stem: Of the new files' names.
     """
-    try:
-        film = load_film(Path(path))
-    except (DataError, ValueError, MemoryError) as error:  # ValueError: a path that no system takes
-        reason = str(error) or type(error).__name__
-        return ExplainedFile(path, None, explainer.threshold, reason=reason)
-    explanation = explainer.explain(film)
+    if film.image is None:
+        (scored,) = explainer.scorer.score([film])
+        return ExplainedFile(scored)
+    one = explainer.explain(film)
     plot = draw_explanation(
-        prepare_film(film, min(SHOWN_EDGE, *film.size)),
-        explanation.evidence,
-        base=explanation.base,
-        score=explanation.score,
-        threshold=explainer.threshold,
-        verdict=explainer.decide(explanation),
-        title=format_path(Path(path).name),
+        one.shown,
+        one.explanation.evidence,
+        base=one.explanation.base,
+        scored=one.scored,
+        title=to_printable(Path(film.path).name),
     )
     files = {
         f"{stem}.png": functools.partial(save_plot, plot),
-        f"{stem}.npy": lambda beside: np.save(beside, explanation.evidence),
+        f"{stem}.npy": lambda beside: np.save(beside, one.explanation.evidence),
     }
     for name, save in files.items():
         with explain_unwritable(out / name, option="--out"), replace_whole(out / name) as beside:
             save(beside)
-    verdict = explainer.decide(explanation)
-    return ExplainedFile(path, explanation.score, explainer.threshold, verdict, *files)
+    return ExplainedFile(one.scored, *files)
 
 
 def explain_mistakes(
@@ -181,17 +195,12 @@ def explain_mistakes(
     return dict(zip(mistakes.tolist(), explained, strict=True))
 
 
-def name_files(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Paths with stems for new files: safe in any file system, each used once."""
+def name_films(films: Iterable[DecodedFilm]) -> Iterator[tuple[DecodedFilm, str]]:
+    """Films with stems for new files: safe in any file system, each used once."""
     taken: set[str] = set()
-    for path in paths:
-        plain = re.sub(r"[^\w.-]+", "-", Path(path).stem, flags=re.ASCII).strip("-.")[:STEM] or "film"
+    for film in films:
+        plain = re.sub(r"[^\w.-]+", "-", Path(film.path).stem, flags=re.ASCII).strip("-.")[:STEM] or "film"
         numbered = (f"{plain}-{number}" for number in itertools.count(2))
         stem = next(one for one in itertools.chain([plain], numbered) if one.casefold() not in taken)
         taken.add(stem.casefold())
-        yield path, stem
-
-
-def format_path(path: str) -> str:
-    """A path that can be written as UTF-8, what cannot spelled out."""
-    return path.encode("utf-8", "backslashreplace").decode()
+        yield film, stem

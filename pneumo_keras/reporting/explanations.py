@@ -12,6 +12,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
+from pneumo_keras.arrays import CLASS_NAMES
+from pneumo_keras.evaluation.prediction import ScoredFilm
 from pneumo_keras.reporting.numbers import format_number
 from pneumo_keras.reporting.plots import DOTS_PER_INCH
 
@@ -39,9 +41,7 @@ def draw_explanation(
     evidence: Evidence,
     *,
     base: float,
-    score: float,
-    threshold: float,
-    verdict: str,
+    scored: ScoredFilm,
     title: str,
 ) -> Figure:
     """The film, and beside it the same film with its map over it. 1,500 px wide.
@@ -50,16 +50,16 @@ def draw_explanation(
         film: Square, 0 (black) to 255 (white).
         evidence: Log odds, positive for pneumonia, on a grid over the same square.
         base: Log odds without the evidence, which is added in its mean.
-        score: Probability of pneumonia.
-        threshold: Above it the film is called pneumonia.
-        verdict: What it is called.
+        scored: What the run says of the film.
         title: Of the film.
     """
     plot = Figure(figsize=(1500 / DOTS_PER_INCH, 900 / DOTS_PER_INCH), layout="constrained")
     FigureCanvasAgg(plot)
-    side = "above" if score > threshold else "not above"
-    called = f"score {format_number(score)}, {side} {threshold:.3g}: called {verdict}"
-    plot.suptitle(f"{textwrap.shorten(title, 60, placeholder='...')}\n{called}", fontsize=13)
+    side = "not above" if scored.verdict == CLASS_NAMES[0] else "above"
+    score = format_number(scored.probability)
+    called = f"score {score}, {side} {scored.threshold:.3g}: called {scored.verdict}"
+    warning = f"\nDo not believe it: {scored.warning}" if scored.warning else ""
+    plot.suptitle(f"{textwrap.shorten(title, 60, placeholder='...')}\n{called}{warning}", fontsize=13)
     plain, painted = plot.subplots(1, 2)
     limit = to_limit([evidence])
     plain.imshow(film, cmap="gray", vmin=0, vmax=255)

@@ -39,12 +39,12 @@ def format_row(film: ScoredFilm) -> str:
 
 def format_csv_line(film: ScoredFilm) -> str:
     """A line of CSV; numbers in as many digits as read back the same."""
-    return _join([to_printable(str("" if value is None else value)) for value in _list_values(film)])
+    return _join([to_printable(str("" if value is None else value)) for value in list_values(film).values()])
 
 
 def format_json_line(film: ScoredFilm) -> str:
     """A line of JSON; the path just as the system has it."""
-    return json.dumps(dict(zip(FIELDS, _list_values(film), strict=True)))
+    return json.dumps(list_values(film))
 
 
 def to_printable(text: str) -> str:
@@ -106,8 +106,9 @@ def _to_refusal(file: Path, rule: str, received: str) -> RunError:
     return RunError(f"To go on with --resume, {file} {rule}. Received: {to_printable(received)}")
 
 
-def _list_values(film: ScoredFilm) -> list[str | float | None]:
-    return [getattr(film, name) for name in FIELDS]
+def list_values(film: ScoredFilm) -> dict[str, str | float | None]:
+    """What is said of a film, by column."""
+    return {name: getattr(film, name) for name in FIELDS}
 
 
 def _join(cells: list[str]) -> str:

@@ -35,12 +35,16 @@ def test_a_broken_film_is_a_line_and_status_1(invoke, run):
     assert result.exit_code == 1
     reason = "it is no PNG, JPEG, TIFF, BMP, WebP or DICOM file, or a damaged one"
     assert result.stderr == (
-        f"films/0.png: {reason}\nError: 1 of 2 files could not be explained, see above.\n"
+        f"films/0.png: not scored: {reason}\nError: 1 of 2 files could not be explained, see above.\n"
     )
     document = json.loads(result.stdout)
     assert (document["run"], document["out"]) == ("run", "maps")
     broken, whole = document["films"]
-    assert (broken["reason"], broken["score"], broken["picture"]) == (reason, None, "")
+    assert (broken["warning"], broken["probability"], broken["picture"]) == (
+        f"not scored: {reason}",
+        None,
+        "",
+    )
     assert (whole["path"], whole["picture"], whole["map"]) == ("films/1.png", "1.png", "1.npy")
     assert np.load("maps/1.npy").shape == (28, 28)
 

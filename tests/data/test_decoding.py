@@ -52,7 +52,7 @@ def test_paths_are_drawn_as_they_are_needed(films):
     decoded.close()
 
 
-def hang_or_crash(path, size, limits):
+def hang_or_crash(path, size, limits, shown):
     if "hang" in path:
         time.sleep(60)
     if "crash" in path:

@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumo_keras.data.decoding import decode_file
-from pneumo_keras.data.pictures import LIMITS, load_film
+from pneumo_keras.data.decoding import DecodedFilm, decode_file
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.scores import load_scores
 from pneumo_keras.model.attribution import Explainer
 from pneumo_keras.recipes.evaluate import evaluate_run
-from pneumo_keras.recipes.explain import build_film_explainer, explain_files, name_files
+from pneumo_keras.recipes.explain import build_film_explainer, explain_files, name_films
 from pneumo_keras.recipes.scoring import build_scorer
 from pneumo_keras.reporting.explanations import CAVEAT
 from tests.films import build_phantom_films
@@ -38,25 +37,25 @@ def test_each_film_gets_its_picture_its_map_and_the_score_of_predict(train, film
     explained = list(explain_files(build_film_explainer(folder), films, out))
     names = sorted(path.name for path in out.iterdir())
     assert names == ["a.npy", "a.png", "b.npy", "b.png", "explanations.csv"]
-    predicted = build_scorer(folder).score(decode_file(path, 28, LIMITS) for path in films)
+    predicted = build_scorer(folder).score(decode_file(path, 28) for path in films)
     for one, other in zip(explained, predicted, strict=True):
-        assert one.score == pytest.approx(other.probability, abs=1e-4)
-        assert one.verdict == ("pneumonia" if one.score > one.threshold else "normal")
+        assert one.scored.probability == pytest.approx(other.probability, abs=1e-6)
+        assert (one.scored.verdict, one.scored.warning) == (other.verdict, other.warning)
         evidence = np.load(out / one.map, allow_pickle=False)
         assert (evidence.dtype, evidence.shape) == (np.float32, (28, 28))
         with Image.open(out / one.picture) as picture:
             assert picture.size == (1500, 900)
     rows = list(csv.DictReader(io.StringIO((out / "explanations.csv").read_text())))
     assert [row["path"] for row in rows] == films
-    assert [float(row["score"]) for row in rows] == [one.score for one in explained]
+    assert [float(row["probability"]) for row in rows] == [one.scored.probability for one in explained]
 
 
 def test_a_film_is_explained_from_python_without_files(train, films):
     explainer = build_film_explainer(train())
-    explanation = explainer.explain(load_film(Path(films[0]).read_bytes()))
-    log_odds = explanation.base + explanation.evidence.mean(dtype=float)
-    assert 1 / (1 + np.exp(-log_odds)) == pytest.approx(explanation.score, abs=1e-5)
-    assert explainer.decide(explanation) in ("normal", "pneumonia")
+    one = explainer.explain(decode_file(Path(films[0]).read_bytes(), explainer.film_size))
+    log_odds = one.explanation.base + one.explanation.evidence.mean(dtype=float)
+    assert 1 / (1 + np.exp(-log_odds)) == pytest.approx(one.scored.probability, abs=1e-5)
+    assert one.scored.verdict in ("normal", "pneumonia")
 
 
 def test_a_broken_film_stops_no_other(train, films, tmp_path):
@@ -64,15 +63,15 @@ def test_a_broken_film_stops_no_other(train, films, tmp_path):
     broken.write_bytes(b"no picture")
     paths = [films[0], str(broken), str(tmp_path / "nowhere.png"), "bad\0name", films[1]]
     explained = list(explain_files(build_film_explainer(train()), paths, out))
-    assert [bool(one.reason) for one in explained] == [False, True, True, True, False]
-    assert explained[2].reason == "No such file or directory"
+    assert [one.scored.probability is None for one in explained] == [False, True, True, True, False]
+    assert explained[2].scored.warning == "not scored: No such file or directory"
     assert len(list(out.glob("*.png"))) == 2
     assert (out / "explanations.csv").read_text().count("\n") == 6
 
 
 def test_films_of_one_name_do_not_replace_each_other():
     paths = ["x/film.png", "y/film.png", "FILM.dcm", "a b/ü?.png", "-.png", "z" * 300, "..."]
-    stems = [stem for _, stem in name_files(paths)]
+    stems = [stem for _, stem in name_films(DecodedFilm(path, None) for path in paths)]
     assert stems == ["film", "film-2", "FILM-3", "film-4", "film-5", "z" * 80, "film-6"]
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pneumo_keras.evaluation.prediction import ScoredFilm
 from pneumo_keras.reporting.explanations import CAVEAT, draw_explanation, paint_evidence, to_limit
 from pneumo_keras.reporting.plots import save_plot
 
@@ -14,9 +15,9 @@ def build_evidence(**places):
     return evidence
 
 
-def draw(evidence, **changes):
-    given = {"base": -4.0, "score": 0.731, "threshold": 0.5, "verdict": "pneumonia", "title": "film.png"}
-    return draw_explanation(FILM, evidence, **{**given, **changes})
+def draw(evidence, score=0.731, warning="", title="film.png"):
+    scored = ScoredFilm("films/film.png", score, 0.5, warning)
+    return draw_explanation(FILM, evidence, base=-4.0, scored=scored, title=title)
 
 
 def test_what_speaks_for_pneumonia_is_red_and_against_it_blue():
@@ -71,5 +72,10 @@ def test_the_picture_says_what_the_score_is_made_of_and_what_the_map_is_not(tmp_
 
 
 def test_a_film_below_the_threshold_is_not_called_above_it():
-    plot = draw(build_evidence(), score=0.5, verdict="normal", title="x" * 100)
+    plot = draw(build_evidence(), score=0.5, title="x" * 100)
     assert plot.get_suptitle() == "...\nscore 0.500, not above 0.5: called normal"
+
+
+def test_a_film_that_is_warned_about_is_not_to_be_believed():
+    plot = draw(build_evidence(), warning="unlike the training films (1.8 x the limit)")
+    assert plot.get_suptitle().endswith("Do not believe it: unlike the training films (1.8 x the limit)")
