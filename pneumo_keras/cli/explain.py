@@ -56,15 +56,17 @@ def explain(run: Path, paths: tuple[str, ...], out: Path | None, as_json: bool) 
         check_free(out, option="--out")
     start_backend(find_cache())
     from pneumo_keras.recipes.explain import build_film_explainer, explain_files
+    from pneumo_keras.reporting.predictions import to_printable
 
     explainer, target = build_film_explainer(folder), out or run / "explanations"
     explained = []
     for one in explain_files(explainer, list_files(paths, sys.stdin), target):
         explained.append(one)
         if one.reason:
-            click.echo(f"{one.path}: {one.reason}", err=True)
+            click.echo(f"{to_printable(one.path)}: {to_printable(one.reason)}", err=True)
         elif not as_json:
-            click.echo(f"{one.path}: score {one.score:.3f}, called {one.verdict}: {target / one.picture}")
+            said = f"score {one.score:.3f}, called {one.verdict}"
+            click.echo(f"{to_printable(one.path)}: {said}: {target / one.picture}")
     if as_json:
         print_json({"run": str(run), "out": str(target), "films": [vars(one) for one in explained]})
     _conclude(explained, paths)

@@ -20,8 +20,8 @@ from pneumo_keras.model.attribution import Explainer, Explanation, build_explain
 from pneumo_keras.model.classifier import Classifier, load_classifier
 from pneumo_keras.progress import show_progress
 from pneumo_keras.recipes.films import Split
-from pneumo_keras.reporting.explanations import SHOWN_EDGE, Evidence, draw_explanation
-from pneumo_keras.reporting.plots import save_plot
+from pneumo_keras.reporting.explanations import SHOWN_EDGE, Evidence, draw_explanation, save_explanation
+from pneumo_keras.reporting.predictions import to_printable
 from pneumo_keras.reporting.report_contents import MISTAKES
 from pneumo_keras.runs.finished import load_run
 from pneumo_keras.runs.folder import RunFolder
@@ -117,7 +117,7 @@ def explain_files(explainer: FilmExplainer, paths: Iterable[str], out: Path) -> 
             yield explained[-1]
             progress.advance(1)
     if explained:
-        rows = [{**vars(one), "path": format_path(one.path)} for one in explained]
+        rows = [{**vars(one), "path": to_printable(one.path)} for one in explained]
         with explain_unwritable(out, option="--out"):
             write_whole(out / "explanations.csv", format_csv(rows))
 
@@ -144,10 +144,10 @@ def explain_file(explainer: FilmExplainer, path: str, out: Path, stem: str) -> E
         score=explanation.score,
         threshold=explainer.threshold,
         verdict=explainer.decide(explanation),
-        title=format_path(Path(path).name),
+        title=to_printable(Path(path).name),
     )
     files = {
-        f"{stem}.png": functools.partial(save_plot, plot),
+        f"{stem}.png": functools.partial(save_explanation, plot),
         f"{stem}.npy": lambda beside: np.save(beside, explanation.evidence),
     }
     for name, save in files.items():
@@ -190,8 +190,3 @@ def name_files(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
         stem = next(one for one in itertools.chain([plain], numbered) if one.casefold() not in taken)
         taken.add(stem.casefold())
         yield path, stem
-
-
-def format_path(path: str) -> str:
-    """A path that can be written as UTF-8, what cannot spelled out."""
-    return path.encode("utf-8", "backslashreplace").decode()
