@@ -1,6 +1,8 @@
 """Pictures of where a film's log odds come from."""
 
 import textwrap
+import warnings
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -15,7 +17,7 @@ from PIL import Image
 from pneumo_keras.arrays import CLASS_NAMES
 from pneumo_keras.evaluation.prediction import ScoredFilm
 from pneumo_keras.reporting.numbers import format_number
-from pneumo_keras.reporting.plots import DOTS_PER_INCH
+from pneumo_keras.reporting.plots import DOTS_PER_INCH, save_plot
 
 Film = UInt8[np.ndarray, "film_height film_width"]
 Evidence = Float32[np.ndarray, "_height _width"]
@@ -23,6 +25,7 @@ Painting = UInt8[np.ndarray, "edge edge 3"]
 
 SHOWN_EDGE = 512  # pixels of a film that a picture shows, at most
 COLOURS = "coolwarm"  # blue is below zero, red above
+TITLE = 60  # characters of a film's name that a picture has room for
 LEAST_LIMIT = 10.0  # log odds, from one certainty to the other: little evidence is to look little
 OPACITY = 0.65  # of all but faint colours: the film stays to be seen
 LEGEND = "log odds above or below those of normal films,\nwere all of the film like this place"
@@ -59,7 +62,8 @@ def draw_explanation(
     score = format_number(scored.probability)
     called = f"score {score}, {side} {scored.threshold:.3g}: called {scored.verdict}"
     warning = f"\nDo not believe it: {scored.warning}" if scored.warning else ""
-    plot.suptitle(f"{textwrap.shorten(title, 60, placeholder='...')}\n{called}{warning}", fontsize=13)
+    name = title if len(title) <= TITLE else f"{title[:TITLE]}..."
+    plot.suptitle(f"{name}\n{called}{warning}", fontsize=13, parse_math=False)
     plain, painted = plot.subplots(1, 2)
     limit = to_limit([evidence])
     plain.imshow(film, cmap="gray", vmin=0, vmax=255)
@@ -73,6 +77,13 @@ def draw_explanation(
     _draw_colour_bar(plot, painted, limit)
     plot.supxlabel(textwrap.fill(CAVEAT, 130), fontsize=8, color="#444444")
     return plot
+
+
+def save_explanation(plot: Figure, path: Path) -> None:
+    """Writes the picture; a name in signs that its font lacks gets boxes, and no warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
+        save_plot(plot, path)
 
 
 def paint_evidence(film: Film, evidence: Evidence, *, limit: float, edge: int) -> Painting:

@@ -71,3 +71,13 @@ def test_what_is_no_run_is_said_before_films_are_looked_for(invoke):
     result = invoke("-q", "explain", "nowhere", "films")
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: RUN must be the folder of a run")
+
+
+def test_names_do_nothing_to_the_terminal(invoke, run):
+    odd = Path("films") / "red\x1b[31m\nline.png"
+    odd.write_bytes(Path("films/1.png").read_bytes())
+    result = invoke("-q", "explain", "run", str(odd))
+    assert result.exit_code == 0
+    assert result.stdout.startswith("films/red\\x1b[31m\\nline.png: score 0.")
+    assert result.stdout.endswith(": run/explanations/red-31m-line.png\n")
+    assert "red\\x1b[31m" in Path("run/explanations/explanations.csv").read_text()
