@@ -6,13 +6,11 @@ import io
 from typing import Any
 
 import numpy as np
-import pebble
 from jaxtyping import UInt8
 from PIL import Image
 
-from pneumo_keras.data.decoding import STOPPED, DecodedFilm, decode_file, to_reason
+from pneumo_keras.data.decoding import STOPPED, DecodedFilm, Decoders
 from pneumo_keras.data.phantom import PhantomFilms
-from pneumo_keras.data.pictures import Limits
 from pneumo_keras.errors import DataError
 from pneumo_keras.recipes.explain import FilmExplainer
 from pneumo_keras.reporting.explanations import CAVEAT, LEGEND, SHOWN_EDGE, paint_evidence, to_limit
@@ -22,14 +20,10 @@ NOTICE = "They are synthetic: a program drew them."
 
 
 class Service:
-    """A run that judges one film after the other.
+    """A run that judges one film after the other."""
 
-    Attributes:
-        limits: What a film's file may cost.
-    """
-
-    def __init__(self, explainer: FilmExplainer, pool: pebble.ProcessPool, limits: Limits) -> None:
-        self._explainer, self._pool, self.limits = explainer, pool, limits
+    def __init__(self, explainer: FilmExplainer, decoders: Decoders) -> None:
+        self._explainer, self._decoders = explainer, decoders
         self._turn = asyncio.Lock()
 
     async def judge(self, content: bytes) -> dict[str, Any]:
@@ -38,13 +32,10 @@ class Service:
         Raises:
             DataError: There is no film in it. Says why.
         """
-        arguments = content, self._explainer.film_size, self.limits, SHOWN_EDGE
         try:
-            film = await asyncio.wrap_future(
-                self._pool.schedule(decode_file, arguments, timeout=self.limits.seconds)
-            )
+            film = await asyncio.wrap_future(self._decoders.submit(content))
         except STOPPED as error:
-            raise DataError(to_reason(error, self.limits)) from error
+            raise DataError(self._decoders.to_reason(error)) from error
         if film.image is None:
             raise DataError(film.reason)
         async with self._turn:

@@ -1,5 +1,6 @@
 """The page served until somebody ends it. Needs uvicorn."""
 
+import ipaddress
 import logging
 import socket
 from collections.abc import Iterator
@@ -10,15 +11,14 @@ from starlette.applications import Starlette
 
 from pneumo_keras.app.server import build_server
 from pneumo_keras.app.service import NOTICE, Service, draw_examples
-from pneumo_keras.data.decoding import open_pool
+from pneumo_keras.data.decoding import Decoders
 from pneumo_keras.data.pictures import Limits
 from pneumo_keras.errors import RunError
 from pneumo_keras.recipes.explain import build_film_explainer
+from pneumo_keras.reporting.explanations import SHOWN_EDGE
 from pneumo_keras.runs.folder import RunFolder
 
 log = logging.getLogger("pneumo_keras")
-
-LOOPBACK = ("127.0.0.1", "localhost")
 
 
 def serve_run(folder: RunFolder, *, host: str, port: int, max_bytes: int) -> None:
@@ -34,7 +34,8 @@ def serve_run(folder: RunFolder, *, host: str, port: int, max_bytes: int) -> Non
         RunError: The run is damaged, or the address cannot be had.
     """
     with _listen(host, port) as listener, open_server(folder, host=host, max_bytes=max_bytes) as server:
-        log.info("Open http://%s:%d/ in a browser. Ctrl-C ends it", host, listener.getsockname()[1])
+        name = f"[{host}]" if ":" in host else host
+        log.info("Open http://%s:%d/ in a browser. Ctrl-C ends it", name, listener.getsockname()[1])
         config = uvicorn.Config(server, log_level="warning", lifespan="off", server_header=False)
         uvicorn.Server(config).run(sockets=[listener])
 
@@ -51,10 +52,11 @@ def open_server(folder: RunFolder, *, host: str, max_bytes: int) -> Iterator[Sta
     Raises:
         RunError: The run is damaged.
     """
-    explainer, limits = build_film_explainer(folder), Limits(bytes=max_bytes)
-    pool = open_pool(limits, workers=1)
-    try:
-        service = Service(explainer, pool, limits)
+    explainer = build_film_explainer(folder)
+    with Decoders(
+        explainer.film_size, shown=SHOWN_EDGE, workers=1, limits=Limits(bytes=max_bytes)
+    ) as decoders:
+        service = Service(explainer, decoders)
         service.warm_up()
         yield build_server(
             service.judge,
@@ -62,12 +64,22 @@ def open_server(folder: RunFolder, *, host: str, max_bytes: int) -> Iterator[Sta
             run=folder.path.resolve().name,
             notice=NOTICE,
             max_bytes=max_bytes,
-            # Another site could get at the page by a name of its own for this address.
-            hosts=LOOPBACK if host in LOOPBACK else ["*"],
+            hosts=list_names(host),
         )
-    finally:
-        pool.stop()
-        pool.join()
+
+
+def list_names(host: str) -> tuple[str, ...]:
+    """Names by which the page may be asked for where it listens on an address; none for any.
+
+    Under a name of its own for this address, another site could read the page's answers.
+    """
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return (host,)
+    if address.is_loopback:
+        return ("localhost", "127.0.0.1", "::1", host)
+    return () if address.is_unspecified else (host,)
 
 
 def _listen(host: str, port: int) -> socket.socket:

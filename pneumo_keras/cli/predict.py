@@ -1,13 +1,17 @@
 """Films of the user's own."""
 
 import contextlib
+import io
 import logging
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import click
+
+from pneumo_keras.errors import DataError, RunError
 
 log = logging.getLogger("pneumo_keras")
 
@@ -68,7 +72,6 @@ def predict(
     """
     from pneumo_keras.backend import check_backend, start_backend
     from pneumo_keras.config import find_cache
-    from pneumo_keras.data.listing import list_files
     from pneumo_keras.files import check_new
     from pneumo_keras.runs.folder import RunFolder
 
@@ -82,19 +85,21 @@ def predict(
     start_backend(find_cache())
     from pneumo_keras.recipes.predict import predict_files
     from pneumo_keras.recipes.scoring import build_scorer
-    from pneumo_keras.reporting.predictions import LAYOUTS, resume_csv
+    from pneumo_keras.reporting.predictions import LAYOUTS, Written, resume_csv
 
     chosen = LAYOUTS[layout or ("table" if out is None and sys.stdout.isatty() else "csv")]
-    scorer, names = build_scorer(folder, prevalence=prevalence), list_files(paths, sys.stdin)
-    counts = Counter[str]()
-    if out and out.exists():
-        counts["before"] = resume_csv(out, names, threshold=scorer.threshold)
-        log.info("%s has %s films already", out, f"{counts['before']:,}")
+    scorer, names = build_scorer(folder, prevalence=prevalence), _list_names(paths, out)
+    before = resume_csv(out, names, threshold=scorer.threshold) if out and out.exists() else Written()
+    if before.films:
+        log.info("%s has %s films already", out, f"{before.films:,}")
+    counts = Counter(before=before.films - before.failed, failed=before.failed)
     with _open_output(out) as (write, is_empty):
         if is_empty and chosen.header:
             write(chosen.header)
         with _show_progress(out) as advance:
-            for film in predict_files(scorer, names, workers=workers):
+            for film in predict_files(
+                scorer, names, workers=_count_workers(workers, paths), last=before.last
+            ):
                 write(chosen.format(film))
                 counts[film.verdict or "failed"] += 1
                 counts["warned"] += film.probability is not None and bool(film.warning)
@@ -102,18 +107,49 @@ def predict(
     _conclude(counts, paths, out)
 
 
+def _list_names(paths: tuple[str, ...], out: Path | None) -> Iterator[str]:
+    """The files that are meant; not the one that is being written."""
+    from pneumo_keras.data.listing import list_files
+
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # names need not be text
+    own = os.path.realpath(out) if out else None
+    return (name for name in list_files(paths, sys.stdin) if own is None or os.path.realpath(name) != own)
+
+
+def _count_workers(workers: int | None, paths: tuple[str, ...]) -> int | None:
+    """No more processes than there are files, where that can be told."""
+    from pneumo_keras.data.decoding import count_cores
+
+    return workers or (min(len(paths), count_cores()) if all(map(os.path.isfile, paths)) else None)
+
+
 @contextlib.contextmanager
 def _open_output(out: Path | None) -> Iterator[tuple[Callable[[str], object], bool]]:
     """What writes a line, and whether it writes the first one."""
-    if out is None:
-        yield click.echo, True
-        return
     from pneumo_keras.files import explain_unwritable
 
+    if out is None:
+
+        def say(line: str) -> None:
+            try:
+                click.echo(line)
+            except BrokenPipeError:  # whoever reads has seen enough, which click knows how to end
+                raise
+            except OSError as error:
+                raise RunError(f"stdout cannot be written: {error.strerror}") from error
+
+        yield say, True
+        return
     with explain_unwritable(out, option="--out"):
         file = out.open("a", encoding="utf-8", newline="", buffering=1)
+
+    def write(line: str) -> None:
+        with explain_unwritable(out, option="--out"):
+            file.write(f"{line}\n")
+
     with file:
-        yield lambda line: file.write(f"{line}\n"), file.tell() == 0
+        yield write, file.tell() == 0
 
 
 @contextlib.contextmanager
@@ -129,19 +165,15 @@ def _show_progress(out: Path | None) -> Iterator[Callable[[int], object]]:
 
 
 def _conclude(counts: Mapping[str, int], paths: tuple[str, ...], out: Path | None) -> None:
-    from pneumo_keras.errors import DataError
-
-    failed = counts["failed"]
-    scored = counts["pneumonia"] + counts["normal"]
-    if not (scored or failed or counts["before"]):
+    failed, now = counts["failed"], counts["pneumonia"] + counts["normal"]
+    total = counts["before"] + now + failed
+    if not total:
         raise DataError(f"PATH must name films. Received: no file in {' '.join(paths)}")
+    numbers = (now, counts["pneumonia"], counts["normal"], counts["warned"], failed)
     log.info(
-        "%s films: %s called pneumonia, %s normal; %s with a warning; %s not scored%s",
-        *(
-            f"{n:,}"
-            for n in (scored + failed, counts["pneumonia"], counts["normal"], counts["warned"], failed)
-        ),
+        "%s films scored: %s called pneumonia, %s normal; %s with a warning; %s not scored%s",
+        *(f"{n:,}" for n in numbers),
         f". {out}" if out else "",
     )
     if failed:
-        raise DataError(f"{failed:,} of {scored + failed:,} files could not be scored. Their rows say why.")
+        raise DataError(f"{failed:,} of {total:,} files could not be scored. Their rows say why.")

@@ -23,10 +23,11 @@ from pneumo_keras.data.pictures import LIMITS, Limits, load_film, prepare_film
 from pneumo_keras.errors import DataError
 
 AHEAD = 8  # films under way for each worker
-STOPPED = (concurrent.futures.TimeoutError, pebble.ProcessExpired)
-"""What waiting for a process raises that was stopped, or ended by itself."""
 
 Future = concurrent.futures.Future[Any]  # of a DecodedFilm: pebble's own class says no more
+
+STOPPED = (concurrent.futures.TimeoutError, pebble.ProcessExpired, RuntimeError)
+"""What waiting for a process raises that was stopped, ended, or went with all others."""
 
 
 @dataclass(frozen=True)
@@ -48,44 +49,76 @@ class DecodedFilm:
     shown: UInt8[np.ndarray, "edge edge"] | None = None
 
 
-def open_pool(limits: Limits, workers: int | None = None) -> pebble.ProcessPool:
-    """Processes that decode, one a core if no number is given. To be stopped by who opened it."""
-    # Spawned: to fork a process in which JAX has threads may hang.
-    context = multiprocessing.get_context("spawn")
-    count = workers or os.cpu_count() or 1
-    return pebble.ProcessPool(count, initializer=_settle, initargs=(limits.memory,), context=context)
+class Decoders:
+    """Processes that decode, until the end of the `with` block.
+
+    Attributes:
+        size: Height and width of the films that the classifier knows, in pixels.
+        shown: Height and width to look at, at most; 0 where nobody looks.
+        limits: What a file may cost.
+        workers: How many processes.
+    """
+
+    def __init__(
+        self, size: int, *, shown: int = 0, workers: int | None = None, limits: Limits = LIMITS
+    ) -> None:
+        self.size, self.shown, self.limits = size, shown, limits
+        self.workers = workers or count_cores()
+        self._pool = self._open()
+
+    def __enter__(self) -> "Decoders":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.stop()
+        self._pool.join()
+
+    def submit(self, source: str | bytes) -> Future:
+        """Begins with a file: its path, or all that it holds. Waiting for it may raise `STOPPED`."""
+        arguments = source, self.size, self.limits, self.shown
+        try:
+            return self._pool.schedule(decode_file, arguments, timeout=self.limits.seconds)
+        except RuntimeError:  # somebody ended an idle process, and pebble gives up the others
+            self._pool.stop()
+            self._pool = self._open()
+            return self._pool.schedule(decode_file, arguments, timeout=self.limits.seconds)
+
+    def decode(self, paths: Iterable[str]) -> Generator[DecodedFilm, None, None]:
+        """Films in the order of their paths, decoded ahead of time; only a few are held."""
+        waiting: deque[tuple[str, Future]] = deque()
+        for path in paths:
+            waiting.append((path, self.submit(path)))
+            if len(waiting) > AHEAD * self.workers:
+                yield self._wait(*waiting.popleft())
+        while waiting:
+            yield self._wait(*waiting.popleft())
+
+    def to_reason(self, error: Exception) -> str:
+        """Why there is no film: one of `STOPPED` in words."""
+        if isinstance(error, concurrent.futures.TimeoutError):
+            return f"it took more than {self.limits.seconds:g} s to decode"
+        return "its decoder crashed"
+
+    def _wait(self, path: str, future: Future) -> DecodedFilm:
+        try:
+            return future.result()
+        except STOPPED as error:
+            return DecodedFilm(path, None, reason=self.to_reason(error))
+
+    def _open(self) -> pebble.ProcessPool:
+        # Spawned: to fork a process in which JAX has threads may hang.
+        context = multiprocessing.get_context("spawn")
+        return pebble.ProcessPool(
+            self.workers, initializer=_settle, initargs=(self.limits.memory,), context=context
+        )
 
 
 def decode_films(
-    paths: Iterable[str],
-    *,
-    size: int,
-    shown: int = 0,
-    workers: int | None = None,
-    limits: Limits = LIMITS,
+    paths: Iterable[str], *, size: int, shown: int = 0, workers: int | None = None
 ) -> Generator[DecodedFilm, None, None]:
-    """Films in the order of their paths, decoded ahead of time; only a few are held.
-
-    Args:
-        paths: Of the files, drawn as they are needed.
-        size: Height and width of the films that the classifier knows, in pixels.
-        shown: Height and width to look at, at most; 0 where nobody looks.
-        workers: Processes; one a core if not given.
-        limits: What a file may cost.
-    """
-    pool, ahead = open_pool(limits, workers), AHEAD * (workers or os.cpu_count() or 1)
-    waiting: deque[tuple[str, Future]] = deque()
-    try:
-        for path in paths:
-            arguments = path, size, limits, shown
-            waiting.append((path, pool.schedule(decode_file, arguments, timeout=limits.seconds)))
-            if len(waiting) > ahead:
-                yield _wait(*waiting.popleft(), limits)
-        while waiting:
-            yield _wait(*waiting.popleft(), limits)
-    finally:
-        pool.stop()
-        pool.join()
+    """Films in the order of their paths, by processes of their own; see `Decoders`."""
+    with Decoders(size, shown=shown, workers=workers) as decoders:
+        yield from decoders.decode(paths)
 
 
 def decode_file(source: str | bytes, size: int, limits: Limits = LIMITS, shown: int = 0) -> DecodedFilm:
@@ -106,23 +139,11 @@ def decode_file(source: str | bytes, size: int, limits: Limits = LIMITS, shown: 
         return DecodedFilm(path, None, reason=str(error) or "it takes too much memory to decode")
 
 
-def to_reason(error: Exception, limits: Limits) -> str:
-    """Why a process that decoded a file was stopped, or ended.
-
-    Args:
-        error: One of `STOPPED`.
-        limits: What the file might cost.
-    """
-    if isinstance(error, pebble.ProcessExpired):
-        return "its decoder crashed"
-    return f"it took more than {limits.seconds:g} s to decode"
-
-
-def _wait(path: str, future: Future, limits: Limits) -> DecodedFilm:
-    try:
-        return future.result()
-    except STOPPED as error:
-        return DecodedFilm(path, None, reason=to_reason(error, limits))
+def count_cores() -> int:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _settle(memory: int) -> None:
@@ -132,4 +153,6 @@ def _settle(memory: int) -> None:
     if sys.platform == "linux":  # others know no such limit, or do not keep it
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        allowed = memory if most == resource.RLIM_INFINITY else min(memory, most)
+        resource.setrlimit(resource.RLIMIT_AS, (allowed, most))

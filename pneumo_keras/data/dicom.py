@@ -46,6 +46,8 @@ def load_dicom(file: io.BytesIO, limits: Limits) -> Image.Image:
 def _show_grey(values: np.ndarray, dataset: Dataset) -> Float32[np.ndarray, "height width"]:
     shown = apply_voi_lut(apply_modality_lut(values, dataset), dataset)
     low, high = _find_range(dataset)
+    if low == high:
+        raise DataError("its grey values have no range")
     return (255 * (shown.astype(np.float64) - low) / (high - low)).clip(0, 255).astype(np.float32)
 
 
@@ -61,7 +63,9 @@ def _find_range(dataset: Dataset) -> tuple[float, float]:
     if "RescaleSlope" in dataset and "RescaleIntercept" in dataset:
         slope, intercept = float(dataset.RescaleSlope), float(dataset.RescaleIntercept)
         low, high = low * slope + intercept, high * slope + intercept
-    return low, high
+    # Where the slope is negative, pydicom's windows end where its range begins.
+    windowed = "WindowWidth" in dataset or "WindowCenter" in dataset
+    return (low, high) if windowed else (min(low, high), max(low, high))
 
 
 def _show_colour(

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
-from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION
 
 from pneumo_keras.errors import DataError
 
@@ -113,7 +113,11 @@ def _open(source: Source, limits: Limits) -> io.BytesIO:
     else:
         found = source.stat()
         if not stat.S_ISREG(found.st_mode):  # to open a pipe would wait for ever
-            raise DataError("it is a folder" if stat.S_ISDIR(found.st_mode) else "it is no ordinary file")
+            raise DataError(
+                "it is a folder that cannot be read"
+                if stat.S_ISDIR(found.st_mode)
+                else "it is no ordinary file"
+            )
         size, file = found.st_size, source.open("rb")
     with file:
         if not size:
@@ -142,14 +146,16 @@ def _load_picture(file: io.BytesIO, limits: Limits) -> Image.Image:
         if frames > 1:
             raise DataError(f"it holds {frames:,} pictures: one film a file")
         # White at zero: Pillow inverts pixels of 8 bits alone.
-        inverted = getattr(picture, "tag_v2", {}).get(PHOTOMETRIC_INTERPRETATION) == 0
+        tags = getattr(picture, "tag_v2", {})
+        inverted = tags.get(PHOTOMETRIC_INTERPRETATION) == 0
+        (bits, *_) = tags.get(BITSPERSAMPLE, (16,))
         upright = ImageOps.exif_transpose(picture)
-    return _to_grey(upright, inverted=inverted)
+    return _to_grey(upright, white=2**bits - 1, inverted=inverted)
 
 
-def _to_grey(picture: Image.Image, *, inverted: bool) -> Image.Image:
+def _to_grey(picture: Image.Image, *, white: int, inverted: bool) -> Image.Image:
     if picture.mode.startswith(WIDE):
-        grey = np.asarray(picture).astype(np.float32) / 257
+        grey = np.asarray(picture).astype(np.float32) * np.float32(255 / white)
         return Image.fromarray(255 - grey if inverted else grey)
     if picture.mode in ("I", "F"):
         raise DataError("its grey values have no known range: save it with 8 or 16 bits")

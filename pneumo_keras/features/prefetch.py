@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 AHEAD = 2  # prepared batches that wait for the network
+PATIENCE = 2.0  # seconds for the other thread to end: it may be waiting for somebody to type
 
 
 class Prefetch(Generic[T]):
@@ -42,7 +43,7 @@ class Prefetch(Generic[T]):
                 yield item
         finally:
             self._stopped.set()
-            thread.join()
+            thread.join(PATIENCE)
 
     def _draw(self) -> None:
         try:

@@ -1,5 +1,6 @@
 """Films of the user's own scored by a finished run, as a stream."""
 
+import contextlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -48,10 +49,11 @@ class Scorer:
     def score(self, films: Iterable[DecodedFilm]) -> Iterator[ScoredFilm]:
         """Scores films in their order; only a few are held."""
         packets: deque[list[DecodedFilm]] = deque()
-        features = iter(self.runner(Prefetch(self._prepare(films, packets))))
-        for plain in features:
-            mirrored = next(features) if self.classifier.flip_average else None
-            yield from self._judge(packets.popleft(), plain, mirrored)
+        running: Any = self.runner(Prefetch(self._prepare(films, packets)))
+        with contextlib.closing(running) as features:  # or the other thread would go on after an error here
+            for plain in features:
+                mirrored = next(features) if self.classifier.flip_average else None
+                yield from self._judge(packets.popleft(), plain, mirrored)
 
     def _prepare(
         self, films: Iterable[DecodedFilm], packets: "deque[list[DecodedFilm]]"

@@ -10,6 +10,7 @@ from pathlib import Path
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.prediction import ScoredFilm
 
+FORMULAS = ("=", "+", "-", "@")
 FIELDS = ("path", "probability", "verdict", "threshold", "margin", "warning")
 
 
@@ -39,7 +40,8 @@ def format_row(film: ScoredFilm) -> str:
 
 def format_csv_line(film: ScoredFilm) -> str:
     """A line of CSV; numbers in as many digits as read back the same."""
-    return _join([to_printable(str("" if value is None else value)) for value in list_values(film).values()])
+    cells = {**list_values(film), "path": to_cell(film.path)}
+    return _join([to_printable(str("" if value is None else value)) for value in cells.values()])
 
 
 def format_json_line(film: ScoredFilm) -> str:
@@ -55,7 +57,28 @@ def to_printable(text: str) -> str:
     )
 
 
-def resume_csv(file: Path, paths: Iterator[str], *, threshold: float) -> int:
+@dataclass(frozen=True)
+class Written:
+    """What a CSV file of predictions holds already.
+
+    Attributes:
+        films: How many.
+        failed: How many of them without a score.
+        last: The last one with a score: its path as it is named now, and the score.
+    """
+
+    films: int = 0
+    failed: int = 0
+    last: tuple[str, float] | None = None
+
+
+def to_cell(path: str) -> str:
+    """A path for a table: printable, and no formula for a program that computes tables."""
+    shown = to_printable(path)
+    return f"./{shown}" if shown.startswith(FORMULAS) else shown
+
+
+def resume_csv(file: Path, paths: Iterator[str], *, threshold: float) -> Written:
     """Finds where a CSV file was cut off, cuts off the rest of its last line, and passes over what it has.
 
     Args:
@@ -63,13 +86,12 @@ def resume_csv(file: Path, paths: Iterator[str], *, threshold: float) -> int:
         paths: Of the films to be scored; those that the file has are drawn from it.
         threshold: Of the run that goes on.
 
-    Returns:
-        How many films it has.
-
     Raises:
         RunError: It is another kind of file, or holds other films or the scores of another run.
     """
-    done, whole = 0, 0
+    if not file.is_file():
+        raise _to_refusal(file, "must be a file", "something else")
+    written, whole = Written(), 0
     with file.open("rb+") as lines:
         for number, line in enumerate(lines):
             if not line.endswith(b"\n"):
@@ -78,11 +100,10 @@ def resume_csv(file: Path, paths: Iterator[str], *, threshold: float) -> int:
             if number == 0:
                 _check_header(file, text)
             else:
-                _check_line(file, text, number + 1, next(paths, None), threshold)
-                done += 1
+                written = _add_line(written, file, text, next(paths, None), threshold)
             whole += len(line)
         lines.truncate(whole)
-    return done
+    return written
 
 
 def _check_header(file: Path, text: str) -> None:
@@ -90,16 +111,23 @@ def _check_header(file: Path, text: str) -> None:
         raise _to_refusal(file, f"must open with the line '{LAYOUTS['csv'].header}'", text)
 
 
-def _check_line(file: Path, text: str, number: int, path: str | None, threshold: float) -> None:
-    row = next(csv.reader([text]), [])
+def _add_line(written: Written, file: Path, text: str, path: str | None, threshold: float) -> Written:
+    number, row = written.films + 2, next(csv.reader([text]), [])
     if len(row) != len(FIELDS):
         raise _to_refusal(file, f"must have {len(FIELDS)} columns in line {number}", text)
-    if path is None or row[0] != to_printable(path):
+    said = dict(zip(FIELDS, row, strict=True))
+    if path is None or said["path"] != to_cell(path):
         named = "no more films" if path is None else to_printable(path)
-        raise _to_refusal(file, f"must hold the same films in the same order; line {number}: {named}", row[0])
-    if row[FIELDS.index("threshold")] != str(threshold):
+        rule = f"must hold the same films in the same order; line {number}: {named}"
+        raise _to_refusal(file, rule, said["path"])
+    if said["threshold"] != str(threshold):
         rule = f"must be of the same run and prevalence; threshold {threshold}"
-        raise _to_refusal(file, rule, row[FIELDS.index("threshold")])
+        raise _to_refusal(file, rule, said["threshold"])
+    try:
+        last = (path, float(said["probability"])) if said["probability"] else None
+    except ValueError:
+        raise _to_refusal(file, f"must hold a probability in line {number}", text) from None
+    return Written(written.films + 1, written.failed + (last is None), last or written.last)
 
 
 def _to_refusal(file: Path, rule: str, received: str) -> RunError:

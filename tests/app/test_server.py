@@ -4,6 +4,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from pneumo_keras.app.server import build_server
+from pneumo_keras.app.serving import list_names
 from pneumo_keras.errors import DataError
 
 ANSWER = {"probability": 0.9, "verdict": "pneumonia", "warning": ""}
@@ -73,3 +74,22 @@ def test_other_names_other_ways_and_other_places_are_refused(client):
     assert client.get("/", headers={"host": "evil.example"}).status_code == 400
     assert client.get("/films").status_code == 405
     assert client.get("/../pyproject.toml").status_code == 404
+
+
+def test_pages_of_other_sites_are_refused(client):
+    assert client.post("/films", content=b"abc", headers={"origin": "http://evil.example"}).status_code == 403
+    assert client.post("/films", content=b"abc", headers={"origin": "http://127.0.0.1"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "names"),
+    [
+        ("127.0.0.1", ("localhost", "127.0.0.1", "::1", "127.0.0.1")),
+        ("::1", ("localhost", "127.0.0.1", "::1", "::1")),
+        ("0.0.0.0", ()),
+        ("192.168.1.5", ("192.168.1.5",)),
+        ("films.example", ("films.example",)),
+    ],
+)
+def test_the_page_goes_by_the_names_of_its_address(host, names):
+    assert list_names(host) == names

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def test_a_folder_in_and_csv_out(invoke, films):
         assert float(row["margin"]) == pytest.approx(float(row["probability"]) - float(row["threshold"]))
         assert row["verdict"] == ("pneumonia" if float(row["margin"]) > 0 else "normal")
     called = sum(row["verdict"] == "pneumonia" for row in rows)
-    assert f"6 films: {called} called pneumonia, {6 - called} normal;" in done.stderr
+    assert f"6 films scored: {called} called pneumonia, {6 - called} normal;" in done.stderr
     assert "not a medical device" in done.stderr
 
 
@@ -61,7 +62,6 @@ def test_a_file_that_was_cut_off_is_gone_on_with(invoke, films, tmp_path):
         done = invoke("predict", "run", "films", "--out", "scores.csv", "--resume")
         assert done.exit_code == 0
         assert scores.read_bytes() == whole
-    assert "scores.csv has 0 films already" in done.stderr
     refused = invoke("-q", "predict", "run", "films", "--out", "scores.csv")
     assert (refused.exit_code, refused.stderr) == (
         1,
@@ -105,3 +105,52 @@ def test_a_film_of_another_size_is_cut_and_shrunk_first(invoke, films):
     done = invoke("-q", "predict", "run", "films/big.png", "films/wide.png")
     first, second = csv.DictReader(io.StringIO(done.stdout))
     assert first["probability"] == second["probability"]
+
+
+def test_the_file_that_is_written_is_no_film(invoke, films):
+    assert invoke("-q", "predict", "run", "films", "--out", "films/scores.csv").exit_code == 0
+
+
+def test_another_run_does_not_go_on_with_a_file(invoke, films, small, tmp_path):
+    assert invoke("-q", "train", *small, "--set", "seed=7", "--run", "other").exit_code == 0
+    invoke("-q", "predict", "run", "films", "--out", "scores.csv")
+    scores = tmp_path / "scores.csv"
+    scores.write_bytes(b"\n".join(scores.read_bytes().split(b"\n")[:4]) + b"\n")
+    before = scores.read_bytes()
+    done = invoke("-q", "predict", "other", "films", "--out", "scores.csv", "--resume")
+    assert done.exit_code == 1
+    assert "run and films must be the same as before. Received: 'films/2.png' had the score" in done.stderr
+    assert scores.read_bytes() == before
+
+
+def test_what_failed_before_still_counts(invoke, films, tmp_path):
+    (films / "1.png").write_text("no film")
+    assert invoke("-q", "predict", "run", "films", "--out", "scores.csv").exit_code == 1
+    done = invoke("-q", "predict", "run", "films", "--out", "scores.csv", "--resume")
+    assert (done.exit_code, done.stderr) == (
+        1,
+        "Error: 1 of 6 files could not be scored. Their rows say why.\n",
+    )
+
+
+def test_a_disk_that_is_full_is_one_line(invoke, films, monkeypatch):
+    class FullDisk(io.StringIO):
+        def write(self, text):
+            raise OSError(28, "No space left on device")
+
+    real = Path.open
+    monkeypatch.setattr(
+        Path, "open", lambda path, mode="r", **rest: FullDisk() if mode == "a" else real(path, mode, **rest)
+    )
+    done = invoke("-q", "predict", "run", "films", "--out", "scores.csv")
+    assert (done.exit_code, done.stderr) == (
+        1,
+        "Error: --out must name a place that can be written. Received: scores.csv (No space left on "
+        "device)\n",
+    )
+
+
+def test_only_a_file_is_gone_on_with(invoke, films):
+    done = invoke("-q", "predict", "run", "films", "--out", "/dev/null", "--resume")
+    assert done.exit_code == 1
+    assert done.stderr.startswith("Error: To go on with --resume, /dev/null must be a file. Received:")

@@ -1,4 +1,7 @@
+import logging
+import multiprocessing
 import os
+import resource
 import time
 from pathlib import Path
 
@@ -7,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pneumo_keras.data import decoding
-from pneumo_keras.data.decoding import decode_films
+from pneumo_keras.data.decoding import Decoders, decode_films
 from pneumo_keras.data.pictures import Limits
 
 RANDOM = np.random.default_rng(0)
@@ -63,9 +66,8 @@ def hang_or_crash(path, size, limits, shown):
 def test_a_decoder_that_hangs_or_crashes_costs_one_film(monkeypatch):
     monkeypatch.setattr(decoding, "decode_file", hang_or_crash)
     started = time.monotonic()
-    decoded = list(
-        decode_films(["a", "hang", "b", "crash", "c"], size=4, workers=1, limits=Limits(seconds=1))
-    )
+    with Decoders(4, workers=1, limits=Limits(seconds=1)) as decoders:
+        decoded = list(decoders.decode(["a", "hang", "b", "crash", "c"]))
     assert [film.reason for film in decoded] == [
         "",
         "it took more than 1 s to decode",
@@ -82,3 +84,25 @@ def test_memory_that_a_file_asks_for_is_not_given(tmp_path):
     assert Path(path).stat().st_size < 500_000
     (decoded,) = decode_films([str(path)], size=28, workers=1)
     assert decoded.reason == "it has 12,000 x 12,000 pixels, more than 50,000,000"
+
+
+def test_decoders_that_somebody_ended_are_replaced(films):
+    folder, _ = films
+    with Decoders(28, workers=1) as decoders:
+        assert decoders.submit(str(folder / "00.png")).result().image is not None
+        for process in multiprocessing.active_children():
+            process.kill()
+            process.join()
+        time.sleep(0.5)
+        later = [decoders._wait("x", decoders.submit(str(folder / "01.png"))) for _ in range(3)]
+    assert later[-1].image is not None
+    assert all(film.reason in ("", "its decoder crashed") for film in later)
+
+
+def test_a_limit_of_memory_that_is_lower_already_stays(monkeypatch):
+    given = []
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (1000, 2000))
+    monkeypatch.setattr(resource, "setrlimit", lambda kind, limits: given.append(limits))
+    monkeypatch.setattr(logging, "disable", lambda: None)
+    decoding._settle(3000)
+    assert given == [(2000, 2000)]

@@ -88,3 +88,15 @@ def test_what_is_no_film_has_its_reason():
     assert refuse(short).startswith("it cannot be decoded: ")
     odd = build_dataset(FILM, WindowCenter=10, WindowWidth=0)
     assert refuse(odd).startswith("it cannot be decoded: ")
+
+
+def test_a_negative_slope_turns_grey_values_round_with_a_window_and_without():
+    slope = {"RescaleSlope": -1, "RescaleIntercept": 255}
+    np.testing.assert_array_equal(load(255 - FILM, **slope), FILM)
+    windowed = load(255 - FILM, **slope, WindowCenter=128, WindowWidth=256)
+    np.testing.assert_allclose(windowed, FILM, atol=1)
+
+
+def test_grey_values_without_a_range_are_refused():
+    flat = build_dataset(FILM, RescaleSlope=0, RescaleIntercept=5)
+    assert refuse(flat) == "its grey values have no range"

@@ -1,4 +1,5 @@
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,26 @@ def test_a_name_that_looks_like_a_pattern_is_the_file_of_that_name(tmp_path):
 
 
 @pytest.mark.usefixtures("folder")
-def test_a_folder_that_leads_to_itself_is_walked_once():
+def test_links_to_folders_are_followed_and_none_is_walked_twice(tmp_path):
     Path("films/z/up").symlink_to("..")
-    assert list_names("films") == ["films/a.png", "films/b.png", "films/z/c.dcm"]
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "d.png").touch()
+    Path("films/link").symlink_to(tmp_path / "elsewhere")
+    assert list_names("films") == ["films/a.png", "films/b.png", "films/link/d.png", "films/z/c.dcm"]
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_folder_that_cannot_be_read_stands_for_itself(monkeypatch):
+    scan = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("z"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert list_names("films") == ["films/a.png", "films/b.png", "films/z"]
+
+
+def test_a_name_that_no_system_takes_stands_for_itself():
+    assert list_names("x" * 5000, "a\0b") == ["x" * 5000, "a\0b"]

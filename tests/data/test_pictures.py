@@ -1,5 +1,6 @@
 import io
 import os
+import struct
 
 import numpy as np
 import pytest
@@ -95,7 +96,7 @@ def refuse(source, **limits):
 
 def test_what_is_no_film_has_its_reason(tmp_path):
     assert refuse(tmp_path / "none.png") == "No such file or directory"
-    assert refuse(tmp_path) == "it is a folder"
+    assert refuse(tmp_path) == "it is a folder that cannot be read"
     os.mkfifo(tmp_path / "pipe.png")
     assert refuse(tmp_path / "pipe.png") == "it is no ordinary file"
     assert refuse(b"") == "the file is empty"
@@ -126,3 +127,29 @@ def test_grey_values_without_a_range_are_refused(dtype):
     assert refuse(save(Image.fromarray(FILM.astype(dtype)), "TIFF")) == (
         "its grey values have no known range: save it with 8 or 16 bits"
     )
+
+
+def test_twelve_bits_are_fractions_of_their_own_range():
+    film = load_film(build_tiff_of_12_bits(FILM))
+    np.testing.assert_allclose(prepare_film(film, 28), FILM, atol=1)
+
+
+def build_tiff_of_12_bits(film):
+    """As a detector writes it: two pixels in three bytes."""
+    values = (film * (4095 / 255)).round().astype(np.uint16)
+    bits = np.unpackbits(values[..., None].byteswap().view(np.uint8), axis=-1)[..., 4:]
+    pixels = np.packbits(bits.reshape(len(film), -1), axis=-1).tobytes()
+    tags = [
+        (256, 3, film.shape[1]),
+        (257, 3, film.shape[0]),
+        (258, 3, 12),
+        (259, 3, 1),
+        (262, 3, 1),
+        (273, 4, 8),
+        (277, 3, 1),
+        (278, 3, film.shape[0]),
+        (279, 4, len(pixels)),
+    ]
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    header = struct.pack("<2sHI", b"II", 42, 8 + len(pixels))
+    return header + pixels + struct.pack("<H", len(tags)) + entries + bytes(4)

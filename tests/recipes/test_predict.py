@@ -1,4 +1,6 @@
 import csv
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from pneumo_keras.data.decoding import DecodedFilm
 from pneumo_keras.data.phantom import build_phantom_splits
 from pneumo_keras.recipes.evaluate import evaluate_run
 from pneumo_keras.recipes.predict import predict_files
-from pneumo_keras.recipes.scoring import AT_ONCE, build_scorer
+from pneumo_keras.recipes.scoring import AT_ONCE, Scorer, build_scorer
 from tests.small import COUNTS
 
 RANDOM = np.random.default_rng(0)
@@ -100,3 +102,27 @@ def test_a_picture_that_is_no_film_is_warned_about(run):
     noise = RANDOM.integers(0, 256, (1, 28, 28), dtype=np.uint8)
     (film,) = build_scorer(run).score(to_decoded(noise))
     assert film.warning.startswith("unlike the training films (")
+
+
+def test_an_error_behind_the_network_comes_out_as_it_is_and_ends_the_stream(run, monkeypatch):
+    scorer = build_scorer(run, chunk=4)
+    monkeypatch.setattr(Scorer, "_to_scores", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        list(scorer.score(to_decoded(read_test_films())))
+    assert "prefetch" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_nobody_waits_for_a_name_that_does_not_come(run):
+    """As on a terminal: Ctrl-C while the next name is awaited."""
+    typed = threading.Event()
+
+    def wait():
+        yield from to_decoded(read_test_films()[:4])
+        typed.wait(60)
+
+    scored = build_scorer(run, chunk=4).score(wait())
+    next(scored)
+    started = time.monotonic()
+    scored.close()
+    assert time.monotonic() - started < 10
+    typed.set()

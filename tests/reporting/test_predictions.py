@@ -5,7 +5,7 @@ import pytest
 
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.prediction import ScoredFilm
-from pneumo_keras.reporting.predictions import LAYOUTS, resume_csv, to_printable
+from pneumo_keras.reporting.predictions import LAYOUTS, resume_csv, to_cell, to_printable
 
 
 def say(path, probability, warning=""):
@@ -69,7 +69,8 @@ def written(tmp_path):
 def test_a_whole_file_is_passed_over(written):
     paths = iter([*(film.path for film in FILMS), "next.png"])
     before = written.read_bytes()
-    assert resume_csv(written, paths, threshold=0.25) == 3
+    found = resume_csv(written, paths, threshold=0.25)
+    assert (found.films, found.failed, found.last) == (3, 1, (NASTY, 0.75))
     assert (next(paths), written.read_bytes()) == ("next.png", before)
 
 
@@ -78,7 +79,7 @@ def test_a_file_that_was_cut_off_anywhere_is_gone_on_with_to_the_same_end(writte
     whole = written.read_bytes()
     written.write_bytes(whole[:-cut])
     paths = iter([film.path for film in FILMS])
-    done = resume_csv(written, paths, threshold=0.25)
+    done = resume_csv(written, paths, threshold=0.25).films
     left = list(paths)
     assert left == [film.path for film in FILMS[done:]]
     lines = format_all("csv")[1 + done :] if written.stat().st_size else format_all("csv")
@@ -108,3 +109,8 @@ def test_another_kind_of_file_is_refused_and_left_alone(written):
     with pytest.raises(RunError, match=r"must open with the line 'path,probability"):
         resume_csv(written, iter(["one.png"]), threshold=0.25)
     assert written.read_text() == "index,label,score\n0,1,0.5\n"
+
+
+def test_no_path_is_a_formula():
+    assert LAYOUTS["csv"].format(say("=cmd|' .png", 0.1)).startswith("./=cmd|' .png,0.1,")
+    assert to_cell("-rf.png") == "./-rf.png" and to_cell("films/=x.png") == "films/=x.png"
