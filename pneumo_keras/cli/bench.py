@@ -37,6 +37,8 @@ def bench(name: str, overrides: tuple[str, ...], run: Path | None, as_json: bool
 
     check_backend("bench")
     if run:
+        if overrides:
+            raise click.UsageError("--maps measures a run with its own settings: leave --set away.")
         _bench_maps(run, as_json)
         return
     config = load_config(name, overrides)
