@@ -64,12 +64,13 @@ class Decoders:
     ) -> None:
         self.size, self.shown, self.limits = size, shown, limits
         self.workers = workers or count_cores()
-        self._pool = self._open()
+        self._pool, self._ended = self._open(), False
 
     def __enter__(self) -> "Decoders":
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._ended = True
         self._pool.stop()
         self._pool.join()
 
@@ -79,6 +80,8 @@ class Decoders:
         try:
             return self._pool.schedule(decode_file, arguments, timeout=self.limits.seconds)
         except RuntimeError:  # somebody ended an idle process, and pebble gives up the others
+            if self._ended:
+                raise
             self._pool.stop()
             self._pool = self._open()
             return self._pool.schedule(decode_file, arguments, timeout=self.limits.seconds)

@@ -106,3 +106,12 @@ def test_a_limit_of_memory_that_is_lower_already_stays(monkeypatch):
     monkeypatch.setattr(logging, "disable", lambda: None)
     decoding._settle(3000)
     assert given == [(2000, 2000)]
+
+
+def test_decoders_that_were_closed_begin_nothing_new(films):
+    folder, _ = films
+    with Decoders(28, workers=1) as decoders:
+        pass
+    with pytest.raises(RuntimeError):
+        decoders.submit(str(folder / "00.png"))
+    assert not multiprocessing.active_children()
