@@ -17,13 +17,17 @@ from pneumo_keras.data.pneumonia_mnist.npz_file import NpzFile
 from pneumo_keras.data.sources import DataOptions
 from pneumo_keras.errors import DataError
 from tests.conftest import SHARED
-from tests.films import FilmArray, load, sort_by_class, write_films, write_splits
+from tests.films import FilmArray, load, load_phantom_splits, sort_by_class, write_films, write_splits
 
 
 def refuse(call, *arguments, **options):
     with pytest.raises(DataError) as caught:
         call(*arguments, **options)
     return str(caught.value)
+
+
+def to_pixels(films):
+    return {film.tobytes() for film in load(films).images}
 
 
 def test_films_of_the_right_size_come_back_as_they_were(films, splits, open_data):
@@ -153,7 +157,7 @@ def test_without_splits_they_are_drawn_and_the_films_can_be_had_whole(tmp_path, 
     write_films(path, splits["train"])
     data = open_data(path)
     drawn = {split: load(data.open_split(split)) for split in SPLITS}
-    assert {split: len(films) for split, films in drawn.items()} == {"train": 24, "val": 3, "test": 3}
+    assert {split: len(films) for split, films in drawn.items()} == {"train": 24, "val": 4, "test": 2}
     whole = load(data.open_whole())
     assert np.array_equal(whole.images, sort_by_class(splits["train"]).images)
     pixels = [film.tobytes() for films in drawn.values() for film in films.images]
@@ -161,7 +165,7 @@ def test_without_splits_they_are_drawn_and_the_films_can_be_had_whole(tmp_path, 
     assert all(0 < films.labels.mean() < 1 for films in drawn.values())
     assert caplog.messages == [
         "The films are plain, 28 px",
-        f"{path} states no splits: 24 training, 3 validation and 3 test films were drawn, the same "
+        f"{path} states no splits: 24 training, 4 validation and 2 test films were drawn, the same "
         "every time, whatever the seed",
     ]
 
@@ -173,13 +177,27 @@ def test_without_validation_films_a_tenth_of_the_training_films_becomes_some(
     caplog.set_level("INFO", "pneumo_keras")
     data = open_data(films)
     train, val, test = (load(data.open_split(split)) for split in SPLITS)
-    assert (len(train), len(val), len(test)) == (27, 3, 14)
+    assert (len(train), len(val), len(test)) == (26, 4, 14)
     both = [film.tobytes() for film in (*train.images, *val.images)]
     assert sorted(both) == sorted(film.tobytes() for film in splits["train"].images)
     assert caplog.messages[1:] == [
-        f"{films} states no validation films: 3 were drawn from the training films, of which 27 stay, the "
+        f"{films} states no validation films: 4 were drawn from the training films, of which 26 stay, the "
         "same every time, whatever the seed"
     ]
+
+
+def test_films_that_are_added_move_no_other_film(tmp_path, splits, open_data):
+    path, more = tmp_path / "plain", load_phantom_splits((20, 2, 2), seed=3)["train"]
+    write_films(path, splits["train"])
+    before = {split: to_pixels(open_data(path).open_split(split)) for split in SPLITS}
+    for label in (0, 1):
+        some = FilmArray(more.images[more.labels == label], more.labels[more.labels == label])
+        write_films(tmp_path / "more", some)
+    for film in (tmp_path / "more").rglob("*.png"):
+        film.rename(path / film.parent.name / f"{film.stem}a.png")
+    after = {split: to_pixels(open_data(path).open_split(split)) for split in SPLITS}
+    assert all(before[split] <= after[split] for split in SPLITS)
+    assert sum(map(len, after.values())) == 50
 
 
 def test_a_split_that_is_not_there_is_named(tmp_path, splits, open_data):
