@@ -10,7 +10,7 @@ from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.report_card import Judgement
 from pneumo_keras.recipes.evaluate import Task, judge_films, write_evaluation
 from pneumo_keras.recipes.films import Split, choose_source, open_data, open_judged
-from pneumo_keras.recipes.train import describe_split
+from pneumo_keras.recipes.own_films import describe_split
 from pneumo_keras.runs.environment import describe_environment
 from pneumo_keras.runs.finished import FinishedRun, load_run
 from pneumo_keras.runs.folder import RunFolder

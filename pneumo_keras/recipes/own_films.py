@@ -1,0 +1,79 @@
+"""The films that a run was made with: what is noted of them, and whether they are still the same."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pneumo_keras.arrays import SPLIT_NAMES
+from pneumo_keras.config import Config
+from pneumo_keras.data.films import count_classes, hash_labels
+from pneumo_keras.data.sources import DataSet
+from pneumo_keras.errors import DataError, RunError
+from pneumo_keras.recipes.films import Split, open_splits
+from pneumo_keras.runs.finished import FinishedRun
+
+LEARNT = ("train", "val")
+"""The splits that a run learns from."""
+
+
+def describe_split(split: Split) -> dict[str, Any]:
+    """What tells these films and labels from others."""
+    labels = split.films.labels
+    return {
+        "sha256": split.films.fingerprint(),
+        "labels_sha256": hash_labels(labels),
+        "class_counts": list(count_classes(labels)),
+    }
+
+
+def describe_splits(data: DataSet, splits: Mapping[str, Split]) -> dict[str, dict[str, Any]]:
+    """The same of some splits, with the checksums of their listings where there are any."""
+    described = {name: describe_split(split) for name, split in splits.items()}
+    if data.list_split:
+        for name, about in described.items():
+            about["listing_sha256"] = data.list_split(name).sha256
+    return described
+
+
+def check_unchanged(run: FinishedRun, config: Config, data: DataSet) -> None:
+    """Checks that the films a run learnt from are as they were, so that none of them is judged as unseen.
+
+    Where their listing is as it was they are not read. Films of the official file and phantom films are
+    what the settings say.
+
+    Args:
+        run: With what was noted of them.
+        config: With the place of the films.
+        data: What lies there now.
+
+    Raises:
+        RunError: There are other films now, or other labels.
+    """
+    noted = run.environment.get("films", {})
+    files = run.environment.get("data", {}).get("files")
+    if config.data.path is None or (data.list_split is None and data.card.files == files):
+        return
+    for split in LEARNT:
+        if split in noted and (change := _find_change(noted[split], data, split)):
+            raise RunError(
+                f"{config.data.path}: the films that the run learnt from must be as they were. Received: "
+                f"{change}. Train again, or name films that it was not trained on with --data."
+            )
+
+
+def _find_change(noted: Mapping[str, Any], data: DataSet, split: str) -> str:
+    if data.list_split:
+        try:
+            listing = data.list_split(split)
+        except DataError as error:
+            return f"no {SPLIT_NAMES[split]} ({error})"
+        if listing.sha256 == noted.get("listing_sha256"):
+            return ""
+        then, now = sum(noted["class_counts"]), sum(listing.class_counts)
+        if then != now:
+            return f"{now:,} {SPLIT_NAMES[split]}, {then:,} then"
+    found = describe_split(open_splits(data, (split,))[split])
+    if found["sha256"] != noted["sha256"]:
+        return f"other {SPLIT_NAMES[split]}, or the same in another order"
+    return (
+        f"{SPLIT_NAMES[split]} with other labels" if found["labels_sha256"] != noted["labels_sha256"] else ""
+    )
