@@ -120,8 +120,8 @@ def _explain_unreadable(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DataError(
-            f"data.path must name a folder of films, or a CSV, that can be read. Received: {path} "
-            f"({error.strerror})."
+            f"data.path must name a folder of films, or a CSV, that can be read. Received: "
+            f"{error.filename or path} ({error.strerror})."
         ) from error
 
 

@@ -4,6 +4,7 @@ import pytest
 from pneumo_keras.arrays import SPLITS
 from pneumo_keras.data.folder.draw import draw_splits
 from pneumo_keras.errors import DataError
+from tests.films import FilmArray, load, load_phantom_splits, write_films
 
 N = 200
 LABELS = (np.arange(N) % 4 > 0).astype(np.int64)
@@ -91,3 +92,21 @@ def test_a_split_without_a_class_is_refused(few):
         f"both classes. Received: none of the other class for '{'val' if few else 'train'}', of {few}. State "
         "the splits (folders train, val and test, or the column split), or add films."
     )
+
+
+def to_pixels(films):
+    return {film.tobytes() for film in load(films).images}
+
+
+def test_films_that_are_added_move_no_other_film(tmp_path, splits, open_data):
+    path, more = tmp_path / "plain", load_phantom_splits((20, 2, 2), seed=3)["train"]
+    write_films(path, splits["train"])
+    before = {split: to_pixels(open_data(path).open_split(split)) for split in SPLITS}
+    for label in (0, 1):
+        some = FilmArray(more.images[more.labels == label], more.labels[more.labels == label])
+        write_films(tmp_path / "more", some)
+    for film in (tmp_path / "more").rglob("*.png"):
+        film.rename(path / film.parent.name / f"{film.stem}a.png")
+    after = {split: to_pixels(open_data(path).open_split(split)) for split in SPLITS}
+    assert all(before[split] <= after[split] for split in SPLITS)
+    assert sum(map(len, after.values())) == 50

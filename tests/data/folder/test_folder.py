@@ -17,17 +17,13 @@ from pneumo_keras.data.pneumonia_mnist.npz_file import NpzFile
 from pneumo_keras.data.sources import DataOptions
 from pneumo_keras.errors import DataError
 from tests.conftest import SHARED
-from tests.films import FilmArray, load, load_phantom_splits, sort_by_class, write_films, write_splits
+from tests.films import FilmArray, load, sort_by_class, write_films, write_splits
 
 
 def refuse(call, *arguments, **options):
     with pytest.raises(DataError) as caught:
         call(*arguments, **options)
     return str(caught.value)
-
-
-def to_pixels(films):
-    return {film.tobytes() for film in load(films).images}
 
 
 def test_films_of_the_right_size_come_back_as_they_were(films, splits, open_data):
@@ -184,20 +180,6 @@ def test_without_validation_films_a_tenth_of_the_training_films_becomes_some(
         f"{films} states no validation films: 4 were drawn from the training films, of which 26 stay, the "
         "same every time, whatever the seed"
     ]
-
-
-def test_films_that_are_added_move_no_other_film(tmp_path, splits, open_data):
-    path, more = tmp_path / "plain", load_phantom_splits((20, 2, 2), seed=3)["train"]
-    write_films(path, splits["train"])
-    before = {split: to_pixels(open_data(path).open_split(split)) for split in SPLITS}
-    for label in (0, 1):
-        some = FilmArray(more.images[more.labels == label], more.labels[more.labels == label])
-        write_films(tmp_path / "more", some)
-    for film in (tmp_path / "more").rglob("*.png"):
-        film.rename(path / film.parent.name / f"{film.stem}a.png")
-    after = {split: to_pixels(open_data(path).open_split(split)) for split in SPLITS}
-    assert all(before[split] <= after[split] for split in SPLITS)
-    assert sum(map(len, after.values())) == 50
 
 
 def test_a_split_that_is_not_there_is_named(tmp_path, splits, open_data):

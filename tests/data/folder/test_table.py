@@ -106,8 +106,8 @@ def test_labels_of_numbers_are_names(write_table, splits, open_data):
             "splits are drawn.",
         ),
         (
-            "path,label\na.png,x\n./a.png,y\n",
-            ": every film must stand in one line. Received: ./a.png in two.",
+            "path,label\na.png,x\na.png,y\n",
+            ": every film must stand in one line. Received: a.png in two.",
         ),
     ],
 )
@@ -123,6 +123,20 @@ def test_a_file_that_is_no_table_gets_one_line(tmp_path, open_data):
     assert refuse(open_data, path) == (
         f"{path} must be a CSV in UTF-8, or a folder of films. Received: 'utf-8' codec can't decode byte "
         '0xff in position 4: invalid start byte. An npz file needs data.source="pneumonia_mnist".'
+    )
+
+
+@pytest.mark.parametrize("spelt", ["b/../a.png", "link.png", "folder/a.png"])
+def test_one_film_under_two_names_is_refused(tmp_path, open_data, spelt):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a.png").touch()
+    (tmp_path / "link.png").symlink_to("a.png")
+    (tmp_path / "folder").symlink_to(tmp_path)
+    path = tmp_path / "films.csv"
+    path.write_text(f"path,label,split\na.png,x,train\n{spelt},x,test\n")
+    assert refuse(open_data, path) == (
+        f"{path}: every film must stand in one line. Received: {spelt} in two, of which the "
+        "first calls it a.png."
     )
 
 
