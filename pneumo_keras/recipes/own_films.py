@@ -1,15 +1,22 @@
 """The films that a run was made with: what is noted of them, and whether they are still the same."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from pneumo_keras.arrays import SPLIT_NAMES
-from pneumo_keras.config import Config
+from pneumo_keras.config import Config, find_cache
 from pneumo_keras.data.films import count_classes, hash_labels
 from pneumo_keras.data.sources import DataSet
 from pneumo_keras.errors import DataError, RunError
 from pneumo_keras.recipes.films import Split, open_splits
 from pneumo_keras.runs.finished import FinishedRun
+from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.runs.seen_films import load_hashes, load_seen_films
+
+log = logging.getLogger("pneumo_keras")
 
 LEARNT = ("train", "val")
 """The splits that a run learns from."""
@@ -32,6 +39,25 @@ def describe_splits(data: DataSet, splits: Mapping[str, Split]) -> dict[str, dic
         for name, about in described.items():
             about["listing_sha256"] = data.list_split(name).sha256
     return described
+
+
+def write_seen_films(folder: RunFolder, splits: Mapping[str, Split]) -> None:
+    """Writes a hash of each film of these splits, by which it is known wherever it lies."""
+    cache = find_cache()
+    seen = np.unique(np.concatenate([load_hashes(split.films, cache) for split in splits.values()]))
+    folder.write_with(folder.seen_films_file.name, lambda path: np.save(path, seen))
+
+
+def count_seen_films(folder: RunFolder, split: Split) -> int:
+    """How many of these films the run has seen, by their pixels."""
+    seen = load_seen_films(folder.seen_films_file)
+    if seen is None:
+        log.warning(
+            "%s does not say which films it learnt from: train again to have these compared with them",
+            folder.path,
+        )
+        return 0
+    return int(np.isin(load_hashes(split.films, find_cache()), seen).sum())
 
 
 def check_unchanged(run: FinishedRun, config: Config, data: DataSet) -> None:

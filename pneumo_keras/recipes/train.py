@@ -23,7 +23,7 @@ from pneumo_keras.recipes.judging import (
     write_scores,
 )
 from pneumo_keras.recipes.network import build_extractor, build_frozen
-from pneumo_keras.recipes.own_films import describe_splits
+from pneumo_keras.recipes.own_films import describe_splits, write_seen_films
 from pneumo_keras.runs.environment import describe_environment
 from pneumo_keras.runs.folder import RunFolder
 from pneumo_keras.runs.normal_films import choose_normal_films, save_normal_films
@@ -61,6 +61,7 @@ def train_run(config: Config, folder: RunFolder) -> Judgement:
         folder.write_json("calibration.json", calibration)
         folder.write_json("operating_point.json", point)
         folder.write_json("environment.json", {**about, "paths": paths})
+        write_seen_films(folder, splits)
         write_scores(folder, splits["val"], scores, judgement)
         normal = splits["val"].films.read(choose_normal_films(splits["val"].films.labels, scores))
         folder.write_with(folder.normal_films_file.name, functools.partial(save_normal_films, films=normal))
