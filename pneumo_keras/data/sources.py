@@ -67,6 +67,19 @@ class DataCard:
 
 
 @dataclass(frozen=True)
+class Listing:
+    """What is known of the films of a split before they are read.
+
+    Attributes:
+        sha256: Of all that tells them from others: films that change have another.
+        class_counts: Normal and pneumonia films.
+    """
+
+    sha256: str
+    class_counts: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class DataSet:
     """Films that were found.
 
@@ -74,11 +87,13 @@ class DataSet:
         card: What they are.
         open_split: Opens `train`, `val` or `test`, and that split alone.
         open_whole: Opens all films as one set; None where they come in splits.
+        list_split: Lists a split without reading its films; None where they all lie in one file, or in none.
     """
 
     card: DataCard
     open_split: Callable[[str], LabelledFilms]
     open_whole: Callable[[], LabelledFilms] | None = None
+    list_split: Callable[[str], Listing] | None = None
 
 
 @dataclass(frozen=True)

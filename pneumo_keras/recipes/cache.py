@@ -30,7 +30,7 @@ def clear_cache() -> None:
     """
     folder = find_cache()
     kept = clear_store(folder / "features")
-    for part in ("datasets", "jax"):
+    for part in ("datasets", "hashes", "jax"):
         shutil.rmtree(folder / part, ignore_errors=True)
     if kept:
         raise RunError(f"{len(kept)} entries of features stay: a job is using them. Try again later.")

@@ -23,6 +23,7 @@ from pneumo_keras.recipes.films import Split, open_data, open_splits
 from pneumo_keras.recipes.heads import list_judged_views, list_stressed_views
 from pneumo_keras.recipes.judging import compute_log_odds, decide, judge_members, write_scores
 from pneumo_keras.recipes.network import build_extractor
+from pneumo_keras.recipes.own_films import check_unchanged
 from pneumo_keras.reporting.explanations import Evidence
 from pneumo_keras.reporting.plots import draw_summary, save_plot
 from pneumo_keras.reporting.report import format_report
@@ -70,10 +71,14 @@ def evaluate_run(
         split_name: `train`, `val` or `test`.
         prevalence: See `judge_films`.
         stress: See `judge_films`.
+
+    Raises:
+        RunError: The films that the run learnt from have changed, or one of its files is damaged.
     """
     run = load_run(folder)
     config = resolve_paths(run.config, run.environment.get("paths"))
     data = open_data(config)
+    check_unchanged(run, config, data)
     split = open_splits(data, (split_name,))[split_name]
     task = Task(folder, folder.path.resolve().name, run, config, data.card, split)
     contents = judge_films(task, prevalence, stress=stress)

@@ -1,5 +1,6 @@
 """A run judged on other labelled films than those that it was made with."""
 
+import logging
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,11 +11,14 @@ from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.report_card import Judgement
 from pneumo_keras.recipes.evaluate import Task, judge_films, write_evaluation
 from pneumo_keras.recipes.films import Split, choose_source, open_data, open_judged
-from pneumo_keras.recipes.train import describe_split
+from pneumo_keras.recipes.own_films import count_seen_films, describe_split
 from pneumo_keras.runs.environment import describe_environment
 from pneumo_keras.runs.finished import FinishedRun, load_run
 from pneumo_keras.runs.folder import RunFolder
 
+log = logging.getLogger("pneumo_keras")
+
+MOST = 0.5  # of the films judged: with more that were seen they are the run's own, not others
 UNSAFE = r"[^\w.-]+"  # in the name of a folder
 
 
@@ -65,14 +69,15 @@ def evaluate_other_films(
     data = open_data(config)
     split = open_judged(data, split_name)
     check_unseen(run, config, split, is_whole=data.open_whole is not None)
-    about = describe_films(target, config, data.card, split)
+    card = describe_seen(data.card, check_few_seen(folder, config, split), len(split.films))
+    about = describe_films(target, config, card, split)
     task = Task(
         folder=folder,
         name=f"{folder.path.resolve().name} on {target.path.name}",
         # The films of the training have no place beside these in a report.
         run=replace(run, config=settings, environment={**run.environment, "films": {}}),
         config=config,
-        card=describe_limits(data.card, run),
+        card=describe_limits(card, run),
         split=split,
         of_others=True,
     )
@@ -129,6 +134,33 @@ def check_unseen(run: FinishedRun, config: Config, split: Split, *, is_whole: bo
             f"--data must name films that the run was not trained on. Received: {config.data.path}. Leave it "
             "out to judge the run on its own."
         )
+
+
+def check_few_seen(folder: RunFolder, config: Config, split: Split) -> int:
+    """How many of these films the run learnt from, wherever they lay then; few, or they are no others.
+
+    Raises:
+        RunError: They are more than half.
+    """
+    seen, n = count_seen_films(folder, split), len(split.films)
+    if seen > n * MOST:
+        raise RunError(
+            f"--data must name films that the run was not trained on. Received: {config.data.path}, with "
+            f"{seen:,} of {n:,} films that are among its training and validation films. Take those away."
+        )
+    return seen
+
+
+def describe_seen(card: DataCard, seen: int, n: int) -> DataCard:
+    """The card of films of which the run has seen some."""
+    if not seen:
+        return card
+    notice = (
+        f"{seen:,} of these {n:,} films are among the training and validation films of the run, by their "
+        "pixels: the figures are flattered by that."
+    )
+    log.warning("%s: %s", card.title, notice)
+    return replace(card, notice=f"{notice} {card.notice}".strip())
 
 
 def describe_films(target: RunFolder, config: Config, card: DataCard, split: Split) -> dict[str, object]:

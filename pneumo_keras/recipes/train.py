@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pneumo_keras.config import Config, list_paths, resolve_paths
-from pneumo_keras.data.films import count_classes, hash_labels
-from pneumo_keras.data.sources import DataCard
+from pneumo_keras.data.sources import DataSet
 from pneumo_keras.evaluation.report_card import Judgement
 from pneumo_keras.features.extract import Extractor
 from pneumo_keras.features.guard import fit_guard
@@ -24,6 +23,7 @@ from pneumo_keras.recipes.judging import (
     write_scores,
 )
 from pneumo_keras.recipes.network import build_extractor, build_frozen
+from pneumo_keras.recipes.own_films import describe_splits, write_seen_films
 from pneumo_keras.runs.environment import describe_environment
 from pneumo_keras.runs.folder import RunFolder
 from pneumo_keras.runs.normal_films import choose_normal_films, save_normal_films
@@ -56,11 +56,12 @@ def train_run(config: Config, folder: RunFolder) -> Judgement:
             extractor.extract(splits["train"].films, splits["train"].title, list_fitted_views(config)[0]),
             extractor.extract(splits["val"].films, splits["val"].title),
         )
-        about = describe_run(data.card, splits, extractor, class_weights)
+        about = describe_run(data, splits, extractor, class_weights)
         folder.write_table("history.csv", history.epochs)
         folder.write_json("calibration.json", calibration)
         folder.write_json("operating_point.json", point)
         folder.write_json("environment.json", {**about, "paths": paths})
+        write_seen_films(folder, splits)
         write_scores(folder, splits["val"], scores, judgement)
         normal = splits["val"].films.read(choose_normal_films(splits["val"].films.labels, scores))
         folder.write_with(folder.normal_films_file.name, functools.partial(save_normal_films, films=normal))
@@ -72,24 +73,15 @@ def train_run(config: Config, folder: RunFolder) -> Judgement:
 
 
 def describe_run(
-    card: DataCard, splits: Mapping[str, Split], extractor: Extractor, class_weights: dict[int, float]
+    data: DataSet, splits: Mapping[str, Split], extractor: Extractor, class_weights: dict[int, float]
 ) -> dict[str, Any]:
     """Everything beside the settings that a result depends on."""
+    card = data.card
     return {
         **describe_environment(),
         "extractor": extractor.about,
         "weights_sha256": compute_fingerprint(extractor.frozen.backbone),
         "data": {"title": card.title, "notice": card.notice, "files": dict(card.files)},
-        "films": {name: describe_split(split) for name, split in splits.items()},
+        "films": describe_splits(data, splits),
         "class_weights": class_weights,
-    }
-
-
-def describe_split(split: Split) -> dict[str, Any]:
-    """What tells these films and labels from others."""
-    labels = split.films.labels
-    return {
-        "sha256": split.films.fingerprint(),
-        "labels_sha256": hash_labels(labels),
-        "class_counts": list(count_classes(labels)),
     }

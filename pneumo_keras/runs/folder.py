@@ -45,6 +45,11 @@ class RunFolder:
         """Normal films that others are compared with to be explained."""
         return self.path / "normal_films.npz"
 
+    @property
+    def seen_films_file(self) -> Path:
+        """Hashes of the training and validation films."""
+        return self.path / "seen_films.npy"
+
     def to_evaluation(self, name: str) -> "RunFolder":
         """The folder for what the run does on other films: an evaluation like that of a run."""
         return RunFolder(self.path / OTHER_FILMS / name)

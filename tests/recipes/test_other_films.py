@@ -140,9 +140,9 @@ def test_an_evaluation_is_repeated_and_never_replaced_by_one_on_other_films(trai
     evaluate_other_films(run, OtherFilms(other, name="others"), "test")
 
 
-def test_films_that_were_trained_on_are_no_others(train, own_folder, tmp_path, others):
+def test_films_that_were_trained_on_are_no_others(train, own_folder, tmp_path):
     plain = tmp_path / "plain"
-    write_films(plain, others["test"])
+    write_films(plain, load_phantom_splits((150, 2, 2), seed=7)["train"])
     run, whole = train("run", *own_folder[1]), train("whole", "data.source=folder", f"data.path={plain}")
     for folder, path, split in ((run, own_folder[0], "val"), (whole, plain, "test")):
         with pytest.raises(RunError) as caught:

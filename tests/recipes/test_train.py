@@ -47,6 +47,7 @@ def test_a_run_folder_holds_what_the_design_names(train):
         "report.html",
         "scores_test.csv",
         "scores_val.csv",
+        "seen_films.npy",
         "train.log",
     }
     assert load_config(str(folder.path / "config.toml")) == load_config("demo", SMALL)

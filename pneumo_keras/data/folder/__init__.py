@@ -11,12 +11,12 @@ from pathlib import Path
 
 from pneumo_keras.arrays import SPLITS
 from pneumo_keras.data import prepared
-from pneumo_keras.data.films import LabelledFilms
+from pneumo_keras.data.films import LabelledFilms, count_classes
 from pneumo_keras.data.folder.decoded import decode_split
 from pneumo_keras.data.folder.film_file import FilmFile, to_labels
 from pneumo_keras.data.folder.layout import scan_folder
 from pneumo_keras.data.folder.table import scan_table
-from pneumo_keras.data.sources import UNKNOWN_LIMITS, DataCard, DataOptions, DataSet
+from pneumo_keras.data.sources import UNKNOWN_LIMITS, DataCard, DataOptions, DataSet, Listing
 from pneumo_keras.errors import DataError
 
 log = logging.getLogger("pneumo_keras")
@@ -47,12 +47,19 @@ def open_films(options: DataOptions) -> DataSet:
         layout = (scan_folder if path.is_dir() else scan_table)(path, options.positive)
         card = _describe(path, options.size)
 
-    def open_split(split: str) -> LabelledFilms:
+    def choose_films(split: str) -> list[FilmFile]:
         if split not in SPLITS:
             raise DataError(f"A split must be one of {', '.join(SPLITS)}. Received: {split}.")
         with _explain_unreadable(path):
-            files = layout.choose_films(split)
-        return load_split(files, split, options, place=f"{path}: split '{split}'")
+            return layout.choose_films(split)
+
+    def open_split(split: str) -> LabelledFilms:
+        return load_split(choose_films(split), split, options, place=f"{path}: split '{split}'")
+
+    def list_split(split: str) -> Listing:
+        files = choose_films(split)
+        labels = to_labels(files, positive=options.positive, place=f"{path}: split '{split}'")
+        return Listing(hash_listing(files, labels.tolist()), count_classes(labels))
 
     def open_whole() -> LabelledFilms:
         with _explain_unreadable(path):
@@ -60,7 +67,7 @@ def open_films(options: DataOptions) -> DataSet:
         return load_split(files, WHOLE, options, place=str(path))
 
     log.info("The films are %s", card.title)
-    return DataSet(card, open_split, None if layout.splits else open_whole)
+    return DataSet(card, open_split, None if layout.splits else open_whole, list_split)
 
 
 def is_at_hand(options: DataOptions) -> bool:
@@ -113,8 +120,8 @@ def _explain_unreadable(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DataError(
-            f"data.path must name a folder of films, or a CSV, that can be read. Received: {path} "
-            f"({error.strerror})."
+            f"data.path must name a folder of films, or a CSV, that can be read. Received: "
+            f"{error.filename or path} ({error.strerror})."
         ) from error
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,9 @@ from pneumo_keras.errors import DataError
 from pneumo_keras.files import write_whole
 from pneumo_keras.progress import show_progress
 
+log = logging.getLogger("pneumo_keras")
+
+SHOWN = 20  # broken films by name
 AT_ONCE = 64  # films that are written together
 PIXELS = "films.npy"
 NOTE = "decoded.json"
@@ -121,6 +125,7 @@ def decode_split(
     broken = _decode_rest(films, files).broken
     if broken:
         shutil.rmtree(folder)
+        _warn_of_broken(broken)
         name, reason = broken[0]
         raise DataError(
             f"{place}: every film must be one that can be read. Received: {len(broken):,} of {len(films):,} "
@@ -128,6 +133,14 @@ def decode_split(
         )
     yield films
     shutil.rmtree(folder)
+
+
+def _warn_of_broken(broken: Sequence[tuple[str, str]]) -> None:
+    """Names them, so that all can be mended before the films are decoded again."""
+    for name, reason in broken[:SHOWN]:
+        log.warning("%s cannot be read: %s", name, reason)
+    if len(broken) > SHOWN:
+        log.warning("%s more cannot be read", f"{len(broken) - SHOWN:,}")
 
 
 def _decode_rest(films: DecodedSplit, files: Sequence[FilmFile]) -> Note:

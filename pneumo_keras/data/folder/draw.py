@@ -1,8 +1,7 @@
-"""Splits drawn where nobody states them: with alike shares of the classes, and each patient in one."""
+"""Splits drawn where nobody states them: by a hash, so that films that are added move no others."""
 
+import hashlib
 from collections.abc import Sequence
-
-import numpy as np
 
 from pneumo_keras.arrays import Labels
 from pneumo_keras.errors import DataError
@@ -10,7 +9,8 @@ from pneumo_keras.errors import DataError
 SEED = 0
 """Of the draw. Not the settings' seed: a film must not move to another split when a training is repeated."""
 
-FOLDS = 10  # one is drawn for each split but the first, so that it has a tenth of the films
+SHARE = 0.1  # of all films, expected of each split but the first
+BYTES = 8  # of a hash
 
 
 def draw_splits(
@@ -21,10 +21,13 @@ def draw_splits(
     splits: Sequence[str],
     place: str,
 ) -> dict[str, list[int]]:
-    """Draws splits: a tenth of the films for each but the first, which has the rest.
+    """Draws splits: about a tenth of the films for each but the first, which has the rest.
+
+    Where a film goes depends on its patient, or on its own name, and on nothing else: films that are
+    added later leave it where it is. So shares are not exact, and are the same for both classes.
 
     Args:
-        names: Of all films. The draw does not depend on their order.
+        names: Of all films.
         labels: Of the films.
         patients: Whose films they are, "" where nobody says. No patient stands in two splits.
         splits: To be drawn, at least two.
@@ -34,30 +37,29 @@ def draw_splits(
         By split the indices of its films, ascending.
 
     Raises:
-        DataError: There are too few films, or patients, of a class.
+        DataError: A split was drawn without films of a class: there are too few films, or patients.
     """
-    # scikit-learn takes a second to import and is not needed where splits are stated.
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-
-    order = np.argsort(np.array(names, dtype=object))
-    classes = labels[order]
-    owners = [patient or f"film {name}" for patient, name in zip(patients, names, strict=True)]
-    groups = np.array(owners)[order]
-    folds = _count_folds(classes, groups, at_least=len(splits), place=place)
-    if any(patients):
-        drawn = StratifiedGroupKFold(folds, shuffle=True, random_state=SEED).split(groups, classes, groups)
-    else:  # the same for groups of one, in a hundredth of the time
-        drawn = StratifiedKFold(folds, shuffle=True, random_state=SEED).split(groups, classes)
-    held_out = {split: rows for split, (_, rows) in zip(splits[1:], drawn, strict=False)}
-    rest = np.setdiff1d(np.arange(len(names)), np.concatenate(list(held_out.values())))
-    return {split: sorted(order[rows].tolist()) for split, rows in {splits[0]: rest, **held_out}.items()}
+    drawn: dict[str, list[int]] = {split: [] for split in splits}
+    for row, (name, patient) in enumerate(zip(names, patients, strict=True)):
+        owner = f"patient {patient}" if patient else f"film {name}"
+        drawn[_draw_split(owner, splits)].append(row)
+    for split, rows in drawn.items():
+        _check_classes(split, rows, labels, place)
+    return drawn
 
 
-def _count_folds(classes: Labels, groups: np.ndarray, *, at_least: int, place: str) -> int:
-    fewest = min(len(np.unique(groups[classes == label])) for label in (0, 1))
-    if fewest < at_least:
-        raise DataError(
-            f"{place}: splits are drawn from at least {at_least} films, or patients, of each class. "
-            f"Received: {fewest} of one. Add films, or state the splits."
-        )
-    return min(FOLDS, fewest)
+def _draw_split(owner: str, splits: Sequence[str]) -> str:
+    digest = hashlib.blake2b(f"{SEED} {owner}".encode(errors="surrogateescape"), digest_size=BYTES).digest()
+    tenth = int(int.from_bytes(digest) / 2 ** (8 * BYTES) / SHARE)
+    return splits[tenth + 1] if tenth + 1 < len(splits) else splits[0]
+
+
+def _check_classes(split: str, rows: list[int], labels: Labels, place: str) -> None:
+    for label, name in enumerate(("the other class", "the positive class")):
+        if not (labels[rows] == label).any():
+            raise DataError(
+                f"{place}: about a tenth of the films, or patients, is drawn for each split, and each must "
+                f"have some of both classes. Received: none of {name} for '{split}', of "
+                f"{(labels == label).sum():,}. State the splits (folders train, val and test, or the column "
+                "split), or add films."
+            )

@@ -12,7 +12,7 @@ from pathlib import Path
 from pneumo_keras.arrays import SPLITS
 from pneumo_keras.data.folder.draw import draw_splits
 from pneumo_keras.data.folder.film_file import FilmFile, to_labels
-from pneumo_keras.data.listing import list_files
+from pneumo_keras.data.folder.walk import walk_films
 from pneumo_keras.errors import DataError
 
 log = logging.getLogger("pneumo_keras")
@@ -103,7 +103,7 @@ def _list_classes(folder: Path, root: Path) -> list[FilmFile]:
     """All files below the folders of the classes, but hidden ones."""
     classes = sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
     return [
-        FilmFile(Path(path), Path(path).relative_to(root).as_posix(), label=one.name)
+        FilmFile(path, path.relative_to(root).as_posix(), label=one.name)
         for one in classes
-        for path in list_files([str(one)], stdin=())
+        for path in walk_films(one)
     ]

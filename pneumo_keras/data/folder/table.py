@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,11 +70,23 @@ def _parse_rows(path: Path, reader: "csv.DictReader[str]") -> Iterator[FilmFile]
 
 
 def _check_names(path: Path, files: list[FilmFile]) -> None:
-    seen: set[Path] = set()
+    """Checks that no film stands in two lines, however its path is spelt and whatever links lead to it."""
+    seen: dict[str, str] = {}
     for file in files:
-        if file.path in seen:
-            raise DataError(f"{path}: every film must stand in one line. Received: {file.name} in two.")
-        seen.add(file.path)
+        place = _resolve(file.path)
+        if place in seen:
+            first = "" if seen[place] == file.name else f", of which the first calls it {seen[place]}"
+            raise DataError(
+                f"{path}: every film must stand in one line. Received: {file.name} in two{first}."
+            )
+        seen[place] = file.name
+
+
+def _resolve(path: Path) -> str:
+    try:
+        return os.path.realpath(path)
+    except (OSError, ValueError):  # its decoder will say what is wrong; ValueError: no path at all
+        return os.fspath(path)
 
 
 def _warn_of_shared_patients(path: Path, files: list[FilmFile]) -> None:

@@ -110,3 +110,14 @@ def test_a_full_cache_is_named(films, open_data, monkeypatch):
     monkeypatch.setattr(decoded.os, "fsync", fill_disk)
     with pytest.raises(DataError, match=r"must take the prepared films\. Received: .*No space left"):
         open_data(films).open_split("train")
+
+
+def test_broken_films_are_all_named_as_far_as_there_is_room(films, open_data, caplog):
+    for index in range(22):
+        (films / "train" / "NORMAL" / f"a{index:02}.png").touch()
+    with pytest.raises(DataError, match="Received: 22 of 52 that cannot, first train/NORMAL/a00"):
+        open_data(films).open_split("train")
+    warned = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warned) == 21
+    assert warned[0].startswith("train/NORMAL/a00.png cannot be read: ")
+    assert warned[-1] == "2 more cannot be read"

@@ -4,29 +4,53 @@ import pytest
 from pneumo_keras.arrays import SPLITS
 from pneumo_keras.data.folder.draw import draw_splits
 from pneumo_keras.errors import DataError
+from tests.films import FilmArray, load, load_phantom_splits, write_films
 
 N = 200
 LABELS = (np.arange(N) % 4 > 0).astype(np.int64)
 NAMES = [f"{index:04}.png" for index in range(N)]
 NOBODY = [""] * N
+TEST_ROWS = [2, 13, 17, 39, 42, 45, 58, 68, 130, 141, 143, 146, 154, 155, 170, 173, 189]
 
 
 def draw(names=NAMES, labels=LABELS, patients=NOBODY, splits=SPLITS):
     return draw_splits(names, labels, patients, splits=splits, place="films")
 
 
-def test_every_film_is_drawn_once_and_shares_are_alike():
-    drawn = draw()
-    assert sorted(row for rows in drawn.values() for row in rows) == list(range(N))
-    assert {split: len(rows) for split, rows in drawn.items()} == {"train": 160, "val": 20, "test": 20}
-    assert {split: LABELS[rows].mean() for split, rows in drawn.items()} == dict.fromkeys(SPLITS, 0.75)
-    assert drawn["test"] == sorted(drawn["test"]) != list(range(0, N, 10))
+def to_splits(drawn, names=NAMES):
+    return {names[row]: split for split, rows in drawn.items() for row in rows}
+
+
+def test_every_film_is_drawn_once_and_a_split_has_about_a_tenth_of_each_class():
+    n = 20_000
+    names, labels = [f"{index}.png" for index in range(n)], (np.arange(n) % 4 > 0).astype(np.int64)
+    drawn = draw(names, labels, [""] * n)
+    assert sorted(row for rows in drawn.values() for row in rows) == list(range(n))
+    assert all(rows == sorted(rows) for rows in drawn.values())
+    for split, share in (("train", 0.8), ("val", 0.1), ("test", 0.1)):
+        assert len(drawn[split]) / n == pytest.approx(share, abs=0.01)
+        assert labels[drawn[split]].mean() == pytest.approx(0.75, abs=0.03)
 
 
 def test_the_draw_depends_on_names_alone():
     order = np.random.default_rng(0).permutation(N)
-    before, after = draw(), draw([NAMES[row] for row in order], LABELS[order])
-    assert {NAMES[row] for row in before["val"]} == {NAMES[order[row]] for row in after["val"]}
+    again = draw([NAMES[row] for row in order], LABELS[order])
+    assert to_splits(again, [NAMES[row] for row in order]) == to_splits(draw())
+
+
+@pytest.mark.parametrize("patients", [NOBODY, [f"p{index // 5}" for index in range(N)]])
+def test_films_that_come_and_go_move_no_other_film(patients):
+    before = to_splits(draw(patients=patients))
+    new = [f"new {index}.png" for index in range(10)]
+    grown = draw([*new, *NAMES], np.append([0] * 10, LABELS), ["p3"] * 10 + patients)
+    after = to_splits(grown, [*new, *NAMES])
+    assert {name: after[name] for name in NAMES} == before
+    kept = to_splits(draw(NAMES[20:], LABELS[20:], patients[20:]), NAMES[20:])
+    assert kept == {name: before[name] for name in NAMES[20:]}
+
+
+def test_what_is_drawn_stays_so_from_one_version_to_the_next():
+    assert draw()["test"] == TEST_ROWS
 
 
 def test_a_patient_stands_in_one_split():
@@ -37,8 +61,7 @@ def test_a_patient_stands_in_one_split():
         for row in rows:
             splits_of[patients[row]].add(split)
     assert all(len(splits) == 1 for splits in splits_of.values())
-    assert all(abs(LABELS[rows].mean() - 0.75) < 0.06 for rows in drawn.values())
-    assert len(drawn["train"]) == pytest.approx(160, abs=10)
+    assert len({split for splits in splits_of.values() for split in splits}) == 3
 
 
 def test_films_of_nobody_are_drawn_each_for_itself():
@@ -48,23 +71,42 @@ def test_films_of_nobody_are_drawn_each_for_itself():
     assert len({split for split, rows in drawn.items() if max(rows) > 50}) == 3
 
 
-def test_two_splits_leave_nine_tenths():
-    assert {split: len(rows) for split, rows in draw(splits=("train", "val")).items()} == {
-        "train": 180,
-        "val": 20,
-    }
+def test_a_patient_is_no_film_of_that_name():
+    assert to_splits(draw(patients=NAMES)) != to_splits(draw())
 
 
-@pytest.mark.parametrize("few", [0, 1, 2, 3, 5])
-def test_few_films_of_a_class_are_drawn_as_far_as_they_reach(few):
-    labels = np.array([0] * few + [1] * 40)
-    names, patients = NAMES[: len(labels)], NOBODY[: len(labels)]
-    if few < 3:
-        with pytest.raises(DataError) as caught:
-            draw(names, labels, patients)
-        assert str(caught.value) == (
-            "films: splits are drawn from at least 3 films, or patients, of each class. "
-            f"Received: {few} of one. Add films, or state the splits."
-        )
-    else:
-        assert all(0 < labels[rows].mean() < 1 for rows in draw(names, labels, patients).values())
+def test_two_splits_leave_about_nine_tenths():
+    drawn = draw(splits=("train", "val"))
+    assert set(drawn) == {"train", "val"}
+    assert drawn["val"] == draw()["val"]
+    assert len(drawn["train"]) == pytest.approx(180, abs=15)
+
+
+@pytest.mark.parametrize("few", [0, 1, 2])
+def test_a_split_without_a_class_is_refused(few):
+    labels = np.array([0] * few + [1] * 100)
+    with pytest.raises(DataError) as caught:
+        draw(NAMES[: len(labels)], labels, NOBODY[: len(labels)])
+    assert str(caught.value) == (
+        "films: about a tenth of the films, or patients, is drawn for each split, and each must have some of "
+        f"both classes. Received: none of the other class for '{'val' if few else 'train'}', of {few}. State "
+        "the splits (folders train, val and test, or the column split), or add films."
+    )
+
+
+def to_pixels(films):
+    return {film.tobytes() for film in load(films).images}
+
+
+def test_films_that_are_added_move_no_other_film(tmp_path, splits, open_data):
+    path, more = tmp_path / "plain", load_phantom_splits((20, 2, 2), seed=3)["train"]
+    write_films(path, splits["train"])
+    before = {split: to_pixels(open_data(path).open_split(split)) for split in SPLITS}
+    for label in (0, 1):
+        some = FilmArray(more.images[more.labels == label], more.labels[more.labels == label])
+        write_films(tmp_path / "more", some)
+    for film in (tmp_path / "more").rglob("*.png"):
+        film.rename(path / film.parent.name / f"{film.stem}a.png")
+    after = {split: to_pixels(open_data(path).open_split(split)) for split in SPLITS}
+    assert all(before[split] <= after[split] for split in SPLITS)
+    assert sum(map(len, after.values())) == 50

@@ -153,7 +153,7 @@ def test_without_splits_they_are_drawn_and_the_films_can_be_had_whole(tmp_path, 
     write_films(path, splits["train"])
     data = open_data(path)
     drawn = {split: load(data.open_split(split)) for split in SPLITS}
-    assert {split: len(films) for split, films in drawn.items()} == {"train": 24, "val": 3, "test": 3}
+    assert {split: len(films) for split, films in drawn.items()} == {"train": 24, "val": 4, "test": 2}
     whole = load(data.open_whole())
     assert np.array_equal(whole.images, sort_by_class(splits["train"]).images)
     pixels = [film.tobytes() for films in drawn.values() for film in films.images]
@@ -161,7 +161,7 @@ def test_without_splits_they_are_drawn_and_the_films_can_be_had_whole(tmp_path, 
     assert all(0 < films.labels.mean() < 1 for films in drawn.values())
     assert caplog.messages == [
         "The films are plain, 28 px",
-        f"{path} states no splits: 24 training, 3 validation and 3 test films were drawn, the same "
+        f"{path} states no splits: 24 training, 4 validation and 2 test films were drawn, the same "
         "every time, whatever the seed",
     ]
 
@@ -173,11 +173,11 @@ def test_without_validation_films_a_tenth_of_the_training_films_becomes_some(
     caplog.set_level("INFO", "pneumo_keras")
     data = open_data(films)
     train, val, test = (load(data.open_split(split)) for split in SPLITS)
-    assert (len(train), len(val), len(test)) == (27, 3, 14)
+    assert (len(train), len(val), len(test)) == (26, 4, 14)
     both = [film.tobytes() for film in (*train.images, *val.images)]
     assert sorted(both) == sorted(film.tobytes() for film in splits["train"].images)
     assert caplog.messages[1:] == [
-        f"{films} states no validation films: 3 were drawn from the training films, of which 27 stay, the "
+        f"{films} states no validation films: 4 were drawn from the training films, of which 26 stay, the "
         "same every time, whatever the seed"
     ]
 

@@ -10,12 +10,12 @@ from tests.films import load, write_films
 def write_table(tmp_path, splits):
     """Writes the films of a split as numbered files, and a CSV of what is stated of each."""
     path = tmp_path / "films" / "films.csv"
-    write_films(path.parent, splits["train"], classes=("pictures", "pictures"))
+    write_films(path.parent, splits["train"], classes=("lungs", "lungs"))
 
     def write(*columns, encoding="utf-8", **values):
         n = len(splits["train"])
         stated = {
-            "path": [f"pictures/{index:04}.png" for index in range(n)],
+            "path": [f"lungs/{index:04}.png" for index in range(n)],
             "label": np.array(["NORMAL", "PNEUMONIA"])[splits["train"].labels],
             **values,
         }
@@ -45,7 +45,7 @@ def test_films_come_in_the_order_of_the_lines(write_table, splits, open_data):
 def test_a_table_without_splits_can_be_had_whole_and_drawn(write_table, splits, open_data):
     data = open_data(write_table("label", "path"))
     assert np.array_equal(load(data.open_whole()).images, splits["train"].images)
-    assert [len(data.open_split(split)) for split in SPLITS] == [24, 3, 3]
+    assert [len(data.open_split(split)) for split in SPLITS] == [20, 5, 5]
 
 
 def test_the_draw_knows_films_by_their_names_and_not_by_their_lines(write_table, open_data):
@@ -59,8 +59,9 @@ def test_the_draw_knows_films_by_their_names_and_not_by_their_lines(write_table,
 def test_no_patient_stands_in_two_splits_that_are_drawn(write_table, splits, open_data, tmp_path):
     patients = np.arange(30) // 2
     splits["train"].images[:, 0, 0] = patients  # so that films tell whose they are
-    write_films(tmp_path / "films", splits["train"], classes=("pictures", "pictures"))
-    data = open_data(write_table("path", "label", "patient", patient=patients))
+    write_films(tmp_path / "films", splits["train"], classes=("lungs", "lungs"))
+    names = [f"A{patient}" for patient in patients]  # of which every split gets some of both classes
+    data = open_data(write_table("path", "label", "patient", patient=names))
     drawn = {split: set(load(data.open_split(split)).images[:, 0, 0].tolist()) for split in SPLITS}
     assert sum(map(len, drawn.values())) == len(set.union(*drawn.values())) == 15
     assert min(map(len, drawn.values())) > 0
@@ -105,8 +106,8 @@ def test_labels_of_numbers_are_names(write_table, splits, open_data):
             "splits are drawn.",
         ),
         (
-            "path,label\na.png,x\n./a.png,y\n",
-            ": every film must stand in one line. Received: ./a.png in two.",
+            "path,label\na.png,x\na.png,y\n",
+            ": every film must stand in one line. Received: a.png in two.",
         ),
     ],
 )
@@ -125,10 +126,24 @@ def test_a_file_that_is_no_table_gets_one_line(tmp_path, open_data):
     )
 
 
+@pytest.mark.parametrize("spelt", ["b/../a.png", "link.png", "folder/a.png"])
+def test_one_film_under_two_names_is_refused(tmp_path, open_data, spelt):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a.png").touch()
+    (tmp_path / "link.png").symlink_to("a.png")
+    (tmp_path / "folder").symlink_to(tmp_path)
+    path = tmp_path / "films.csv"
+    path.write_text(f"path,label,split\na.png,x,train\n{spelt},x,test\n")
+    assert refuse(open_data, path) == (
+        f"{path}: every film must stand in one line. Received: {spelt} in two, of which the "
+        "first calls it a.png."
+    )
+
+
 def test_a_film_that_is_not_there_is_named(write_table, open_data):
     path = write_table("path", "label")
-    (path.parent / "pictures" / "0007.png").unlink()
+    (path.parent / "lungs" / "0007.png").unlink()
     assert refuse(open_data(path).open_whole) == (
         f"{path}: every film must be one that can be read. Received: 1 of 30 that cannot, first "
-        "pictures/0007.png: No such file or directory. Mend them or take them away."
+        "lungs/0007.png: No such file or directory. Mend them or take them away."
     )

@@ -1,0 +1,38 @@
+"""All files below a folder of a class: links are followed, and nothing is left out without a word."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from pneumo_keras.errors import DataError
+
+
+def walk_films(folder: Path) -> Iterator[Path]:
+    """All files below a folder but hidden ones: those of each folder by name, before those of folders in it.
+
+    Raises:
+        OSError: A folder cannot be read; it is named.
+        DataError: A folder is met twice, since a link leads to it or to one that holds it.
+    """
+    seen = {_identify(parent) for parent in folder.resolve().parents}
+    for parent, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
+        own = _identify(Path(parent))
+        if own in seen:
+            raise DataError(
+                f"{folder}: no folder may be met twice. Received: {parent}, a link to one that holds it or "
+                "that is listed already, or listed through a link. Remove the link."
+            )
+        seen.add(own)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith("."):
+                yield Path(parent) / name
+
+
+def _identify(folder: Path) -> tuple[int, int]:
+    found = folder.stat()
+    return found.st_dev, found.st_ino
+
+
+def _raise(error: OSError) -> None:
+    raise error

@@ -1,0 +1,105 @@
+"""The films that a run was made with: what is noted of them, and whether they are still the same."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pneumo_keras.arrays import SPLIT_NAMES
+from pneumo_keras.config import Config, find_cache
+from pneumo_keras.data.films import count_classes, hash_labels
+from pneumo_keras.data.sources import DataSet
+from pneumo_keras.errors import DataError, RunError
+from pneumo_keras.recipes.films import Split, open_splits
+from pneumo_keras.runs.finished import FinishedRun
+from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.runs.seen_films import load_hashes, load_seen_films
+
+log = logging.getLogger("pneumo_keras")
+
+LEARNT = ("train", "val")
+"""The splits that a run learns from."""
+
+
+def describe_split(split: Split) -> dict[str, Any]:
+    """What tells these films and labels from others."""
+    labels = split.films.labels
+    return {
+        "sha256": split.films.fingerprint(),
+        "labels_sha256": hash_labels(labels),
+        "class_counts": list(count_classes(labels)),
+    }
+
+
+def describe_splits(data: DataSet, splits: Mapping[str, Split]) -> dict[str, dict[str, Any]]:
+    """The same of some splits, with the checksums of their listings where there are any."""
+    described = {name: describe_split(split) for name, split in splits.items()}
+    if data.list_split:
+        for name, about in described.items():
+            about["listing_sha256"] = data.list_split(name).sha256
+    return described
+
+
+def write_seen_films(folder: RunFolder, splits: Mapping[str, Split]) -> None:
+    """Writes a hash of each film of these splits, by which it is known wherever it lies."""
+    cache = find_cache()
+    seen = np.unique(np.concatenate([load_hashes(split.films, cache) for split in splits.values()]))
+    folder.write_with(folder.seen_films_file.name, lambda path: np.save(path, seen))
+
+
+def count_seen_films(folder: RunFolder, split: Split) -> int:
+    """How many of these films the run has seen, by their pixels."""
+    seen = load_seen_films(folder.seen_films_file)
+    if seen is None:
+        log.warning(
+            "%s does not say which films it learnt from: train again to have these compared with them",
+            folder.path,
+        )
+        return 0
+    return int(np.isin(load_hashes(split.films, find_cache()), seen).sum())
+
+
+def check_unchanged(run: FinishedRun, config: Config, data: DataSet) -> None:
+    """Checks that the films a run learnt from are as they were, so that none of them is judged as unseen.
+
+    Where their listing is as it was they are not read. Films of the official file and phantom films are
+    what the settings say.
+
+    Args:
+        run: With what was noted of them.
+        config: With the place of the films.
+        data: What lies there now.
+
+    Raises:
+        RunError: There are other films now, or other labels.
+    """
+    noted = run.environment.get("films", {})
+    files = run.environment.get("data", {}).get("files")
+    if config.data.path is None or (data.list_split is None and data.card.files == files):
+        return
+    for split in LEARNT:
+        if split in noted and (change := _find_change(noted[split], data, split)):
+            raise RunError(
+                f"{config.data.path}: the films that the run learnt from must be as they were. Received: "
+                f"{change}. Train again, or name films that it was not trained on with --data."
+            )
+
+
+def _find_change(noted: Mapping[str, Any], data: DataSet, split: str) -> str:
+    if data.list_split:
+        try:
+            listing = data.list_split(split)
+        except DataError as error:
+            return f"no {SPLIT_NAMES[split]} ({error})"
+        if listing.sha256 == noted.get("listing_sha256"):
+            return ""
+        then, now = sum(noted["class_counts"]), sum(listing.class_counts)
+        if then != now:
+            return f"{now:,} {SPLIT_NAMES[split]}, {then:,} then"
+    found = describe_split(open_splits(data, (split,))[split])
+    if found["sha256"] != noted["sha256"]:
+        return f"other {SPLIT_NAMES[split]}, or the same in another order"
+    return (
+        f"{SPLIT_NAMES[split]} with other labels" if found["labels_sha256"] != noted["labels_sha256"] else ""
+    )

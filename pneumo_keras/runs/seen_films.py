@@ -1,0 +1,69 @@
+"""The films that a run has seen, as a hash of each: so that they are known wherever they lie."""
+
+import contextlib
+import hashlib
+import io
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt64
+
+from pneumo_keras.data.films import Films, iterate_films
+from pneumo_keras.errors import RunError
+from pneumo_keras.files import replace_whole
+
+BYTES = 8  # of a hash: two of a million films share one by chance once in 40 million sets
+
+Hashes = UInt64[np.ndarray, " n"]
+
+
+def hash_films(films: Films) -> Hashes:
+    """A hash of the pixels of each film."""
+    digests = [
+        hashlib.blake2b(film.tobytes(), digest_size=BYTES).digest()
+        for part in iterate_films(films)
+        for film in part
+    ]
+    return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
+
+
+def load_hashes(films: Films, cache: Path) -> Hashes:
+    """The same, kept for the next training on these films: to read them takes the longest.
+
+    Args:
+        films: Any.
+        cache: The folder below which hashes are kept; one that cannot be written is passed over.
+    """
+    path = cache / "hashes" / f"{films.fingerprint()}.npy"
+    try:
+        kept = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+        if kept.dtype == np.uint64 and kept.shape == (len(films),):
+            return kept
+    except (OSError, ValueError, EOFError):
+        pass
+    hashes = hash_films(films)
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replace_whole(path) as beside:
+            np.save(beside, hashes)
+    return hashes
+
+
+def load_seen_films(path: Path) -> Hashes | None:
+    """The hashes of the films that a run has seen; None for a run of a version that noted none.
+
+    Raises:
+        RunError: The file is damaged.
+    """
+    try:
+        seen = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, EOFError) as error:
+        raise RunError(f"{path} is damaged: {error}. Train again.") from error
+    if seen.dtype != np.uint64 or seen.ndim != 1:
+        raise RunError(
+            f"{path} is damaged: it must hold hashes of films. Received: {seen.dtype} {seen.shape}. "
+            "Train again."
+        )
+    return seen

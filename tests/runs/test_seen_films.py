@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+
+from pneumo_keras.data.films import FilmArray
+from pneumo_keras.errors import RunError
+from pneumo_keras.runs.seen_films import hash_films, load_hashes, load_seen_films
+from tests.films import load_phantom_splits
+
+
+@pytest.fixture
+def films():
+    return load_phantom_splits((300, 2, 2))["train"]
+
+
+def test_a_hash_stands_for_the_pixels_of_a_film_alone(films):
+    hashes = hash_films(films)
+    assert len(np.unique(hashes)) == len(films)
+    turned = hash_films(FilmArray(films.images[::-1], 1 - films.labels))
+    assert np.array_equal(turned, hashes[::-1])
+    films.images[5, 0, 0] ^= 1
+    assert np.flatnonzero(hash_films(films) != hashes).tolist() == [5]
+
+
+def test_hashes_are_kept_and_made_anew_where_they_are_damaged(films, tmp_path, monkeypatch):
+    expected = hash_films(films)
+    for _ in range(2):
+        assert np.array_equal(load_hashes(films, tmp_path), expected)
+    (kept,) = (tmp_path / "hashes").iterdir()
+    for damage in (b"", b"no array", kept.read_bytes()[:-8]):
+        kept.write_bytes(damage)
+        assert np.array_equal(load_hashes(films, tmp_path), expected)
+    monkeypatch.setattr(FilmArray, "read", lambda *_: pytest.fail("films were read"))
+    assert np.array_equal(load_hashes(films, tmp_path), expected)
+
+
+def test_a_cache_that_cannot_be_written_is_passed_over(films, tmp_path):
+    (tmp_path / "file").touch()
+    assert np.array_equal(load_hashes(films, tmp_path / "file"), hash_films(films))
+
+
+def test_what_a_run_has_seen_is_read_or_missing_or_damaged(tmp_path):
+    path = tmp_path / "seen_films.npy"
+    assert load_seen_films(path) is None
+    np.save(path, np.array([3, 5], np.uint64))
+    seen = load_seen_films(path)
+    assert seen is not None and seen.tolist() == [3, 5]
+    np.save(path, np.array([3.0, 5.0]))
+    with pytest.raises(RunError) as caught:
+        load_seen_films(path)
+    assert str(caught.value) == (
+        f"{path} is damaged: it must hold hashes of films. Received: float64 (2,). Train again."
+    )
+    path.write_bytes(b"no array")
+    with pytest.raises(RunError, match=r"is damaged: .*\. Train again\."):
+        load_seen_films(path)
