@@ -77,7 +77,9 @@ def test_the_sidecar_says_what_a_stranger_must_know(folder):
     assert about["input"]["name"] == "films"
     assert about["input"]["shape"] == ["n", "height", "width", 1]
     assert about["input"]["range"] == [0, 255]
-    assert [step["operation"] for step in about["preparation"]["steps"]] == ["grey", "invert", "crop"]
+    steps = [step["operation"] for step in about["preparation"]["steps"]]
+    assert steps == ["upright", "grey", "scale", "invert", "crop"]
+    assert "16 bits divided by 257" in about["preparation"]["description"]
     assert "short edge" in about["preparation"]["description"]
     assert "to 28 x 28 pixels first" in about["preparation"]["description"]
     assert about["inside"] == [
