@@ -35,6 +35,12 @@ PREPARATION = (
     "those of its training."
 )
 
+GUARD = {
+    "included": False,
+    "description": "Unlike `pneumo-keras predict`, this file does not say when a film is unlike the training "
+    "films: it scores photographs, turned films and other views as readily as chest films.",
+}
+
 
 def describe_file(form: str, files: list[Path]) -> dict[str, Any]:
     """Which files these are and what runs them.
@@ -82,6 +88,7 @@ def describe_use(preparation: Preparation, calibration: Calibration, point: Oper
             **to_document(point),
         },
         "calibration": {"applied": "inside the model", **to_document(calibration)},
+        "guard": dict(GUARD),
     }
 
 
