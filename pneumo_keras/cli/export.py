@@ -30,8 +30,10 @@ def export(run: Path, form: str, out: Path | None, as_json: bool) -> None:
     stablehlo  one file for jax.export.deserialize, on a CPU or NVIDIA GPU
 
     The file is then run by its own runtime on 64 synthetic films of several sizes. Where a
-    probability is more than 1e-4 away from that of Keras, nothing is kept. The JSON beside it says
-    what a stranger must know: classes, input, preparation of a film, operating point, fingerprints.
+    probability is more than 1e-4 away from that of Keras, or its log odds more than 1e-2, nothing is
+    kept. The JSON beside it says what a stranger must know: classes, input, preparation of a film,
+    operating point, fingerprints.
+    The warning of `predict` where a film is unlike the training films is not in the file.
 
     \b
     pneumo-keras export runs/one --format onnx

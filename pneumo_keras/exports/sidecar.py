@@ -18,17 +18,28 @@ FORMAT_VERSION = 1  # to be raised when who reads the old one would read the new
 
 WARNING = "A research tool, not a medical device. Nothing here may guide the care of a patient."
 
-# Before the model, which does the rest.
+# Before the model, which does the rest; as `data.pictures` does it.
 STEPS = (
-    {"operation": "grey", "bits": 8},
+    {"operation": "upright", "by": "EXIF orientation"},
+    {"operation": "grey", "colour": "luminance (ITU-R BT.601)", "transparent": "black"},
+    {"operation": "scale", "from": "[0, 2 ** bits - 1], of the bits in a grey value", "to": [0, 255]},
     {"operation": "invert", "where": "0 is white (MONOCHROME1)"},
     {"operation": "crop", "to": "central square", "edge": "short edge", "from": "(length - edge) // 2"},
 )
 PREPARATION = (
-    "One grey channel of 8 bits, 0 black to 255 white: invert films whose 0 is white (MONOCHROME1). Cut out "
-    "the central square whose edge is the short edge of the film. Do not resize or scale: the model does, "
-    "and brings films to {size} x {size} pixels first, those of its training."
+    "Turn the film upright, as its EXIF orientation says. One grey channel, 0 black to 255 white: 8 bits as "
+    "they are, 16 bits divided by 257, others by their full range in the same way, never stretched to the "
+    "values that a film has; DICOM after its modality and window. What is transparent is black. Invert films "
+    "whose 0 is white (MONOCHROME1). Cut out the central square whose edge is the short edge of the film. Do "
+    "not resize it or scale it further: the model does, and brings films to {size} x {size} pixels first, "
+    "those of its training."
 )
+
+GUARD = {
+    "included": False,
+    "description": "Unlike `pneumo-keras predict`, this file does not say when a film is unlike the training "
+    "films: it scores photographs, turned films and other views as readily as chest films.",
+}
 
 
 def describe_file(form: str, files: list[Path]) -> dict[str, Any]:
@@ -77,6 +88,7 @@ def describe_use(preparation: Preparation, calibration: Calibration, point: Oper
             **to_document(point),
         },
         "calibration": {"applied": "inside the model", **to_document(calibration)},
+        "guard": dict(GUARD),
     }
 
 

@@ -6,13 +6,23 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
+from scipy.special import logit
 
 from pneumo_keras.data.phantom import MIN_SIZE, PhantomFilms
 from pneumo_keras.errors import ExportError
-from pneumo_keras.exports.scoring import Films, Scoring
+from pneumo_keras.exports.scoring import Films, Probabilities, Scoring
 
 TOLERANCE = 1e-4
 """Of a probability: what two backends of Keras may differ by."""
+
+LOG_ODDS_TOLERANCE = 1e-2
+"""Of log odds, relative where they are above 1: rounding of probabilities near 0 or 1 made up to 8e-4."""
+
+EDGE = 1e-5
+"""Probabilities nearer to 0 or 1 count as this near: what lies beyond is the rounding of the sigmoid."""
+
+CONTRASTS = 1.0, 0.3
+"""Of the first and the last film of a size: real runs score nearly all phantoms 1, but not dim ones."""
 
 COUNTS = (48, 8, 8)
 """Films of the training films' size, larger ones and smaller ones."""
@@ -28,6 +38,9 @@ class Verification:
         sizes: Their heights and widths in pixels.
         largest_difference: Of two probabilities of the same film.
         tolerance: That it had to keep.
+        largest_log_odds_difference: Of the same film, relative where they are above 1.
+        log_odds_tolerance: That it had to keep.
+        telling_films: Films that Keras scores neither 0 nor 1, so that a wrong head would show.
         lowest: Of Keras' probabilities.
         highest: Of Keras' probabilities.
     """
@@ -37,6 +50,9 @@ class Verification:
     sizes: list[tuple[int, int]]
     largest_difference: float
     tolerance: float
+    largest_log_odds_difference: float
+    log_odds_tolerance: float
+    telling_films: int
     lowest: float
     highest: float
 
@@ -51,37 +67,69 @@ def verify_scoring(scoring: Scoring, runtime: str, model: keras.Model, film_size
         film_size: To which films are brought first, in pixels.
 
     Raises:
-        ExportError: A score differs by more than the tolerance, or is no number.
+        ExportError: A score or its log odds differ by more than the tolerance, or are no number; or all
+            films score 0 or 1, where another head would score the same.
     """
     # OpenVINO puts the name of its build behind the number.
     version = f"{runtime} {importlib.import_module(runtime).__version__.partition('-')[0]}"
-    sizes, probabilities, differences = [], [], []
+    sizes, probabilities, scores, log_odds = [], [], [], []
     for films in draw_films(film_size):
-        stock = np.asarray(model.predict_on_batch(films))
+        stock, exported = np.asarray(model.predict_on_batch(films)), scoring(films)
         sizes.append(films.shape[1:3])
         probabilities.append(stock)
-        differences.append(np.abs(scoring(films) - stock).max())
-    largest = float(np.max(differences))
-    if not largest <= TOLERANCE:  # also where it is no number
-        height, width = sizes[int(np.argmax(differences))]
-        raise ExportError(
-            f"Nothing was exported: a film of {height} x {width} pixels scores {largest:.1e} away from Keras "
-            f"on {version}, more than the {TOLERANCE:.0e} allowed. Try another --format, and report it."
-        )
+        scores.append(float(np.abs(exported - stock).max()))
+        log_odds.append(compare_log_odds(exported, stock))
     stock = np.concatenate(probabilities)
+    check_differences(scores, TOLERANCE, sizes, verb=f"scores on {version}")
+    check_differences(log_odds, LOG_ODDS_TOLERANCE, sizes, verb=f"has log odds on {version}")
+    telling = int(np.count_nonzero((stock > EDGE) & (stock < 1 - EDGE)))
+    if not telling:
+        raise ExportError(
+            f"Nothing was exported: Keras scores all {len(stock)} films within {EDGE:.0e} of 0 or 1, where a "
+            "wrong file would score the same. A run with evaluation.calibration=platt may score them between."
+        )
     return Verification(
         runtime=version,
         films=len(stock),
         sizes=sizes,
-        largest_difference=largest,
+        largest_difference=float(np.max(scores)),
         tolerance=TOLERANCE,
+        largest_log_odds_difference=float(np.max(log_odds)),
+        log_odds_tolerance=LOG_ODDS_TOLERANCE,
+        telling_films=telling,
         lowest=float(stock.min()),
         highest=float(stock.max()),
     )
 
 
+def compare_log_odds(exported: Probabilities, stock: Probabilities) -> float:
+    """Largest difference of the log odds of two probabilities, relative where they are above 1."""
+    there, here = (logit(np.asarray(scores, np.float64).clip(EDGE, 1 - EDGE)) for scores in (exported, stock))
+    return float((np.abs(there - here) / np.abs(here).clip(1)).max())
+
+
+def check_differences(
+    differences: list[float], tolerance: float, sizes: list[tuple[int, int]], *, verb: str
+) -> None:
+    """Checks the largest difference for each size.
+
+    Raises:
+        ExportError: One is above the tolerance, or no number.
+    """
+    if not np.max(differences) <= tolerance:  # also where it is no number
+        worst = int(np.argmax(differences))
+        height, width = sizes[worst]
+        raise ExportError(
+            f"Nothing was exported: a film of {height} x {width} pixels {verb} {differences[worst]:.1e} away "
+            f"from Keras, more than the {tolerance:.0e} allowed. Try another --format, and report it."
+        )
+
+
 def draw_films(film_size: int) -> Iterator[Films]:
-    """Synthetic films: of the size itself, larger ones higher than wide, smaller ones wider than high."""
+    """Synthetic films: of the size itself, larger ones higher than wide, smaller ones wider than high.
+
+    Each is dimmer than the one before.
+    """
     shapes = (
         (film_size, film_size),
         (2 * film_size + 9, film_size + 5),
@@ -89,4 +137,5 @@ def draw_films(film_size: int) -> Iterator[Films]:
     )
     for n, (height, width) in zip(COUNTS, shapes, strict=True):
         films = PhantomFilms(n, max(height, width), seed=0).read(slice(None))
-        yield films[:, :height, :width, None].astype(np.float32)
+        contrasts = np.linspace(*CONTRASTS, n, dtype=np.float32)[:, None, None, None]
+        yield films[:, :height, :width, None] * contrasts

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from pneumo_keras.errors import ExportError
 from pneumo_keras.exports.verification import draw_films, verify_scoring
+from pneumo_keras.model.head import build_decision
 from tests.exports.classifiers import build_classifier, score
 
 
@@ -24,12 +27,21 @@ def test_films_are_those_of_the_training_size_larger_ones_and_smaller_ones():
     assert min(min(films.shape[1:3]) for films in draw_films(16)) >= 1
 
 
+def test_films_differ_in_contrast_which_keeps_some_scores_from_0_and_1():
+    (films, *_) = draw_films(28)
+    assert films.dtype == np.float32
+    assert films[0].max() > 200
+    assert 30 < films[-1].max() <= 0.3 * 255
+
+
 def test_what_was_compared_is_told(classifier):
     import jax
 
     found = verify(classifier, lambda films: 5e-5 * (len(films) == 48))
     assert found.runtime == f"jax {jax.__version__}"
     assert (found.films, found.tolerance) == (64, 1e-4)
+    assert 1e-4 < found.largest_log_odds_difference < found.log_odds_tolerance == 1e-2
+    assert found.telling_films == 64
     assert found.sizes == [(28, 28), (65, 33), (21, 25)]
     assert found.largest_difference == pytest.approx(5e-5, abs=1e-6)
     assert 0 < found.lowest < found.highest < 1
@@ -43,6 +55,36 @@ def test_one_film_of_one_size_that_is_off_fails_it(classifier, off):
         return changes
 
     with pytest.raises(
-        ExportError, match=r"a film of 21 x 25 pixels scores (2.0e-04|nan) away from Keras on jax"
+        ExportError, match=r"a film of 21 x 25 pixels scores on jax [\d.]+ (2.0e-04|nan) away from Keras"
     ):
         verify(classifier, change)
+
+
+def build_saturated(intercept, *, spoil=0.0):
+    """With log odds far from 0 for every film, and a head that is wrong by `spoil`."""
+    classifier = build_classifier()
+    classifier.head.trainable_variables[-1].assign_add([[spoil]])
+    return replace(classifier, decision=build_decision(slope=0.7, intercept=intercept))
+
+
+def verify_pair(right, wrong):
+    return verify_scoring(lambda films: score(wrong, films), "jax", right.join(), 28)
+
+
+@pytest.mark.parametrize("intercept", [-10.0, 15.0])
+def test_a_wrong_head_shows_where_the_probabilities_agree_by_saturation(intercept):
+    right, wrong = build_saturated(intercept), build_saturated(intercept, spoil=-np.sign(intercept) / 2)
+    scores = [np.concatenate([score(one, films) for films in draw_films(28)]) for one in (right, wrong)]
+    assert np.abs(scores[0] - scores[1]).max() < 1e-4  # all that was looked at once
+    with pytest.raises(
+        ExportError, match=r"pixels has log odds on jax [\d.]+ \S+ away from Keras, more than"
+    ):
+        verify_pair(right, wrong)
+    assert verify_pair(right, right).largest_log_odds_difference < 1e-3
+
+
+@pytest.mark.parametrize("intercept", [-60.0, 60.0])
+def test_films_that_all_score_0_or_1_prove_nothing(intercept):
+    right = build_saturated(intercept)
+    with pytest.raises(ExportError, match="Keras scores all 64 films within 1e-05 of 0 or 1, where a wrong"):
+        verify_pair(right, right)

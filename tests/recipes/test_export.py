@@ -77,7 +77,9 @@ def test_the_sidecar_says_what_a_stranger_must_know(folder):
     assert about["input"]["name"] == "films"
     assert about["input"]["shape"] == ["n", "height", "width", 1]
     assert about["input"]["range"] == [0, 255]
-    assert [step["operation"] for step in about["preparation"]["steps"]] == ["grey", "invert", "crop"]
+    steps = [step["operation"] for step in about["preparation"]["steps"]]
+    assert steps == ["upright", "grey", "scale", "invert", "crop"]
+    assert "16 bits divided by 257" in about["preparation"]["description"]
     assert "short edge" in about["preparation"]["description"]
     assert "to 28 x 28 pixels first" in about["preparation"]["description"]
     assert about["inside"] == [
@@ -93,6 +95,8 @@ def test_the_sidecar_says_what_a_stranger_must_know(folder):
     assert about["operating_point"].items() >= run["operating_point"].items()
     assert about["operating_point"]["description"].endswith("(Youden), chosen on validation films")
     assert about["calibration"].items() >= run["calibration"].items()
+    assert about["guard"]["included"] is False
+    assert "does not say when a film is unlike the training films" in about["guard"]["description"]
     assert about["trained_on"]["title"] == "synthetic phantoms, 28 px"
     environment = run["environment"]
     assert about["fingerprints"] == {
@@ -103,6 +107,7 @@ def test_the_sidecar_says_what_a_stranger_must_know(folder):
     assert {"pneumo_keras", "keras", "onnx", "onnxruntime"} <= set(about["versions"])
     assert about["verification"]["films"] == 64
     assert about["verification"]["largest_difference"] < about["verification"]["tolerance"] == 1e-4
+    assert about["verification"]["telling_films"] > 0
     assert about["warning"].startswith("A research tool, not a medical device.")
     assert str(folder.path.parent) not in json.dumps(about)
 
@@ -110,7 +115,7 @@ def test_the_sidecar_says_what_a_stranger_must_know(folder):
 def test_an_export_that_scores_otherwise_leaves_nothing(folder, monkeypatch):
     before = list_files(folder.path)
     spoil_head(monkeypatch)
-    with pytest.raises(ExportError, match="away from Keras on onnxruntime"):
+    with pytest.raises(ExportError, match=r"scores on onnxruntime \S+ \S+ away from Keras"):
         export(folder)
     assert list_files(folder.path) == before
     assert not (folder.path / "exports").exists()
