@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from pneumo_keras.errors import ModelError
+from pneumo_keras.model.reading import to_float64, to_refusal
 
 IMAGES = "images"
 
@@ -285,15 +286,3 @@ def to_inputs(layer: Any) -> list[Any]:
 def to_window(layer: Any, size: tuple[int, int]) -> Window:
     """The window of a convolution or a pooling layer."""
     return Window(size, layer.strides, layer.padding.upper())
-
-
-def to_float64(variable: Any) -> Float64[np.ndarray, "..."]:
-    """A Keras variable's value."""
-    return np.asarray(keras.ops.convert_to_numpy(variable), np.float64)
-
-
-def to_refusal(layer: Any, rule: str, received: object = None, *, part: str = "backbone") -> ModelError:
-    """The error that names the part of the classifier, its layer and the rule that the layer breaks."""
-    kind = type(layer).__name__
-    end = "" if received is None else f". Received: {received}"
-    return ModelError(f"Cannot rewrite the {part}: {kind} '{layer.name}' {rule}{end}")

@@ -5,9 +5,9 @@ from typing import Any
 
 import keras
 
-from pneumo_keras.engines.graph import to_refusal
 from pneumo_keras.exports.resizing import KERNELS
 from pneumo_keras.model.classifier import FrozenPart
+from pneumo_keras.model.reading import list_operations, to_refusal
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,3 @@ def read_kinds(model: keras.Model, kinds: tuple[str, ...], *, part: str) -> list
     if found != kinds:
         raise to_refusal(model, f"must hold {', '.join(kinds)}", ", ".join(found), part=part)
     return operations
-
-
-def list_operations(model: Any) -> list[Any]:
-    """All that computes, in an order in which it can run."""
-    return [one for one in model.operations if type(one) is not keras.layers.InputLayer]

@@ -19,7 +19,6 @@ from typing import Any
 import keras
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
-from scipy.special import expit
 
 from pneumo_keras.arrays import Images
 from pneumo_keras.model.classifier import Classifier
@@ -39,12 +38,10 @@ class Explanation:
         evidence: For each pixel of the film: what the log odds would be above (for pneumonia) or below
             (against it) those of normal films, if the whole film differed from them as it does here.
         base: Log odds without it: those of the film are `base` and the mean of `evidence`.
-        score: Probability of pneumonia, in [0, 1].
     """
 
     evidence: Float32[np.ndarray, "height width"]
     base: float
-    score: float
 
 
 @dataclass(frozen=True)
@@ -81,9 +78,7 @@ class Explainer:
         calibration: Any = self.classifier.decision.get_layer("calibration")
         evidence = float(calibration.scale) * np.mean(places, axis=0)
         log_odds = float(calibration.scale * plane.log_odds.mean() + calibration.offset)
-        return Explanation(
-            evidence.astype(np.float32), base=log_odds - float(evidence.mean()), score=float(expit(log_odds))
-        )
+        return Explanation(evidence.astype(np.float32), base=log_odds - float(evidence.mean()))
 
     def _to_places(
         self, gradient: Float64[np.ndarray, " d"], maps: TapMaps, usual: TapMaps

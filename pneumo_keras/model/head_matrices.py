@@ -7,9 +7,10 @@ import keras
 import numpy as np
 from jaxtyping import Float64
 
-from pneumo_keras.errors import ModelError
 from pneumo_keras.model.head import EQUATION
+from pneumo_keras.model.reading import list_operations, to_float64, to_refusal
 
+PART = "head"  # of the classifier, as refusals name it
 SIDE_BY_SIDE = "nmh,mho->nmo"  # members on values of their own
 ENDS = {1: ["GetItem"], 2: ["GetItem", "GetItem", "Subtract"]}  # from one or two outputs to log odds
 
@@ -49,7 +50,7 @@ def read_members(head: keras.Model) -> HeadMembers:
     shift, deviation = None, np.ones(1)
     layers: list[Any] = []
     ends: list[str] = []
-    for layer in _list_operations(head):
+    for layer in list_operations(head):
         kind = type(layer)
         if kind is keras.layers.Normalization and not layers and not ends:
             shift, deviation = _read_moments(layer)
@@ -59,21 +60,16 @@ def read_members(head: keras.Model) -> HeadMembers:
         elif kind.__name__ in ENDS[2] and layers:
             ends.append(kind.__name__)
         elif kind is not keras.layers.Dropout:
-            raise _to_refusal(layer, "has no exact rewriting")
+            raise to_refusal(layer, "has no exact rewriting", part=PART)
     outputs = layers[-1].kernel.shape[-1] if layers else 0
     if ends != ENDS.get(outputs) or layers[-1].activation is not keras.activations.linear:
-        raise _to_refusal(head, "must end in log odds, from one output or two", outputs)
+        raise to_refusal(head, "must end in log odds, from one output or two", outputs, part=PART)
     return HeadMembers(shift, _fold(layers, deviation))
 
 
-def _list_operations(head: Any) -> list[Any]:
-    """In an order in which they can run; none where it is no graph."""
-    return [one for one in getattr(head, "operations", ()) if type(one) is not keras.layers.InputLayer]
-
-
 def _fold(layers: list[Any], deviation: Float64[np.ndarray, " _d"]) -> tuple[MemberLayer, ...]:
-    kernels = [_to_float64(layer.kernel) for layer in layers]
-    biases = [_to_float64(layer.bias) for layer in layers]
+    kernels = [to_float64(layer.kernel) for layer in layers]
+    biases = [to_float64(layer.bias) for layer in layers]
     kernels[0] = kernels[0] / deviation[:, None]
     if kernels[-1].shape[-1] == 2:
         kernels[-1] = kernels[-1][..., 1:] - kernels[-1][..., :1]
@@ -87,22 +83,13 @@ def _fold(layers: list[Any], deviation: Float64[np.ndarray, " _d"]) -> tuple[Mem
 def _read_moments(layer: Any) -> tuple[Float64[np.ndarray, " d"], Float64[np.ndarray, " d"]]:
     """Mean and standard deviation of each feature, as Keras bounds them."""
     if layer.invert or layer.mean.shape != (1, layer.input.shape[-1]):
-        raise _to_refusal(layer, "must standardise each feature")
-    variance = _to_float64(layer.variance)[0]
-    return _to_float64(layer.mean)[0], np.maximum(np.sqrt(variance), keras.config.epsilon())
+        raise to_refusal(layer, "must standardise each feature", part=PART)
+    variance = to_float64(layer.variance)[0]
+    return to_float64(layer.mean)[0], np.maximum(np.sqrt(variance), keras.config.epsilon())
 
 
 def _check_dense(layer: Any, equation: str) -> None:
     if layer.equation != equation or layer.bias_axes != "mo":
-        raise _to_refusal(layer, f"must compute {equation} with a bias", layer.equation)
+        raise to_refusal(layer, f"must compute {equation} with a bias", layer.equation, part=PART)
     if layer.activation not in (keras.activations.linear, keras.activations.relu):
-        raise _to_refusal(layer, "must have no activation but relu", layer.activation.__name__)
-
-
-def _to_float64(variable: Any) -> Float64[np.ndarray, "..."]:
-    return np.asarray(keras.ops.convert_to_numpy(variable), np.float64)
-
-
-def _to_refusal(layer: Any, rule: str, received: object = None) -> ModelError:
-    end = "" if received is None else f". Received: {received}"
-    return ModelError(f"Cannot rewrite the head: {type(layer).__name__} '{layer.name}' {rule}{end}")
+        raise to_refusal(layer, "must have no activation but relu", layer.activation.__name__, part=PART)

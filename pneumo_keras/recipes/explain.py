@@ -150,8 +150,7 @@ def explain_file(explainer: FilmExplainer, film: DecodedFilm, out: Path, stem: s
         stem: Of the new files' names.
     """
     if film.image is None:
-        (scored,) = explainer.scorer.score([film])
-        return ExplainedFile(scored)
+        return ExplainedFile(explainer.scorer.refuse(film))
     one = explainer.explain(film)
     plot = draw_explanation(
         one.shown,

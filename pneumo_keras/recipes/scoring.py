@@ -55,6 +55,10 @@ class Scorer:
                 mirrored = next(features) if self.classifier.flip_average else None
                 yield from self._judge(packets.popleft(), plain, mirrored)
 
+    def refuse(self, film: DecodedFilm) -> ScoredFilm:
+        """What is said of a file without a film."""
+        return ScoredFilm(film.path, None, self.threshold, f"not scored: {film.reason}")
+
     def _prepare(
         self, films: Iterable[DecodedFilm], packets: "deque[list[DecodedFilm]]"
     ) -> Iterator[ImageBatch]:
@@ -77,7 +81,7 @@ class Scorer:
         judged = zip(scores.tolist(), distances.tolist(), strict=True)
         for film in packet:
             if film.image is None:
-                yield ScoredFilm(film.path, None, self.threshold, f"not scored: {film.reason}")
+                yield self.refuse(film)
             else:
                 score, distance = next(judged)
                 warning = to_warning(distance, film.shape, self.film_size)
