@@ -35,3 +35,18 @@ class TrainingError(PneumoError):
 
 class ExportError(PneumoError):
     """An exported classifier does not score as the run does, or its file is named otherwise."""
+
+
+# What JAX, TensorFlow and torch say when an accelerator or the machine has no more memory.
+OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "ResourceExhaustedError", "OutOfMemoryError", "out of memory")
+
+
+def explain_memory(error: BaseException) -> str:
+    """A line for the user where memory ran out, with the settings that lower what is needed; "" otherwise."""
+    text = f"{type(error).__name__}: {error}"
+    if not isinstance(error, MemoryError) and not any(sign in text for sign in OUT_OF_MEMORY):
+        return ""
+    return (
+        "Memory ran out. Lower training.batch_size, model.image_size, model.hidden_units or "
+        f"training.members, or take fewer model.taps. Received: {' '.join(text.split())[:200]}"
+    )

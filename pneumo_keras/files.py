@@ -4,17 +4,22 @@ import csv
 import io
 import itertools
 import os
+import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import filelock
+
 from pneumo_keras.errors import RunError
 
 CLAIM = ".claim"
+BESIDE = re.compile(r"\.[0-9a-f]{12}(\..+)?")
+"""Names of what is written beside and moved into place when it is whole."""
 
 
 @contextmanager
@@ -31,6 +36,7 @@ def replace_whole(path: Path) -> Iterator[Path]:
         with beside.open("rb+") as file:
             os.fsync(file.fileno())
         beside.replace(path)
+        _sync_folder(path.parent)
     finally:
         beside.unlink(missing_ok=True)
 
@@ -55,6 +61,7 @@ def replace_together(folder: Path, names: Sequence[str]) -> Iterator[Path]:
         (folder / names[-1]).unlink(missing_ok=True)
         for name in names:
             (beside / name).replace(folder / name)
+        _sync_folder(folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
@@ -79,36 +86,58 @@ def write_whole(path: Path, text: str) -> None:
 
 
 @contextmanager
-def claim_folder(path: Path, *, option: str) -> Iterator[None]:
+def claim_folder(
+    path: Path, *, option: str, may_hold: Callable[[Path], bool] | None = None
+) -> Iterator[None]:
     """Holds a new or empty folder for one writer, and makes it where it is not there.
 
-    Of two writers that come at once one gets it. Where nothing was written, a folder that was made
-    here goes again.
+    Of two writers that come at once one gets it; the claim of one that was killed falls with it. Where
+    nothing was written, a folder that was made here goes again.
 
     Args:
         path: Of the folder.
         option: Of the command line that named it, for the message.
+        may_hold: Whether a folder that holds something will do; none will without.
 
     Raises:
         RunError: It is taken, or cannot be made.
     """
-    claim = path / CLAIM
+    claim = filelock.FileLock(path / CLAIM, timeout=0)
     with explain_unwritable(path, option=option):
-        check_free(path, option=option)
+        if may_hold is None:
+            check_free(path, option=option)
         made = _make(path)
         try:
-            claim.touch(exist_ok=False)
-        except (FileExistsError, FileNotFoundError):  # another writer holds it, or has just taken it away
-            raise _to_taken(path, option) from None
+            claim.acquire()
+        except (filelock.Timeout, FileNotFoundError):  # another writer holds it, or has just taken it away
+            raise RunError(f"{path} is being written by another process: name another folder.") from None
     try:
-        if any(file != claim for file in path.iterdir()):  # one that came and went since the check
-            raise _to_taken(path, option)
+        if _holds_something(path) and not (may_hold and may_hold(path)):
+            raise to_taken(path, option=option)
+        with explain_unwritable(path, option=option):
+            _remove_halves(path)
         yield
     finally:
         with suppress(OSError):
-            claim.unlink()
+            Path(claim.lock_file).unlink()
+        with suppress(OSError):
+            claim.release()
+        with suppress(OSError):
             if made:
                 path.rmdir()
+
+
+def is_claimed(path: Path) -> bool:
+    """Whether a process is writing to the folder just now."""
+    if not (path / CLAIM).exists():
+        return False
+    try:
+        with filelock.FileLock(path / CLAIM, timeout=0):
+            return False
+    except filelock.Timeout:
+        return True
+    except OSError:
+        return False
 
 
 def check_free(path: Path, *, option: str) -> None:
@@ -117,8 +146,8 @@ def check_free(path: Path, *, option: str) -> None:
     Raises:
         RunError: It is taken.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise _to_taken(path, option)
+    if path.exists() and (not path.is_dir() or _holds_something(path)):
+        raise to_taken(path, option=option)
 
 
 def check_new(path: Path, *, option: str) -> None:
@@ -192,7 +221,32 @@ def _make(path: Path) -> bool:
     return True
 
 
-def _to_taken(path: Path, option: str) -> RunError:
+def _sync_folder(path: Path) -> None:
+    """Keeps names that were given in it through a loss of power; some systems open no folders."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _holds_something(path: Path) -> bool:
+    """Whether there is more in a folder than a writer leaves that was killed before it finished a file."""
+    return any(file.name != CLAIM and not BESIDE.fullmatch(file.name) for file in path.iterdir())
+
+
+def _remove_halves(path: Path) -> None:
+    """Removes what a killed writer had not finished; nobody else writes to the folder."""
+    for half in [file for file in (*path.glob("*"), *path.glob("*/*")) if BESIDE.fullmatch(file.name)]:
+        if half.is_dir():
+            shutil.rmtree(half, ignore_errors=True)
+        else:
+            half.unlink(missing_ok=True)
+
+
+def to_taken(path: Path, *, option: str) -> RunError:
+    """The error for a folder that holds something."""
     return RunError(
         f"{option} must name a new or empty folder, since nothing is ever overwritten. {path} is taken: name "
         "another one, or delete it first."

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
+from pneumo_keras.stopping import check_lost_stop
+
 log = logging.getLogger("pneumo_keras")
 
 SECONDS_BETWEEN_LINES = 15.0
@@ -27,7 +29,8 @@ class Progress:
         )
 
     def advance(self, count: int) -> None:
-        """Adds `count` finished units."""
+        """Adds `count` finished units; where somebody asked to stop meanwhile, the work ends here."""
+        check_lost_stop()
         self._done += count
         if self._bar is not None:
             self._bar.update(count)

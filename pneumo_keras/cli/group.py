@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 import pneumo_keras
-from pneumo_keras.errors import PneumoError
+from pneumo_keras.errors import PneumoError, explain_memory
+from pneumo_keras.stopping import Stopped, heed_signals
 
 log = logging.getLogger("pneumo_keras")
 
@@ -41,16 +42,21 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON docu
 
 
 class PneumoGroup(click.Group):
-    """Turns what the user can mend into one line and exit status 1; Ctrl-C into 130."""
+    """Turns what the user can mend into one line and exit status 1; Ctrl-C into 130, SIGTERM into 143."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with heed_signals():
+                return super().invoke(ctx)
         except PneumoError as error:
             raise click.ClickException(str(error)) from error
-        except KeyboardInterrupt:
-            click.echo("Stopped.", err=True)
-            raise SystemExit(130) from None
+        except Stopped as stopped:
+            click.echo(f"Stopped. {stopped.next_step}".rstrip(), err=True)
+            raise SystemExit(128 + stopped.number) from None
+        except Exception as error:
+            if line := explain_memory(error):
+                raise click.ClickException(line) from error
+            raise
 
 
 @click.group(cls=PneumoGroup, context_settings=CONTEXT)

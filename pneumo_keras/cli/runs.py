@@ -1,11 +1,13 @@
 """Runs: train, eval, compare."""
 
 import logging
+import shlex
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from pneumo_keras.cli.group import CONFIG, JSON, SET, SPLIT, print_json
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from pneumo_keras.evaluation.report_card import Judgement
 
 log = logging.getLogger("pneumo_keras")
+
+ASKED = ("name", "overrides")  # parameters by which a user asks for settings
 
 
 @click.command()
@@ -24,33 +28,59 @@ log = logging.getLogger("pneumo_keras")
     metavar="DIR",
     help="Folder for the run; must be new.  [default: runs/<config>-<timestamp>]",
 )
+@click.option("--resume", is_flag=True, help="Go on with the run in --run where it was stopped.")
 @JSON
-def train(name: str, overrides: tuple[str, ...], run: Path | None, as_json: bool) -> None:
+@click.pass_context
+def train(
+    ctx: click.Context, name: str, overrides: tuple[str, ...], run: Path | None, resume: bool, as_json: bool
+) -> None:
     """Trains a classifier and writes the folder of the run.
 
-    The figures printed are those of the validation split; the test split is for eval alone. A
-    training that is stopped with Ctrl-C leaves no folder behind; its features stay in the cache.
+    The figures printed are those of the validation split; the test split is for eval alone.
+
+    A training that is stopped, with Ctrl-C, by a signal or by a loss of power, leaves a run that --resume
+    goes on with, to the same bytes as if nothing had happened: its settings are in the folder. With
+    --config, --resume also begins a run where there is none yet, so that a job that may be stopped is the
+    same command every time.
 
     \b
     pneumo-keras train --config demo
     pneumo-keras train --set data.path=pneumoniamnist.npz --set seed=1 --run runs/one
     pneumo-keras train --set data.source=folder --set data.path=chest_xray --run runs/own
+    pneumo-keras train --run runs/one --resume
     """
+    if resume and not run:
+        raise click.UsageError("--resume goes with --run.")
     from pneumo_keras.backend import check_backend, start_backend
     from pneumo_keras.config import find_cache, load_config
-    from pneumo_keras.files import check_free, make_dated_folder
+    from pneumo_keras.files import make_dated_folder
+    from pneumo_keras.runs.folder import RunFolder
+    from pneumo_keras.runs.unfinished import load_stored_judgement, load_unfinished
+    from pneumo_keras.stopping import Stopped
 
     check_backend("train")
-    config = load_config(name, overrides)
-    if run:
-        check_free(run, option="--run")
+    if run and resume and RunFolder(run).is_finished():
+        log.info("%s is finished: nothing is left to do", run)
+        _print(run, "val", load_stored_judgement(RunFolder(run), "val"), as_json)
+        return
+    named = any(ctx.get_parameter_source(option) is not ParameterSource.DEFAULT for option in ASKED)
+    if run and resume and (RunFolder(run).is_begun() or not named):
+        asked = load_config(name, overrides) if named else None
+        config, name = load_unfinished(RunFolder(run), asked), run.name
+    else:
+        config, resume = load_config(name, overrides), False
+    if run and not resume:
+        RunFolder(run).check_free()
     start_backend(find_cache())
     from pneumo_keras.recipes.train import train_run
-    from pneumo_keras.runs.folder import RunFolder
 
     new = nullcontext(run) if run else make_dated_folder(Path("runs"), Path(name).stem, option="--run")
     with new as path:
-        judgement = train_run(config, RunFolder(path))
+        try:
+            judgement = train_run(config, RunFolder(path), resume=resume)
+        except Stopped as stopped:
+            stopped.next_step = f"Go on with: pneumo-keras train --run {shlex.quote(str(path))} --resume"
+            raise
     log.info("Next: pneumo-keras eval %s", path)
     _print(path, "val", judgement, as_json)
 
@@ -120,16 +150,19 @@ def evaluate(
     folder = RunFolder(run)
     folder.check_finished()
     start_backend(find_cache())
+
+    def tell(judged: RunFolder, judgement: "Judgement") -> None:
+        _print(judged.path, split, judgement, as_json)
+
     if films is None:
         from pneumo_keras.recipes.evaluate import evaluate_run
 
-        judgement = evaluate_run(folder, split, prevalence, stress=stress)
+        evaluate_run(folder, split, prevalence, stress=stress, tell=tell)
     else:
         from pneumo_keras.recipes.other_films import OtherFilms, evaluate_other_films
 
         other = OtherFilms(films, positive=positive, name=name)
-        folder, judgement = evaluate_other_films(folder, other, split, prevalence, stress=stress)
-    _print(folder.path, split, judgement, as_json)
+        evaluate_other_films(folder, other, split, prevalence, stress=stress, tell=tell)
 
 
 @click.command()

@@ -144,6 +144,12 @@ def to_metrics(
     )
 
 
+def to_judgement(metrics: Metrics) -> Judgement:
+    """The judgement that metrics were made from, but for what it said under stress."""
+    evaluation = Evaluation(**{name: getattr(metrics, name) for name in Evaluation.__dataclass_fields__})
+    return Judgement(evaluation, metrics.at_half, metrics.members)
+
+
 def judge(
     labels: Labels,
     scores: Scores,

@@ -91,7 +91,7 @@ def draw_runs(runs: Sequence[_Judged], picture: Path, *, title: str) -> None:
 
 def _load_judged(folder: RunFolder, split: str) -> _Judged:
     metrics = folder.load_document(Metrics, f"metrics_{split}.json")
-    return _Judged(folder, metrics, *load_scores(folder.path / f"scores_{split}.csv"))
+    return _Judged(folder, metrics, *load_scores(folder.verify(f"scores_{split}.csv")))
 
 
 def _check_same_films(first: _Judged, run: _Judged, split: str) -> None:

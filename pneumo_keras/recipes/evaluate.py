@@ -4,7 +4,7 @@ import functools
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,7 +29,7 @@ from pneumo_keras.reporting.plots import draw_summary, save_plot
 from pneumo_keras.reporting.report import format_report
 from pneumo_keras.reporting.report_contents import ReportContents, StressedFilms
 from pneumo_keras.runs.finished import FinishedRun, load_run
-from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.runs.folder import MODEL, RunFolder
 
 log = logging.getLogger("pneumo_keras")
 
@@ -59,8 +59,21 @@ class Task:
     of_others: bool = False
 
 
+Tell = Callable[[RunFolder, Judgement], None]
+"""Takes the judgement, and the folder that will hold it, before anything is written."""
+
+
+def keep_quiet(folder: RunFolder, judgement: Judgement) -> None:
+    """Tells nothing."""
+
+
 def evaluate_run(
-    folder: RunFolder, split_name: str, prevalence: float | None = None, *, stress: bool = False
+    folder: RunFolder,
+    split_name: str,
+    prevalence: float | None = None,
+    *,
+    stress: bool = False,
+    tell: Tell = keep_quiet,
 ) -> Judgement:
     """Scores a split with the saved model and writes its scores, figures and pictures.
 
@@ -71,6 +84,7 @@ def evaluate_run(
         split_name: `train`, `val` or `test`.
         prevalence: See `judge_films`.
         stress: See `judge_films`.
+        tell: Gets the judgement, which is not lost where the folder cannot be written.
 
     Raises:
         RunError: The films that the run learnt from have changed, or one of its files is damaged.
@@ -82,6 +96,7 @@ def evaluate_run(
     split = open_splits(data, (split_name,))[split_name]
     task = Task(folder, folder.path.resolve().name, run, config, data.card, split)
     contents = judge_films(task, prevalence, stress=stress)
+    tell(folder, contents.judgement)
     write_evaluation(folder, task, contents)
     return contents.judgement
 
@@ -96,7 +111,7 @@ def judge_films(task: Task, prevalence: float | None, *, stress: bool) -> Report
         stress: Whether the films are also judged under the stress of the run's settings.
     """
     run, config, split = task.run, task.config, task.split
-    classifier = load_classifier(task.folder.model_file)
+    classifier = load_classifier(task.folder.verify(MODEL))
     extractor = build_extractor(config, classifier.frozen)
     shift = PrevalenceShift(run.calibration.prevalence, prevalence) if prevalence is not None else None
     to_scores = functools.partial(decide, classifier.decision)
@@ -166,6 +181,7 @@ def write_evaluation(folder: RunFolder, task: Task, contents: ReportContents) ->
         write_medmnist_scores(folder, task.config.data.size, split.name, contents)
     folder.write_with(f"figures/summary{suffix}.png", functools.partial(save_plot, summary))
     folder.write_text(report, page)
+    folder.seal()
     log.info("Report: %s", folder.path / report)
 
 

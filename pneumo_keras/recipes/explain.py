@@ -26,7 +26,7 @@ from pneumo_keras.recipes.scoring import Scorer, build_scorer
 from pneumo_keras.reporting.explanations import SHOWN_EDGE, Evidence, draw_explanation, save_explanation
 from pneumo_keras.reporting.predictions import list_values, to_printable
 from pneumo_keras.reporting.report_contents import MISTAKES
-from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.runs.folder import NORMAL_FILMS, RunFolder
 from pneumo_keras.runs.normal_films import load_normal_films
 
 log = logging.getLogger("pneumo_keras")
@@ -108,7 +108,7 @@ def build_film_explainer(folder: RunFolder) -> FilmExplainer:
         RunError: There is no finished run, or it is damaged.
     """
     scorer = build_scorer(folder, chunk=1)
-    normal = load_normal_films(folder.normal_films_file, size=scorer.film_size)
+    normal = load_normal_films(folder.verify(NORMAL_FILMS), size=scorer.film_size)
     log.info("Comparing with %d normal films of the run", len(normal))
     return FilmExplainer(scorer, build_explainer(scorer.classifier, normal))
 
@@ -188,7 +188,9 @@ def explain_mistakes(
     if not len(mistakes):
         return {}
     films = split.films.read(mistakes)
-    explainer = build_explainer(classifier, load_normal_films(folder.normal_films_file, size=films.shape[1]))
+    explainer = build_explainer(
+        classifier, load_normal_films(folder.verify(NORMAL_FILMS), size=films.shape[1])
+    )
     explained = [explainer.explain(film).evidence for film in films]
     return dict(zip(mistakes.tolist(), explained, strict=True))
 

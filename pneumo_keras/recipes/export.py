@@ -17,7 +17,7 @@ from pneumo_keras.model.classifier import Classifier, load_classifier
 from pneumo_keras.model.fingerprint import compute_fingerprint
 from pneumo_keras.runs.environment import describe_environment
 from pneumo_keras.runs.finished import FinishedRun, load_run
-from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.runs.folder import MODEL, RunFolder
 
 log = logging.getLogger("pneumo_keras")
 
@@ -50,7 +50,7 @@ def export_run(folder: RunFolder, form: str, place: Place) -> Export:
         RunError: The files cannot be written.
     """
     run = load_run(folder)
-    classifier = load_classifier(folder.model_file)
+    classifier = load_classifier(folder.verify(MODEL))
     names = (*place.names, place.sidecar)
     with (
         explain_unwritable(place.folder, option="--out"),

@@ -9,7 +9,6 @@ import keras
 from pneumo_keras.config import Config
 from pneumo_keras.config.settings import AugmentationSettings, StressSettings
 from pneumo_keras.data.films import count_classes
-from pneumo_keras.errors import TrainingError
 from pneumo_keras.features.extract import Extractor
 from pneumo_keras.features.store import SLICE, FeatureTable
 from pneumo_keras.features.variation import Ranges
@@ -19,6 +18,7 @@ from pneumo_keras.model.head import Moments, build_head
 from pneumo_keras.recipes.films import Split
 from pneumo_keras.seeds import derive_seeds
 from pneumo_keras.training.batches import Batches, Table
+from pneumo_keras.training.checkpoint import Checkpoint
 from pneumo_keras.training.fit import Descent, History, compute_class_weights, fit
 from pneumo_keras.training.moments import compute_moments
 
@@ -43,9 +43,16 @@ def weigh_classes(split: Split) -> dict[int, float]:
 
 
 def fit_heads(
-    config: Config, extractor: Extractor, splits: Mapping[str, Split], class_weights: dict[int, float]
+    config: Config,
+    extractor: Extractor,
+    splits: Mapping[str, Split],
+    class_weights: dict[int, float],
+    checkpoint: Checkpoint,
 ) -> tuple[keras.Model, History]:
-    """Fits the heads on cached features, or on films with fresh augmentation in every epoch."""
+    """Fits the heads on cached features, or on films with fresh augmentation in every epoch.
+
+    What a checkpoint says of an earlier attempt is not done again.
+    """
     cached = config.training.mode == "cached"
     fitted_on = list_fitted_views(config)
     judged = list_judged_views(config.model.flip_average)
@@ -56,9 +63,9 @@ def fit_heads(
     head = build_heads(config, width, moments, list_member_seeds(config))
     if cached:
         validation = extractor.extract(splits["val"].films, splits["val"].title)
-        return head, fit_model(
-            config, head, hold_small(views), hold_small([validation]), splits, class_weights, at_once=SLICE
-        )
+        inputs, judged_on = hold_small(views), hold_small([validation])
+        fitted = fit_model(config, head, inputs, judged_on, splits, class_weights, head, checkpoint, SLICE)
+        return head, fitted
     frozen, seed = extractor.frozen, config.seed
     model = build_online_model(frozen, head)
     # A view for each epoch: films take turns, so that each is varied anew every time.
@@ -67,7 +74,8 @@ def fit_heads(
     validation_films = SeenFilms(splits["val"].films, PLAIN, frozen)
     # What is small for a head is large for a network.
     at_once = config.training.batch_size
-    return head, fit_model(config, model, films, [validation_films], splits, class_weights, at_once=at_once)
+    judged_on = [validation_films]
+    return head, fit_model(config, model, films, judged_on, splits, class_weights, head, checkpoint, at_once)
 
 
 def list_fitted_views(config: Config) -> list[View]:
@@ -146,7 +154,8 @@ def fit_model(
     validation: Sequence[Table],
     splits: Mapping[str, Split],
     class_weights: dict[int, float],
-    *,
+    head: keras.Model,
+    checkpoint: Checkpoint,
     at_once: int,
 ) -> History:
     """Fits with the optimiser and the schedule that the settings ask for.
@@ -158,10 +167,13 @@ def fit_model(
         validation: The validation films in the one that is judged.
         splits: Whose labels these are.
         class_weights: Of the loss.
+        head: The part of the model that learns.
+        checkpoint: Where the fit is kept, and goes on from.
         at_once: Validation films that pass the model together.
 
     Raises:
         TrainingError: The loss is no longer a number.
+        RunError: The checkpoint cannot be used.
     """
     training = config.training
     history = fit(
@@ -179,11 +191,9 @@ def fit_model(
         learning_rates=[training.learning_rate] * training.members,
         weight_decays=[training.weight_decay] * training.members,
         descent=to_descent(config),
+        head=head,
+        checkpoint=checkpoint,
     )
-    if not history.finite.all():
-        raise TrainingError(
-            "The loss is no longer a number. Lower training.learning_rate, or check model.weights."
-        )
     if training.schedule == "plateau":
         kept = ", ".join(map(str, history.kept_epochs))
         log.info("Kept epoch %s: for each head the one with its lowest validation loss", kept)

@@ -9,7 +9,7 @@ from pneumo_keras.config import Config, change_config, format_config, resolve_pa
 from pneumo_keras.data.sources import DataCard
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.report_card import Judgement
-from pneumo_keras.recipes.evaluate import Task, judge_films, write_evaluation
+from pneumo_keras.recipes.evaluate import Task, Tell, judge_films, keep_quiet, write_evaluation
 from pneumo_keras.recipes.films import Split, choose_source, open_data, open_judged
 from pneumo_keras.recipes.own_films import count_seen_films, describe_split
 from pneumo_keras.runs.environment import describe_environment
@@ -44,6 +44,7 @@ def evaluate_other_films(
     prevalence: float | None = None,
     *,
     stress: bool = False,
+    tell: Tell = keep_quiet,
 ) -> tuple[RunFolder, Judgement]:
     """Scores other films with the saved model and writes all that an evaluation writes.
 
@@ -55,6 +56,7 @@ def evaluate_other_films(
         split_name: Which of them; `test` for all of those that come without splits.
         prevalence: See `evaluate.judge_films`.
         stress: See `evaluate.judge_films`.
+        tell: See `evaluate.evaluate_run`.
 
     Returns:
         The folder within that of the run where the evaluation is, and the judgement.
@@ -82,6 +84,7 @@ def evaluate_other_films(
         of_others=True,
     )
     contents = judge_films(task, prevalence, stress=stress)
+    tell(target, contents.judgement)
     target.write_json("environment.json", about)
     target.write_text("config.toml", format_config(settings))
     write_evaluation(target, task, contents)
@@ -170,8 +173,7 @@ def describe_films(target: RunFolder, config: Config, card: DataCard, split: Spl
         RunError: Those were other films.
     """
     path, found = str(config.data.path), describe_split(split)
-    noted = (target.path / "environment.json").exists()
-    about = target.load_document(dict, "environment.json") if noted else {}
+    about = target.load_document(dict, "environment.json") if target.holds("environment.json") else {}
     known = about.get("films", {})
     # A split that is new there is known by where it lies alone.
     same = known[split.name] == found if split.name in known else about.get("paths") == {"data.path": path}

@@ -13,7 +13,7 @@ from pneumo_keras.data.sources import DataSet
 from pneumo_keras.errors import DataError, RunError
 from pneumo_keras.recipes.films import Split, open_splits
 from pneumo_keras.runs.finished import FinishedRun
-from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.runs.folder import SEEN_FILMS, RunFolder
 from pneumo_keras.runs.seen_films import load_hashes, load_seen_films
 
 log = logging.getLogger("pneumo_keras")
@@ -45,18 +45,12 @@ def write_seen_films(folder: RunFolder, splits: Mapping[str, Split]) -> None:
     """Writes a hash of each film of these splits, by which it is known wherever it lies."""
     cache = find_cache()
     seen = np.unique(np.concatenate([load_hashes(split.films, cache) for split in splits.values()]))
-    folder.write_with(folder.seen_films_file.name, lambda path: np.save(path, seen))
+    folder.write_with(SEEN_FILMS, lambda path: np.save(path, seen))
 
 
 def count_seen_films(folder: RunFolder, split: Split) -> int:
     """How many of these films the run has seen, by their pixels."""
-    seen = load_seen_films(folder.seen_films_file)
-    if seen is None:
-        log.warning(
-            "%s does not say which films it learnt from: train again to have these compared with them",
-            folder.path,
-        )
-        return 0
+    seen = load_seen_films(folder.verify(SEEN_FILMS))
     return int(np.isin(load_hashes(split.films, find_cache()), seen).sum())
 
 

@@ -19,7 +19,7 @@ from pneumo_keras.features.prefetch import Prefetch
 from pneumo_keras.model.classifier import Classifier, load_classifier
 from pneumo_keras.recipes.network import build_frozen_runner
 from pneumo_keras.runs.finished import load_run
-from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.runs.folder import GUARD, MODEL, RunFolder
 
 AT_ONCE = 8 * CHUNK  # files, at most, that are held for the sake of a batch of films
 
@@ -107,8 +107,8 @@ def build_scorer(folder: RunFolder, *, prevalence: float | None = None, chunk: i
         RunError: There is no finished run, or it is damaged.
     """
     run = load_run(folder)
-    guard = load_guard(folder.guard_file)
-    classifier = load_classifier(folder.model_file)
+    guard = load_guard(folder.verify(GUARD))
+    classifier = load_classifier(folder.verify(MODEL))
     shift = PrevalenceShift(run.calibration.prevalence, prevalence) if prevalence is not None else None
     point = shift.correct_point(run.operating_point) if shift else run.operating_point
     return Scorer(

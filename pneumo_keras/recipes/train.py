@@ -1,10 +1,15 @@
 """A training, from films to the folder of a run."""
 
 import functools
+import hashlib
+import logging
 from collections.abc import Mapping
 from typing import Any
 
-from pneumo_keras.config import Config, list_paths, resolve_paths
+import numpy as np
+
+from pneumo_keras.arrays import Scores
+from pneumo_keras.config import Config, format_config, list_paths, name_files, resolve_paths
 from pneumo_keras.data.sources import DataSet
 from pneumo_keras.evaluation.report_card import Judgement
 from pneumo_keras.features.extract import Extractor
@@ -25,17 +30,30 @@ from pneumo_keras.recipes.judging import (
 from pneumo_keras.recipes.network import build_extractor, build_frozen
 from pneumo_keras.recipes.own_films import describe_splits, write_seen_films
 from pneumo_keras.runs.environment import describe_environment
-from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.runs.folder import GUARD, MODEL, NORMAL_FILMS, RunFolder
 from pneumo_keras.runs.normal_films import choose_normal_films, save_normal_films
+from pneumo_keras.training.checkpoint import Checkpoint
+
+log = logging.getLogger("pneumo_keras")
+
+CONSTANT = 1e-6  # range of scores that differ by rounding alone
 
 
-def train_run(config: Config, folder: RunFolder) -> Judgement:
+def train_run(config: Config, folder: RunFolder, *, resume: bool = False) -> Judgement:
     """Fits a head on the frozen network and writes the run's folder.
+
+    Args:
+        config: The settings.
+        folder: Of the run.
+        resume: Whether to go on with a run that was begun there.
 
     Returns:
         The figures on the validation split. The test split is not opened.
+
+    Raises:
+        Stopped: Somebody asked for it; the run can be resumed.
     """
-    with folder.writing(config):
+    with folder.writing(config, resume=resume):
         paths = list_paths(config)
         config = resolve_paths(config, paths)
         data = open_data(config)
@@ -43,20 +61,22 @@ def train_run(config: Config, folder: RunFolder) -> Judgement:
         class_weights = weigh_classes(splits["train"])
         frozen = build_frozen(config)
         extractor = build_extractor(config, frozen)
-        head, history = fit_heads(config, extractor, splits, class_weights)
+        about = describe_run(data, splits, extractor, class_weights)
+        checkpoint = Checkpoint(folder.checkpoint_file, to_identity(about, config))
+        head, history = fit_heads(config, extractor, splits, class_weights, checkpoint)
         flip_average = config.model.flip_average
         log_odds = compute_log_odds(extractor, head, splits["val"], list_judged_views(flip_average))
         calibration = calibrate(config, splits["val"], log_odds)
         decision = build_decision(slope=calibration.slope, intercept=calibration.intercept)
         to_scores = functools.partial(decide, decision)
         scores = to_scores(log_odds)
+        warn_of_constant(scores)
         point = choose_threshold(config, splits["val"], scores)
         judgement = judge_members(config, splits["val"], log_odds, to_scores, point)
         guard = fit_guard(
             extractor.extract(splits["train"].films, splits["train"].title, list_fitted_views(config)[0]),
             extractor.extract(splits["val"].films, splits["val"].title),
         )
-        about = describe_run(data, splits, extractor, class_weights)
         folder.write_table("history.csv", history.epochs)
         folder.write_json("calibration.json", calibration)
         folder.write_json("operating_point.json", point)
@@ -64,10 +84,10 @@ def train_run(config: Config, folder: RunFolder) -> Judgement:
         write_seen_films(folder, splits)
         write_scores(folder, splits["val"], scores, judgement)
         normal = splits["val"].films.read(choose_normal_films(splits["val"].films.labels, scores))
-        folder.write_with(folder.normal_films_file.name, functools.partial(save_normal_films, films=normal))
+        folder.write_with(NORMAL_FILMS, functools.partial(save_normal_films, films=normal))
         classifier = Classifier(frozen, head, decision, flip_average)
-        folder.write_with(folder.guard_file.name, guard.save)
-        folder.write_with("model.keras", classifier.join().save)
+        folder.write_with(GUARD, guard.save)
+        folder.write_with(MODEL, classifier.join().save)
         extractor.release()
     return judgement
 
@@ -85,3 +105,25 @@ def describe_run(
         "films": describe_splits(data, splits),
         "class_weights": class_weights,
     }
+
+
+def to_identity(about: Mapping[str, Any], config: Config) -> dict[str, Any]:
+    """What a fit that is resumed must have in common with the one that was stopped."""
+    return {
+        "settings": hashlib.sha256(format_config(name_files(config)).encode()).hexdigest(),
+        "films": {name: films["sha256"] for name, films in about["films"].items()},
+        "labels": {name: films["labels_sha256"] for name, films in about["films"].items()},
+        "weights": about["weights_sha256"],
+        "backend": f"{about['backend']} on {about['device']}",
+        "versions": about["packages"],
+    }
+
+
+def warn_of_constant(scores: Scores) -> None:
+    """Says so where a classifier tells no film from another."""
+    if np.ptp(scores) < CONSTANT:
+        log.warning(
+            "All validation films have the score %.4f: the classifier tells none from another. Check "
+            "model.weights and training.learning_rate, or train longer",
+            scores[0],
+        )

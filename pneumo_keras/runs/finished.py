@@ -9,7 +9,7 @@ from pneumo_keras.config import Config, load_config
 from pneumo_keras.errors import RunError, SettingsError
 from pneumo_keras.evaluation.calibration import Calibration
 from pneumo_keras.evaluation.threshold import OperatingPoint
-from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.runs.folder import SETTINGS, RunFolder
 
 CURVES = {"epoch", "loss", "accuracy", "val_loss", "val_accuracy", "kept"}
 
@@ -55,7 +55,7 @@ def load_settings(folder: RunFolder) -> Config:
     Raises:
         RunError: They are damaged.
     """
-    path = folder.path / "config.toml"
+    path = folder.verify(SETTINGS) if folder.holds(SETTINGS) else folder.path / SETTINGS
     try:
         return load_config(str(path))
     except SettingsError as error:

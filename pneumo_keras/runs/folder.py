@@ -1,7 +1,8 @@
-"""The folder of a run: one writer, files that appear whole, and nothing left of a run that failed."""
+"""The folder of a run: one writer, files that appear whole, and a manifest of what they hold."""
 
 import json
 import logging
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -11,13 +12,24 @@ from typing import Any, TypeVar
 from pneumo_keras.config import Config, format_config
 from pneumo_keras.documents import parse_document, to_document
 from pneumo_keras.errors import PneumoError, RunError
-from pneumo_keras.files import claim_folder, format_csv, replace_whole
+from pneumo_keras.files import check_free, claim_folder, format_csv, is_claimed, replace_whole
+from pneumo_keras.runs.manifest import NAME as MANIFEST
+from pneumo_keras.runs.manifest import extend_manifest, hash_file, load_manifest
 
 log = logging.getLogger("pneumo_keras")
 
 OTHER_FILMS = "data"
 """Folder within that of a run for what it does on other films."""
 
+SETTINGS, MODEL, LOG = "config.toml", "model.keras", "train.log"
+GUARD = "guard.npz"
+"""What tells films that are unlike the training films."""
+NORMAL_FILMS = "normal_films.npz"
+"""Normal films that others are compared with to be explained."""
+SEEN_FILMS = "seen_films.npy"
+"""Hashes of the training and validation films."""
+
+AGAIN = "Train or evaluate again."
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 Kind = TypeVar("Kind")
@@ -25,34 +37,61 @@ Kind = TypeVar("Kind")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run on disk; see `finished.load_run` for all that it holds."""
+    """A run on disk; see `finished.load_run` for all that it holds.
+
+    What is read of it is compared with its manifest, which a training or an evaluation extends when all of
+    its files are there.
+    """
 
     path: Path
     _written: list[Path] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
-    def model_file(self) -> Path:
-        """The whole classifier; there when the run is finished."""
-        return self.path / "model.keras"
-
-    @property
-    def guard_file(self) -> Path:
-        """What tells films that are unlike the training films."""
-        return self.path / "guard.npz"
-
-    @property
-    def normal_films_file(self) -> Path:
-        """Normal films that others are compared with to be explained."""
-        return self.path / "normal_films.npz"
-
-    @property
-    def seen_films_file(self) -> Path:
-        """Hashes of the training and validation films."""
-        return self.path / "seen_films.npy"
+    def checkpoint_file(self) -> Path:
+        """Where the fit of an unfinished run stands; no part of a finished one."""
+        return self.path / "checkpoint"
 
     def to_evaluation(self, name: str) -> "RunFolder":
         """The folder for what the run does on other films: an evaluation like that of a run."""
         return RunFolder(self.path / OTHER_FILMS / name)
+
+    def holds(self, name: str) -> bool:
+        """Whether a finished training or evaluation left a file of that name.
+
+        Raises:
+            RunError: The manifest is damaged.
+        """
+        return name in load_manifest(self.path)
+
+    def is_finished(self) -> bool:
+        """Whether all of a training is there."""
+        return self.holds(MODEL)
+
+    def is_begun(self) -> bool:
+        """Whether a training began here and has not come to its end."""
+        return (self.path / SETTINGS).is_file() and not self.is_finished()
+
+    def verify(self, name: str) -> Path:
+        """The path of a file of the run, once it holds what was written.
+
+        Raises:
+            RunError: It does not, or is missing.
+        """
+        path, noted = self.path / name, load_manifest(self.path).get(name)
+        if noted is None:
+            raise RunError(f"{path} is missing, or what should have written it was stopped. {AGAIN}")
+        try:
+            found = hash_file(path)
+        except FileNotFoundError as error:
+            raise RunError(f"{path} is missing. {AGAIN}") from error
+        except OSError as error:
+            raise RunError(f"{path} cannot be read: {error.strerror or error}. {AGAIN}") from error
+        if found != noted:
+            raise RunError(
+                f"{path} is damaged or was changed: it must hold what {MANIFEST} says. Received: SHA-256 "
+                f"{found[:12]}..., not {noted[:12]}.... {AGAIN}"
+            )
+        return path
 
     def check_settings(self) -> None:
         """Checks that there is a run to read, or its evaluation on other films.
@@ -60,10 +99,10 @@ class RunFolder:
         Raises:
             RunError: There is neither.
         """
-        if not (self.path / "config.toml").is_file():
+        if not (self.path / SETTINGS).is_file():
             raise RunError(
                 f"RUN must be the folder of a run, with a config.toml. {self.path} is none: train one with "
-                f"pneumo-keras train --run {self.path}"
+                f"pneumo-keras train --run {shlex.quote(str(self.path))}"
             )
 
     def check_finished(self) -> None:
@@ -73,35 +112,63 @@ class RunFolder:
             RunError: There is no run, an unfinished one, or only the evaluation of one.
         """
         self.check_settings()
-        if not self.model_file.is_file():
-            place = self.path.resolve().parent
-            if place.name == OTHER_FILMS and RunFolder(place.parent).model_file.is_file():
-                raise RunError(
-                    f"RUN must be the folder of a run. {self.path} holds what {place.parent} did on other "
-                    "films: name that one."
-                )
+        if self.is_finished():
+            return
+        place = self.path.resolve().parent
+        if place.name == OTHER_FILMS and RunFolder(place.parent).is_finished():
             raise RunError(
-                f"{self.path} holds a run that was not finished: it has no model.keras. Delete it and "
-                "train again."
+                f"RUN must be the folder of a run. {self.path} holds what {place.parent} did on other "
+                "films: name that one."
             )
+        raise self._to_unfinished()
+
+    def check_free(self) -> None:
+        """Checks that a new run may be written here.
+
+        Raises:
+            RunError: There is a run, or anything else.
+        """
+        if self.path.is_dir() and self.is_begun():
+            raise self._to_unfinished()
+        check_free(self.path, option="--run")
 
     @contextmanager
-    def writing(self, config: Config) -> Iterator[None]:
-        """Opens the folder for a new run with its settings, as the user wrote them, and its log.
+    def writing(self, config: Config, *, resume: bool = False) -> Iterator[None]:
+        """Opens the folder for a run with its settings, as the user wrote them, and its log.
 
-        A run that is stopped, or fails for a reason that the user can mend, leaves nothing behind.
+        A new run that fails for a reason that the user can mend, before its fit has come to a checkpoint,
+        leaves nothing behind. What is stopped or fails later can be resumed.
+
+        Args:
+            config: The settings.
+            resume: Whether to go on with a run that was begun here.
 
         Raises:
             RunError: The path is taken, or cannot be made.
         """
-        with claim_folder(self.path, option="--run"):
+        if not resume:
+            self.check_free()
+        with claim_folder(self.path, option="--run", may_hold=self._may_hold if resume else None):
             try:
-                self.write_text("config.toml", format_config(config))
+                if not self.is_begun():
+                    self.write_text(SETTINGS, format_config(config))
+                    extend_manifest(self.path, [SETTINGS])
                 with self._writing_log():
                     yield
-            except (PneumoError, KeyboardInterrupt):
-                self._remove_written()
+                    self.seal()
+                self.checkpoint_file.unlink(missing_ok=True)
+            except PneumoError:
+                if not resume and not self.checkpoint_file.exists():
+                    self._remove_written()
                 raise
+
+    def seal(self) -> None:
+        """Notes in the manifest what was written, now that all of it is there.
+
+        Raises:
+            RunError: It cannot be written.
+        """
+        extend_manifest(self.path, [str(path.relative_to(self.path)) for path in self._written])
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a text file of the run, UTF-8, line ends as they are."""
@@ -135,9 +202,16 @@ class RunFolder:
         self._written.append(path)
 
     def remove(self, pattern: str) -> None:
-        """Removes files of an older evaluation."""
+        """Removes files of an older evaluation.
+
+        Raises:
+            RunError: They cannot be removed.
+        """
         for path in self.path.glob(pattern):
-            path.unlink()
+            try:
+                path.unlink()
+            except OSError as error:
+                raise RunError(f"{path} cannot be removed: {error.strerror or error}") from error
 
     def load_document(self, kind: type[Kind], name: str) -> Kind:
         """Reads a JSON file of the run.
@@ -151,21 +225,32 @@ class RunFolder:
         """The text of a file of the run.
 
         Raises:
-            RunError: It is missing or no text.
+            RunError: It is missing, damaged or no text.
         """
-        path = self.path / name
+        path = self.verify(name)
         try:
             return path.read_text(encoding="utf-8")
-        except FileNotFoundError as error:
-            raise RunError(f"{path} is missing. Train or evaluate again.") from error
         except (OSError, UnicodeDecodeError) as error:
-            raise RunError(f"{path} cannot be read: {error}. Train or evaluate again.") from error
+            raise RunError(f"{path} cannot be read: {error}. {AGAIN}") from error
+
+    def _may_hold(self, path: Path) -> bool:
+        return self.is_begun()
+
+    def _to_unfinished(self) -> RunError:
+        name = shlex.quote(str(self.path))
+        if is_claimed(self.path):
+            return RunError(f"{self.path} holds a run that is being trained: wait until it is finished.")
+        return RunError(
+            f"{self.path} holds a run that was not finished. Go on with it: pneumo-keras train --run {name} "
+            "--resume, or delete it."
+        )
 
     @contextmanager
     def _writing_log(self) -> Iterator[None]:
-        file = self.path / "train.log"
-        handler = logging.FileHandler(file, encoding="utf-8")
-        self._written.append(file)
+        try:
+            handler = _Log(self.path / LOG, encoding="utf-8")
+        except OSError as error:
+            raise RunError(f"{self.path / LOG} cannot be written: {error.strerror or error}") from error
         handler.setFormatter(logging.Formatter(LOG_FORMAT))
         log.setLevel(logging.INFO)
         log.addHandler(handler)
@@ -177,9 +262,16 @@ class RunFolder:
 
     def _remove_written(self) -> None:
         """Only what this run wrote, and quietly: the reason for it is on its way to the user."""
-        for path in self._written:
+        for path in [*self._written, self.path / MANIFEST, self.path / LOG]:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
         for folder in {path.parent for path in self._written} - {self.path}:
             with suppress(OSError):
                 folder.rmdir()
+
+
+class _Log(logging.FileHandler):
+    """A log that is let go where its disk is full: what matters meets the same disk and says so."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (named by Python)
+        pass

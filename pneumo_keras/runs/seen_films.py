@@ -49,16 +49,14 @@ def load_hashes(films: Films, cache: Path) -> Hashes:
     return hashes
 
 
-def load_seen_films(path: Path) -> Hashes | None:
-    """The hashes of the films that a run has seen; None for a run of a version that noted none.
+def load_seen_films(path: Path) -> Hashes:
+    """The hashes of the films that a run has seen.
 
     Raises:
         RunError: The file is damaged.
     """
     try:
         seen = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
-    except FileNotFoundError:
-        return None
     except (OSError, ValueError, EOFError) as error:
         raise RunError(f"{path} is damaged: {error}. Train again.") from error
     if seen.dtype != np.uint64 or seen.ndim != 1:

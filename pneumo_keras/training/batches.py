@@ -1,6 +1,7 @@
 """Batches for `fit`: shuffled anew in every epoch from one seed, or in their order."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -17,7 +18,8 @@ Table = FeatureTable | SeenFilms | np.ndarray
 class Batches(keras.utils.PyDataset):
     """Every film once an epoch; a film's views take turns from epoch to epoch.
 
-    Reads only the rows of a batch, so that the features may stay on disk.
+    Reads only the rows of a batch, so that the features may stay on disk. `start_epoch` says which epoch is
+    read: whatever the backend does in between, an epoch has the same batches.
 
     Args:
         views: The same films in each.
@@ -25,7 +27,8 @@ class Batches(keras.utils.PyDataset):
         batch_size: Films in a batch.
         seed: Of a new order in each epoch; None for the films' own.
         weights: Of each film for each member (n, members), if any.
-        workers: Threads that make batches ahead of the fit; with one it makes its own.
+        workers: Threads that make batches ahead of the fit; with one it makes its own. Keras' own threads
+            would hand batches of one epoch to the next one (3.15).
     """
 
     def __init__(
@@ -38,16 +41,47 @@ class Batches(keras.utils.PyDataset):
         weights: MemberWeights | None = None,
         workers: int = 1,
     ) -> None:
-        super().__init__(workers=workers)
+        super().__init__()
         self._views, self._labels, self._weights = views, labels, weights
-        self._batch_size, self._epoch = batch_size, 0
-        self._random = None if seed is None else np.random.default_rng(seed)
-        self._order = self._draw_order()
+        self._batch_size, self._seed = batch_size, seed
+        self._pool = ThreadPoolExecutor(workers, "batches") if workers > 1 else None
+        self._ahead = workers
+        self._coming: dict[int, Future[tuple[np.ndarray, ...]]] = {}
+        self._orders = self._draw_orders()
+        self._epoch, self._skip, self._order = 0, 0, next(self._orders)
 
-    def __len__(self) -> int:
+    def start_epoch(self, epoch: int, *, skip: int = 0) -> None:
+        """Turns to an epoch.
+
+        Args:
+            epoch: Its number from 1; Keras learns the shapes from one before.
+            skip: Batches of it that are left out, since they are done.
+        """
+        if epoch < self._epoch:
+            raise ValueError(f"Epochs come one after the other. Received: {epoch} after {self._epoch}")
+        for future in self._coming.values():
+            future.cancel()
+        self._coming.clear()
+        for _ in range(epoch - self._epoch):
+            self._order = next(self._orders)
+        self._epoch, self._skip = epoch, skip
+
+    def count_batches(self) -> int:
+        """Of a whole epoch."""
         return -(-len(self._labels) // self._batch_size)
 
+    def __len__(self) -> int:
+        return self.count_batches() - self._skip
+
     def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
+        if self._pool is None:
+            return self._read(index + self._skip)
+        for ahead in range(index, min(index + self._ahead, len(self))):
+            if ahead not in self._coming:
+                self._coming[ahead] = self._pool.submit(self._read, ahead + self._skip)
+        return self._coming.pop(index).result()
+
+    def _read(self, index: int) -> tuple[np.ndarray, ...]:
         rows = np.sort(self._order[index * self._batch_size : (index + 1) * self._batch_size])
         turns = (rows + self._epoch) % len(self._views)
         # By view, so that each is read once; the order inside a batch does not matter.
@@ -57,10 +91,9 @@ class Batches(keras.utils.PyDataset):
         targets = [part[rows] for part in (self._labels, self._weights) if part is not None]
         return np.concatenate(batch), *targets
 
-    def on_epoch_end(self) -> None:
-        self._epoch += 1
-        self._order = self._draw_order()
-
-    def _draw_order(self) -> Int64[np.ndarray, " n"]:
+    def _draw_orders(self) -> Iterator[Int64[np.ndarray, " n"]]:
+        """The films in a new order for each epoch."""
         n = len(self._labels)
-        return np.arange(n) if self._random is None else self._random.permutation(n)
+        random = None if self._seed is None else np.random.default_rng(self._seed)
+        while True:
+            yield np.arange(n) if random is None else random.permutation(n)

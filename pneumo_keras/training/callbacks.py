@@ -1,11 +1,17 @@
-"""What happens at the end of each epoch of a fit."""
+"""What happens at the end of each batch and each epoch of a fit."""
 
+import json
 import logging
 from typing import Any
 
 import keras
 import numpy as np
 from jaxtyping import Bool, Float64
+
+from pneumo_keras.errors import TrainingError
+from pneumo_keras.progress import Progress
+from pneumo_keras.training.batches import Batches
+from pneumo_keras.training.checkpoint import State
 
 log = logging.getLogger("pneumo_keras")
 ops: Any = keras.ops  # untyped
@@ -69,6 +75,63 @@ class EpochLog(keras.callbacks.Callback):
                 *figures.values(),
             )
 
+    def to_state(self) -> State:
+        """All that changes."""
+        rows = np.frombuffer(json.dumps(self.epochs).encode(), np.uint8)
+        return {"epochs": rows, "finite": self.finite, "learning_rate": np.array(self._learning_rate)}
+
+    def restore(self, state: State) -> None:
+        """Goes on from `to_state`."""
+        self.epochs, self.finite = json.loads(state["epochs"].tobytes()), state["finite"]
+        self._learning_rate = float(state["learning_rate"])
+
+
+class FiniteLoss(keras.callbacks.Callback):
+    """Ends a fit as soon as the loss of any member is no number any more.
+
+    Args:
+        batches: Training inputs, which are looked at for the cause.
+    """
+
+    def __init__(self, batches: Batches) -> None:
+        super().__init__()
+        self._batches, self._epoch = batches, 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if not np.isfinite((logs or {})["loss"]):
+            number = self._batches.count_batches() - len(self._batches) + batch + 1
+            self._refuse(f"batch {number} of {self._batches.count_batches()}", self._batches[batch][0])
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if not all(np.isfinite(value) for name, value in (logs or {}).items() if name.startswith("val_loss")):
+            self._refuse("on the validation films", np.zeros(0))
+
+    def _refuse(self, place: str, inputs: np.ndarray) -> None:
+        cause = (
+            "Lower training.learning_rate."
+            if np.isfinite(inputs).all()
+            else "Features of these films are no numbers: check model.weights."
+        )
+        raise TrainingError(f"The loss is no longer a number, in epoch {self._epoch + 1}, {place}. {cause}")
+
+
+class FitProgress(keras.callbacks.Callback):
+    """Shows how far a fit has come, and about how long it will take.
+
+    Args:
+        progress: Of all batches of all epochs.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self._progress = progress
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._progress.advance(1)
+
 
 class BestMembers(keras.callbacks.Callback):
     """Leaves each member with the weights of its best epoch, and slows down those that stand still.
@@ -86,7 +149,8 @@ class BestMembers(keras.callbacks.Callback):
         self.best_epochs = np.zeros(members, int)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self._weights = self._read_weights()
+        if not self._weights:
+            self._weights = self._read_weights()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         model: Any = self.model
@@ -100,10 +164,24 @@ class BestMembers(keras.callbacks.Callback):
         rates = ops.convert_to_numpy(model.optimizer.rates)
         model.optimizer.rates.assign(np.where(tired, rates * np.float32(self._factor), rates))
 
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+    def give_back(self) -> None:
+        """Gives the model the weights of each member's best epoch."""
         model: Any = self.model
         for variable, weights in zip(model.trainable_variables, self._weights, strict=True):
             variable.assign(weights)
+
+    def to_state(self) -> State:
+        """All that changes."""
+        weights = {f"best_{index}": weights for index, weights in enumerate(self._weights)}
+        return {"lowest": self._lowest, "waited": self._waited, "best_epochs": self.best_epochs, **weights}
+
+    def restore(self, state: State) -> None:
+        """Goes on from `to_state`."""
+        self._lowest, self._waited, self.best_epochs = (
+            state[name].copy() for name in ("lowest", "waited", "best_epochs")
+        )
+        count = sum(name.startswith("best_") and name != "best_epochs" for name in state)
+        self._weights = [state[f"best_{index}"].copy() for index in range(count)]
 
     def _keep(self, better: Bool[np.ndarray, " members"]) -> None:
         for kept, weights in zip(self._weights, self._read_weights(), strict=True):

@@ -87,7 +87,7 @@ def cross_validate(
         learning_rates=np.repeat(learning_rates, count).tolist(),
         weight_decays=np.repeat(weight_decays, count).tolist(),
         descent=descent,
-        log_epochs=False,
+        among_others=True,
     )
     finite = np.array([of_folds.all() for of_folds in history.finite.reshape(settings, count)])
     return HeldOut(

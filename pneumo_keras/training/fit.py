@@ -1,5 +1,6 @@
 """The fit: Keras' own `model.fit` with class weights."""
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +12,15 @@ from jaxtyping import Bool
 from sklearn.utils.class_weight import compute_class_weight
 
 from pneumo_keras.arrays import Labels
+from pneumo_keras.progress import show_progress
+from pneumo_keras.stopping import defer_stop
 from pneumo_keras.training.batches import Batches
-from pneumo_keras.training.callbacks import BestMembers, EpochLog
+from pneumo_keras.training.callbacks import BestMembers, EpochLog, FiniteLoss, FitProgress
+from pneumo_keras.training.checkpoint import Checkpoint
+from pneumo_keras.training.keeper import Keeper
 from pneumo_keras.training.members import MemberAdamW, MemberCrossentropy, MemberMetrics, MemberSGD
+
+log = logging.getLogger("pneumo_keras")
 
 OPTIMIZERS = {"adamw": MemberAdamW, "sgd": MemberSGD}
 
@@ -72,7 +79,9 @@ def fit(
     learning_rates: Sequence[float],
     weight_decays: Sequence[float],
     descent: Descent,
-    log_epochs: bool = True,
+    among_others: bool = False,
+    head: keras.Model | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> History:
     """Fits a model that ends in log odds (n, members), each member as if it were alone.
 
@@ -86,7 +95,15 @@ def fit(
         learning_rates: Of the optimiser at the start, for each member.
         weight_decays: Of the optimiser, for each member.
         descent: All else.
-        log_epochs: Whether epochs get lines.
+        among_others: Whether this fit is one of many: its epochs get no lines, and a member whose loss is no
+            number any more does not end that of the others.
+        head: The part of the model that learns; all of it without.
+        checkpoint: Where the fit is kept, and goes on from; nowhere without.
+
+    Raises:
+        TrainingError: A loss is no longer a number.
+        Stopped: Somebody asked for it; the checkpoint has all that is done.
+        RunError: The checkpoint cannot be written, is damaged, or belongs to another fit.
     """
     members, epochs = len(learning_rates), descent.epochs
     figures = [MemberMetrics(members)]
@@ -101,17 +118,38 @@ def fit(
         metrics=figures if class_weights else None,
         weighted_metrics=None if class_weights else figures,
     )
-    epoch_log = EpochLog(members, epochs if log_epochs else None)
+    epoch_log = EpochLog(members, None if among_others else epochs)
     best = BestMembers(members, factor=descent.plateau_factor, patience=descent.plateau_patience)
-    learner.fit(
-        batches,
-        validation_data=validation,
-        class_weight=class_weights,
-        epochs=epochs,
-        shuffle=False,  # the batches are, from a seed of their own
-        callbacks=[epoch_log, best] if descent.schedule == "plateau" else [epoch_log],
-        verbose=0,
-    )
+    keeper = Keeper(batches, head or model, (epoch_log, best), checkpoint)
+    callbacks = [
+        epoch_log,
+        *([best] if descent.schedule == "plateau" else []),
+        *([] if among_others else [FiniteLoss(batches)]),
+        keeper,
+    ]
+    _build(learner, [epoch_log, best, keeper])
+    keeper.restore()
+    if keeper.epoch or keeper.batch:
+        log.info("Going on after epoch %d, batch %d", keeper.epoch, keeper.batch)
+    total, done = epochs * len(batches), keeper.epoch * len(batches) + keeper.batch
+    with defer_stop(), show_progress("Fitting", total, "batches", done=done) as progress:
+        for stop in _list_stops(keeper, epochs):
+            if not epoch_log.finite.any():
+                break
+            batches.start_epoch(keeper.epoch + 1, skip=keeper.batch)  # Keras asks here how many there are
+            learner.fit(
+                batches,
+                validation_data=validation,
+                class_weight=class_weights,
+                initial_epoch=keeper.epoch,
+                epochs=stop,
+                shuffle=False,  # the batches are, from a seed of their own
+                callbacks=[*callbacks, FitProgress(progress)],
+                verbose=0,
+            )
+        keeper.save()
+    if descent.schedule == "plateau":
+        best.give_back()
     last = [len(epoch_log.epochs)] * members
     kept = best.best_epochs.tolist() if descent.schedule == "plateau" else last
     counts = Counter(kept)
@@ -122,3 +160,16 @@ def fit(
 def build_schedule(descent: Descent, *, steps: int) -> Any:
     """What multiplies the rates, as Keras' optimisers take it."""
     return 1.0 if descent.schedule == "plateau" else keras.optimizers.schedules.CosineDecay(1.0, steps)
+
+
+def _list_stops(keeper: Keeper, epochs: int) -> list[int]:
+    """The epochs at which Keras' fit is to end: an epoch that is half done needs one of its own."""
+    rest = [keeper.epoch + 1] if keeper.batch else []
+    return [*rest, epochs] if max([keeper.epoch, *rest]) < epochs else rest
+
+
+def _build(learner: Any, callbacks: Sequence[keras.callbacks.Callback]) -> None:
+    """Makes all variables of a fit before it begins."""
+    learner.optimizer.build(learner.trainable_variables)
+    for callback in callbacks:
+        callback.set_model(learner)

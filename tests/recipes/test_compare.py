@@ -7,6 +7,7 @@ from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.scores import load_scores
 from pneumo_keras.recipes.compare import compare_runs
 from pneumo_keras.recipes.other_films import OtherFilms, evaluate_other_films
+from pneumo_keras.runs.manifest import extend_manifest
 from tests.films import load_phantom_splits, write_films
 
 
@@ -55,6 +56,9 @@ def test_runs_judged_against_different_labels_are_not_compared(train, part):
     else:
         path = second.path / "metrics_val.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), "labels_sha256": "other"}))
+    with pytest.raises(RunError, match="is damaged or was changed"):
+        compare_runs(first, [second], "val")
+    extend_manifest(second.path, [path.name])
     with pytest.raises(RunError) as caught:
         compare_runs(first, [second], "val")
     assert str(caught.value) == (

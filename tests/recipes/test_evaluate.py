@@ -13,6 +13,7 @@ from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.scores import load_scores
 from pneumo_keras.recipes.evaluate import evaluate_run
 from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.runs.manifest import extend_manifest
 from tests.films import load_phantom_splits
 from tests.small import COUNTS
 
@@ -38,23 +39,24 @@ def test_a_folder_that_is_no_run_gets_one_line(tmp_path):
 
 def test_an_unfinished_run_gets_one_line(train):
     folder = train()
-    folder.model_file.unlink()
+    (folder.path / "manifest.sha256").unlink()
     with pytest.raises(RunError) as caught:
         evaluate_run(folder, "test")
     assert str(caught.value) == (
-        f"{folder.path} holds a run that was not finished: it has no model.keras. Delete it and train again."
+        f"{folder.path} holds a run that was not finished. Go on with it: pneumo-keras train --run "
+        f"{folder.path} --resume, or delete it."
     )
 
 
 def test_a_stated_prevalence_is_written_beside_the_plain_result_and_changes_no_call(train):
     folder = train("run", "evaluation.rule=youden")
     before = evaluate_run(folder, "test")
-    plain = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
+    plain = {path: path.read_bytes() for path in folder.path.rglob("*.*") if path.name != "manifest.sha256"}
     _, scores = load_scores(folder.path / "scores_test.csv")
     after = evaluate_run(folder, "test", prevalence=0.1)
     assert {path: path.read_bytes() for path in plain} == plain
-    new = {str(path.relative_to(folder.path)) for path in folder.path.rglob("*") if path.is_file()}
-    new -= {str(path.relative_to(folder.path)) for path in plain}
+    new = {str(path.relative_to(folder.path)) for path in folder.path.rglob("*.*") if path not in plain}
+    new -= {"manifest.sha256"}
     assert new == {
         "figures/summary_prevalence_0.1.png",
         "metrics_test_prevalence_0.1.json",
@@ -142,6 +144,7 @@ def test_all_of_a_run_is_checked_before_anything_of_it_is_replaced(train, name, 
     folder = train()
     evaluate_run(folder, "test")
     (folder.path / name).write_text(text)
+    extend_manifest(folder.path, [name])
     before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
     with pytest.raises(RunError, match=name):
         evaluate_run(folder, "test")

@@ -87,10 +87,10 @@ def test_names_that_are_no_text_can_be_explained_too(train, films, tmp_path):
 
 def test_a_run_without_its_normal_films_gets_one_line(train):
     folder = train()
-    folder.normal_films_file.unlink()
+    (folder.path / "normal_films.npz").unlink()
     with pytest.raises(RunError) as caught:
         build_film_explainer(folder)
-    assert str(caught.value) == f"{folder.normal_films_file} is missing. Train again."
+    assert str(caught.value) == f"{folder.path / 'normal_films.npz'} is missing. Train or evaluate again."
 
 
 def test_the_report_shows_the_maps_of_the_mistakes_and_of_no_other_film(train, monkeypatch):

@@ -111,10 +111,6 @@ def test_films_that_were_learnt_from_are_known_wherever_they_lie(train, own_fold
     assert [one.message for one in caplog.records if one.levelname == "WARNING"] == [f"few, 28 px: {notice}"]
     assert notice in (target.path / "report.html").read_text()
     assert json.loads((target.path / "environment.json").read_text())["data"]["notice"] == notice
-    run.seen_films_file.unlink()
-    caplog.clear()
-    evaluate_other_films(run, OtherFilms(tmp_path / "copy"), "test")
-    assert (
-        f"{run.path} does not say which films it learnt from: train again to have these compared with them"
-        in caplog.messages
-    )
+    (run.path / "seen_films.npy").unlink()
+    with pytest.raises(RunError, match=r"seen_films\.npy is missing"):
+        evaluate_other_films(run, OtherFilms(tmp_path / "copy"), "test")

@@ -39,6 +39,7 @@ def test_a_run_folder_holds_what_the_design_names(train):
         "environment.json",
         "figures/summary.png",
         "history.csv",
+        "manifest.sha256",
         "metrics_test.json",
         "metrics_val.json",
         "model.keras",
@@ -112,7 +113,7 @@ def test_features_and_the_saved_model_give_the_same_scores(train, overrides):
     folder = train("run", *overrides)
     _, scores = load_scores(folder.path / "scores_val.csv")
     films = load_phantom_splits(COUNTS)["val"]
-    model = load_classifier(folder.model_file).join()
+    model = load_classifier((folder.path / "model.keras")).join()
     direct = model.predict(films.images[..., None].astype(np.float32), verbose=0)[:, 0]
     np.testing.assert_allclose(direct, scores, atol=1e-5)
 
@@ -120,7 +121,7 @@ def test_features_and_the_saved_model_give_the_same_scores(train, overrides):
 def test_members_have_figures_of_their_own(train):
     folder = train("run", "training.members=3")
     judgement = evaluate_run(folder, "test")
-    classifier = load_classifier(folder.model_file)
+    classifier = load_classifier((folder.path / "model.keras"))
     films = load_phantom_splits(COUNTS)["test"]
     images = classifier.frozen.scale(classifier.frozen.resize(films.images[..., None].astype(np.float32)))
     log_odds = np.asarray(classifier.head(classifier.frozen.backbone(images)))
@@ -153,7 +154,7 @@ def test_a_loss_that_is_no_number_gets_one_line(train):
     with pytest.raises(TrainingError) as caught:
         train("run", "training.learning_rate=1e30")
     assert str(caught.value) == (
-        "The loss is no longer a number. Lower training.learning_rate, or check model.weights."
+        "The loss is no longer a number, in epoch 1, batch 2 of 2. Lower training.learning_rate."
     )
 
 
@@ -161,7 +162,7 @@ def test_the_frozen_network_in_the_saved_model_is_the_one_that_was_loaded(train)
     keras.utils.set_random_seed(load_config("demo").seed)
     loaded = build_toy_backbone(image_size=75)
     for mode in ("cached", "online"):
-        saved = load_classifier(train(mode, f"training.mode={mode}").model_file).frozen.backbone
+        saved = load_classifier(train(mode, f"training.mode={mode}").path / "model.keras").frozen.backbone
         for mine, theirs in zip(saved.weights, loaded.weights, strict=True):
             np.testing.assert_array_equal(mine, theirs)
 
@@ -256,7 +257,7 @@ def test_a_small_cache_holds_what_a_training_uses(train):
     """Validation features evicted those of the training films before the head was fitted."""
     need = (60 + 30) * 6 * 4
     folder = train("run", f"compute.cache_gigabytes={(need + 300) / 1e9}")
-    assert folder.model_file.is_file()
+    assert (folder.path / "model.keras").is_file()
 
 
 def test_a_job_that_cannot_fit_says_so_before_it_starts(train, monkeypatch):

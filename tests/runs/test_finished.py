@@ -7,6 +7,7 @@ from pneumo_keras.config import load_config
 from pneumo_keras.errors import RunError
 from pneumo_keras.runs.finished import load_run
 from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.runs.manifest import extend_manifest
 
 CONFIG = load_config("demo")
 HISTORY = [
@@ -45,6 +46,12 @@ def folder(tmp_path):
     return folder
 
 
+def change(folder, name, content):
+    """Lets a file hold something else, and the manifest say so: readers must tell by themselves."""
+    (folder.path / name).write_bytes(content)
+    extend_manifest(folder.path, [name])
+
+
 def read_message(folder):
     with pytest.raises(RunError) as caught:
         load_run(folder)
@@ -66,8 +73,31 @@ def test_a_folder_that_is_no_run_says_so(tmp_path):
 
 
 def test_an_unfinished_run_says_so(folder):
-    folder.model_file.unlink()
-    assert "was not finished" in read_message(folder)
+    (folder.path / "manifest.sha256").unlink()
+    with pytest.raises(RunError) as caught:
+        load_run(folder)
+    assert str(caught.value) == (
+        f"{folder.path} holds a run that was not finished. Go on with it: pneumo-keras train --run "
+        f"{folder.path} --resume, or delete it."
+    )
+
+
+def test_a_run_that_is_being_trained_says_so(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    with folder.writing(CONFIG), pytest.raises(RunError, match="is being trained: wait until it is finished"):
+        load_run(RunFolder(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    "name", ["config.toml", "history.csv", "operating_point.json", "calibration.json", "environment.json"]
+)
+def test_a_flipped_bit_is_found_and_its_file_named(folder, name):
+    data = bytearray((folder.path / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder.path / name).write_bytes(data)
+    assert read_message(folder).startswith(
+        f"{name} is damaged or was changed: it must hold what manifest.sha256"
+    )
 
 
 @pytest.mark.parametrize(
@@ -81,7 +111,7 @@ def test_a_missing_file_is_named(folder, name):
 @pytest.mark.parametrize("name", ["operating_point.json", "calibration.json"])
 @pytest.mark.parametrize("text", ["{}", "[]", "no json", '{"slope": "steep", "threshold": "high"}', "\xff"])
 def test_a_damaged_document_gets_one_line_that_names_it(folder, name, text):
-    (folder.path / name).write_bytes(text.encode("latin-1"))
+    change(folder, name, text.encode("latin-1"))
     line = read_message(folder)
     assert line.startswith(name)
     assert "\n" not in line
@@ -89,7 +119,7 @@ def test_a_damaged_document_gets_one_line_that_names_it(folder, name, text):
 
 @pytest.mark.parametrize("prevalence", [0, 1, None, "half"])
 def test_a_prevalence_that_is_no_share_is_damage(folder, prevalence):
-    folder.write_text("calibration.json", json.dumps({**CALIBRATION, "prevalence": prevalence}))
+    change(folder, "calibration.json", json.dumps({**CALIBRATION, "prevalence": prevalence}).encode())
     assert read_message(folder).startswith("calibration.json is damaged: 'prevalence' ")
 
 
@@ -113,12 +143,12 @@ def test_a_prevalence_that_is_no_share_is_damage(folder, prevalence):
     ],
 )
 def test_a_history_that_is_none_gets_one_line(folder, text, line):
-    (folder.path / "history.csv").write_text(text)
+    change(folder, "history.csv", text.encode())
     assert read_message(folder).startswith(line)
 
 
 def test_settings_of_another_version_get_one_line_with_the_file(folder):
-    (folder.path / "config.toml").write_text("[training]\nepoch = 3\n")
+    change(folder, "config.toml", b"[training]\nepoch = 3\n")
     assert read_message(folder) == (
         "config.toml is damaged, or of another version. Unknown setting 'training.epoch'. Did you mean "
         "'training.epochs'?"

@@ -12,8 +12,10 @@ from pneumo_keras.documents import FloatOrNan
 from pneumo_keras.errors import DataError, RunError
 from pneumo_keras.runs.environment import describe_environment
 from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.stopping import Stopped
 
 CONFIG = load_config("demo")
+WHOLE = ["a.json", "config.toml", "figures/b.png", "manifest.sha256", "train.log"]
 
 
 def list_files(path):
@@ -32,7 +34,13 @@ def write(folder, error=None, meanwhile=lambda: None):
 def test_a_run_is_written_whole(tmp_path):
     folder = RunFolder(tmp_path / "runs" / "one")
     write(folder)
-    assert list_files(folder.path) == ["a.json", "config.toml", "figures/b.png", "train.log"]
+    assert list_files(folder.path) == [
+        "a.json",
+        "config.toml",
+        "figures/b.png",
+        "manifest.sha256",
+        "train.log",
+    ]
     assert load_config(str(folder.path / "config.toml")) == CONFIG
 
 
@@ -43,12 +51,49 @@ def test_settings_are_kept_as_the_user_wrote_them(tmp_path):
     assert 'path = "films.npz"' in (folder.path / "config.toml").read_text()
 
 
-@pytest.mark.parametrize("error", [DataError("films"), KeyboardInterrupt()], ids=["failed", "stopped"])
-def test_a_run_that_fails_or_is_stopped_leaves_nothing_behind(tmp_path, error):
+def test_a_run_that_fails_leaves_nothing_behind(tmp_path):
     folder = RunFolder(tmp_path / "one")
-    with pytest.raises(type(error)):
-        write(folder, error)
+    with pytest.raises(DataError):
+        write(folder, DataError("films"))
     assert not folder.path.exists()
+
+
+def test_a_run_that_is_stopped_can_be_resumed(tmp_path):
+    folder = RunFolder(tmp_path / "one")
+    with pytest.raises(Stopped):
+        write(folder, Stopped(2))
+    assert folder.is_begun()
+    with pytest.raises(RunError, match="was not finished"):
+        folder.check_free()
+    folder.checkpoint_file.touch()
+    again = RunFolder(folder.path)
+    with again.writing(CONFIG, resume=True):
+        again.write_text("model.keras", "whole")
+    assert (folder.is_begun(), folder.checkpoint_file.exists()) == (False, False)
+
+
+def test_a_run_that_fails_after_a_checkpoint_stays(tmp_path):
+    folder = RunFolder(tmp_path / "one")
+    with pytest.raises(DataError):
+        write(folder, DataError("a disk is gone"), meanwhile=folder.checkpoint_file.touch)
+    assert folder.is_begun()
+
+
+def test_a_run_that_fails_while_it_is_resumed_stays(tmp_path):
+    folder = RunFolder(tmp_path / "one")
+    with pytest.raises(Stopped):
+        write(folder, Stopped(2))
+    with pytest.raises(DataError), folder.writing(CONFIG, resume=True):
+        raise DataError("a disk is gone")
+    assert folder.is_begun()
+
+
+def test_what_a_killed_writer_leaves_is_no_run_and_goes(tmp_path):
+    folder = RunFolder(tmp_path)
+    for name in (".claim", ".0123456789ab.config.toml"):
+        (tmp_path / name).touch()
+    write(folder)
+    assert list_files(tmp_path) == WHOLE
 
 
 def test_a_folder_that_was_there_stays_and_so_does_what_others_put_in(tmp_path):
@@ -82,12 +127,11 @@ def test_the_run_that_loses_never_touches_the_other_s_folder(tmp_path):
         first.write_text("a.txt", "mine")
         with pytest.raises(RunError) as caught, second.writing(CONFIG):
             pytest.fail("two runs in one folder")
-        assert list_files(first.path) == [".claim", "a.txt", "config.toml", "train.log"]
+        assert list_files(first.path) == [".claim", "a.txt", "config.toml", "manifest.sha256", "train.log"]
     assert str(caught.value) == (
-        f"--run must name a new or empty folder, since nothing is ever overwritten. {first.path} is taken: "
-        "name another one, or delete it first."
+        f"{first.path} holds a run that is being trained: wait until it is finished."
     )
-    assert list_files(first.path) == ["a.txt", "config.toml", "train.log"]
+    assert list_files(first.path) == ["a.txt", "config.toml", "manifest.sha256", "train.log"]
 
 
 def enter(parent, name, barrier, results):
@@ -119,7 +163,7 @@ def test_of_two_processes_that_start_at_once_one_gets_the_folder(tmp_path):
     for name, attempts in won.items():
         for attempt in attempts:
             folder = tmp_path / str(attempt)
-            assert list_files(folder) == ["config.toml", "train.log", "winner.txt"]
+            assert list_files(folder) == ["config.toml", "manifest.sha256", "train.log", "winner.txt"]
             assert (folder / "winner.txt").read_text() == name
 
 
@@ -144,6 +188,7 @@ def test_dataclasses_become_json_and_come_back(tmp_path):
 
     folder = RunFolder(tmp_path)
     folder.write_json("found.json", Found(3, float("nan")))
+    folder.seal()
     assert json.loads((tmp_path / "found.json").read_text()) == {"n": 3, "share": None}
     found = folder.load_document(Found, "found.json")
     assert found.n == 3

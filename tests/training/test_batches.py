@@ -1,4 +1,6 @@
+import keras
 import numpy as np
+import pytest
 
 from pneumo_keras.data.films import FilmArray
 from pneumo_keras.features.variation import Ranges
@@ -21,12 +23,12 @@ def test_every_film_comes_once_an_epoch_with_its_label_in_a_new_order():
     batches = Batches([PLAIN], LABELS, batch_size=3, seed=1)
     assert len(batches) == 3
     orders = []
-    for _ in range(3):
+    for epoch in (1, 2, 3):
+        batches.start_epoch(epoch)
         films, labels = collect(batches)
         assert sorted(films) == list(range(7))
         np.testing.assert_array_equal(labels, LABELS[films.astype(int)])
         orders.append(films.tolist())
-        batches.on_epoch_end()
     assert orders[0] != orders[1] != orders[2]
 
 
@@ -39,22 +41,63 @@ def test_the_views_of_a_film_take_turns():
     views = [PLAIN + 100 * index for index in range(3)]
     batches = Batches(views, LABELS, batch_size=4, seed=1)
     seen = {film: set() for film in range(7)}
-    for _ in range(3):
+    for epoch in (1, 2, 3):
+        batches.start_epoch(epoch)
         inputs, labels = collect(batches)
         for value, label in zip(inputs, labels, strict=True):
             seen[value % 100].add(value // 100)
             assert label == LABELS[int(value % 100)]
-        batches.on_epoch_end()
     assert all(turns == {0, 1, 2} for turns in seen.values())
 
 
 def test_without_a_seed_films_come_in_their_order_in_every_epoch():
     batches = Batches([PLAIN], LABELS, batch_size=3, seed=None)
-    for _ in range(2):
+    for epoch in (1, 2):
+        batches.start_epoch(epoch)
         films, labels = collect(batches)
         np.testing.assert_array_equal(films, np.arange(7))
         np.testing.assert_array_equal(labels, LABELS)
-        batches.on_epoch_end()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_keras_sees_every_film_once_an_epoch(workers):
+    seen = []
+
+    class Noted(Batches):
+        def __getitem__(self, index):
+            inputs, labels = super().__getitem__(index)
+            seen.extend(inputs[:, 0])
+            return inputs, labels
+
+    inputs = keras.Input((1,))
+    model = keras.Model(inputs, keras.layers.Dense(1)(inputs))
+    model.compile(loss="mse")
+    batches = Noted([PLAIN], LABELS, batch_size=2, seed=1, workers=workers)
+    orders = []
+
+    def turn(epoch, logs):
+        seen.clear()
+        batches.start_epoch(epoch + 1)
+
+    after = keras.callbacks.LambdaCallback(
+        on_epoch_begin=turn, on_epoch_end=lambda *_: orders.append([*seen])
+    )
+    model.fit(batches, epochs=3, shuffle=False, verbose=0, callbacks=[after])
+    assert [sorted(order) for order in orders] == [list(range(7))] * 3
+    assert orders[0] != orders[1] != orders[2]
+
+
+def test_an_epoch_has_the_same_batches_whatever_came_before():
+    views = [PLAIN + 100 * index for index in range(3)]
+    whole, resumed = (Batches(views, LABELS, batch_size=2, seed=1) for _ in range(2))
+    for epoch in (1, 2, 3):
+        whole.start_epoch(epoch)
+    resumed.start_epoch(3, skip=2)
+    assert (len(whole), len(resumed)) == (4, 2)
+    for index in range(2):
+        np.testing.assert_array_equal(resumed[index][0], whole[index + 2][0])
+    resumed.start_epoch(4)
+    assert len(resumed) == 4
 
 
 def test_films_are_read_row_by_row_and_enlarged():
@@ -73,7 +116,7 @@ def test_films_are_varied_anew_in_every_epoch_and_alike_in_every_batch():
     tables = [SeenFilms(films, view, frozen) for view in views]
     batches = Batches(tables, LABELS, batch_size=7, seed=None)
     first, _ = batches[0]
-    batches.on_epoch_end()
+    batches.start_epoch(1)
     second, _ = batches[0]
     assert first.shape == (7, SIZE, SIZE, 1)
     assert np.abs(first - second).max() > 1

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from pneumo_keras.errors import TrainingError
 from pneumo_keras.model.classifier import build_frozen_part, build_online_model
 from pneumo_keras.model.head import build_head
 from pneumo_keras.training.batches import Batches
@@ -135,7 +136,9 @@ def test_one_member_learns_as_keras_adamw_teaches():
         keras.optimizers.AdamW(1e-2, weight_decay=0.1), keras.losses.BinaryCrossentropy(from_logits=True)
     )
     batches = Batches([FEATURES[TRAIN]], LABELS[TRAIN], batch_size=16, seed=1)
-    expected.fit(batches, epochs=3, class_weight={0: 2.0, 1: 0.5}, shuffle=False, verbose=0)
+    turn = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: batches.start_epoch(epoch + 1))
+    weights = {0: 2.0, 1: 0.5}
+    expected.fit(batches, epochs=3, class_weight=weights, shuffle=False, verbose=0, callbacks=[turn])
     head, history = fit_features(
         dropout=0.0,
         descent={"epochs": 3, "plateau_patience": 9},
@@ -176,15 +179,31 @@ def test_a_film_of_weight_zero_is_not_seen():
 
 
 def test_a_member_that_diverges_is_told_and_leaves_the_others_alone():
-    head, history = fit_features(seeds=(1, 2), learning_rates=[1e-2, np.inf])
+    head, history = fit_features(seeds=(1, 2), learning_rates=[1e-2, np.inf], among_others=True)
     assert history.finite.tolist() == [True, False]
     assert np.isfinite(head.predict_on_batch(FEATURES)).all()
     assert len(history.epochs) == 4
 
 
-def test_a_fit_without_a_finite_loss_ends():
-    _, history = fit_features(learning_rates=[np.inf])
+def test_a_fit_among_others_without_a_finite_loss_ends():
+    _, history = fit_features(learning_rates=[np.inf], among_others=True)
     assert (len(history.epochs), history.finite.tolist()) == (1, [False])
+
+
+def test_a_loss_that_is_no_number_ends_a_fit_at_once():
+    with pytest.raises(TrainingError) as caught:
+        fit_features(seeds=(1, 2), learning_rates=[1e-2, np.inf])
+    assert str(caught.value) == (
+        "The loss is no longer a number, in epoch 1, batch 2 of 10. Lower training.learning_rate."
+    )
+
+
+def test_features_that_are_no_numbers_are_named_as_the_cause():
+    features = FEATURES[TRAIN].copy()
+    features[7] = np.nan
+    batches = Batches([features], LABELS[TRAIN], batch_size=150, seed=1)
+    with pytest.raises(TrainingError, match=r"batch 1 of 1\. Features of these films are no numbers"):
+        fit(build_small_head(), batches, judge_on(*VALIDATION), **SETTINGS, descent=build_descent())
 
 
 def test_only_the_head_learns_when_the_whole_model_is_fitted():

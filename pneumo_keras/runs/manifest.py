@@ -1,0 +1,64 @@
+"""What the files of a run should hold: a SHA-256 of each, in the format of `sha256sum -c`."""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import filelock
+
+from pneumo_keras.errors import RunError
+from pneumo_keras.files import write_whole
+
+NAME = "manifest.sha256"
+LOCK = ".manifest.lock"
+PATIENCE = 60.0  # seconds that another writer may take
+LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
+
+
+def load_manifest(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file by its name below the folder; none where nothing was finished.
+
+    Raises:
+        RunError: The manifest is damaged.
+    """
+    path = folder / NAME
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} cannot be read: {error}. Train again.") from error
+    rows = [LINE.fullmatch(line) for line in lines]
+    if not all(rows):
+        raise RunError(f"{path} is damaged: it must hold a SHA-256 and a name in each line. Train again.")
+    return {row[2]: row[1] for row in rows if row}
+
+
+def extend_manifest(folder: Path, names: Iterable[str]) -> None:
+    """Notes what files hold now; those that are gone are forgotten. One writer at a time.
+
+    Raises:
+        RunError: The manifest cannot be written, or is damaged.
+    """
+    try:
+        with filelock.FileLock(folder / LOCK, timeout=PATIENCE):
+            noted = {**load_manifest(folder), **{name: "" for name in names}}
+            there = [name for name in sorted(noted) if (folder / name).is_file()]
+            found = {name: noted[name] or hash_file(folder / name) for name in there}
+            write_whole(folder / NAME, format_manifest(found))
+            (folder / LOCK).unlink()
+    except (OSError, filelock.Timeout) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RunError(f"{folder / NAME} cannot be written: {reason}") from error
+
+
+def format_manifest(found: Mapping[str, str]) -> str:
+    """A line for each file, as `sha256sum` writes them."""
+    return "".join(f"{digest}  {name}\n" for name, digest in found.items())
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

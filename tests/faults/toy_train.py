@@ -1,0 +1,20 @@
+"""`pneumo-keras` on the toy network, with a checkpoint after every batch: quick trainings to be killed."""
+
+import sys
+
+import pneumo_keras  # noqa: F401 (chooses the backend)
+from pneumo_keras.cli import main
+
+if __name__ == "__main__":
+    from pneumo_keras import backend
+    from pneumo_keras.config import find_cache
+
+    backend.start_backend(find_cache())
+    backend.start_backend = lambda cache: None
+    from pneumo_keras.recipes import network
+    from pneumo_keras.training import keeper
+    from tests.toy import build_toy_backbone
+
+    network.build_backbone = build_toy_backbone
+    keeper.SECONDS_BETWEEN = 0.0
+    main(sys.argv[1:], prog_name="pneumo-keras")
