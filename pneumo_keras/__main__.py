@@ -1,5 +1,28 @@
-"""Makes `python -m pneumo_keras` the same as `pneumo-keras`."""
+"""The command `pneumo-keras`, and `python -m pneumo_keras`."""
+
+import os
+import sys
 
 from pneumo_keras.cli import main
+from pneumo_keras.stopping import is_stop_asked
 
-main()
+
+def start(arguments: list[str] | None = None) -> None:
+    """Runs a command, and ends the process.
+
+    Args:
+        arguments: Those of the command line if none are given.
+    """
+    try:
+        main(arguments, prog_name="pneumo-keras")
+    except SystemExit as end:
+        if is_stop_asked():
+            # Threads of JAX and OpenVINO may still compute: they crash where Python takes itself down.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(int(end.code or 0))
+        raise
+
+
+if __name__ == "__main__":
+    start()

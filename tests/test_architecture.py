@@ -30,8 +30,8 @@ ALLOWED |= {
 }
 ALLOWED["recipes"] = {*CONFIG, *ALLOWED}
 ALLOWED["app"] = {*ALLOWED}
-ALLOWED["cli"] = {*ALLOWED, "__main__"}
-ALLOWED["__main__"] = {"cli"}
+ALLOWED["cli"] = {*ALLOWED}
+ALLOWED["__main__"] = {"cli", "stopping"}
 
 
 def list_rooms():

@@ -8,6 +8,7 @@ import pytest
 import pneumo_keras
 from pneumo_keras import backend
 from pneumo_keras.recipes import train as train_recipe
+from pneumo_keras.stopping import Stopped
 
 
 def test_wrong_usage_is_status_2(invoke):
@@ -17,11 +18,14 @@ def test_wrong_usage_is_status_2(invoke):
 
 def test_ctrl_c_is_status_130(invoke, monkeypatch):
     def interrupt(*_):
-        raise KeyboardInterrupt
+        raise Stopped(2)
 
     monkeypatch.setattr(train_recipe, "open_splits", interrupt)
     result = invoke("-q", "train", "--config", "demo", "--run", "run")
-    assert (result.exit_code, result.stderr) == (130, "Stopped.\n")
+    assert (result.exit_code, result.stderr) == (
+        130,
+        "Stopped. Go on with: pneumo-keras train --run run --resume\n",
+    )
 
 
 @pytest.mark.parametrize("name", ["openvino", "numpy"])

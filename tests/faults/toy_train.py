@@ -3,7 +3,7 @@
 import sys
 
 import pneumo_keras  # noqa: F401 (chooses the backend)
-from pneumo_keras.cli import main
+from pneumo_keras.__main__ import start
 
 if __name__ == "__main__":
     from pneumo_keras import backend
@@ -17,4 +17,4 @@ if __name__ == "__main__":
 
     network.build_backbone = build_toy_backbone
     keeper.SECONDS_BETWEEN = 0.0
-    main(sys.argv[1:], prog_name="pneumo-keras")
+    start(sys.argv[1:])

@@ -61,7 +61,7 @@ def test_a_form_stands_in_the_run_with_its_sidecar_and_scores_as_the_run_does(fo
     assert about["runtime"] == {"package": FORMS[form].runtime, "settings": dict(FORMS[form].settings)}
     films = PhantomFilms(5, 40, 3).read(slice(None))[..., None].astype(np.float32)
     scores = FORMS[form].load_module().load_scoring(exports / names[0])(films)
-    stock = load_classifier((folder.path / "model.keras")).join().predict_on_batch(films)
+    stock = load_classifier(folder.path / "model.keras").join().predict_on_batch(films)
     np.testing.assert_allclose(scores, stock, atol=1e-5)
 
 
@@ -100,7 +100,7 @@ def test_the_sidecar_says_what_a_stranger_must_know(folder):
     assert about["trained_on"]["title"] == "synthetic phantoms, 28 px"
     environment = run["environment"]
     assert about["fingerprints"] == {
-        "model_sha256": compute_fingerprint(load_classifier((folder.path / "model.keras")).join()),
+        "model_sha256": compute_fingerprint(load_classifier(folder.path / "model.keras").join()),
         "weights_sha256": environment["weights_sha256"],
         "films_sha256": {split: environment["films"][split]["sha256"] for split in ("train", "val")},
     }

@@ -113,7 +113,7 @@ def test_features_and_the_saved_model_give_the_same_scores(train, overrides):
     folder = train("run", *overrides)
     _, scores = load_scores(folder.path / "scores_val.csv")
     films = load_phantom_splits(COUNTS)["val"]
-    model = load_classifier((folder.path / "model.keras")).join()
+    model = load_classifier(folder.path / "model.keras").join()
     direct = model.predict(films.images[..., None].astype(np.float32), verbose=0)[:, 0]
     np.testing.assert_allclose(direct, scores, atol=1e-5)
 
@@ -121,7 +121,7 @@ def test_features_and_the_saved_model_give_the_same_scores(train, overrides):
 def test_members_have_figures_of_their_own(train):
     folder = train("run", "training.members=3")
     judgement = evaluate_run(folder, "test")
-    classifier = load_classifier((folder.path / "model.keras"))
+    classifier = load_classifier(folder.path / "model.keras")
     films = load_phantom_splits(COUNTS)["test"]
     images = classifier.frozen.scale(classifier.frozen.resize(films.images[..., None].astype(np.float32)))
     log_odds = np.asarray(classifier.head(classifier.frozen.backbone(images)))
