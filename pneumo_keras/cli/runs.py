@@ -190,7 +190,7 @@ def compare(runs: tuple[Path, ...], split: str, out: Path | None, as_json: bool)
 
     folders = [RunFolder(run) for run in runs]
     for folder in folders:
-        folder.check_settings()
+        folder.check_judged()
     from pneumo_keras.documents import to_document
     from pneumo_keras.recipes.compare import compare_runs
     from pneumo_keras.reporting.judgement_text import format_differences

@@ -114,13 +114,22 @@ class RunFolder:
         self.check_settings()
         if self.is_finished():
             return
-        place = self.path.resolve().parent
-        if place.name == OTHER_FILMS and RunFolder(place.parent).is_finished():
+        if run := self._find_judged():
             raise RunError(
-                f"RUN must be the folder of a run. {self.path} holds what {place.parent} did on other "
-                "films: name that one."
+                f"RUN must be the folder of a run. {self.path} holds what {run} did on other films: name that "
+                "one."
             )
         raise self._to_unfinished()
+
+    def check_judged(self) -> None:
+        """Checks that there is a finished run, or its evaluation on other films.
+
+        Raises:
+            RunError: There is neither.
+        """
+        self.check_settings()
+        if not self.is_finished() and not self._find_judged():
+            raise self._to_unfinished()
 
     def check_free(self) -> None:
         """Checks that a new run may be written here.
@@ -232,6 +241,12 @@ class RunFolder:
             return path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise RunError(f"{path} cannot be read: {error}. {AGAIN}") from error
+
+    def _find_judged(self) -> Path | None:
+        """The run whose evaluation on other films this is; None where it is none."""
+        place = self.path.resolve().parent
+        is_within = place.name == OTHER_FILMS and RunFolder(place.parent).is_finished()
+        return place.parent if is_within else None
 
     def _may_hold(self, path: Path) -> bool:
         return self.is_begun()

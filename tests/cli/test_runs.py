@@ -194,16 +194,6 @@ def test_two_runs_of_the_same_second_get_two_folders(invoke, small, tmp_path, mo
     assert names == ["demo-20260101-120000", "demo-20260101-120000-2"]
 
 
-@pytest.mark.parametrize("named", [["--run", "run"], []], ids=["named", "default name"])
-def test_a_training_that_is_stopped_leaves_no_folder(invoke, small, tmp_path, monkeypatch, named):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(train_recipe, "open_splits", interrupt)
-    assert invoke("train", *small, *named).exit_code == 130
-    assert [path for path in tmp_path.rglob("*") if path.name != "runs"] == []
-
-
 def test_eval_says_where_the_report_is(invoke, small):
     invoke("train", *small, "--run", "run")
     judged = invoke("eval", "run")

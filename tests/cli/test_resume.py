@@ -1,0 +1,108 @@
+import json
+
+import pytest
+
+from pneumo_keras.recipes import train as train_recipe
+from pneumo_keras.stopping import Stopped
+
+
+def interrupt(*_):
+    raise Stopped(15)
+
+
+@pytest.fixture
+def stopped(invoke, small, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(train_recipe, "calibrate", interrupt)
+        ended = invoke("-q", "train", *small, "--run", "run")
+    assert (ended.exit_code, ended.stderr) == (
+        143,
+        "Stopped. Go on with: pneumo-keras train --run run --resume\n",
+    )
+
+
+def test_a_training_that_is_stopped_is_gone_on_with(invoke, small, stopped, tmp_path):
+    resumed = invoke("train", "--run", "run", "--resume", "--json")
+    assert resumed.exit_code == 0
+    assert "Going on after epoch 2, batch 0" in resumed.stderr
+    assert invoke("train", *small, "--run", "whole").exit_code == 0
+    for name in ("history.csv", "scores_val.csv", "metrics_val.json", "guard.npz", "config.toml"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert not (tmp_path / "run" / "checkpoint").exists()
+    again = invoke("train", "--run", "run", "--resume", "--json")
+    assert again.exit_code == 0
+    assert json.loads(again.stdout) == json.loads(resumed.stdout)
+    assert "run is finished: nothing is left to do" in again.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train", "--run", "run"],
+        ["eval", "run"],
+        ["predict", "run", "film.png"],
+        ["explain", "run", "film.png"],
+        ["export", "run", "--format", "onnx"],
+        ["app", "run"],
+        ["compare", "run", "run"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_every_command_says_of_a_run_that_it_was_not_finished(invoke, stopped, tmp_path, command):
+    (tmp_path / "film.png").touch()
+    met = invoke("-q", *command)
+    assert (met.exit_code, met.stdout, met.stderr) == (
+        1,
+        "",
+        "Error: run holds a run that was not finished. Go on with it: pneumo-keras train --run run --resume, "
+        "or delete it.\n",
+    )
+
+
+def test_a_training_under_a_name_of_its_own_is_gone_on_with_too(invoke, small, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(train_recipe, "calibrate", interrupt)
+        ended = invoke("-q", "train", *small)
+    (name,) = re.fullmatch(
+        r"Stopped\. Go on with: pneumo-keras train --run (\S+) --resume\n", ended.stderr
+    ).groups()
+    assert name.startswith("runs/demo-")
+    assert invoke("train", "--run", name, "--resume").exit_code == 0
+
+
+def test_the_same_command_begins_a_run_and_goes_on_with_it(invoke, small, monkeypatch):
+    command = ["train", *small, "--run", "run", "--resume"]
+    with monkeypatch.context() as patched:
+        patched.setattr(train_recipe, "calibrate", interrupt)
+        assert invoke(*command).exit_code == 143
+    assert "Going on after epoch 2" in invoke(*command).stderr
+    assert "nothing is left to do" in invoke(*command).stderr
+
+
+def test_other_settings_are_refused(invoke, small, stopped):
+    ended = invoke("-q", "train", *small, "--set", "training.epochs=5", "--run", "run", "--resume")
+    assert (ended.exit_code, ended.stderr) == (
+        1,
+        "Error: run was begun with other settings: training.epochs = 2. Received: 5. Leave --config and "
+        "--set out to go on with it, or name another --run.\n",
+    )
+
+
+def test_settings_that_were_changed_in_the_folder_are_found(invoke, stopped, tmp_path):
+    path = tmp_path / "run" / "config.toml"
+    path.write_text(path.read_text().replace("epochs = 2", "epochs = 3"))
+    ended = invoke("-q", "train", "--run", "run", "--resume")
+    assert ended.exit_code == 1
+    assert ended.stderr.startswith("Error: run/config.toml is damaged or was changed")
+
+
+def test_there_must_be_something_to_go_on_with(invoke, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "none"):
+        ended = invoke("-q", "train", "--run", name, "--resume")
+        assert (ended.exit_code, ended.stderr) == (
+            1,
+            f"Error: --resume goes on with a run that was begun. Received: {name}, which holds none. Begin "
+            "one with --config.\n",
+        )
+    assert invoke("train", "--resume").exit_code == 2
