@@ -116,8 +116,8 @@ class RunFolder:
             return
         if run := self._find_judged():
             raise RunError(
-                f"RUN must be the folder of a run. {self.path} holds what {run} did on other films: name that "
-                "one."
+                f"RUN must be the folder of a run. {self.path} holds what {run} did on other films: name "
+                "that one."
             )
         raise self._to_unfinished()
 

@@ -63,9 +63,7 @@ def test_a_training_under_a_name_of_its_own_is_gone_on_with_too(invoke, small, m
     with monkeypatch.context() as patched:
         patched.setattr(train_recipe, "calibrate", interrupt)
         ended = invoke("-q", "train", *small)
-    (name,) = re.fullmatch(
-        r"Stopped\. Go on with: pneumo-keras train --run (\S+) --resume\n", ended.stderr
-    ).groups()
+    name = ended.stderr.split()[-2]
     assert name.startswith("runs/demo-")
     assert invoke("train", "--run", name, "--resume").exit_code == 0
 
