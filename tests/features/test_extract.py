@@ -15,6 +15,7 @@ import pytest
 from pneumo_keras.data.films import FilmArray
 from pneumo_keras.engines import choice as engines
 from pneumo_keras.errors import DataError, SettingsError
+from pneumo_keras.features import entry as entry_module
 from pneumo_keras.features import extract as module
 from pneumo_keras.features import store as store_module
 from pneumo_keras.features import views as views_module
@@ -169,7 +170,8 @@ def test_every_way_of_varying_films_has_an_address_of_its_own(build_extractor, c
 @pytest.mark.parametrize("view", [PLAIN, MIRRORED, build_view()])
 def test_features_do_not_depend_on_the_size_of_a_chunk(build_extractor, monkeypatch, view):
     whole = build_extractor().extract(FILMS, "films", view)[:]
-    monkeypatch.setattr(module, "CHUNK", CHUNK - 3)
+    for user in (module, entry_module):
+        monkeypatch.setattr(user, "CHUNK", CHUNK - 3)
     other = build_extractor(engine="other").extract(FILMS, "films", view)[:]
     np.testing.assert_allclose(other, whole, atol=1e-6)
 

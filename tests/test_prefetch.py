@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from pneumo_keras.features.prefetch import AHEAD, Prefetch
+from pneumo_keras.prefetch import AHEAD, Prefetch
 
 
 def test_items_come_in_order():
