@@ -120,7 +120,8 @@ def _prepare_once(edition: Edition, films: RawFilms, folder: Path, partial: Path
             from pneumo_keras.data.builder import FilmBuilder
 
             builder = FilmBuilder(edition, size=films.shape[0], data_dir=partial, films=films)
-            builder.download_and_prepare(download_dir=downloads)
+            with _explain_unwritten():
+                builder.download_and_prepare(download_dir=downloads)
         np.save(partial / LABELS, films.labels)
         np.save(partial / CHECKSUMS, np.array(builder.checksums, np.uint32))
         notes = [file for file in partial.rglob("*") if file.is_file() and RECORDS not in file.name]
@@ -129,6 +130,15 @@ def _prepare_once(edition: Edition, films: RawFilms, folder: Path, partial: Path
         partial.replace(folder)
     finally:
         remove(partial)
+
+
+@contextlib.contextmanager
+def _explain_unwritten() -> Iterator[None]:
+    """Makes an OSError of what the writer of ArrayRecord files raises: RuntimeError, whatever it is."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise OSError(str(error).partition(";")[0]) from error
 
 
 def _find_last_change(*folders: Path) -> int:
