@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import math
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ log = logging.getLogger("pneumo_keras")
 
 # What a folder answers that cannot be written; the last comes from filelock, where nothing can be locked.
 UNWRITABLE = (OSError, NotImplementedError)
+NAME = re.compile("[0-9a-f]{32}")  # of an entry
 SLICE = 1024  # rows in memory at once, where all of them are read
 
 
@@ -234,8 +236,9 @@ def clear_store(folder: Path) -> list[Path]:
 
 
 def _list_folders(store: Path) -> list[Path]:
+    """Those of entries; whatever else lies there is left alone."""
     try:
-        return [path for path in store.iterdir() if path.is_dir() and path.name != HOLDS]
+        return [path for path in store.iterdir() if NAME.fullmatch(path.name) and path.is_dir()]
     except OSError:  # there is none, or none that can be read
         return []
 
