@@ -162,16 +162,19 @@ def load_prepared(
     def load() -> PreparedFilms:
         check_seal(folder, address=folder.name)
         notes = folder / edition.name / str(size) / edition.version / "metadata.json"
-        return PreparedFilms(
-            folder=folder,
-            edition=edition,
-            split=split,
-            shape=(size, size),
-            labels=np.load(folder / LABELS, allow_pickle=False),
-            checksums=np.load(folder / CHECKSUMS, allow_pickle=False),
-            digest=json.loads(notes.read_text(encoding="utf-8"))["fingerprint"],
-            mend=mend,
-        )
+        try:
+            return PreparedFilms(
+                folder=folder,
+                edition=edition,
+                split=split,
+                shape=(size, size),
+                labels=np.load(folder / LABELS, allow_pickle=False),
+                checksums=np.load(folder / CHECKSUMS, allow_pickle=False),
+                digest=json.loads(notes.read_text(encoding="utf-8"))["fingerprint"],
+                mend=mend,
+            )
+        except OSError as error:  # they were there a moment ago
+            raise BrokenSealError(f"a part cannot be read ({error})") from error
 
     try:
         return load()

@@ -27,12 +27,14 @@ def clear_cache() -> None:
         RunError: A job is using some of the features, or something cannot be removed.
     """
     folder = find_cache()
-    features, *others = (folder / part for part in PARTS)
+    features, *parts = (folder / part for part in PARTS)
     try:
         kept = clear_store(features) if features.is_dir() else []
+        if not features.is_dir():
+            parts.append(features)
     except (OSError, NotImplementedError) as error:
         raise RunError(f"{features} cannot be emptied: {error}. Remove it yourself.") from error
-    stuck = [path for path in (*others, *([] if features.is_dir() else [features])) if not remove(path)]
+    stuck = [path for path in parts if not remove(path)]
     if stuck:
         raise RunError(f"{stuck[0]} cannot be removed. Remove it yourself.")
     if kept:

@@ -215,6 +215,20 @@ def test_what_is_gone_or_something_else_is_prepared_anew(npz, cache, prepared, c
     expect_whole(npz, cache, caplog)
 
 
+def test_notes_that_cannot_be_read_once_are_read_again(npz, cache, prepared, caplog, monkeypatch):
+    load_array, failed = np.load, []
+
+    def fail_once(path, **settings):
+        if path == prepared.folder / "labels.npy" and not failed:
+            failed.append(path)
+            raise OSError(5, "Input/output error")
+        return load_array(path, **settings)
+
+    monkeypatch.setattr(np, "load", fail_once)
+    expect_whole(npz, cache, caplog)
+    assert failed
+
+
 def test_labels_are_never_unpickled(npz, cache, prepared, caplog):
     np.save(prepared.folder / "labels.npy", np.array([0, None], object), allow_pickle=True)
     expect_whole(npz, cache, caplog)

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import itertools
 import logging
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +83,7 @@ def decode_split(
     films = DecodedSplit(folder, split, labels, size)
     broken = _decode_rest(films, files)
     if broken:
-        shutil.rmtree(folder)
+        remove(folder)
         _warn_of_broken(broken)
         name, reason = broken[0]
         raise DataError(
@@ -92,7 +91,7 @@ def decode_split(
             f"that cannot, first {name}: {reason}. Mend them or take them away."
         )
     yield films
-    shutil.rmtree(folder)
+    remove(folder)
 
 
 def _warn_of_broken(broken: Sequence[Broken]) -> None:
