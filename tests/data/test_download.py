@@ -269,6 +269,8 @@ def test_a_length_that_is_none_leaves_all_of_a_file_or_nothing(server, folder, l
 def test_a_redirect_to_another_kind_of_address_is_not_followed(server, folder, target):
     server.status, server.location = 302, target
     text = refuse(to_release(server), folder)
+    reasons = ("another kind of address", "it must be a public address of https", "Invalid IPv6 URL")
+    assert any(f"{reason}. {REMEDY}" in text for reason in reasons)
     assert "\n" not in text
     assert server.requests == 1
 
