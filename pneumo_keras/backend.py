@@ -8,6 +8,7 @@ import importlib.util
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,8 @@ def _import_keras(cache: Path) -> Any:
         jax.config.update("jax_compilation_cache_dir", str(cache / "jax"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+        # Where it cannot be read or written, programs are compiled: nothing that the user must hear of.
+        warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache", UserWarning)
     if BACKEND == "openvino":
         # Keras compiles with OpenVINO's defaults, and those are bfloat16 where the CPU has it.
         openvino = import_openvino()

@@ -64,3 +64,16 @@ def test_a_module_that_was_imported_before_is_not_hidden():
             import antigravity  # noqa: F401
     assert still_there is json
     assert "antigravity" not in sys.modules
+
+
+def test_compiled_programs_that_find_no_room_are_no_matter_to_the_user(tmp_path):
+    (tmp_path / "jax").touch()  # where their folder would be
+    code = (
+        "import pathlib, sys\n"
+        "from pneumo_keras.backend import start_backend\n"
+        "start_backend(pathlib.Path(sys.argv[1]))\n"
+        "import keras\n"
+        "print(float(keras.ops.sum(keras.ops.ones((2, 2)))))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("4.0\n", "")

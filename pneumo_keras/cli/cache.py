@@ -1,5 +1,6 @@
 """What is kept for later runs."""
 
+import collections
 from typing import Any
 
 import click
@@ -48,15 +49,19 @@ HEADER = ("used", "MB", "films", "film set", "tap", "image", "view", "engine", "
 
 
 def _to_cells(row: dict[str, Any]) -> list[str]:
-    about = row["about"]
+    about = collections.defaultdict(lambda: "?", row["about"])  # other versions may tell other things
     return [
         row["used"][:16].replace("T", " "),
         f"{row['size'] / 1e6:,.1f}",
         f"{row['films']:,} of {row['n']:,}",
-        row["title"],
-        about["tap"],
-        f"{about['image_size']} px",
-        str(about["view"]),
-        f"{about['engine']} {about['precision']}",
-        about["device"],
+        _to_printable(row["title"]),
+        *(
+            _to_printable(cell.format_map(about))
+            for cell in ("{tap}", "{image_size} px", "{view}", "{engine} {precision}", "{device}")
+        ),
     ]
+
+
+def _to_printable(text: str) -> str:
+    """On one line, and nothing that a terminal obeys: folders and files of films have any names."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

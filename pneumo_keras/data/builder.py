@@ -15,7 +15,7 @@ from PIL import Image
 
 from pneumo_keras.arrays import CLASS_NAMES
 from pneumo_keras.data.films import count_classes, hash_along
-from pneumo_keras.data.prepared import Edition, RawFilms
+from pneumo_keras.data.preparation import Edition, RawFilms, sum_pixels
 from pneumo_keras.progress import show_progress
 
 # TFDS holds the films of a shard until it is written, and those of all shards if it may sort them.
@@ -47,6 +47,7 @@ class FilmBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         """
         self.name = edition.name  # pyright: ignore[reportAttributeAccessIssue]  # TFDS wants a class for each name
         self._edition, self._size, self._films = edition, size, films
+        self.checksums: list[int] = []  # of the pixels of each film that was written
         self._facts = tfds.core.MetadataDict()
         config = tfds.core.BuilderConfig(
             name=str(size),
@@ -109,6 +110,7 @@ class FilmBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
                 self._facts["fingerprint"] = digest
                 for image in images:
                     at = next(index)
+                    self.checksums.append(sum_pixels(image))
                     # TFDS takes PNG bytes as they are; an array it would hand to TensorFlow.
                     yield at, {"image": to_png(image), "label": int(films.labels[at])}
                 progress.advance(len(images))

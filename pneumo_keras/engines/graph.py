@@ -68,15 +68,22 @@ class Convolution:
     def fold(
         self,
     ) -> tuple[Float64[np.ndarray, "height width channels filters"], Float64[np.ndarray, " filters"]]:
-        """Kernel and bias with the BatchNorm folded in, so that they are rounded once, at the end."""
+        """Kernel and bias with the BatchNorm folded in, so that they are rounded once, at the end.
+
+        Raises:
+            ModelError: They are no numbers. Some engines would take NaN for 0 in a ReLU, and go on.
+        """
         kernel = to_float64(self.layer.kernel)
         bias = to_float64(self.layer.bias) if self.layer.use_bias else np.zeros(self.filters)
         for norm in self.normalizations:
-            scale = 1 / np.sqrt(to_float64(norm.moving_variance) + norm.epsilon)
+            with np.errstate(invalid="ignore"):
+                scale = 1 / np.sqrt(to_float64(norm.moving_variance) + norm.epsilon)
             scale = scale * to_float64(norm.gamma) if norm.scale else scale
             bias = (bias - to_float64(norm.moving_mean)) * scale
             bias = bias + to_float64(norm.beta) if norm.center else bias
             kernel = kernel * scale
+        if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
+            raise to_refusal(self.layer, "must have finite weights and variances of at least 0")
         return kernel, bias
 
 

@@ -7,28 +7,28 @@ is written chunk by chunk, and a killed run goes on at the chunk where it stoppe
 import contextlib
 import hashlib
 import json
-import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import filelock
-import numpy as np
-
 from pneumo_keras.arrays import Features
+from pneumo_keras.chunked import ChunkedArray, remove
 from pneumo_keras.errors import DataError
 from pneumo_keras.files import write_whole
+from pneumo_keras.turns import take_turn
 
-DAMAGE = (ValueError, TypeError, KeyError)  # of a JSON file that was cut off or written by others
+CHUNK = 32  # films that pass the network and are written together
+# Of a JSON file that was cut off or written by others.
+DAMAGE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True)
 class Entry:
     """The features of one view of one set of films through one tap.
 
-    `features.npy` has its final size from the start; `done.json` counts the films whose features
-    are in it for good; `about.json` says what they are, for people.
+    `features.npy` holds them, with checksums beside; `about.json` says what they are, for people.
 
     Attributes:
         store: Folder of all entries.
@@ -51,62 +51,66 @@ class Entry:
         """Where all of it lies."""
         return self.store / self.name
 
-    @property
-    def file(self) -> Path:
-        """The features (n, d), float32."""
-        return self.folder / "features.npy"
+    @cached_property
+    def array(self) -> ChunkedArray:
+        """The features (n, d), float32, in chunks of CHUNK films."""
+        return ChunkedArray(self.folder / "features.npy", self.shape, "<f4", CHUNK, self.name)
 
     @property
     def size(self) -> int:
         """Of all features, in bytes."""
-        return self.shape[0] * self._row
+        return self.array.size
 
-    @property
-    def _row(self) -> int:
-        return self.shape[1] * np.dtype(np.float32).itemsize
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Held while the entry is written, so that no two processes compute it.
 
-    def lock(self) -> filelock.BaseFileLock:
-        """Held while the entry is written, so that no two processes compute it."""
+        Raises:
+            OSError: There can be no lock, or another one holds it and has long written nothing.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        return filelock.FileLock(self.folder / "writing.lock")
+        with take_turn(
+            self.folder / "writing.lock", "it computes the same features", self.array.list_written
+        ):
+            yield
 
     def count_done(self) -> int:
-        """How many films have their features here; 0 where files are missing or damaged."""
-        try:
-            whole = self.file.stat().st_size > self.size
-            return _load_done(self.folder) if whole else 0
-        except (FileNotFoundError, *DAMAGE):
-            return 0
+        """How many films had their features written; whether those are whole is for `find_missing`."""
+        return sum(len(self.array.get_rows(chunk)) for chunk in self.array.list_written())
 
     def start(self) -> None:
-        """Makes room for all features, unless there is."""
-        if not self.count_done():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._write_done(0)
-            np.lib.format.open_memmap(self.file, mode="w+", dtype=np.float32, shape=self.shape).flush()
+        """Makes room for all features; those that are there stay.
+
+        Raises:
+            OSError: They cannot be written.
+        """
+        if not self.folder.is_dir():
+            remove(self.folder)
+        self.array.make_room()
 
     def mark_used(self, title: str) -> None:
         """So that the entry is not the first to go when the store is full.
 
         Args:
             title: Whose films these are, in words; no part of the address.
+
+        Raises:
+            OSError: It cannot be written.
         """
         n, d = self.shape
         about = {"title": title, "n": n, "d": d, **self.about}
-        write_whole(self.folder / "about.json", json.dumps(about, indent=2))
+        file = self.folder / "about.json"
+        if not file.is_file():
+            remove(file)
+        write_whole(file, json.dumps(about, indent=2))
 
-    def write(self, start: int, features: Features) -> None:
-        """Writes the features of the films from `start` on, then counts them as done."""
-        with self.file.open("r+b") as file:
-            header = os.fstat(file.fileno()).st_size - self.size
-            file.seek(header + self._row * start)
-            file.write(features.tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-        self._write_done(start + len(features))
+    def write(self, chunk: int, features: Features) -> None:
+        """Writes the features of a chunk of films.
 
-    def _write_done(self, films: int) -> None:
-        write_whole(self.folder / "done.json", json.dumps({"films": films}))
+        Raises:
+            OSError: They cannot be written.
+        """
+        self.array.write(chunk, features)
 
 
 @dataclass(frozen=True)
@@ -137,27 +141,31 @@ def load_entry(folder: Path) -> StoredEntry:
 
     Raises:
         FileNotFoundError: There is no entry, or none any more.
-        DataError: It is damaged.
+        DataError: It is damaged: what it says to be is not what its name says.
     """
     path = folder / "about.json"
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("about.json is no file")
         about = json.loads(path.read_text(encoding="utf-8"))
-        title, n, done = str(about["title"]), int(about["n"]), _load_done(folder)
+        title, n, d = about["title"], about["n"], about["d"]
+        told = {key: value for key, value in about.items() if key not in ("title", "n", "d")}
+        entry = Entry(folder.parent, told, (n, d))
+        if entry.name != folder.name or not isinstance(title, str):
+            raise ValueError("about.json speaks of other features")
+        return StoredEntry(
+            folder, title, n, about, entry.count_done(), _measure(folder), path.stat().st_mtime
+        )
     except DAMAGE as error:
         raise DataError(
             f"Features in {folder} are damaged ({error!r}). Remove them with: pneumo-keras cache clear"
         ) from error
-    return StoredEntry(folder, title, n, about, done, _measure(folder), path.stat().st_mtime)
-
-
-def _load_done(folder: Path) -> int:
-    return int(json.loads((folder / "done.json").read_text(encoding="utf-8"))["films"])
 
 
 def _measure(folder: Path) -> int:
     """Bytes of all files, of which some may vanish meanwhile: they are written beside and moved."""
     size = 0
     for file in folder.iterdir():
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             size += file.stat().st_size
     return size

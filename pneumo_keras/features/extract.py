@@ -13,21 +13,20 @@ import keras
 import numpy as np
 
 import pneumo_keras
-from pneumo_keras.arrays import ImageBatch
+from pneumo_keras.arrays import Features, ImageBatch
 from pneumo_keras.data.films import Films
 from pneumo_keras.engines.runner import Runner
-from pneumo_keras.features.entry import Entry
-from pneumo_keras.features.prefetch import Prefetch
+from pneumo_keras.errors import ModelError
+from pneumo_keras.features.entry import CHUNK, Entry
 from pneumo_keras.features.store import FeatureTable, Store
 from pneumo_keras.features.views import PLAIN, View
 from pneumo_keras.model.backbone import list_taps, select_taps
 from pneumo_keras.model.classifier import FrozenPart
 from pneumo_keras.model.fingerprint import compute_fingerprint, compute_tap_fingerprints
+from pneumo_keras.prefetch import Prefetch
 from pneumo_keras.progress import show_progress
 
 log = logging.getLogger("pneumo_keras")
-
-CHUNK = 32  # films that pass the network and are written together
 
 # What computes for a backend or an engine, of which another version may compute otherwise.
 PACKAGES = {
@@ -118,47 +117,86 @@ class Extractor:
 
     def _open(self, entries: dict[str, Entry], films: Films, name: str, view: View) -> FeatureTable:
         title = f"{name}, {view.name}" if view.name else name
-        self.store.held.add(entry.name for entry in entries.values())
-        with contextlib.ExitStack() as locks:
-            for entry in sorted(entries.values(), key=lambda entry: entry.name):
-                locks.enter_context(entry.lock())
-            missing = {tap: entry for tap, entry in entries.items() if entry.count_done() < len(films)}
-            for entry in missing.values():
-                entry.start()
-            for entry in entries.values():
-                entry.mark_used(name)
-            self.store.shrink()  # now that the new entries have their size
-            if missing:
-                self._fill(missing, films, title, view)
-            else:
-                log.info("Features of %s: from the cache", title)
-        files = {tap: entry.file for tap, entry in entries.items()}
+        self.store.hold(entries.values())
+        missing = {tap: entry for tap, entry in entries.items() if entry.array.find_missing()}
+        if missing:
+            with self.store.writing(missing.values(), name):
+                self._fill(entries, list(missing), films, title, view)
+        else:
+            log.info("Features of %s: from the cache", title)
+        self.store.mark_used(entries.values(), name)
+        files = {tap: entry.array.file for tap, entry in entries.items()}
         return FeatureTable(files, len(films), self.store.held)
 
-    def _fill(self, entries: dict[str, Entry], films: Films, title: str, view: View) -> None:
+    def _fill(
+        self, entries: dict[str, Entry], taps: Sequence[str], films: Films, title: str, view: View
+    ) -> None:
+        """Computes the chunks that are missing at some of the taps; others may have done so meanwhile."""
+        missing = {tap: set(entries[tap].array.find_missing()) for tap in taps}
+        chunks = sorted(set[int]().union(*missing.values()))
+        if not chunks:
+            log.info("Features of %s: computed by another job", title)
+            return
+        for tap in taps:
+            damaged = len(missing[tap].intersection(entries[tap].array.list_written()))
+            if damaged:
+                log.warning(
+                    "Features of %s: %d of %d chunks of %s are damaged and are computed anew",
+                    title,
+                    damaged,
+                    entries[tap].array.count,
+                    tap,
+                )
+        # A part of an entry is computed in the company of the rest, or its last digits might be others.
+        begun = any(len(missing[tap]) < entries[tap].array.count for tap in taps)
+        computed = entries if begun else {tap: entries[tap] for tap in taps}
         started = time.monotonic()
-        run = self.build_runner(select_taps(self.frozen.backbone, list(entries)))
-        done = min(entry.count_done() for entry in entries.values())
-        columns = np.cumsum([entry.shape[1] for entry in entries.values()])[:-1]
-        with show_progress(f"Features of {title}", len(films), "films", done=done) as progress:
-            batches = Prefetch(self._prepare(films, done, view))
-            for features in run(batches):
-                stop = min(done + CHUNK, len(films))
-                parts = np.split(features[: stop - done], columns, axis=1)
-                for entry, part in zip(entries.values(), parts, strict=True):
-                    entry.write(done, part)
-                progress.advance(stop - done)
-                done = stop
+        waited = self._compute(computed, missing, chunks, films, title, view)
         seconds = time.monotonic() - started
         log.info(
             "Features of %s: computed in %.1f s, of which the network waited for films %.1f %%",
             title,
             seconds,
-            100 * batches.waited / seconds,
+            100 * waited / seconds,
         )
 
-    def _prepare(self, films: Films, start: int, view: View) -> Iterator[ImageBatch]:
-        for first in range(start, len(films), CHUNK):
+    def _compute(
+        self,
+        entries: dict[str, Entry],
+        missing: dict[str, set[int]],
+        chunks: Sequence[int],
+        films: Films,
+        title: str,
+        view: View,
+    ) -> float:
+        """Passes chunks of films through the network and writes each where it is missing.
+
+        Returns:
+            Seconds that the network waited for films.
+
+        Raises:
+            DataError: The features cannot be written. Those of earlier chunks stay.
+            ModelError: They are no numbers.
+        """
+        run = self.build_runner(select_taps(self.frozen.backbone, list(entries)))
+        columns = np.cumsum([entry.shape[1] for entry in entries.values()])[:-1]
+        batches = Prefetch(self._prepare(films, chunks, view))
+        counts = {chunk: min(CHUNK, len(films) - CHUNK * chunk) for chunk in chunks}
+        done = len(films) - sum(counts.values())
+        with show_progress(f"Features of {title}", len(films), "films", done=done) as progress:
+            for chunk, features in zip(chunks, run(batches), strict=True):
+                _check_finite(features, title)
+                parts = np.split(features[: counts[chunk]], columns, axis=1)
+                for (tap, entry), part in zip(entries.items(), parts, strict=True):
+                    if chunk in missing.get(tap, ()):
+                        with self.store.explain_unwritable():
+                            entry.write(chunk, part)
+                progress.advance(counts[chunk])
+        return batches.waited
+
+    def _prepare(self, films: Films, chunks: Sequence[int], view: View) -> Iterator[ImageBatch]:
+        for chunk in chunks:
+            first = CHUNK * chunk
             rows = np.arange(first, first + CHUNK).clip(max=len(films) - 1)
             images = view.enlarge(_pad(films.read(slice(first, first + CHUNK))), rows, self.frozen)
             # Compiled: operation by operation it takes longer than to vary the films.
@@ -179,3 +217,11 @@ def _pad(images: np.ndarray) -> np.ndarray:
     """Repeats the last film, so that all batches have the shape the network is compiled for."""
     missing = CHUNK - len(images)
     return np.concatenate([images, np.repeat(images[-1:], missing, axis=0)]) if missing else images
+
+
+def _check_finite(features: Features, title: str) -> None:
+    if not np.isfinite(features).all():
+        raise ModelError(
+            f"Features of {title} must be finite numbers. Received: NaN or infinity from the frozen network. "
+            "Check the file of model.weights, or set compute.precision to float32."
+        )

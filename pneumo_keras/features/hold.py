@@ -1,8 +1,9 @@
 """Who uses which entries of a store, so that nobody removes what another process reads or writes."""
 
+import contextlib
 import json
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import filelock
@@ -10,6 +11,8 @@ import filelock
 from pneumo_keras.files import write_whole
 
 HOLDS = "holds"  # a folder beside those of the entries
+LOCK = "store.lock"
+SECONDS_OF_PATIENCE = 300.0  # with those who remove entries: no more than a moment is needed
 
 
 class Hold:
@@ -26,14 +29,21 @@ class Hold:
         self._lock: filelock.BaseFileLock | None = None
 
     def add(self, names: Iterable[str]) -> None:
-        """Holds these entries, too, whether they are there yet or not."""
+        """Holds these entries, too, whether they are there yet or not.
+
+        Raises:
+            OSError: The store cannot be written. What was held stays so.
+        """
         with lock_store(self._folder):
-            if self._lock is None:
-                file = _to_folder(self._folder) / f"{secrets.token_hex(8)}.lock"
-                self._lock = filelock.FileLock(file, timeout=0, thread_local=False)
-                self._lock.acquire()
-            self._names.update(names)
-            write_whole(_to_list(Path(self._lock.lock_file)), json.dumps(sorted(self._names)))
+            lock = self._lock or _lock_list(self._folder)
+            together = self._names.union(names)
+            try:
+                write_whole(_to_list(Path(lock.lock_file)), json.dumps(sorted(together)))
+            except OSError:
+                if self._lock is None:
+                    lock.release()
+                raise
+            self._lock, self._names = lock, together
 
     def release(self) -> None:
         """Holds nothing any more."""
@@ -42,10 +52,16 @@ class Hold:
         self._lock, self._names = None, set()
 
 
-def lock_store(store: Path) -> filelock.BaseFileLock:
-    """Taken for a moment by whoever begins to hold entries, or removes some that nobody holds."""
+@contextlib.contextmanager
+def lock_store(store: Path) -> Iterator[None]:
+    """Taken for a moment by whoever begins to hold entries, or removes some that nobody holds.
+
+    Raises:
+        OSError: The store cannot be written, or somebody keeps it for long.
+    """
     _to_folder(store).mkdir(parents=True, exist_ok=True)
-    return filelock.FileLock(store / "store.lock")
+    with filelock.FileLock(store / LOCK, timeout=SECONDS_OF_PATIENCE):
+        yield
 
 
 def load_held(store: Path) -> set[str]:
@@ -58,11 +74,31 @@ def load_held(store: Path) -> set[str]:
         try:
             filelock.FileLock(file, timeout=0).acquire().lock.release()
         except filelock.Timeout:
-            held.update(json.loads(_to_list(file).read_text(encoding="utf-8")))
+            held |= _load_names(store, _to_list(file))
+        except OSError:  # no lock of ours
+            continue
         else:
-            _to_list(file).unlink(missing_ok=True)
-            file.unlink()
+            with contextlib.suppress(OSError):
+                _to_list(file).unlink(missing_ok=True)
+                file.unlink()
     return held
+
+
+def _lock_list(store: Path) -> filelock.BaseFileLock:
+    file = _to_folder(store) / f"{secrets.token_hex(8)}.lock"
+    lock = filelock.FileLock(file, timeout=0, thread_local=False)
+    lock.acquire()
+    return lock
+
+
+def _load_names(store: Path, file: Path) -> set[str]:
+    """The names in a list; where it cannot be read, those of all entries, which may be held by it."""
+    try:
+        if file.is_file():
+            return set(map(str, json.loads(file.read_text(encoding="utf-8"))))
+    except (OSError, ValueError, TypeError, RecursionError):
+        pass
+    return {path.name for path in store.iterdir()}
 
 
 def _to_folder(store: Path) -> Path:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import math
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,12 +13,16 @@ import numpy as np
 from jaxtyping import Integer
 
 from pneumo_keras.arrays import Features
+from pneumo_keras.chunked import remove
 from pneumo_keras.errors import DataError, SettingsError
 from pneumo_keras.features.entry import Entry, StoredEntry, load_entry
-from pneumo_keras.features.hold import HOLDS, Hold, load_held, lock_store
+from pneumo_keras.features.hold import HOLDS, LOCK, Hold, load_held, lock_store
 
 log = logging.getLogger("pneumo_keras")
 
+# What a folder answers that cannot be written; the last comes from filelock, where nothing can be locked.
+UNWRITABLE = (OSError, NotImplementedError)
+NAME = re.compile("[0-9a-f]{32}")  # of an entry
 SLICE = 1024  # rows in memory at once, where all of them are read
 
 
@@ -44,8 +49,17 @@ class FeatureTable:
         return sum(file.stat().st_size for file in self.files.values())
 
     def __getitem__(self, rows: slice | Integer[np.ndarray, " b"]) -> Features:
-        # Mapped anew each time: pages of a map that stays open would count as memory in use.
-        return np.concatenate([np.load(file, mmap_mode="r")[rows] for file in self.files.values()], axis=1)
+        """The features of these films.
+
+        Raises:
+            DataError: They were taken away, where nobody could be kept from it.
+        """
+        try:
+            # Mapped anew each time: pages of a map that stays open would count as memory in use.
+            parts = [np.load(file, mmap_mode="r")[rows] for file in self.files.values()]
+        except (OSError, ValueError) as error:
+            raise DataError(f"Features that were in use are gone: {error}. Run it again.") from error
+        return np.concatenate(parts, axis=1)
 
     def select(self, taps: Sequence[str]) -> "FeatureTable":
         """The features of some taps alone, in the order asked for."""
@@ -60,6 +74,8 @@ class FeatureTable:
 class Store:
     """The features that are kept, as one job uses them.
 
+    Where the folder cannot be written, what is there is used, and nobody is kept from removing it.
+
     Attributes:
         folder: Of all entries.
         limit: In bytes. What was opened longest ago goes first; what any job holds stays.
@@ -69,6 +85,7 @@ class Store:
     def __init__(self, folder: Path, limit: int) -> None:
         self.folder, self.limit = folder, limit
         self.held = Hold(folder)
+        self._refusal: Exception | None = None
         self._warned = False
 
     def check_room(self, entries: Iterable[Entry]) -> None:
@@ -76,7 +93,7 @@ class Store:
 
         Raises:
             SettingsError: They take more than the limit.
-            DataError: They take more than the disk has.
+            DataError: They take more than the disk has, or the folder cannot be written.
         """
         entries = {entry.name: entry for entry in entries}.values()
         need = sum(entry.size for entry in entries)
@@ -88,9 +105,12 @@ class Store:
         missing = sum(
             entry.size * (entry.shape[0] - entry.count_done()) // entry.shape[0] for entry in entries
         )
+        if not missing:
+            return
         evicted = max(0, sum(entry.size for entry in list_entries(self.folder)) + missing - self.limit)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(self.folder).free
+        with self.explain_unwritable():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(self.folder).free
         if missing > free + evicted:
             raise DataError(
                 f"The features of this job take another {_to_gigabytes(missing)} GB in {self.folder}: make "
@@ -98,8 +118,65 @@ class Store:
                 f"Received: {free / 1e9:.2f} GB free"
             )
 
+    def hold(self, entries: Iterable[Entry]) -> None:
+        """Keeps entries where they are, if the folder can be written."""
+        try:
+            self.held.add(entry.name for entry in entries)
+            self._refusal = None
+        except UNWRITABLE as error:
+            if self._refusal is None:
+                log.info("%s cannot be written (%s): only what is there is used", self.folder, _name(error))
+            self._refusal = error
+
+    def mark_used(self, entries: Iterable[Entry], title: str) -> None:
+        """Notes that entries are in use, if the folder can be written, and keeps the limit."""
+        if self._refusal is None:
+            with contextlib.suppress(*UNWRITABLE):
+                for entry in entries:
+                    entry.mark_used(title)
+                self.shrink()
+
+    @contextlib.contextmanager
+    def writing(self, entries: Iterable[Entry], title: str) -> Iterator[None]:
+        """Entries that nobody else writes, with room for all of their features.
+
+        Raises:
+            DataError: They cannot be written.
+        """
+        with contextlib.ExitStack() as locks:
+            with self.explain_unwritable():
+                if self._refusal is not None:
+                    raise self._refusal
+                for entry in sorted(entries, key=lambda entry: entry.name):
+                    if not entry.folder.is_dir():
+                        remove(entry.folder)
+                    locks.enter_context(entry.lock())
+                    entry.start()
+                    entry.mark_used(title)
+                self.shrink()  # now that the new entries have their size
+            yield
+
+    @contextlib.contextmanager
+    def explain_unwritable(self) -> Iterator[None]:
+        """Turns the system's refusal to write into one line.
+
+        Raises:
+            DataError: Something inside could not be written.
+        """
+        try:
+            yield
+        except UNWRITABLE as error:
+            raise DataError(
+                f"{self.folder}: the cache must take the features. Received: {_name(error)}. Make room "
+                "there, or name another folder with PNEUMO_KERAS_CACHE; what was computed stays."
+            ) from error
+
     def shrink(self) -> None:
-        """Removes what nobody holds, damaged entries and then the oldest, until the rest fits the limit."""
+        """Removes what nobody holds, damaged entries and then the oldest, until the rest fits the limit.
+
+        Raises:
+            OSError: The folder cannot be written.
+        """
         with lock_store(self.folder):
             held = load_held(self.folder)
             entries = []
@@ -107,11 +184,11 @@ class Store:
                 try:
                     entries.append(load_entry(folder))
                 except (OSError, DataError):
-                    if folder.name not in held:
-                        _remove(folder)
+                    if folder.name not in held and remove(folder):
+                        log.info("Removed damaged features: %s", folder)
             excess = sum(entry.size for entry in entries) - self.limit
             for entry in sorted(entries, key=lambda entry: entry.used):
-                if excess > 0 and entry.folder.name not in held and _remove(entry.folder):
+                if excess > 0 and entry.folder.name not in held and remove(entry.folder):
                     excess -= entry.size
                     log.info("Removed the oldest features, %.0f MB: the cache is full", entry.size / 1e6)
         if excess > 0 and not self._warned:
@@ -140,26 +217,34 @@ def list_entries(folder: Path) -> list[StoredEntry]:
 
 
 def clear_store(folder: Path) -> list[Path]:
-    """Removes all entries, damaged ones included.
+    """Removes all entries, and whatever else lies among them.
 
     Returns:
         Folders that stay, since somebody uses them or they cannot be removed.
+
+    Raises:
+        OSError: The folder cannot be written.
     """
     with lock_store(folder):
         held = load_held(folder)
-        return [path for path in _list_folders(folder) if path.name in held or not _remove(path)]
+        ours = (HOLDS, LOCK)
+        return [
+            path
+            for path in folder.iterdir()
+            if path.name not in ours and (path.name in held or not remove(path))
+        ]
 
 
 def _list_folders(store: Path) -> list[Path]:
-    return [path for path in store.glob("*") if path.is_dir() and path.name != HOLDS]
+    """Those of entries; whatever else lies there is left alone."""
+    try:
+        return [path for path in store.iterdir() if NAME.fullmatch(path.name) and path.is_dir()]
+    except OSError:  # there is none, or none that can be read
+        return []
 
 
-def _remove(folder: Path) -> bool:
-    """Removes an entry; whether it is gone."""
-    with contextlib.suppress(OSError):
-        (folder / "done.json").unlink()  # first, so that no half is taken for a whole
-    shutil.rmtree(folder, ignore_errors=True)
-    return not folder.exists()
+def _name(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _to_gigabytes(size: int) -> str:

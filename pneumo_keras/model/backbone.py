@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from pneumo_keras.data.download import Release, fetch_release
 from pneumo_keras.errors import ModelError
@@ -26,6 +27,20 @@ IMAGENET = Release(
 )
 
 POOLED = "_pooled"
+
+# What Keras, h5py and NumPy raise on weights files that are damaged or of another network; each was met.
+UNREADABLE = (
+    AttributeError,
+    IndexError,
+    KeyError,
+    MemoryError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    TypeError,
+    UserWarning,
+    ValueError,
+)
 
 
 def build_backbone(weights: str, *, image_size: int, taps: Sequence[str]) -> keras.Model:
@@ -118,12 +133,19 @@ def _load_weights(network: keras.Model, path: Path) -> None:
             # Layers that the file lacks would keep their first weights, with nothing but a warning.
             warnings.filterwarnings("error", message="Skipping nested container", category=UserWarning)
             network.load_weights(path)
-    except (ValueError, KeyError, OSError, UserWarning) as error:
+    except UNREADABLE as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
             "Setting 'model.weights' must name the weights of an InceptionV3 without top; the "
             f"file holds another network or is damaged ({reason}). Received: {path}"
         ) from error
+    for variable in network.variables:
+        values: Any = keras.ops.convert_to_numpy(variable)
+        if not np.isfinite(values).all():
+            raise ModelError(
+                "Setting 'model.weights' must name weights that are finite numbers, and those of "
+                f"'{variable.path}' are not: the file is damaged. Received: {path}"
+            )
 
 
 def fetch_imagenet() -> Path:

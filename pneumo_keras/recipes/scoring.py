@@ -15,8 +15,8 @@ from pneumo_keras.evaluation.prediction import ScoredFilm, to_warning
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.features.extract import CHUNK
 from pneumo_keras.features.guard import Guard, load_guard
-from pneumo_keras.features.prefetch import Prefetch
 from pneumo_keras.model.classifier import Classifier, load_classifier
+from pneumo_keras.prefetch import Prefetch
 from pneumo_keras.recipes.network import build_frozen_runner
 from pneumo_keras.runs.finished import load_run
 from pneumo_keras.runs.folder import GUARD, MODEL, RunFolder

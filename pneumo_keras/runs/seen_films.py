@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt64
 
+from pneumo_keras.chunked import ChunkedArray
 from pneumo_keras.data.films import Films, iterate_films
 from pneumo_keras.errors import RunError
-from pneumo_keras.files import replace_whole
 
+AT_ONCE = 1 << 16  # hashes that are written together
 BYTES = 8  # of a hash: two of a million films share one by chance once in 40 million sets
 
 Hashes = UInt64[np.ndarray, " n"]
@@ -34,18 +35,19 @@ def load_hashes(films: Films, cache: Path) -> Hashes:
         films: Any.
         cache: The folder below which hashes are kept; one that cannot be written is passed over.
     """
-    path = cache / "hashes" / f"{films.fingerprint()}.npy"
-    try:
-        kept = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
-        if kept.dtype == np.uint64 and kept.shape == (len(films),):
-            return kept
-    except (OSError, ValueError, EOFError):
-        pass
+    fingerprint = films.fingerprint()
+    kept = ChunkedArray(
+        cache / "hashes" / f"{fingerprint}.npy", (len(films),), "<u8", AT_ONCE, f"hashes of {fingerprint}"
+    )
+    if not kept.find_missing():
+        with contextlib.suppress(OSError, ValueError):  # somebody may just have cleared the cache
+            return np.array(kept.open(), np.uint64)
     hashes = hash_films(films)
     with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replace_whole(path) as beside:
-            np.save(beside, hashes)
+        kept.make_room()
+        for chunk in range(kept.count):
+            rows = kept.get_rows(chunk)
+            kept.write(chunk, hashes[rows.start : rows.stop])
     return hashes
 
 

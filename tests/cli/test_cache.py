@@ -1,6 +1,10 @@
 import json
+import os
+
+import pytest
 
 from pneumo_keras.features.hold import Hold
+from pneumo_keras.recipes import cache as recipe
 
 
 def test_the_cache_is_listed_and_cleared(invoke, small, own_cache):
@@ -48,3 +52,57 @@ def test_a_cache_in_use_stays(invoke, small, own_cache):
         1,
         "Error: 1 entries of features stay: a job is using them. Try again later.\n",
     )
+
+
+def test_nothing_that_lies_in_the_cache_keeps_it_from_being_listed_used_and_cleared(invoke, small, own_cache):
+    assert invoke("train", *small, "--run", "run").exit_code == 0
+    next((own_cache / "features").glob("*/about.json")).write_bytes(b"\xff{")
+    (own_cache / "features" / "file").touch()
+    (own_cache / "features" / "\udcff").mkdir()
+    os.mkfifo(own_cache / "features" / "pipe")
+    listed = invoke("cache", "list")
+    assert (listed.exit_code, len(listed.stdout.splitlines())) == (0, 3)
+    assert len(json.loads(invoke("cache", "list", "--json").stdout)["features"]) == 1
+    again = invoke("train", *small, "--run", "again")
+    assert again.exit_code == 0
+    assert "Traceback" not in again.stderr
+    assert len(json.loads(invoke("cache", "list", "--json").stdout)["features"]) == 2
+    assert invoke("cache", "clear", "--yes").exit_code == 0
+    assert {path.name for path in (own_cache / "features").iterdir()} == {"holds", "store.lock"}
+
+
+@pytest.mark.parametrize("part", ["features", "datasets", "hashes", "jax"])
+def test_a_file_in_the_place_of_a_part_of_the_cache_goes(invoke, own_cache, part):
+    (own_cache / part).touch()
+    assert invoke("cache", "list").exit_code == 0
+    assert invoke("cache", "clear", "--yes").exit_code == 0
+    assert not (own_cache / part).exists()
+
+
+def test_a_title_cannot_command_the_terminal(invoke, small, own_cache):
+    assert invoke("train", *small, "--run", "run").exit_code == 0
+    about, _ = (own_cache / "features").glob("*/about.json")
+    about.write_text(json.dumps({**json.loads(about.read_text()), "title": "\x1b[31mred\n"}))
+    text = invoke("cache", "list").stdout
+    assert "?[31mred?" in text and "\x1b" not in text
+
+
+@pytest.mark.parametrize("refusal", ["features", "the rest"])
+def test_what_cannot_be_removed_is_named(invoke, own_cache, monkeypatch, refusal):
+    (own_cache / "features").mkdir()
+    (own_cache / "datasets").mkdir()
+    if refusal == "features":
+        (own_cache / "features" / "holds").touch()
+        expected = f"{own_cache}/features cannot be emptied: "
+    else:
+        monkeypatch.setattr(recipe, "remove", lambda path: path.name != "datasets")
+        expected = f"{own_cache}/datasets cannot be removed. Remove it yourself."
+    result = invoke("cache", "clear", "--yes")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {expected}")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_file_may_be_of_any_time():
+    assert recipe._to_time(0).startswith("19")
+    assert recipe._to_time(1e18) == "unknown"

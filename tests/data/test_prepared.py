@@ -1,30 +1,34 @@
 import hashlib
 import json
+import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from pneumo_keras.data import builder
+from pneumo_keras.data import builder, preparation
 from pneumo_keras.data import prepared as prepared_module
 from pneumo_keras.data.builder import FilmBuilder, to_png
 from pneumo_keras.data.films import FilmArray, hash_labels
 from pneumo_keras.data.pneumonia_mnist import archive, load_split
 from pneumo_keras.data.pneumonia_mnist.npz_file import NpzFile
 from pneumo_keras.errors import DataError
+from tests.damage import mutate
 from tests.films import load
 
 KILLED = """
 import os, sys
 from pathlib import Path
-from pneumo_keras.data import builder
+from pneumo_keras.data import builder, preparation
 from pneumo_keras.data.pneumonia_mnist import load_split, npz_file
 films = []
 def die_at_the_fifth(image):
@@ -127,59 +131,183 @@ def test_preparing_and_reading_hold_a_few_films_at_a_time(write_npz, cache, monk
 
 def test_a_prepared_file_is_neither_read_nor_prepared_again(npz, cache, prepared, monkeypatch):
     npz.path.unlink()
-    monkeypatch.delattr(prepared_module, "FileLock")  # a cache that is only readable will do
+    monkeypatch.delattr(preparation, "take_turn")  # a cache that is only readable will do
     assert len(load(load_split(npz, "train", size=28, cache=cache))) == 12
 
 
-def test_films_that_are_gone_are_named(prepared):
-    for file in prepared.folder.rglob("*-train.array_record*"):
-        file.unlink()
+def find_records(prepared):
+    (records,) = prepared.folder.rglob("*.array_record*")
+    return records
+
+
+def expect_whole(npz, cache, caplog):
+    """The films are as they were, and the user is told that they were prepared anew."""
+    raw = np.load(npz.path)
+    films = load(load_split(npz, "train", size=28, cache=cache))
+    assert np.array_equal(films.images, raw["train_images"])
+    assert np.array_equal(films.labels, raw["train_labels"][:, 0])
+    (line,) = caplog.messages
+    assert line.startswith(f"Prepared films in {cache}/datasets/pneumonia_mnist-28-1.1.0-{npz.sha256[:16]}")
+    assert "-train are damaged and are prepared anew: " in line
+    caplog.clear()
+    load(load_split(npz, "train", size=28, cache=cache))
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize(
+    "name", ["labels.npy", "checksums.npy", "metadata.json", "dataset_info.json", "features.json", "seal"]
+)
+def test_a_damaged_note_has_films_prepared_anew(npz, cache, prepared, caplog, name, seed):
+    (file,) = prepared.folder.rglob(name)
+    mutate(file, np.random.default_rng(seed))
+    expect_whole(npz, cache, caplog)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_damaged_records_have_films_prepared_anew(npz, cache, prepared, caplog, seed):
+    lot, records = np.random.default_rng(seed), find_records(prepared)
+    if seed >= 12:  # among the films, not in the padding, of which nothing is read
+        content = bytearray(records.read_bytes())
+        start = lot.integers(100, 8000)
+        content[start : start + 200] = lot.bytes(200)
+        records.write_bytes(content)
+    else:
+        records.write_bytes(records.read_bytes()[: lot.integers(8000)])
+    expect_whole(npz, cache, caplog)
+
+
+def test_records_of_other_films_are_found(write_npz, npz, cache, prepared, caplog):
+    raw = np.load(npz.path)
+    other = NpzFile(write_npz("other.npz", train_images=raw["train_images"][::-1]), "", "c" * 64, False)
+    strangers = load_split(other, "train", size=28, cache=cache)
+    find_records(prepared).write_bytes(find_records(strangers).read_bytes())
+    expect_whole(npz, cache, caplog)
+
+
+def test_a_whole_folder_of_other_films_is_found(write_npz, npz, cache, prepared, caplog):
+    labels = 1 - np.load(npz.path)["train_labels"]
+    other = NpzFile(write_npz("other.npz", train_labels=labels), "", "c" * 64, False)
+    strangers = load_split(other, "train", size=28, cache=cache)
+    shutil.rmtree(prepared.folder)
+    shutil.copytree(strangers.folder, prepared.folder)
+    expect_whole(npz, cache, caplog)
+
+
+@pytest.mark.parametrize("kind", ["no records", "empty", "file", "pipe", "no tree", "no seal"])
+def test_what_is_gone_or_something_else_is_prepared_anew(npz, cache, prepared, caplog, kind):
+    match kind:
+        case "no records":
+            find_records(prepared).unlink()
+        case "no tree":
+            (prepared.folder / "pneumonia_mnist").rename(cache / "elsewhere")
+        case "no seal":
+            (prepared.folder / "seal").unlink()
+        case "empty" | "file" | "pipe":
+            shutil.rmtree(prepared.folder)
+            match kind:
+                case "empty":
+                    prepared.folder.mkdir()
+                case "file":
+                    prepared.folder.touch()
+                case "pipe":
+                    os.mkfifo(prepared.folder)
+    expect_whole(npz, cache, caplog)
+
+
+def test_notes_that_cannot_be_read_once_are_read_again(npz, cache, prepared, caplog, monkeypatch):
+    load_array, failed = np.load, []
+
+    def fail_once(path, **settings):
+        if path == prepared.folder / "labels.npy" and not failed:
+            failed.append(path)
+            raise OSError(5, "Input/output error")
+        return load_array(path, **settings)
+
+    monkeypatch.setattr(np, "load", fail_once)
+    expect_whole(npz, cache, caplog)
+    assert failed
+
+
+def test_labels_are_never_unpickled(npz, cache, prepared, caplog):
+    np.save(prepared.folder / "labels.npy", np.array([0, None], object), allow_pickle=True)
+    expect_whole(npz, cache, caplog)
+
+
+def test_threads_that_meet_damage_prepare_once(npz, cache, prepared, caplog):
+    expected = prepared.read(slice(None))
+    find_records(prepared).unlink()
+    films = load_split(npz, "train", size=28, cache=cache)
+    with ThreadPoolExecutor(4) as pool:
+        for images in pool.map(films.read, [slice(None)] * 4):
+            assert np.array_equal(images, expected)
+    made = [record for record in caplog.records if "prepared anew" in record.message]
+    assert 1 <= len(made) <= 4
+
+
+def test_films_whose_source_is_gone_are_named(npz, cache, prepared):
+    find_records(prepared).unlink()
+    npz.path.unlink()
     with pytest.raises(DataError) as error:
-        load(prepared)
+        load(load_split(npz, "train", size=28, cache=cache))
+    assert str(error.value).startswith(f"{npz.path}: the file must be a whole npz archive")
+
+
+def test_films_that_are_prepared_anew_in_vain_are_named(npz, cache, prepared, monkeypatch):
+    find_records(prepared).unlink()
+    films = replace(load_split(npz, "train", size=28, cache=cache), mend=lambda is_whole: None)
+    with pytest.raises(DataError) as error:
+        films.read(slice(None))
     assert str(error.value) == (
         f"{prepared.folder}: the prepared films must be whole. Received: they cannot be read. "
         "Remove that folder; the next run prepares it again."
     )
 
 
-def test_notes_that_are_gone_are_named(npz, cache, prepared):
-    (prepared.folder / "labels.npy").unlink()
-    with pytest.raises(DataError, match=r"whole\. Received: its notes cannot be read\. Remove that folder"):
-        load_split(npz, "train", size=28, cache=cache)
+def test_damage_in_a_cache_that_cannot_be_written_is_told_in_one_line(npz, cache, prepared, monkeypatch):
+    mutate(prepared.folder / "labels.npy", np.random.default_rng(0))
 
+    def refuse(*_):
+        raise OSError(30, "Read-only file system")
 
-@pytest.mark.parametrize("labels", [np.zeros(3, np.int64), np.zeros(12), np.zeros((12, 1), np.int64)])
-def test_labels_of_other_films_are_named(npz, cache, prepared, labels):
-    np.save(prepared.folder / "labels.npy", labels)
-    with pytest.raises(DataError, match=rf"Received: {labels.size} labels for 12 films\. Remove that folder"):
-        load_split(npz, "train", size=28, cache=cache)
-
-
-def test_labels_are_never_unpickled(npz, cache, prepared):
-    np.save(prepared.folder / "labels.npy", np.array([0, None], object), allow_pickle=True)
-    with pytest.raises(DataError, match="its notes cannot be read"):
-        load_split(npz, "train", size=28, cache=cache)
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_damaged_films_are_named(npz, cache, prepared, seed):
-    (records,) = prepared.folder.rglob("*.array_record*")
-    lot, content = np.random.default_rng(seed), bytearray(records.read_bytes())
-    start = lot.integers(100, 8000)  # among the films, not in the padding
-    content[start : start + 200] = lot.bytes(200)
-    records.write_bytes(content)
-    with pytest.raises(DataError, match=r"the prepared films must be whole\. Received: they cannot be read"):
-        load_split(npz, "train", size=28, cache=cache).read(slice(None))
-
-
-def test_an_emptied_folder_is_named(npz, cache, prepared):
-    (prepared.folder / "pneumonia_mnist").rename(cache / "elsewhere")
+    monkeypatch.setattr(preparation, "take_turn", refuse)
     with pytest.raises(DataError) as error:
         load_split(npz, "train", size=28, cache=cache)
     assert str(error.value) == (
-        f"{prepared.folder}: the prepared films must be whole. Received: it is empty. "
-        "Remove that folder; the next run prepares it again."
+        f"{prepared.folder}: the cache must take the prepared films. Received: [Errno 30] Read-only file "
+        "system. Make room there, or name another folder with PNEUMO_KERAS_CACHE."
     )
+
+
+FULL = """
+import logging, resource, sys
+from pathlib import Path
+from pneumo_keras.data.pneumonia_mnist import load_split, npz_file
+from pneumo_keras.errors import PneumoError
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[4]),) * 2)
+npz = npz_file.NpzFile(Path(sys.argv[1]), "", sys.argv[2], False)
+try:
+    load_split(npz, "train", size=28, cache=Path(sys.argv[3]))
+except PneumoError as error:
+    print("refused:", error)
+"""
+
+
+@pytest.mark.parametrize("limit", [0, 100, 1000, 4000])
+def test_no_room_for_films_is_told_in_one_line_and_leaves_nothing_behind(npz, cache, limit):
+    # No file may grow beyond a limit: to whoever writes, the same as a disk that is full.
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, npz.path, npz.sha256, cache, str(limit)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (line,) = done.stdout.splitlines()
+    assert line.startswith(f"refused: {cache}/datasets/pneumonia_mnist-28-")
+    assert "the cache must take the prepared films. Received: " in line
+    assert line.endswith("Make room there, or name another folder with PNEUMO_KERAS_CACHE.")
+    assert {path.suffix for path in (cache / "datasets").iterdir()} <= {".lock"}
+    assert len(load(load_split(npz, "train", size=28, cache=cache))) == 12
 
 
 def test_two_at_once_prepare_once(npz, cache, monkeypatch):

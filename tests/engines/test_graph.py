@@ -174,3 +174,24 @@ def test_a_model_without_a_functional_graph_is_refused():
     model = keras.Sequential([keras.layers.Conv2D(3, 3)], name="chain")
     with pytest.raises(ModelError, match=r"Only a functional graph .* Received: Sequential 'chain'"):
         read_graph(model)
+
+
+@pytest.mark.parametrize("damage", ["NaN in a kernel", "infinity in a mean", "negative variance"])
+def test_weights_that_are_no_numbers_are_refused(damage):
+    backbone = build_toy()
+    first, *_ = steps_of(read_graph(backbone), Convolution)
+    (norm,) = first.normalizations
+    variable, value = {
+        "NaN in a kernel": (first.layer.kernel, np.nan),
+        "infinity in a mean": (norm.moving_mean, np.inf),
+        "negative variance": (norm.moving_variance, -1.0),
+    }[damage]
+    values = keras.ops.convert_to_numpy(variable).copy()
+    values.flat[-1] = value
+    variable.assign(values)
+    with pytest.raises(ModelError) as caught:
+        first.fold()
+    assert str(caught.value) == (
+        f"Cannot rewrite the backbone: Conv2D '{first.name}' must have finite weights and variances of at "
+        "least 0"
+    )

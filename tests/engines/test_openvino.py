@@ -97,3 +97,12 @@ def test_bfloat16_is_close_or_refused(toy):
 def test_a_layer_it_cannot_run_is_named():
     with pytest.raises(ModelError, match="LayerNormalization 'odd' has no exact rewriting"):
         build_runner(build_chain(keras.layers.LayerNormalization(name="odd")), precision="float32")
+
+
+def test_weights_that_are_no_numbers_are_refused_where_a_relu_would_hide_them():
+    backbone = build_toy()
+    weights = backbone.get_weights()
+    weights[0][0, 0, 0, 0] = np.nan
+    backbone.set_weights(weights)
+    with pytest.raises(ModelError, match="must have finite weights"):
+        build_runner(backbone, precision="float32")

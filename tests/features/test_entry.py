@@ -1,14 +1,16 @@
-import json
+import os
 from multiprocessing import get_context
 
+import filelock
 import numpy as np
 import pytest
 
 from pneumo_keras.errors import DataError
 from pneumo_keras.features.entry import Entry, load_entry
 from pneumo_keras.features.store import FeatureTable
+from tests.damage import mutate
 
-FEATURES = np.random.default_rng(0).normal(3, 2, (10, 4)).astype(np.float32)
+FEATURES = np.random.default_rng(0).normal(3, 2, (70, 4)).astype(np.float32)
 
 
 @pytest.fixture
@@ -16,26 +18,41 @@ def entry(tmp_path):
     return Entry(tmp_path / "features", {"network": "a", "tap": "mixed1"}, FEATURES.shape)
 
 
+@pytest.fixture
+def whole(entry):
+    entry.start()
+    entry.mark_used("training films")
+    for chunk in range(entry.array.count):
+        write(entry, chunk)
+    return entry
+
+
+def write(entry, chunk):
+    rows = entry.array.get_rows(chunk)
+    entry.write(chunk, FEATURES[rows.start : rows.stop])
+
+
 def test_chunks_come_back_as_they_were_written(entry):
     entry.start()
-    entry.write(0, FEATURES[:4])
-    assert entry.count_done() == 4
-    entry.write(4, FEATURES[4:])
-    assert entry.count_done() == 10
-    np.testing.assert_array_equal(FeatureTable({"mixed1": entry.file}, 10)[:], FEATURES)
+    write(entry, 0)
+    assert entry.count_done() == 32
+    write(entry, 2)
+    assert (entry.count_done(), entry.array.find_missing()) == (38, [1])
+    write(entry, 1)
+    np.testing.assert_array_equal(FeatureTable({"mixed1": entry.array.file}, 70)[:], FEATURES)
 
 
 def test_a_started_entry_keeps_what_it_has(entry):
     entry.start()
-    entry.write(0, FEATURES[:4])
+    write(entry, 0)
     entry.start()
-    assert entry.count_done() == 4
-    np.testing.assert_array_equal(np.load(entry.file)[:4], FEATURES[:4])
+    assert entry.count_done() == 32
+    np.testing.assert_array_equal(np.load(entry.array.file)[:32], FEATURES[:32])
 
 
 def test_other_content_has_another_address(entry):
     assert Entry(entry.store, {**entry.about, "tap": "mixed2"}, entry.shape).name != entry.name
-    assert Entry(entry.store, entry.about, (11, 4)).name != entry.name
+    assert Entry(entry.store, entry.about, (71, 4)).name != entry.name
     assert Entry(entry.store, dict(reversed(entry.about.items())), entry.shape).name == entry.name
 
 
@@ -44,37 +61,68 @@ def test_an_entry_says_what_it_is_and_whose_films_they_are(entry):
     entry.mark_used("training films")
     entry.mark_used("the same films, better named")
     found = load_entry(entry.folder)
-    assert (found.title, found.n, found.films) == ("the same films, better named", 10, 0)
+    assert (found.title, found.n, found.films) == ("the same films, better named", 70, 0)
     assert found.about.items() >= entry.about.items()
     assert found.size > entry.size == FEATURES.nbytes
 
 
-@pytest.mark.parametrize("damage", ["done.json is cut off", "done.json is a list", "features are cut off"])
-def test_a_damaged_entry_is_written_anew(entry, damage):
-    entry.start()
-    entry.write(0, FEATURES)
-    if damage == "features are cut off":
-        entry.file.write_bytes(entry.file.read_bytes()[:100])
-    else:
-        (entry.folder / "done.json").write_text("{" if damage == "done.json is cut off" else "[1]")
-    assert entry.count_done() == 0
-    entry.start()
-    entry.write(0, FEATURES)
-    assert entry.count_done() == 10
-    np.testing.assert_array_equal(np.load(entry.file), FEATURES)
+@pytest.mark.parametrize("seed", range(12))
+def test_what_it_says_to_be_is_what_its_name_says(whole, seed):
+    mutate(whole.folder / "about.json", np.random.default_rng(seed))
+    with pytest.raises(DataError) as caught:
+        load_entry(whole.folder)
+    assert str(caught.value).startswith(f"Features in {whole.folder} are damaged (")
+    assert str(caught.value).endswith("). Remove them with: pneumo-keras cache clear")
+    assert "\n" not in str(caught.value)
+    assert whole.array.find_missing() == []
+    whole.mark_used("training films")
+    assert load_entry(whole.folder).films == 70
 
 
-@pytest.mark.parametrize("name", ["about.json", "done.json"])
-@pytest.mark.parametrize("text", ["", "[1]", "{}", '{"films": "many"}', "\x00\xff"])
-def test_a_damaged_entry_gets_one_line(entry, name, text):
+NESTED = '{"title": "a", "n": 70, "d": 4, "network": ' + "[" * 5000 + "]" * 5000 + "}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[1]",
+        "{}",
+        '"title"',
+        '{"title": 1, "n": "many", "d": {}}',
+        '{"title": "a", "n": 1e999, "d": 4}',
+        f'{{"title": "a", "n": {"9" * 5000}, "d": 4}}',
+        '{"title": "a", "n": -1, "d": 4}',
+        "\x00\xff",
+        NESTED,
+    ],
+)
+def test_a_damaged_entry_gets_one_line(entry, text):
     entry.start()
-    entry.mark_used("training films")
-    (entry.folder / name).write_text(text, encoding="latin-1")
+    (entry.folder / "about.json").write_text(text, encoding="latin-1")
     with pytest.raises(DataError) as caught:
         load_entry(entry.folder)
     assert str(caught.value).startswith(f"Features in {entry.folder} are damaged (")
     assert str(caught.value).endswith("). Remove them with: pneumo-keras cache clear")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_about_json_may_be_anything(whole, kind):
+    path = whole.folder / "about.json"
+    path.unlink()
+    path.mkdir() if kind == "folder" else os.mkfifo(path)
+    with pytest.raises(DataError, match=r"about\.json is no file"):
+        load_entry(whole.folder)
+    whole.mark_used("training films")
+    assert load_entry(whole.folder).title == "training films"
+
+
+def test_a_file_in_its_place_goes(entry):
+    entry.store.mkdir()
+    entry.folder.touch()
+    entry.start()
+    assert entry.folder.is_dir()
 
 
 def hold(entry, ready, release):
@@ -89,16 +137,9 @@ def test_two_processes_do_not_write_an_entry_at_once(entry):
     other = context.Process(target=hold, args=(entry, ready, release))
     other.start()
     assert ready.wait(60)
-    lock = entry.lock()
-    with pytest.raises(TimeoutError):
-        lock.acquire(timeout=0.1)
+    with pytest.raises(filelock.Timeout):
+        filelock.FileLock(entry.folder / "writing.lock").acquire(timeout=0.1)
     release.set()
-    lock.acquire(timeout=30)
-    lock.release()
+    with entry.lock():
+        pass
     other.join()
-
-
-def test_done_json_is_about_this_entry(entry):
-    entry.start()
-    entry.write(0, FEATURES[:3])
-    assert json.loads((entry.folder / "done.json").read_text()) == {"films": 3}

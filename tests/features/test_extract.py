@@ -1,20 +1,25 @@
 import logging
 import os
+import shutil
 import signal
+import tempfile
 import threading
 import time
 import tracemalloc
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 
+from pneumo_keras import chunked, turns
 from pneumo_keras.data.films import FilmArray
 from pneumo_keras.engines import choice as engines
-from pneumo_keras.errors import DataError, SettingsError
+from pneumo_keras.errors import DataError, ModelError, SettingsError
+from pneumo_keras.features import entry as entry_module
 from pneumo_keras.features import extract as module
 from pneumo_keras.features import store as store_module
 from pneumo_keras.features import views as views_module
@@ -24,6 +29,7 @@ from pneumo_keras.features.variation import Ranges
 from pneumo_keras.features.views import PLAIN, build_augmented_views, build_stressed_view
 from pneumo_keras.model.classifier import FrozenPart
 from pneumo_keras.model.preprocessing import build_resizing, build_scaling
+from tests.damage import mutate
 from tests.toy import SIZE, build_toy_backbone
 
 N = 2 * CHUNK + 5
@@ -169,7 +175,8 @@ def test_every_way_of_varying_films_has_an_address_of_its_own(build_extractor, c
 @pytest.mark.parametrize("view", [PLAIN, MIRRORED, build_view()])
 def test_features_do_not_depend_on_the_size_of_a_chunk(build_extractor, monkeypatch, view):
     whole = build_extractor().extract(FILMS, "films", view)[:]
-    monkeypatch.setattr(module, "CHUNK", CHUNK - 3)
+    for user in (module, entry_module):
+        monkeypatch.setattr(user, "CHUNK", CHUNK - 3)
     other = build_extractor(engine="other").extract(FILMS, "films", view)[:]
     np.testing.assert_allclose(other, whole, atol=1e-6)
 
@@ -447,3 +454,201 @@ def test_two_threads_that_share_a_cache_compute_features_once(build_extractor, c
     for thread in threads:
         thread.join()
     assert len(counted) == 3
+
+
+def extract_damaged(build_extractor, damage, view=PLAIN):
+    """Features of two taps before and after something was done to their entries."""
+    taps = ("mixed4", "mixed10")
+    before = build_extractor(taps=taps).extract(FILMS, "films", view)[:]
+    folders = sorted(entry.folder for entry in list_entries(build_extractor().store.folder))
+    damage(folders)
+    return before, build_extractor(taps=taps).extract(FILMS, "films", view)[:]
+
+
+@pytest.mark.parametrize("view", [PLAIN, build_view()])
+def test_a_flipped_bit_has_one_chunk_computed_anew_and_says_so(build_extractor, counted, caplog, view):
+    def flip(folders):
+        counted.clear()
+        content = bytearray((folders[0] / "features.npy").read_bytes())
+        content[-1] ^= 64
+        (folders[0] / "features.npy").write_bytes(content)
+
+    before, after = extract_damaged(build_extractor, flip, view)
+    np.testing.assert_array_equal(after, before)
+    assert len(counted) == 1
+    (warning,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert ": 1 of 3 chunks of mixed" in warning
+    assert warning.endswith(" are damaged and are computed anew")
+    counted.clear()
+    build_extractor(taps=("mixed4", "mixed10")).extract(FILMS, "films", view)
+    assert counted == []
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_whatever_happens_to_the_files_the_features_are_the_same(build_extractor, seed):
+    lot = np.random.default_rng(seed)
+
+    def damage(folders):
+        for _ in range(lot.integers(1, 4)):
+            name = ("features.npy", "features.npy", "features.crc32", "about.json")[lot.integers(4)]
+            mutate(folders[lot.integers(2)] / name, lot)
+
+    before, after = extract_damaged(build_extractor, damage)
+    np.testing.assert_array_equal(after, before)
+    assert [entry.films for entry in list_entries(build_extractor().store.folder)] == [N, N]
+
+
+@pytest.mark.slow
+def test_500_mutations_of_a_cache_change_no_feature(build_extractor, caplog):
+    """The same with every file of the cache, five hundred times: what is asked for is what comes."""
+    taps = ("mixed4", "mixed10")
+    caplog.set_level(logging.CRITICAL)
+    expected = build_extractor(taps=taps).extract(FILMS, "films")[:]
+    store = build_extractor().store.folder
+    for seed in range(500):
+        lot = np.random.default_rng(seed)
+        files = sorted(path for path in store.rglob("*") if path.is_file() and path.stat().st_size)
+        for _ in range(lot.integers(1, 5)):
+            mutate_or_replace(files[lot.integers(len(files))], lot)
+        extractor = build_extractor(taps=taps)
+        extractor.check_room([(FILMS, [PLAIN])])
+        np.testing.assert_array_equal(extractor.extract(FILMS, "films")[:], expected)
+        assert len(list_entries(store)) == 2
+        extractor.release()
+
+
+def mutate_or_replace(file, lot):
+    if not file.is_file():
+        return
+    kind = lot.integers(12)
+    if kind > 3 and file.stat().st_size:
+        mutate(file, lot)
+        return
+    file.unlink()
+    match kind:
+        case 0:
+            (file / "inside").mkdir(parents=True)
+        case 1:
+            os.mkfifo(file)
+        case 2:
+            file.symlink_to("/dev/zero")
+
+
+def test_features_that_are_no_numbers_are_refused(build_extractor):
+    def spoil(backbone):
+        def stream(batches):
+            for index, features in enumerate(build_keras_network(backbone)(batches)):
+                features = np.array(features)
+                features[3, 2] = np.nan if index == 1 else 0
+                yield features
+
+        return stream
+
+    with pytest.raises(ModelError) as caught:
+        build_extractor(build_runner=spoil).extract(FILMS, "films")
+    assert str(caught.value) == (
+        "Features of films must be finite numbers. Received: NaN or infinity from the frozen network. "
+        "Check the file of model.weights, or set compute.precision to float32."
+    )
+
+
+@pytest.mark.parametrize("full", ["features.npy", "features.crc32", "about.json", "store"])
+def test_no_room_for_features_is_one_line_and_what_was_computed_stays(
+    build_extractor, counted, monkeypatch, full
+):
+    whole = build_extractor(engine="undisturbed").extract(FILMS, "films")[:]
+    counted.clear()
+    write = chunked.ChunkedArray.write
+
+    def fill_disk(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    def write_one(array, chunk, rows):
+        write(array, chunk, rows) if chunk == 0 else fill_disk()
+
+    match full:
+        case "features.npy":
+            monkeypatch.setattr(chunked.ChunkedArray, "write", write_one)
+        case "features.crc32":
+            monkeypatch.setattr(chunked, "_mend", fill_disk)
+        case "about.json":
+            monkeypatch.setattr(entry_module, "write_whole", fill_disk)
+        case "store":
+            monkeypatch.setattr(store_module.Hold, "add", fill_disk)
+    with pytest.raises(DataError) as caught:
+        build_extractor().extract(FILMS, "films")
+    assert str(caught.value) == (
+        f"{build_extractor().store.folder}: the cache must take the features. Received: No space left on "
+        "device. Make room there, or name another folder with PNEUMO_KERAS_CACHE; what was computed stays."
+    )
+    assert len(counted) == (2 if full == "features.npy" else 0)
+    monkeypatch.undo()
+    counted.clear()
+    np.testing.assert_array_equal(build_extractor().extract(FILMS, "films")[:], whole)
+    assert len(counted) == (2 if full == "features.npy" else 3)
+
+
+@pytest.fixture
+def readable_only():
+    """A folder whose files can be read and not written, by root neither, from the call on."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    user = os.geteuid()
+
+    def lock():
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        if user == 0:
+            os.seteuid(65534)
+
+    yield folder, lock
+    os.seteuid(user)
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+def test_a_warm_cache_that_can_only_be_read_will_do(readable_only, caplog):
+    folder, lock = readable_only
+    first = build_toy_extractor(folder / "features").extract(FILMS, "films")[:]
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    lock()
+    caplog.set_level(logging.INFO, "pneumo_keras")
+    extractor = build_toy_extractor(folder / "features")
+    extractor.check_room([(FILMS, [PLAIN])])
+    np.testing.assert_array_equal(extractor.extract(FILMS, "films")[:], first)
+    assert caplog.messages == [
+        f"{folder}/features cannot be written (Permission denied): only what is there is used",
+        "Features of films: from the cache",
+    ]
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+@pytest.mark.parametrize("state", ["cold", "damaged", "not there"])
+def test_a_cache_that_can_only_be_read_and_lacks_features_gets_one_line(readable_only, state):
+    folder, lock = readable_only
+    extractor = build_toy_extractor(folder / "features")
+    if state != "not there":
+        extractor.extract(OTHERS if state == "cold" else FILMS, "films")
+    if state == "damaged":
+        (entry,) = list_entries(folder / "features")
+        mutate(entry.folder / "features.npy", np.random.default_rng(1))
+    lock()
+    with pytest.raises(DataError) as caught:
+        build_toy_extractor(folder / "features").extract(FILMS, "films")
+    assert str(caught.value) == (
+        f"{folder}/features: the cache must take the features. Received: Permission denied. Make room there, "
+        "or name another folder with PNEUMO_KERAS_CACHE; what was computed stays."
+    )
+    if state == "not there":
+        with pytest.raises(DataError, match="must take the features"):
+            extractor.check_room([(FILMS, [PLAIN])])
+
+
+def test_a_job_that_was_stopped_for_good_is_not_waited_for(build_extractor, monkeypatch):
+    monkeypatch.setattr(turns, "SECONDS_UNTIL_TOLD", 0.05)
+    monkeypatch.setattr(turns, "SECONDS_OF_PATIENCE", 0.2)
+    extractor = build_extractor()
+    (entry,) = extractor._list_entries(FILMS, PLAIN).values()
+    with entry.lock(), pytest.raises(DataError, match=r"another process holds .* and gets nothing done\."):
+        extractor.extract(FILMS, "films")

@@ -10,6 +10,7 @@ import pytest
 from pneumo_keras.errors import DataError, SettingsError
 from pneumo_keras.features import store as module
 from pneumo_keras.features.entry import Entry
+from pneumo_keras.features.hold import Hold
 from pneumo_keras.features.store import FeatureTable, Store, clear_store, list_entries
 
 FEATURES = np.random.default_rng(0).normal(3, 2, (10, 4)).astype(np.float32)
@@ -52,7 +53,7 @@ def test_no_store_is_an_empty_one(tmp_path):
     assert list_entries(tmp_path / "none") == []
 
 
-@pytest.mark.parametrize("vanishing", ["about.json", "done.json", ".abc.about.json", "folder"])
+@pytest.mark.parametrize("vanishing", ["about.json", ".abc.about.json", "folder"])
 def test_listing_survives_what_vanishes_under_it(tmp_path, monkeypatch, vanishing):
     fill(tmp_path, "mixed1")
     gone = fill(tmp_path, "mixed2").folder
@@ -78,11 +79,10 @@ def test_listing_survives_what_vanishes_under_it(tmp_path, monkeypatch, vanishin
     assert set(list_taps(tmp_path)) == ({"mixed1", "mixed2"} if vanishing.startswith(".") else {"mixed1"})
 
 
-@pytest.mark.parametrize("name", ["about.json", "done.json"])
-def test_one_damaged_entry_is_left_out_with_a_warning_and_can_be_cleared(tmp_path, caplog, name):
+def test_one_damaged_entry_is_left_out_with_a_warning_and_can_be_cleared(tmp_path, caplog):
     fill(tmp_path, "mixed1")
     damaged = fill(tmp_path, "mixed2").folder
-    (damaged / name).write_text("{", encoding="utf-8")
+    (damaged / "about.json").write_text("{", encoding="utf-8")
     with caplog.at_level(logging.WARNING, "pneumo_keras"):
         assert list_taps(tmp_path) == ["mixed1"]
     (line,) = caplog.messages
@@ -168,3 +168,75 @@ def test_what_will_be_evicted_counts_as_free(tmp_path, monkeypatch):
     size = list_entries(tmp_path)[0].size
     monkeypatch.setattr(module.shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
     Store(tmp_path, size).check_room([Entry(tmp_path, {"tap": "mixed2"}, FEATURES.shape)])
+
+
+def test_a_store_takes_whatever_lies_in_it(tmp_path):
+    fill(tmp_path, "mixed1")
+    (tmp_path / "file").touch()
+    (tmp_path / "folder" / "inside").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("folder.lock", "pipe.lock", "dangling.lock"):
+        path = tmp_path / "holds" / name
+        path.parent.mkdir(exist_ok=True)
+        match name:
+            case "folder.lock":
+                path.mkdir()
+            case "pipe.lock":
+                os.mkfifo(path)
+            case "dangling.lock":
+                path.symlink_to("nowhere/at/all")
+    assert list_taps(tmp_path) == ["mixed1"]
+    Store(tmp_path, 10**9).shrink()
+    assert list_taps(tmp_path) == ["mixed1"]
+    assert clear_store(tmp_path) == []
+    assert {path.name for path in tmp_path.iterdir()} == {"holds", "store.lock"}
+
+
+@pytest.mark.parametrize("kind", ["text", "folder", "pipe", "gone"])
+def test_where_nobody_knows_what_is_held_nothing_goes(tmp_path, kind):
+    fill(tmp_path, "mixed1")
+    held = Hold(tmp_path)
+    held.add(["some other"])
+    (names,) = (tmp_path / "holds").glob("*.json")
+    names.unlink()
+    match kind:
+        case "text":
+            names.write_text("[" * 9999)
+        case "folder":
+            names.mkdir()
+        case "pipe":
+            os.mkfifo(names)
+    assert len(clear_store(tmp_path)) == 1
+    held.release()
+    assert clear_store(tmp_path) == []
+
+
+def test_features_that_are_taken_away_while_in_use_get_one_line(tmp_path):
+    entry = fill(tmp_path, "mixed1")
+    table = FeatureTable({"mixed1": entry.array.file}, 10)
+    shutil.rmtree(entry.folder)
+    with pytest.raises(DataError, match=r"Features that were in use are gone: .* Run it again\."):
+        table[:]
+
+
+@pytest.mark.parametrize("place", ["store", "holds", "store.lock"])
+def test_a_store_that_cannot_be_one_gets_one_line(tmp_path, place):
+    store = Store(tmp_path / "features", 10**9)
+    match place:
+        case "store":
+            store.folder.touch()
+        case "holds":
+            store.folder.mkdir()
+            (store.folder / "holds").touch()
+        case "store.lock":
+            (store.folder / "store.lock").mkdir(parents=True)
+    entry = Entry(store.folder, {"tap": "mixed1"}, FEATURES.shape)
+    store.hold([entry])
+    with pytest.raises(DataError) as caught, store.writing([entry], "training films"):
+        pass
+    assert str(caught.value).startswith(f"{store.folder}: the cache must take the features. Received: ")
+    assert str(caught.value).endswith(
+        ". Make room there, or name another folder with PNEUMO_KERAS_CACHE; what was computed stays."
+    )

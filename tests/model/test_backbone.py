@@ -18,6 +18,7 @@ from pneumo_keras.model.backbone import (
     list_taps,
     select_taps,
 )
+from tests.damage import mutate
 from tests.toy import build_toy_backbone
 
 
@@ -140,6 +141,52 @@ def test_a_foreign_weights_file_gets_one_line(tmp_path, kind):
     assert str(caught.value).endswith(f"Received: {path}")
 
 
+@pytest.fixture
+def toy_weights(tmp_path):
+    """A toy backbone and the file of its weights."""
+    toy = build_toy_backbone()
+    path = tmp_path / "toy.weights.h5"
+    toy.save_weights(path)
+    return toy, path
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_damaged_weights_file_gets_one_line_or_loads(toy_weights, seed):
+    toy, path = toy_weights
+    lot = np.random.default_rng(seed)
+    if seed % 2:
+        mutate(path, lot)
+    else:  # within its header
+        content = bytearray(path.read_bytes())
+        content[lot.integers(200)] ^= 1 << lot.integers(8)
+        path.write_bytes(content)
+    try:
+        module._load_weights(toy, path)
+    except ModelError as error:
+        message = str(error)
+    else:
+        return
+    assert message.startswith("Setting 'model.weights' must name ")
+    assert message.endswith(f"Received: {path}")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("index", [0, 3, -1])
+def test_weights_that_are_no_numbers_get_one_line(toy_weights, value, index):
+    toy, path = toy_weights
+    weights = toy.get_weights()
+    weights[index].flat[-1] = value
+    toy.set_weights(weights)
+    toy.save_weights(path)
+    with pytest.raises(ModelError) as caught:
+        module._load_weights(toy, path)
+    assert str(caught.value) == (
+        "Setting 'model.weights' must name weights that are finite numbers, and those of "
+        f"'{toy.weights[index].path}' are not: the file is damaged. Received: {path}"
+    )
+
+
 def test_no_network_says_what_from_where_how_large_and_what_to_do(keras_home, monkeypatch):
     monkeypatch.setattr(module, "IMAGENET", replace(IMAGENET, url="http://127.0.0.1:9/inception.h5"))
     with pytest.raises(DownloadError) as caught:
@@ -162,7 +209,7 @@ def test_a_download_with_another_checksum_is_refused(keras_home, server, monkeyp
     folder, url = server
     (folder / "inception.h5").write_bytes(b"something else")
     monkeypatch.setattr(module, "IMAGENET", replace(IMAGENET, url=f"{url}/inception.h5"))
-    with pytest.raises(DownloadError, match="does not match the known hash: expected md5:bcbd6486"):
+    with pytest.raises(DownloadError, match="the MD5 must be bcbd6486"):
         fetch_imagenet()
     assert not (keras_home / "models" / IMAGENET.name).exists()
 

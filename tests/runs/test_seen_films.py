@@ -1,9 +1,13 @@
+import itertools
+
 import numpy as np
 import pytest
 
+from pneumo_keras.chunked import ChunkedArray
 from pneumo_keras.data.films import FilmArray
 from pneumo_keras.errors import RunError
 from pneumo_keras.runs.seen_films import hash_films, load_hashes, load_seen_films
+from tests.damage import mutate
 from tests.films import load_phantom_splits
 
 
@@ -25,12 +29,20 @@ def test_hashes_are_kept_and_made_anew_where_they_are_damaged(films, tmp_path, m
     expected = hash_films(films)
     for _ in range(2):
         assert np.array_equal(load_hashes(films, tmp_path), expected)
-    (kept,) = (tmp_path / "hashes").iterdir()
-    for damage in (b"", b"no array", kept.read_bytes()[:-8]):
-        kept.write_bytes(damage)
+    for damage, file in itertools.product(range(20), sorted((tmp_path / "hashes").iterdir())):
+        mutate(file, np.random.default_rng(damage))
         assert np.array_equal(load_hashes(films, tmp_path), expected)
     monkeypatch.setattr(FilmArray, "read", lambda *_: pytest.fail("films were read"))
     assert np.array_equal(load_hashes(films, tmp_path), expected)
+
+
+def test_no_room_for_hashes_is_no_matter(films, tmp_path, monkeypatch):
+    def fill_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ChunkedArray, "write", fill_disk)
+    for _ in range(2):
+        assert np.array_equal(load_hashes(films, tmp_path), hash_films(films))
 
 
 def test_a_cache_that_cannot_be_written_is_passed_over(films, tmp_path):

@@ -16,12 +16,13 @@ from pneumo_keras.data.folder.decoded import decode_split
 from pneumo_keras.data.folder.film_file import FilmFile, to_labels
 from pneumo_keras.data.folder.layout import scan_folder
 from pneumo_keras.data.folder.table import scan_table
+from pneumo_keras.data.preparation import Edition
 from pneumo_keras.data.sources import UNKNOWN_LIMITS, DataCard, DataOptions, DataSet, Listing
 from pneumo_keras.errors import DataError
 
 log = logging.getLogger("pneumo_keras")
 
-EDITION = prepared.Edition(
+EDITION = Edition(
     name="folder",
     version="1.0.0",
     release_notes={"1.0.0": "Films of the user's own, cut to a square and brought to one size."},

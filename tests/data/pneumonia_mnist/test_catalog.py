@@ -16,6 +16,7 @@ def test_the_28_px_release_carries_every_known_fact():
         md5="28209eda62fecd6e6a2d98b1501bb15f",
         bytes=4_170_669,
         sha256="e1792d3f03751cb101e99f19a63b3c1941436c988665f47853417b05be250cd8",
+        most=5_639_680,
     )
 
 

@@ -1,0 +1,164 @@
+"""How films become a TFDS data set on disk: once, whole or not at all."""
+
+import contextlib
+import itertools
+import logging
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import UInt8
+
+from pneumo_keras.arrays import Images, Labels
+from pneumo_keras.chunked import remove
+from pneumo_keras.data.seal import write_seal
+from pneumo_keras.errors import DataError
+from pneumo_keras.turns import take_turn
+
+LABELS = "labels.npy"
+CHECKSUMS = "checksums.npy"
+RECORDS = ".array_record"  # in the names of files with films
+
+
+@dataclass(frozen=True)
+class Edition:
+    """What prepared films are called, and what is told of them beside.
+
+    Attributes:
+        name: Of the data set, in snake case.
+        version: Raised with every change of what is written.
+        release_notes: What changed, by version.
+        description: What the films show and where they come from.
+        homepage: Where more is told; "" if nowhere.
+        citation: BibTeX; "" where unknown.
+        licence: With its address; "" where unknown.
+    """
+
+    name: str
+    version: str
+    release_notes: Mapping[str, str]
+    description: str
+    homepage: str
+    citation: str
+    licence: str
+
+
+@runtime_checkable
+class RawFilms(Protocol):
+    """A split that is to be prepared: its films come once, in their order."""
+
+    @property
+    def split(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of every film in pixels."""
+        ...
+
+    @property
+    def labels(self) -> Labels:
+        """Of all films."""
+        ...
+
+    def __len__(self) -> int:
+        """How many."""
+        ...
+
+    def iterate(self) -> Iterator[Images]:
+        """All films in their order, some at a time."""
+        ...
+
+
+OpenRaw = Callable[[Path], AbstractContextManager[RawFilms]]
+"""Opens the films until they are prepared. The path is free for what is kept if that is cut off."""
+
+
+def sum_pixels(film: UInt8[np.ndarray, "height width"]) -> int:
+    """A checksum of a film."""
+    return zlib.crc32(np.ascontiguousarray(film).data)
+
+
+def prepare(edition: Edition, open_raw: OpenRaw, folder: Path, is_whole: Callable[[], bool]) -> None:
+    """Prepares films, unless somebody else has done so when their turn comes.
+
+    Args:
+        edition: What they are called.
+        open_raw: Opens them.
+        folder: Where the data set will be. What lies there goes when the new one is whole.
+        is_whole: Finds out whether that is so already.
+
+    Raises:
+        DataError: `folder` cannot be written, or the films break a rule.
+    """
+    partial, raw = (folder.with_name(f".{folder.name}.{part}") for part in ("partial", "raw"))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = folder.with_name(f".{folder.name}.lock")
+        with take_turn(lock, "it prepares the same films", lambda: _find_last_change(partial, raw)):
+            if not is_whole():
+                with open_raw(raw) as films:
+                    _prepare_once(edition, films, folder, partial)
+    except (OSError, NotImplementedError) as error:  # the last one is filelock's, where nothing can be locked
+        raise DataError(
+            f"{folder}: the cache must take the prepared films. Received: {error}. "
+            "Make room there, or name another folder with PNEUMO_KERAS_CACHE."
+        ) from error
+
+
+def _prepare_once(edition: Edition, films: RawFilms, folder: Path, partial: Path) -> None:
+    """Prepares beside `folder` and renames: a killed run leaves nothing that looks whole."""
+    remove(partial)
+    try:
+        with untouched_root_logger(), tempfile.TemporaryDirectory() as downloads:
+            from pneumo_keras.data.builder import FilmBuilder
+
+            builder = FilmBuilder(edition, size=films.shape[0], data_dir=partial, films=films)
+            with _explain_unwritten():
+                builder.download_and_prepare(download_dir=downloads)
+        np.save(partial / LABELS, films.labels)
+        np.save(partial / CHECKSUMS, np.array(builder.checksums, np.uint32))
+        notes = [file for file in partial.rglob("*") if file.is_file() and RECORDS not in file.name]
+        write_seal(partial, notes, address=folder.name)
+        remove(folder)  # if it is there, it is damaged
+        partial.replace(folder)
+    finally:
+        remove(partial)
+
+
+@contextlib.contextmanager
+def _explain_unwritten() -> Iterator[None]:
+    """Makes an OSError of what the writer of ArrayRecord files raises: RuntimeError, whatever it is."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise OSError(str(error).partition(";")[0]) from error
+
+
+def _find_last_change(*folders: Path) -> int:
+    """When any file in there was last written, in nanoseconds."""
+    times = [0]
+    for file in itertools.chain.from_iterable(folder.rglob("*") for folder in folders):
+        with contextlib.suppress(OSError):
+            times.append(file.stat().st_mtime_ns)
+    return max(times)
+
+
+@contextlib.contextmanager
+def untouched_root_logger() -> Iterator[None]:
+    """Keeps absl, through which TFDS logs, from configuring the root logger where nobody has.
+
+    A handler there would print every line of ours a second time.
+    """
+    keeper = logging.NullHandler()
+    logging.root.addHandler(keeper)
+    try:
+        yield
+    finally:
+        logging.root.removeHandler(keeper)
