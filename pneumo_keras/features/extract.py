@@ -18,6 +18,7 @@ from pneumo_keras.data.films import Films
 from pneumo_keras.engines.runner import Runner
 from pneumo_keras.errors import ModelError
 from pneumo_keras.features.entry import CHUNK, Entry
+from pneumo_keras.features.forecast import Forecast
 from pneumo_keras.features.store import FeatureTable, Store
 from pneumo_keras.features.views import PLAIN, View
 from pneumo_keras.model.backbone import list_taps, select_taps
@@ -53,6 +54,7 @@ class Extractor:
     about: dict[str, Any]
     store: Store
     _opened: dict[tuple[str, ...], FeatureTable] = field(default_factory=dict, init=False, repr=False)
+    _forecast: Forecast = field(default_factory=Forecast, init=False, repr=False)
 
     def extract(self, films: Films, name: str, view: View = PLAIN) -> FeatureTable:
         """Features of the films in one view, from the cache where they are there.
@@ -71,16 +73,16 @@ class Extractor:
     def check_room(self, jobs: Sequence[tuple[Films, Sequence[View]]]) -> None:
         """Checks before any work that the features of all these films and their views find room.
 
+        It also says how many films will pass the network for them.
+
         Raises:
             SettingsError: They take more than the limit of the store.
             DataError: They take more than the disk has.
         """
-        self.store.check_room(
-            entry
-            for films, views in jobs
-            for view in views
-            for entry in self._list_entries(films, view).values()
-        )
+        passages = [list(self._list_entries(films, view).values()) for films, views in jobs for view in views]
+        self.store.check_room(entry for entries in passages for entry in entries)
+        missing = {entries[0].name: max(map(_count_missing, entries)) for entries in passages}
+        self._forecast.expect(sum(missing.values()))
 
     def release(self) -> None:
         """Forgets all tables, which others may remove from then on."""
@@ -191,6 +193,7 @@ class Extractor:
                     if chunk in missing.get(tap, ()):
                         with self.store.explain_unwritable():
                             entry.write(chunk, part)
+                self._forecast.advance(counts[chunk])
                 progress.advance(counts[chunk])
         return batches.waited
 
@@ -211,6 +214,12 @@ def list_versions(engine: str) -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
     return versions
+
+
+def _count_missing(entry: Entry) -> int:
+    """Films whose features were never written; what is damaged is found when it is read."""
+    written = entry.array.list_written()
+    return entry.shape[0] - sum(len(entry.array.get_rows(chunk)) for chunk in written)
 
 
 def _pad(images: np.ndarray) -> np.ndarray:
