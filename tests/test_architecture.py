@@ -11,7 +11,10 @@ import pneumo_keras
 
 PACKAGE = Path(pneumo_keras.__file__).parent
 # What each room may import, beside itself.
-FOUNDATION = {"errors", "arrays", "files", "progress", "seeds", "backend", "documents"}
+FOUNDATION = {
+    *("archives", "arrays", "backend", "documents", "errors", "files", "npy", "ordinary_files"),
+    *("printable", "progress", "seeds"),
+}
 STAGES = ["data", "model", "engines", "features", "training"]
 ALLOWED = {
     **{room: FOUNDATION for room in FOUNDATION},

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import io
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from jaxtyping import UInt64
 from pneumo_keras.data.films import Films, iterate_films
 from pneumo_keras.errors import RunError
 from pneumo_keras.files import replace_whole
+from pneumo_keras.npy import load_npy
 
 BYTES = 8  # of a hash: two of a million films share one by chance once in 40 million sets
 
@@ -36,10 +36,10 @@ def load_hashes(films: Films, cache: Path) -> Hashes:
     """
     path = cache / "hashes" / f"{films.fingerprint()}.npy"
     try:
-        kept = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+        kept = load_npy(path)
         if kept.dtype == np.uint64 and kept.shape == (len(films),):
             return kept
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError):
         pass
     hashes = hash_films(films)
     with contextlib.suppress(OSError):
@@ -56,10 +56,10 @@ def load_seen_films(path: Path) -> Hashes | None:
         RunError: The file is damaged.
     """
     try:
-        seen = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+        seen = load_npy(path)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError) as error:
         raise RunError(f"{path} is damaged: {error}. Train again.") from error
     if seen.dtype != np.uint64 or seen.ndim != 1:
         raise RunError(
