@@ -19,7 +19,15 @@ LISTING_BYTES = 1 << 20  # of the list of members, at the end of the file; ours 
 PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 ENCRYPTED = 0x1  # of a member's flags
 # What zipfile raises on damaged archives beside ValueError; each was met while damaging one at random.
-DAMAGED = (EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
+DAMAGED = (
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+)
 
 
 class _CautiousReader(io.BufferedReader):

@@ -11,7 +11,6 @@ class PneumoError(Exception):
         return to_printable(super().__str__())
 
 
-
 class BackendError(PneumoError):
     """The Keras backend is missing, unsuitable or was chosen too late."""
 

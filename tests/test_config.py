@@ -122,15 +122,16 @@ def test_a_report_gets_file_names_alone(empty):
         ("zzz=3", "Unknown setting 'zzz'. See: pneumo-keras config show default"),
         (
             "model.image_size=74",
-            "Setting 'model.image_size' must be a whole number at least 75. Received: 74",
+            "Setting 'model.image_size' must be a whole number at least 75 and at most 1,024. Received: 74",
         ),
         (
             "training.epochs=many",
-            "Setting 'training.epochs' must be a whole number at least 1. Received: 'many'",
+            "Setting 'training.epochs' must be a whole number at least 1 and at most 10,000. "
+            "Received: 'many'",
         ),
         (
             "training.epochs=2.5",
-            "Setting 'training.epochs' must be a whole number at least 1. Received: 2.5",
+            "Setting 'training.epochs' must be a whole number at least 1 and at most 10,000. Received: 2.5",
         ),
         ("data.size=30", "Setting 'data.size' must be one of 28, 64, 128, 224. Received: 30"),
         (
@@ -146,11 +147,12 @@ def test_a_report_gets_file_names_alone(empty):
         ),
         (
             "data.phantom_films=[1, 2]",
-            "Setting 'data.phantom_films' must be a list of 3 whole numbers. Received: [1, 2]",
+            "Setting 'data.phantom_films' must be a list of 3 whole numbers at most 100,000. "
+            "Received: [1, 2]",
         ),
         (
             "training.learning_rate=nan",
-            "Setting 'training.learning_rate' must be a number above 0. Received: nan",
+            "Setting 'training.learning_rate' must be a number above 0 and at most 1,000,000. Received: nan",
         ),
         ("augmentation.plain=si", "Setting 'augmentation.plain' must be true or false. Received: 'si'"),
         ("data.path=3", "Setting 'data.path' must be a path. Received: 3"),
@@ -207,7 +209,7 @@ def test_a_file_that_cannot_be_read_gets_one_line(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr("pneumo_keras.ordinary_files.os.open", refuse)
     assert message(str(path)) == f"{path} cannot be read: Permission denied"
 
 
@@ -271,9 +273,10 @@ def test_settings_are_described_for_programs(empty):
         "value": 3,
         "description": "passes over the training films",
         "default": 10,
-        "rule": "a whole number at least 1",
+        "rule": "a whole number at least 1 and at most 10,000",
         "choices": None,
         "minimum": 1,
+        "maximum": 10_000,
     }
     assert described["training.mode"]["choices"] == ["cached", "online"]
     assert described["model.taps"]["choices"][4] == "mixed4"

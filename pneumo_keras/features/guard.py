@@ -88,7 +88,9 @@ def load_guard(path: Path) -> Guard:
     if not fits or any(array.dtype != np.float32 for array in arrays):
         received = ", ".join(f"{array.dtype} {array.shape}" for array in (*arrays, limit))
         raise RunError(f"{path} is damaged: its arrays do not fit. Received: {received}. Train again.")
-    if not (all(np.isfinite(array).all() for array in (*arrays, limit)) and (deviation > 0).all() and limit > 0):
+    if not (
+        all(np.isfinite(array).all() for array in (*arrays, limit)) and (deviation > 0).all() and limit > 0
+    ):
         raise RunError(f"{path} is damaged: it must hold finite numbers, and positive ones. Train again.")
     return Guard(*arrays, float(limit))
 

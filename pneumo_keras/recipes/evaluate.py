@@ -17,13 +17,14 @@ from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.evaluation.report_card import Judgement, Stressed
 from pneumo_keras.evaluation.scores import format_medmnist_scores, to_medmnist_name
 from pneumo_keras.features.views import View
-from pneumo_keras.model.classifier import FrozenPart, load_classifier
+from pneumo_keras.model.classifier import FrozenPart
 from pneumo_keras.recipes.explain import explain_mistakes
 from pneumo_keras.recipes.films import Split, open_data, open_splits
 from pneumo_keras.recipes.heads import list_judged_views, list_stressed_views
 from pneumo_keras.recipes.judging import compute_log_odds, decide, judge_members, write_scores
 from pneumo_keras.recipes.network import build_extractor
 from pneumo_keras.recipes.own_films import check_unchanged
+from pneumo_keras.recipes.saved_classifier import load_judged_classifier
 from pneumo_keras.reporting.explanations import Evidence
 from pneumo_keras.reporting.plots import draw_summary, save_plot
 from pneumo_keras.reporting.report import format_report
@@ -96,7 +97,7 @@ def judge_films(task: Task, prevalence: float | None, *, stress: bool) -> Report
         stress: Whether the films are also judged under the stress of the run's settings.
     """
     run, config, split = task.run, task.config, task.split
-    classifier = load_classifier(task.folder.model_file)
+    classifier = load_judged_classifier(task.folder, run)
     extractor = build_extractor(config, classifier.frozen)
     shift = PrevalenceShift(run.calibration.prevalence, prevalence) if prevalence is not None else None
     to_scores = functools.partial(decide, classifier.decision)

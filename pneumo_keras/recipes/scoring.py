@@ -16,8 +16,9 @@ from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.features.extract import CHUNK
 from pneumo_keras.features.guard import Guard, load_guard
 from pneumo_keras.features.prefetch import Prefetch
-from pneumo_keras.model.classifier import Classifier, load_classifier
+from pneumo_keras.model.classifier import Classifier
 from pneumo_keras.recipes.network import build_frozen_runner
+from pneumo_keras.recipes.saved_classifier import load_judged_classifier
 from pneumo_keras.runs.finished import load_run
 from pneumo_keras.runs.folder import RunFolder
 
@@ -108,7 +109,7 @@ def build_scorer(folder: RunFolder, *, prevalence: float | None = None, chunk: i
     """
     run = load_run(folder)
     guard = load_guard(folder.guard_file)
-    classifier = load_classifier(folder.model_file)
+    classifier = load_judged_classifier(folder, run)
     shift = PrevalenceShift(run.calibration.prevalence, prevalence) if prevalence is not None else None
     point = shift.correct_point(run.operating_point) if shift else run.operating_point
     return Scorer(

@@ -12,6 +12,8 @@ from pneumo_keras.config import Config, format_config
 from pneumo_keras.documents import parse_document, to_document
 from pneumo_keras.errors import PneumoError, RunError
 from pneumo_keras.files import claim_folder, format_csv, replace_whole
+from pneumo_keras.ordinary_files import read_text
+from pneumo_keras.printable import PrintableFormatter
 
 log = logging.getLogger("pneumo_keras")
 
@@ -155,7 +157,7 @@ class RunFolder:
         """
         path = self.path / name
         try:
-            return path.read_text(encoding="utf-8")
+            return read_text(path)
         except FileNotFoundError as error:
             raise RunError(f"{path} is missing. Train or evaluate again.") from error
         except (OSError, UnicodeDecodeError) as error:
@@ -166,7 +168,7 @@ class RunFolder:
         file = self.path / "train.log"
         handler = logging.FileHandler(file, encoding="utf-8")
         self._written.append(file)
-        handler.setFormatter(logging.Formatter(LOG_FORMAT))
+        handler.setFormatter(PrintableFormatter(LOG_FORMAT))
         log.setLevel(logging.INFO)
         log.addHandler(handler)
         try:

@@ -51,6 +51,7 @@ def load_normal_films(path: Path, *, size: int) -> Images:
     if films.dtype != np.uint8 or films.shape[1:] != (size, size) or not 0 < len(films) <= COUNT:
         received = f"{films.dtype} {films.shape}"
         raise RunError(
-            f"{path} is damaged: it must hold 1 to {COUNT} films of {size} px. Received: {received}. Train again."
+            f"{path} is damaged: it must hold 1 to {COUNT} films of {size} px. Received: {received}. "
+            "Train again."
         )
     return films
