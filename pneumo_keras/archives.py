@@ -17,6 +17,7 @@ FREE_BYTES = 1 << 30  # that every archive may unpack to
 RATIO = 100  # to which larger ones may be packed; films are packed to a half or a third
 LISTING_BYTES = 1 << 20  # of the list of members, at the end of the file; ours take less than a thousand
 PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+REASON = 300  # characters; zipfile quotes names of members, which may be very long
 ENCRYPTED = 0x1  # of a member's flags
 # What zipfile raises on damaged archives beside ValueError; each was met while damaging one at random.
 DAMAGED = (
@@ -67,7 +68,7 @@ def open_zip(path: Path, *, most: int = MOST_BYTES) -> Iterator[zipfile.ZipFile]
                 reader.listing = False
                 yield archive
         except DAMAGED as error:
-            raise ValueError(" ".join(str(error).split()).rstrip(".")) from error
+            raise ValueError(" ".join(str(error).split()).rstrip(".")[:REASON]) from error
 
 
 def _check_members(archive: zipfile.ZipFile, size: int, most: int) -> None:

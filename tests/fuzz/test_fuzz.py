@@ -3,6 +3,7 @@
 Each is refused in one line, or gives the result of the undamaged one, or another one that it really says.
 """
 
+import logging
 import shutil
 
 import pytest
@@ -42,9 +43,12 @@ def second(runs, tmp_path):
     return tmp_path / "second"
 
 
+log = logging.getLogger(__name__)
+
+
 def check(target, folder, count):
     outcomes, faults = try_inputs(target, folder, count)
-    print(target.__class__.__name__, dict(outcomes))
+    log.warning("%s: %s", type(target).__name__, dict(outcomes))
     assert not faults, faults[:20]
     assert outcomes["refused"] > count / 5  # or the damage is none
 

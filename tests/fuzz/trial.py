@@ -19,8 +19,8 @@ def try_inputs(target, folder, count, seed=0):
     """Counts of outcomes, and the first few that are no good.
 
     Args:
-        target: Has `data` (the undamaged input), `damage(data, random)` and `read(data)`, which gives the result, and
-            `is_right(data, result)`, whether a result other than that of the undamaged input is what the input says.
+        target: Has `data`, the undamaged input, `damage(data, random)`, `read(data)`, which gives the
+            result, and `is_right(data, result)`: whether another result is what another input says.
         folder: Below which nothing may appear that is not there now, but what is made below `target.place`.
         count: Of inputs.
         seed: Of the damage.
