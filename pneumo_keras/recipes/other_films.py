@@ -109,8 +109,9 @@ def choose_name(other: OtherFilms) -> str:
     """
     if other.name is not None:
         if re.search(UNSAFE, other.name) or not other.name.strip(".") or len(other.name) > LONGEST:
-            rule = f"--name must be of at most {LONGEST} letters, digits, '_', '-' and '.'"
-            raise RunError(f"{rule}. Received: {other.name[:LONGEST]}")
+            raise RunError(
+                f"--name must be of 60 letters, digits, '_', '-' and '.' at most. Received: {other.name}"
+            )
         return other.name
     path = other.path.resolve()
     return re.sub(UNSAFE, "-", path.name if path.is_dir() else path.stem)[:LONGEST].strip(".-") or "films"

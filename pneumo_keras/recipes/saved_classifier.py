@@ -61,9 +61,9 @@ def _find_faults(classifier: Classifier, run: FinishedRun) -> Iterator[tuple[str
     for name, (part, built) in expected.items():
         if compute_structure(part) != compute_structure(built):
             yield name, "is built otherwise than the run says"
-    noted, versions = run.environment.get("classifier_sha256"), run.environment.get("packages", {})
+    noted = run.environment["classifier_sha256"]
     # Another version of Keras may describe the same layer otherwise.
-    comparable = noted and versions.get("keras") == keras.__version__
+    comparable = run.environment["packages"].get("keras") == keras.__version__
     if comparable and compute_fingerprint(classifier.join()) != noted:
         yield "it", "has other weights or settings than were noted when it was trained"
 

@@ -5,8 +5,9 @@ import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Required
+from typing import Annotated, Any, NotRequired
 
+import numpy as np
 from pydantic import Field
 from typing_extensions import TypedDict
 
@@ -21,16 +22,16 @@ from pneumo_keras.runs.folder import RunFolder
 CURVES = {"epoch", "loss", "accuracy", "val_loss", "val_accuracy", "kept"}
 
 
-class NotedSplit(TypedDict, total=False):
+class NotedSplit(TypedDict):
     """What `environment.json` says of the films of a split."""
 
-    sha256: Required[str]
-    labels_sha256: Required[str]
-    class_counts: Required[Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]]
-    listing_sha256: str
+    sha256: str
+    labels_sha256: str
+    class_counts: Annotated[list[Annotated[int, Field(ge=0, le=10**9)]], Field(min_length=2, max_length=2)]
+    listing_sha256: NotRequired[str]
 
 
-class NotedData(TypedDict, total=False):
+class NotedData(TypedDict):
     """What it says of where they came from."""
 
     title: str
@@ -38,13 +39,24 @@ class NotedData(TypedDict, total=False):
     files: dict[str, str]
 
 
-class Noted(TypedDict, total=False):
+class NotedFilms(TypedDict):
+    """The films that a run learnt from."""
+
+    train: NotedSplit
+    val: NotedSplit
+
+
+NotedWeights = TypedDict("NotedWeights", {"0": float, "1": float})
+"""Class weights, of normal and of pneumonia films."""
+
+
+class Noted(TypedDict):
     """What is read of `environment.json`; it holds more, for people."""
 
-    films: dict[str, NotedSplit]
+    films: NotedFilms
     data: NotedData
     paths: dict[str, str]
-    class_weights: dict[str, float]
+    class_weights: NotedWeights
     packages: dict[str, str]
     weights_sha256: str
     classifier_sha256: str
@@ -115,10 +127,16 @@ def _find_faults(run: FinishedRun) -> Iterator[tuple[str, str]]:
         yield "calibration.json", "it was fitted otherwise than the settings of the run ask for"
     if calibration.method != "platt" and calibration.prevalence != BALANCED_PREVALENCE:
         yield "calibration.json", f"without an intercept its prevalence is {BALANCED_PREVALENCE}"
-    noted = run.environment.get("films", {}).get(point.chosen_on)
-    counts = point.counts
-    if noted and noted["class_counts"] != [counts.tn + counts.fp, counts.fn + counts.tp]:
+    films, counts = run.environment["films"], point.counts
+    if point.chosen_on != "val":
+        yield "operating_point.json", "it was not chosen on validation films"
+    if films["val"]["class_counts"] != [counts.tn + counts.fp, counts.fn + counts.tp]:
         yield "operating_point.json", "its counts are of other films than those of environment.json"
+    learnt = films["train"]["class_counts"]
+    balanced = [sum(learnt) / (2 * count) if count else math.nan for count in learnt]
+    weights = [run.environment["class_weights"][label] for label in ("0", "1")]
+    if set(films) != {"train", "val"} or not np.allclose(weights, balanced):
+        yield "environment.json", "its class weights are not those of its training films"
     if len(run.history) > run.config.training.epochs:
         yield "history.csv", "it has more epochs than the settings ask for"
 
