@@ -327,7 +327,7 @@ def test_what_is_no_file_of_settings_is_not_waited_for(tmp_path, kind):
     assert message(str(path)).startswith(f"{path} cannot be read: it ")
 
 
-@pytest.mark.parametrize("name", ["x" * 300, "a\0b", "/dev/null/x"])
+@pytest.mark.parametrize("name", ["x" * 300, "abc\0", "/dev/null/x"])
 def test_a_name_that_no_file_can_have_gets_one_line(name):
     assert message(name).startswith(
         "--config must be one of accurate, default, demo, reference, or a TOML file."
@@ -339,7 +339,7 @@ def test_an_override_is_one_line(override):
     assert message("demo", override).startswith("--set must look like training.epochs=3. Received: seed=1")
 
 
-@pytest.mark.parametrize("path", ["~nosuchuser/films.npz", "x" * 300, "x/" * 2040])
+@pytest.mark.parametrize("path", ["~nosuchuser/films.npz", "x" * 300])
 def test_a_path_that_no_file_can_have_gets_one_line(empty, path):
     config = load_config(empty, [f"data.path={path}"])
     with pytest.raises(SettingsError, match=r"^Setting 'data.path' must be a path\. Received: ") as caught:

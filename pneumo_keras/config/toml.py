@@ -83,7 +83,7 @@ def load_config(name_or_path: str, overrides: Iterable[str] = ()) -> Config:
     tree = load_toml(find_toml(name_or_path, folder="configs", option="--config"))
     for override in overrides:
         key, equals, text = override.partition("=")
-        if not equals or not key or len(override) > LINE or len(override.splitlines()) > 1:
+        if not equals or not key or len(override) > LINE or override.splitlines() != [override]:
             raise SettingsError(f"--set must look like training.epochs=3. Received: {cut(override)}")
         _put(tree, key, _parse_value(text))
     return _check_tree(tree)

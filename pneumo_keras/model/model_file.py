@@ -111,7 +111,7 @@ def _check_weights(data: bytes) -> int:
 
 def _iterate_objects(group: h5py.Group) -> Iterator[Any]:
     """All below a group, without following a link to anywhere else."""
-    seen = {group.id.__hash__()}
+    seen = {hash(group.id)}
     waiting: list[Any] = [group]
     while waiting:
         parent = waiting.pop()
@@ -119,10 +119,11 @@ def _iterate_objects(group: h5py.Group) -> Iterator[Any]:
             if type(parent.get(name, getlink=True)) is not h5py.HardLink:
                 raise ValueError(f"{WEIGHTS} points elsewhere: {parent.name}/{name}")
             child = parent[name]
-            address = h5py.h5o.get_info(child.id).addr
-            if address in seen:
+            if not isinstance(child, h5py.Group | h5py.Dataset):
+                raise ValueError(f"{WEIGHTS} holds {child.name}, which is no array")
+            if hash(child.id) in seen:
                 raise ValueError(f"{WEIGHTS} holds {child.name} under two names")
-            seen.add(address)
+            seen.add(hash(child.id))
             yield child
             if isinstance(child, h5py.Group):
                 waiting.append(child)

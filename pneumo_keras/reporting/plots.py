@@ -25,6 +25,7 @@ from pneumo_keras.reporting.numbers import format_with_bounds
 
 TRAINING, VALIDATION, ACCENT, GREY = "#3b6ea5", "#c8553d", "#2a7f62", "#8a8a8a"
 DOTS_PER_INCH = 150
+NAME = 60  # characters of a run's path that a legend has room for: the last ones tell runs apart
 
 
 def draw_summary(
@@ -72,7 +73,8 @@ def draw_rocs(labels: Labels, runs: Mapping[str, tuple[Scores, float]], *, title
     names = {}
     for number, (name, (scores, threshold)) in enumerate(runs.items()):
         auc = to_auc_interval(labels, scores)
-        names[f"run {number}"] = f"{to_printable(name)}: AUC {format_with_bounds(auc, level=LEVEL)}"
+        shown = to_printable(name) if len(name) <= NAME else f"...{to_printable(name[-NAME:])}"
+        names[f"run {number}"] = f"{shown}: AUC {format_with_bounds(auc, level=LEVEL)}"
         false_positive, true_positive, _ = roc_curve(labels, scores)
         (line,) = axes.plot(false_positive, true_positive, linewidth=1.6, label=f"run {number}")
         counts = count_confusions(labels, scores, threshold)

@@ -16,6 +16,7 @@ from pneumo_keras.documents import check_part
 from pneumo_keras.errors import RunError, SettingsError
 from pneumo_keras.evaluation.calibration import Calibration
 from pneumo_keras.evaluation.prevalence import BALANCED_PREVALENCE
+from pneumo_keras.evaluation.reliability import BINS
 from pneumo_keras.evaluation.threshold import OperatingPoint
 from pneumo_keras.runs.folder import RunFolder
 
@@ -127,6 +128,8 @@ def _find_faults(run: FinishedRun) -> Iterator[tuple[str, str]]:
         yield "calibration.json", "it was fitted otherwise than the settings of the run ask for"
     if calibration.method != "platt" and calibration.prevalence != BALANCED_PREVALENCE:
         yield "calibration.json", f"without an intercept its prevalence is {BALANCED_PREVALENCE}"
+    if calibration.fitted_on != "val" or calibration.bins != BINS:
+        yield "calibration.json", "it speaks of other films, or other bins, than this program fits"
     films, counts = run.environment["films"], point.counts
     if point.chosen_on != "val":
         yield "operating_point.json", "it was not chosen on validation films"

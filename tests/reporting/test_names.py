@@ -19,6 +19,7 @@ def test_every_run_is_in_the_legend_under_its_own_name(tmp_path):
     plot = draw_rocs(LABELS, {name: (SCORES, 0.5) for name in NAMES}, title="films")
     texts = plot.axes[0].get_legend().get_texts()
     assert len(texts) == len(NAMES)
+    assert all(len(text.get_text()) < 150 for text in texts)
     assert texts[0].get_text().startswith("_under: AUC ") and texts[1].get_text().startswith(r"$\frac$: AUC ")
     assert not any(text.get_parse_math() for text in texts)
     save_plot(plot, tmp_path / "roc.png")
