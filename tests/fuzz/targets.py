@@ -148,7 +148,7 @@ class DocumentsTarget:
         used = (point.threshold, calibration.slope, calibration.intercept, calibration.prevalence)
         told = (point.describe_rule(), point.counts, calibration.method, calibration.bins)
         films = {name: about["class_counts"] for name, about in run.environment.get("films", {}).items()}
-        return repr((used, told, films, _compare(self.other, self.place)))
+        return (used, told, films, _compare(self.other, self.place))
 
     def is_right(self, data, result):
         """Never: one run has one operating point."""
