@@ -6,10 +6,11 @@ JSON knows no NaN: it is written as null, and read back where a field says `Floa
 import functools
 import json
 import math
+from collections import Counter
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
 
 from pneumo_keras.errors import RunError
 
@@ -19,6 +20,7 @@ FloatOrNan = Annotated[float, BeforeValidator(lambda value: math.nan if value is
 """A number that may be undefined: NaN here, null in a document."""
 
 SHOWN = 100  # characters of what was received
+DIGITS = 20  # of a whole number; 64 bits take 19
 
 
 @functools.cache
@@ -44,21 +46,76 @@ def parse_document(kind: type[T], text: str, *, name: str) -> T:
         RunError: The text is no such document. Names the first fault.
     """
     try:
+        _check_plain(text)
         return _load_adapter(kind).validate_json(text, strict=True, extra="forbid")
     except ValidationError as error:
-        fault = _to_fault(error.errors()[0])
-        raise RunError(f"{name} is damaged: {fault}. Train or evaluate again.") from error
+        raise _to_damage(name, _to_fault(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise _to_damage(name, f"{error}. Received: {text[:SHOWN]!r}") from error
 
 
-def _to_fault(error: ErrorDetails) -> str:
-    key = ".".join(str(part) for part in error["loc"])
-    message = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    received = repr(error["input"])
+def check_part(kind: Any, document: Mapping[str, Any], *, name: str) -> None:
+    """Checks what is known of a document that may hold more.
+
+    Args:
+        kind: A dictionary by its keys, each of which may be missing.
+        document: As `parse_document` read it.
+        name: The file, for the error message.
+
+    Raises:
+        RunError: A known key holds something else. Names the first fault.
+    """
+    try:
+        _load_adapter(kind).validate_python(document, strict=True, extra="ignore")
+    except ValidationError as error:
+        raise _to_damage(name, _to_fault(error)) from error
+
+
+def _check_plain(text: str) -> None:
+    """Checks what pydantic lets pass: numbers beyond all bounds, and keys that stand twice."""
+    json.loads(
+        text,
+        parse_constant=_refuse_number,
+        parse_float=_parse_finite,
+        parse_int=_parse_short,
+        object_pairs_hook=_refuse_repetition,
+    )
+
+
+def _refuse_number(text: str) -> Any:
+    raise ValueError(f"{text} is no number of a sensible size")
+
+
+def _parse_finite(text: str) -> float:
+    return float(text) if math.isfinite(float(text)) else _refuse_number(text[:SHOWN])
+
+
+def _parse_short(text: str) -> int:
+    return int(text) if len(text) <= DIGITS else _refuse_number(text[:SHOWN])
+
+
+def _refuse_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    tree = dict(pairs)
+    if len(tree) < len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"'{twice[:SHOWN]}' stands in it more than once")
+    return tree
+
+
+def _to_damage(name: str, fault: str) -> RunError:
+    return RunError(f"{name} is damaged: {fault}. Train or evaluate again.")
+
+
+def _to_fault(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"])[:SHOWN]
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")[: 2 * SHOWN]
+    received = repr(first["input"])
     received = received if len(received) <= SHOWN else received[:SHOWN] + "..."
     rule = {
         "json_invalid": message,
         "missing": f"'{key}' is missing",
         "unexpected_keyword_argument": f"'{key}' is unknown",
         "extra_forbidden": f"'{key}' is unknown",
-    }.get(error["type"], f"'{key}' {message}" if key else message)
+    }.get(first["type"], f"'{key}' {message}" if key else message)
     return f"{rule}. Received: {received}"

@@ -1,8 +1,14 @@
 """Everything a user can cause and mend. The command line prints each as one line, exit status 1."""
 
+from pneumo_keras.printable import to_printable
+
 
 class PneumoError(Exception):
     """One line for the user: the setting or file, the rule, the value and the next step."""
+
+    def __str__(self) -> str:
+        """The line. Names and values from files stay inside it, and do nothing to a terminal."""
+        return to_printable(super().__str__())
 
 
 class BackendError(PneumoError):

@@ -1,10 +1,11 @@
 """Grids: for some settings a list of values each, for a sweep over all combinations."""
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pneumo_keras.config import Config, change_config, find_toml, load_toml
+from pneumo_keras.config import Config, change_config, cut, find_toml, load_toml, show
 from pneumo_keras.errors import SettingsError
 
 Grid = Mapping[str, Sequence[Any]]
@@ -13,6 +14,7 @@ Grid = Mapping[str, Sequence[Any]]
 # What a choice may be about: another seed, other films or another machine is none.
 SWEPT = ("model.", "training.", "augmentation.")
 FITTED_TOGETHER = ("training.learning_rate", "training.weight_decay")
+MOST = 10_000  # combinations: at a second each, hours
 FIXED = ("training.mode", "training.members", "model.weights")
 
 
@@ -34,10 +36,13 @@ def load_grid(name_or_path: str) -> Grid:
         if not key.startswith(SWEPT) or key in FIXED:
             raise SettingsError(
                 f"A sweep is over settings of model, training and augmentation, without {', '.join(FIXED)}. "
-                f"Received: {key.rstrip('.')} in {path}"
+                f"Received: {cut(key.rstrip('.'))} in {path}"
             )
         if not isinstance(values, list) or not values:
-            raise SettingsError(f"{path} must hold a list of values for {key}. Received: {values!r}")
+            raise SettingsError(f"{path} must hold a list of values for {key}. Received: {show(values)}")
+    combinations = math.prod(map(len, grid.values()))
+    if combinations > MOST:
+        raise SettingsError(f"{path} must hold at most {MOST:,} combinations. Received: {combinations:,}")
     return grid
 
 

@@ -12,8 +12,20 @@ import pneumo_keras  # isort: skip
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from pneumo_keras.backend import start_backend
+
+# The same examples every time, and few of them: a machine that others use is slow now and then.
+settings.register_profile(
+    "bounded",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("bounded")
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 

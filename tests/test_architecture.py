@@ -12,17 +12,8 @@ import pneumo_keras
 PACKAGE = Path(pneumo_keras.__file__).parent
 # What each room may import, beside itself.
 FOUNDATION = {
-    "errors",
-    "arrays",
-    "files",
-    "progress",
-    "stopping",
-    "seeds",
-    "backend",
-    "documents",
-    "chunked",
-    "prefetch",
-    "turns",
+    *("archives", "arrays", "backend", "chunked", "documents", "errors", "files", "npy", "ordinary_files"),
+    *("prefetch", "printable", "progress", "seeds", "stopping", "turns"),
 }
 STAGES = ["data", "model", "engines", "features", "training"]
 ALLOWED = {

@@ -1,3 +1,4 @@
+import os
 import tomllib
 from pathlib import Path
 from typing import Annotated
@@ -122,15 +123,16 @@ def test_a_report_gets_file_names_alone(empty):
         ("zzz=3", "Unknown setting 'zzz'. See: pneumo-keras config show default"),
         (
             "model.image_size=74",
-            "Setting 'model.image_size' must be a whole number at least 75. Received: 74",
+            "Setting 'model.image_size' must be a whole number at least 75 and at most 1,024. Received: 74",
         ),
         (
             "training.epochs=many",
-            "Setting 'training.epochs' must be a whole number at least 1. Received: 'many'",
+            "Setting 'training.epochs' must be a whole number at least 1 and at most 10,000. "
+            "Received: 'many'",
         ),
         (
             "training.epochs=2.5",
-            "Setting 'training.epochs' must be a whole number at least 1. Received: 2.5",
+            "Setting 'training.epochs' must be a whole number at least 1 and at most 10,000. Received: 2.5",
         ),
         ("data.size=30", "Setting 'data.size' must be one of 28, 64, 128, 224. Received: 30"),
         (
@@ -146,11 +148,12 @@ def test_a_report_gets_file_names_alone(empty):
         ),
         (
             "data.phantom_films=[1, 2]",
-            "Setting 'data.phantom_films' must be a list of 3 whole numbers. Received: [1, 2]",
+            "Setting 'data.phantom_films' must be a list of 3 whole numbers at most 100,000. "
+            "Received: [1, 2]",
         ),
         (
             "training.learning_rate=nan",
-            "Setting 'training.learning_rate' must be a number above 0. Received: nan",
+            "Setting 'training.learning_rate' must be a number above 0 and at most 1,000,000. Received: nan",
         ),
         ("augmentation.plain=si", "Setting 'augmentation.plain' must be true or false. Received: 'si'"),
         ("data.path=3", "Setting 'data.path' must be a path. Received: 3"),
@@ -207,7 +210,7 @@ def test_a_file_that_cannot_be_read_gets_one_line(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr("pneumo_keras.ordinary_files.os.open", refuse)
     assert message(str(path)) == f"{path} cannot be read: Permission denied"
 
 
@@ -271,11 +274,92 @@ def test_settings_are_described_for_programs(empty):
         "value": 3,
         "description": "passes over the training films",
         "default": 10,
-        "rule": "a whole number at least 1",
+        "rule": "a whole number at least 1 and at most 10,000",
         "choices": None,
         "minimum": 1,
+        "maximum": 10_000,
     }
     assert described["training.mode"]["choices"] == ["cached", "online"]
     assert described["model.taps"]["choices"][4] == "mixed4"
     assert described["data.path"]["value"] is None
     assert described["model.dropout"]["exclusiveMaximum"] == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "training = 3",
+        "training = [1]",
+        "[[data]]\npath = 'x'",
+        "seed = " + "1" * 5000,
+        "seed = 0x" + "f" * 5000,
+        "seed = " + "[" * 3000,
+        "seed = {" + "a = {" * 300,
+        ".".join("a" * 4000) + " = 1",
+        "model.outputs = true",
+        "training.epochs = true",
+        "data.phantom_films = [true, 4, 5]",
+        'data.path = "a\\u0000b"',
+        '"a\\nb" = 1',
+        "data.positive = " + repr("x" * 5000),
+        "# " + "x" * 9000,
+        "\n" * 70_000,
+    ],
+)
+def test_odd_settings_get_one_line(tmp_path, text):
+    path = tmp_path / "odd.toml"
+    path.write_text(text)
+    line = message(str(path))
+    assert line.isprintable() and len(line) < 1000
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "sparse"])
+def test_what_is_no_file_of_settings_is_not_waited_for(tmp_path, kind):
+    path = tmp_path / "x.toml"
+    match kind:
+        case "pipe":
+            os.mkfifo(path)
+        case "device":
+            path = Path("/dev/zero")
+        case "sparse":
+            with path.open("wb") as file:
+                file.truncate(2**40)
+    assert message(str(path)).startswith(f"{path} cannot be read: it ")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "abc\0", "/dev/null/x"])
+def test_a_name_that_no_file_can_have_gets_one_line(name):
+    assert message(name).startswith(
+        "--config must be one of accurate, default, demo, reference, or a TOML file."
+    )
+
+
+@pytest.mark.parametrize("override", ["seed=1\nfoo=2", "seed=1\r", "seed=1\u2028", "seed=" + "1" * 9000])
+def test_an_override_is_one_line(override):
+    assert message("demo", override).startswith("--set must look like training.epochs=3. Received: seed=1")
+
+
+@pytest.mark.parametrize("path", ["~nosuchuser/films.npz", "x" * 300])
+def test_a_path_that_no_file_can_have_gets_one_line(empty, path):
+    config = load_config(empty, [f"data.path={path}"])
+    with pytest.raises(SettingsError, match=r"^Setting 'data.path' must be a path\. Received: ") as caught:
+        list_paths(config)
+    assert len(str(caught.value)) < 5000
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["model.hidden_units=1000000"], "at most 16,384"),
+        (["model.hidden_units=16384", "training.members=2"], "training.members times model.hidden_units"),
+        (["model.image_size=20000"], "at most 1,024"),
+        (["training.mode=online", "model.image_size=1024"], "pixels in a step"),
+        (["data.phantom_films=[100000000, 2, 2]"], "at most 100,000"),
+        (["augmentation.views=1000"], "at most 100"),
+        (["training.epochs=1000000000"], "at most 10,000"),
+        (["training.batch_size=1000000"], "at most 8,192"),
+        (["compute.cache_gigabytes=1e300"], "at most 1,000,000"),
+    ],
+)
+def test_nothing_can_be_asked_for_that_takes_memory_without_bound(empty, overrides, words):
+    assert words in message(empty, *overrides)

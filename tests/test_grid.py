@@ -91,3 +91,11 @@ def test_a_grid_that_is_not_there_gets_one_line():
         str(caught.value)
         == "--grid must be one of accurate, accurate_heads, demo, or a TOML file. Received: nowhere.toml"
     )
+
+
+def test_a_grid_has_a_bounded_number_of_combinations(tmp_path):
+    path = tmp_path / "grid.toml"
+    values = list(range(75, 575))
+    path.write_text(f"[model]\nimage_size = {values}\n[training]\nepochs = {list(range(1, 22))}\n")
+    with pytest.raises(SettingsError, match=r"at most 10,000 combinations\. Received: 10,500"):
+        load_grid(str(path))

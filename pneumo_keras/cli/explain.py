@@ -55,8 +55,8 @@ def explain(run: Path, paths: tuple[str, ...], out: Path | None, as_json: bool) 
     if out:
         check_free(out, option="--out")
     start_backend(find_cache())
+    from pneumo_keras.printable import to_printable
     from pneumo_keras.recipes.explain import build_film_explainer, explain_files
-    from pneumo_keras.reporting.predictions import to_printable
 
     explainer, target = build_film_explainer(folder), out or run / "explanations"
     explained = []

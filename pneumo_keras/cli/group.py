@@ -10,6 +10,7 @@ import click
 
 import pneumo_keras
 from pneumo_keras.errors import PneumoError, explain_memory
+from pneumo_keras.printable import PrintableFormatter
 from pneumo_keras.stopping import Stopped, heed_signals
 
 log = logging.getLogger("pneumo_keras")
@@ -80,7 +81,7 @@ def main(quiet: bool) -> None:
       pneumo-keras config show default
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    handler.setFormatter(PrintableFormatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     handler.setLevel(logging.WARNING if quiet else logging.INFO)
     log.handlers[:] = [handler]
     log.setLevel(logging.INFO)

@@ -11,10 +11,12 @@ from pneumo_keras.config.toml import (
     load_config,
     load_toml,
 )
+from pneumo_keras.config.wording import cut, show
 
 __all__ = [
     "Config",
     "change_config",
+    "cut",
     "describe_config",
     "explain_config",
     "find_cache",
@@ -27,4 +29,5 @@ __all__ = [
     "load_toml",
     "name_files",
     "resolve_paths",
+    "show",
 ]

@@ -8,6 +8,7 @@ import platformdirs
 
 from pneumo_keras.config.settings import Config
 from pneumo_keras.config.toml import change_config
+from pneumo_keras.config.wording import show
 from pneumo_keras.errors import SettingsError
 
 
@@ -61,6 +62,18 @@ def _list_written(config: Config) -> dict[str, str]:
 
 def _to_absolute(key: str, path: str) -> str:
     try:
-        return str(Path(path).expanduser().resolve())
+        absolute = Path(path).expanduser().resolve()
     except RuntimeError as error:
-        raise SettingsError(f"Setting '{key}' must be a path. Received: {path!r}: no such user") from error
+        raise SettingsError(
+            f"Setting '{key}' must be a path. Received: {show(path)}: no such user"
+        ) from error
+    try:
+        absolute.exists()
+        os.fspath(absolute).encode()
+    except (OSError, UnicodeEncodeError) as error:  # a name too long, a closed folder, undecodable bytes
+        raise _to_refusal(key, path, str(error)) from error
+    return str(absolute)
+
+
+def _to_refusal(key: str, path: str, reason: str) -> SettingsError:
+    return SettingsError(f"Setting '{key}' must be a path. Received: {show(path)}: {reason}")

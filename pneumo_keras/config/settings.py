@@ -3,7 +3,15 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from pneumo_keras.config.choices import OneOf
 from pneumo_keras.data.sources import POSITIVE, SOURCES
@@ -11,7 +19,7 @@ from pneumo_keras.engines.table import ENGINES, Precision
 from pneumo_keras.evaluation.rules import RULES
 
 Share = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, le=1e6)]
 Tap = Literal[
     "mixed0",
     "mixed1",
@@ -26,6 +34,14 @@ Tap = Literal[
     "mixed10",
 ]
 SMALLEST_IMAGE = 75  # InceptionV3's five halvings leave nothing of a smaller one
+# What may be asked for without taking memory or days by mistake. Five times the largest films that are kept.
+LARGEST_IMAGE = 1024
+MOST_UNITS = 16_384  # hidden units of all members: with all taps a kernel of 0.7 GB, and twice that for Adam
+MOST_PIXELS = 1 << 23  # of the images of a step of online training; a step of 16 at 299 px has 1.4 million
+LONGEST_TEXT = 4096  # characters; no path is longer
+
+
+FilmCount = Annotated[int, Field(le=100_000)]  # what a minute or two can draw
 
 
 def _to_list(value: Any) -> Any:
@@ -38,10 +54,26 @@ def _to_name(value: Any) -> Any:
     return str(value) if type(value) is int else value
 
 
+def _has_undecodable(text: str) -> bool:
+    """Whether it holds bytes that are no text, as the system gives them to programs."""
+    return any("\ud800" <= sign <= "\udfff" for sign in text)
+
+
 class Settings(BaseModel):
     """A table of settings: unknown keys are errors, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_kind(cls, value: Any, info: Any) -> Any:
+        """Pydantic takes true for 1, and text that no file can hold."""
+        is_switch = cls.model_fields[info.field_name or ""].annotation is bool
+        if not is_switch and any(type(one) is bool for one in (value if type(value) is list else [value])):
+            raise PydanticCustomError("switch", "must be no true or false")
+        if isinstance(value, str) and (len(value) > LONGEST_TEXT or "\0" in value or _has_undecodable(value)):
+            raise PydanticCustomError("text", "must be text that a file can hold")
+        return value
 
 
 class DataSettings(Settings):
@@ -57,8 +89,8 @@ class DataSettings(Settings):
     positive: Annotated[str, BeforeValidator(_to_name)] = Field(
         POSITIVE, description="name of the class that is pneumonia, for the source folder"
     )
-    phantom_films: tuple[int, int, int] = Field(
-        (640, 160, 400), description="phantom films in train, validation and test"
+    phantom_films: tuple[FilmCount, FilmCount, FilmCount] = Field(
+        (640, 160, 400), description="phantom films in train, validation and test, at most 100,000 each"
     )
 
     @model_validator(mode="after")
@@ -101,7 +133,7 @@ class RangeSettings(Settings):
 class AugmentationSettings(RangeSettings):
     """How films are varied that are trained on. Those that are judged on are not; see [stress]."""
 
-    views: int = Field(0, ge=0, description="augmented views of each training film (cached mode)")
+    views: int = Field(0, ge=0, le=100, description="augmented views of each training film (cached mode)")
     plain: bool = Field(True, description="train on the films as they are, too (cached mode)")
 
     @model_validator(mode="after")
@@ -128,12 +160,14 @@ class ModelSettings(Settings):
     """The frozen InceptionV3 and the head behind it."""
 
     weights: str = Field("imagenet", description='"imagenet", "none" (random) or a weights file')
-    image_size: int = Field(299, ge=SMALLEST_IMAGE, description="edge in pixels to which films are enlarged")
+    image_size: int = Field(
+        299, ge=SMALLEST_IMAGE, le=LARGEST_IMAGE, description="edge in pixels to which films are enlarged"
+    )
     taps: Annotated[tuple[Tap, ...], BeforeValidator(_to_list)] = Field(
         ("mixed10",), description="blocks whose outputs are pooled"
     )
     standardise: bool = Field(True, description="features to zero mean, unit variance")
-    hidden_units: int = Field(512, ge=0, description="width of the hidden layer, 0 for none")
+    hidden_units: int = Field(512, ge=0, le=MOST_UNITS, description="width of the hidden layer, 0 for none")
     dropout: Share = Field(0.5, description="share of units dropped while training")
     outputs: Literal[1, 2] = Field(1, description="one sigmoid output or two softmax outputs")
     flip_average: bool = Field(False, description="average a film's log odds with its mirror image's")
@@ -152,14 +186,17 @@ class TrainingSettings(Settings):
         "cached", description="features once and for all, or the whole model in every epoch"
     )
     members: int = Field(1, ge=1, le=100, description="heads of different seeds, fitted at once, averaged")
-    epochs: int = Field(10, ge=1, description="passes over the training films")
-    batch_size: int = Field(16, ge=1, description="films in a step")
+    epochs: int = Field(10, ge=1, le=10_000, description="passes over the training films")
+    batch_size: int = Field(16, ge=1, le=8192, description="films in a step")
     optimizer: Literal["adamw", "sgd"] = Field(
         "adamw", description="AdamW, or gradient descent with Nesterov momentum for linear heads"
     )
     learning_rate: Positive = Field(1e-4, description="of the optimizer; about 1 for sgd, 1e-4 for adamw")
     weight_decay: float = Field(
-        1e-5, ge=0, description="adamw: decoupled; sgd: half of it times the squared weights joins the loss"
+        1e-5,
+        ge=0,
+        le=1e6,
+        description="adamw: decoupled; sgd: half of it times the squared weights joins the loss",
     )
     schedule: Literal["plateau", "cosine"] = Field(
         "plateau",
@@ -168,7 +205,7 @@ class TrainingSettings(Settings):
     )
     plateau_factor: float = Field(0.2, gt=0, lt=1, description="on a plateau, learning rate times this ...")
     plateau_patience: int = Field(
-        2, ge=1, description="... after this many epochs without a better validation loss"
+        2, ge=1, le=10_000, description="... after this many epochs without a better validation loss"
     )
 
 
@@ -215,6 +252,18 @@ class Config(Settings):
     def _check(self) -> "Config":
         if self.training.mode == "online" and self.augmentation.views:
             raise ValueError('augmentation.views needs training.mode="cached"')
+        units = self.training.members * self.model.hidden_units
+        if units > MOST_UNITS:
+            raise ValueError(
+                f"training.members times model.hidden_units must be at most {MOST_UNITS:,}, for the sake of "
+                f"memory. Received: {units:,}"
+            )
+        pixels = self.training.batch_size * self.model.image_size**2
+        if self.training.mode == "online" and pixels > MOST_PIXELS:
+            raise ValueError(
+                f'training.mode="online" takes at most {MOST_PIXELS:,} pixels in a step: training.batch_size '
+                f"times the square of model.image_size. Received: {pixels:,}. Lower one of them"
+            )
         if self.training.optimizer == "sgd" and (self.model.hidden_units or not self.model.standardise):
             raise ValueError(
                 'training.optimizer="sgd" needs linear heads on standardised features: model.hidden_units=0 '

@@ -1,5 +1,6 @@
 """Settings from TOML files and from the command line, and as TOML again."""
 
+import contextlib
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -8,9 +9,13 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
-from pneumo_keras.config.settings import Config
-from pneumo_keras.config.wording import list_settings, to_one_line, to_refusal, to_unknown_key
+from pneumo_keras.config.settings import LONGEST_TEXT, Config
+from pneumo_keras.config.wording import cut, list_settings, to_one_line, to_refusal, to_unknown_key
 from pneumo_keras.errors import SettingsError
+from pneumo_keras.ordinary_files import read_text
+
+FILE_BYTES = 1 << 16  # of a file of settings; ours take a tenth
+LINE = 2 * LONGEST_TEXT  # characters of a line: time and memory for a key grow with the square of its parts
 
 
 def find_named(folder: str) -> dict[str, Path]:
@@ -40,10 +45,11 @@ def find_toml(name_or_path: str, *, folder: str, option: str) -> Path:
     if name_or_path in named:
         return named[name_or_path]
     path = Path(name_or_path)
-    if path.is_file():
-        return path
+    with contextlib.suppress(OSError, ValueError):  # a name that is too long, or has a null in it
+        if path.exists() and not path.is_dir():
+            return path
     known = ", ".join(named)
-    raise SettingsError(f"{option} must be one of {known}, or a TOML file. Received: {name_or_path}")
+    raise SettingsError(f"{option} must be one of {known}, or a TOML file. Received: {cut(name_or_path)}")
 
 
 def load_toml(path: Path) -> dict[str, Any]:
@@ -53,11 +59,17 @@ def load_toml(path: Path) -> dict[str, Any]:
         SettingsError: It is none, or cannot be read.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        text = read_text(path, most=FILE_BYTES)
+    except UnicodeDecodeError as error:
         raise SettingsError(f"{path} is no TOML file: {error}") from error
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
+    if any(len(line) > LINE for line in text.splitlines()):
+        raise SettingsError(f"{path} is no TOML file of settings: it has a line above {LINE:,} characters")
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # numbers of too many digits; lists in lists in ...
+        raise SettingsError(f"{path} is no TOML file: {error}") from error
 
 
 def load_config(name_or_path: str, overrides: Iterable[str] = ()) -> Config:
@@ -71,8 +83,8 @@ def load_config(name_or_path: str, overrides: Iterable[str] = ()) -> Config:
     tree = load_toml(find_toml(name_or_path, folder="configs", option="--config"))
     for override in overrides:
         key, equals, text = override.partition("=")
-        if not equals or not key:
-            raise SettingsError(f"--set must look like training.epochs=3. Received: {override}")
+        if not equals or not key or len(override) > LINE or override.splitlines() != [override]:
+            raise SettingsError(f"--set must look like training.epochs=3. Received: {cut(override)}")
         _put(tree, key, _parse_value(text))
     return _check_tree(tree)
 
@@ -119,5 +131,5 @@ def _parse_value(text: str) -> Any:
     """TOML where it is TOML (`3`, `true`, `["mixed4"]`), a bare string otherwise."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text

@@ -6,10 +6,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from pneumo_keras.config.choices import to_hint
-from pneumo_keras.config.settings import Config
+from pneumo_keras.config.settings import LONGEST_TEXT, Config
 
 Fragment = dict[str, Any]
 """What JSON Schema says of one setting."""
+
+SHOWN = 200  # characters of what was received
 
 BOUNDS = {
     "minimum": "at least",
@@ -49,13 +51,19 @@ def to_rule(fragment: Fragment) -> str:
     if "enum" in fragment:
         return f"one of {names}"
     if "prefixItems" in fragment:
-        return f"a list of {len(fragment['prefixItems'])} whole numbers"
+        return (
+            f"a list of {len(fragment['prefixItems'])} whole numbers{_to_bounds(fragment['prefixItems'][0])}"
+        )
     if "items" in fragment:
         return f'a list such as ["mixed4"], of {names}'
     if fragment.get("format") == "path":
         return "a path"
+    return f"{KINDS[fragment['type']]}{_to_bounds(fragment)}"
+
+
+def _to_bounds(fragment: Fragment) -> str:
     bounds = [f"{words} {fragment[bound]:,.12g}" for bound, words in BOUNDS.items() if bound in fragment]
-    return " ".join([KINDS[fragment["type"]], " and ".join(bounds)]).rstrip()
+    return " and ".join(bounds) and f" {' and '.join(bounds)}"
 
 
 def list_choices(fragment: Fragment) -> list[Any]:
@@ -65,23 +73,39 @@ def list_choices(fragment: Fragment) -> list[Any]:
 
 def to_one_line(error: ValidationError) -> str:
     """The first fault: the setting, its rule, what was received and what may have been meant."""
-    first = error.errors()[0]
+    first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
     if first["type"] == "extra_forbidden":
         return to_unknown_key(key)
     if first["type"] == "value_error":
         return first["msg"].removeprefix("Value error, ")
+    if first["type"] == "text":
+        rule = f"text of at most {LONGEST_TEXT:,} characters, without null characters and undecodable bytes"
+        return f"Setting '{key}' must be {rule}. Received: {show(first['input'])}"
     return to_refusal(key, first["input"])
 
 
 def to_refusal(key: str, value: object) -> str:
     """Says what the setting must be."""
     fragment = list_settings()[key]
-    hint = to_hint(value, list_choices(fragment))
-    return f"Setting '{key}' must be {to_rule(fragment)}. Received: {value!r}{hint and '.' + hint}"
+    hint = to_hint(value, list_choices(fragment)) if isinstance(value, str) else ""
+    return f"Setting '{key}' must be {to_rule(fragment)}. Received: {show(value)}{hint and '.' + hint}"
 
 
 def to_unknown_key(key: str) -> str:
     """Says which setting is nearest."""
-    hint = to_hint(key, list(list_settings())) or " See: pneumo-keras config show default"
-    return f"Unknown setting '{key}'.{hint}"
+    hint = to_hint(key[:SHOWN], list(list_settings())) or " See: pneumo-keras config show default"
+    return f"Unknown setting '{cut(key)}'.{hint}"
+
+
+def show(value: object) -> str:
+    """A value as it is written, or the beginning of it."""
+    try:
+        return cut(repr(value))
+    except (ValueError, RecursionError):  # a whole number of thousands of digits; a table in a table in a ...
+        return "something of great length"
+
+
+def cut(text: str) -> str:
+    """The beginning of a text that is too long for a line."""
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

@@ -38,6 +38,11 @@ class LogitScaling:
     intercept: float
     method: Method
 
+    def __post_init__(self) -> None:
+        """Checks that the numbers are of the method."""
+        if (self.method == "none" and self.slope != 1) or (self.method != "platt" and self.intercept):
+            raise ValueError(f"'slope' and 'intercept' must be those of the method '{self.method}'")
+
     def to_scores(self, logits: Logits) -> Scores:
         """Calibrated probabilities of pneumonia."""
         return expit(self.slope * logits + self.intercept)
@@ -68,7 +73,7 @@ class Calibration(LogitScaling):
     fitted_on: str
     prevalence: Annotated[float, Field(gt=0, lt=1)]
     calibration_error: ErrorChange
-    bins: int
+    bins: Annotated[int, Field(ge=1, le=1000)]
 
 
 def describe_calibration(

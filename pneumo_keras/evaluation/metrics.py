@@ -6,12 +6,16 @@ undefined is NaN: the sensitivity without pneumonia films, for instance.
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Bool
+from pydantic import Field
 
 from pneumo_keras.arrays import Labels, Scores
 from pneumo_keras.errors import DataError
+
+Count = Annotated[int, Field(ge=0)]
 
 Calls = Bool[np.ndarray, " n"]
 """Which films are called pneumonia."""
@@ -28,10 +32,10 @@ class ConfusionCounts:
         tp: Pneumonia films called pneumonia.
     """
 
-    tn: int
-    fp: int
-    fn: int
-    tp: int
+    tn: Count
+    fp: Count
+    fn: Count
+    tp: Count
 
     @property
     def n(self) -> int:

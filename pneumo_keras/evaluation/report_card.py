@@ -113,6 +113,7 @@ class Metrics(Evaluation):
         split: `train`, `val` or `test`.
         films_sha256: Fingerprint of the films' pixels.
         labels_sha256: Fingerprint of their labels.
+        scores_sha256: Of the file with their scores.
         stress: How far films were varied before they were scored; None for films as they are.
     """
 
@@ -121,6 +122,7 @@ class Metrics(Evaluation):
     split: str
     films_sha256: str
     labels_sha256: str
+    scores_sha256: str
     stress: dict[str, Any] | None
 
 
@@ -130,6 +132,7 @@ def to_metrics(
     split: str,
     films_sha256: str,
     labels_sha256: str,
+    scores_sha256: str,
     stress: dict[str, Any] | None = None,
 ) -> Metrics:
     """A judgement with the films it speaks of."""
@@ -140,6 +143,7 @@ def to_metrics(
         split=split,
         films_sha256=films_sha256,
         labels_sha256=labels_sha256,
+        scores_sha256=scores_sha256,
         stress=stress,
     )
 

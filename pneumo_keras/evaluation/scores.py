@@ -3,6 +3,7 @@
 Nothing here writes files: the caller does, whole or not at all.
 """
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,13 @@ from jaxtyping import Float64, Int64
 
 from pneumo_keras.arrays import Labels, Scores
 from pneumo_keras.errors import DataError, RunError
+from pneumo_keras.ordinary_files import read_text
 
 HEADER = "index,label,score"
+MOST_BYTES = 1 << 28  # of a file of scores: ten million films
+LABEL_DIGITS = 9  # of a label, to be told which it is if it is none
+SHOWN = 100  # characters of a line that is not as it should be
+RUN_BYTES = 120  # of the name of a run in that of a file, which may have 255
 
 
 def check_scores(labels: Int64[np.ndarray, " labels"], scores: Float64[np.ndarray, " scores"]) -> None:
@@ -61,9 +67,11 @@ def parse_scores(text: str, *, name: str) -> tuple[Labels, Scores]:
     Raises:
         DataError: The columns, the order of the films, a label or a score is not as it should be.
     """
-    header, *lines = text.splitlines() or [""]
+    header, *lines = text.replace("\r\n", "\n").split("\n")
     if header != HEADER:
-        raise DataError(f"{name} must open with the line '{HEADER}'. Received: '{header}'.")
+        raise DataError(f"{name} must open with the line '{HEADER}'. Received: '{header[:SHOWN]}'.")
+    if not lines or lines.pop():
+        raise DataError(f"{name} must end with the end of a line: it was cut short.")
     rows = [_parse_row(line, index, name) for index, line in enumerate(lines)]
     labels = np.array([label for label, _ in rows], dtype=np.int64)
     scores = np.array([score for _, score in rows], dtype=np.float64)
@@ -76,11 +84,15 @@ def parse_scores(text: str, *, name: str) -> tuple[Labels, Scores]:
 
 def _parse_row(line: str, index: int, name: str) -> tuple[int, float]:
     try:
-        found, label, score = line.split(",")
-        row = int(found), int(label), float(score)
-    except ValueError:
+        cells = line.split(",")
+        row = int(cells[0]), int(cells[1]), float(cells[2])
+        # Python takes ' 1', '1_0' and digits of any script, too.
+        if [repr(number) for number in row] != cells or len(cells[1]) > LABEL_DIGITS:
+            raise ValueError
+    except (ValueError, IndexError):
         raise DataError(
-            f"{name}, line {index + 2}, must hold an index, a label and a score. Received: '{line}'."
+            f"{name}, line {index + 2}, must hold an index, a label and a score, as eval writes them. "
+            f"Received: '{line[:SHOWN]}'."
         ) from None
     if row[0] != index:
         raise DataError(
@@ -98,12 +110,19 @@ def load_scores(path: Path) -> tuple[Labels, Scores]:
         DataError: See `parse_scores`.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, most=MOST_BYTES)
     except FileNotFoundError:
         raise RunError(f"There are no scores at '{path}'. Evaluate the run first.") from None
+    except OSError as error:
+        raise RunError(f"'{path}' cannot be read: {error.strerror}. Evaluate the run again.") from error
     except UnicodeDecodeError:
         raise DataError(f"'{path}' is not text in UTF-8. Evaluate the run again.") from None
     return parse_scores(text, name=str(path))
+
+
+def hash_scores(labels: Labels, scores: Scores) -> str:
+    """SHA-256 of the text of a `scores_<split>.csv`."""
+    return hashlib.sha256(format_scores(labels, scores).encode()).hexdigest()
 
 
 def format_medmnist_scores(scores: Scores) -> str:
@@ -118,7 +137,8 @@ def to_medmnist_name(*, split: str, auc: float, accuracy: float, run: str, size:
         split: `train`, `val` or `test`.
         auc: Area under the ROC curve.
         accuracy: At MedMNIST's threshold, 0.5, not at the run's operating point.
-        run: Anything without `@`, `.` or a path separator; the evaluator cuts the name there.
+        run: Anything without `@`, `.` or a path separator; the evaluator cuts the name there. A long one
+            is cut here.
         size: Pixels a side of the source films: 28, 64, 128 or 224.
 
     Raises:
@@ -131,5 +151,6 @@ def to_medmnist_name(*, split: str, auc: float, accuracy: float, run: str, size:
         raise DataError(
             f"MedMNIST's result files name a run without '@', '.', '/' or '\\'. Received: '{run}'."
         )
+    run = run.encode()[:RUN_BYTES].decode(errors="ignore")
     enlarged = "" if size == 28 else f"_{size}"
     return f"pneumoniamnist{enlarged}_{split}_[AUC]{auc:.3f}_[ACC]{accuracy:.3f}@{run}.csv"

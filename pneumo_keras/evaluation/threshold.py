@@ -4,6 +4,7 @@ They are chosen on validation films or out of fold, never on the films that are 
 here can check that, so an operating point says where it was chosen.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -50,12 +51,15 @@ class OperatingPoint:
     specificity: FloatOrNan
 
     def __post_init__(self) -> None:
-        """Checks that the rule can be put into words."""
+        """Checks that the rule can be put into words, and that figures and counts agree."""
         if self.rule not in RULES:
             raise ValueError(f"'rule' must be one of {', '.join(RULES)}, not {self.rule!r}")
         if set(self.demand) != set(RULES[self.rule].demands):
             demands = ", ".join(RULES[self.rule].demands) or "nothing"
             raise ValueError(f"'demand' of the rule '{self.rule}' must hold {demands}")
+        for name, reach in (("sensitivity", to_sensitivity), ("specificity", to_specificity)):
+            if not _is_same(getattr(self, name), reach(self.counts)):
+                raise ValueError(f"'{name}' must be that of its counts")
 
     def describe_rule(self) -> str:
         """How the threshold came about, and on which films if films were asked."""
@@ -63,6 +67,10 @@ class OperatingPoint:
         text = rule.description.format(**self.demand)
         films = SPLIT_NAMES.get(self.chosen_on, self.chosen_on)
         return f"{text}, chosen on {films}" if rule.from_films else text
+
+
+def _is_same(first: float, second: float) -> bool:
+    return first == second or (math.isnan(first) and math.isnan(second))
 
 
 def choose_operating_point(

@@ -1,7 +1,5 @@
 """A guard against the wrong picture: how unlike the training films a film looks to the frozen network."""
 
-import io
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from pneumo_keras.arrays import Features
 from pneumo_keras.errors import RunError
 from pneumo_keras.features.store import FeatureTable
 from pneumo_keras.model.head import bound_variance
+from pneumo_keras.npy import load_npz
 
 NAMES = ("mean", "deviation", "components", "limit")
 SAMPLE = 4096  # training films that are looked at, at most
@@ -79,16 +78,21 @@ def load_guard(path: Path) -> Guard:
         RunError: It is missing or damaged.
     """
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            mean, deviation, components, limit = (file[name] for name in NAMES)
+        mean, deviation, components, limit = load_npz(path, NAMES)
     except FileNotFoundError as error:
         raise RunError(f"{path} is missing. Train again.") from error
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError) as error:
         raise RunError(f"{path} is damaged: {error}. Train again.") from error
-    shapes = [array.shape for array in (mean, deviation, components)]
-    if not mean.shape == deviation.shape == components.shape[1:] or limit.shape or not limit > 0:
-        raise RunError(f"{path} is damaged. Received: shapes {shapes}, limit {limit}. Train again.")
-    return Guard(mean, deviation, components, float(limit))
+    arrays = (mean, deviation, components)
+    fits = mean.ndim == 1 and mean.shape == deviation.shape == components.shape[1:] and not limit.shape
+    if not fits or any(array.dtype != np.float32 for array in arrays):
+        received = ", ".join(f"{array.dtype} {array.shape}" for array in (*arrays, limit))
+        raise RunError(f"{path} is damaged: its arrays do not fit. Received: {received}. Train again.")
+    if not (
+        all(np.isfinite(array).all() for array in (*arrays, limit)) and (deviation > 0).all() and limit > 0
+    ):
+        raise RunError(f"{path} is damaged: it must hold finite numbers, and positive ones. Train again.")
+    return Guard(*arrays, float(limit))
 
 
 def _measure(

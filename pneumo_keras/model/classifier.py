@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from pneumo_keras.errors import ModelError
-from pneumo_keras.model.initial import draw_nothing, replace_draws
+from pneumo_keras.model.initial import replace_draws
+from pneumo_keras.model.model_file import check_model_file
 from pneumo_keras.model.preprocessing import build_resizing, build_scaling
 
 FLIP_AVERAGE = "flip_average"
+PARTS = ("resize", "scale", "backbone", "head", "decision")
 
 
 @dataclass(frozen=True)
@@ -80,15 +83,29 @@ def load_classifier(path: Path) -> Classifier:
         ModelError: The file is damaged or holds another model.
     """
     try:
-        with replace_draws(draw_nothing):
-            model: Any = keras.saving.load_model(path, compile=False)
-        resize, scale, backbone, head, decision = (
-            model.get_layer(name) for name in ("resize", "scale", "backbone", "head", "decision")
-        )
+        draw = check_model_file(path)
+        with replace_draws(draw, zeros=draw):
+            model: Any = keras.saving.load_model(path, compile=False, safe_mode=True)
+        _check_finite(model)
+        resize, scale, backbone, head, decision = (_get_part(model, name) for name in PARTS)
+        flip_average = any(layer.name == FLIP_AVERAGE for layer in model.layers)
+        return Classifier(FrozenPart(resize, scale, backbone), head, decision, flip_average)
     except Exception as error:  # zipfile, h5py, json and Keras each raise their own
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:200].rstrip(".")
         raise ModelError(
             f"{path} is damaged or was not written by pneumo-keras: {reason}. Train again."
         ) from error
-    flip_average = any(layer.name == FLIP_AVERAGE for layer in model.layers)
-    return Classifier(FrozenPart(resize, scale, backbone), head, decision, flip_average)
+
+
+def _get_part(model: Any, name: str) -> keras.Model:
+    part = model.get_layer(name)
+    if type(part) is not type(model):
+        raise ValueError(f"'{name}' is no network of its own")
+    return part
+
+
+def _check_finite(model: Any) -> None:
+    for variable in model.variables:
+        value = np.asarray(keras.ops.convert_to_numpy(variable))
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise ValueError(f"the weights '{variable.path}' hold numbers that are not finite")

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -12,11 +12,18 @@ from pneumo_keras.model.backbone import POOLED, list_taps
 
 # Of a layer's settings, those that change nothing of what it computes in inference.
 IDLE = ("name", "trainable")
+LEARNT = ("mean", "variance", "seed")
+"""Of a layer's settings, those that differ from one fit to the next."""
 
 
 def compute_fingerprint(model: keras.Model) -> str:
     """SHA-256 over the operations, their settings, connections and weights; names do not count."""
     return _hash_values(compute_fingerprints(model.outputs))
+
+
+def compute_structure(model: keras.Model) -> str:
+    """The same without weights and all that differs from one fit of the same settings to the next."""
+    return _hash_values(compute_fingerprints(model.outputs, hash_operation=_hash_kind))
 
 
 def compute_tap_fingerprints(backbone: keras.Model) -> dict[str, str]:
@@ -26,8 +33,16 @@ def compute_tap_fingerprints(backbone: keras.Model) -> dict[str, str]:
     return dict(zip(taps, compute_fingerprints(outputs), strict=True))
 
 
-def compute_fingerprints(outputs: Sequence[keras.KerasTensor]) -> list[str]:
-    """SHA-256 of each tensor over all that computes it; each layer is hashed once."""
+def compute_fingerprints(
+    outputs: Sequence[keras.KerasTensor], hash_operation: Callable[[Any], str] | None = None
+) -> list[str]:
+    """SHA-256 of each tensor over all that computes it; each layer is hashed once.
+
+    Args:
+        outputs: The tensors.
+        hash_operation: Of one layer; its settings and weights if nothing is said.
+    """
+    hash_operation = hash_operation or _hash_operation
     operations: dict[int, str] = {}
     tensors: dict[int, str] = {}
 
@@ -38,7 +53,7 @@ def compute_fingerprints(outputs: Sequence[keras.KerasTensor]) -> list[str]:
             history: Any = value
             operation, call, place = history._keras_history
             if id(operation) not in operations:
-                operations[id(operation)] = _hash_operation(operation)
+                operations[id(operation)] = hash_operation(operation)
             arguments = operation._inbound_nodes[call].arguments
             # Constants as well: `images / 255` keeps its 255 nowhere else.
             given = keras.tree.map_structure(to_fingerprint, [list(arguments.args), arguments.kwargs])
@@ -49,12 +64,23 @@ def compute_fingerprints(outputs: Sequence[keras.KerasTensor]) -> list[str]:
 
 
 def _hash_operation(operation: Any) -> str:
-    kind = f"{type(operation).__module__}.{type(operation).__qualname__}"
     if isinstance(operation, keras.Model):
-        return _hash_values([kind, compute_fingerprint(operation)])
-    settings = {key: value for key, value in operation.get_config().items() if key not in IDLE}
-    weights = [_hash_array(variable) for variable in getattr(operation, "variables", [])]
-    return _hash_values([kind, settings, weights])
+        return _hash_values([_name_kind(operation), compute_fingerprint(operation)])
+    # Not its `variables`, among which is how often a Dropout has drawn.
+    weights = [_hash_array(variable) for variable in getattr(operation, "weights", [])]
+    return _hash_values([_name_kind(operation), _list_settings(operation, IDLE), weights])
+
+
+def _hash_kind(operation: Any) -> str:
+    return _hash_values([_name_kind(operation), _list_settings(operation, (*IDLE, *LEARNT))])
+
+
+def _name_kind(operation: Any) -> str:
+    return f"{type(operation).__module__}.{type(operation).__qualname__}"
+
+
+def _list_settings(operation: Any, left_out: Sequence[str]) -> dict[str, Any]:
+    return {key: value for key, value in operation.get_config().items() if key not in left_out}
 
 
 def _hash_array(variable: keras.Variable) -> str:

@@ -13,16 +13,18 @@ Draw = Callable[[Shape], Float32[np.ndarray, "..."]]
 
 
 @contextlib.contextmanager
-def replace_draws(draw: Draw) -> Iterator[None]:
+def replace_draws(draw: Draw, zeros: Draw | None = None) -> Iterator[None]:
     """Layers that are built meanwhile start with these kernels, whatever their initialisers would draw.
 
     Args:
         draw: A kernel from its shape; `draw_nothing` for layers that are about to get their weights.
+        zeros: Zeros from a shape, for all that is no kernel; `draw_nothing` if nothing is said.
     """
+    zeros = zeros or draw_nothing
     draws = {
         keras.initializers.VarianceScaling: draw,  # Glorot's is one
-        keras.initializers.Zeros: draw_nothing,
-        keras.initializers.Ones: lambda shape: np.ones(shape, np.float32),
+        keras.initializers.Zeros: zeros,
+        keras.initializers.Ones: lambda shape: zeros(shape) + np.float32(1),
     }
     with contextlib.ExitStack() as stack:
         for initializer, draw_one in draws.items():

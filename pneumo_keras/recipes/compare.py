@@ -6,10 +6,12 @@ from pathlib import Path
 
 from pneumo_keras.arrays import SPLIT_NAMES, Labels, Scores
 from pneumo_keras.config import find_changes
+from pneumo_keras.data.films import hash_labels
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.comparison import Difference, compare_figures
+from pneumo_keras.evaluation.metrics import count_confusions
 from pneumo_keras.evaluation.report_card import Metrics
-from pneumo_keras.evaluation.scores import load_scores
+from pneumo_keras.evaluation.scores import hash_scores, load_scores
 from pneumo_keras.files import explain_unwritable, replace_whole
 from pneumo_keras.runs.finished import load_settings
 from pneumo_keras.runs.folder import RunFolder
@@ -70,7 +72,7 @@ def compare_runs(
                 run.scores,
                 first_threshold=runs[0].metrics.threshold,
                 second_threshold=run.metrics.threshold,
-                seed=runs[0].metrics.seed,
+                seed=settings[0].seed,
             ),
             find_changes(settings[0], of_run),
         )
@@ -90,8 +92,28 @@ def draw_runs(runs: Sequence[_Judged], picture: Path, *, title: str) -> None:
 
 
 def _load_judged(folder: RunFolder, split: str) -> _Judged:
-    metrics = folder.load_document(Metrics, f"metrics_{split}.json")
-    return _Judged(folder, metrics, *load_scores(folder.verify(f"scores_{split}.csv")))
+    file = f"metrics_{split}.json"
+    metrics = folder.load_document(Metrics, file)
+    labels, scores = load_scores(folder.verify(f"scores_{split}.csv"))
+    judged = _Judged(folder, metrics, labels, scores)
+    if hash_labels(labels) == metrics.labels_sha256 and not _fits(judged, split):
+        raise RunError(
+            f"{folder.path / file} must speak of the scores in scores_{split}.csv: one of them was changed. "
+            "Evaluate the run again."
+        )
+    return judged
+
+
+def _fits(run: _Judged, split: str) -> bool:
+    """Whether metrics are those of the scores beside them."""
+    metrics = run.metrics
+    return (
+        metrics.split == split
+        and metrics.stated_prevalence is None
+        and metrics.scores_sha256 == hash_scores(run.labels, run.scores)
+        and metrics.counts == count_confusions(run.labels, run.scores, metrics.threshold)
+        and metrics.n == len(run.labels)
+    )
 
 
 def _check_same_films(first: _Judged, run: _Judged, split: str) -> None:
@@ -100,7 +122,7 @@ def _check_same_films(first: _Judged, run: _Judged, split: str) -> None:
             f"Runs can be compared on the same films alone. {first.folder.path} and {run.folder.path} were "
             f"scored on different {SPLIT_NAMES[split]}."
         )
-    if run.metrics.labels_sha256 != first.metrics.labels_sha256 or (run.labels != first.labels).any():
+    if len({run.metrics.labels_sha256, *(hash_labels(one.labels) for one in (first, run))}) > 1:
         raise RunError(
             f"Runs can be compared against the same labels alone. {first.folder.path} and {run.folder.path} "
             f"were judged against different labels of the {SPLIT_NAMES[split]}."

@@ -17,19 +17,20 @@ from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.evaluation.report_card import Judgement, Stressed
 from pneumo_keras.evaluation.scores import format_medmnist_scores, to_medmnist_name
 from pneumo_keras.features.views import View
-from pneumo_keras.model.classifier import FrozenPart, load_classifier
+from pneumo_keras.model.classifier import FrozenPart
 from pneumo_keras.recipes.explain import explain_mistakes
 from pneumo_keras.recipes.films import Split, open_data, open_splits
 from pneumo_keras.recipes.heads import list_judged_views, list_stressed_views
 from pneumo_keras.recipes.judging import compute_log_odds, decide, judge_members, write_scores
 from pneumo_keras.recipes.network import build_extractor
 from pneumo_keras.recipes.own_films import check_unchanged
+from pneumo_keras.recipes.saved_classifier import load_judged_classifier
 from pneumo_keras.reporting.explanations import Evidence
 from pneumo_keras.reporting.plots import draw_summary, save_plot
 from pneumo_keras.reporting.report import format_report
 from pneumo_keras.reporting.report_contents import ReportContents, StressedFilms
 from pneumo_keras.runs.finished import FinishedRun, load_run
-from pneumo_keras.runs.folder import MODEL, RunFolder
+from pneumo_keras.runs.folder import RunFolder
 
 log = logging.getLogger("pneumo_keras")
 
@@ -111,7 +112,7 @@ def judge_films(task: Task, prevalence: float | None, *, stress: bool) -> Report
         stress: Whether the films are also judged under the stress of the run's settings.
     """
     run, config, split = task.run, task.config, task.split
-    classifier = load_classifier(task.folder.verify(MODEL))
+    classifier = load_judged_classifier(task.folder, run)
     extractor = build_extractor(config, classifier.frozen)
     shift = PrevalenceShift(run.calibration.prevalence, prevalence) if prevalence is not None else None
     to_scores = functools.partial(decide, classifier.decision)

@@ -20,11 +20,13 @@ from pneumo_keras.evaluation.prediction import ScoredFilm
 from pneumo_keras.files import explain_unwritable, format_csv, replace_whole, write_whole
 from pneumo_keras.model.attribution import Explainer, Explanation, build_explainer
 from pneumo_keras.model.classifier import Classifier
+from pneumo_keras.printable import to_printable
 from pneumo_keras.progress import show_progress
 from pneumo_keras.recipes.films import Split
 from pneumo_keras.recipes.scoring import Scorer, build_scorer
-from pneumo_keras.reporting.explanations import SHOWN_EDGE, Evidence, draw_explanation, save_explanation
-from pneumo_keras.reporting.predictions import list_values, to_printable
+from pneumo_keras.reporting.explanations import SHOWN_EDGE, Evidence, draw_explanation
+from pneumo_keras.reporting.plots import save_plot
+from pneumo_keras.reporting.predictions import list_values
 from pneumo_keras.reporting.report_contents import MISTAKES
 from pneumo_keras.runs.folder import NORMAL_FILMS, RunFolder
 from pneumo_keras.runs.normal_films import load_normal_films
@@ -160,7 +162,7 @@ def explain_file(explainer: FilmExplainer, film: DecodedFilm, out: Path, stem: s
         title=to_printable(Path(film.path).name),
     )
     files = {
-        f"{stem}.png": functools.partial(save_explanation, plot),
+        f"{stem}.png": functools.partial(save_plot, plot),
         f"{stem}.npy": lambda beside: np.save(beside, one.explanation.evidence),
     }
     for name, save in files.items():

@@ -13,11 +13,12 @@ from pneumo_keras.exports.sidecar import describe_file, describe_origin, describ
 from pneumo_keras.exports.table import FORMS
 from pneumo_keras.exports.verification import Verification, verify_scoring
 from pneumo_keras.files import explain_unwritable, make_folder, replace_together
-from pneumo_keras.model.classifier import Classifier, load_classifier
+from pneumo_keras.model.classifier import Classifier
 from pneumo_keras.model.fingerprint import compute_fingerprint
+from pneumo_keras.recipes.saved_classifier import load_judged_classifier
 from pneumo_keras.runs.environment import describe_environment
 from pneumo_keras.runs.finished import FinishedRun, load_run
-from pneumo_keras.runs.folder import MODEL, RunFolder
+from pneumo_keras.runs.folder import RunFolder
 
 log = logging.getLogger("pneumo_keras")
 
@@ -50,7 +51,7 @@ def export_run(folder: RunFolder, form: str, place: Place) -> Export:
         RunError: The files cannot be written.
     """
     run = load_run(folder)
-    classifier = load_classifier(folder.verify(MODEL))
+    classifier = load_judged_classifier(folder, run)
     names = (*place.names, place.sidecar)
     with (
         explain_unwritable(place.folder, option="--out"),

@@ -13,7 +13,7 @@ from pneumo_keras.data.films import hash_labels
 from pneumo_keras.evaluation.calibration import Calibration, describe_calibration, fit_scaling
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.evaluation.report_card import Judgement, judge, to_metrics
-from pneumo_keras.evaluation.scores import format_scores
+from pneumo_keras.evaluation.scores import format_scores, hash_scores
 from pneumo_keras.evaluation.threshold import OperatingPoint, choose_operating_point
 from pneumo_keras.features.extract import Extractor
 from pneumo_keras.features.views import View
@@ -115,6 +115,7 @@ def write_scores(
         split=split.name,
         films_sha256=split.films.fingerprint(),
         labels_sha256=hash_labels(split.films.labels),
+        scores_sha256=hash_scores(split.films.labels, scores),
         stress=stress,
     )
     folder.write_text(f"scores_{split.name}{suffix}.csv", format_scores(split.films.labels, scores))

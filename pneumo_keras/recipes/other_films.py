@@ -20,6 +20,7 @@ log = logging.getLogger("pneumo_keras")
 
 MOST = 0.5  # of the films judged: with more that were seen they are the run's own, not others
 UNSAFE = r"[^\w.-]+"  # in the name of a folder
+LONGEST = 60  # characters of such a name: four bytes each, and a folder may have 255
 
 
 @dataclass(frozen=True)
@@ -110,11 +111,13 @@ def choose_name(other: OtherFilms) -> str:
         RunError: The user's name is none.
     """
     if other.name is not None:
-        if re.search(UNSAFE, other.name) or not other.name.strip("."):
-            raise RunError(f"--name must be of letters, digits, '_', '-' and '.'. Received: {other.name}")
+        if re.search(UNSAFE, other.name) or not other.name.strip(".") or len(other.name) > LONGEST:
+            raise RunError(
+                f"--name must be of 60 letters, digits, '_', '-' and '.' at most. Received: {other.name}"
+            )
         return other.name
     path = other.path.resolve()
-    return re.sub(UNSAFE, "-", path.name if path.is_dir() else path.stem).strip(".-") or "films"
+    return re.sub(UNSAFE, "-", path.name if path.is_dir() else path.stem)[:LONGEST].strip(".-") or "films"
 
 
 def check_unseen(run: FinishedRun, config: Config, split: Split, *, is_whole: bool) -> None:

@@ -15,11 +15,12 @@ from pneumo_keras.evaluation.prediction import ScoredFilm, to_warning
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.features.extract import CHUNK
 from pneumo_keras.features.guard import Guard, load_guard
-from pneumo_keras.model.classifier import Classifier, load_classifier
+from pneumo_keras.model.classifier import Classifier
 from pneumo_keras.prefetch import Prefetch
 from pneumo_keras.recipes.network import build_frozen_runner
+from pneumo_keras.recipes.saved_classifier import load_judged_classifier
 from pneumo_keras.runs.finished import load_run
-from pneumo_keras.runs.folder import GUARD, MODEL, RunFolder
+from pneumo_keras.runs.folder import GUARD, RunFolder
 
 AT_ONCE = 8 * CHUNK  # files, at most, that are held for the sake of a batch of films
 
@@ -108,7 +109,7 @@ def build_scorer(folder: RunFolder, *, prevalence: float | None = None, chunk: i
     """
     run = load_run(folder)
     guard = load_guard(folder.verify(GUARD))
-    classifier = load_classifier(folder.verify(MODEL))
+    classifier = load_judged_classifier(folder, run)
     shift = PrevalenceShift(run.calibration.prevalence, prevalence) if prevalence is not None else None
     point = shift.correct_point(run.operating_point) if shift else run.operating_point
     return Scorer(

@@ -80,14 +80,15 @@ def train_run(config: Config, folder: RunFolder, *, resume: bool = False) -> Jud
         folder.write_table("history.csv", history.epochs)
         folder.write_json("calibration.json", calibration)
         folder.write_json("operating_point.json", point)
+        classifier = Classifier(frozen, head, decision, flip_average).join()
+        about["classifier_sha256"] = compute_fingerprint(classifier)
         folder.write_json("environment.json", {**about, "paths": paths})
         write_seen_films(folder, splits)
         write_scores(folder, splits["val"], scores, judgement)
         normal = splits["val"].films.read(choose_normal_films(splits["val"].films.labels, scores))
         folder.write_with(NORMAL_FILMS, functools.partial(save_normal_films, films=normal))
-        classifier = Classifier(frozen, head, decision, flip_average)
         folder.write_with(GUARD, guard.save)
-        folder.write_with(MODEL, classifier.join().save)
+        folder.write_with(MODEL, classifier.save)
         extractor.release()
     return judgement
 

@@ -19,6 +19,7 @@ from pneumo_keras.audit.audit import Audit
 from pneumo_keras.audit.traces import PerFilm, Place, measure_exposure
 from pneumo_keras.data.films import LabelledFilms, count_classes, iterate_films
 from pneumo_keras.files import explain_unwritable, replace_whole, write_whole
+from pneumo_keras.printable import to_printable
 from pneumo_keras.reporting.audit_text import format_audit
 from pneumo_keras.reporting.plots import DOTS_PER_INCH, save_plot
 
@@ -73,7 +74,7 @@ def draw_audit(splits: Mapping[str, LabelledFilms], audit: Audit, *, title: str)
     size = (1600 / DOTS_PER_INCH, sum(heights) / DOTS_PER_INCH)
     figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.08))
     FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=13)
+    figure.suptitle(to_printable(title), fontsize=13, parse_math=False)
     pictures = {split: _average(films) for split, films in splits.items()}
     rows: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
     top, middle, identical, alike = rows

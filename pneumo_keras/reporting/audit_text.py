@@ -11,6 +11,7 @@ from pneumo_keras.audit.exposure import GROUPS, ExposureShift, MeanAndDeviation
 from pneumo_keras.audit.lookalikes import to_rank
 from pneumo_keras.audit.repeats import name_pair
 from pneumo_keras.audit.traces import MEASURES, Place
+from pneumo_keras.printable import to_printable
 from pneumo_keras.reporting.tables import format_table
 
 LINE = 78
@@ -26,7 +27,7 @@ def format_audit(audit: Audit, *, heading: str) -> str:
     """
     repeats = {name_pair(split, split): n for split, n in audit.identical.repeats.items()}
     blocks = [
-        heading,
+        to_printable(heading),
         _format_classes(audit),
         "Identical films: repeats within a split, distinct films in two\n"
         + _format_matrix(audit, {**repeats, **audit.identical.shared}),

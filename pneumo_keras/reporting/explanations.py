@@ -1,8 +1,6 @@
 """Pictures of where a film's log odds come from."""
 
 import textwrap
-import warnings
-from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -17,7 +15,7 @@ from PIL import Image
 from pneumo_keras.arrays import CLASS_NAMES
 from pneumo_keras.evaluation.prediction import ScoredFilm
 from pneumo_keras.reporting.numbers import format_number
-from pneumo_keras.reporting.plots import DOTS_PER_INCH, save_plot
+from pneumo_keras.reporting.plots import DOTS_PER_INCH
 
 Film = UInt8[np.ndarray, "film_height film_width"]
 Evidence = Float32[np.ndarray, "_height _width"]
@@ -78,13 +76,6 @@ def draw_explanation(
     _draw_colour_bar(plot, painted, limit)
     plot.supxlabel(textwrap.fill(CAVEAT, 130), fontsize=8, color="#444444")
     return plot
-
-
-def save_explanation(plot: Figure, path: Path) -> None:
-    """Writes the picture; a name in signs that its font lacks gets boxes, and no warning."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
-        save_plot(plot, path)
 
 
 def paint_evidence(film: Film, evidence: Evidence, *, limit: float, edge: int) -> Painting:

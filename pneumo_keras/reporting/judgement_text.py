@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pneumo_keras.evaluation.comparison import Difference
 from pneumo_keras.evaluation.report_card import Evaluation, Judgement
 from pneumo_keras.evaluation.spread import MemberSpread
+from pneumo_keras.printable import to_printable
 from pneumo_keras.reporting.numbers import DASH, format_bounds, format_number, format_share
 from pneumo_keras.reporting.tables import format_table
 
@@ -39,7 +40,7 @@ def format_judgement(judgement: Judgement, *, heading: str) -> str:
         rows, header=("", "value", f"{format_share(evaluation.level)} interval", "method"), align="lrll"
     )
     parts = [
-        heading,
+        to_printable(heading),
         table,
         "\n".join(_list_counts(judgement)),
         _format_stress(judgement),
@@ -144,7 +145,9 @@ def format_differences(
         [[key, first or DASH, second or DASH] for key, (first, second) in changed.items()],
         header=("setting", "first", "second"),
     )
-    return "\n\n".join(part for part in (heading, table, settings, explain_difference(changed)) if part)
+    return "\n\n".join(
+        part for part in (to_printable(heading), table, settings, explain_difference(changed)) if part
+    )
 
 
 def explain_difference(changed: Mapping[str, tuple[str, str]]) -> str:

@@ -1,5 +1,6 @@
 """Pictures of a run, as PNG files."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,10 +20,12 @@ from pneumo_keras.evaluation.metrics import (
     to_specificity,
 )
 from pneumo_keras.evaluation.report_card import Evaluation
+from pneumo_keras.printable import to_printable
 from pneumo_keras.reporting.numbers import format_with_bounds
 
 TRAINING, VALIDATION, ACCENT, GREY = "#3b6ea5", "#c8553d", "#2a7f62", "#8a8a8a"
 DOTS_PER_INCH = 150
+NAME = 60  # characters of a run's path that a legend has room for: the last ones tell runs apart
 
 
 def draw_summary(
@@ -44,7 +47,7 @@ def draw_summary(
     """
     plot = Figure(figsize=(1600 / DOTS_PER_INCH, 1280 / DOTS_PER_INCH), layout="constrained")
     FigureCanvasAgg(plot)
-    plot.suptitle(title, fontsize=13)
+    plot.suptitle(to_printable(title), fontsize=13, parse_math=False)
     (loss, accuracy), (confusion, roc) = plot.subplots(2, 2)
     _draw_curves(loss, history, "loss", "Loss (training: class-weighted)")
     _draw_curves(accuracy, history, "accuracy", "Accuracy")
@@ -67,20 +70,29 @@ def draw_rocs(labels: Labels, runs: Mapping[str, tuple[Scores, float]], *, title
     axes.set(title=f"ROC, {title}", xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":")
     axes.grid(alpha=0.3)
-    for name, (scores, threshold) in runs.items():
+    names = {}
+    for number, (name, (scores, threshold)) in enumerate(runs.items()):
         auc = to_auc_interval(labels, scores)
-        label = f"{name}: AUC {format_with_bounds(auc, level=LEVEL)}"
+        shown = to_printable(name) if len(name) <= NAME else f"...{to_printable(name[-NAME:])}"
+        names[f"run {number}"] = f"{shown}: AUC {format_with_bounds(auc, level=LEVEL)}"
         false_positive, true_positive, _ = roc_curve(labels, scores)
-        (line,) = axes.plot(false_positive, true_positive, linewidth=1.6, label=label)
+        (line,) = axes.plot(false_positive, true_positive, linewidth=1.6, label=f"run {number}")
         counts = count_confusions(labels, scores, threshold)
         axes.plot(1 - to_specificity(counts), to_sensitivity(counts), "o", color=line.get_color())
-    axes.legend(loc="lower right", fontsize=9, title="points: operating points", title_fontsize=9)
+    legend = axes.legend(loc="lower right", fontsize=9, title="points: operating points", title_fontsize=9)
+    for text in legend.get_texts():  # as labels, names that begin with an underscore would be left out
+        text.set(text=names[text.get_text()], parse_math=False)
     return plot
 
 
 def save_plot(plot: Figure, path: Path) -> None:
-    """Writes a plot as PNG, the same bytes for the same plot."""
-    plot.savefig(path, dpi=DOTS_PER_INCH, metadata={"Software": None})
+    """Writes a plot as PNG, the same bytes for the same plot.
+
+    A name in signs that its font lacks gets boxes, and no warning.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
+        plot.savefig(path, dpi=DOTS_PER_INCH, metadata={"Software": None})
 
 
 def _draw_curves(axes: Axes, history: Sequence[dict[str, float]], name: str, title: str) -> None:

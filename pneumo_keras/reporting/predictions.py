@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.prediction import ScoredFilm
+from pneumo_keras.printable import to_printable
 
 FORMULAS = ("=", "+", "-", "@")
 FIELDS = ("path", "probability", "verdict", "threshold", "margin", "warning")
@@ -47,14 +48,6 @@ def format_csv_line(film: ScoredFilm) -> str:
 def format_json_line(film: ScoredFilm) -> str:
     """A line of JSON; the path just as the system has it."""
     return json.dumps(list_values(film))
-
-
-def to_printable(text: str) -> str:
-    """Text that keeps its line and does nothing to a terminal: what cannot be printed is spelled out."""
-    return "".join(
-        sign if sign.isprintable() else sign.encode("unicode_escape", "surrogatepass").decode("ascii")
-        for sign in text
-    )
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from pneumo_keras.evaluation.metrics import to_prevalence
 from pneumo_keras.evaluation.mistakes import find_mistakes
 from pneumo_keras.evaluation.reliability import to_reliability_bins
 from pneumo_keras.evaluation.rules import RULES
+from pneumo_keras.printable import to_printable_lines
 from pneumo_keras.reporting.explanations import CAVEAT, to_limit
 from pneumo_keras.reporting.film_pictures import picture_film, picture_stressed
 from pneumo_keras.reporting.judgement_text import describe_correction
@@ -89,11 +90,12 @@ def format_report(contents: ReportContents) -> str:
 
 @functools.cache
 def load_template() -> jinja2.Template:
-    """The page's template; everything put into it is escaped."""
+    """The page's template; everything put into it is escaped, and can be printed."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=lambda value: to_printable_lines(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from pneumo_keras.evaluation.ranking import CRITERION, Candidate, choose_cheapest, list_equals
 from pneumo_keras.files import format_csv, replace_whole, write_whole
+from pneumo_keras.printable import to_printable
 from pneumo_keras.reporting.plots import ACCENT, DOTS_PER_INCH, TRAINING, VALIDATION, save_plot
 from pneumo_keras.reporting.tables import format_table
 
@@ -76,7 +77,7 @@ def format_sweep(ranked: Sequence[Candidate], *, heading: str) -> str:
     values = ", ".join(f"{_to_name(key)} {_to_text(cheapest.values[key])}" for key in keys)
     return "\n".join(
         [
-            heading,
+            to_printable(heading),
             "",
             table,
             "",
@@ -103,7 +104,8 @@ def draw_sweep(ranked: Sequence[Candidate], *, title: str) -> Figure:
     FigureCanvasAgg(plot)
     low, high = _choose_range(ranked)
     above = sum(not one.to_mean(CRITERION) <= high for one in ranked)
-    plot.suptitle(title + (f"\nAbove the picture: {above} of {len(ranked)}" if above else ""), fontsize=12)
+    hidden = f"\nAbove the picture: {above} of {len(ranked)}" if above else ""
+    plot.suptitle(to_printable(title) + hidden, fontsize=12, parse_math=False)
     panels = plot.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     for axes, key in zip(panels, keys, strict=False):
         _draw_setting(axes, key, ranked)

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
+from pneumo_keras.printable import to_printable
+
 SIDES = {"l": "left", "r": "right"}
 
 
@@ -11,7 +13,8 @@ def format_table(rows: Sequence[Sequence[str]], *, header: Sequence[str] = (), a
     """Cells in columns as wide as they need to be, without trailing blanks; no text for no rows.
 
     Args:
-        rows: Texts as they are to appear; blanks around them are lost.
+        rows: Texts as they are to appear; blanks around them are lost, and what cannot be printed is
+            spelled out.
         header: Names of the columns; none for none.
         align: `l` (left) or `r` (right) for each column; columns that are not named go left.
     """
@@ -19,7 +22,7 @@ def format_table(rows: Sequence[Sequence[str]], *, header: Sequence[str] = (), a
         return ""
     # As a row the header gets no wider column than it needs, which as a header it would.
     text = tabulate(
-        [header, *rows] if header else rows,
+        [[to_printable(cell) for cell in row] for row in ([header, *rows] if header else rows)],
         tablefmt="plain",
         colalign=[SIDES[side] for side in align] or None,
         disable_numparse=True,

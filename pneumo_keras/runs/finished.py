@@ -2,16 +2,65 @@
 
 import csv
 import io
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, NotRequired
+
+import numpy as np
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from pneumo_keras.config import Config, load_config
+from pneumo_keras.documents import check_part
 from pneumo_keras.errors import RunError, SettingsError
 from pneumo_keras.evaluation.calibration import Calibration
+from pneumo_keras.evaluation.prevalence import BALANCED_PREVALENCE
+from pneumo_keras.evaluation.reliability import BINS
 from pneumo_keras.evaluation.threshold import OperatingPoint
 from pneumo_keras.runs.folder import SETTINGS, RunFolder
 
 CURVES = {"epoch", "loss", "accuracy", "val_loss", "val_accuracy", "kept"}
+
+
+class NotedSplit(TypedDict):
+    """What `environment.json` says of the films of a split."""
+
+    sha256: str
+    labels_sha256: str
+    class_counts: Annotated[list[Annotated[int, Field(ge=0, le=10**9)]], Field(min_length=2, max_length=2)]
+    listing_sha256: NotRequired[str]
+
+
+class NotedData(TypedDict):
+    """What it says of where they came from."""
+
+    title: str
+    notice: str
+    files: dict[str, str]
+
+
+class NotedFilms(TypedDict):
+    """The films that a run learnt from."""
+
+    train: NotedSplit
+    val: NotedSplit
+
+
+NotedWeights = TypedDict("NotedWeights", {"0": float, "1": float})
+"""Class weights, of normal and of pneumonia films."""
+
+
+class Noted(TypedDict):
+    """What is read of `environment.json`; it holds more, for people."""
+
+    films: NotedFilms
+    data: NotedData
+    paths: dict[str, str]
+    class_weights: NotedWeights
+    packages: dict[str, str]
+    weights_sha256: str
+    classifier_sha256: str
 
 
 @dataclass(frozen=True)
@@ -37,16 +86,21 @@ def load_run(folder: RunFolder) -> FinishedRun:
     """Reads and checks everything of a run but its model.
 
     Raises:
-        RunError: There is no finished run, or one of its files is missing or damaged; it is named.
+        RunError: There is no finished run, one of its files is missing or damaged, or two of them speak
+            of different runs; the file is named.
     """
     folder.check_finished()
-    return FinishedRun(
+    run = FinishedRun(
         config=load_settings(folder),
         operating_point=folder.load_document(OperatingPoint, "operating_point.json"),
         calibration=folder.load_document(Calibration, "calibration.json"),
         history=_load_history(folder),
         environment=folder.load_document(dict, "environment.json"),
     )
+    check_part(Noted, run.environment, name=str(folder.path / "environment.json"))
+    for name, fault in _find_faults(run):
+        raise RunError(f"{folder.path / name} is damaged: {fault}. Train again.")
+    return run
 
 
 def load_settings(folder: RunFolder) -> Config:
@@ -62,15 +116,50 @@ def load_settings(folder: RunFolder) -> Config:
         raise RunError(f"{path} is damaged, or of another version. {error}") from error
 
 
+def _find_faults(run: FinishedRun) -> Iterator[tuple[str, str]]:
+    """Files that do not fit the settings or the films of the run, and in what."""
+    asked, point, calibration = run.config.evaluation, run.operating_point, run.calibration
+    demand = {name: getattr(asked, name) for name in point.demand}
+    if (point.rule, point.demand) != (asked.rule, demand):
+        yield "operating_point.json", "it was chosen otherwise than the settings of the run ask for"
+    if point.rule == "fixed" and point.threshold != point.demand["threshold"]:
+        yield "operating_point.json", "its threshold is not the one that the settings give"
+    if calibration.method != asked.calibration:
+        yield "calibration.json", "it was fitted otherwise than the settings of the run ask for"
+    if calibration.method != "platt" and calibration.prevalence != BALANCED_PREVALENCE:
+        yield "calibration.json", f"without an intercept its prevalence is {BALANCED_PREVALENCE}"
+    if calibration.fitted_on != "val" or calibration.bins != BINS:
+        yield "calibration.json", "it speaks of other films, or other bins, than this program fits"
+    films, counts = run.environment["films"], point.counts
+    if point.chosen_on != "val":
+        yield "operating_point.json", "it was not chosen on validation films"
+    if films["val"]["class_counts"] != [counts.tn + counts.fp, counts.fn + counts.tp]:
+        yield "operating_point.json", "its counts are of other films than those of environment.json"
+    learnt = films["train"]["class_counts"]
+    balanced = [sum(learnt) / (2 * count) if count else math.nan for count in learnt]
+    weights = [run.environment["class_weights"][label] for label in ("0", "1")]
+    if set(films) != {"train", "val"} or not np.allclose(weights, balanced):
+        yield "environment.json", "its class weights are not those of its training films"
+    if len(run.history) > run.config.training.epochs:
+        yield "history.csv", "it has more epochs than the settings ask for"
+
+
 def _load_history(folder: RunFolder) -> list[dict[str, float]]:
-    rows = list(csv.DictReader(io.StringIO(folder.read_text("history.csv"))))
+    path = folder.path / "history.csv"
     try:
+        rows = list(csv.DictReader(io.StringIO(folder.read_text(path.name))))
         history = [{name: float(value) for name, value in row.items()} for row in rows]
-    except (TypeError, ValueError) as error:
-        raise RunError(f"{folder.path / 'history.csv'} must hold numbers: {error}. Train again.") from error
+    except (TypeError, ValueError, csv.Error) as error:
+        raise RunError(f"{path} must hold numbers: {error}. Train again.") from error
     if not history or not history[0].keys() >= CURVES:
         raise RunError(
-            f"{folder.path / 'history.csv'} must have a row an epoch, with {', '.join(sorted(CURVES))}. "
+            f"{path} must have a row an epoch, with {', '.join(sorted(CURVES))}. "
             f"Received: {len(history)} rows. Train again."
         )
+    if not all(math.isfinite(value) for row in history for value in row.values()):
+        raise RunError(f"{path} must hold finite numbers. Train again.")
+    if [row["epoch"] for row in history] != [*range(1, len(history) + 1)] or not any(
+        row["kept"] for row in history
+    ):
+        raise RunError(f"{path} must count its epochs from 1, and say which were kept. Train again.")
     return history

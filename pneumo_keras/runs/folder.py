@@ -13,6 +13,8 @@ from pneumo_keras.config import Config, format_config
 from pneumo_keras.documents import parse_document, to_document
 from pneumo_keras.errors import PneumoError, RunError
 from pneumo_keras.files import check_free, claim_folder, format_csv, is_claimed, replace_whole
+from pneumo_keras.ordinary_files import read_text
+from pneumo_keras.printable import PrintableFormatter
 from pneumo_keras.runs.manifest import NAME as MANIFEST
 from pneumo_keras.runs.manifest import extend_manifest, hash_file, load_manifest
 
@@ -238,7 +240,7 @@ class RunFolder:
         """
         path = self.verify(name)
         try:
-            return path.read_text(encoding="utf-8")
+            return read_text(path)
         except (OSError, UnicodeDecodeError) as error:
             raise RunError(f"{path} cannot be read: {error}. {AGAIN}") from error
 
@@ -266,7 +268,7 @@ class RunFolder:
             handler = _Log(self.path / LOG, encoding="utf-8")
         except OSError as error:
             raise RunError(f"{self.path / LOG} cannot be written: {error.strerror or error}") from error
-        handler.setFormatter(logging.Formatter(LOG_FORMAT))
+        handler.setFormatter(PrintableFormatter(LOG_FORMAT))
         log.setLevel(logging.INFO)
         log.addHandler(handler)
         try:

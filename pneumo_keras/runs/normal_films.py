@@ -1,7 +1,5 @@
 """The normal films of a run: a few that others are compared with to be explained."""
 
-import io
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +7,7 @@ from jaxtyping import Int64
 
 from pneumo_keras.arrays import Images, Labels, Scores
 from pneumo_keras.errors import RunError
+from pneumo_keras.npy import load_npz
 
 COUNT = 8  # 16 find no more opacities on phantoms, and each takes a passage through the network
 
@@ -44,15 +43,15 @@ def load_normal_films(path: Path, *, size: int) -> Images:
         RunError: It is missing or damaged.
     """
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            films = file["films"]
+        (films,) = load_npz(path, ["films"])
     except FileNotFoundError as error:
         raise RunError(f"{path} is missing. Train again.") from error
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError) as error:
         raise RunError(f"{path} is damaged: {error}. Train again.") from error
-    if films.dtype != np.uint8 or films.shape[1:] != (size, size) or not len(films):
+    if films.dtype != np.uint8 or films.shape[1:] != (size, size) or not 0 < len(films) <= COUNT:
         received = f"{films.dtype} {films.shape}"
         raise RunError(
-            f"{path} is damaged: it must hold films of {size} px. Received: {received}. Train again."
+            f"{path} is damaged: it must hold 1 to {COUNT} films of {size} px. Received: {received}. "
+            "Train again."
         )
     return films

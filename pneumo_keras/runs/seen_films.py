@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import io
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from jaxtyping import UInt64
 from pneumo_keras.chunked import ChunkedArray
 from pneumo_keras.data.films import Films, iterate_films
 from pneumo_keras.errors import RunError
+from pneumo_keras.npy import load_npy
 
 AT_ONCE = 1 << 16  # hashes that are written together
 BYTES = 8  # of a hash: two of a million films share one by chance once in 40 million sets
@@ -58,8 +58,8 @@ def load_seen_films(path: Path) -> Hashes:
         RunError: The file is damaged.
     """
     try:
-        seen = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        seen = load_npy(path)
+    except (OSError, ValueError) as error:
         raise RunError(f"{path} is damaged: {error}. Train again.") from error
     if seen.dtype != np.uint64 or seen.ndim != 1:
         raise RunError(

@@ -197,7 +197,7 @@ def test_scores_corrected_for_the_films_own_share_are_judged_as_before(draw_film
 def test_the_metrics_of_a_split_survive_json(draw_films, shift):
     labels, scores = draw_films()
     judgement = judge(labels, scores, 0.3, members=[scores, scores**2], seed=3, shift=shift)
-    metrics = to_metrics(judgement, split="val", films_sha256="f", labels_sha256="l")
+    metrics = to_metrics(judgement, split="val", films_sha256="f", labels_sha256="l", scores_sha256="s")
     document = to_document(metrics)
     expected = {**to_document(judgement.evaluation), "at_0.5": to_document(judgement.at_half)}
     assert expected.items() <= document.items()

@@ -85,11 +85,12 @@ def test_scores_that_are_no_text_are_named(tmp_path):
         ("index,label,score\n", "s.csv: There is nothing to evaluate without films. Received: 0 films."),
         (
             "index,label,score\n0,1,0.5\n1,0\n",
-            "s.csv, line 3, must hold an index, a label and a score. Received: '1,0'.",
+            "s.csv, line 3, must hold an index, a label and a score, as eval writes them. Received: '1,0'.",
         ),
         (
             "index,label,score\n0,yes,0.5\n",
-            "s.csv, line 2, must hold an index, a label and a score. Received: '0,yes,0.5'.",
+            "s.csv, line 2, must hold an index, a label and a score, as eval writes them. "
+            "Received: '0,yes,0.5'.",
         ),
         (
             "index,label,score\n0,1,0.5\n2,1,0.5\n",

@@ -1,3 +1,4 @@
+import functools
 import json
 
 import pytest
@@ -42,6 +43,43 @@ def test_equal_runs_have_an_interval_for_every_figure(train):
     for name, one in same.differences.items():
         assert one.low <= 0 <= one.high, name
         assert one.p_value == 1, name
+
+
+def swap_scores(folder):
+    """Two films with each other's scores: no figure of the run changes."""
+    path = folder.path / "scores_val.csv"
+    header, *rows = [line.split(",") for line in path.read_text().splitlines()]
+    first, second = [row for row in rows if row[1] == "1"][:2]
+    assert first[2] != second[2]
+    first[2], second[2] = second[2], first[2]
+    path.write_text("\n".join(map(",".join, [header, *rows])) + "\n")
+
+
+def change_metrics(folder, **changes):
+    path = folder.path / "metrics_val.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        swap_scores,
+        functools.partial(change_metrics, scores_sha256="other"),
+        functools.partial(change_metrics, threshold=0.0),
+        functools.partial(change_metrics, n=3),
+        functools.partial(change_metrics, split="test"),
+        functools.partial(change_metrics, stated_prevalence=0.5),
+    ],
+)
+def test_scores_and_metrics_must_be_of_one_evaluation(train, change):
+    first, second = train("first"), train("second", "seed=7")
+    change(second)
+    with pytest.raises(RunError) as caught:
+        compare_runs(first, [second], "val")
+    assert str(caught.value) == (
+        f"{second.path}/metrics_val.json must speak of the scores in scores_val.csv: one of them was "
+        "changed. Evaluate the run again."
+    )
 
 
 @pytest.mark.parametrize("part", ["scores", "metrics"])

@@ -195,11 +195,14 @@ def test_films_are_called_like_their_folder(tmp_path, monkeypatch):
     assert choose_name(OtherFilms(Path())) == "clinic.v2"
 
 
-@pytest.mark.parametrize("name", ["a/b", "..", "", "two words"])
+@pytest.mark.parametrize("name", ["a/b", "..", "", "two words", "../x", "/x", "x" * 61])
 def test_a_name_must_be_one_of_a_folder(name):
     with pytest.raises(RunError) as caught:
         choose_name(OtherFilms(Path("clinic"), name=name))
-    assert str(caught.value) == f"--name must be of letters, digits, '_', '-' and '.'. Received: {name}"
+    assert (
+        str(caught.value)
+        == f"--name must be of 60 letters, digits, '_', '-' and '.' at most. Received: {name}"
+    )
 
 
 def test_an_evaluation_is_no_run(train, clinic):
@@ -211,3 +214,7 @@ def test_an_evaluation_is_no_run(train, clinic):
         f"RUN must be the folder of a run. {target.path} holds what {run.path} did on other films: name "
         "that one."
     )
+
+
+def test_a_long_name_of_a_file_is_cut(tmp_path):
+    assert choose_name(OtherFilms(tmp_path / ("胸" * 80 + ".npz"))) == "胸" * 60

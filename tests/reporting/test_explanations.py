@@ -7,9 +7,9 @@ from pneumo_keras.reporting.explanations import (
     CAVEAT,
     draw_explanation,
     paint_evidence,
-    save_explanation,
     to_limit,
 )
+from pneumo_keras.reporting.plots import save_plot
 
 FILM = np.full((28, 28), 100, np.uint8)
 
@@ -71,7 +71,7 @@ def test_the_picture_says_what_the_score_is_made_of_and_what_the_map_is_not(tmp_
         assert words in said
     bar = plot.axes[-1]
     assert bar.get_ylim() == (-10, 10) and "log odds" in bar.get_ylabel()
-    save_explanation(plot, tmp_path / "one.png")
+    save_plot(plot, tmp_path / "one.png")
     with Image.open(tmp_path / "one.png") as picture:
         assert picture.size == (1500, 900)
 
@@ -88,5 +88,5 @@ def test_a_film_that_is_warned_about_is_not_to_be_believed():
 
 @pytest.mark.parametrize("title", [r"$\frac$.png", "胸部.png"])
 def test_a_name_is_neither_mathematics_nor_a_warning(title, tmp_path):
-    save_explanation(draw(build_evidence(), title=title), tmp_path / "one.png")
+    save_plot(draw(build_evidence(), title=title), tmp_path / "one.png")
     assert (tmp_path / "one.png").stat().st_size > 10_000

@@ -5,7 +5,8 @@ import pytest
 
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.prediction import ScoredFilm
-from pneumo_keras.reporting.predictions import LAYOUTS, resume_csv, to_cell, to_printable
+from pneumo_keras.printable import to_printable
+from pneumo_keras.reporting.predictions import LAYOUTS, resume_csv, to_cell
 
 
 def say(path, probability, warning=""):

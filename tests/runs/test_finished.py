@@ -1,5 +1,6 @@
 import json
 import math
+import os
 
 import pytest
 
@@ -34,6 +35,20 @@ CALIBRATION = {
 }
 
 
+FILMS = {"sha256": "f", "labels_sha256": "l"}
+HEADER = "epoch,loss,accuracy,val_loss,val_accuracy,kept\n"
+ENVIRONMENT = {
+    "backend": "jax",
+    "paths": {},
+    "packages": {},
+    "films": {"train": {**FILMS, "class_counts": [1, 4]}, "val": {**FILMS, "class_counts": [4, 0]}},
+    "data": {"title": "films", "notice": "", "files": {}},
+    "class_weights": {"0": 2.5, "1": 0.625},
+    "weights_sha256": "w",
+    "classifier_sha256": "c",
+}
+
+
 @pytest.fixture
 def folder(tmp_path):
     folder = RunFolder(tmp_path / "run")
@@ -41,7 +56,7 @@ def folder(tmp_path):
         folder.write_table("history.csv", HISTORY)
         folder.write_json("operating_point.json", POINT)
         folder.write_json("calibration.json", CALIBRATION)
-        folder.write_json("environment.json", {"backend": "jax", "paths": {}})
+        folder.write_json("environment.json", ENVIRONMENT)
         folder.write_with("model.keras", lambda path: path.write_bytes(b"model"))
     return folder
 
@@ -134,6 +149,14 @@ def test_a_prevalence_that_is_no_share_is_damage(folder, prevalence):
             "epoch,loss,accuracy,val_loss,val_accuracy\n1,0\n",
             "history.csv must hold numbers: ",
         ),
+        (HEADER + "1,0,0,nan,0,1\n", "history.csv must hold finite numbers. Train again."),
+        (HEADER + "2,0,0,0,0,1\n", "history.csv must count its epochs from 1, and say which were kept."),
+        (HEADER + "1,0,0,0,0,0\n", "history.csv must count its epochs from 1, and say which were kept."),
+        (HEADER + "1,0,0,0,0," + "0" * 200_000 + "\n", "history.csv must hold numbers: field larger than"),
+        (
+            HEADER + "".join(f"{epoch},0,0,0,0,1\n" for epoch in range(1, 17)),
+            "history.csv is damaged: it has more epochs than the settings ask for. Train again.",
+        ),
         (
             "epoch,loss\n1,0\n",
             "history.csv must have a row an epoch, with accuracy, epoch, kept, loss, val_accuracy, val_loss. "
@@ -153,3 +176,91 @@ def test_settings_of_another_version_get_one_line_with_the_file(folder):
         "config.toml is damaged, or of another version. Unknown setting 'training.epoch'. Did you mean "
         "'training.epochs'?"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "document", "line"),
+    [
+        (
+            "operating_point.json",
+            {**POINT, "threshold": 0.6},
+            "operating_point.json is damaged: its threshold is not the one that the settings give.",
+        ),
+        (
+            "operating_point.json",
+            {**POINT, "threshold": 0.6, "demand": {"threshold": 0.6}},
+            "operating_point.json is damaged: it was chosen otherwise than the settings of the run ask for.",
+        ),
+        (
+            "operating_point.json",
+            {**POINT, "rule": "youden", "demand": {}},
+            "operating_point.json is damaged: it was chosen otherwise than the settings of the run ask for.",
+        ),
+        (
+            "operating_point.json",
+            {**POINT, "rule": "{threshold.__class__}"},
+            "operating_point.json is damaged: 'rule' must be one of fixed, youden, sensitivity, cost, not",
+        ),
+        (
+            "operating_point.json",
+            {**POINT, "specificity": 0.7},
+            "operating_point.json is damaged: 'specificity' must be that of its counts.",
+        ),
+        (
+            "operating_point.json",
+            {**POINT, "counts": {"tn": 3, "fp": 1, "fn": 0, "tp": -1}},
+            "operating_point.json is damaged: 'counts.tp' should be greater than or equal to 0.",
+        ),
+        (
+            "operating_point.json",
+            {**POINT, "counts": {"tn": 6, "fp": 2, "fn": 0, "tp": 0}},
+            "operating_point.json is damaged: its counts are of other films than those of environment.json.",
+        ),
+        (
+            "operating_point.json",
+            {**POINT, "chosen_on": "test"},
+            "operating_point.json is damaged: it was not chosen on validation films.",
+        ),
+        (
+            "calibration.json",
+            {**CALIBRATION, "slope": 2.0},
+            "calibration.json is damaged: 'slope' and 'intercept' must be those of the method 'none'.",
+        ),
+        (
+            "calibration.json",
+            {**CALIBRATION, "method": "platt"},
+            "calibration.json is damaged: it was fitted otherwise than the settings of the run ask for.",
+        ),
+        (
+            "calibration.json",
+            {**CALIBRATION, "prevalence": 0.4},
+            "calibration.json is damaged: without an intercept its prevalence is 0.5.",
+        ),
+        (
+            "environment.json",
+            {**ENVIRONMENT, "films": {"val": ENVIRONMENT["films"]["val"]}},
+            "environment.json is damaged: 'films.train' is missing.",
+        ),
+        (
+            "environment.json",
+            {**ENVIRONMENT, "class_weights": {"0": 1.0, "1": 1.0}},
+            "environment.json is damaged: its class weights are not those of its training films.",
+        ),
+        (
+            "environment.json",
+            {**ENVIRONMENT, "paths": {"data.path": 3}},
+            "environment.json is damaged: 'paths.data.path' should be a valid string.",
+        ),
+        ("environment.json", [], "environment.json is damaged: should be an object."),
+    ],
+)
+def test_files_of_different_runs_are_not_believed(folder, name, document, line):
+    (folder.path / name).write_text(json.dumps(document))
+    assert read_message(folder).startswith(line)
+
+
+def test_no_file_of_a_run_is_waited_for(folder):
+    path = folder.path / "calibration.json"
+    path.unlink()
+    os.mkfifo(path)
+    assert "calibration.json cannot be read: [Errno 22] it is no ordinary file" in read_message(folder)

@@ -38,5 +38,5 @@ def test_a_file_that_is_missing_or_damaged_is_named(tmp_path):
     with pytest.raises(RunError) as caught:
         load_normal_films(path, size=64)
     assert str(caught.value) == (
-        f"{path} is damaged: it must hold films of 64 px. Received: uint8 (3, 28, 28). Train again."
+        f"{path} is damaged: it must hold 1 to 8 films of 64 px. Received: uint8 (3, 28, 28). Train again."
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from pneumo_keras.arrays import SPLITS
 from pneumo_keras.data import prepared
 from pneumo_keras.data.films import LabelledFilms
-from pneumo_keras.data.pneumonia_mnist.archive import count_archived_classes, open_archive
+from pneumo_keras.data.pneumonia_mnist.archive import check_archive, count_archived_classes, open_archive
 from pneumo_keras.data.pneumonia_mnist.card import describe_official, describe_own, to_unofficial_line
 from pneumo_keras.data.pneumonia_mnist.catalog import Release, describe_edition, load_release
 from pneumo_keras.data.pneumonia_mnist.npz_file import NpzFile, locate_npz, to_medmnist_folder
@@ -29,6 +29,8 @@ def open_films(options: DataOptions, release: Release | None = None) -> DataSet:
         DownloadError: There is no file, and none could be fetched.
     """
     release = release or load_release(options.size)
+    if options.path is not None and options.path.is_file():
+        check_archive(options.path)  # before all of it is read for its checksum
     npz = locate_npz(release, path=options.path, folder=to_medmnist_folder())
 
     def open_split(split: str) -> LabelledFilms:

@@ -1,52 +1,32 @@
 """The npz file of MedMNIST: six arrays, believed only after a look at each, and read in parts."""
 
 import contextlib
+import io
 import math
-import tokenize
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from jaxtyping import Integer, UInt8
 
+from pneumo_keras.archives import open_zip
 from pneumo_keras.arrays import SPLITS, Images, Labels
 from pneumo_keras.data.films import LabelledFilms, count_classes, iterate_films
 from pneumo_keras.data.pneumonia_mnist.catalog import SIZES
 from pneumo_keras.errors import DataError
 from pneumo_keras.files import replace_whole
+from pneumo_keras.npy import Header, open_member, to_array
 
 KEYS = tuple(f"{split}_{part}" for split in SPLITS for part in ("images", "labels"))
 NEXT_STEP = "Mend the file, or leave data.path unset to use the official one."
 CHUNK_BYTES = 1 << 22  # of films that are held at once
-# What NumPy and zipfile raise on damaged archives; each was met while damaging one at random.
-UNREADABLE = (
-    EOFError,
-    OSError,
-    RuntimeError,
-    ValueError,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-HEADER_READERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
+MOST_FILMS = 10_000_000  # of a split: ten times the largest public collection of chest films
+MOST_SCATTERED = 1 << 30  # bytes of films in Fortran order, which are read whole
 # ITU-R BT.601: what red, green and blue add to the brightness of a pixel.
 GREY_WEIGHTS = np.array([0.299, 0.587, 0.114])
-
-
-@dataclass(frozen=True)
-class Header:
-    """What an array of the file declares to be."""
-
-    shape: tuple[int, ...]
-    is_fortran: bool
-    dtype: np.dtype
 
 
 @dataclass(frozen=True)
@@ -79,7 +59,7 @@ class ArchivedFilms:
         Raises:
             DataError: The array is damaged.
         """
-        with _open_archive(self.path) as archive, _open_array(archive, f"{self.split}_images") as (file, _):
+        with _open_archive(self.path) as archive, open_member(archive, f"{self.split}_images") as (file, _):
             for part in _iterate_rows(file, self.header):
                 yield np.rint(part @ GREY_WEIGHTS).astype(np.uint8) if part.ndim == 4 else part
 
@@ -96,13 +76,21 @@ def open_archive(path: Path, split: str, *, size: int) -> ArchivedFilms:
         DataError: It is no such file, or it breaks a rule that the training relies on.
     """
     with _open_archive(path) as archive:
-        with _open_array(archive, f"{split}_images") as (_, header):
-            _check_images(path, split, header)
+        header = _read_outline(path, archive, split)
+        _check_size(path, header.shape[1], size)
         labels = _load_labels(path, archive, split, n=header.shape[0])
     _check_classes(path, split, labels)
-    films = ArchivedFilms(path, split, labels, header)
-    _check_size(path, films.shape[0], size)
-    return films
+    return ArchivedFilms(path, split, labels, header)
+
+
+def check_archive(path: Path) -> None:
+    """Checks the list of what a file holds, and reads no more for that.
+
+    Raises:
+        DataError: It is no file of MedMNIST's make.
+    """
+    with _open_archive(path):
+        pass
 
 
 def count_archived_classes(path: Path, split: str) -> tuple[int, int]:
@@ -112,7 +100,8 @@ def count_archived_classes(path: Path, split: str) -> tuple[int, int]:
         DataError: It is no such file, or its labels break a rule.
     """
     with _open_archive(path) as archive:
-        return count_classes(_load_labels(path, archive, split))
+        n = _read_outline(path, archive, split).shape[0]
+        return count_classes(_load_labels(path, archive, split, n=n))
 
 
 def save_archive(path: Path, splits: Mapping[str, LabelledFilms]) -> None:
@@ -144,39 +133,16 @@ def _save_array(
 @contextlib.contextmanager
 def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     """The file, known to hold all arrays; what goes wrong while it is read becomes one line."""
-    if not zipfile.is_zipfile(path):
-        raise _refusal(path, "the file must be a whole npz archive", "no archive, or a part of one")
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             _check_keys(path, [name[:-4] for name in archive.namelist() if name.endswith(".npy")])
             yield archive
-    except UNREADABLE as error:
-        reason = " ".join(str(error).split()).rstrip(".")
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split()).rstrip(".")
         raise _refusal(path, "the file must be a whole npz archive of plain arrays", reason) from error
 
 
-@contextlib.contextmanager
-def _open_array(archive: zipfile.ZipFile, key: str) -> Iterator[tuple[zipfile.ZipExtFile, Header]]:
-    """An array of the archive behind its header. No more is declared there than the file holds.
-
-    Raises:
-        ValueError: It is no plain array.
-    """
-    with cast(zipfile.ZipExtFile, archive.open(f"{key}.npy")) as file:
-        version = np.lib.format.read_magic(file)
-        if version not in HEADER_READERS:
-            raise ValueError(f"{key}.npy is of an unknown version of the format")
-        header = Header(*HEADER_READERS[version](file))
-        if header.dtype.hasobject:
-            raise ValueError("Object arrays cannot be loaded when allow_pickle=False")
-        declared = math.prod(header.shape) * header.dtype.itemsize
-        held = archive.getinfo(f"{key}.npy").file_size - file.tell()
-        if declared != held:
-            raise ValueError(f"{key}.npy declares {declared:,} bytes and holds {held:,}")
-        yield file, header
-
-
-def _iterate_rows(file: zipfile.ZipExtFile, header: Header) -> Iterator[UInt8[np.ndarray, "..."]]:
+def _iterate_rows(file: io.BufferedIOBase, header: Header) -> Iterator[UInt8[np.ndarray, "..."]]:
     """Bytes along the first axis, in parts."""
     n, *rest = header.shape
     at_once = max(1, CHUNK_BYTES // math.prod(rest))
@@ -196,6 +162,13 @@ def _check_keys(path: Path, present: list[str]) -> None:
         raise _refusal(path, rule, f"{', '.join(present) or 'none'}; missing {', '.join(missing)}")
 
 
+def _read_outline(path: Path, archive: zipfile.ZipFile, split: str) -> Header:
+    """What the films of a split declare to be, checked."""
+    with open_member(archive, f"{split}_images") as (_, header):
+        _check_images(path, split, header)
+    return header
+
+
 def _check_images(path: Path, split: str, header: Header) -> None:
     shape = header.shape
     if header.dtype != np.uint8:
@@ -205,20 +178,25 @@ def _check_images(path: Path, split: str, header: Header) -> None:
         raise _refusal(path, rule, shape)
     if not math.prod(shape):
         raise _refusal(path, f"split '{split}' must hold films", "none")
+    if shape[0] > MOST_FILMS:
+        raise _refusal(path, f"split '{split}' must hold at most {MOST_FILMS:,} films", f"{shape[0]:,}")
+    if header.is_fortran and header.n_bytes > MOST_SCATTERED:
+        rule = f"films of more than {MOST_SCATTERED:,} bytes must be stored in C order"
+        raise _refusal(path, rule, "Fortran order")
 
 
-def _load_labels(path: Path, archive: zipfile.ZipFile, split: str, n: int | None = None) -> Labels:
-    """The labels of a split, one for each of `n` films where that is known."""
-    with _open_array(archive, f"{split}_labels") as (file, header):
+def _load_labels(path: Path, archive: zipfile.ZipFile, split: str, n: int) -> Labels:
+    """The labels of a split, one for each of `n` films."""
+    with open_member(archive, f"{split}_labels") as (file, header):
         shape = header.shape
         if header.dtype.kind not in "iu":
             raise _refusal(path, f"the labels of split '{split}' must be integers", header.dtype)
         if len(shape) != 1 and shape[1:] != (1,):
             raise _refusal(path, f"the labels of split '{split}' must be (n,) or (n, 1)", shape)
-        if n not in (None, shape[0]):
+        if n != shape[0]:
             rule = f"split '{split}' must hold one label for each film"
             raise _refusal(path, rule, f"{n} films, {shape[0]} labels")
-        labels = np.frombuffer(file.read(), header.dtype).reshape(shape[0])
+        labels = to_array(file.read(), header).reshape(shape[0])
     _check_label_values(path, split, labels)
     return labels.astype(np.int64)
 

@@ -1,3 +1,5 @@
+import tracemalloc
+import warnings
 import zipfile
 
 import numpy as np
@@ -71,7 +73,8 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path, content):
     path = tmp_path / "junk.npz"
     path.write_bytes(content)
     assert refuse(path) == (
-        f"the file must be a whole npz archive. Received: no archive, or a part of one. {MEND}"
+        f"the file must be a whole npz archive of plain arrays. Received: it is no zip archive, or a part of "
+        f"one. {MEND}"
     )
 
 
@@ -79,7 +82,8 @@ def test_a_truncated_archive_is_refused(write_npz):
     path = write_npz()
     path.write_bytes(path.read_bytes()[:-300])
     assert refuse(path) == (
-        f"the file must be a whole npz archive. Received: no archive, or a part of one. {MEND}"
+        f"the file must be a whole npz archive of plain arrays. Received: it is no zip archive, or a part of "
+        f"one. {MEND}"
     )
 
 
@@ -105,8 +109,8 @@ def test_a_damaged_archive_is_refused(write_npz, start, reason):
 def test_an_array_of_objects_is_never_unpickled(write_npz):
     path = write_npz(val_labels=np.array([0, 1, 1, 0, 1, None], object))
     assert refuse(path) == (
-        "the file must be a whole npz archive of plain arrays. Received: Object arrays cannot be "
-        f"loaded when allow_pickle=False. {MEND}"
+        "the file must be a whole npz archive of plain arrays. Received: val_labels.npy holds "
+        f"Python objects, which are never loaded. {MEND}"
     )
 
 
@@ -115,8 +119,8 @@ def test_a_member_that_is_no_array_is_refused(write_npz):
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("val_images.npy", "a text, no array")
     assert refuse(path) == (
-        "the file must be a whole npz archive of plain arrays. Received: the magic string is not correct; "
-        f"expected b'\\x93NUMPY', got b'a text'. {MEND}"
+        "the file must be a whole npz archive of plain arrays. Received: val_images.npy is no plain "
+        f"array: the magic string is not correct; expected b'\\x93NUMPY', got b'a text'. {MEND}"
     )
 
 
@@ -239,11 +243,66 @@ def test_what_is_saved_is_what_numpy_reads(tmp_path):
 
 
 def test_classes_are_counted_without_the_films(write_npz):
-    path = write_npz(val_images=np.zeros(3))
-    assert count_archived_classes(path, "val") == (2, 4)
+    path = write_npz()
+    content = bytearray(path.read_bytes())
+    content[2000:2100] = bytes(100)
+    path.write_bytes(content)
+    assert sum(count_archived_classes(path, "train")) == 12
 
 
 def test_only_the_asked_split_is_opened(write_npz):
     path = write_npz(test_images=np.zeros(3), test_labels=np.array(["no label"]))
     assert len(load_archive(path, "train", size=28)) == 12
     assert refuse(path).startswith("the films of split 'test' must be uint8.")
+
+
+def write_member(path, name, shape, content, descr="|u1", packing=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, "a", packing) as archive, archive.open(f"{name}.npy", "w") as file:
+        header = {"descr": descr, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in content:
+            file.write(part)
+
+
+def test_labels_of_another_kind_are_refused_in_little_memory(write_npz):
+    path = write_npz(val_labels=None)
+    write_member(path, "val_labels", (2**25, 1), [bytes(2**24)] * 16, descr="<f8")
+    tracemalloc.start()
+    try:
+        assert refuse(path) == f"the labels of split 'val' must be integers. Received: float64. {MEND}"
+        assert tracemalloc.get_traced_memory()[1] < 2**23
+    finally:
+        tracemalloc.stop()
+
+
+def test_more_labels_than_films_are_refused_in_little_memory(write_npz):
+    path = write_npz(val_labels=None)
+    write_member(path, "val_labels", (2**25, 1), [bytes(2**24)] * 2)
+    tracemalloc.start()
+    try:
+        assert "one label for each film" in refuse(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**23
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_split_of_too_many_films_is_refused(write_npz, monkeypatch):
+    monkeypatch.setattr(module, "MOST_FILMS", 10)
+    assert refuse(write_npz()) == f"split 'train' must hold at most 10 films. Received: 12. {MEND}"
+
+
+def test_many_films_in_the_order_of_fortran_are_refused(write_npz, monkeypatch):
+    monkeypatch.setattr(module, "MOST_SCATTERED", 1000)
+    path = write_npz(val_images=np.asfortranarray(np.zeros((6, 28, 28), np.uint8)))
+    assert "must be stored in C order. Received: Fortran order" in refuse(path)
+
+
+@pytest.mark.parametrize("kind", ["bzip2", "twice"])
+def test_an_odd_archive_is_refused(write_npz, kind):
+    path = write_npz(val_labels=None) if kind == "bzip2" else write_npz()
+    packing = zipfile.ZIP_BZIP2 if kind == "bzip2" else zipfile.ZIP_DEFLATED
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Duplicate name")
+        write_member(path, "val_labels", (6, 1), [bytes([0, 1, 0, 1, 0, 1])], packing=packing)
+    expected = "otherwise than by deflate" if kind == "bzip2" else "holds 'val_labels.npy' more than once"
+    assert expected in refuse(path)

@@ -1,4 +1,5 @@
 import hashlib
+import os
 
 import pytest
 
@@ -98,3 +99,14 @@ def test_without_a_network_the_ways_out_are_named(folder):
 
 def test_medmnist_keeps_its_files_in_the_home_folder(home):
     assert to_medmnist_folder() == home / ".medmnist"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_is_no_file_is_not_waited_for(tmp_path, folder, kind):
+    path = tmp_path / "films.npz"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(DataError, match=r"\(it is no ordinary file\)"):
+        locate_npz(to_release(b"official"), path=path, folder=folder)

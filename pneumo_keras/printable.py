@@ -1,0 +1,28 @@
+"""Text that keeps its line and does nothing to a terminal, whoever wrote it."""
+
+import logging
+
+
+def to_printable(text: str) -> str:
+    """The text with all that cannot be printed spelled out: line ends, escapes, marks that turn text round.
+
+    Undecodable bytes of file names are spelled out too, so that what is left can be written as UTF-8.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for sign in text
+    )
+
+
+def to_printable_lines(text: str) -> str:
+    """The same for a text of several lines, which stay lines."""
+    return text if text.isprintable() else "\n".join(map(to_printable, text.split("\n")))
+
+
+class PrintableFormatter(logging.Formatter):
+    """Log lines that stay one line each, whatever names from data stand in them."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
+        return to_printable(super().formatMessage(record))

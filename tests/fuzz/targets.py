@@ -1,0 +1,167 @@
+"""What damaged inputs are tried on: a reader for each kind, and what a result of it says."""
+
+import io
+import math
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pneumo_keras.arrays import SPLITS
+from pneumo_keras.config import list_paths, load_config
+from pneumo_keras.data.pneumonia_mnist.archive import check_archive
+from pneumo_keras.documents import to_document
+from pneumo_keras.recipes.compare import compare_runs
+from pneumo_keras.recipes.saved_classifier import load_judged_classifier
+from pneumo_keras.runs.finished import load_run
+from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.runs.manifest import extend_manifest
+from tests.films import load_archive
+from tests.fuzz import mutators
+
+DOCUMENTS = ("operating_point.json", "calibration.json", "environment.json", "metrics_val.json")
+FILMS = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class NpzTarget:
+    data: bytes
+    place: Path
+
+    def damage(self, data, random):
+        if random.random() < 0.4:
+            return mutators.damage_bytes(data, random)
+        return mutators.damage_zip(data, random, mutators.damage_npy)
+
+    def read(self, data):
+        self.place.write_bytes(data)
+        check_archive(self.place)
+        splits = [load_archive(self.place, split, size=28) for split in SPLITS]
+        return [(films.images.tobytes(), films.labels.tolist()) for films in splits]
+
+    def is_right(self, data, result):
+        """Whether NumPy reads the same."""
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            arrays = [(file[f"{split}_images"], file[f"{split}_labels"]) for split in SPLITS]
+        return result == [(images.tobytes(), labels.ravel().tolist()) for images, labels in arrays]
+
+
+@dataclass(frozen=True)
+class SettingsTarget:
+    data: str
+    place: Path
+
+    def damage(self, data, random):
+        return mutators.damage_toml(data, random) if isinstance(data, str) else data
+
+    def read(self, data):
+        self.place.write_bytes(data if isinstance(data, bytes) else data.encode())
+        config = load_config(str(self.place))
+        list_paths(config)
+        return config.model_dump(mode="json")
+
+    def is_right(self, data, result):
+        """Whether tomllib reads the same of all that the file sets, and the rest is as nobody set it."""
+        tree = tomllib.loads(data.decode())
+        unset = load_config("demo").__class__.model_validate({}).model_dump(mode="json")
+        return all(
+            _is_same(value, tree[key] if key in tree else unset[key])
+            if not isinstance(value, dict)
+            else all(
+                _is_same(one, tree.get(key, {}).get(name, unset[key][name])) for name, one in value.items()
+            )
+            for key, value in result.items()
+        )
+
+
+def _is_same(taken: Any, written: Any) -> bool:
+    if isinstance(taken, bool):
+        return taken is written
+    if isinstance(taken, list) and isinstance(written, str):
+        return taken == [written]
+    if isinstance(taken, str) and not isinstance(written, str):
+        return type(written) is int and taken == str(written)
+    if isinstance(taken, int | float) and isinstance(written, str):  # "3" is taken for 3
+        return math.isclose(taken, float(written))
+    return taken == written
+
+
+def write(folder: Path, name: str, content: bytes) -> None:
+    """As by somebody who changes the manifest, too: what is read must be checked all the same."""
+    (folder / name).write_bytes(content)
+    extend_manifest(folder, [name])
+
+
+@dataclass(frozen=True)
+class ClassifierTarget:
+    data: bytes
+    place: Path
+    """The folder of a run."""
+
+    def damage(self, data, random):
+        if random.random() < 0.25:
+            return mutators.damage_bytes(data, random)
+        return mutators.damage_zip(data, random, mutators.damage_model_member)
+
+    def read(self, data):
+        folder = RunFolder(self.place)
+        write(self.place, "model.keras", data)
+        classifier = load_judged_classifier(folder, load_run(folder))
+        return np.asarray(classifier.join().predict_on_batch(FILMS)).ravel().tolist()
+
+    def is_right(self, data, result):
+        """Never: one model has one result."""
+        return False
+
+
+@dataclass(frozen=True)
+class ScoresTarget:
+    data: str
+    place: Path
+    """The folder of a run."""
+    other: Path
+    """The folder of the run that it is compared with."""
+
+    def damage(self, data, random):
+        return mutators.damage_csv(data, random)
+
+    def read(self, data):
+        content = data if isinstance(data, bytes) else data.encode()
+        write(self.place, "scores_val.csv", content)
+        return _compare(self.other, self.place)
+
+    def is_right(self, data, result):
+        """Never: one evaluation has one comparison."""
+        return False
+
+
+@dataclass(frozen=True)
+class DocumentsTarget:
+    data: dict[str, bytes]
+    place: Path
+    other: Path
+
+    def damage(self, data, random):
+        name = random.choice(DOCUMENTS)
+        return {**data, name: mutators.damage_json(data[name].decode(), random)}
+
+    def read(self, data):
+        for name, content in data.items():
+            write(self.place, name, content)
+        run = load_run(RunFolder(self.place))
+        point, calibration = run.operating_point, run.calibration
+        used = (point.threshold, calibration.slope, calibration.intercept, calibration.prevalence)
+        told = (point.describe_rule(), point.counts, calibration.method, calibration.bins)
+        films = {name: about["class_counts"] for name, about in run.environment.get("films", {}).items()}
+        return (used, told, films, _compare(self.other, self.place))
+
+    def is_right(self, data, result):
+        """Never: one run has one operating point."""
+        return False
+
+
+def _compare(first, second):
+    (found,) = compare_runs(RunFolder(first), [RunFolder(second)], "val")
+    return {name: to_document(one) for name, one in found.differences.items()}
