@@ -11,7 +11,7 @@ import pneumo_keras
 
 PACKAGE = Path(pneumo_keras.__file__).parent
 # What each room may import, beside itself.
-FOUNDATION = {"errors", "arrays", "files", "progress", "seeds", "backend", "documents"}
+FOUNDATION = {"errors", "arrays", "files", "progress", "seeds", "doors", "backend", "documents"}
 STAGES = ["data", "model", "engines", "features", "training"]
 ALLOWED = {
     **{room: FOUNDATION for room in FOUNDATION},

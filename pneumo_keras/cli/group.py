@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 import pneumo_keras
+from pneumo_keras import backend
 from pneumo_keras.errors import PneumoError
 
 log = logging.getLogger("pneumo_keras")
@@ -79,6 +80,7 @@ def main(quiet: bool) -> None:
     log.handlers[:] = [handler]
     log.setLevel(logging.INFO)
     log.propagate = False
+    backend.check_name()
 
 
 def print_json(document: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from pneumo_keras.data.sources import DataSet
 from pneumo_keras.evaluation.report_card import Judgement
 from pneumo_keras.features.extract import Extractor
 from pneumo_keras.features.guard import fit_guard
-from pneumo_keras.model.classifier import Classifier
+from pneumo_keras.model.classifier import Classifier, save_classifier
 from pneumo_keras.model.fingerprint import compute_fingerprint
 from pneumo_keras.model.head import build_decision
 from pneumo_keras.recipes.films import Split, open_data, open_splits
@@ -67,7 +67,7 @@ def train_run(config: Config, folder: RunFolder) -> Judgement:
         folder.write_with(folder.normal_films_file.name, functools.partial(save_normal_films, films=normal))
         classifier = Classifier(frozen, head, decision, flip_average)
         folder.write_with(folder.guard_file.name, guard.save)
-        folder.write_with("model.keras", classifier.join().save)
+        folder.write_with("model.keras", functools.partial(save_classifier, classifier.join()))
         extractor.release()
     return judgement
 
