@@ -45,7 +45,9 @@ def check_name() -> None:
         return
     rule = f"KERAS_BACKEND must be {', '.join(SCORING[:-1])} or {SCORING[-1]}. Received: {BACKEND!r}"
     near = difflib.get_close_matches(BACKEND.lower(), SCORING, n=1, cutoff=0.5)
-    hint = f". Did you mean '{near[0]}'? It comes with: {_to_remedy(near, _to_extra(near[0]))}" if near else ""
+    hint = (
+        f". Did you mean '{near[0]}'? It comes with: {_to_remedy(near, _to_extra(near[0]))}" if near else ""
+    )
     raise BackendError(rule + hint)
 
 
@@ -80,9 +82,7 @@ def check_packages(user: str, packages: Sequence[str], *, extra: str) -> None:
     """
     missing = next((name for name in packages if importlib.util.find_spec(name) is None), None)
     if missing:
-        raise BackendError(
-            f"{user} needs the package {missing}. Install it: {_to_remedy(packages, extra)}"
-        )
+        raise BackendError(f"{user} needs the package {missing}. Install it: {_to_remedy(packages, extra)}")
 
 
 def _to_remedy(packages: Sequence[str], extra: str) -> str:
@@ -163,7 +163,9 @@ def _prepare_torch() -> None:
     torch = importlib.import_module("torch")
     # It warns of an operation that has no way of its own to give the same bytes.
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing reads memory that it has not written
+    torch.utils.deterministic.fill_uninitialized_memory = (
+        False  # nothing reads memory that it has not written
+    )
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """Private doors: what of Keras and OpenVINO is used here though nobody promised that it stays.
 
-Each stands behind one function, and each has a test in `tests/test_doors.py` that fails by its name where a new
-version has walled it up. Two more stand beside what they serve: `engines.jax_program.choose_cpu_options` and
-`model.initial.replace_draws`.
+Each stands behind one function, and each has a test in `tests/test_doors.py` that fails by its name where a
+new version has walled it up. Two more stand beside what they serve: `engines.jax_program.choose_cpu_options`
+and `model.initial.replace_draws`.
 """
 
 import contextlib
@@ -55,6 +55,6 @@ def resize_by_weights() -> None:
 
 
 def trace_tensor(tensor: Any) -> tuple[Any, Any, int]:
-    """The operation that makes a Keras tensor, the arguments of that call, and its place among the results."""
+    """The operation that makes a Keras tensor, the arguments of that call, its place among the results."""
     operation, call, place = tensor._keras_history
     return operation, operation._inbound_nodes[call].arguments, place

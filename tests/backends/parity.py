@@ -23,7 +23,9 @@ def resize_films(films):
     height, width = films.shape[1:]
     sizes = [(round(down * height), round(across * width)) for down, across in SIZES]
     return {
-        f"{high} x {wide}": np.stack([np.asarray(Image.fromarray(film).resize((wide, high))) for film in films])
+        f"{high} x {wide}": np.stack(
+            [np.asarray(Image.fromarray(film).resize((wide, high))) for film in films]
+        )
         for high, wide in sizes
     }
 
