@@ -73,6 +73,6 @@ def test_twenty_times_the_films_take_less_than_300_mb_more(tmp_path):
     not Path("/proc/self/statm").exists(), reason="the bytes in use are read from Linux' /proc"
 )
 def test_a_training_after_the_other_takes_hardly_more_memory(tmp_path):
-    """Two hundred are allowed 100 MB, twenty of them 10 MB; the first dozens fill what is kept for the rest."""
+    """Two hundred are allowed 100 MB, twenty 10 MB; the first dozens fill what is kept for the rest."""
     megabytes = run(SOAK, tmp_path, 40)
     assert megabytes[39] - megabytes[19] < 10
