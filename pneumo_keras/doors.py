@@ -47,8 +47,8 @@ def compute_in_float32(openvino: Any) -> None:
 def resize_by_weights() -> None:
     """Lets Keras on OpenVINO resize with the weights that it has on every other backend.
 
-    It has them for Lanczos' kernels alone and leaves the others to OpenVINO's own operator, which does not
-    antialias what shrinks: grey levels came out up to 130 off, scores 0.24.
+    It has them for Lanczos' kernels alone and leaves the others to OpenVINO's own operator, which
+    averages otherwise or not at all what shrinks: grey levels came out up to 130 off, scores 0.24.
     """
     image = importlib.import_module("keras.src.backend.openvino.image")
     image.LANCZOS_INTERPOLATIONS.update(bilinear="linear", bicubic="cubic")

@@ -25,10 +25,11 @@ SAVE = "model.save(sys.argv[1] + '/model.keras')\n"
 PREDICT = "import numpy; model.predict(numpy.ones((1, 2), 'float32'), verbose=0)\n"
 SHRINK = (
     "import numpy\n"
-    "board = (numpy.indices((32, 32)).sum(0) % 2 * 200).astype('float32')[None, ..., None]\n"
-    "small = [keras.ops.image.resize(board, (4, 4), interpolation=kernel, antialias=True)\n"
+    "stripes = numpy.zeros((1, 32, 32, 1), 'float32')\n"
+    "stripes[:, :, ::8] = 200\n"
+    "small = [keras.ops.image.resize(stripes, (4, 4), interpolation=kernel, antialias=True)\n"
     "         for kernel in ('bilinear', 'bicubic')]\n"
-    "print(all(abs(numpy.asarray(one)[0, 1:3, 1:3] - 100).max() < 1 for one in small))\n"
+    "print(all(abs(numpy.asarray(one)[0, :, 1:3] - 25).max() < 3 for one in small))\n"
 )
 WATCH = (
     "import openvino\n"
@@ -72,7 +73,7 @@ def test_compute_in_float32(tmp_path):
 
 
 def test_resize_by_weights(tmp_path):
-    """A checkerboard that shrinks is grey; OpenVINO's own operator picks black."""
+    """Narrow stripes that shrink are grey; OpenVINO's own operator misses them with a cubic kernel."""
     pytest.importorskip("openvino")
     assert run(START + SHRINK, tmp_path, backend="openvino") == "True\n"
 
