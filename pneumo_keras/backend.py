@@ -1,19 +1,24 @@
 """The Keras backend: whether it is there and can do the job, and how it starts."""
 
 import contextlib
-import functools
+import difflib
 import gc
 import importlib
 import importlib.util
 import logging
 import os
-import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from pneumo_keras import BACKEND
+from pneumo_keras.doors import (
+    compute_in_float32,
+    hide_modules,
+    keep_tensorflow_out,
+    resize_by_weights,
+    silence_telemetry,
+)
 from pneumo_keras.errors import BackendError
 
 log = logging.getLogger("pneumo_keras")
@@ -26,24 +31,42 @@ SCORING = (*FITTING, "openvino")
 TRIED = ("etils", "matplotlib", "pandas", "requests", "sklearn")
 TRIED_BY_SKLEARN = ("pandas",)
 
+# Of XLA on GPUs: operations that give the same bytes every time.
+DETERMINISTIC_XLA = "xla_gpu_deterministic_ops"
+
+
+def check_name() -> None:
+    """Checks that a backend of this name is known, whether or not a command needs it.
+
+    Raises:
+        BackendError: It is not.
+    """
+    if BACKEND in SCORING:
+        return
+    rule = f"KERAS_BACKEND must be {', '.join(SCORING[:-1])} or {SCORING[-1]}. Received: {BACKEND!r}"
+    near = difflib.get_close_matches(BACKEND.lower(), SCORING, n=1, cutoff=0.5)
+    hint = (
+        f". Did you mean '{near[0]}'? It comes with: {_to_remedy(near, _to_extra(near[0]))}" if near else ""
+    )
+    raise BackendError(rule + hint)
+
 
 def check_backend(command: str) -> None:
     """Checks the backend before any work, without importing it.
 
     Args:
-        command: "train" or "sweep", which need gradients, "export", which needs Keras' own resizing of films
-            of any size (on OpenVINO it is another one), or one that only scores.
+        command: "train" or "sweep", which need gradients, or one that only scores.
 
     Raises:
         BackendError: The backend is unknown, cannot do it, or its package is missing.
     """
-    able = FITTING if command in ("train", "sweep", "export") else SCORING
+    check_name()
+    able = FITTING if command in ("train", "sweep") else SCORING
     if BACKEND not in able:
         raise BackendError(
             f"pneumo-keras {command} runs on {', '.join(able)}. Received: KERAS_BACKEND={BACKEND}"
         )
-    # Keras on JAX is what the project is made of; the others are extras.
-    check_packages(f"KERAS_BACKEND={BACKEND}", [BACKEND], extra="" if BACKEND == "jax" else BACKEND)
+    check_packages(f"KERAS_BACKEND={BACKEND}", [BACKEND], extra=_to_extra(BACKEND))
 
 
 def check_packages(user: str, packages: Sequence[str], *, extra: str) -> None:
@@ -59,54 +82,92 @@ def check_packages(user: str, packages: Sequence[str], *, extra: str) -> None:
     """
     missing = next((name for name in packages if importlib.util.find_spec(name) is None), None)
     if missing:
-        sync = f"uv sync --extra {extra}" if extra else "uv sync"
-        raise BackendError(
-            f"{user} needs the package {missing}. Install it: {sync}, or pip install {' '.join(packages)}"
-        )
+        raise BackendError(f"{user} needs the package {missing}. Install it: {_to_remedy(packages, extra)}")
+
+
+def _to_remedy(packages: Sequence[str], extra: str) -> str:
+    sync = f"uv sync --extra {extra}" if extra else "uv sync"
+    return f"{sync}, or pip install {' '.join(packages)}"
+
+
+def _to_extra(backend: str) -> str:
+    """Keras on JAX is what the project is made of; the others are extras of their own names."""
+    return "" if backend == "jax" else backend
 
 
 def import_openvino() -> Any:
     """OpenVINO, as a Keras backend or as an engine, once `check_packages` has found it."""
-    # Importing it would send an event to its makers, from a forked process.
-    sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType]
+    silence_telemetry()
     return importlib.import_module("openvino")
 
 
 def start_backend(cache: Path) -> None:
     """Imports Keras on its backend, without the backend's own chatter, and scikit-learn.
 
+    What is computed twice then gives the same bytes twice, wherever the backend has a way to ask for it.
+
     Args:
         cache: JAX keeps compiled programs below it, so that later runs start sooner.
+
+    Raises:
+        BackendError: The backend is installed and cannot be imported.
     """
     log.info("Loading Keras on %s", BACKEND)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _keep_all():
-        if BACKEND in ("tensorflow", "torch"):
-            importlib.import_module(BACKEND)  # nothing is hidden from these
-        with hide_modules(*TRIED):
-            keras = _import_keras(cache)
+        try:
+            _prepare_backend(cache)
+            with hide_modules(*TRIED):
+                keras = importlib.import_module("keras")
+        except (ImportError, OSError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise BackendError(
+                f"KERAS_BACKEND={BACKEND} is installed and cannot be imported: {reason}. Install it anew"
+            ) from error
         with hide_modules(*TRIED_BY_SKLEARN):
             importlib.import_module("sklearn.utils")
     if BACKEND != "tensorflow":
-        # Keras would import TensorFlow wherever it is installed, to save a model for instance.
-        importlib.import_module("keras.src.utils.module_utils").tensorflow._available = False
+        keep_tensorflow_out()
+    if BACKEND == "openvino":
+        resize_by_weights()
     keras.config.set_floatx("float32")  # whatever ~/.keras/keras.json says
     keras.config.set_image_data_format("channels_last")
 
 
-@contextlib.contextmanager
-def hide_modules(*names: str) -> Iterator[None]:
-    """Lets modules look as if they were not installed, but those that were imported before.
+def _prepare_backend(cache: Path) -> None:
+    match BACKEND:
+        case "jax":
+            _prepare_jax(cache)
+        case "tensorflow":
+            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+            # Nothing is hidden from it, nor from torch.
+            importlib.import_module("tensorflow").config.experimental.enable_op_determinism()
+        case "torch":
+            _prepare_torch()
+        case "openvino":
+            compute_in_float32(import_openvino())
 
-    Afterwards all of them can be imported again.
-    """
-    hidden = [name for name in names if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # pyright: ignore[reportArgumentType, reportCallIssue]
-    try:
-        yield
-    finally:
-        for name in hidden:
-            del sys.modules[name]
+
+def _prepare_jax(cache: Path) -> None:
+    flags = os.environ.get("XLA_FLAGS", "")
+    if DETERMINISTIC_XLA not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --{DETERMINISTIC_XLA}=true".strip()
+    with hide_modules(*TRIED):
+        jax = importlib.import_module("jax")
+    jax.config.update("jax_compilation_cache_dir", str(cache / "jax"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+    # Where it cannot be read or written, programs are compiled: nothing that the user must hear of.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache", UserWarning)
+
+
+def _prepare_torch() -> None:
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+    torch = importlib.import_module("torch")
+    # It warns of an operation that has no way of its own to give the same bytes.
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = (
+        False  # nothing reads memory that it has not written
+    )
 
 
 @contextlib.contextmanager
@@ -123,22 +184,6 @@ def _keep_all() -> Iterator[None]:
         gc.freeze()
         if looking:
             gc.enable()
-
-
-def _import_keras(cache: Path) -> Any:
-    if BACKEND == "jax":
-        jax = importlib.import_module("jax")
-        jax.config.update("jax_compilation_cache_dir", str(cache / "jax"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
-        # Where it cannot be read or written, programs are compiled: nothing that the user must hear of.
-        warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache", UserWarning)
-    if BACKEND == "openvino":
-        # Keras compiles with OpenVINO's defaults, and those are bfloat16 where the CPU has it.
-        openvino = import_openvino()
-        exact = {"INFERENCE_PRECISION_HINT": "f32"}
-        openvino.compile_model = functools.partial(openvino.compile_model, config=exact)
-    return importlib.import_module("keras")
 
 
 def describe_device() -> str:

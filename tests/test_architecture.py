@@ -12,8 +12,8 @@ import pneumo_keras
 PACKAGE = Path(pneumo_keras.__file__).parent
 # What each room may import, beside itself.
 FOUNDATION = {
-    *("archives", "arrays", "backend", "chunked", "documents", "errors", "files", "npy", "ordinary_files"),
-    *("prefetch", "printable", "progress", "seeds", "stopping", "turns"),
+    *("archives", "arrays", "backend", "chunked", "documents", "doors", "errors", "files", "npy"),
+    *("ordinary_files", "prefetch", "printable", "progress", "seeds", "stopping", "turns"),
 }
 STAGES = ["data", "model", "engines", "features", "training"]
 ALLOWED = {

@@ -4,11 +4,12 @@ import sys
 
 import pytest
 
-from pneumo_keras.backend import TRIED, TRIED_BY_SKLEARN, hide_modules
+from pneumo_keras.backend import TRIED, TRIED_BY_SKLEARN
+from pneumo_keras.doors import hide_modules
 
 IMPORT_KERAS = (
     "import importlib, sys\n"
-    "from pneumo_keras.backend import hide_modules\n"
+    "from pneumo_keras.doors import hide_modules\n"
     "with hide_modules(*sys.argv[2:]): import jax, keras\n"
     "print(sys.argv[1] in sys.modules)\n"
 )

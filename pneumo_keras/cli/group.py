@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 import pneumo_keras
+from pneumo_keras import backend
 from pneumo_keras.errors import PneumoError, explain_memory
 from pneumo_keras.printable import PrintableFormatter
 from pneumo_keras.stopping import Stopped, heed_signals
@@ -86,6 +87,7 @@ def main(quiet: bool) -> None:
     log.handlers[:] = [handler]
     log.setLevel(logging.INFO)
     log.propagate = False
+    backend.check_name()
 
 
 def print_json(document: Mapping[str, Any]) -> None:

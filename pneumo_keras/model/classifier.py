@@ -1,5 +1,7 @@
 """The whole classifier: grey films in, probability of pneumonia out."""
 
+import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from pneumo_keras.model.preprocessing import build_resizing, build_scaling
 
 FLIP_AVERAGE = "flip_average"
 PARTS = ("resize", "scale", "backbone", "head", "decision")
+SHARED = "shared_object_id"  # in Keras' files
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,39 @@ def build_online_model(frozen: FrozenPart, head: keras.Model) -> keras.Model:
     size: Any = frozen.backbone.input_shape[1]
     images = keras.Input((size, size, 1), name="images")
     return keras.Model(images, head(frozen.backbone(frozen.scale(images))), name="online")
+
+
+def save_classifier(model: keras.Model, path: Path) -> None:
+    """Saves a model in Keras' own format; the same model gives the same bytes, whenever and wherever.
+
+    Keras would write the hour into it, and the addresses of objects that layers share.
+
+    Args:
+        model: Films (n, height, width, 1), 0..255 -> probability of pneumonia (n, 1).
+        path: Ends in `.keras`.
+    """
+    model.save(path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in sorted(archive.namelist())}
+    metadata = json.loads(members["metadata.json"])
+    del metadata["date_saved"]
+    members["metadata.json"] = json.dumps(metadata).encode()
+    members["config.json"] = _number_shared_objects(members["config.json"])
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name), content)  # of 1980, the first year that the format knows
+
+
+def _number_shared_objects(config: bytes) -> bytes:
+    """Objects that several layers share, numbered in their order."""
+    numbers: dict[int, int] = {}
+
+    def number(table: dict[str, Any]) -> dict[str, Any]:
+        if SHARED in table:
+            table[SHARED] = numbers.setdefault(table[SHARED], len(numbers))
+        return table
+
+    return json.dumps(json.loads(config, object_hook=number)).encode()
 
 
 def load_classifier(path: Path) -> Classifier:

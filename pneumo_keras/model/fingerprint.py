@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from pneumo_keras.doors import trace_tensor
 from pneumo_keras.model.backbone import POOLED, list_taps
 
 # Of a layer's settings, those that change nothing of what it computes in inference.
@@ -50,11 +51,9 @@ def compute_fingerprints(
         if not isinstance(value, keras.KerasTensor):
             return value
         if id(value) not in tensors:
-            history: Any = value
-            operation, call, place = history._keras_history
+            operation, arguments, place = trace_tensor(value)
             if id(operation) not in operations:
                 operations[id(operation)] = hash_operation(operation)
-            arguments = operation._inbound_nodes[call].arguments
             # Constants as well: `images / 255` keeps its 255 nowhere else.
             given = keras.tree.map_structure(to_fingerprint, [list(arguments.args), arguments.kwargs])
             tensors[id(value)] = _hash_values([operations[id(operation)], given, place])

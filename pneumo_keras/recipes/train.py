@@ -14,7 +14,7 @@ from pneumo_keras.data.sources import DataSet
 from pneumo_keras.evaluation.report_card import Judgement
 from pneumo_keras.features.extract import Extractor
 from pneumo_keras.features.guard import fit_guard
-from pneumo_keras.model.classifier import Classifier
+from pneumo_keras.model.classifier import Classifier, save_classifier
 from pneumo_keras.model.fingerprint import compute_fingerprint
 from pneumo_keras.model.head import build_decision
 from pneumo_keras.recipes.films import Split, open_data, open_splits
@@ -88,7 +88,7 @@ def train_run(config: Config, folder: RunFolder, *, resume: bool = False) -> Jud
         normal = splits["val"].films.read(choose_normal_films(splits["val"].films.labels, scores))
         folder.write_with(NORMAL_FILMS, functools.partial(save_normal_films, films=normal))
         folder.write_with(GUARD, guard.save)
-        folder.write_with(MODEL, classifier.save)
+        folder.write_with(MODEL, functools.partial(save_classifier, classifier))
         extractor.release()
     return judgement
 

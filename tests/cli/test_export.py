@@ -96,15 +96,6 @@ def test_packages_and_backend_are_checked_before_anything_is_loaded(invoke, monk
     )
 
 
-def test_keras_on_openvino_is_no_judge_of_films_of_other_sizes(invoke, monkeypatch):
-    monkeypatch.setattr(backend, "BACKEND", "openvino")
-    result = invoke("-q", "export", "run", "--format", "openvino")
-    assert (result.exit_code, result.stderr) == (
-        1,
-        "Error: pneumo-keras export runs on jax, tensorflow, torch. Received: KERAS_BACKEND=openvino\n",
-    )
-
-
 def test_an_unknown_format_is_wrong_usage(invoke):
     assert invoke("export", "run", "--format", "savedmodel").exit_code == 2
     assert invoke("export", "run").exit_code == 2

@@ -2,11 +2,13 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 import pneumo_keras
 from pneumo_keras import backend
+from pneumo_keras.cli import main
 from pneumo_keras.recipes import train as train_recipe
 from pneumo_keras.stopping import Stopped
 
@@ -28,14 +30,39 @@ def test_ctrl_c_is_status_130(invoke, monkeypatch):
     )
 
 
-@pytest.mark.parametrize("name", ["openvino", "numpy"])
-def test_a_backend_that_cannot_fit_is_refused(invoke, monkeypatch, name):
-    monkeypatch.setattr(backend, "BACKEND", name)
+def test_a_backend_that_cannot_fit_is_refused(invoke, monkeypatch):
+    monkeypatch.setattr(backend, "BACKEND", "openvino")
     result = invoke("-q", "train", "--config", "demo")
     assert (result.exit_code, result.stderr) == (
         1,
-        f"Error: pneumo-keras train runs on jax, tensorflow, torch. Received: KERAS_BACKEND={name}\n",
+        "Error: pneumo-keras train runs on jax, tensorflow, torch. Received: KERAS_BACKEND=openvino\n",
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("jaxx", ". Did you mean 'jax'? It comes with: uv sync, or pip install jax"),
+        (
+            "TensorFlow",
+            ". Did you mean 'tensorflow'? It comes with: uv sync --extra tensorflow, or pip install "
+            "tensorflow",
+        ),
+        ("pytorch", ". Did you mean 'torch'? It comes with: uv sync --extra torch, or pip install torch"),
+        ("numpy", ""),
+        ("", ""),
+    ],
+)
+def test_every_command_refuses_a_backend_that_nobody_knows(invoke, monkeypatch, name, hint):
+    monkeypatch.setattr(backend, "BACKEND", name)
+    commands = [[name] for name in main.commands] + [["data", "audit"], ["cache", "list"], ["config", "list"]]
+    assert len(commands) == 15
+    for command in commands:
+        result = invoke("-q", *command)
+        assert (result.exit_code, result.stderr) == (
+            1,
+            f"Error: KERAS_BACKEND must be jax, tensorflow, torch or openvino. Received: '{name}'{hint}\n",
+        )
 
 
 def test_a_backend_that_is_not_installed_is_named_with_its_extra(invoke, monkeypatch):
@@ -46,6 +73,22 @@ def test_a_backend_that_is_not_installed_is_named_with_its_extra(invoke, monkeyp
         1,
         "Error: KERAS_BACKEND=torch needs the package torch. Install it: "
         "uv sync --extra torch, or pip install torch\n",
+    )
+
+
+def test_a_backend_that_is_installed_and_broken_is_one_line(tmp_path):
+    (tmp_path / "torch.py").write_text("raise ImportError('libc10.so: cannot open')")
+    done = subprocess.run(
+        [sys.executable, "-m", "pneumo_keras", "-q", "train", "--config", "demo", "--run", tmp_path / "run"],
+        env={**os.environ, "KERAS_BACKEND": "torch", "PYTHONPATH": f"{tmp_path}:{Path.cwd()}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "Error: KERAS_BACKEND=torch is installed and cannot be imported: libc10.so: cannot open. "
+        "Install it anew\n",
     )
 
 

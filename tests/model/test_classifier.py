@@ -1,10 +1,12 @@
+import time
+
 import keras
 import numpy as np
 import pytest
 from PIL import Image
 
 from pneumo_keras.errors import ModelError
-from pneumo_keras.model.classifier import Classifier, build_frozen_part, load_classifier
+from pneumo_keras.model.classifier import Classifier, build_frozen_part, load_classifier, save_classifier
 from pneumo_keras.model.head import build_decision, build_head
 from pneumo_keras.model.preprocessing import build_resizing, build_scaling
 from tests.toy import build_toy_backbone
@@ -62,6 +64,18 @@ def test_the_saved_classifier_takes_films_of_any_size_and_scores_the_same(tmp_pa
         scores = loaded.join().predict_on_batch(films)
         assert scores.shape == (shape[0], 1)
         np.testing.assert_array_equal(scores, classifier.join().predict_on_batch(films))
+
+
+def test_a_classifier_that_is_saved_twice_gives_the_same_bytes_which_plain_keras_reads(tmp_path):
+    one, two = tmp_path / "one.keras", tmp_path / "two.keras"
+    model = build_classifier(flip_average=True).join()
+    save_classifier(model, one)
+    time.sleep(2)  # the hours in an archive are even seconds
+    save_classifier(model, two)
+    assert one.read_bytes() == two.read_bytes()
+    films = RANDOM.uniform(0, 255, (2, 28, 28, 1)).astype(np.float32)
+    loaded = keras.saving.load_model(one)
+    np.testing.assert_array_equal(loaded.predict_on_batch(films), model.predict_on_batch(films))
 
 
 def test_the_parts_give_what_the_whole_gives():

@@ -27,10 +27,31 @@ train.train_run(load_config("demo", overrides), RunFolder(folder / "run"))
 print(json.dumps({"films": films, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 """
 
+# The bytes in use now, and not the peak: a compiler's peak would hide what stays.
+SOAK = """
+import json, sys
+from pathlib import Path
+from pneumo_keras.backend import start_backend
+folder, trainings = Path(sys.argv[1]), int(sys.argv[2])
+start_backend(folder / "cache")
+from pneumo_keras.recipes import network, train
+from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.config import load_config
+from tests.small import SMALL
+from tests.toy import build_toy_backbone
+network.build_backbone = build_toy_backbone
+megabytes = []
+for seed in range(trainings):
+    train.train_run(load_config("demo", [*SMALL, f"seed={seed}"]), RunFolder(folder / f"run{seed}"))
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    megabytes.append(pages * 4096 / 2**20)
+print(json.dumps(megabytes))
+"""
 
-def train(folder, n):
+
+def run(code, folder, n):
     done = subprocess.run(
-        [sys.executable, "-c", TRAIN, str(folder), str(n)],
+        [sys.executable, "-c", code, str(folder), str(n)],
         env={**os.environ, "PNEUMO_KERAS_CACHE": str(folder / "cache"), "PYTHONPATH": str(Path.cwd())},
         capture_output=True,
         text=True,
@@ -42,6 +63,16 @@ def train(folder, n):
 
 @pytest.mark.slow
 def test_twenty_times_the_films_take_less_than_300_mb_more(tmp_path):
-    few, many = train(tmp_path / "few", 5_000), train(tmp_path / "many", 100_000)
+    few, many = run(TRAIN, tmp_path / "few", 5_000), run(TRAIN, tmp_path / "many", 100_000)
     assert (few["films"], many["films"]) == (5_000, 100_000)
     assert many["peak"] - few["peak"] < 300
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="the bytes in use are read from Linux' /proc"
+)
+def test_a_training_after_the_other_takes_hardly_more_memory(tmp_path):
+    """Two hundred are allowed 100 MB, twenty 10 MB; the first dozens fill what is kept for the rest."""
+    megabytes = run(SOAK, tmp_path, 40)
+    assert megabytes[39] - megabytes[19] < 10

@@ -1,0 +1,60 @@
+"""Private doors: what of Keras and OpenVINO is used here though nobody promised that it stays.
+
+Each stands behind one function, and each has a test in `tests/test_doors.py` that fails by its name where a
+new version has walled it up. Two more stand beside what they serve: `engines.jax_program.choose_cpu_options`
+and `model.initial.replace_draws`.
+"""
+
+import contextlib
+import functools
+import importlib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+
+@contextlib.contextmanager
+def hide_modules(*names: str) -> Iterator[None]:
+    """Lets modules look as if they were not installed, but those that were imported before.
+
+    Afterwards all of them can be imported again.
+    """
+    hidden = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # pyright: ignore[reportArgumentType, reportCallIssue]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
+def keep_tensorflow_out() -> None:
+    """Keras would import TensorFlow wherever it is installed, to save a model for instance."""
+    importlib.import_module("keras.src.utils.module_utils").tensorflow._available = False
+
+
+def silence_telemetry() -> None:
+    """Importing OpenVINO would send an event to its makers, from a forked process."""
+    sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType]
+
+
+def compute_in_float32(openvino: Any) -> None:
+    """Keras compiles with OpenVINO's defaults, and those are bfloat16 where the CPU has it."""
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}
+    openvino.compile_model = functools.partial(openvino.compile_model, config=exact)
+
+
+def resize_by_weights() -> None:
+    """Lets Keras on OpenVINO resize with the weights that it has on every other backend.
+
+    It has them for Lanczos' kernels alone and leaves the others to OpenVINO's own operator, which
+    averages otherwise or not at all what shrinks: grey levels came out up to 130 off, scores 0.24.
+    """
+    image = importlib.import_module("keras.src.backend.openvino.image")
+    image.LANCZOS_INTERPOLATIONS.update(bilinear="linear", bicubic="cubic")
+
+
+def trace_tensor(tensor: Any) -> tuple[Any, Any, int]:
+    """The operation that makes a Keras tensor, the arguments of that call, its place among the results."""
+    operation, call, place = tensor._keras_history
+    return operation, operation._inbound_nodes[call].arguments, place
