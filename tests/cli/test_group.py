@@ -157,3 +157,14 @@ def test_examples_stand_on_lines_of_their_own(invoke, command):
     examples = [line for line in text.splitlines() if "pneumo-keras " in line and "Usage" not in line]
     assert len(examples) >= 1
     assert all(line.count("pneumo-keras ") == 1 for line in examples if "(see:" not in line)
+
+
+def test_memory_that_runs_out_is_one_line(invoke, monkeypatch):
+    def fill(*_):
+        raise MemoryError("Unable to allocate 8.00 TiB")
+
+    monkeypatch.setattr(train_recipe, "open_splits", fill)
+    result = invoke("-q", "train", "--config", "demo", "--run", "run")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: Memory ran out. Lower training.batch_size")
+    assert result.stderr.count("\n") == 1
