@@ -20,12 +20,11 @@ from pneumo_keras.arrays import Labels, Scores
 from pneumo_keras.documents import FloatOrNan
 from pneumo_keras.evaluation.bootstrap import RESAMPLES, draw_figures, to_percentiles
 from pneumo_keras.evaluation.figures import Draws, to_resampled_figures
-from pneumo_keras.evaluation.intervals import LEVEL, to_placement_variance, to_placements, to_z
+from pneumo_keras.evaluation.intervals import LEVEL, ROUNDING, to_placement_variance, to_placements, to_z
 from pneumo_keras.evaluation.metrics import Calls, has_both_classes
 from pneumo_keras.evaluation.scores import check_scores
 
 ADDED = ", one film of each disagreement added"
-ROUNDING = 1e-12  # differences of figures below this are none
 
 
 @dataclass(frozen=True)
