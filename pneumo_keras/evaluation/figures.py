@@ -103,7 +103,7 @@ def to_resampled_figures(
     weights = weigh_films(labels, prevalence)
     return {
         **to_resampled_rankings(labels, scores, weights, resamples),
-        **_to_call_figures(labels, calls, weights, resamples),
+        **to_resampled_calls(labels, calls, weights, resamples),
         **_to_probability_figures(labels, scores, weights, resamples),
     }
 
@@ -134,9 +134,10 @@ def to_resampled_rankings(
     }
 
 
-def _to_call_figures(
+def to_resampled_calls(
     labels: Labels, calls: Calls, weights: Weights, resamples: Resamples
 ) -> dict[str, Draws]:
+    """The figures that depend on calls, of every resample; NaN where undefined."""
     kinds = np.stack([(labels == label) & (calls == call) for label in (0, 1) for call in (0, 1)], axis=1)
     tn, fp, fn, tp = (resamples @ (kinds * weights[:, None])).T
     sensitivity, specificity = _divide(tp, tp + fn), _divide(tn, tn + fp)

@@ -1,7 +1,7 @@
 """All figures of one classifier on one split, with their intervals: what `metrics_<split>.json` holds."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -15,6 +15,7 @@ from pneumo_keras.evaluation.intervals import LEVEL, Interval
 from pneumo_keras.evaluation.metrics import ConfusionCounts, count_calls
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.evaluation.scores import check_scores
+from pneumo_keras.evaluation.small_sets import list_short_intervals
 from pneumo_keras.evaluation.spread import MemberSpread, to_member_spreads
 
 HALF = 0.5  # MedMNIST's threshold, for comparable figures
@@ -38,6 +39,7 @@ class Evaluation:
         stated_prevalence: Share of pneumonia that figures, scores and threshold were corrected for;
             None where they speak of the films as they are.
         trained_prevalence: Share of pneumonia that they were corrected from, if they were.
+        short_intervals: Figures whose intervals are known to be too short for so few films.
     """
 
     n: int
@@ -52,6 +54,7 @@ class Evaluation:
     seed: int
     stated_prevalence: float | None
     trained_prevalence: float | None
+    short_intervals: list[str] = field(default_factory=list)
 
     @property
     def counts(self) -> ConfusionCounts:
@@ -92,7 +95,7 @@ class Stressed:
     ranges: dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Metrics(Evaluation):
     """`metrics_<split>.json`: the evaluation at the operating point, and what belongs to it.
 
@@ -220,4 +223,5 @@ def evaluate(
         seed=seed,
         stated_prevalence=prevalence,
         trained_prevalence=shift.trained if shift else None,
+        short_intervals=list_short_intervals(counts, figures),
     )
