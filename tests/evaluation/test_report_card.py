@@ -13,8 +13,9 @@ from pneumo_keras.evaluation.intervals import (
     to_precision_interval,
     to_wilson_interval,
 )
+from pneumo_keras.evaluation.loss_intervals import to_loss_interval
 from pneumo_keras.evaluation.metrics import count_confusions
-from pneumo_keras.evaluation.prevalence import PrevalenceShift
+from pneumo_keras.evaluation.prevalence import PrevalenceShift, weigh_films
 from pneumo_keras.evaluation.report_card import Metrics, evaluate, judge, to_metrics
 
 
@@ -179,6 +180,8 @@ def test_intervals_at_a_stated_prevalence_are_those_that_suit_it(draw_films):
     assert figures["precision_normal"] == to_precision_interval(
         counts.tn, 234, counts.fn, 390, prevalence=0.9
     )
+    weighted = weigh_films(labels, 0.1) * (SHIFT.correct_scores(scores) - labels) ** 2
+    assert figures["brier_loss"] == to_loss_interval(figures["brier_loss"].value, labels, weighted)
     stated = figures["prevalence"]
     assert (stated.value, stated.low, stated.high, stated.method) == (0.1, 0.1, 0.1, "stated")
 
