@@ -1,19 +1,30 @@
 """The stratified bootstrap: films drawn with replacement, as many of each class as there are.
 
-Like DeLong's variance it takes the share of pneumonia as given. Percentile intervals are a little
-short when a class has few films, and say nothing when all resamples agree (a flawless classifier).
+Like DeLong's variance it takes the share of pneumonia as given. It says nothing when all resamples
+agree (a flawless classifier).
 """
 
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
+from jaxtyping import Float64
+from scipy.special import expit, logit, stdtrit
 
 from pneumo_keras.arrays import Labels, Scores
-from pneumo_keras.evaluation.figures import Draws, Resamples, to_resampled_figures
-from pneumo_keras.evaluation.intervals import LEVEL, Interval
+from pneumo_keras.evaluation.figures import (
+    BinGaps,
+    Draws,
+    Resamples,
+    to_resampled_calls,
+    to_resampled_figures,
+    to_resampled_gaps,
+    to_resampled_rankings,
+)
+from pneumo_keras.evaluation.intervals import LEVEL, ROUNDING, Interval
 from pneumo_keras.evaluation.metrics import Calls, to_prevalence
-from pneumo_keras.evaluation.prevalence import PrevalenceShift, weigh_classes
+from pneumo_keras.evaluation.prevalence import PrevalenceShift, weigh_classes, weigh_films
 from pneumo_keras.evaluation.reliability import to_bin_members
 
 RESAMPLES = 2000
@@ -53,17 +64,53 @@ def draw_figures(
         resamples: How many.
         seed: Of the draws.
     """
-    chunks = [
-        [
-            to_resampled_figures(labels, scores, calls, drawn, prevalence=prevalence)
-            for scores, calls in classifiers
-        ]
-        for drawn in draw_resamples(labels, resamples, seed)
+    measures = [
+        functools.partial(to_resampled_figures, labels, scores, calls, prevalence=prevalence)
+        for scores, calls in classifiers
     ]
+    return _draw(labels, measures, resamples, seed)
+
+
+def draw_call_figures(
+    labels: Labels, classifiers: list[Calls], *, resamples: int = RESAMPLES, seed: int
+) -> list[dict[str, Draws]]:
+    """Draws the figures that depend on calls alone, which takes a fraction of the time."""
+    weights = weigh_films(labels, None)
+    measures = [functools.partial(to_resampled_calls, labels, calls, weights) for calls in classifiers]
+    return _draw(labels, measures, resamples, seed)
+
+
+def _draw(
+    labels: Labels, measures: list[Callable[[Resamples], dict[str, Draws]]], resamples: int, seed: int
+) -> list[dict[str, Draws]]:
+    chunks = [[measure(drawn) for measure in measures] for drawn in draw_resamples(labels, resamples, seed)]
     return [
         {name: np.concatenate([figures[name] for figures in parts]) for name in parts[0]}
         for parts in zip(*chunks, strict=True)
     ]
+
+
+def draw_precisions_and_gaps(
+    labels: Labels,
+    scores: Scores,
+    *,
+    prevalence: float | None = None,
+    resamples: int = RESAMPLES,
+    seed: int,
+) -> tuple[Draws, BinGaps]:
+    """Draws average precisions and bins' gaps: the figures whose intervals no formula gives."""
+    weights = weigh_films(labels, prevalence)
+    precisions, gaps = zip(
+        *(
+            (
+                to_resampled_rankings(labels, scores, weights, drawn)["average_precision"],
+                to_resampled_gaps(labels, scores, weights, drawn),
+            )
+            for drawn in draw_resamples(labels, resamples, seed)
+        ),
+        strict=True,
+    )
+    return np.concatenate(precisions), np.concatenate(gaps)
 
 
 def to_percentiles(draws: Draws, *, level: float = LEVEL) -> tuple[float, float]:
@@ -74,13 +121,33 @@ def to_percentiles(draws: Draws, *, level: float = LEVEL) -> tuple[float, float]
     return float(low), float(high)
 
 
-def to_bootstrap_interval(value: float, draws: Draws, *, level: float = LEVEL) -> Interval:
-    """Percentile interval of a figure.
+def to_average_precision_interval(
+    value: float, labels: Labels, draws: Draws, *, level: float = LEVEL
+) -> Interval:
+    """Interval of an average precision, symmetric in its logit: percentiles lie too high near 1.
+
+    Resampling k films leaves out 1 / k of their variance, and how well k films tell it is Student's
+    affair: both by the rarer class. NaN for a flawless ranking, or with one film of a class.
+
+    Args:
+        value: Of the films.
+        labels: Of the films.
+        draws: Of their resamples.
+        level: Of the interval.
 
     References:
-        Efron, B. & Tibshirani, R. J. (1993). An introduction to the bootstrap, chapter 13.
+        Boyd, K., Eng, K. H. & Page, C. D. (2013). Area under the precision-recall curve: point
+        estimates and confidence intervals. ECML PKDD, 451-466: the logit, with a binomial error.
+        Hesterberg, T. C. (2015). What teachers should know about the bootstrap. The American
+        Statistician 69, 371-386: the bootstrap's error in small samples.
     """
-    return Interval(value, *to_percentiles(draws, level=level), "bootstrap, stratified, percentile")
+    method = "bootstrap, stratified, logit t"
+    rarer = int(min(labels.sum(), (1 - labels).sum()))
+    if rarer < 2 or not 0 < value < 1 or draws.min() == draws.max():
+        return Interval(value, math.nan, math.nan, method)
+    error = float(np.std(draws)) * math.sqrt(rarer / (rarer - 1)) / (value * (1 - value))
+    centre, half = logit(value), float(stdtrit(rarer - 1, (1 + level) / 2)) * error
+    return Interval(value, float(expit(centre - half)), float(expit(centre + half)), method)
 
 
 def draw_chance_errors(
@@ -115,26 +182,40 @@ def draw_chance_errors(
     return np.concatenate(parts)
 
 
-def to_calibration_interval(value: float, draws: Draws, chance: Draws, *, level: float = LEVEL) -> Interval:
-    """Interval of a calibration error: percentiles reflected at the value, 0 included if chance may do it.
+def to_calibration_interval(
+    gaps: Float64[np.ndarray, " bins"], draws: BinGaps, chance: Draws, *, level: float = LEVEL
+) -> Interval:
+    """Interval of a calibration error: those true errors that the films do not contradict.
 
     Noise makes a calibration error larger, and resampling adds that noise once more, so percentiles
-    themselves lie too high. Of 95 % intervals, on 400 draws of 624 films each from six classifiers,
-    from calibrated to strongly biased, 88 to 95 % held the true error (percentiles: 0 to 96 %).
+    themselves lie too high. Here bins are thought to be off by what they show times a scale, the same
+    for all, and to this the noise of resampling is added; the scales at which the error of the films
+    would be one of the largest, and of the smallest, give the bounds. 0 is included if chance may do it.
 
     Args:
-        value: Calibration error of the films.
-        draws: Of their resamples.
-        chance: Of labels drawn from the scores, see `draw_chance_errors`.
+        gaps: Of the films, by bin; the absolute values sum to their calibration error.
+        draws: Gaps of their resamples.
+        chance: Errors of labels drawn from the scores, see `draw_chance_errors`.
         level: Of the interval.
 
     References:
-        Davison, A. C. & Hinkley, D. V. (1997). Bootstrap methods and their application, section 5.2.
+        Carpenter, J. (1999). Test inversion bootstrap confidence intervals. J. R. Statist. Soc. B 61,
+        159-172.
     """
-    method = "bootstrap, stratified, reflected"
-    low, high = to_percentiles(draws, level=level)
-    if math.isnan(low):
-        return Interval(value, low, high, method)
+    from scipy.optimize import root_scalar
+
+    method, value, noise = "bootstrap, stratified, test inversion", float(np.abs(gaps).sum()), draws - gaps
+    if np.ptp(np.abs(draws).sum(axis=1)) <= ROUNDING or value <= ROUNDING:
+        return Interval(value, math.nan, math.nan, method)
+    # Where the gaps outweigh the noise of every resample.
+    largest = 1 + float(np.abs(noise).sum(axis=1).max()) / value
+
+    def to_scale(share: float) -> float:
+        def to_excess(scale: float) -> float:
+            return float(np.quantile(np.abs(scale * gaps + noise).sum(axis=1), share)) - value
+
+        return float(root_scalar(to_excess, bracket=(0, largest)).root) if to_excess(0) < 0 else 0.0
+
     explained = value <= np.quantile(chance, level)
-    lower = 0.0 if explained else max(0.0, min(value, 2 * value - high))
-    return Interval(value, lower, max(value, 2 * value - low), method)
+    low = 0.0 if explained else min(1.0, to_scale((1 + level) / 2)) * value
+    return Interval(value, low, min(1.0, max(1.0, to_scale((1 - level) / 2)) * value), method)

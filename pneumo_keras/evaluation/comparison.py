@@ -6,26 +6,27 @@ separate figures: overlapping intervals of two classifiers do not say that they 
 Where no film speaks (all resamples agree, or DeLong's variance is 0) the films say nothing about how
 large a difference may be that they happen not to show. Bounds then come from the films and one film of
 each kind of disagreement: for each label one that only the first scores 1 and the second 0, and one the
-other way round. Bonett and Price's bounds of paired proportions do the same at all times.
+other way round. Figures of the calls get such films at all times, as paired proportions do by Bonett and
+Price: a handful of films on which calls differ says too little by itself.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool
-from scipy.special import bdtr, ndtr
+from scipy.special import bdtr, ndtr, ndtri, stdtr, stdtrit
 
 from pneumo_keras.arrays import Labels, Scores
 from pneumo_keras.documents import FloatOrNan
-from pneumo_keras.evaluation.bootstrap import RESAMPLES, draw_figures, to_percentiles
+from pneumo_keras.evaluation.bootstrap import RESAMPLES, draw_call_figures, draw_figures, to_percentiles
 from pneumo_keras.evaluation.figures import Draws, to_resampled_figures
-from pneumo_keras.evaluation.intervals import LEVEL, to_placement_variance, to_placements, to_z
+from pneumo_keras.evaluation.intervals import LEVEL, ROUNDING, to_placement_variance, to_placements, to_z
 from pneumo_keras.evaluation.metrics import Calls, has_both_classes
 from pneumo_keras.evaluation.scores import check_scores
 
+OF_CALLS = ("balanced_accuracy", "precision_pneumonia", "precision_normal", "f1_pneumonia", "f1_normal")
 ADDED = ", one film of each disagreement added"
-ROUNDING = 1e-12  # differences of figures below this are none
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,13 @@ class Rivals:
             [(self.first, self.first_calls), (self.second, self.second_calls)],
             resamples=resamples,
             seed=seed,
+        )
+        return {name: after[name] - before[name] for name in before}
+
+    def draw_call_gains(self, *, resamples: int, seed: int) -> dict[str, Draws]:
+        """The same of the figures that depend on calls alone."""
+        before, after = draw_call_figures(
+            self.labels, [self.first_calls, self.second_calls], resamples=resamples, seed=seed
         )
         return {name: after[name] - before[name] for name in before}
 
@@ -189,15 +197,18 @@ def compare_by_bootstrap(
     rivals: Rivals, *, resamples: int, seed: int, level: float = LEVEL
 ) -> dict[str, Difference]:
     """Differences of all figures but the prevalence, by the paired stratified bootstrap."""
-    gains = rivals.draw_gains(resamples=resamples, seed=seed)
     values = {name: value for name, value in rivals.to_gains().items() if name != "prevalence"}
-    mute = {name for name, value in values.items() if not math.isnan(value) and _is_mute(gains[name])}
-    disputed = rivals.add_disagreements().draw_gains(resamples=resamples, seed=seed) if mute else {}
+    gains = rivals.draw_gains(resamples=resamples, seed=seed)
+    disputed = rivals.add_disagreements()
+    added = disputed.draw_call_gains(resamples=resamples, seed=seed)
+    if any(_is_mute(gains[name]) for name in values.keys() - added.keys()):
+        added |= disputed.draw_gains(resamples=resamples, seed=seed)
+    rarer = int(np.unique(rivals.labels, return_counts=True)[1].min())
     return {
         name: (
-            _borrow_bounds(value, to_bootstrap_difference(value, disputed[name], level=level))
-            if name in mute
-            else to_bootstrap_difference(value, gains[name], level=level)
+            _borrow_bounds(value, to_bootstrap_difference(value, added[name], level=level))
+            if name in OF_CALLS or (name in added and _is_mute(gains[name]))
+            else expand_difference(value, gains[name], films=rarer, level=level)
         )
         for name, value in values.items()
     }
@@ -215,6 +226,29 @@ def to_bootstrap_difference(value: float, gains: Draws, *, level: float = LEVEL)
     rarer_side = min(np.sum(gains <= 0), np.sum(gains >= 0))
     p_value = min(1.0, float(2 * (1 + rarer_side) / (1 + len(gains))))
     return Difference(value, *to_percentiles(gains, level=level), p_value, method)
+
+
+def expand_difference(value: float, gains: Draws, *, films: int, level: float = LEVEL) -> Difference:
+    """The same with percentiles further out: resamples of few films spread less than such films do.
+
+    By as much as Student's interval of a mean is longer than one from resamples of the same films.
+
+    Args:
+        value: The difference.
+        gains: Of resamples.
+        films: Of the rarer class, which tells the least.
+        level: Of the interval.
+
+    References:
+        Hesterberg, T. C. (2015). What teachers should know about the bootstrap. The American
+        Statistician 69, 371-386, section 4.3: expanded percentiles.
+    """
+    freedom = max(films, 2) - 1
+    stretch = math.sqrt((freedom + 1) / freedom)
+    tail = float(ndtr(stretch * stdtrit(freedom, (1 - level) / 2)))
+    plain = to_bootstrap_difference(value, gains, level=1 - 2 * tail)
+    p_value = float(2 * stdtr(freedom, ndtri(plain.p_value / 2) / stretch))
+    return replace(plain, p_value=p_value, method="bootstrap, paired, stratified, expanded percentile")
 
 
 def _is_mute(gains: Draws) -> bool:

@@ -28,6 +28,9 @@ Weights = Float64[np.ndarray, " n"]
 Draws = Float64[np.ndarray, " resamples"]
 """One figure, of each resample."""
 
+BinGaps = Float64[np.ndarray, "resamples bins"]
+"""Sum of score less label over the films of a bin, as a share of all films: a calibration error, signed."""
+
 
 def to_figures(
     labels: Labels, scores: Scores, calls: Calls, *, prevalence: float | None = None
@@ -99,15 +102,16 @@ def to_resampled_figures(
     """
     weights = weigh_films(labels, prevalence)
     return {
-        **_to_ranking_figures(labels, scores, weights, resamples),
-        **_to_call_figures(labels, calls, weights, resamples),
+        **to_resampled_rankings(labels, scores, weights, resamples),
+        **to_resampled_calls(labels, calls, weights, resamples),
         **_to_probability_figures(labels, scores, weights, resamples),
     }
 
 
-def _to_ranking_figures(
+def to_resampled_rankings(
     labels: Labels, scores: Scores, weights: Weights, resamples: Resamples
 ) -> dict[str, Draws]:
+    """AUC and average precision of every resample; NaN where a class is missing."""
     if not has_both_classes(labels):
         undefined = np.full(len(resamples), np.nan)
         return {"auc": undefined, "average_precision": undefined}
@@ -130,9 +134,10 @@ def _to_ranking_figures(
     }
 
 
-def _to_call_figures(
+def to_resampled_calls(
     labels: Labels, calls: Calls, weights: Weights, resamples: Resamples
 ) -> dict[str, Draws]:
+    """The figures that depend on calls, of every resample; NaN where undefined."""
     kinds = np.stack([(labels == label) & (calls == call) for label in (0, 1) for call in (0, 1)], axis=1)
     tn, fp, fn, tp = (resamples @ (kinds * weights[:, None])).T
     sensitivity, specificity = _divide(tp, tp + fn), _divide(tn, tn + fp)
@@ -152,13 +157,21 @@ def _to_call_figures(
 def _to_probability_figures(
     labels: Labels, scores: Scores, weights: Weights, resamples: Resamples
 ) -> dict[str, Draws]:
+    losses = to_film_losses(labels, scores)
+    means = resamples @ (np.stack(list(losses.values()), axis=1) * weights[:, None]) / len(labels)
+    gaps = to_resampled_gaps(labels, scores, weights, resamples)
+    return {**dict(zip(losses, means.T, strict=True)), "calibration_error": np.abs(gaps).sum(axis=1)}
+
+
+def to_film_losses(labels: Labels, scores: Scores) -> dict[str, Float64[np.ndarray, " n"]]:
+    """What each film adds to the losses that are means over films."""
     given = np.clip(np.where(labels == 1, scores, 1 - scores), LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)
-    losses = np.stack([(scores - labels) ** 2, -np.log(given)], axis=1)
-    gaps = to_bin_members(scores) * (scores - labels)[:, None]
-    sums = resamples @ (np.concatenate([losses, gaps], axis=1) * weights[:, None])
-    brier_loss, log_loss = sums[:, :2].T / len(labels)
-    calibration_error = np.abs(sums[:, 2:]).sum(axis=1) / len(labels)
-    return {"brier_loss": brier_loss, "log_loss": log_loss, "calibration_error": calibration_error}
+    return {"brier_loss": (scores - labels) ** 2, "log_loss": -np.log(given)}
+
+
+def to_resampled_gaps(labels: Labels, scores: Scores, weights: Weights, resamples: Resamples) -> BinGaps:
+    """What each bin adds to the calibration error of every resample, if it is positive: with its sign."""
+    return resamples @ (to_bin_members(scores) * (weights * (scores - labels))[:, None]) / len(labels)
 
 
 def _divide(part: Draws, whole: Draws) -> Draws:

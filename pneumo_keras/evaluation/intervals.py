@@ -15,6 +15,7 @@ from pneumo_keras.documents import FloatOrNan
 from pneumo_keras.evaluation.metrics import has_both_classes, to_share
 
 LEVEL = 0.95
+ROUNDING = 1e-12  # differences of figures below this are none
 
 
 @dataclass(frozen=True)

@@ -1,31 +1,21 @@
 """All figures of one classifier on one split, with their intervals: what `metrics_<split>.json` holds."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from pneumo_keras.arrays import Labels, Scores
-from pneumo_keras.evaluation.bootstrap import (
-    RESAMPLES,
-    draw_chance_errors,
-    draw_figures,
-    to_bootstrap_interval,
-    to_calibration_interval,
-)
+from pneumo_keras.evaluation.bootstrap import RESAMPLES
 from pneumo_keras.evaluation.comparison import Difference
+from pneumo_keras.evaluation.figure_intervals import to_intervals
 from pneumo_keras.evaluation.figures import to_figures
-from pneumo_keras.evaluation.intervals import (
-    LEVEL,
-    Interval,
-    to_auc_interval,
-    to_precision_interval,
-    to_wilson_interval,
-)
+from pneumo_keras.evaluation.intervals import LEVEL, Interval
 from pneumo_keras.evaluation.metrics import ConfusionCounts, count_calls
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.evaluation.scores import check_scores
+from pneumo_keras.evaluation.small_sets import list_short_intervals
 from pneumo_keras.evaluation.spread import MemberSpread, to_member_spreads
 
 HALF = 0.5  # MedMNIST's threshold, for comparable figures
@@ -49,6 +39,7 @@ class Evaluation:
         stated_prevalence: Share of pneumonia that figures, scores and threshold were corrected for;
             None where they speak of the films as they are.
         trained_prevalence: Share of pneumonia that they were corrected from, if they were.
+        short_intervals: Figures whose intervals are known to be too short for so few films.
     """
 
     n: int
@@ -63,6 +54,7 @@ class Evaluation:
     seed: int
     stated_prevalence: float | None
     trained_prevalence: float | None
+    short_intervals: list[str] = field(default_factory=list)
 
     @property
     def counts(self) -> ConfusionCounts:
@@ -103,7 +95,7 @@ class Stressed:
     ranges: dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Metrics(Evaluation):
     """`metrics_<split>.json`: the evaluation at the operating point, and what belongs to it.
 
@@ -198,8 +190,9 @@ def evaluate(
 ) -> Evaluation:
     """Evaluates scores: every figure with its interval.
 
-    Proportions get Wilson's interval, the AUC DeLong's, the rest the stratified bootstrap's. The
-    intervals speak of other films of the same kind, not of other hospitals or training runs.
+    Shares of films get Wilson's interval, what is made of two of them MOVER's, the AUC DeLong's, losses
+    Hall's, average precision and calibration error the stratified bootstrap's. The intervals speak of
+    other films of the same kind, not of other hospitals or training runs.
 
     Args:
         labels: 0 (normal) or 1 (pneumonia).
@@ -221,17 +214,9 @@ def evaluate(
         scores, threshold = shift.correct_scores(scores), shift.correct_threshold(threshold)
     values = to_figures(labels, scores, calls, prevalence=prevalence)
     counts = count_calls(labels, calls)
-    drawing = {"prevalence": prevalence, "resamples": resamples, "seed": seed}
-    (draws,) = draw_figures(labels, [(scores, calls)], **drawing)
-    chance = draw_chance_errors(labels, scores, **drawing)
-    figures = {
-        **{name: to_bootstrap_interval(value, draws[name], level=level) for name, value in values.items()},
-        **to_proportion_intervals(counts, prevalence, level=level),
-        "auc": to_auc_interval(labels, scores, level=level),
-        "calibration_error": to_calibration_interval(
-            values["calibration_error"], draws["calibration_error"], chance, level=level
-        ),
-    }
+    figures = to_intervals(
+        values, labels, scores, calls, prevalence=prevalence, resamples=resamples, seed=seed, level=level
+    )
     return Evaluation(
         counts.n,
         threshold,
@@ -242,31 +227,5 @@ def evaluate(
         seed=seed,
         stated_prevalence=prevalence,
         trained_prevalence=shift.trained if shift else None,
+        short_intervals=list_short_intervals(counts, figures),
     )
-
-
-def to_proportion_intervals(
-    counts: ConfusionCounts, prevalence: float | None = None, *, level: float = LEVEL
-) -> dict[str, Interval]:
-    """Intervals in closed form of the figures that are shares of films, or of a stated population."""
-    tn, fp, fn, tp = counts.tn, counts.fp, counts.fn, counts.tp
-    shares = {"sensitivity": (tp, tp + fn), "specificity": (tn, tn + fp)}
-    if prevalence is None:
-        shares |= {
-            "accuracy": (tn + tp, counts.n),
-            "precision_pneumonia": (tp, tp + fp),
-            "precision_normal": (tn, tn + fn),
-            "prevalence": (tp + fn, counts.n),
-        }
-    intervals = {name: to_wilson_interval(*share, level=level) for name, share in shares.items()}
-    if prevalence is not None:
-        intervals |= {
-            "precision_pneumonia": to_precision_interval(
-                tp, tp + fn, fp, tn + fp, prevalence=prevalence, level=level
-            ),
-            "precision_normal": to_precision_interval(
-                tn, tn + fp, fn, tp + fn, prevalence=1 - prevalence, level=level
-            ),
-            "prevalence": Interval(prevalence, prevalence, prevalence, "stated"),
-        }
-    return intervals

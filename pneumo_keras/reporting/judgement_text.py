@@ -42,6 +42,7 @@ def format_judgement(judgement: Judgement, *, heading: str) -> str:
     parts = [
         to_printable(heading),
         table,
+        describe_short_intervals(evaluation),
         "\n".join(_list_counts(judgement)),
         _format_stress(judgement),
         _format_members(judgement.members),
@@ -57,6 +58,18 @@ def describe_correction(prevalence: float) -> str:
         f"Corrected to a prevalence of {format_share(prevalence)}: scores, threshold, PPV, NPV and the other "
         "figures that depend on how common pneumonia is speak of such a population. Counts are of the films "
         "as they are, and every film is called as it is without the correction."
+    )
+
+
+def describe_short_intervals(evaluation: Evaluation) -> str:
+    """Which intervals are known to be too short for so few films, in one sentence; empty if none is."""
+    if not evaluation.short_intervals:
+        return ""
+    counts = evaluation.counts
+    names = ", ".join(name_figure(name) for name in evaluation.short_intervals)
+    return (
+        f"Few films ({counts.tn + counts.fp} normal, {counts.fn + counts.tp} pneumonia): the intervals of "
+        f"{names} hold the true figure less often than in {format_share(evaluation.level)} of cases."
     )
 
 

@@ -20,7 +20,7 @@ from pneumo_keras.evaluation.rules import RULES
 from pneumo_keras.printable import to_printable_lines
 from pneumo_keras.reporting.explanations import CAVEAT, to_limit
 from pneumo_keras.reporting.film_pictures import picture_film, picture_stressed
-from pneumo_keras.reporting.judgement_text import describe_correction
+from pneumo_keras.reporting.judgement_text import describe_correction, describe_short_intervals
 from pneumo_keras.reporting.numbers import DASH, format_bounds, format_number, format_percent, format_share
 from pneumo_keras.reporting.plots import draw_summary
 from pneumo_keras.reporting.report_contents import MISTAKES, ReportContents
@@ -68,6 +68,7 @@ def format_report(contents: ReportContents) -> str:
         contents=contents,
         title=f"{title}, corrected to a prevalence of {prevalence}" if prevalence else title,
         correction="" if stated is None else describe_correction(stated),
+        short_intervals=describe_short_intervals(contents.evaluation),
         prevalence=prevalence,
         own_prevalence=format_percent(to_prevalence(contents.films.labels)),
         weights=name_weights(contents.weights),

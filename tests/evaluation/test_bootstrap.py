@@ -7,13 +7,15 @@ from pneumo_keras.evaluation import bootstrap
 from pneumo_keras.evaluation.bootstrap import (
     draw_chance_errors,
     draw_figures,
+    draw_precisions_and_gaps,
     draw_resamples,
-    to_bootstrap_interval,
+    to_average_precision_interval,
     to_calibration_interval,
     to_percentiles,
 )
+from pneumo_keras.evaluation.figures import to_resampled_gaps
 from pneumo_keras.evaluation.intervals import to_auc_variance
-from pneumo_keras.evaluation.prevalence import PrevalenceShift
+from pneumo_keras.evaluation.prevalence import PrevalenceShift, weigh_films
 from pneumo_keras.evaluation.reliability import to_calibration_error
 
 
@@ -66,8 +68,36 @@ def test_percentiles_by_hand():
 
 @pytest.mark.parametrize("draws", [[1.0, 1.0, 1.0], [0.5, math.nan, 0.7], [math.nan, math.nan]])
 def test_draws_that_agree_or_fail_say_nothing(draws):
-    interval = to_bootstrap_interval(1.0, np.array(draws))
-    assert interval.value == 1.0
+    low, high = to_percentiles(np.array(draws))
+    assert math.isnan(low) and math.isnan(high)
+
+
+@pytest.mark.parametrize("prevalence", [None, 0.1])
+def test_precisions_and_gaps_are_those_of_the_figures_draws(draw_films, prevalence):
+    labels, scores = draw_films(normal=20, pneumonia=30)
+    options = {"prevalence": prevalence, "resamples": 40, "seed": 3}
+    (figures,) = draw_figures(labels, [(scores, scores > 0.5)], **options)
+    precisions, gaps = draw_precisions_and_gaps(labels, scores, **options)
+    assert precisions == pytest.approx(figures["average_precision"])
+    assert np.abs(gaps).sum(axis=1) == pytest.approx(figures["calibration_error"])
+
+
+def test_an_average_precisions_interval_by_hand():
+    labels, draws = np.repeat([0, 1], [5, 9]), np.array([0.85, 0.95])
+    interval = to_average_precision_interval(0.9, labels, draws)
+    # Five films of the rarer class: t with four degrees of freedom, variance times 5 / 4.
+    half = 2.7764451 * 0.05 * math.sqrt(5 / 4) / (0.9 * 0.1)
+    low, high = (math.exp(math.log(9) + sign * half) for sign in (-1, 1))
+    assert (interval.low, interval.high) == pytest.approx((low / (1 + low), high / (1 + high)))
+    assert interval.method == "bootstrap, stratified, logit t"
+
+
+@pytest.mark.parametrize(
+    ("value", "normal", "draws"),
+    [(1.0, 5, [1.0, 1.0]), (0.9, 1, [0.8, 0.9]), (math.nan, 0, [math.nan, math.nan]), (0.9, 5, [0.9, 0.9])],
+)
+def test_an_average_precision_that_films_say_nothing_of_has_no_interval(value, normal, draws):
+    interval = to_average_precision_interval(value, np.repeat([0, 1], [normal, 9]), np.array(draws))
     assert math.isnan(interval.low) and math.isnan(interval.high)
 
 
@@ -78,21 +108,50 @@ def test_chance_errors_are_calibration_errors_of_drawn_labels(draw_films):
     assert draw_chance_errors(labels, scores, resamples=3, seed=7) == pytest.approx(expected)
 
 
-def test_a_calibration_interval_is_reflected_at_the_value():
-    draws, chance = np.linspace(0.06, 0.12, 1001), np.linspace(0.0, 0.02, 1001)
-    interval = to_calibration_interval(0.08, draws, chance, level=0.9)
-    assert (interval.low, interval.high) == pytest.approx((0.16 - 0.117, 0.16 - 0.063))
+# One bin that is 0.1 off, and noise of at most 0.02.
+GAPS, DRAWN = np.array([-0.1]), np.linspace(-0.12, -0.08, 1001)[:, None]
+
+
+def test_a_calibration_interval_by_hand():
+    interval = to_calibration_interval(GAPS, DRAWN, np.linspace(0.0, 0.02, 1001))
+    assert interval.value == pytest.approx(0.1)
+    assert (interval.low, interval.high) == pytest.approx((0.081, 0.119), abs=1e-6)
+    assert interval.method == "bootstrap, stratified, test inversion"
 
 
 def test_a_calibration_error_that_chance_explains_may_be_zero():
-    draws, chance = np.linspace(0.03, 0.05, 1001), np.linspace(0.0, 0.04, 1001)
-    interval = to_calibration_interval(0.035, draws, chance)
-    assert interval.low == 0.0 and interval.high >= 0.035
+    interval = to_calibration_interval(GAPS, DRAWN, np.linspace(0.0, 0.2, 1001))
+    assert interval.low == 0.0 and interval.high == pytest.approx(0.119, abs=1e-6)
+
+
+def test_noise_of_many_bins_lowers_both_bounds():
+    noise = np.random.default_rng(0).normal(scale=0.02, size=(2000, 10))
+    gaps = np.append(0.1, np.full(9, 0.016))
+    interval = to_calibration_interval(gaps, gaps + noise, np.zeros(2000))
+    percentiles = np.quantile(np.abs(gaps + noise).sum(axis=1), [0.025, 0.975])
+    assert interval.low < percentiles[0] - 0.03 and interval.high < percentiles[1] - 0.02
+    assert interval.low < interval.value < interval.high
 
 
 def test_a_calibration_interval_holds_its_value():
-    interval = to_calibration_interval(0.03, np.linspace(0.04, 0.05, 100), np.zeros(100))
-    assert interval.low <= 0.03 <= interval.high
+    # Of one film each, the bins were found less off than any resample.
+    interval = to_calibration_interval(np.array([0.01, 0.0]), np.array([[0.2, 0.3], [0.4, 0.2]]), np.zeros(2))
+    assert interval.low == 0.0 and interval.high == interval.value == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(("gaps", "draws"), [([0.1], [[0.1], [0.1]]), ([0.0], [[0.1], [0.2]])])
+def test_gaps_that_say_nothing_have_no_interval(gaps, draws):
+    interval = to_calibration_interval(np.array(gaps), np.array(draws), np.zeros(2))
+    assert math.isnan(interval.low) and math.isnan(interval.high)
+
+
+def find_calibrated(labels, scores, **options):
+    """Whether the interval of the calibration error reaches 0."""
+    _, draws = draw_precisions_and_gaps(labels, scores, **options)
+    chance = draw_chance_errors(labels, scores, **options)
+    weights = weigh_films(labels, options.get("prevalence"))
+    (gaps,) = to_resampled_gaps(labels, scores, weights, np.ones((1, len(labels)), dtype=np.int64))
+    return to_calibration_interval(gaps, draws, chance).low == 0.0
 
 
 @pytest.mark.slow
@@ -102,10 +161,7 @@ def test_calibrated_scores_are_found_calibrated_in_95_percent_of_draws():
     for seed in range(draws):
         scores = rng.beta(0.5, 0.4, size=624)
         labels = (rng.random(624) < scores).astype(np.int64)
-        (figures,) = draw_figures(labels, [(scores, scores > 0.5)], resamples=300, seed=seed)
-        chance = draw_chance_errors(labels, scores, resamples=300, seed=seed)
-        value = to_calibration_error(labels, scores)
-        held += to_calibration_interval(value, figures["calibration_error"], chance).low == 0.0
+        held += find_calibrated(labels, scores, resamples=300, seed=seed)
     assert 0.91 <= held / draws <= 0.99
 
 
@@ -117,9 +173,5 @@ def test_calibrated_scores_are_found_calibrated_at_a_stated_prevalence_too():
         plain = rng.beta(0.5, 0.4, size=624)
         labels = (rng.random(624) < plain).astype(np.int64)
         scores = PrevalenceShift(0.5 / 0.9, stated).correct_scores(plain)
-        options = {"prevalence": stated, "resamples": 300, "seed": seed}
-        (figures,) = draw_figures(labels, [(scores, scores > 0.5)], **options)
-        chance = draw_chance_errors(labels, scores, **options)
-        value = to_calibration_error(labels, scores, prevalence=stated)
-        held += to_calibration_interval(value, figures["calibration_error"], chance).low == 0.0
+        held += find_calibrated(labels, scores, prevalence=stated, resamples=300, seed=seed)
     assert 0.91 <= held / draws <= 0.99

@@ -5,15 +5,18 @@ import sys
 import numpy as np
 import pytest
 from MLstatkit import Delong_test
+from scipy.stats import norm, t
 from statsmodels.stats.contingency_tables import mcnemar
 
 from pneumo_keras.documents import to_document
 from pneumo_keras.evaluation.comparison import (
     ADDED,
+    OF_CALLS,
     Rivals,
     compare_aucs,
     compare_figures,
     compare_shares,
+    expand_difference,
     to_bootstrap_difference,
 )
 from pneumo_keras.evaluation.figures import to_figures
@@ -241,6 +244,46 @@ def test_95_percent_intervals_of_balanced_accuracy_hold_no_difference_often_enou
 def test_a_bootstrap_p_value_counts_the_rarer_side():
     difference = to_bootstrap_difference(0.5, np.array([-1.0] + [1.0] * 98))
     assert difference.p_value == pytest.approx(2 * 2 / 100)
+
+
+def test_percentiles_of_few_films_are_expanded_as_students_interval_is():
+    gains = np.linspace(-1, 3, 100_001)
+    difference = expand_difference(1.0, gains, films=12, level=0.9)
+    # Twelve films: t with 11 degrees of freedom, 1.7959, times the root of 12 / 11.
+    tail = norm.cdf(-1.7958848 * math.sqrt(12 / 11))
+    assert (difference.low, difference.high) == pytest.approx((-1 + 4 * tail, 3 - 4 * tail), abs=1e-6)
+    assert difference.method == "bootstrap, paired, stratified, expanded percentile"
+    # A quarter of the gains lies on the far side of 0.
+    assert difference.p_value == pytest.approx(2 * t.cdf(norm.ppf(0.25) / math.sqrt(12 / 11), 11), abs=1e-4)
+
+
+def test_p_value_and_expanded_interval_agree():
+    gains = np.linspace(-1, 9, 10_001)
+    p_value = expand_difference(4.0, gains, films=8).p_value
+    assert expand_difference(4.0, gains, films=8, level=1 - p_value).low == pytest.approx(0, abs=2e-3)
+
+
+def test_one_film_of_a_class_expands_to_all_draws():
+    difference = expand_difference(0.5, np.linspace(0, 1, 101), films=1)
+    assert (difference.low, difference.high) == pytest.approx((0, 1))
+
+
+def test_figures_of_calls_always_have_disagreements_added(rivals):
+    labels, first, second = rivals
+    differences = compare_plain(labels, first, second)
+    for name in OF_CALLS:
+        assert differences[name].method == "bootstrap, paired, stratified, percentile" + ADDED
+    for name in ("average_precision", "brier_loss", "log_loss", "calibration_error"):
+        assert differences[name].method == "bootstrap, paired, stratified, expanded percentile"
+
+
+def test_few_calls_that_differ_do_not_make_a_certain_difference():
+    # One normal film of twelve is called otherwise: most resamples that hold it find a gain.
+    labels = np.repeat([0, 1], [12, 28])
+    first = np.where(labels == 1, 0.9, 0.1)
+    second = np.where(np.arange(40) == 0, 0.9, first)
+    difference = compare_plain(labels, first, second)["precision_pneumonia"]
+    assert difference.low < difference.value < 0.05 < difference.high
 
 
 def test_all_figures_are_compared_on_the_same_films(rivals):

@@ -6,14 +6,16 @@ import pytest
 
 from pneumo_keras.documents import parse_document, to_document
 from pneumo_keras.errors import DataError, RunError
+from pneumo_keras.evaluation.combined_intervals import to_mean_interval
 from pneumo_keras.evaluation.figures import to_figures
 from pneumo_keras.evaluation.intervals import (
     to_auc_interval,
     to_precision_interval,
     to_wilson_interval,
 )
+from pneumo_keras.evaluation.loss_intervals import to_loss_interval
 from pneumo_keras.evaluation.metrics import count_confusions
-from pneumo_keras.evaluation.prevalence import PrevalenceShift
+from pneumo_keras.evaluation.prevalence import PrevalenceShift, weigh_films
 from pneumo_keras.evaluation.report_card import Metrics, evaluate, judge, to_metrics
 
 
@@ -33,18 +35,18 @@ def test_each_figure_has_the_interval_that_suits_it(draw_films):
     figures = evaluate(labels, scores, 0.5, resamples=100, seed=0).figures
     assert {name: figure.method for name, figure in figures.items()} == {
         "auc": "DeLong, logit",
-        "average_precision": "bootstrap, stratified, percentile",
+        "average_precision": "bootstrap, stratified, logit t",
         "accuracy": "Wilson",
-        "balanced_accuracy": "bootstrap, stratified, percentile",
+        "balanced_accuracy": "MOVER of Wilson",
         "sensitivity": "Wilson",
         "specificity": "Wilson",
         "precision_pneumonia": "Wilson",
         "precision_normal": "Wilson",
-        "f1_pneumonia": "bootstrap, stratified, percentile",
-        "f1_normal": "bootstrap, stratified, percentile",
-        "brier_loss": "bootstrap, stratified, percentile",
-        "log_loss": "bootstrap, stratified, percentile",
-        "calibration_error": "bootstrap, stratified, reflected",
+        "f1_pneumonia": "MOVER of Wilson",
+        "f1_normal": "MOVER of Wilson",
+        "brier_loss": "Hall, Welch's t",
+        "log_loss": "Hall, Welch's t",
+        "calibration_error": "bootstrap, stratified, test inversion",
         "prevalence": "Wilson",
     }
 
@@ -80,6 +82,7 @@ def test_the_report_is_plain_json(draw_films):
         "seed",
         "stated_prevalence",
         "trained_prevalence",
+        "short_intervals",
     ]
     assert (document["n"], document["threshold"], document["resamples"], document["seed"]) == (
         624,
@@ -112,9 +115,9 @@ def test_one_class_leaves_gaps_and_no_warnings(label):
 def test_a_flawless_classifier_is_not_called_certain():
     labels, scores = np.repeat([0, 1], [30, 50]), np.repeat([0.0, 1.0], [30, 50])
     figures = to_document(evaluate(labels, scores, 0.5, resamples=50, seed=0))["figures"]
-    for name in ("auc", "accuracy", "sensitivity", "specificity"):
+    for name in ("auc", "accuracy", "sensitivity", "specificity", "balanced_accuracy", "f1_normal"):
         assert figures[name]["high"] == 1.0 and 0.8 < figures[name]["low"] < 0.99
-    for name in ("balanced_accuracy", "f1_normal", "average_precision", "brier_loss", "calibration_error"):
+    for name in ("average_precision", "brier_loss", "log_loss", "calibration_error"):
         assert figures[name]["low"] is figures[name]["high"] is None
 
 
@@ -166,7 +169,9 @@ def test_intervals_at_a_stated_prevalence_are_those_that_suit_it(draw_films):
     labels, scores = draw_films(auc=0.9)
     evaluation = evaluate(labels, scores, 0.3, resamples=100, seed=0, shift=SHIFT)
     counts, figures = evaluation.counts, evaluation.figures
-    assert figures["accuracy"].method == "bootstrap, stratified, percentile"
+    assert figures["accuracy"] == to_mean_interval(
+        figures["accuracy"].value, figures["sensitivity"], figures["specificity"], share=0.1
+    )
     assert figures["sensitivity"] == to_wilson_interval(counts.tp, 390)
     assert figures["specificity"] == to_wilson_interval(counts.tn, 234)
     assert figures["precision_pneumonia"] == to_precision_interval(
@@ -175,6 +180,8 @@ def test_intervals_at_a_stated_prevalence_are_those_that_suit_it(draw_films):
     assert figures["precision_normal"] == to_precision_interval(
         counts.tn, 234, counts.fn, 390, prevalence=0.9
     )
+    weighted = weigh_films(labels, 0.1) * (SHIFT.correct_scores(scores) - labels) ** 2
+    assert figures["brier_loss"] == to_loss_interval(figures["brier_loss"].value, labels, weighted)
     stated = figures["prevalence"]
     assert (stated.value, stated.low, stated.high, stated.method) == (0.1, 0.1, 0.1, "stated")
 
@@ -205,6 +212,17 @@ def test_the_metrics_of_a_split_survive_json(draw_films, shift):
     assert (document["split"], document["films_sha256"], document["labels_sha256"]) == ("val", "f", "l")
     back = parse_document(Metrics, json.dumps(document, allow_nan=False), name="metrics_val.json")
     assert back == metrics
+
+
+def test_metrics_of_before_that_say_nothing_of_short_intervals_are_read(draw_films):
+    labels, scores = draw_films(normal=8, pneumonia=9)
+    judgement = judge(labels, scores, 0.3, members=[], seed=3)
+    assert judgement.evaluation.short_intervals == ["brier_loss", "log_loss"]
+    document = to_document(to_metrics(judgement, split="val", films_sha256="f", labels_sha256="l"))
+    for part in (document, document["at_0.5"]):
+        del part["short_intervals"]
+    metrics = parse_document(Metrics, json.dumps(document, allow_nan=False), name="metrics_val.json")
+    assert metrics.short_intervals == metrics.at_half.short_intervals == []
 
 
 def test_damaged_metrics_are_an_error():

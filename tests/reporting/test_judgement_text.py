@@ -45,6 +45,16 @@ def test_a_corrected_judgement_is_named_as_one():
     assert lines[2].endswith("every film is called as it is without the correction.")
 
 
+def test_intervals_that_are_too_short_for_so_few_films_are_named():
+    text = format_judgement(judge(LABELS, SCORES, 0.5, members=[], seed=1), heading="")
+    assert (
+        "\n\nFew films (3 normal, 3 pneumonia): the intervals of brier loss, log loss, f1 pneumonia, "
+        "f1 normal, calibration error hold the true figure less often than in 95 % of cases.\n\n"
+    ) in text
+    enough = judge(np.tile(LABELS, 4), np.tile(SCORES, 4), 0.5, members=[], seed=1)
+    assert "Few films" not in format_judgement(enough, heading="")
+
+
 def test_members_stand_below():
     judgement = judge(LABELS, SCORES, 0.5, members=[SCORES, 1 - SCORES], seed=1)
     *_, header, _, accuracy, _, _ = format_judgement(judgement, heading="").splitlines()

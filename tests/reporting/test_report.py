@@ -242,6 +242,15 @@ def test_every_figure_stands_with_its_interval_and_method(contents, page):
         assert f"{figure.value:.3f} {figure.low:.3f} to {figure.high:.3f} {figure.method}" in text
 
 
+def test_a_page_of_few_films_says_which_intervals_are_too_short(drawn, page, without_plots):
+    films, scores = drawn
+    chosen = np.concatenate([np.flatnonzero(films.labels == label)[:8] for label in (0, 1)])
+    few = gather(films.labels[chosen], scores[chosen], images=films.images[chosen])
+    words = "Few films (8 normal, 8 pneumonia): the intervals of brier loss, log loss hold the true figure"
+    assert words in Elements(format_report(few)).text
+    assert "Few films" not in Elements(page).text
+
+
 def test_the_operating_point_and_one_half_stand_side_by_side_where_they_differ(drawn, page, without_plots):
     films, scores = drawn
     both = gather(films.labels, scores, images=films.images, threshold=0.3)
