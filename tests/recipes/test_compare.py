@@ -74,6 +74,7 @@ def change_metrics(folder, **changes):
 def test_scores_and_metrics_must_be_of_one_evaluation(train, change):
     first, second = train("first"), train("second", "seed=7")
     change(second)
+    extend_manifest(second.path, ["scores_val.csv", "metrics_val.json"])
     with pytest.raises(RunError) as caught:
         compare_runs(first, [second], "val")
     assert str(caught.value) == (
