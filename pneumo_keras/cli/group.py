@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 import pneumo_keras
-from pneumo_keras.errors import PneumoError, explain_memory
+from pneumo_keras.errors import PneumoError, explain_memory, explain_system
 from pneumo_keras.stopping import Stopped, heed_signals
 
 log = logging.getLogger("pneumo_keras")
@@ -53,6 +53,10 @@ class PneumoGroup(click.Group):
         except Stopped as stopped:
             click.echo(f"Stopped. {stopped.next_step}".rstrip(), err=True)
             raise SystemExit(128 + stopped.number) from None
+        except BrokenPipeError:  # whoever reads has seen enough, which click knows how to end
+            raise
+        except OSError as error:
+            raise click.ClickException(explain_system(error)) from error
         except Exception as error:
             if line := explain_memory(error):
                 raise click.ClickException(line) from error
