@@ -38,7 +38,7 @@ class ExportError(PneumoError):
 
 
 def explain_system(error: OSError) -> str:
-    """A line for the user where the system refused a file: a disk that has gone or is damaged, for instance."""
+    """A line for the user where the system refused a file and nothing else explains it."""
     place = f"{error.filename}: " if error.filename else ""
     reason = " ".join((error.strerror or str(error)).split())
     return f"{place}{reason}. Check the disk and whose files these are, then run it again."

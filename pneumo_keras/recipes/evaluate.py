@@ -33,6 +33,7 @@ from pneumo_keras.runs.folder import MODEL, RunFolder
 
 log = logging.getLogger("pneumo_keras")
 
+NAME_BYTES = 100  # of a run's name within that of a file, which can have 255
 EXAMPLES = 6  # stressed films that a report shows
 
 
@@ -220,11 +221,12 @@ def gather_report(
 def write_medmnist_scores(folder: RunFolder, size: int, split: str, contents: ReportContents) -> None:
     """Writes MedMNIST's standard result file, in place of an older one."""
     figures = contents.judgement.at_half.figures
+    name = re.sub(r"[^\w-]+", "-", contents.run).encode()[:NAME_BYTES].decode(errors="ignore")
     file = to_medmnist_name(
         split=split,
         auc=figures["auc"].value,
         accuracy=figures["accuracy"].value,
-        run=re.sub(r"[^\w-]+", "-", contents.run),
+        run=name,
         size=size,
     )
     folder.remove(f"{contents.card.medmnist_name}_{split}_[[]AUC]*.csv")

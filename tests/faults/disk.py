@@ -63,7 +63,7 @@ class Disk:
             return
         self.operations.append((kind, path.removeprefix(f"{self.root}/")))
         count = len(self.operations)
-        if count == self.fail_at and not self.lasting or 0 < self.fail_at <= count and kind in self.lasting:
+        if kind in self.lasting if self.lasting and 0 < self.fail_at <= count else count == self.fail_at:
             raise OSError(self.number, os.strerror(self.number), path)
 
 
@@ -89,7 +89,7 @@ def failing(disk):
         (os, "statvfs"): ("ask for room", os.statvfs),
         (os, "stat"): ("stat", os.stat),
         (os, "fsync"): ("sync", lambda file: None),  # there will be no loss of power
-        (fcntl, "flock"): ("lock", fcntl.flock),
+        (fcntl, "flock"): ("lock", fcntl.flock),  # to unlock does not count: a lock falls with its process
     }
     with mock.patch("io.open", _open), mock.patch("builtins.open", _open):
         patches = [
@@ -127,7 +127,8 @@ _ORIGINAL = io.open
 
 def _wrap(kind, function):
     def call(path, *arguments, **options):
-        _meet(kind, path, options.get("dir_fd"))
+        if arguments[:1] != (fcntl.LOCK_UN,):
+            _meet(kind, path, options.get("dir_fd"))
         return function(path, *arguments, **options)
 
     return call
@@ -138,12 +139,16 @@ def _meet(kind, path, folder=None):
     if disk is None:
         return
     try:
-        path = os.fsdecode(os.readlink(f"/proc/self/fd/{path}") if isinstance(path, int) else path)
+        path = _name(path) if isinstance(path, int) else os.fsdecode(path)
         if isinstance(folder, int) and folder >= 0:
-            path = f"{os.readlink(f'/proc/self/fd/{folder}')}/{path}"
+            path = f"{_name(folder)}/{path}"
     except (OSError, TypeError):  # closed, or no path
         return
     disk.meet(kind, os.path.abspath(path))  # noqa: PTH100 (the disk's own operations must not count)
+
+
+def _name(descriptor):
+    return str(Path(f"/proc/self/fd/{descriptor}").readlink())
 
 
 def _audit(event, arguments):

@@ -1,11 +1,12 @@
-"""Fails each file operation of a command in turn: one line, nothing half, and the next try ends as if it had not.
+"""Fails the file operations of a command in turn: one line, nothing half, and all is well the next time.
 
-`python -m tests.faults.operations train` in the root of the checkout does it for all of them and prints a line
-for each that goes wrong; `eval` and `predict` likewise. With a step and a first operation behind it does so for
-some.
+`python -m tests.faults.operations train once` in the root of the checkout does it for all of them and
+prints what became of each; likewise `eval` and `predict`, and with a disk that stays `full` or `read-only`.
+A step and a first operation behind choose some.
 """
 
 import collections
+import errno
 import hashlib
 import os
 import shutil
@@ -20,11 +21,14 @@ from unittest import mock
 from click.testing import CliRunner
 from PIL import Image
 
-from tests.faults.disk import Disk, failing
+from tests.faults.disk import FULL, READ_ONLY, Disk, failing
 from tests.small import SMALL
 
 TRAIN = ["train", "--config", "demo", *(part for setting in SMALL for part in ("--set", setting))]
 OUTCOMES = ("finished all the same", "one line")
+ONCE = (errno.EIO,)
+WAYS = {"once": ONCE, "full": (errno.ENOSPC, FULL), "read-only": (errno.EROFS, READ_ONLY)}
+"""How a disk fails from an operation on: with which error, and what it refuses then."""
 LOCKS = {".claim.lock", ".manifest.lock"}
 """Files that stay where nobody could lock them, until the next try."""
 EVALUATION = ("scores_test.csv", "metrics_test.json", "figures/summary.png", "report.html")
@@ -36,13 +40,15 @@ class Trial:
     """What became of a command whose disk failed.
 
     Attributes:
-        at: The operation, its kind and its path.
+        at: The operation: its number, its kind and its path.
         outcome: How the command ended.
+        said: On stderr.
         faults: What was wrong about it.
     """
 
-    at: tuple[str, ...]
+    at: tuple[int, str, str]
     outcome: str
+    said: str
     faults: list[str]
 
 
@@ -60,7 +66,7 @@ def invoke(root, *arguments, disk=None):
         return CliRunner().invoke(main, ["-q", *map(str, arguments)], prog_name="pneumo-keras")
 
 
-def judge(done, disk):
+def judge(done):
     """How a command ended, and what was wrong about how it did."""
     if done.exception and not isinstance(done.exception, SystemExit):
         return "traceback", ["".join(traceback.format_exception(done.exception))[-1500:]]
@@ -106,7 +112,11 @@ def hash_file(path):
 
 def compare(found, whole):
     """What is wrong about the files of a run that is finished."""
-    return [f"{name} differs" for name in sorted(found.keys() | whole.keys()) if found.get(name) != whole.get(name)]
+    return [
+        f"{name} differs"
+        for name in sorted(found.keys() | whole.keys())
+        if found.get(name) != whole.get(name)
+    ]
 
 
 def check_manifest(folder):
@@ -121,7 +131,7 @@ def is_passing(name):
 
 def could_not_remove(disk):
     """Whether the disk failed where something was to be removed."""
-    return "remove" in disk.lasting or disk.operations[disk.fail_at - 1][0] in ("remove", "rmdir", "listdir", "scandir")
+    return "remove" in disk.lasting or disk.operations[disk.fail_at - 1][0] in ("remove", "rmdir", "scandir")
 
 
 class Training:
@@ -181,7 +191,9 @@ class Evaluation:
         """No file is half, and the manifest does not say that old and new ones belong together."""
         halves = [name for name in found if found[name] not in (self.old.get(name), self.whole.get(name))]
         noted, wrong = read_manifest(root / "run")
-        vouched = {found[name] == self.old[name] for name in EVALUATION if name in noted and name not in wrong}
+        vouched = {
+            found[name] == self.old[name] for name in EVALUATION if name in noted and name not in wrong
+        }
         mixed = ["the manifest vouches for a mix"] if len(vouched) > 1 else []
         return [*(f"{name} is half" for name in halves), *mixed]
 
@@ -211,7 +223,9 @@ class Prediction:
 
     def check(self, root, found):
         """The rows that are there are those of the whole table; the last one may be cut off."""
-        return [] if self.whole["scores.csv"].startswith(found["scores.csv"]) else ["scores.csv has other rows"]
+        return (
+            [] if self.whole["scores.csv"].startswith(found["scores.csv"]) else ["scores.csv has other rows"]
+        )
 
     def _predict(self, root, *more, disk=None):
         films = [root / "films" / f"{index}.png" for index in range(FILMS)]
@@ -228,7 +242,7 @@ def require(done):
         raise RuntimeError(done.output) from done.exception
 
 
-def run(name, *, parent, lasting=(), number=None, step=1, first=1):
+def run(name, *, parent, way=ONCE, step=1, first=1):
     """Fails the operations of a command; yields a trial for each."""
     command = COMMANDS[name](parent)
     whole = shutil.copytree(command.prepared, parent / "whole" / "root")
@@ -237,15 +251,14 @@ def run(name, *, parent, lasting=(), number=None, step=1, first=1):
     command.whole = command.read(whole)
     for at in range(first, len(disk.operations) + 1, step):
         root = shutil.copytree(command.prepared, parent / str(at) / "root")
-        options = {"lasting": lasting} if not number else {"lasting": lasting, "number": number}
-        yield try_once(command, root, Disk(root, at, **options))
+        yield try_once(command, root, Disk(root, at, *way))
         shutil.rmtree(root.parent)
 
 
 def try_once(command, root, disk):
     """Runs a command on a disk that fails, and once more on one that does not."""
     done = command.run(root, disk)
-    outcome, faults = judge(done, disk)
+    outcome, faults = judge(done)
     found = command.read(root)
     if could_not_remove(disk):
         found = {name: content for name, content in found.items() if not is_passing(name)}
@@ -256,8 +269,7 @@ def try_once(command, root, disk):
             faults.append(f"the next try failed: {again.output} {again.exception!r}")
         found = command.read(root)
     faults += compare(found, command.whole) + check_manifest(root / "run")
-    at = disk.operations[disk.fail_at - 1] if len(disk.operations) >= disk.fail_at else ("none",)
-    return Trial(at, f"{outcome}: {done.stderr.strip()}", faults)
+    return Trial((disk.fail_at, *disk.operations[disk.fail_at - 1]), outcome, done.stderr, faults)
 
 
 def start_toys():
@@ -273,22 +285,12 @@ def start_toys():
 
 
 if __name__ == "__main__":
-    import pneumo_keras  # noqa: F401 (chooses the backend)
-
     start_toys()
-    kind, *rest = sys.argv[1:]
-    step, first = [*map(int, rest), 1, 1][:2] if rest else (1, 1)
-    from tests.faults import disk as disks
-
-    lasting = getattr(disks, os.environ.get("LASTING", ""), ())
-    import errno
-    number = {"FULL": errno.ENOSPC, "READ_ONLY": errno.EROFS}.get(os.environ.get("LASTING", ""), errno.EIO)
+    name, way, step, first = [*sys.argv[1:], "1", "1"][:4]
     counts = collections.Counter()
     with tempfile.TemporaryDirectory() as folder:
-        for index, trial in enumerate(run(kind, parent=Path(folder), step=step, first=first, lasting=lasting, number=number)):
-            counts[trial.outcome.partition(":")[0]] += 1
+        for trial in run(name, parent=Path(folder), way=WAYS[way], step=int(step), first=int(first)):
+            counts[trial.outcome] += 1
             counts["faulty"] += bool(trial.faults)
-            print(first + index * step, trial.at, trial.outcome[:300], flush=True)
-            for fault in trial.faults:
-                print("   FAULT", fault, flush=True)
-    print(counts)
+            print(trial.at, trial.outcome, trial.said, *trial.faults, sep="\n    ", flush=True)  # noqa: T201
+    print(dict(counts))  # noqa: T201

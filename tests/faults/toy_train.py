@@ -1,6 +1,6 @@
 """`pneumo-keras` on the toy network, with a checkpoint after every batch: quick trainings to be killed.
 
-Where the environment variable GATE names a file, it waits for that file, to begin in the same moment as others.
+Where the environment variable GATE names a file, it waits for that file, to begin at once with others.
 """
 
 import os
