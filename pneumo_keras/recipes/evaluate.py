@@ -221,13 +221,17 @@ def gather_report(
 def write_medmnist_scores(folder: RunFolder, size: int, split: str, contents: ReportContents) -> None:
     """Writes MedMNIST's standard result file, in place of an older one."""
     figures = contents.judgement.at_half.figures
-    name = re.sub(r"[^\w-]+", "-", contents.run).encode()[:NAME_BYTES].decode(errors="ignore")
     file = to_medmnist_name(
         split=split,
         auc=figures["auc"].value,
         accuracy=figures["accuracy"].value,
-        run=name,
+        run=to_part_of_name(contents.run),
         size=size,
     )
     folder.remove(f"{contents.card.medmnist_name}_{split}_[[]AUC]*.csv")
     folder.write_text(file, format_medmnist_scores(contents.scores))
+
+
+def to_part_of_name(run: str) -> str:
+    """A run's name as a part of that of a file: letters, digits, - and _."""
+    return re.sub(r"[^\w-]+", "-", run).encode()[:NAME_BYTES].decode(errors="ignore")

@@ -66,6 +66,10 @@ class Disk:
         if kind in self.lasting if self.lasting and 0 < self.fail_at <= count else count == self.fail_at:
             raise OSError(self.number, os.strerror(self.number), path)
 
+    def get_failed(self):
+        """The operation that failed; none where it never came to that."""
+        return self.operations[self.fail_at - 1] if self.fail_at <= len(self.operations) else ("none", "")
+
 
 class _Current:
     disk = None

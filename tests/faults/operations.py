@@ -57,10 +57,14 @@ def invoke(root, *arguments, disk=None):
     import keras
 
     from pneumo_keras.cli import main
+    from pneumo_keras.runs import environment
 
     keras.utils.clear_session()  # or layers would be counted on from one command to the next
     with (
         mock.patch.dict(os.environ, {"PNEUMO_KERAS_CACHE": str(root / "cache")}),
+        mock.patch.object(
+            environment, "find_revision", return_value=None
+        ),  # which somebody may change meanwhile
         failing(disk or Disk(root)),
     ):
         return CliRunner().invoke(main, ["-q", *map(str, arguments)], prog_name="pneumo-keras")
@@ -131,7 +135,7 @@ def is_passing(name):
 
 def could_not_remove(disk):
     """Whether the disk failed where something was to be removed."""
-    return "remove" in disk.lasting or disk.operations[disk.fail_at - 1][0] in ("remove", "rmdir", "scandir")
+    return "remove" in disk.lasting or disk.get_failed()[0] in ("remove", "rmdir", "scandir")
 
 
 class Training:
@@ -269,7 +273,7 @@ def try_once(command, root, disk):
             faults.append(f"the next try failed: {again.output} {again.exception!r}")
         found = command.read(root)
     faults += compare(found, command.whole) + check_manifest(root / "run")
-    return Trial((disk.fail_at, *disk.operations[disk.fail_at - 1]), outcome, done.stderr, faults)
+    return Trial((disk.fail_at, *disk.get_failed()), outcome, done.stderr, faults)
 
 
 def start_toys():

