@@ -43,6 +43,13 @@ class ExportError(PneumoError):
     """An exported classifier does not score as the run does, or its file is named otherwise."""
 
 
+def explain_system(error: OSError) -> str:
+    """A line for the user where the system refused a file and nothing else explains it."""
+    place = f"{error.filename}: " if error.filename else ""
+    reason = " ".join((error.strerror or str(error)).split())
+    return f"{place}{reason}. Check the disk and whose files these are, then run it again."
+
+
 # What JAX, TensorFlow and torch say when an accelerator or the machine has no more memory.
 OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "ResourceExhaustedError", "OutOfMemoryError", "out of memory")
 

@@ -17,7 +17,9 @@ import filelock
 
 from pneumo_keras.errors import RunError
 
-CLAIM = ".claim"
+CLAIM = ".claim.lock"
+LOCK = re.compile(r"\.[a-z]+\.lock")
+"""Names of lock files, which stay where their locks cannot be taken."""
 BESIDE = re.compile(r"\.[0-9a-f]{12}(\..+)?")
 """Names of what is written beside and moved into place when it is whole."""
 
@@ -36,9 +38,11 @@ def replace_whole(path: Path) -> Iterator[Path]:
         with beside.open("rb+") as file:
             os.fsync(file.fileno())
         beside.replace(path)
-        _sync_folder(path.parent)
-    finally:
-        beside.unlink(missing_ok=True)
+    except BaseException:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
 
 
 @contextmanager
@@ -112,9 +116,9 @@ def claim_folder(
         except (filelock.Timeout, FileNotFoundError):  # another writer holds it, or has just taken it away
             raise RunError(f"{path} is being written by another process: name another folder.") from None
     try:
-        if _holds_something(path) and not (may_hold and may_hold(path)):
-            raise to_taken(path, option=option)
         with explain_unwritable(path, option=option):
+            if _holds_something(path) and not (may_hold and may_hold(path)):
+                raise to_taken(path, option=option)
             _remove_halves(path)
         yield
     finally:
@@ -233,7 +237,7 @@ def _sync_folder(path: Path) -> None:
 
 def _holds_something(path: Path) -> bool:
     """Whether there is more in a folder than a writer leaves that was killed before it finished a file."""
-    return any(file.name != CLAIM and not BESIDE.fullmatch(file.name) for file in path.iterdir())
+    return not all(LOCK.fullmatch(file.name) or BESIDE.fullmatch(file.name) for file in path.iterdir())
 
 
 def _remove_halves(path: Path) -> None:

@@ -10,7 +10,7 @@ import click
 
 import pneumo_keras
 from pneumo_keras import backend
-from pneumo_keras.errors import PneumoError, explain_memory
+from pneumo_keras.errors import PneumoError, explain_memory, explain_system
 from pneumo_keras.printable import PrintableFormatter
 from pneumo_keras.stopping import Stopped, heed_signals
 
@@ -55,6 +55,10 @@ class PneumoGroup(click.Group):
         except Stopped as stopped:
             click.echo(f"Stopped. {stopped.next_step}".rstrip(), err=True)
             raise SystemExit(128 + stopped.number) from None
+        except BrokenPipeError:  # whoever reads has seen enough, which click knows how to end
+            raise
+        except OSError as error:
+            raise click.ClickException(explain_system(error)) from error
         except Exception as error:
             if line := explain_memory(error):
                 raise click.ClickException(line) from error

@@ -148,8 +148,11 @@ def _open_output(out: Path | None) -> Iterator[tuple[Callable[[str], object], bo
         with explain_unwritable(out, option="--out"):
             file.write(f"{line}\n")
 
-    with file:
+    try:
         yield write, file.tell() == 0
+    finally:
+        with explain_unwritable(out, option="--out"):
+            file.close()
 
 
 @contextlib.contextmanager

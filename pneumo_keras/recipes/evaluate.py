@@ -34,6 +34,7 @@ from pneumo_keras.runs.folder import RunFolder
 
 log = logging.getLogger("pneumo_keras")
 
+NAME_BYTES = 100  # of a run's name within that of a file, which can have 255
 EXAMPLES = 6  # stressed films that a report shows
 
 
@@ -225,8 +226,13 @@ def write_medmnist_scores(folder: RunFolder, size: int, split: str, contents: Re
         split=split,
         auc=figures["auc"].value,
         accuracy=figures["accuracy"].value,
-        run=re.sub(r"[^\w-]+", "-", contents.run),
+        run=to_part_of_name(contents.run),
         size=size,
     )
     folder.remove(f"{contents.card.medmnist_name}_{split}_[[]AUC]*.csv")
     folder.write_text(file, format_medmnist_scores(contents.scores))
+
+
+def to_part_of_name(run: str) -> str:
+    """A run's name as a part of that of a file: letters, digits, - and _."""
+    return re.sub(r"[^\w-]+", "-", run).encode()[:NAME_BYTES].decode(errors="ignore")

@@ -167,8 +167,8 @@ class RunFolder:
                 with self._writing_log():
                     yield
                     self.seal()
-                self.checkpoint_file.unlink(missing_ok=True)
-            except PneumoError:
+                self._remove_checkpoint()
+            except (PneumoError, OSError):
                 if not resume and not self.checkpoint_file.exists():
                     self._remove_written()
                 raise
@@ -276,6 +276,12 @@ class RunFolder:
         finally:
             log.removeHandler(handler)
             handler.close()
+
+    def _remove_checkpoint(self) -> None:
+        try:
+            self.checkpoint_file.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("%s cannot be removed (%s): delete it", self.checkpoint_file, error.strerror)
 
     def _remove_written(self) -> None:
         """Only what this run wrote, and quietly: the reason for it is on its way to the user."""

@@ -2,7 +2,8 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import filelock
@@ -28,7 +29,8 @@ def load_manifest(folder: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{path} cannot be read: {error}. Train again.") from error
+        reason = getattr(error, "strerror", None) or error
+        raise RunError(f"{path} cannot be read: {reason}. Train again.") from error
     rows = [LINE.fullmatch(line) for line in lines]
     if not all(rows):
         raise RunError(f"{path} is damaged: it must hold a SHA-256 and a name in each line. Train again.")
@@ -42,15 +44,25 @@ def extend_manifest(folder: Path, names: Iterable[str]) -> None:
         RunError: The manifest cannot be written, or is damaged.
     """
     try:
-        with filelock.FileLock(folder / LOCK, timeout=PATIENCE):
+        with _lock(folder):
             noted = {**load_manifest(folder), **{name: "" for name in names}}
             there = [name for name in sorted(noted) if (folder / name).is_file()]
             found = {name: noted[name] or hash_file(folder / name) for name in there}
             write_whole(folder / NAME, format_manifest(found))
-            (folder / LOCK).unlink()
     except (OSError, filelock.Timeout) as error:
         reason = getattr(error, "strerror", None) or error
         raise RunError(f"{folder / NAME} cannot be written: {reason}") from error
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Held by the one writer; its file goes again."""
+    with filelock.FileLock(folder / LOCK, timeout=PATIENCE):
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                (folder / LOCK).unlink()
 
 
 def format_manifest(found: Mapping[str, str]) -> str:

@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -27,6 +28,26 @@ def test_ctrl_c_is_status_130(invoke, monkeypatch):
     assert (result.exit_code, result.stderr) == (
         130,
         "Stopped. Go on with: pneumo-keras train --run run --resume\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.EIO, "Input/output error", "films/1.png"), "films/1.png: Input/output error. "),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device. "),
+        (TimeoutError("the lock\nis held"), "the lock is held. "),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(invoke, monkeypatch, error, line):
+    def refuse(*_):
+        raise error
+
+    monkeypatch.setattr(train_recipe, "open_splits", refuse)
+    result = invoke("-q", "train", "--config", "demo", "--run", "run")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        f"Error: {line}Check the disk and whose files these are, then run it again.\n",
     )
 
 

@@ -1,6 +1,12 @@
-"""`pneumo-keras` on the toy network, with a checkpoint after every batch: quick trainings to be killed."""
+"""`pneumo-keras` on the toy network, with a checkpoint after every batch: quick trainings to be killed.
 
+Where the environment variable GATE names a file, it waits for that file, to begin at once with others.
+"""
+
+import os
 import sys
+import time
+from pathlib import Path
 
 import pneumo_keras  # noqa: F401 (chooses the backend)
 from pneumo_keras.__main__ import start
@@ -17,4 +23,8 @@ if __name__ == "__main__":
 
     network.build_backbone = build_toy_backbone
     keeper.SECONDS_BETWEEN = 0.0
+    if gate := os.environ.get("GATE"):
+        Path(f"{gate}.{os.getpid()}").touch()
+        while not Path(gate).exists():
+            time.sleep(0.001)
     start(sys.argv[1:])

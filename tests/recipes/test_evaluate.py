@@ -11,7 +11,7 @@ from pneumo_keras.data import pneumonia_mnist
 from pneumo_keras.data.pneumonia_mnist import catalog
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.scores import load_scores
-from pneumo_keras.recipes.evaluate import evaluate_run
+from pneumo_keras.recipes.evaluate import evaluate_run, to_part_of_name
 from pneumo_keras.runs.folder import RunFolder
 from pneumo_keras.runs.manifest import extend_manifest
 from tests.films import load_phantom_splits
@@ -190,3 +190,10 @@ def test_stress_and_a_stated_prevalence_go_together(train):
     assert judgement.stressed.judgement.evaluation.stated_prevalence == 0.1
     assert (folder.path / "scores_test_stressed_prevalence_0.1.csv").is_file()
     assert not (folder.path / "scores_test_stressed.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("run", "part"), [("a b/c.d", "a-b-c-d"), ("x" * 255, "x" * 100), ("ü" * 80, "ü" * 50)]
+)
+def test_a_run_of_any_name_has_room_in_that_of_a_file(run, part):
+    assert to_part_of_name(run) == part

@@ -90,7 +90,7 @@ def test_a_run_that_fails_while_it_is_resumed_stays(tmp_path):
 
 def test_what_a_killed_writer_leaves_is_no_run_and_goes(tmp_path):
     folder = RunFolder(tmp_path)
-    for name in (".claim", ".0123456789ab.config.toml"):
+    for name in (".claim.lock", ".0123456789ab.config.toml"):
         (tmp_path / name).touch()
     write(folder)
     assert list_files(tmp_path) == WHOLE
@@ -127,7 +127,13 @@ def test_the_run_that_loses_never_touches_the_other_s_folder(tmp_path):
         first.write_text("a.txt", "mine")
         with pytest.raises(RunError) as caught, second.writing(CONFIG):
             pytest.fail("two runs in one folder")
-        assert list_files(first.path) == [".claim", "a.txt", "config.toml", "manifest.sha256", "train.log"]
+        assert list_files(first.path) == [
+            ".claim.lock",
+            "a.txt",
+            "config.toml",
+            "manifest.sha256",
+            "train.log",
+        ]
     assert str(caught.value) == (
         f"{first.path} holds a run that is being trained: wait until it is finished."
     )
