@@ -57,7 +57,7 @@ def load_npz(path: Path, names: Sequence[str], *, most: int = MOST_BYTES) -> lis
         held = [name.removesuffix(".npy") for name in archive.namelist()]
         if sorted(held) != sorted(names):
             raise ValueError(f"it must hold {', '.join(names)} and holds {', '.join(held[:9]) or 'nothing'}")
-        return [_load_member(archive, name) for name in names]
+        return [load_member(archive, name) for name in names]
 
 
 def load_npy(path: Path, *, most: int = MOST_BYTES) -> Array:
@@ -126,7 +126,8 @@ def to_count(number: int) -> str:
     return f"{number:,}" if number < 10**30 else "more than 10^30"
 
 
-def _load_member(archive: zipfile.ZipFile, name: str) -> Array:
+def load_member(archive: zipfile.ZipFile, name: str) -> Array:
+    """An array of an npz file; see `open_member`."""
     with open_member(archive, name) as (file, header):
         return to_array(file.read(), header)
 

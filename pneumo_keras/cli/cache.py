@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from pneumo_keras.cli.group import JSON, print_json
+from pneumo_keras.printable import to_printable
 
 
 @click.group()
@@ -54,14 +55,9 @@ def _to_cells(row: dict[str, Any]) -> list[str]:
         row["used"][:16].replace("T", " "),
         f"{row['size'] / 1e6:,.1f}",
         f"{row['films']:,} of {row['n']:,}",
-        _to_printable(row["title"]),
+        to_printable(row["title"]),
         *(
-            _to_printable(cell.format_map(about))
+            to_printable(cell.format_map(about))
             for cell in ("{tap}", "{image_size} px", "{view}", "{engine} {precision}", "{device}")
         ),
     ]
-
-
-def _to_printable(text: str) -> str:
-    """On one line, and nothing that a terminal obeys: folders and files of films have any names."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)

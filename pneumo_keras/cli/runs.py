@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pneumo_keras")
 
-ASKED = ("name", "overrides")  # parameters by which a user asks for settings
-
 
 @click.command()
 @CONFIG
@@ -52,32 +50,36 @@ def train(
     if resume and not run:
         raise click.UsageError("--resume goes with --run.")
     from pneumo_keras.backend import check_backend, start_backend
-    from pneumo_keras.config import find_cache, load_config
+    from pneumo_keras.config import find_cache, list_paths, load_config
     from pneumo_keras.files import make_dated_folder
     from pneumo_keras.runs.folder import RunFolder
     from pneumo_keras.runs.unfinished import load_stored_judgement, load_unfinished
     from pneumo_keras.stopping import Stopped
 
     check_backend("train")
-    if run and resume and RunFolder(run).is_finished():
+    named = ctx.get_parameter_source("name") is not ParameterSource.DEFAULT
+    there = run is not None and resume and (RunFolder(run).is_begun() or RunFolder(run).is_finished())
+    base = str(run / "config.toml") if run and there and not named else name
+    asked = load_config(base, overrides) if named or overrides or not there else None
+    if run and there and RunFolder(run).is_finished():
+        judgement = load_stored_judgement(RunFolder(run), "val", asked)
         log.info("%s is finished: nothing is left to do", run)
-        _print(run, "val", load_stored_judgement(RunFolder(run), "val"), as_json)
+        _print(run, "val", judgement, as_json)
         return
-    named = any(ctx.get_parameter_source(option) is not ParameterSource.DEFAULT for option in ASKED)
-    if run and resume and (RunFolder(run).is_begun() or not named):
-        asked = load_config(name, overrides) if named else None
-        config, name = load_unfinished(RunFolder(run), asked), run.name
+    if run and (there or (resume and not named)):
+        config, paths = load_unfinished(RunFolder(run), asked)
     else:
-        config, resume = load_config(name, overrides), False
-    if run and not resume:
-        RunFolder(run).check_free()
+        config = load_config(name, overrides)
+        paths, resume = list_paths(config), False
+        if run:
+            RunFolder(run).check_free()
     start_backend(find_cache())
     from pneumo_keras.recipes.train import train_run
 
     new = nullcontext(run) if run else make_dated_folder(Path("runs"), Path(name).stem, option="--run")
     with new as path:
         try:
-            judgement = train_run(config, RunFolder(path), resume=resume)
+            judgement = train_run(config, RunFolder(path), paths, resume=resume)
         except Stopped as stopped:
             stopped.next_step = f"Go on with: pneumo-keras train --run {shlex.quote(str(path))} --resume"
             raise

@@ -10,6 +10,7 @@ from pneumo_keras.config.toml import (
     format_config,
     load_config,
     load_toml,
+    parse_config,
 )
 from pneumo_keras.config.wording import cut, show
 
@@ -28,6 +29,7 @@ __all__ = [
     "load_config",
     "load_toml",
     "name_files",
+    "parse_config",
     "resolve_paths",
     "show",
 ]

@@ -63,10 +63,8 @@ def _list_written(config: Config) -> dict[str, str]:
 def _to_absolute(key: str, path: str) -> str:
     try:
         absolute = Path(path).expanduser().resolve()
-    except RuntimeError as error:
-        raise SettingsError(
-            f"Setting '{key}' must be a path. Received: {show(path)}: no such user"
-        ) from error
+    except RuntimeError as error:  # no such user, or links that lead in a circle
+        raise _to_refusal(key, path, str(error)) from error
     try:
         absolute.exists()
         os.fspath(absolute).encode()

@@ -37,7 +37,7 @@ SMALLEST_IMAGE = 75  # InceptionV3's five halvings leave nothing of a smaller on
 # What may be asked for without taking memory or days by mistake. Five times the largest films that are kept.
 LARGEST_IMAGE = 1024
 MOST_UNITS = 16_384  # hidden units of all members: with all taps a kernel of 0.7 GB, and twice that for Adam
-MOST_PIXELS = 1 << 23  # of the images of a step of online training; a step of 16 at 299 px has 1.4 million
+MOST_PIXELS = 1 << 25  # of the images of a step of online training: 375 of 299 px, tens of gigabytes
 LONGEST_TEXT = 4096  # characters; no path is longer
 
 

@@ -64,12 +64,16 @@ def load_toml(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path} is no TOML file: {error}") from error
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
-    if any(len(line) > LINE for line in text.splitlines()):
-        raise SettingsError(f"{path} is no TOML file of settings: it has a line above {LINE:,} characters")
-    try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # numbers of too many digits; lists in lists in ...
-        raise SettingsError(f"{path} is no TOML file: {error}") from error
+    return _parse_toml(text, str(path))
+
+
+def parse_config(text: str, *, name: str) -> Config:
+    """The settings that `format_config` wrote.
+
+    Raises:
+        SettingsError: It is no TOML, or a setting is unknown, ill-typed or out of range.
+    """
+    return _check_tree(_parse_toml(text, name))
 
 
 def load_config(name_or_path: str, overrides: Iterable[str] = ()) -> Config:
@@ -108,6 +112,15 @@ def change_config(config: Config, changes: Mapping[str, Any]) -> Config:
 def format_config(config: Config) -> str:
     """The settings as TOML; unset ones are left out."""
     return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+
+
+def _parse_toml(text: str, name: str) -> dict[str, Any]:
+    if any(len(line) > LINE for line in text.splitlines()):
+        raise SettingsError(f"{name} is no TOML file of settings: it has a line above {LINE:,} characters")
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # numbers of too many digits; lists in lists in ...
+        raise SettingsError(f"{name} is no TOML file: {error}") from error
 
 
 def _put(tree: dict[str, Any], key: str, value: Any) -> None:

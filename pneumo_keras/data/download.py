@@ -14,6 +14,7 @@ from pneumo_keras import __version__
 from pneumo_keras.errors import DownloadError
 from pneumo_keras.files import replace_whole
 from pneumo_keras.prefetch import Prefetch
+from pneumo_keras.printable import to_printable
 from pneumo_keras.progress import show_progress
 from pneumo_keras.turns import take_turn
 
@@ -174,8 +175,10 @@ def _is_verified(file: Path, release: Release) -> bool:
     if not file.is_file():
         return False
     with file.open("rb") as content:
-        digest = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False))
-    return digest.hexdigest() == release.md5
+        md5 = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        content.seek(0)
+        sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+    return md5 == release.md5 and release.sha256 in (None, sha256)
 
 
 def _measure(folder: Path, name: str) -> int:
@@ -199,4 +202,4 @@ def _to_reason(error: BaseException) -> str:
         error = cause
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     reason = " ".join(text.split()).partition(". ")[0].rstrip(".")[:SHOWN]
-    return "".join(letter if letter.isprintable() else "?" for letter in reason)
+    return to_printable(reason)

@@ -2,17 +2,18 @@
 
 import functools
 import hashlib
+import json
 import logging
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from pneumo_keras.arrays import Scores
-from pneumo_keras.config import Config, format_config, list_paths, name_files, resolve_paths
+from pneumo_keras.arrays import SPLIT_NAMES, Scores
+from pneumo_keras.config import Config, list_paths, name_files, resolve_paths
 from pneumo_keras.data.sources import DataSet
 from pneumo_keras.evaluation.report_card import Judgement
-from pneumo_keras.features.extract import Extractor
+from pneumo_keras.features.extract import Extractor, list_versions
 from pneumo_keras.features.guard import fit_guard
 from pneumo_keras.model.classifier import Classifier, save_classifier
 from pneumo_keras.model.fingerprint import compute_fingerprint
@@ -39,12 +40,15 @@ log = logging.getLogger("pneumo_keras")
 CONSTANT = 1e-6  # range of scores that differ by rounding alone
 
 
-def train_run(config: Config, folder: RunFolder, *, resume: bool = False) -> Judgement:
+def train_run(
+    config: Config, folder: RunFolder, paths: Mapping[str, str] | None = None, *, resume: bool = False
+) -> Judgement:
     """Fits a head on the frozen network and writes the run's folder.
 
     Args:
         config: The settings.
         folder: Of the run.
+        paths: Where the files lie that the settings name; from the working folder if nothing is said.
         resume: Whether to go on with a run that was begun there.
 
     Returns:
@@ -53,8 +57,8 @@ def train_run(config: Config, folder: RunFolder, *, resume: bool = False) -> Jud
     Raises:
         Stopped: Somebody asked for it; the run can be resumed.
     """
-    with folder.writing(config, resume=resume):
-        paths = list_paths(config)
+    paths = list_paths(config) if paths is None else paths
+    with folder.writing(config, paths, resume=resume):
         config = resolve_paths(config, paths)
         data = open_data(config)
         splits = open_splits(data, ("train", "val"))
@@ -82,7 +86,7 @@ def train_run(config: Config, folder: RunFolder, *, resume: bool = False) -> Jud
         folder.write_json("operating_point.json", point)
         classifier = Classifier(frozen, head, decision, flip_average).join()
         about["classifier_sha256"] = compute_fingerprint(classifier)
-        folder.write_json("environment.json", {**about, "paths": paths})
+        folder.write_json("environment.json", {**about, "paths": dict(paths)})
         write_seen_films(folder, splits)
         write_scores(folder, splits["val"], scores, judgement)
         normal = splits["val"].films.read(choose_normal_films(splits["val"].films.labels, scores))
@@ -110,13 +114,17 @@ def describe_run(
 
 def to_identity(about: Mapping[str, Any], config: Config) -> dict[str, Any]:
     """What a fit that is resumed must have in common with the one that was stopped."""
+    films, engine = about["films"], about["extractor"]["engine"]
+    settings = name_files(config).model_dump(mode="json", exclude={"data": {"path"}, "model": {"weights"}})
     return {
-        "settings": hashlib.sha256(format_config(name_files(config)).encode()).hexdigest(),
-        "films": {name: films["sha256"] for name, films in about["films"].items()},
-        "labels": {name: films["labels_sha256"] for name, films in about["films"].items()},
-        "weights": about["weights_sha256"],
-        "backend": f"{about['backend']} on {about['device']}",
-        "versions": about["packages"],
+        "settings": hashlib.sha256(json.dumps(settings).encode()).hexdigest(),
+        **{f"{SPLIT_NAMES[name]}": one["sha256"] for name, one in films.items()},
+        **{f"labels of the {SPLIT_NAMES[name]}": one["labels_sha256"] for name, one in films.items()},
+        "weights of the network": about["weights_sha256"],
+        "backend": about["backend"],
+        "device": about["device"],
+        "engine": engine,
+        **{f"version of {package}": version for package, version in list_versions(engine).items()},
     }
 
 

@@ -14,7 +14,7 @@ from pneumo_keras.documents import parse_document, to_document
 from pneumo_keras.errors import PneumoError, RunError
 from pneumo_keras.files import check_free, claim_folder, format_csv, is_claimed, replace_whole
 from pneumo_keras.ordinary_files import read_text
-from pneumo_keras.printable import PrintableFormatter
+from pneumo_keras.runs.log_file import write_log
 from pneumo_keras.runs.manifest import NAME as MANIFEST
 from pneumo_keras.runs.manifest import extend_manifest, hash_file, load_manifest
 
@@ -31,8 +31,10 @@ NORMAL_FILMS = "normal_films.npz"
 SEEN_FILMS = "seen_films.npy"
 """Hashes of the training and validation films."""
 
+UNFINISHED = "unfinished.json"
+"""Settings and paths of a training, until it is finished."""
+
 AGAIN = "Train or evaluate again."
-LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 Kind = TypeVar("Kind")
 
@@ -71,7 +73,7 @@ class RunFolder:
 
     def is_begun(self) -> bool:
         """Whether a training began here and has not come to its end."""
-        return (self.path / SETTINGS).is_file() and not self.is_finished()
+        return (self.path / UNFINISHED).is_file() and not self.is_finished()
 
     def verify(self, name: str) -> Path:
         """The path of a file of the run, once it holds what was written.
@@ -116,21 +118,27 @@ class RunFolder:
         self.check_settings()
         if self.is_finished():
             return
-        if run := self._find_judged():
+        if self.is_begun():
+            raise self._to_unfinished()
+        run = self.path.resolve().parent.parent
+        if self.path.resolve().parent.name == OTHER_FILMS and RunFolder(run).is_finished():
             raise RunError(
                 f"RUN must be the folder of a run. {self.path} holds what {run} did on other films: name "
                 "that one."
             )
-        raise self._to_unfinished()
+        raise RunError(
+            f"{self.path} is no finished run: it must have a {MANIFEST} that names {MODEL}. It may be of an "
+            "earlier version, or only a part of a run. Train into another folder."
+        )
 
     def check_judged(self) -> None:
-        """Checks that there is a finished run, or its evaluation on other films.
+        """Checks that there is a run that was not stopped, or its evaluation on other films.
 
         Raises:
             RunError: There is neither.
         """
         self.check_settings()
-        if not self.is_finished() and not self._find_judged():
+        if self.is_begun():
             raise self._to_unfinished()
 
     def check_free(self) -> None:
@@ -144,7 +152,7 @@ class RunFolder:
         check_free(self.path, option="--run")
 
     @contextmanager
-    def writing(self, config: Config, *, resume: bool = False) -> Iterator[None]:
+    def writing(self, config: Config, paths: Mapping[str, str], *, resume: bool = False) -> Iterator[None]:
         """Opens the folder for a run with its settings, as the user wrote them, and its log.
 
         A new run that fails for a reason that the user can mend, before its fit has come to a checkpoint,
@@ -152,6 +160,7 @@ class RunFolder:
 
         Args:
             config: The settings.
+            paths: Where the files lie that they name.
             resume: Whether to go on with a run that was begun here.
 
         Raises:
@@ -161,13 +170,13 @@ class RunFolder:
             self.check_free()
         with claim_folder(self.path, option="--run", may_hold=self._may_hold if resume else None):
             try:
-                if not self.is_begun():
-                    self.write_text(SETTINGS, format_config(config))
-                    extend_manifest(self.path, [SETTINGS])
-                with self._writing_log():
+                text = format_config(config)
+                self.write_json(UNFINISHED, {"settings": text, "paths": dict(paths)})
+                self.write_text(SETTINGS, text)
+                with write_log(self.path / LOG):
                     yield
                     self.seal()
-                self._remove_checkpoint()
+                self.clear()
             except (PneumoError, OSError):
                 if not resume and not self.checkpoint_file.exists():
                     self._remove_written()
@@ -179,7 +188,16 @@ class RunFolder:
         Raises:
             RunError: It cannot be written.
         """
-        extend_manifest(self.path, [str(path.relative_to(self.path)) for path in self._written])
+        names = {path.relative_to(self.path).as_posix() for path in self._written}
+        extend_manifest(self.path, names - {UNFINISHED})
+
+    def clear(self) -> None:
+        """Removes what only an unfinished run needs."""
+        for path in (self.checkpoint_file, self.path / UNFINISHED):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                log.warning("%s cannot be removed (%s): delete it", path, error.strerror)
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a text file of the run, UTF-8, line ends as they are."""
@@ -206,6 +224,8 @@ class RunFolder:
         path = self.path / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.parent.resolve().is_relative_to(self.path.resolve()):
+                raise RunError(f"{path.parent} must lie within {self.path}: it is a link to somewhere else.")
             with replace_whole(path) as beside:
                 save(beside)
         except OSError as error:
@@ -244,12 +264,6 @@ class RunFolder:
         except (OSError, UnicodeDecodeError) as error:
             raise RunError(f"{path} cannot be read: {error}. {AGAIN}") from error
 
-    def _find_judged(self) -> Path | None:
-        """The run whose evaluation on other films this is; None where it is none."""
-        place = self.path.resolve().parent
-        is_within = place.name == OTHER_FILMS and RunFolder(place.parent).is_finished()
-        return place.parent if is_within else None
-
     def _may_hold(self, path: Path) -> bool:
         return self.is_begun()
 
@@ -262,27 +276,6 @@ class RunFolder:
             "--resume, or delete it."
         )
 
-    @contextmanager
-    def _writing_log(self) -> Iterator[None]:
-        try:
-            handler = _Log(self.path / LOG, encoding="utf-8")
-        except OSError as error:
-            raise RunError(f"{self.path / LOG} cannot be written: {error.strerror or error}") from error
-        handler.setFormatter(PrintableFormatter(LOG_FORMAT))
-        log.setLevel(logging.INFO)
-        log.addHandler(handler)
-        try:
-            yield
-        finally:
-            log.removeHandler(handler)
-            handler.close()
-
-    def _remove_checkpoint(self) -> None:
-        try:
-            self.checkpoint_file.unlink(missing_ok=True)
-        except OSError as error:
-            log.warning("%s cannot be removed (%s): delete it", self.checkpoint_file, error.strerror)
-
     def _remove_written(self) -> None:
         """Only what this run wrote, and quietly: the reason for it is on its way to the user."""
         for path in [*self._written, self.path / MANIFEST, self.path / LOG]:
@@ -291,10 +284,3 @@ class RunFolder:
         for folder in {path.parent for path in self._written} - {self.path}:
             with suppress(OSError):
                 folder.rmdir()
-
-
-class _Log(logging.FileHandler):
-    """A log that is let go where its disk is full: what matters meets the same disk and says so."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (named by Python)
-        pass

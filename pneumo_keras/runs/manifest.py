@@ -10,9 +10,11 @@ import filelock
 
 from pneumo_keras.errors import RunError
 from pneumo_keras.files import write_whole
+from pneumo_keras.ordinary_files import open_ordinary, read_text
 
 NAME = "manifest.sha256"
 LOCK = ".manifest.lock"
+MOST_BYTES = 1 << 34  # of a file of a run
 PATIENCE = 60.0  # seconds that another writer may take
 LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
@@ -25,7 +27,7 @@ def load_manifest(folder: Path) -> dict[str, str]:
     """
     path = folder / NAME
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
@@ -72,5 +74,5 @@ def format_manifest(found: Mapping[str, str]) -> str:
 
 def hash_file(path: Path) -> str:
     """SHA-256 of a file, as hexadecimal digits."""
-    with path.open("rb") as file:
+    with open_ordinary(path, most=MOST_BYTES) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,14 +1,35 @@
 """Runs that are gone on with: what was asked of them, and what the finished ones found."""
 
-from pneumo_keras.config import Config, find_changes
-from pneumo_keras.errors import RunError
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pneumo_keras.config import Config, find_changes, list_paths, parse_config
+from pneumo_keras.documents import parse_document
+from pneumo_keras.errors import RunError, SettingsError
 from pneumo_keras.evaluation.report_card import Judgement, Metrics, to_judgement
+from pneumo_keras.ordinary_files import read_text
 from pneumo_keras.runs.finished import load_settings
-from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.runs.folder import SETTINGS, UNFINISHED, RunFolder
+
+PLACES = ("data.path", "model.weights")
+"""Settings of files that may have moved meanwhile: what they hold is compared."""
 
 
-def load_unfinished(folder: RunFolder, asked: Config | None) -> Config:
-    """The settings of a run that was begun.
+@dataclass(frozen=True)
+class UnfinishedRun:
+    """`unfinished.json`: what a training that is not finished goes on with.
+
+    Attributes:
+        settings: As TOML, the same as in `config.toml`.
+        paths: Where the files lay that they name, by dotted key.
+    """
+
+    settings: str
+    paths: dict[str, str]
+
+
+def load_unfinished(folder: RunFolder, asked: Config | None) -> tuple[Config, Mapping[str, str]]:
+    """The settings of a run that was begun, and where the files lay that they name.
 
     Args:
         folder: Of the run.
@@ -22,21 +43,51 @@ def load_unfinished(folder: RunFolder, asked: Config | None) -> Config:
             f"--resume goes on with a run that was begun. Received: {folder.path}, which holds none. Begin "
             "one with --config."
         )
-    stored = load_settings(folder)
-    changes = {} if asked is None else find_changes(stored, asked)
-    if changes:
-        key, (then, now) = next(iter(changes.items()))
-        raise RunError(
-            f"{folder.path} was begun with other settings: {key} = {then}. Received: {now}. Leave --config "
-            "and --set out to go on with it, or name another --run."
-        )
-    return stored
+    path = folder.path / UNFINISHED
+    try:
+        begun = parse_document(UnfinishedRun, read_text(path), name=str(path))
+        config = parse_config(begun.settings, name=str(path))
+        written = folder.path / SETTINGS
+        if written.exists() and read_text(written) != begun.settings:
+            raise RunError(
+                f"{written} must hold the settings that {UNFINISHED} holds: one of them was damaged or "
+                "changed. Train into another folder."
+            )
+    except (OSError, UnicodeDecodeError, SettingsError) as error:
+        raise RunError(f"{path} cannot be read: {error}. Train into another folder.") from error
+    moved = find_moved(folder, config, asked)
+    return config, {**begun.paths, **moved}
 
 
-def load_stored_judgement(folder: RunFolder, split: str) -> Judgement:
-    """The figures of a finished run.
+def find_moved(folder: RunFolder, config: Config, asked: Config | None) -> dict[str, str]:
+    """Where files lie that have moved, by dotted key; all other settings must be those of the run.
 
     Raises:
-        RunError: They are missing or damaged.
+        RunError: They are others.
     """
+    if asked is None:
+        return {}
+    changes = find_changes(config, asked)
+    for key, (then, now) in changes.items():
+        if key not in PLACES:
+            raise RunError(
+                f"{folder.path} has other settings: {key} = {then}. Received: {now}. Leave --config and "
+                "--set out, or name another --run."
+            )
+    return {key: path for key, path in list_paths(asked).items() if key in changes}
+
+
+def load_stored_judgement(folder: RunFolder, split: str, asked: Config | None) -> Judgement:
+    """The figures of a finished run.
+
+    Args:
+        folder: Of the run.
+        split: Of which.
+        asked: Settings that the user names again, if any.
+
+    Raises:
+        RunError: They are missing or damaged, or the user names other settings.
+    """
+    find_moved(folder, load_settings(folder), asked)
+    folder.clear()
     return to_judgement(folder.load_document(Metrics, f"metrics_{split}.json"))

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,15 @@ import numpy as np
 
 from pneumo_keras.errors import RunError
 from pneumo_keras.files import replace_whole
+from pneumo_keras.npy import load_member
+from pneumo_keras.ordinary_files import read_ordinary
 
 State = dict[str, np.ndarray]
 """Arrays by name: all that changes in a fit."""
 
 NOTES = "notes"
 DIGEST = 32  # bytes
+MOST_BYTES = 1 << 34
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,9 @@ class Checkpoint:
         arrays: dict[str, Any] = {NOTES: np.frombuffer(notes.encode(), np.uint8), **state}
         np.savez(archive, **arrays)
         try:
-            with replace_whole(self.path) as beside:
-                beside.write_bytes(hashlib.sha256(archive.getbuffer()).digest() + archive.getbuffer())
+            with replace_whole(self.path) as beside, beside.open("wb") as file:
+                file.write(hashlib.sha256(archive.getbuffer()).digest())
+                file.write(archive.getbuffer())
         except OSError as error:
             raise RunError(f"{self.path} cannot be written: {error.strerror or error}") from error
 
@@ -60,25 +65,29 @@ class Checkpoint:
             RunError: The file is damaged, or belongs to something else.
         """
         try:
-            data = self.path.read_bytes()
+            data = read_ordinary(self.path, most=MOST_BYTES)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise RunError(f"{self.path} cannot be read: {error.strerror or error}") from error
-        digest, archive = data[:DIGEST], data[DIGEST:]
+        digest, archive = data[:DIGEST], memoryview(data)[DIGEST:]
         if hashlib.sha256(archive).digest() != digest:
             raise self.to_damage("it does not hold what was written")
-        with np.load(io.BytesIO(archive), allow_pickle=False) as file:
-            state = dict(file)
-        notes = json.loads(state.pop(NOTES).tobytes())
-        belongs_to = notes["belongs_to"]
+        try:
+            with zipfile.ZipFile(io.BytesIO(archive)) as members:
+                names = [name.removesuffix(".npy") for name in members.namelist()]
+                state = {name: load_member(members, name) for name in names}
+            notes = json.loads(state.pop(NOTES).tobytes())
+            belongs_to, epoch, batch = dict(notes["belongs_to"]), int(notes["epoch"]), int(notes["batch"])
+        except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
+            raise self.to_damage(str(error) or type(error).__name__) from error
         for name, value in json.loads(json.dumps(self.belongs_to)).items():
             if belongs_to.get(name) != value:
                 raise RunError(
                     f"{self.path} was written with other {name}: give them back to go on, or delete it to "
                     f"begin anew. Received: {str(value)[:100]}, not {str(belongs_to.get(name))[:100]}"
                 )
-        return notes["epoch"], notes["batch"], state
+        return epoch, batch, state
 
     def to_damage(self, reason: str) -> RunError:
         """The error for a file that holds something else than was saved."""

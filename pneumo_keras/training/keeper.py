@@ -15,7 +15,8 @@ from pneumo_keras.training.checkpoint import Checkpoint, State
 ops: Any = keras.ops  # untyped
 
 METRICS = "metrics"  # figures of the epoch so far, which Keras makes late and empties before each epoch
-SECONDS_BETWEEN = 10.0  # two checkpoints: a save takes about as long as a step or two
+SECONDS_BETWEEN = 10.0  # two checkpoints
+SHARE = 20  # times as long as a save takes, at least, the fit goes on between two
 
 
 class Keeper(keras.callbacks.Callback):
@@ -46,7 +47,7 @@ class Keeper(keras.callbacks.Callback):
         self.epoch = self.batch = 0
         self._batches, self._head, self._others, self._checkpoint = batches, head, others, checkpoint
         self._restored: State = {}
-        self._saved = time.monotonic()
+        self._saved, self._wait = time.monotonic(), SECONDS_BETWEEN
 
     def restore(self) -> None:
         """Goes on where the checkpoint says, if there is one.
@@ -95,6 +96,7 @@ class Keeper(keras.callbacks.Callback):
             RunError: It cannot be written.
         """
         if self._checkpoint:
+            started = time.monotonic()
             model: Any = self.model
             variables = {**self._list_variables(), **_name(METRICS, model.metrics_variables)}
             # Copies, since JAX gives its own memory away.
@@ -103,9 +105,10 @@ class Keeper(keras.callbacks.Callback):
                 state.update(other.to_state())
             self._checkpoint.save(self.epoch, self.batch, state)
             self._saved = time.monotonic()
+            self._wait = max(SECONDS_BETWEEN, SHARE * (self._saved - started))
 
     def _save_if_due(self) -> None:
-        if is_stop_asked() or time.monotonic() - self._saved >= SECONDS_BETWEEN:
+        if is_stop_asked() or time.monotonic() - self._saved >= self._wait:
             self.save()
         check_stop()
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 
@@ -77,13 +78,17 @@ def test_the_same_command_begins_a_run_and_goes_on_with_it(invoke, small, monkey
     assert "nothing is left to do" in invoke(*command).stderr
 
 
-def test_other_settings_are_refused(invoke, small, stopped):
-    ended = invoke("-q", "train", *small, "--set", "training.epochs=5", "--run", "run", "--resume")
-    assert (ended.exit_code, ended.stderr) == (
-        1,
-        "Error: run was begun with other settings: training.epochs = 2. Received: 5. Leave --config and "
-        "--set out to go on with it, or name another --run.\n",
-    )
+@pytest.mark.parametrize("finished", [False, True])
+def test_other_settings_are_refused(invoke, small, stopped, finished):
+    if finished:
+        assert invoke("train", "--run", "run", "--resume").exit_code == 0
+    for other in (["--set", "training.epochs=5"], [*small, "--set", "training.epochs=5"]):
+        ended = invoke("-q", "train", *other, "--run", "run", "--resume")
+        assert (ended.exit_code, ended.stderr) == (
+            1,
+            "Error: run has other settings: training.epochs = 2. Received: 5. Leave --config and --set "
+            "out, or name another --run.\n",
+        )
 
 
 def test_settings_that_were_changed_in_the_folder_are_found(invoke, stopped, tmp_path):
@@ -91,7 +96,58 @@ def test_settings_that_were_changed_in_the_folder_are_found(invoke, stopped, tmp
     path.write_text(path.read_text().replace("epochs = 2", "epochs = 3"))
     ended = invoke("-q", "train", "--run", "run", "--resume")
     assert ended.exit_code == 1
-    assert ended.stderr.startswith("Error: run/config.toml is damaged or was changed")
+    assert ended.stderr.startswith("Error: run/config.toml must hold the settings that unfinished.json holds")
+
+
+def test_a_run_killed_before_it_wrote_its_settings_is_gone_on_with(invoke, stopped, tmp_path):
+    (tmp_path / "run" / "config.toml").unlink()
+    assert invoke("train", "--run", "run", "--resume").exit_code == 0
+    assert (tmp_path / "run" / "config.toml").is_file()
+
+
+def test_films_are_found_from_another_folder_and_where_they_moved(invoke, small, tmp_path, monkeypatch):
+    data = ["data", "phantom", "films.npz", "--train", "60", "--val", "30", "--test", "40"]
+    assert invoke(*data).exit_code == 0
+    source = ["--set", "data.source=pneumonia_mnist", "--set", "data.path=films.npz", *small[4:]]
+    with monkeypatch.context() as patched:
+        patched.setattr(train_recipe, "calibrate", interrupt)
+        assert invoke("train", "--config", "demo", *source, "--run", "run").exit_code == 143
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(train_recipe, "calibrate", interrupt)
+        patched.chdir(elsewhere)
+        resumed = invoke("train", "--run", "../run", "--resume")
+        assert (resumed.exit_code, "Going on after epoch 2" in resumed.stderr) == (143, True)
+    (tmp_path / "films.npz").rename(tmp_path / "moved.npz")
+    gone = invoke("-q", "train", "--run", "run", "--resume")
+    assert (gone.exit_code, "films.npz" in gone.stderr) == (1, True)
+    moved = invoke("train", "--run", "run", "--resume", "--set", "data.path=moved.npz")
+    assert (moved.exit_code, "Going on after epoch 2" in moved.stderr) == (0, True)
+    assert invoke("eval", "run").exit_code == 0
+
+
+def test_other_films_of_that_name_are_refused(invoke, small, monkeypatch):
+    counts = ["--train", "60", "--val", "30", "--test", "40"]
+    assert invoke("data", "phantom", "films.npz", *counts).exit_code == 0
+    assert invoke("data", "phantom", "other.npz", *counts, "--seed", "7").exit_code == 0
+    source = ["--set", "data.source=pneumonia_mnist", "--set", "data.path=films.npz", *small[4:]]
+    with monkeypatch.context() as patched:
+        patched.setattr(train_recipe, "calibrate", interrupt)
+        assert invoke("train", "--config", "demo", *source, "--run", "run").exit_code == 143
+    ended = invoke("-q", "train", "--run", "run", "--resume", "--set", "data.path=other.npz")
+    assert ended.exit_code == 1
+    assert "Error: run/checkpoint was written with other training films: give them back" in ended.stderr
+
+
+def test_an_evaluation_on_other_films_is_no_training_to_go_on_with(invoke, small):
+    assert invoke("data", "phantom", "films.npz", "--seed", "7").exit_code == 0
+    assert invoke("train", *small, "--run", "run").exit_code == 0
+    assert invoke("eval", "run", "--data", "films.npz").exit_code == 0
+    ended = invoke("-q", "train", "--run", "run/data/films", "--resume")
+    assert (ended.exit_code, "which holds none" in ended.stderr) == (1, True)
+    shutil.copytree("run/data/films", "alone")
+    assert invoke("compare", "run/data/films", "alone").exit_code == 0
 
 
 def test_there_must_be_something_to_go_on_with(invoke, tmp_path):

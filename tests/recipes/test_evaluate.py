@@ -40,6 +40,7 @@ def test_a_folder_that_is_no_run_gets_one_line(tmp_path):
 def test_an_unfinished_run_gets_one_line(train):
     folder = train()
     (folder.path / "manifest.sha256").unlink()
+    (folder.path / "unfinished.json").touch()
     with pytest.raises(RunError) as caught:
         evaluate_run(folder, "test")
     assert str(caught.value) == (

@@ -52,7 +52,7 @@ ENVIRONMENT = {
 @pytest.fixture
 def folder(tmp_path):
     folder = RunFolder(tmp_path / "run")
-    with folder.writing(CONFIG):
+    with folder.writing(CONFIG, {}):
         folder.write_table("history.csv", HISTORY)
         folder.write_json("operating_point.json", POINT)
         folder.write_json("calibration.json", CALIBRATION)
@@ -89,6 +89,7 @@ def test_a_folder_that_is_no_run_says_so(tmp_path):
 
 def test_an_unfinished_run_says_so(folder):
     (folder.path / "manifest.sha256").unlink()
+    (folder.path / "unfinished.json").touch()
     with pytest.raises(RunError) as caught:
         load_run(folder)
     assert str(caught.value) == (
@@ -97,9 +98,21 @@ def test_an_unfinished_run_says_so(folder):
     )
 
 
+def test_a_run_without_its_manifest_is_no_unfinished_one(folder):
+    """What --resume would have trained over."""
+    (folder.path / "manifest.sha256").unlink()
+    assert not folder.is_begun()
+    with pytest.raises(RunError) as caught:
+        load_run(folder)
+    assert str(caught.value) == (
+        f"{folder.path} is no finished run: it must have a manifest.sha256 that names model.keras. It may "
+        "be of an earlier version, or only a part of a run. Train into another folder."
+    )
+
+
 def test_a_run_that_is_being_trained_says_so(tmp_path):
     folder = RunFolder(tmp_path / "run")
-    with folder.writing(CONFIG), pytest.raises(RunError, match="is being trained: wait until it is finished"):
+    with folder.writing(CONFIG, {}), pytest.raises(RunError, match="is being trained: wait until it is"):
         load_run(RunFolder(tmp_path / "run"))
 
 
@@ -255,7 +268,7 @@ def test_settings_of_another_version_get_one_line_with_the_file(folder):
     ],
 )
 def test_files_of_different_runs_are_not_believed(folder, name, document, line):
-    (folder.path / name).write_text(json.dumps(document))
+    change(folder, name, json.dumps(document).encode())
     assert read_message(folder).startswith(line)
 
 
@@ -263,4 +276,4 @@ def test_no_file_of_a_run_is_waited_for(folder):
     path = folder.path / "calibration.json"
     path.unlink()
     os.mkfifo(path)
-    assert "calibration.json cannot be read: [Errno 22] it is no ordinary file" in read_message(folder)
+    assert "calibration.json cannot be read: it is no ordinary file" in read_message(folder)

@@ -23,7 +23,7 @@ def list_files(path):
 
 
 def write(folder, error=None, meanwhile=lambda: None):
-    with folder.writing(CONFIG):
+    with folder.writing(CONFIG, {}):
         folder.write_json("a.json", {"x": 1})
         folder.write_with("figures/b.png", lambda path: path.write_bytes(b"png"))
         meanwhile()
@@ -46,7 +46,7 @@ def test_a_run_is_written_whole(tmp_path):
 
 def test_settings_are_kept_as_the_user_wrote_them(tmp_path):
     folder = RunFolder(tmp_path / "one")
-    with folder.writing(load_config("default", ["data.path=films.npz"])):
+    with folder.writing(load_config("default", ["data.path=films.npz"]), {}):
         pass
     assert 'path = "films.npz"' in (folder.path / "config.toml").read_text()
 
@@ -67,7 +67,7 @@ def test_a_run_that_is_stopped_can_be_resumed(tmp_path):
         folder.check_free()
     folder.checkpoint_file.touch()
     again = RunFolder(folder.path)
-    with again.writing(CONFIG, resume=True):
+    with again.writing(CONFIG, {}, resume=True):
         again.write_text("model.keras", "whole")
     assert (folder.is_begun(), folder.checkpoint_file.exists()) == (False, False)
 
@@ -83,7 +83,7 @@ def test_a_run_that_fails_while_it_is_resumed_stays(tmp_path):
     folder = RunFolder(tmp_path / "one")
     with pytest.raises(Stopped):
         write(folder, Stopped(2))
-    with pytest.raises(DataError), folder.writing(CONFIG, resume=True):
+    with pytest.raises(DataError), folder.writing(CONFIG, {}, resume=True):
         raise DataError("a disk is gone")
     assert folder.is_begun()
 
@@ -123,9 +123,9 @@ def test_a_clean_up_that_fails_does_not_hide_the_reason(tmp_path, monkeypatch):
 
 def test_the_run_that_loses_never_touches_the_other_s_folder(tmp_path):
     first, second = RunFolder(tmp_path / "one"), RunFolder(tmp_path / "one")
-    with first.writing(CONFIG):
+    with first.writing(CONFIG, {}):
         first.write_text("a.txt", "mine")
-        with pytest.raises(RunError) as caught, second.writing(CONFIG):
+        with pytest.raises(RunError) as caught, second.writing(CONFIG, {}):
             pytest.fail("two runs in one folder")
         assert list_files(first.path) == [
             ".claim.lock",
@@ -146,7 +146,7 @@ def enter(parent, name, barrier, results):
         folder = RunFolder(parent / str(attempt))
         barrier.wait()
         try:
-            with folder.writing(CONFIG):
+            with folder.writing(CONFIG, {}):
                 folder.write_text("winner.txt", name)
                 won.append(attempt)
         except RunError:
@@ -180,7 +180,7 @@ def test_what_cannot_be_written_gets_one_line_and_leaves_nothing(tmp_path):
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(RunError) as caught, folder.writing(CONFIG):
+    with pytest.raises(RunError) as caught, folder.writing(CONFIG, {}):
         folder.write_with("model.keras", fill_disk)
     assert str(caught.value) == f"{folder.path}/model.keras cannot be written: No space left on device"
     assert not folder.path.exists()
@@ -222,3 +222,13 @@ def test_the_environment_names_backend_and_versions():
     about = describe_environment()
     assert (about["backend"], about["device"]) == ("jax", "cpu")
     assert {"keras", "jax", "numpy"} <= set(about["packages"])
+
+
+def test_a_link_within_a_run_leads_nowhere_else(tmp_path):
+    folder = RunFolder(tmp_path / "one")
+    write(folder)
+    (tmp_path / "outside").mkdir()
+    (folder.path / "links").symlink_to(tmp_path / "outside")
+    with pytest.raises(RunError, match="must lie within"):
+        folder.write_text("links/a.txt", "a")
+    assert list_files(tmp_path / "outside") == []

@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import numpy as np
@@ -130,6 +131,13 @@ def test_a_damaged_checkpoint_is_named(stopped):
     stopped.path.write_bytes(whole[:-100])
     with pytest.raises(RunError, match="is damaged"):
         fit_once(stopped)
+
+
+def test_a_forged_checkpoint_is_damage(stopped):
+    for content in (b"hello", b""):
+        stopped.path.write_bytes(hashlib.sha256(content).digest() + content)
+        with pytest.raises(RunError, match="is damaged"):
+            stopped.load()
 
 
 def test_a_checkpoint_of_another_head_is_refused(stopped):
