@@ -102,7 +102,8 @@ def test_a_home_folder_is_found_and_one_of_nobody_gets_one_line(empty, monkeypat
     with pytest.raises(SettingsError) as caught:
         resolve_paths(nobody)
     assert str(caught.value) == (
-        "Setting 'model.weights' must be a path. Received: '~nosuchuser/w.h5': Could not determine home directory."
+        "Setting 'model.weights' must be a path. Received: '~nosuchuser/w.h5': Could not determine home "
+        "directory."
     )
 
 

@@ -317,7 +317,7 @@ def test_addresses_are_of_two_kinds(url, kind):
 
 def test_what_a_server_says_cannot_command_a_terminal(server, folder):
     server.status, server.reason = 404, "Not \x1b[31mfound"
-    assert f"{folder}: the server answered 404 Not ?[31mfound. " in refuse(to_release(server), folder)
+    assert f"{folder}: the server answered 404 Not \\x1b[31mfound. " in refuse(to_release(server), folder)
 
 
 def test_a_second_checksum_counts_where_there_is_one(server, folder):

@@ -34,6 +34,7 @@ def test_a_command_whose_disk_fails_says_so_leaves_nothing_half_and_goes_well_th
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("command", "way"), SOME)
 def test_all_operations_of_a_command_may_fail(tmp_path, command, way):
     check(tmp_path, command, way, step=1 if way == "once" else 7)

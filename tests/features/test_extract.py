@@ -499,6 +499,7 @@ def test_whatever_happens_to_the_files_the_features_are_the_same(build_extractor
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_500_mutations_of_a_cache_change_no_feature(build_extractor, caplog):
     """The same with every file of the cache, five hundred times: what is asked for is what comes."""
     taps = ("mixed4", "mixed10")

@@ -21,7 +21,7 @@ from tests.toy import build_toy_backbone
 
 COUNTS_OF_TRIALS = [
     pytest.param(40, id="few"),
-    pytest.param(1000, id="thousand", marks=pytest.mark.slow),
+    pytest.param(1000, id="thousand", marks=[pytest.mark.slow, pytest.mark.exhaustive]),
 ]
 
 
