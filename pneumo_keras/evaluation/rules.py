@@ -1,7 +1,7 @@
 """The rules by which an operating point is chosen: a new one is a function here and a line in `RULES`.
 
 Thresholds lie midway between neighbouring scores, so that tiny numerical differences do not flip a
-film. Imports NumPy at most: settings are checked against the table.
+film. Imports nothing heavy: settings are checked against the table.
 """
 
 import math

@@ -93,7 +93,7 @@ def test_resume_needs_a_csv_file(invoke, films):
 def test_a_run_without_a_guard_is_named(invoke, films, tmp_path):
     (tmp_path / "run" / "guard.npz").unlink()
     done = invoke("-q", "predict", "run", "films")
-    assert (done.exit_code, done.stderr) == (1, "Error: run/guard.npz is missing. Train again.\n")
+    assert (done.exit_code, done.stderr) == (1, "Error: run/guard.npz is missing. Train or evaluate again.\n")
 
 
 def test_a_film_of_another_size_is_cut_and_shrunk_first(invoke, films):

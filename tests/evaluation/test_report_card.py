@@ -214,17 +214,6 @@ def test_the_metrics_of_a_split_survive_json(draw_films, shift):
     assert back == metrics
 
 
-def test_metrics_of_before_that_say_nothing_of_short_intervals_are_read(draw_films):
-    labels, scores = draw_films(normal=8, pneumonia=9)
-    judgement = judge(labels, scores, 0.3, members=[], seed=3)
-    assert judgement.evaluation.short_intervals == ["brier_loss", "log_loss"]
-    document = to_document(to_metrics(judgement, split="val", films_sha256="f", labels_sha256="l"))
-    for part in (document, document["at_0.5"]):
-        del part["short_intervals"]
-    metrics = parse_document(Metrics, json.dumps(document, allow_nan=False), name="metrics_val.json")
-    assert metrics.short_intervals == metrics.at_half.short_intervals == []
-
-
 def test_damaged_metrics_are_an_error():
     with pytest.raises(RunError, match=r"^metrics_val\.json is damaged: 'n' is missing\."):
         parse_document(Metrics, "{}", name="metrics_val.json")

@@ -31,6 +31,8 @@ WAYS = {"once": ONCE, "full": (errno.ENOSPC, FULL), "read-only": (errno.EROFS, R
 """How a disk fails from an operation on: with which error, and what it refuses then."""
 LOCKS = {".claim.lock", ".manifest.lock"}
 """Files that stay where nobody could lock them, until the next try."""
+UNFINISHED = {"checkpoint", "unfinished.json"}
+"""Files of a run that is not finished."""
 EVALUATION = ("scores_test.csv", "metrics_test.json", "figures/summary.png", "report.html")
 FILMS = 3
 
@@ -130,7 +132,7 @@ def check_manifest(folder):
 
 def is_passing(name):
     """Whether a file is there for a while alone."""
-    return name == "checkpoint" or Path(name).name.startswith(".")
+    return name in UNFINISHED or Path(name).name.startswith(".")
 
 
 def could_not_remove(disk):
@@ -157,7 +159,7 @@ class Training:
 
     def check(self, root, found):
         """No file is half, and the manifest vouches for none that is another."""
-        halves = [name for name in found if name != "checkpoint" and found[name] != self.whole.get(name)]
+        halves = [name for name in found if name not in UNFINISHED and found[name] != self.whole.get(name)]
         return [*(f"{name} is half" for name in halves), *check_manifest(root / "run")]
 
 
