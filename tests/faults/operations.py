@@ -31,8 +31,7 @@ WAYS = {"once": ONCE, "full": (errno.ENOSPC, FULL), "read-only": (errno.EROFS, R
 """How a disk fails from an operation on: with which error, and what it refuses then."""
 LOCKS = {".claim.lock", ".manifest.lock"}
 """Files that stay where nobody could lock them, until the next try."""
-UNFINISHED = {"checkpoint", "unfinished.json"}
-"""Files of a run that is not finished."""
+UNFINISHED = {"checkpoint", "unfinished.json"}  # files of a run that is not finished
 EVALUATION = ("scores_test.csv", "metrics_test.json", "figures/summary.png", "report.html")
 FILMS = 3
 
