@@ -82,7 +82,8 @@ def train_whole(folder, mode, cache):
         lines.append(line)
         if BEGUN in line:
             begun = time.monotonic()
-    if process.wait():
+    end(process)
+    if process.returncode:
         raise RuntimeError("".join(lines))
     return read_run(folder), time.monotonic() - begun
 
@@ -102,7 +103,8 @@ def kill_and_resume(folder, mode, cache, whole, seconds, rng):
         kills.append(number.name)
     if process.returncode:  # the last one was killed, too
         process = start(folder, mode, cache, resume=True)
-        faults += check(process.wait(), process.stderr.read(), None, folder)
+        text = watch(process, None, 0)
+        faults += check(process.returncode, text, None, folder)
     found = read_run(folder)
     differing = sorted(name for name in whole.keys() | found.keys() if whole.get(name) != found.get(name))
     return Trial(kills, epochs, differing, faults)
@@ -116,8 +118,15 @@ def watch(process, number, delay):
         if number is not None and BEGUN in line:
             time.sleep(delay)
             process.send_signal(number)
-    process.wait()
+    end(process)
     return "".join(lines)
+
+
+def end(process):
+    """Waits for a process that has said all it had to say."""
+    process.wait()
+    process.stdout.close()
+    process.stderr.close()
 
 
 def check(status, text, number, folder):

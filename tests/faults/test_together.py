@@ -1,5 +1,6 @@
 """Several processes at once on one cache, one folder of films, one parent folder, or one run."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -107,6 +108,9 @@ def test_of_two_that_go_on_with_one_run_one_wins(tmp_path, films):
     whole = read_files(run)
     (run / "model.keras").unlink()
     extend_manifest(run, [])  # as if it had been stopped there
+    paths = json.loads((run / "environment.json").read_text())["paths"]
+    settings = (run / "config.toml").read_text()
+    (run / "unfinished.json").write_text(json.dumps({"settings": settings, "paths": paths}))
     ended = run_together(tmp_path / "cache", *[["train", "--run", run, "--resume"]] * 2)
     check_one_won(ended, run)
     assert read_files(run) == whole

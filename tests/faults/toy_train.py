@@ -22,7 +22,7 @@ if __name__ == "__main__":
     from tests.toy import build_toy_backbone
 
     network.build_backbone = build_toy_backbone
-    keeper.SECONDS_BETWEEN = 0.0
+    keeper.SECONDS_BETWEEN = keeper.SHARE = 0
     if gate := os.environ.get("GATE"):
         Path(f"{gate}.{os.getpid()}").touch()
         while not Path(gate).exists():

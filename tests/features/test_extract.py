@@ -614,6 +614,7 @@ def test_a_warm_cache_that_can_only_be_read_will_do(readable_only, caplog):
     first = build_toy_extractor(folder / "features").extract(FILMS, "films")[:]
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     lock()
+    caplog.clear()
     caplog.set_level(logging.INFO, "pneumo_keras")
     extractor = build_toy_extractor(folder / "features")
     extractor.check_room([(FILMS, [PLAIN])])

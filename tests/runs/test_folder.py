@@ -131,8 +131,8 @@ def test_the_run_that_loses_never_touches_the_other_s_folder(tmp_path):
             ".claim.lock",
             "a.txt",
             "config.toml",
-            "manifest.sha256",
             "train.log",
+            "unfinished.json",
         ]
     assert str(caught.value) == (
         f"{first.path} holds a run that is being trained: wait until it is finished."

@@ -94,6 +94,7 @@ def test_where_nobody_asks_a_fit_is_kept_now_and_then(tmp_path, monkeypatch):
     assert kept == [(EPOCHS, 0)]
     kept.clear()
     monkeypatch.setattr(keeper, "SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(keeper, "SHARE", 0)
     fit_once(Checkpoint(tmp_path / "checkpoint", {}))
     # The last batch of an epoch waits for the validation.
     an_epoch = [(0, batch) for batch in range(1, BATCHES)]
