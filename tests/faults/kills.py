@@ -3,6 +3,7 @@
 `python -m tests.faults.kills 50` in the root of the checkout does it fifty times and prints a line for each.
 """
 
+import json
 import os
 import random
 import shutil
@@ -65,12 +66,13 @@ def start(folder, mode, cache, *, resume):
 
 
 def read_run(folder):
-    """The bytes of all files that must be the same."""
-    return {
-        path.name: path.read_bytes()
-        for path in sorted(folder.iterdir())
-        if path.is_file() and path.name not in ("train.log",)
-    }
+    """All that must be the same: but for the commit, which may be another one by the time of a resume."""
+    found = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "train.log"}
+    environment = json.loads(found.pop("environment.json"))
+    lines = found.pop("manifest.sha256").decode().splitlines()
+    found["environment.json"] = {name: value for name, value in environment.items() if name != "revision"}
+    found["manifest.sha256"] = [line for line in lines if not line.endswith("environment.json")]
+    return found
 
 
 def train_whole(folder, mode, cache):
