@@ -118,7 +118,7 @@ def claim_folder(
     try:
         with explain_unwritable(path, option=option):
             if _holds_something(path) and not (may_hold and may_hold(path)):
-                raise to_taken(path, option=option)
+                raise _to_taken(path, option=option)
             _remove_halves(path)
         yield
     finally:
@@ -151,7 +151,7 @@ def check_free(path: Path, *, option: str) -> None:
         RunError: It is taken.
     """
     if path.exists() and (not path.is_dir() or _holds_something(path)):
-        raise to_taken(path, option=option)
+        raise _to_taken(path, option=option)
 
 
 def check_new(path: Path, *, option: str) -> None:
@@ -249,8 +249,7 @@ def _remove_halves(path: Path) -> None:
             half.unlink(missing_ok=True)
 
 
-def to_taken(path: Path, *, option: str) -> RunError:
-    """The error for a folder that holds something."""
+def _to_taken(path: Path, *, option: str) -> RunError:
     return RunError(
         f"{option} must name a new or empty folder, since nothing is ever overwritten. {path} is taken: name "
         "another one, or delete it first."

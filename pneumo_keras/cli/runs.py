@@ -57,22 +57,24 @@ def train(
     from pneumo_keras.stopping import Stopped
 
     check_backend("train")
+    folder = RunFolder(run) if run else None
     named = ctx.get_parameter_source("name") is not ParameterSource.DEFAULT
-    there = run is not None and resume and (RunFolder(run).is_begun() or RunFolder(run).is_finished())
-    base = str(run / "config.toml") if run and there and not named else name
-    asked = load_config(base, overrides) if named or overrides or not there else None
-    if run and there and RunFolder(run).is_finished():
-        judgement = load_stored_judgement(RunFolder(run), "val", asked)
-        log.info("%s is finished: nothing is left to do", run)
-        _print(run, "val", judgement, as_json)
-        return
-    if run and (there or (resume and not named)):
-        config, paths = load_unfinished(RunFolder(run), asked)
+    if folder and resume and (folder.is_finished() or folder.is_begun() or not named):
+        written = folder.path / "config.toml"
+        base = str(written) if not named and written.is_file() else name
+        asked = load_config(base, overrides) if named or overrides else None
+        if folder.is_finished():
+            judgement = load_stored_judgement(folder, "val", asked)
+            folder.clear()
+            log.info("%s is finished: nothing is left to do", folder.path)
+            _print(folder.path, "val", judgement, as_json)
+            return
+        config, paths = load_unfinished(folder, asked)
     else:
-        config = load_config(name, overrides)
-        paths, resume = list_paths(config), False
-        if run:
-            RunFolder(run).check_free()
+        config, resume = load_config(name, overrides), False
+        paths = list_paths(config)
+        if folder:
+            folder.check_free()
     start_backend(find_cache())
     from pneumo_keras.recipes.train import train_run
 

@@ -118,7 +118,7 @@ def to_identity(about: Mapping[str, Any], config: Config) -> dict[str, Any]:
     settings = name_files(config).model_dump(mode="json", exclude={"data": {"path"}, "model": {"weights"}})
     return {
         "settings": hashlib.sha256(json.dumps(settings).encode()).hexdigest(),
-        **{f"{SPLIT_NAMES[name]}": one["sha256"] for name, one in films.items()},
+        **{SPLIT_NAMES[name]: one["sha256"] for name, one in films.items()},
         **{f"labels of the {SPLIT_NAMES[name]}": one["labels_sha256"] for name, one in films.items()},
         "weights of the network": about["weights_sha256"],
         "backend": about["backend"],

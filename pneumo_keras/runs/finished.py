@@ -109,7 +109,7 @@ def load_settings(folder: RunFolder) -> Config:
     Raises:
         RunError: They are damaged.
     """
-    path = folder.verify(SETTINGS) if folder.holds(SETTINGS) else folder.path / SETTINGS
+    path = folder.verify(SETTINGS)
     try:
         return load_config(str(path))
     except SettingsError as error:

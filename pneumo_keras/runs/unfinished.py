@@ -89,5 +89,4 @@ def load_stored_judgement(folder: RunFolder, split: str, asked: Config | None) -
         RunError: They are missing or damaged, or the user names other settings.
     """
     find_moved(folder, load_settings(folder), asked)
-    folder.clear()
     return to_judgement(folder.load_document(Metrics, f"metrics_{split}.json"))
