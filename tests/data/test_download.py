@@ -231,7 +231,7 @@ def test_an_endless_body_is_cut_right_behind_the_bound(endless, folder, bytes_):
     assert refuse(release, folder).endswith(
         f"into {folder}: the server sends more than 256,000 bytes. {REMEDY}"
     )
-    assert endless.sent < 4_000_000  # what the sockets hold
+    assert endless.sent < 50_000_000  # no more than the sockets of any system hold
 
 
 def test_a_drip_ends_in_proportion_to_the_size(endless, folder, monkeypatch):
