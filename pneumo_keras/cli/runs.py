@@ -197,7 +197,7 @@ def compare(runs: tuple[Path, ...], split: str, out: Path | None, as_json: bool)
         folder.check_judged()
     from pneumo_keras.documents import to_document
     from pneumo_keras.recipes.compare import compare_runs
-    from pneumo_keras.reporting.judgement_text import format_differences
+    from pneumo_keras.reporting.judgement_text import describe_short_intervals, format_differences
 
     found = compare_runs(folders[0], folders[1:], split, out)
     if as_json:
@@ -206,6 +206,7 @@ def compare(runs: tuple[Path, ...], split: str, out: Path | None, as_json: bool)
                 "run": str(one.run),
                 "changed": one.changed,
                 "differences": {name: to_document(figure) for name, figure in one.differences.items()},
+                "short_intervals": one.short_intervals,
             }
             for one in found
         ]
@@ -213,7 +214,10 @@ def compare(runs: tuple[Path, ...], split: str, out: Path | None, as_json: bool)
         return
     texts = [
         format_differences(
-            one.differences, heading=f"{one.run} minus {runs[0]}, split {split}", changed=one.changed
+            one.differences,
+            heading=f"{one.run} minus {runs[0]}, split {split}",
+            changed=one.changed,
+            caution=describe_short_intervals(one.counts, one.short_intervals),
         )
         for one in found
     ]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, Float64
+from threadpoolctl import threadpool_limits
 
 from pneumo_keras.arrays import Features
 from pneumo_keras.errors import RunError
@@ -47,7 +48,7 @@ class Guard:
 
 
 def fit_guard(training: FeatureTable, validation: FeatureTable) -> Guard:
-    """Fits the space to training films and the limit to validation films.
+    """Fits the space to training films and the limit to validation films: the same on any number of cores.
 
     Args:
         training: Features of training films, of which a few thousand are looked at.
@@ -57,16 +58,12 @@ def fit_guard(training: FeatureTable, validation: FeatureTable) -> Guard:
         Jackson, J. E. & Mudholkar, G. S. (1979). Control procedures for residuals associated with principal
         component analysis. Technometrics 21, 341: the residual outside the first components.
     """
-    from sklearn.decomposition import PCA  # takes a third of a second to import
-
     rows = np.unique(np.linspace(0, len(training) - 1, SAMPLE).round().astype(int))
     features = training[rows]
-    mean, deviation = features.mean(axis=0), np.sqrt(bound_variance(features.var(axis=0)))
-    kept = max(1, min(COMPONENTS, len(features) // 2, features.shape[1] // 4))  # some must be left outside
-    solver = "covariance_eigh" if features.shape[1] <= WIDE else "randomized"
-    pca = PCA(kept, svd_solver=solver, random_state=0).fit((features - mean) / deviation)
-    components = np.asarray(pca.components_, np.float32)
-    distances = [_measure(part, mean, deviation, components) for part in validation.iterate()]
+    with threadpool_limits(1):  # matrix products on several cores add up in another order
+        mean, deviation = features.mean(axis=0), np.sqrt(bound_variance(features.var(axis=0)))
+        components = _find_components((features - mean) / deviation)
+        distances = [_measure(part, mean, deviation, components) for part in validation.iterate()]
     limit = float(np.quantile(np.concatenate(distances), QUANTILE))
     return Guard(mean, deviation, components, limit or 1.0)
 
@@ -93,6 +90,16 @@ def load_guard(path: Path) -> Guard:
     ):
         raise RunError(f"{path} is damaged: it must hold finite numbers, and positive ones. Train again.")
     return Guard(*arrays, float(limit))
+
+
+def _find_components(standardised: Float32[np.ndarray, "n d"]) -> Float32[np.ndarray, "k d"]:
+    """Directions in which features differ most; some are left outside."""
+    from sklearn.decomposition import PCA  # takes a third of a second to import
+
+    n, d = standardised.shape
+    kept = max(1, min(COMPONENTS, n // 2, d // 4))
+    pca = PCA(kept, svd_solver="covariance_eigh" if d <= WIDE else "randomized", random_state=0)
+    return np.asarray(pca.fit(standardised).components_, np.float32)
 
 
 def _measure(

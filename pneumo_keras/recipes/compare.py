@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pneumo_keras.arrays import SPLIT_NAMES, Labels, Scores
-from pneumo_keras.config import find_changes
+from pneumo_keras.config import Config, find_changes
 from pneumo_keras.data.films import hash_labels
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.comparison import Difference, compare_figures
-from pneumo_keras.evaluation.metrics import count_confusions
+from pneumo_keras.evaluation.metrics import ConfusionCounts, count_confusions
 from pneumo_keras.evaluation.report_card import Metrics
 from pneumo_keras.evaluation.scores import hash_scores, load_scores
+from pneumo_keras.evaluation.small_sets import list_short_differences
 from pneumo_keras.files import explain_unwritable, replace_whole
 from pneumo_keras.runs.finished import load_settings
 from pneumo_keras.runs.folder import RunFolder
@@ -25,11 +26,15 @@ class Comparison:
         run: The one that is compared.
         differences: By the name of the figure, less that of the other one.
         changed: Settings in which they differ, by dotted key: the other's value, and this one's.
+        counts: Of the films.
+        short_intervals: Figures whose intervals are known to be too short for so few films.
     """
 
     run: Path
     differences: dict[str, Difference]
     changed: dict[str, tuple[str, str]]
+    counts: ConfusionCounts
+    short_intervals: list[str]
 
 
 @dataclass(frozen=True)
@@ -64,18 +69,7 @@ def compare_runs(
         draw_runs(runs, picture, title=f"{len(runs[0].labels):,} {SPLIT_NAMES[split]}")
     settings = [load_settings(run.folder) for run in runs]
     return [
-        Comparison(
-            run.folder.path,
-            compare_figures(
-                run.labels,
-                runs[0].scores,
-                run.scores,
-                first_threshold=runs[0].metrics.threshold,
-                second_threshold=run.metrics.threshold,
-                seed=settings[0].seed,
-            ),
-            find_changes(settings[0], of_run),
-        )
+        _compare(runs[0], settings[0], run, of_run)
         for run, of_run in zip(runs[1:], settings[1:], strict=True)
     ]
 
@@ -89,6 +83,20 @@ def draw_runs(runs: Sequence[_Judged], picture: Path, *, title: str) -> None:
     plot = draw_rocs(runs[0].labels, named, title=title)
     with explain_unwritable(picture, option="--out"), replace_whole(picture) as beside:
         save_plot(plot, beside)
+
+
+def _compare(first: _Judged, of_first: Config, run: _Judged, of_run: Config) -> Comparison:
+    differences = compare_figures(
+        run.labels,
+        first.scores,
+        run.scores,
+        first_threshold=first.metrics.threshold,
+        second_threshold=run.metrics.threshold,
+        seed=of_first.seed,
+    )
+    counts = run.metrics.counts
+    short = list_short_differences(counts, differences)
+    return Comparison(run.folder.path, differences, find_changes(of_first, of_run), counts, short)
 
 
 def _load_judged(folder: RunFolder, split: str) -> _Judged:

@@ -1,8 +1,10 @@
 """An evaluation and a comparison as text, for a terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pneumo_keras.evaluation.comparison import Difference
+from pneumo_keras.evaluation.intervals import LEVEL
+from pneumo_keras.evaluation.metrics import ConfusionCounts
 from pneumo_keras.evaluation.report_card import Evaluation, Judgement
 from pneumo_keras.evaluation.spread import MemberSpread
 from pneumo_keras.printable import to_printable
@@ -42,7 +44,7 @@ def format_judgement(judgement: Judgement, *, heading: str) -> str:
     parts = [
         to_printable(heading),
         table,
-        describe_short_intervals(evaluation),
+        describe_short_intervals(evaluation.counts, evaluation.short_intervals),
         "\n".join(_list_counts(judgement)),
         _format_stress(judgement),
         _format_members(judgement.members),
@@ -61,15 +63,14 @@ def describe_correction(prevalence: float) -> str:
     )
 
 
-def describe_short_intervals(evaluation: Evaluation) -> str:
+def describe_short_intervals(counts: ConfusionCounts, names: Sequence[str]) -> str:
     """Which intervals are known to be too short for so few films, in one sentence; empty if none is."""
-    if not evaluation.short_intervals:
+    if not names:
         return ""
-    counts = evaluation.counts
-    names = ", ".join(name_figure(name) for name in evaluation.short_intervals)
     return (
         f"Few films ({counts.tn + counts.fp} normal, {counts.fn + counts.tp} pneumonia): the intervals of "
-        f"{names} hold the true figure less often than in {format_share(evaluation.level)} of cases."
+        f"{', '.join(map(name_figure, names))} hold the true figure less often than in {format_share(LEVEL)} "
+        "of cases."
     )
 
 
@@ -134,7 +135,11 @@ def _format_members(members: Mapping[str, MemberSpread]) -> str:
 
 
 def format_differences(
-    differences: Mapping[str, Difference], *, heading: str, changed: Mapping[str, tuple[str, str]]
+    differences: Mapping[str, Difference],
+    *,
+    heading: str,
+    changed: Mapping[str, tuple[str, str]],
+    caution: str = "",
 ) -> str:
     """Every paired difference with its interval and p-value, and what made it as far as settings tell.
 
@@ -142,6 +147,7 @@ def format_differences(
         differences: By the name of the figure, second minus first.
         heading: Names the runs and the split.
         changed: Settings in which the runs differ, by dotted key: the first run's value and the second's.
+        caution: What to know of the intervals, if anything.
     """
     rows = [
         [
@@ -159,7 +165,9 @@ def format_differences(
         header=("setting", "first", "second"),
     )
     return "\n\n".join(
-        part for part in (to_printable(heading), table, settings, explain_difference(changed)) if part
+        part
+        for part in (to_printable(heading), table, caution, settings, explain_difference(changed))
+        if part
     )
 
 

@@ -68,7 +68,9 @@ def format_report(contents: ReportContents) -> str:
         contents=contents,
         title=f"{title}, corrected to a prevalence of {prevalence}" if prevalence else title,
         correction="" if stated is None else describe_correction(stated),
-        short_intervals=describe_short_intervals(contents.evaluation),
+        short_intervals=describe_short_intervals(
+            contents.evaluation.counts, contents.evaluation.short_intervals
+        ),
         prevalence=prevalence,
         own_prevalence=format_percent(to_prevalence(contents.films.labels)),
         weights=name_weights(contents.weights),

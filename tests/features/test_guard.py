@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from pneumo_keras.errors import RunError
 from pneumo_keras.features.guard import QUANTILE, fit_guard, load_guard
@@ -54,6 +55,16 @@ def test_few_films_or_few_features_do(build_table):
     assert np.isfinite(fit_guard(few, few).measure(draw_features(2))).all()
     narrow = build_table(draw_features(9)[:, :3])
     assert np.isfinite(fit_guard(narrow, narrow).measure(draw_features(2)[:, :3])).all()
+
+
+def test_the_number_of_cores_changes_nothing(build_table):
+    wide = build_table(RANDOM.normal(size=(640, 1056)).astype(np.float32))
+    guards = []
+    for cores in (1, 2):
+        with threadpool_limits(cores):
+            guards.append(fit_guard(wide, wide))
+    np.testing.assert_array_equal(guards[0].components, guards[1].components)
+    assert guards[0].limit == guards[1].limit
 
 
 def test_a_guard_comes_back_as_it_was_saved(guard, tmp_path):
