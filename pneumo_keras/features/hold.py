@@ -9,10 +9,10 @@ from pathlib import Path
 import filelock
 
 from pneumo_keras.files import write_whole
+from pneumo_keras.turns import take_turn
 
 HOLDS = "holds"  # a folder beside those of the entries
 LOCK = "store.lock"
-SECONDS_OF_PATIENCE = 300.0  # with those who remove entries: no more than a moment is needed
 
 
 class Hold:
@@ -60,7 +60,7 @@ def lock_store(store: Path) -> Iterator[None]:
         OSError: The store cannot be written, or somebody keeps it for long.
     """
     _to_folder(store).mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(store / LOCK, timeout=SECONDS_OF_PATIENCE):
+    with take_turn(store / LOCK, f"it looks through {store}", lambda: 0):
         yield
 
 

@@ -6,16 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import filelock
-
 from pneumo_keras.errors import RunError
 from pneumo_keras.files import write_whole
 from pneumo_keras.ordinary_files import open_ordinary, read_text
+from pneumo_keras.turns import take_turn
 
 NAME = "manifest.sha256"
 LOCK = ".manifest.lock"
 MOST_BYTES = 1 << 34  # of a file of a run
-PATIENCE = 60.0  # seconds that another writer may take
 LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
 
@@ -51,7 +49,7 @@ def extend_manifest(folder: Path, names: Iterable[str]) -> None:
             there = [name for name in sorted(noted) if (folder / name).is_file()]
             found = {name: noted[name] or hash_file(folder / name) for name in there}
             write_whole(folder / NAME, format_manifest(found))
-    except (OSError, filelock.Timeout) as error:
+    except OSError as error:
         reason = getattr(error, "strerror", None) or error
         raise RunError(f"{folder / NAME} cannot be written: {reason}") from error
 
@@ -59,7 +57,7 @@ def extend_manifest(folder: Path, names: Iterable[str]) -> None:
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
     """Held by the one writer; its file goes again."""
-    with filelock.FileLock(folder / LOCK, timeout=PATIENCE):
+    with take_turn(folder / LOCK, f"it writes {folder / NAME}", lambda: 0):
         try:
             yield
         finally:
