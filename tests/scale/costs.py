@@ -1,0 +1,148 @@
+"""What a film costs before and behind the network, on one core: the measured part of docs/scale.md.
+
+`python -m tests.scale.costs` in the root of the checkout, on a quiet machine.
+"""
+
+import io
+import logging
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from threadpoolctl import threadpool_limits
+
+from pneumo_keras.chunked import ChunkedArray
+from pneumo_keras.data.pictures import load_film, prepare_film
+from pneumo_keras.features.entry import CHUNK
+
+WIDTH = 1056  # features of a film in configs/default.toml
+FILMS = 100_000
+SECONDS = 3.0  # of each measurement
+
+
+def main() -> None:
+    logging.disable()
+    with threadpool_limits(1), tempfile.TemporaryDirectory() as folder:
+        print("| what | bytes a film | ms a film, one core |\n| --- | --- | --- |")
+        for name, content in draw_files().items():
+            seconds = measure(lambda content=content: prepare_film(load_film(content), 224))
+            print(f"| decoded and shrunk to 224 px: {name} | {len(content):,} | {1000 * seconds:.2f} |")
+        write, read = measure_store(Path(folder))
+        size = WIDTH * 4
+        print(f"| features written, with checksum and fsync | {size:,} | {1000 * write:.4f} |")
+        print(f"| features found whole and read | {size:,} | {1000 * read:.4f} |")
+        print(f"| one epoch of the linear head | {size:,} | {1000 * measure_head(Path(folder)):.4f} |")
+
+
+def draw_files() -> dict[str, bytes]:
+    """A film of ribs and noise in the formats and sizes in which films come."""
+    return {
+        "PNG, 224 px": to_png(draw_film(224, 224, 8)),
+        "PNG, 1024 px": to_png(draw_film(1024, 1024, 8)),
+        "JPEG, 2500 x 2048": to_jpeg(draw_film(2500, 2048, 8)),
+        "PNG of 16 bits, 2500 x 2048": to_png(draw_film(2500, 2048, 16)),
+        "DICOM of 16 bits, 2500 x 2048, not compressed": to_dicom(draw_film(2500, 2048, 16)),
+    }
+
+
+def draw_film(height: int, width: int, bits: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:height, :width] / max(height, width)
+    grey = 0.5 + 0.2 * np.cos(40 * y + 6 * (x - 0.5) ** 2) - 0.6 * (x - 0.5) ** 2
+    grey = (grey + rng.normal(0, 0.01, grey.shape)).clip(0, 1)
+    return (grey * (2**bits - 1)).astype(np.uint8 if bits == 8 else np.uint16)
+
+
+def to_png(film: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(film).save(file, "PNG")
+    return file.getvalue()
+
+
+def to_jpeg(film: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(film).save(file, "JPEG", quality=95)
+    return file.getvalue()
+
+
+def to_dicom(film: np.ndarray) -> bytes:
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    dataset.Rows, dataset.Columns = film.shape
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated = dataset.BitsStored = 16
+    dataset.HighBit, dataset.PixelRepresentation = 15, 0
+    dataset.PixelData = film.tobytes()
+    file = io.BytesIO()
+    dataset.save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
+def measure(work) -> float:
+    """Seconds for one piece of work: the median of many."""
+    work()
+    seconds = []
+    until = time.perf_counter() + SECONDS
+    while time.perf_counter() < until or len(seconds) < 3:
+        started = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - started)
+    return float(np.median(seconds))
+
+
+def measure_store(folder: Path) -> tuple[float, float]:
+    """Seconds a film to write features, and to find them whole and read them."""
+    array = ChunkedArray(folder / "features.npy", (FILMS, WIDTH), "<f4", CHUNK, "costs")
+    features = np.random.default_rng(0).normal(size=(CHUNK, WIDTH)).astype(np.float32)
+    started = time.perf_counter()
+    array.make_room()
+    for chunk in range(array.count):
+        array.write(chunk, features)
+    written = time.perf_counter()
+    assert array.find_missing() == []
+    np.load(array.file, mmap_mode="r").sum(dtype=np.float64)
+    return (written - started) / FILMS, (time.perf_counter() - written) / FILMS
+
+
+def measure_head(folder: Path) -> float:
+    """Seconds a film and epoch that the head of configs/default.toml takes, its features on disk."""
+    from pneumo_keras.backend import start_backend
+
+    start_backend(folder / "cache")
+    from pneumo_keras.features.store import FeatureTable
+    from pneumo_keras.model.head import build_head
+    from pneumo_keras.training.batches import Batches
+    from pneumo_keras.training.fit import Descent, fit
+
+    table = FeatureTable({"mixed5": folder / "features.npy"}, FILMS)
+    labels = np.arange(FILMS) % 2
+    head = build_head(WIDTH, moments=None, hidden_units=0, dropout=0.0, outputs=1, seeds=[0])
+    few = FeatureTable({"mixed5": folder / "features.npy"}, CHUNK)
+
+    def run(epochs: int) -> float:
+        started = time.perf_counter()
+        fit(
+            head,
+            Batches([table], labels, batch_size=256, seed=0),
+            Batches([few], labels[:CHUNK], batch_size=CHUNK, seed=None),
+            class_weights=None,
+            learning_rates=[1e-3],
+            weight_decays=[0.1],
+            descent=Descent("sgd", "cosine", epochs, 0.2, 2),
+        )
+        return time.perf_counter() - started
+
+    first = run(1)
+    return (run(4) - first) / (3 * FILMS)
+
+
+if __name__ == "__main__":
+    main()

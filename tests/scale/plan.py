@@ -1,0 +1,97 @@
+"""How long many films take on many GPUs, calculated: the table of docs/scale.md.
+
+`python -m tests.scale.plan` in the root of the checkout. Every cost is either measured (by `tests.scale.costs` and
+`tests.cluster.scale`, on two cores) or an assumption of this file, and docs/scale.md says which.
+"""
+
+from dataclasses import dataclass
+
+FILMS = (10**5, 10**6, 10**8)
+GPUS = (1, 8, 64)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Films of a kind.
+
+    Attributes:
+        name: Of the kind.
+        size: Bytes of a file.
+        decoding: Seconds of a core to decode it and shrink it to 224 px. Measured.
+    """
+
+    name: str
+    size: float
+    decoding: float
+
+
+KINDS = (
+    Kind("PNG, 224 px", 26e3, 0.38e-3),
+    Kind("PNG, 1024 px", 524e3, 17e-3),
+    Kind("DICOM of 16 bits, 2500 x 2048", 10.2e6, 103e-3),
+)
+
+# Measured on two cores.
+FEATURES = 4 * 1056  # bytes of a film in the store
+WRITING = 0.086e-3  # seconds of the driver for the features of a film, with checksum and fsync
+ROWS = 1 / 10_000  # seconds of the driver for a scored row
+EPOCH = 0.007e-3  # seconds of a core for a film in an epoch of the head
+EPOCHS = 20  # of configs/default.toml
+WORK = 2.82e9  # FLOP of a film in configs/default.toml
+
+# Assumed of a machine with eight GPUs.
+PEAK = 495e12  # FLOP/s of an H100 in TF32, dense, by its data sheet
+SHARE = 0.1  # of the peak that convolutions reach
+CORES = 16  # beside each GPU
+BANDWIDTH = 2e9  # bytes/s from shared storage to a machine
+GPUS_OF_A_MACHINE = 8
+
+
+def list_seconds(kind: Kind, films: int, gpus: int) -> dict[str, float]:
+    """Seconds of each stage of `predict` or of features, which overlap: the longest one counts."""
+    machines = -(-gpus // GPUS_OF_A_MACHINE)
+    return {
+        "reading": films * kind.size / (BANDWIDTH * machines),
+        "decoding": films * kind.decoding / (CORES * gpus),
+        "network": films * WORK / (PEAK * SHARE * gpus),
+        "driver": films * max(WRITING, ROWS),
+    }
+
+
+def format_seconds(seconds: float) -> str:
+    """As people say it."""
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
+
+
+def list_rows() -> list[str]:
+    """The table, a line each."""
+    rows = [
+        "| films | GPUs | reading | decoding | network | driver | the longest |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for kind in KINDS:
+        rows.append(f"| **{kind.name}** | | | | | | |")
+        for films in FILMS:
+            for gpus in GPUS:
+                seconds = list_seconds(kind, films, gpus)
+                longest = max(seconds, key=lambda name: seconds[name])
+                cells = [f"{films:,}", str(gpus), *map(format_seconds, seconds.values()), longest]
+                rows.append(f"| {' | '.join(cells)} |")
+    return rows
+
+
+def list_head() -> list[str]:
+    """What does not depend on GPUs: the store and the head."""
+    rows = ["| films | store | head, 20 epochs on one core |", "| --- | --- | --- |"]
+    for films in FILMS:
+        rows.append(
+            f"| {films:,} | {films * FEATURES / 1e9:.3g} GB | {format_seconds(films * EPOCH * EPOCHS)} |"
+        )
+    return rows
+
+
+if __name__ == "__main__":
+    print("\n".join([*list_rows(), "", *list_head()]))
