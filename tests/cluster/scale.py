@@ -44,7 +44,11 @@ def main():
 
 
 def say(rows):
-    sys.stdout.write(tabulate(list(rows), headers="keys", floatfmt=".1f") + "\n")
+    shown = []
+    for row in rows:
+        sys.stderr.write(f"{row}\n")
+        shown.append(row)
+    sys.stdout.write(tabulate(shown, headers="keys", floatfmt=".1f") + "\n")
     sys.stdout.flush()
 
 
@@ -134,7 +138,8 @@ def start_nodes(count):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     address = f"127.0.0.1:{port}"
-    quiet = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
+    open_to_all = {"RAY_AUTH_MODE": "disabled"}  # on loopback
+    quiet = {**os.environ, **open_to_all, "RAY_USAGE_STATS_ENABLED": "0"}
     head = ["--head", f"--port={port}", "--node-ip-address=127.0.0.1", "--include-dashboard=false"]
     nodes = []
     try:
@@ -144,7 +149,7 @@ def start_nodes(count):
             nodes.append(subprocess.Popen(command, env=quiet, stdout=subprocess.DEVNULL))
             wait_for(address)
         time.sleep(10)  # for the other nodes to be known
-        yield {"RAY_ADDRESS": address}
+        yield {**open_to_all, "RAY_ADDRESS": address}
     finally:
         for node in reversed(nodes):
             node.terminate()
