@@ -232,6 +232,9 @@ class ComputeSettings(Settings):
     )
     precision: Precision = Field("float32", description="of the frozen network")
     cache_gigabytes: Positive = Field(20.0, description="of features kept; the oldest go first")
+    cluster: Literal["none", "ray"] = Field(
+        "none", description="this machine, or those of a Ray cluster: RAY_ADDRESS, or one that starts here"
+    )
 
 
 class Config(Settings):

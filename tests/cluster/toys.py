@@ -1,0 +1,44 @@
+"""Stages for clusters, without any network."""
+
+import os
+import time
+
+from pneumo_keras.errors import RunError
+from pneumo_keras.evaluation.prediction import ScoredFilm
+
+
+def build_doubling(seconds=0.0):
+    def double(items):
+        for item in items:
+            time.sleep(seconds)
+            yield 2 * item
+
+    return double
+
+
+def build_naming():
+    """Results with the process that they come from."""
+    return lambda items: ((item, os.getpid()) for item in items)
+
+
+def build_refusing(refused):
+    def refuse(items):
+        for item in items:
+            if item == refused:
+                raise RunError(f"item {item}")
+            yield item
+
+    return refuse
+
+
+def build_broken():
+    raise RunError("no stage")
+
+
+def build_passing():
+    return lambda packets: packets
+
+
+def build_scoring():
+    """Packets of names -> what a scorer says of each, without a film."""
+    return lambda packets: ([ScoredFilm(name, 0.25, 0.5, "") for name in packet] for packet in packets)
