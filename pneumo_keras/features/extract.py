@@ -19,6 +19,7 @@ from pneumo_keras.engines.runner import Runner
 from pneumo_keras.errors import ModelError
 from pneumo_keras.features.entry import CHUNK, Entry
 from pneumo_keras.features.forecast import Forecast
+from pneumo_keras.features.shared import SharedStore
 from pneumo_keras.features.store import FeatureTable, Store
 from pneumo_keras.features.views import PLAIN, View
 from pneumo_keras.model.backbone import list_taps, select_taps
@@ -47,12 +48,14 @@ class Extractor:
         build_runner: Makes a backbone run over a stream of batches of CHUNK images.
         about: What computes the features: engine, precision, backend, device.
         store: Where features are kept.
+        shared: What other machines share with that one; None where there is nothing.
     """
 
     frozen: FrozenPart
     build_runner: Callable[[keras.Model], Runner]
     about: dict[str, Any]
     store: Store
+    shared: SharedStore | None = None
     _opened: dict[tuple[str, ...], FeatureTable] = field(default_factory=dict, init=False, repr=False)
     _forecast: Forecast = field(default_factory=Forecast, init=False, repr=False)
 
@@ -81,13 +84,20 @@ class Extractor:
         """
         passages = [list(self._list_entries(films, view).values()) for films, views in jobs for view in views]
         self.store.check_room(entry for entries in passages for entry in entries)
-        missing = {entries[0].name: max(map(_count_missing, entries)) for entries in passages}
+        missing = {entries[0].name: max(map(self._count_missing, entries)) for entries in passages}
         self._forecast.expect(sum(missing.values()))
 
     def release(self) -> None:
         """Forgets all tables, which others may remove from then on."""
         self._opened.clear()
         self.store.held.release()
+
+    def _count_missing(self, entry: Entry) -> int:
+        """Films whose features were never written; what is damaged is found when it is read."""
+        there = set(entry.array.list_written())
+        if self.shared and len(there) < entry.array.count:
+            there.update(chunk for part in self.shared.find(entry) for chunk in part.chunks)
+        return entry.shape[0] - sum(len(entry.array.get_rows(chunk)) for chunk in there)
 
     def _list_entries(self, films: Films, view: View) -> dict[str, Entry]:
         about = {**self.about, **self._fixed, **view.about, "films": films.fingerprint()}
@@ -118,23 +128,32 @@ class Extractor:
         }
 
     def _open(self, entries: dict[str, Entry], films: Films, name: str, view: View) -> FeatureTable:
-        title = f"{name}, {view.name}" if view.name else name
         self.store.hold(entries.values())
         missing = {tap: entry for tap, entry in entries.items() if entry.array.find_missing()}
         if missing:
             with self.store.writing(missing.values(), name):
-                self._fill(entries, list(missing), films, title, view)
+                self._fill(entries, list(missing), films, name, view)
         else:
-            log.info("Features of %s: from the cache", title)
+            log.info("Features of %s: from the cache", _to_title(name, view))
+        if self.shared:
+            for entry in entries.values():
+                self.shared.announce(entry, name)
+                self.shared.publish(entry)
         self.store.mark_used(entries.values(), name)
         files = {tap: entry.array.file for tap, entry in entries.items()}
         return FeatureTable(files, len(films), self.store.held)
 
     def _fill(
-        self, entries: dict[str, Entry], taps: Sequence[str], films: Films, title: str, view: View
+        self, entries: dict[str, Entry], taps: Sequence[str], films: Films, name: str, view: View
     ) -> None:
         """Computes the chunks that are missing at some of the taps; others may have done so meanwhile."""
+        title = _to_title(name, view)
         missing = {tap: set(entries[tap].array.find_missing()) for tap in taps}
+        if self.shared and any(missing.values()):
+            with self.store.explain_unwritable():
+                self.shared.fetch(entries, missing, title)
+            for tap in taps:
+                self.shared.announce(entries[tap], name)
         chunks = sorted(set[int]().union(*missing.values()))
         if not chunks:
             log.info("Features of %s: computed by another job", title)
@@ -193,6 +212,8 @@ class Extractor:
                     if chunk in missing.get(tap, ()):
                         with self.store.explain_unwritable():
                             entry.write(chunk, part)
+                        if self.shared:
+                            self.shared.publish_to(entry, chunk)
                 self._forecast.advance(counts[chunk])
                 progress.advance(counts[chunk])
         return batches.waited
@@ -216,10 +237,8 @@ def list_versions(engine: str) -> dict[str, str]:
     return versions
 
 
-def _count_missing(entry: Entry) -> int:
-    """Films whose features were never written; what is damaged is found when it is read."""
-    written = entry.array.list_written()
-    return entry.shape[0] - sum(len(entry.array.get_rows(chunk)) for chunk in written)
+def _to_title(name: str, view: View) -> str:
+    return f"{name}, {view.name}" if view.name else name
 
 
 def _pad(images: np.ndarray) -> np.ndarray:
