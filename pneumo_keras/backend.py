@@ -70,20 +70,22 @@ def check_backend(command: str) -> None:
     check_packages(f"KERAS_BACKEND={BACKEND}", [BACKEND], extra=_to_extra(BACKEND))
 
 
-def check_packages(user: str, packages: Sequence[str], *, extra: str) -> None:
+def check_packages(user: str, packages: Sequence[str], *, extra: str, pip: str = "") -> None:
     """Checks that optional packages are installed, without importing them.
 
     Args:
         user: What needs them, as the message names it.
-        packages: As they are imported, and as pip knows them.
+        packages: As they are imported.
         extra: Of this package, that brings them; none where it is empty.
+        pip: As pip knows them; by the same names if not given.
 
     Raises:
         BackendError: One is not.
     """
     missing = next((name for name in packages if importlib.util.find_spec(name) is None), None)
     if missing:
-        raise BackendError(f"{user} needs the package {missing}. Install it: {_to_remedy(packages, extra)}")
+        remedy = _to_remedy([pip] if pip else packages, extra)
+        raise BackendError(f"{user} needs the package {missing}. Install it: {remedy}")
 
 
 def _to_remedy(packages: Sequence[str], extra: str) -> str:

@@ -43,6 +43,10 @@ class ExportError(PneumoError):
     """An exported classifier does not score as the run does, or its file is named otherwise."""
 
 
+class ClusterError(PneumoError):
+    """A cluster cannot be reached, or gives up."""
+
+
 def explain_system(error: OSError) -> str:
     """A line for the user where the system refused a file and nothing else explains it."""
     place = f"{error.filename}: " if error.filename else ""

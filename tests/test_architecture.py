@@ -20,6 +20,7 @@ ALLOWED = {
     **{room: FOUNDATION for room in FOUNDATION},
     **{room: FOUNDATION | set(STAGES[:place]) for place, room in enumerate(STAGES)},
     "evaluation": FOUNDATION,
+    "cluster": FOUNDATION,
 }
 CONFIG = FOUNDATION | {*STAGES, "evaluation"}
 ALLOWED |= {

@@ -1,0 +1,164 @@
+"""The Ray cluster of the environment, or an instance on this machine."""
+
+import contextlib
+import importlib
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pneumo_keras.backend import check_packages
+from pneumo_keras.doors import keep_ray_off_stdout
+from pneumo_keras.errors import ClusterError
+
+log = logging.getLogger("pneumo_keras")
+
+LOCAL = "local"
+UNASKED = ("auto", LOCAL)  # addresses behind which Ray itself looks, and says at once what it finds
+PATIENCE = 5.0  # seconds for the head of a cluster to answer
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # what it says otherwise is for its makers
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # who asks for no accelerator sees none
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # or `uv run` would send this folder to all workers and install it
+}
+"""What Ray reads when it is imported; the user's own values win."""
+
+PASSED_ON = (
+    *("KERAS_BACKEND", "PNEUMO_KERAS_CACHE"),
+    *("JAX_PLATFORMS", "OMP_NUM_THREADS", "XLA_FLAGS"),
+)
+"""Variables that workers need as they are here."""
+
+# The opening of HTTP/2, which gRPC speaks, and an empty frame of settings, which its other end answers.
+GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+
+
+def check_cluster(user: str) -> None:
+    """Checks that Ray is installed, without importing it.
+
+    Args:
+        user: The option or setting that asks for it.
+
+    Raises:
+        BackendError: It is not.
+    """
+    check_packages(user, ["ray", "pyarrow"], extra="cluster", pip="'ray[data]'")
+
+
+@contextlib.contextmanager
+def open_cluster() -> Iterator[None]:
+    """Joins the cluster that RAY_ADDRESS names, or starts one on this machine, until the end of the block.
+
+    Raises:
+        ClusterError: Nobody answers there, or Ray cannot start.
+    """
+    address = os.environ.get("RAY_ADDRESS") or LOCAL
+    if address not in UNASKED:
+        _check_head(address)
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    ray = importlib.import_module("ray")
+    try:
+        _join(ray, address)
+        _settle()
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _join(ray: Any, address: str) -> None:
+    log.info("Starting Ray on this machine" if address == LOCAL else f"Joining the Ray cluster at {address}")
+    alone = {"include_dashboard": False} if address == LOCAL else {}
+    try:
+        with _keep_handlers(), _mute_stderr():
+            ray.init(
+                address=address,
+                logging_level="ERROR",
+                log_to_driver=False,
+                runtime_env={"env_vars": _list_variables()},
+                **alone,
+            )
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ClusterError(
+            f"Ray must start, or join the cluster that RAY_ADDRESS names. Received: {address}: {reason}"
+        ) from error
+
+
+def _list_variables() -> dict[str, str]:
+    """Those for workers, which import this package from where it is here, if that is there."""
+    package = str(Path(__file__).parents[2])
+    passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**passed, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _settle() -> None:
+    """Results in order, and nothing on the screen: the file that Ray Data logs to has it all."""
+    keep_ray_off_stdout()
+    context = importlib.import_module("ray.data").DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_options.preserve_order = True
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setLevel(logging.CRITICAL + 1)
+
+
+def _check_head(address: str) -> None:
+    """Ray itself would try for two minutes and then end the process."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "://" in address:
+        raise ClusterError(
+            "RAY_ADDRESS must be host:port of a cluster's head, 'auto' for the one of this machine, or "
+            f"'local'. Received: {address!r}"
+        )
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE) as head:
+            head.sendall(GREETING)
+            answer = head.recv(len(GREETING))
+    except (OSError, OverflowError) as error:
+        raise _to_refusal(address, str(error) or type(error).__name__) from error
+    if answer[3:4] != GREETING[-6:-5]:
+        raise _to_refusal(address, "whoever listens there is no Ray")
+
+
+def _to_refusal(address: str, reason: str) -> ClusterError:
+    return ClusterError(
+        f"RAY_ADDRESS must name the head of a running Ray cluster. Received: {address} ({reason}). Start one "
+        "there: ray start --head, or unset it for an instance on this machine."
+    )
+
+
+@contextlib.contextmanager
+def _keep_handlers() -> Iterator[None]:
+    """Ray takes SIGTERM for itself, where it may."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _mute_stderr() -> Iterator[None]:
+    """Ray's compiled part says there how much it is going to say."""
+    sys.stderr.flush()
+    with Path(os.devnull).open("wb") as nowhere:
+        before = os.dup(2)
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)

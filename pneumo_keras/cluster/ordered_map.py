@@ -1,0 +1,145 @@
+"""Numbered items of work through stages of actors, the results in order: Ray Data does it.
+
+An item is whatever can be pickled. Actors hold what is slow to make, and get a stream of items for which they
+give a stream of results, one each. An actor that dies is replaced, and what it had in hand is done again.
+"""
+
+import contextlib
+import importlib
+import itertools
+import math
+import os
+import pickle
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pneumo_keras.cluster.worker import NUMBER, RESULT, Failure, Worker
+from pneumo_keras.errors import ClusterError
+
+# Parts of the work, or up to twice as many: Ray Data keeps 12 KB on each where the results are asked for.
+BLOCKS = 1000
+LISTED = 1024  # items that are kept together until a worker asks for them
+
+# Cores that Ray counts: all are for stages that fill them, less a tenth for one that takes a machine whole.
+CORE, CORNER = 0.9, 0.1
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of the work.
+
+    Attributes:
+        build: Called once in each actor. What it gives takes a stream of items (or of the results of the
+            stage before) and gives one result for each, in their order. Both raise PneumoError for what the
+            user can mend. It is pickled: a function of a module, or a `functools.partial` of one.
+        whole: Whether an actor takes an accelerator to itself, or a machine where the cluster has none;
+            otherwise one core. A machine's actor may use all its cores in threads.
+        most: Actors, at most; as many as there is room for if not given.
+    """
+
+    build: Callable[[], Callable[[Iterator[Any]], Iterator[Any]]]
+    whole: bool = False
+    most: int | None = None
+
+
+def map_in_order(items: Iterable[Any], stages: Sequence[Stage]) -> Generator[Any, None, None]:
+    """Passes items through stages on the cluster that is open; only a few results are held here.
+
+    Items are listed before the work begins, and kept by the cluster. Workers work in this process' working
+    folder, which all machines must see.
+
+    Args:
+        items: Any.
+        stages: At least one.
+
+    Returns:
+        A result for each item, in their order, each once.
+
+    Raises:
+        PneumoError: Whatever a stage raised first, in the order of the items.
+        ClusterError: Ray gives up: an item that kills its actors, a machine without this package.
+    """
+    ray = importlib.import_module("ray")
+    listing, count = _list_items(ray, items)
+    if not count:
+        return
+    rows = importlib.import_module("ray.data").range(count, override_num_blocks=min(count, BLOCKS))
+    for place, stage in enumerate(stages):
+        rows = rows.map_batches(
+            Worker,
+            batch_size=max(1, count // BLOCKS),  # all of a block, as `range` makes them
+            batch_format="pyarrow",
+            zero_copy_batch=True,
+            fn_constructor_kwargs={
+                "build": stage.build,
+                "folder": os.getcwd(),  # noqa: PTH109 (a name, as workers need it)
+                "listing": None if place else listing,
+                "listed": LISTED,
+                "threads": os.environ.get("OMP_NUM_THREADS"),
+            },
+            **_size_pool(ray, stage, count),
+        )
+    with contextlib.closing(_draw(ray, rows)) as results:
+        yield from results
+
+
+def describe_cluster() -> str:
+    """What the open cluster has, in words."""
+    ray = importlib.import_module("ray")
+    has = ray.cluster_resources()
+    words = [(len(_list_machines(ray)), "machine"), (has.get("CPU", 0), "core")]
+    words += [(has["GPU"], "accelerator")] if has.get("GPU") else []
+    return ", ".join(f"{count:g} {word}{'s' * (count != 1)}" for count, word in words)
+
+
+def _list_items(ray: Any, items: Iterable[Any]) -> tuple[list[Any], int]:
+    """References to lists of items, and how many items there are."""
+    listing, count, drawn = [], 0, iter(items)
+    while part := list(itertools.islice(drawn, LISTED)):
+        listing.append(ray.put(pickle.dumps(part)))
+        count += len(part)
+    return listing, count
+
+
+def _size_pool(ray: Any, stage: Stage, count: int) -> dict[str, Any]:
+    """How many actors, and what each of them takes."""
+    strategy = importlib.import_module("ray.data").ActorPoolStrategy
+    has = ray.cluster_resources()
+    if stage.whole and has.get("GPU"):
+        room, takes = int(has["GPU"]), {"num_gpus": 1, "num_cpus": 0}
+    elif stage.whole:
+        room, takes = len(_list_machines(ray)), {"num_cpus": CORNER}  # Ray Data spreads them
+    else:
+        room, takes = math.ceil(has.get("CPU", 1)), {"num_cpus": CORE}
+    most = max(1, min(room, count, stage.most or room))
+    pool = strategy(size=most) if stage.whole else strategy(min_size=1, max_size=most)
+    return {"compute": pool, **takes}
+
+
+def _list_machines(ray: Any) -> list[Any]:
+    """Those that do work: the head of a cluster often offers no core."""
+    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+
+
+def _draw(ray: Any, rows: Any) -> Generator[Any, None, None]:
+    expected = itertools.count()
+    try:
+        for table in rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
+            for number, pickled in zip(table[NUMBER].to_pylist(), table[RESULT].to_pylist(), strict=True):
+                result = pickle.loads(pickled)
+                if isinstance(result, Failure):
+                    raise result.error
+                if number != (due := next(expected)):
+                    raise ClusterError(
+                        f"Ray must give each result once, in order. Received: {number} for {due}"
+                    )
+                yield result
+    except ray.exceptions.RayTaskError:  # a stage raised it, and means nobody but us
+        raise
+    except Exception as error:
+        if not type(error).__module__.startswith("ray."):
+            raise
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        said = lines[-1][:300] if lines else type(error).__name__  # last what came first
+        raise ClusterError(f"Ray gave up. Received: {said}") from error
