@@ -1,6 +1,8 @@
 """Films of the user's own."""
 
 import contextlib
+import functools
+import functools
 import io
 import logging
 import os
@@ -8,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -42,6 +45,11 @@ PATHS = click.argument("paths", nargs=-1, required=True, metavar="PATH...")
     help="Correct scores and threshold for films of which this share shows pneumonia. No verdict changes.",
 )
 @click.option("--workers", type=click.IntRange(1), help="Processes that decode files.  [default: one a core]")
+@click.option(
+    "--cluster",
+    type=click.Choice(["none", "ray"]),
+    help="Score on this machine, or on those of a Ray cluster.  [default: compute.cluster of the run]",
+)
 def predict(
     run: Path,
     paths: tuple[str, ...],
@@ -50,6 +58,7 @@ def predict(
     resume: bool,
     prevalence: float | None,
     workers: int | None,
+    cluster: str | None,
 ) -> None:
     r"""Scores films with the run in folder RUN.
 
@@ -62,6 +71,9 @@ def predict(
     looks unlike the training films is scored with a warning: do not believe its score. A file that cannot
     be read has its reason there, and no score; then the exit status is 1, when all is done.
 
+    On a cluster the rows are the same. RAY_ADDRESS=host:port names its head; without it an instance starts
+    here by itself. Its machines must see run, films and this working folder under the same names.
+
     In tables and CSV, signs of a path that cannot be printed are spelled out (\n); JSON has them as they
     are. A research tool, not a medical device.
 
@@ -70,9 +82,9 @@ def predict(
     pneumo-keras predict runs/one films/ --out scores.csv
     find films -name '*.dcm' | pneumo-keras predict runs/one - --format json
     """
-    from pneumo_keras.backend import check_backend, start_backend
-    from pneumo_keras.config import find_cache
+    from pneumo_keras.backend import check_backend
     from pneumo_keras.files import check_new
+    from pneumo_keras.reporting.predictions import LAYOUTS, Written, resume_csv
     from pneumo_keras.runs.folder import RunFolder
 
     if resume and (out is None or layout in ("table", "json")):
@@ -82,29 +94,52 @@ def predict(
     folder.check_finished()
     if out and not resume:
         check_new(out, option="--out")
+    chosen = LAYOUTS[layout or ("table" if out is None and sys.stdout.isatty() else "csv")]
+    with _open_scoring(folder, cluster, prevalence, _count_workers(workers, paths)) as (threshold, score):
+        names = _list_names(paths, out)
+        before = resume_csv(out, names, threshold=threshold) if out and out.exists() else Written()
+        if before.films:
+            log.info("%s has %s films already", out, f"{before.films:,}")
+        counts = Counter(before=before.films - before.failed, failed=before.failed)
+        with _open_output(out) as (write, is_empty):
+            if is_empty and chosen.header:
+                write(chosen.header)
+            with _show_progress(out) as advance:
+                for film in score(paths=names, last=before.last):
+                    write(chosen.format(film))
+                    counts[film.verdict or "failed"] += 1
+                    counts["warned"] += film.probability is not None and bool(film.warning)
+                    advance(1)
+    _conclude(counts, paths, out)
+
+
+@contextlib.contextmanager
+def _open_scoring(
+    folder: Any, cluster: str | None, prevalence: float | None, workers: int | None
+) -> Iterator[tuple[float, Callable[..., Iterator[Any]]]]:
+    """The threshold of a run, and what scores files: here or on a cluster."""
+    from pneumo_keras.runs.finished import load_run, load_settings
+
+    if (cluster or load_settings(folder).compute.cluster) == "ray":
+        from pneumo_keras.cluster.connection import check_cluster, open_cluster
+        from pneumo_keras.recipes.cluster_prediction import predict_on_cluster
+
+        check_cluster("--cluster ray" if cluster else "compute.cluster='ray' of the run")
+        run = load_run(folder)
+        _, point = run.state_prevalence(prevalence)
+        options = {"prevalence": prevalence, "workers": workers}
+        with open_cluster():
+            yield point.threshold, functools.partial(predict_on_cluster, folder, run, **options)
+        return
+    from pneumo_keras.backend import start_backend
+    from pneumo_keras.config import find_cache
+
     start_backend(find_cache())
     from pneumo_keras.recipes.predict import predict_files
     from pneumo_keras.recipes.scoring import build_scorer
-    from pneumo_keras.reporting.predictions import LAYOUTS, Written, resume_csv
 
-    chosen = LAYOUTS[layout or ("table" if out is None and sys.stdout.isatty() else "csv")]
-    scorer, names = build_scorer(folder, prevalence=prevalence), _list_names(paths, out)
-    before = resume_csv(out, names, threshold=scorer.threshold) if out and out.exists() else Written()
-    if before.films:
-        log.info("%s has %s films already", out, f"{before.films:,}")
-    counts = Counter(before=before.films - before.failed, failed=before.failed)
-    with _open_output(out) as (write, is_empty):
-        if is_empty and chosen.header:
-            write(chosen.header)
-        with _show_progress(out) as advance:
-            for film in predict_files(
-                scorer, names, workers=_count_workers(workers, paths), last=before.last
-            ):
-                write(chosen.format(film))
-                counts[film.verdict or "failed"] += 1
-                counts["warned"] += film.probability is not None and bool(film.warning)
-                advance(1)
-    _conclude(counts, paths, out)
+    scorer = build_scorer(folder, prevalence=prevalence)
+    yield scorer.threshold, functools.partial(predict_files, scorer, workers=workers)
 
 
 def _list_names(paths: tuple[str, ...], out: Path | None) -> Iterator[str]:

@@ -234,6 +234,9 @@ class ComputeSettings(Settings):
     )
     precision: Precision = Field("float32", description="of the frozen network")
     cache_gigabytes: Positive = Field(20.0, description="of features kept; the oldest go first")
+    cluster: Literal["none", "ray"] = Field(
+        "none", description="this machine, or those of a Ray cluster: RAY_ADDRESS, or one that starts here"
+    )
     store: str = Field(
         "", description="where machines share features: a folder, or an address such as s3://bucket/features"
     )

@@ -1,17 +1,14 @@
 """Files of the user's own scored by a finished run."""
 
-import itertools
 import logging
 from collections.abc import Iterable, Iterator
 
 from pneumo_keras.data.decoding import Decoders
-from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.prediction import ScoredFilm
+from pneumo_keras.recipes.resumption import score_rest
 from pneumo_keras.recipes.scoring import Scorer
 
 log = logging.getLogger("pneumo_keras")
-
-TOLERANCE = 1e-3  # of a score between machines and engines
 
 
 def predict_files(
@@ -34,16 +31,4 @@ def predict_files(
     """
     log.info("Called pneumonia above %.4g. A research tool, not a medical device", scorer.threshold)
     with Decoders(scorer.film_size, workers=workers) as decoders:
-        films = scorer.score(decoders.decode(itertools.chain([last[0]] if last else [], paths)))
-        if last:
-            _check_last(next(films), last[1])
-        yield from films
-
-
-def _check_last(film: ScoredFilm, before: float) -> None:
-    if film.probability is None or abs(film.probability - before) > TOLERANCE:
-        found = film.warning if film.probability is None else f"{film.probability:.6f}"
-        raise RunError(
-            "To go on with --resume, run and films must be the same as before. Received: "
-            f"{film.path!r} had the score {before:.6f}, and now {found}"
-        )
+        yield from score_rest(lambda files: scorer.score(decoders.decode(files)), paths, last)

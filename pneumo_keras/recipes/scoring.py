@@ -110,8 +110,7 @@ def build_scorer(folder: RunFolder, *, prevalence: float | None = None, chunk: i
     run = load_run(folder)
     guard = load_guard(folder.verify(GUARD))
     classifier = load_judged_classifier(folder, run)
-    shift = PrevalenceShift(run.calibration.prevalence, prevalence) if prevalence is not None else None
-    point = shift.correct_point(run.operating_point) if shift else run.operating_point
+    shift, point = run.state_prevalence(prevalence)
     return Scorer(
         classifier=classifier,
         runner=build_frozen_runner(run.config, classifier.frozen),

@@ -15,7 +15,7 @@ from pneumo_keras.config import Config, load_config
 from pneumo_keras.documents import check_part
 from pneumo_keras.errors import RunError, SettingsError
 from pneumo_keras.evaluation.calibration import Calibration
-from pneumo_keras.evaluation.prevalence import BALANCED_PREVALENCE
+from pneumo_keras.evaluation.prevalence import BALANCED_PREVALENCE, PrevalenceShift
 from pneumo_keras.evaluation.reliability import BINS
 from pneumo_keras.evaluation.threshold import OperatingPoint
 from pneumo_keras.runs.folder import SETTINGS, RunFolder
@@ -80,6 +80,17 @@ class FinishedRun:
     calibration: Calibration
     history: list[dict[str, float]]
     environment: dict[str, Any]
+
+    def state_prevalence(self, share: float | None) -> tuple[PrevalenceShift | None, OperatingPoint]:
+        """What another share of pneumonia makes of the scores, and of the operating point.
+
+        Args:
+            share: Where the scores are to be used, in (0, 1); None to leave both alone.
+        """
+        if share is None:
+            return None, self.operating_point
+        shift = PrevalenceShift(self.calibration.prevalence, share)
+        return shift, shift.correct_point(self.operating_point)
 
 
 def load_run(folder: RunFolder) -> FinishedRun:

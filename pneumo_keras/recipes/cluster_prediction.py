@@ -1,0 +1,115 @@
+"""Files of the user's own scored by a finished run on the machines of a cluster.
+
+The files go in packets through two stages: decoded by a core each, scored by an accelerator or a machine each,
+which has read the run once. Here are no films and no network, and nothing of Keras.
+"""
+
+import functools
+import itertools
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from pneumo_keras.backend import start_backend
+from pneumo_keras.cluster.ordered_map import Stage, describe_cluster, map_in_order
+from pneumo_keras.config import find_cache
+from pneumo_keras.data.decoding import DecodedFilm, Decoders
+from pneumo_keras.evaluation.prediction import ScoredFilm
+from pneumo_keras.features.entry import CHUNK
+from pneumo_keras.recipes.resumption import score_rest
+from pneumo_keras.runs.finished import FinishedRun
+from pneumo_keras.runs.folder import RunFolder
+
+log = logging.getLogger("pneumo_keras")
+
+Packet = list[Any]  # of paths, then of the films in them, then of what is said of each
+
+
+def predict_on_cluster(
+    folder: RunFolder,
+    run: FinishedRun,
+    paths: Iterable[str],
+    *,
+    prevalence: float | None = None,
+    workers: int | None = None,
+    last: tuple[str, float] | None = None,
+) -> Iterator[ScoredFilm]:
+    """Scores files in their order on the open cluster; see `predict.predict_files`.
+
+    Args:
+        folder: Of the run, which every machine can read.
+        run: Of the folder.
+        paths: Of the files, which every machine can read. All are listed before the first is scored.
+        prevalence: Share of pneumonia where the scores are to be used, in (0, 1).
+        workers: Processes that decode, on all machines; one a core if not given.
+        last: A file that was scored before with its score, where an earlier call is gone on with.
+
+    Raises:
+        RunError: That file has another score now: it is another run, or another file.
+        ClusterError: Ray gives up.
+    """
+    _, point = run.state_prevalence(prevalence)
+    log.info("Called pneumonia above %.4g. A research tool, not a medical device", point.threshold)
+    log.info("Decoded and scored on %s", describe_cluster())
+    stages = [
+        Stage(functools.partial(build_decoding, run.config.data.size), most=workers),
+        Stage(functools.partial(build_scoring, folder, prevalence), whole=True),
+    ]
+
+    def score(files: Iterable[str]) -> Iterator[ScoredFilm]:
+        return itertools.chain.from_iterable(map_in_order(_pack(files), stages))
+
+    yield from score_rest(score, paths, last)
+
+
+def build_decoding(size: int) -> Callable[[Iterator[Packet]], Iterator[Packet]]:
+    """In an actor: packets of paths -> packets of films.
+
+    Args:
+        size: Height and width of the films that the classifier knows, in pixels.
+    """
+    decoders = Decoders(size, workers=1)
+    return functools.partial(_keep_packets, decoders.decode)
+
+
+def build_scoring(
+    folder: RunFolder, prevalence: float | None
+) -> Callable[[Iterator[Packet]], Iterator[Packet]]:
+    """In an actor: packets of films -> packets of what the run says of them.
+
+    Raises:
+        RunError: The run cannot be read from there.
+        BackendError: Keras cannot start there.
+    """
+    start_backend(find_cache())
+    from pneumo_keras.recipes.scoring import build_scorer
+
+    scorer = build_scorer(folder, prevalence=prevalence)
+    return functools.partial(_keep_packets, scorer.score)
+
+
+def _pack(paths: Iterable[str]) -> Iterator[list[str]]:
+    drawn = iter(paths)
+    while packet := list(itertools.islice(drawn, CHUNK)):
+        yield packet
+
+
+def _keep_packets(
+    work: Callable[[Iterable[Any]], Iterator[Any]], packets: Iterable[Packet]
+) -> Iterator[Packet]:
+    """Does the work on what is in the packets, as one stream, and packs the results alike."""
+    sizes: deque[int] = deque()
+
+    def unpack() -> Iterator[str | DecodedFilm]:
+        for packet in packets:
+            sizes.append(len(packet))
+            yield from packet
+
+    done: Packet = []
+    for result in work(unpack()):
+        done.append(result)
+        if len(done) == sizes[0]:
+            sizes.popleft()
+            yield done
+            done = []

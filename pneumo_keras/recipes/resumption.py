@@ -1,0 +1,39 @@
+"""Predictions that an earlier call began, gone on with."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+
+from pneumo_keras.errors import RunError
+from pneumo_keras.evaluation.prediction import ScoredFilm
+
+TOLERANCE = 1e-3  # of a score between machines and engines
+
+
+def score_rest(
+    score: Callable[[Iterable[str]], Iterator[ScoredFilm]],
+    paths: Iterable[str],
+    last: tuple[str, float] | None,
+) -> Iterator[ScoredFilm]:
+    """Scores files, and before them once more the last one that an earlier call scored.
+
+    Args:
+        score: Scores files in their order.
+        paths: Of the files that are left.
+        last: A file with the score that it had, if there is one.
+
+    Raises:
+        RunError: That file has another score now: it is another run, or another file.
+    """
+    films = score(itertools.chain([last[0]] if last else [], paths))
+    if last:
+        _check_last(next(films), last[1])
+    yield from films
+
+
+def _check_last(film: ScoredFilm, before: float) -> None:
+    if film.probability is None or abs(film.probability - before) > TOLERANCE:
+        found = film.warning if film.probability is None else f"{film.probability:.6f}"
+        raise RunError(
+            "To go on with --resume, run and films must be the same as before. Received: "
+            f"{film.path!r} had the score {before:.6f}, and now {found}"
+        )
