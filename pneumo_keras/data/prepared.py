@@ -211,8 +211,8 @@ def _refuse_to_mend(folder: Path, is_whole: Callable[[], bool]) -> None:
     """
     if not is_whole():
         raise DataError(
-            f"{folder}: prepared films must be readable on every machine of a cluster. Received: they are not "
-            f"on {socket.gethostname()}. Name a folder that all share with PNEUMO_KERAS_CACHE."
+            f"{folder}: prepared films must be readable on every machine of a cluster. Received: they are "
+            f"not on {socket.gethostname()}. Name a folder that all share with PNEUMO_KERAS_CACHE."
         )
 
 

@@ -1,4 +1,4 @@
-"""Features of many phantom films on this machine and on a Ray cluster: rates, bytes, and an actor that is killed.
+"""Features of many phantom films on this machine and on a Ray cluster: rates, bytes, and a killed actor.
 
     python tests/cluster/features_scale.py --films 20000
 
@@ -129,10 +129,13 @@ def compare(options, cache):
         digests.append(digest)
         right = watch.chunks == list(range(-(-options.films // 32))) and digest == digests[0]
         failed |= not right or (kill and not watch.killed)
-        print(
-            f"{name}: {watch.last - watch.started:.1f} s in all, then {watch.rate:.1f} films/s, driver at most "
-            f"{peak / 1e6:,.0f} MB, killed {watch.killed or 'nobody'}, each film once with the same bytes: {right}"
+        line = (
+            f"{name}: {watch.last - watch.started:.1f} s in all, {watch.rate:.1f} films/s once begun, driver "
+            f"at most {peak / 1e6:,.0f} MB, killed {watch.killed or 'nobody'}, each film once with the same "
+            f"bytes: {right}"
         )
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
     return int(failed)
 
 
