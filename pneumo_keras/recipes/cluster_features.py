@@ -24,10 +24,11 @@ from pneumo_keras.errors import ClusterError
 log = logging.getLogger("pneumo_keras")
 
 RUN = 16  # chunks of a run: films are read ahead within it, and 512 of them are lost with an actor
+FEW = 32  # chunks: the network has seen them here before an actor has compiled it
 
 
 def pass_on_cluster(passage: Any, chunks: Sequence[int], *, engine: str) -> Generator[Features, None, None]:
-    """Does on a cluster what `passage.run` does here.
+    """Does on a cluster what `passage.run` does here, if there are more than a few chunks.
 
     Args:
         passage: A `features.passage.Passage` that has not run. Its films must be such that every machine can
@@ -39,6 +40,9 @@ def pass_on_cluster(passage: Any, chunks: Sequence[int], *, engine: str) -> Gene
         ClusterError: There is no cluster, its machines compute otherwise than this one, or Ray gives up.
         DataError: The films cannot be read on one of them.
     """
+    if len(chunks) <= FEW:
+        yield from passage.run(chunks)
+        return
     with open_cluster():
         log.info("Features are computed on %s", describe_cluster())
         dumps = importlib.import_module("ray.cloudpickle").dumps  # views hold functions of functions

@@ -28,9 +28,11 @@ from pneumo_keras.recipes.network import build_extractor
 from tests.cluster.toy_films import DrawnFilms
 from tests.toy import SIZE, build_toy_backbone
 
-# Ray's own, of what it calls itself.
+# Ray warns of what it does itself, and JAX of the processes that Ray starts.
 pytestmark = [
-    pytest.mark.filterwarnings(f"ignore::{kind}") for kind in ("DeprecationWarning", "FutureWarning")
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning"),
 ]
 VIEW = build_stressed_view(Ranges(rotation_degrees=15.0, gamma=1.2), seed=3)
 KERAS = functools.partial(build_runner, engine="keras", precision="float32")
@@ -43,6 +45,7 @@ def cluster():
     with pytest.MonkeyPatch.context() as patch, open_cluster():
         patch.setattr(cluster_features, "open_cluster", contextlib.nullcontext)
         patch.setattr(cluster_features, "RUN", 2)
+        patch.setattr(cluster_features, "FEW", 3)
         yield
 
 
@@ -84,6 +87,12 @@ def test_features_of_a_cluster_are_the_same_bytes_and_are_shared(cluster, build,
     again = build("other", None, SharedStore(str(tmp_path / "shared"))).extract(films, "films", VIEW)[:]
     assert again.tobytes() == alone.tobytes()
     assert list_readers(films) == readers  # and no film was read for it
+
+
+def test_a_few_films_are_not_sent_away(build, films):
+    few = replace(films, n=3 * CHUNK)
+    build("spread", SPREAD).extract(few, "films")
+    assert list_readers(films) == {os.getpid()}
 
 
 def test_an_actor_that_is_killed_is_replaced_and_each_film_stands_once(cluster, build, films):
