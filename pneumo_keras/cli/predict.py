@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import functools
 import io
 import logging
 import os

@@ -1,13 +1,13 @@
 """The Ray cluster of the environment, or an instance on this machine."""
 
+import concurrent.futures
 import contextlib
+import functools
 import importlib
 import logging
 import os
-import signal
 import socket
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,26 +65,30 @@ def open_cluster() -> Iterator[None]:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     ray = importlib.import_module("ray")
-    try:
-        _join(ray, address)
-        _settle()
-        yield
-    finally:
-        ray.shutdown()
+    # A thread of its own: in the main one Ray would take SIGTERM for itself. It stays, since what Ray starts
+    # ends with the thread that started it.
+    with concurrent.futures.ThreadPoolExecutor(1) as keeper:
+        try:
+            _join(ray, keeper, address)
+            _settle()
+            yield
+        finally:
+            keeper.submit(ray.shutdown).result()
 
 
-def _join(ray: Any, address: str) -> None:
+def _join(ray: Any, keeper: concurrent.futures.Executor, address: str) -> None:
     log.info("Starting Ray on this machine" if address == LOCAL else f"Joining the Ray cluster at {address}")
-    alone = {"include_dashboard": False} if address == LOCAL else {}
+    start = functools.partial(
+        ray.init,
+        address=address,
+        logging_level="ERROR",
+        log_to_driver=False,
+        runtime_env={"env_vars": _list_variables()},
+        **({"include_dashboard": False} if address == LOCAL else {}),
+    )
     try:
-        with _keep_handlers(), _mute_stderr():
-            ray.init(
-                address=address,
-                logging_level="ERROR",
-                log_to_driver=False,
-                runtime_env={"env_vars": _list_variables()},
-                **alone,
-            )
+        with _mute_stderr():
+            keeper.submit(start).result()
     except (OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ClusterError(
@@ -135,19 +139,6 @@ def _to_refusal(address: str, reason: str) -> ClusterError:
         f"RAY_ADDRESS must name the head of a running Ray cluster. Received: {address} ({reason}). Start one "
         "there: ray start --head, or unset it for an instance on this machine."
     )
-
-
-@contextlib.contextmanager
-def _keep_handlers() -> Iterator[None]:
-    """Ray takes SIGTERM for itself, where it may."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from pneumo_keras.errors import ClusterError
 BLOCKS = 1000
 LISTED = 1024  # items that are kept together until a worker asks for them
 
-# Cores that Ray counts: all are for stages that fill them, less a tenth for one that takes a machine whole.
+# Shares of a core as Ray counts them: whatever stages there are, each finds room for at least one actor.
 CORE, CORNER = 0.9, 0.1
 
 
@@ -65,6 +65,7 @@ def map_in_order(items: Iterable[Any], stages: Sequence[Stage]) -> Generator[Any
     if not count:
         return
     rows = importlib.import_module("ray.data").range(count, override_num_blocks=min(count, BLOCKS))
+    sharing = sum(not stage.whole for stage in stages)
     for place, stage in enumerate(stages):
         rows = rows.map_batches(
             Worker,
@@ -78,7 +79,7 @@ def map_in_order(items: Iterable[Any], stages: Sequence[Stage]) -> Generator[Any
                 "listed": LISTED,
                 "threads": os.environ.get("OMP_NUM_THREADS"),
             },
-            **_size_pool(ray, stage, count),
+            **_size_pool(ray, stage, count, sharing),
         )
     with contextlib.closing(_draw(ray, rows)) as results:
         yield from results
@@ -102,8 +103,8 @@ def _list_items(ray: Any, items: Iterable[Any]) -> tuple[list[Any], int]:
     return listing, count
 
 
-def _size_pool(ray: Any, stage: Stage, count: int) -> dict[str, Any]:
-    """How many actors, and what each of them takes."""
+def _size_pool(ray: Any, stage: Stage, count: int, sharing: int) -> dict[str, Any]:
+    """How many actors, and what each of them takes where `sharing` stages share the cores."""
     strategy = importlib.import_module("ray.data").ActorPoolStrategy
     has = ray.cluster_resources()
     if stage.whole and has.get("GPU"):
@@ -111,7 +112,7 @@ def _size_pool(ray: Any, stage: Stage, count: int) -> dict[str, Any]:
     elif stage.whole:
         room, takes = len(_list_machines(ray)), {"num_cpus": CORNER}  # Ray Data spreads them
     else:
-        room, takes = math.ceil(has.get("CPU", 1)), {"num_cpus": CORE}
+        room, takes = math.ceil(has.get("CPU", 1)), {"num_cpus": CORE / sharing}
     most = max(1, min(room, count, stage.most or room))
     pool = strategy(size=most) if stage.whole else strategy(min_size=1, max_size=most)
     return {"compute": pool, **takes}

@@ -1,7 +1,7 @@
 """Files of the user's own scored by a finished run on the machines of a cluster.
 
-The files go in packets through two stages: decoded by a core each, scored by an accelerator or a machine each,
-which has read the run once. Here are no films and no network, and nothing of Keras.
+The files go in packets through two stages: decoded by a core each, scored by an accelerator or a machine
+each, which has read the run once. Here are no films and no network, and nothing of Keras.
 """
 
 import functools

@@ -1,0 +1,228 @@
+"""One cluster for all: two cores of this machine. It takes seconds to start."""
+
+import contextlib
+import functools
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from pneumo_keras import backend
+from pneumo_keras.cli import main
+from pneumo_keras.cluster import connection
+from pneumo_keras.cluster.connection import open_cluster
+from pneumo_keras.cluster.ordered_map import Stage, describe_cluster, map_in_order
+from pneumo_keras.cluster.worker import Worker
+from pneumo_keras.data.decoding import DecodedFilm
+from pneumo_keras.data.phantom import PhantomFilms
+from pneumo_keras.errors import ClusterError, RunError
+from pneumo_keras.recipes import network
+from pneumo_keras.recipes.cluster_prediction import predict_on_cluster
+from pneumo_keras.recipes.scoring import build_scorer
+from pneumo_keras.runs.finished import load_run
+from pneumo_keras.runs.folder import RunFolder
+from tests.cluster import toys
+
+# What Ray warns of while it makes its own settings and starts its own processes.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning:ray"),
+    # JAX, of processes that Ray starts. Whoever asks a cluster has no JAX but here.
+    pytest.mark.filterwarnings("ignore:os.fork.. was called:RuntimeWarning"),
+]
+
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_ADDRESS", raising=False)
+        before = signal.getsignal(signal.SIGTERM)
+        with open_cluster():
+            assert signal.getsignal(signal.SIGTERM) is before
+            yield
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of the real network, which actors build by themselves, with films beside it."""
+    folder = tmp_path_factory.mktemp("cluster")
+    films = folder / "films"
+    films.mkdir()
+    for index, image in enumerate(PhantomFilms(70, 28, 5).read(slice(None))):
+        Image.fromarray(image).save(films / f"{index:02}.png")
+    (films / "07.png").write_text("no film")
+    (films / "40.png").write_bytes(b"")
+    settings = ["data.phantom_films=[40,20,20]", "training.epochs=2", "compute.engine=jax"]
+    changed = [part for setting in settings for part in ("--set", setting)]
+    call(folder, "-q", "train", "--config", "demo", *changed, "--run", "run")
+    return folder
+
+
+def call(folder, *arguments, code="from pneumo_keras.__main__ import start; start()"):
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_an_actor_that_is_killed_changes_nothing(cluster):
+    stages = [Stage(functools.partial(toys.build_doubling, 0.005)), Stage(toys.build_naming, whole=True)]
+    results = map_in_order(range(200), stages)
+    first = next(results)
+    os.kill(first[1], signal.SIGKILL)
+    results = [first, *results]
+    assert [number for number, _ in results] == [2 * number for number in range(200)]
+    assert len({process for _, process in results}) > 1
+
+
+def test_the_cluster_is_told_of(cluster):
+    assert describe_cluster().startswith("1 machine, ")
+
+
+def test_no_items_are_no_work(cluster):
+    assert list(map_in_order([], [Stage(toys.build_naming)])) == []
+
+
+def test_more_items_than_blocks_come_in_order(cluster, monkeypatch):
+    monkeypatch.setattr("pneumo_keras.cluster.ordered_map.BLOCKS", 4)
+    monkeypatch.setattr("pneumo_keras.cluster.ordered_map.LISTED", 3)
+    assert list(map_in_order(range(31), [Stage(toys.build_doubling)])) == [2 * item for item in range(31)]
+
+
+def test_what_a_stage_refuses_is_raised_where_its_results_are_used(cluster):
+    stages = [Stage(functools.partial(toys.build_refusing, 5)), Stage(toys.build_doubling)]
+    results = map_in_order(range(9), stages)
+    assert list(itertools.islice(results, 5)) == [0, 2, 4, 6, 8]
+    with pytest.raises(RunError, match="item 5"):
+        next(results)
+
+
+def test_a_stage_that_cannot_be_made_says_why(cluster):
+    with pytest.raises(RunError, match="no stage"):
+        list(map_in_order(range(9), [Stage(toys.build_broken), Stage(toys.build_doubling)]))
+
+
+def test_the_same_rows_with_and_without_a_cluster(cluster, run, monkeypatch):
+    plain = call(run, "-q", "predict", "run", "films")
+    assert plain.stderr == "Error: 2 of 70 files could not be scored. Their rows say why.\n"
+    monkeypatch.chdir(run)
+    monkeypatch.setattr(connection, "open_cluster", contextlib.nullcontext)
+    spread = CliRunner().invoke(main, ["-q", "predict", "run", "films", "--cluster", "ray"])
+    assert (spread.stdout, spread.stderr) == (plain.stdout, plain.stderr)
+    assert spread.exit_code == plain.returncode == 1
+    assert len(plain.stdout.splitlines()) == 71
+
+
+def test_a_prediction_is_gone_on_with(cluster, run, monkeypatch):
+    monkeypatch.chdir(run)
+    folder = RunFolder(run / "run")
+    score = functools.partial(predict_on_cluster, folder, load_run(folder))
+    (film,) = score(["films/00.png"])
+    (rest,) = score(["films/01.png"], last=("films/00.png", film.probability))
+    assert rest.path == "films/01.png"
+    with pytest.raises(RunError, match="run and films must be the same as before"):
+        list(score([], last=("films/00.png", film.probability + 0.1)))
+
+
+def test_a_run_that_workers_cannot_read_is_named(cluster, run, tmp_path):
+    with pytest.raises(RunError, match=f"{tmp_path}.* holds no finished run"):
+        list(predict_on_cluster(RunFolder(tmp_path), load_run(RunFolder(run / "run")), ["film.png"]))
+
+
+def test_a_working_folder_that_is_not_shared_is_named(tmp_path):
+    worker = Worker(toys.build_doubling, str(tmp_path / "gone"), [], 1, threads="1")
+    with pytest.raises(ClusterError, match="working folder must be there on every machine"):
+        raise next(worker._work(iter([]))).error
+
+
+def test_without_a_cluster_nothing_of_ray_is_imported(run):
+    code = (
+        "import sys; from pneumo_keras.cli import main\n"
+        "from pneumo_keras.cluster import connection, ordered_map, worker\n"
+        "main(sys.argv[1:], standalone_mode=False)\n"
+        "print({'ray', 'pyarrow'} & set(sys.modules))"
+    )
+    done = call(run, "-q", "predict", "run", "films/00.png", code=code)
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_whoever_asks_a_cluster_loads_no_network():
+    code = "import sys, pneumo_keras.recipes.cluster_prediction; print({'keras', 'jax'} & set(sys.modules))"
+    assert call(ROOT, code=code).stdout == "set()\n"
+
+
+def test_without_the_extra_one_line_says_what_to_install(run, monkeypatch):
+    monkeypatch.chdir(run)
+    find = backend.importlib.util.find_spec
+    monkeypatch.setattr(
+        backend.importlib.util, "find_spec", lambda name: None if name == "ray" else find(name)
+    )
+    done = CliRunner().invoke(main, ["-q", "predict", "run", "films", "--cluster", "ray"])
+    assert (done.exit_code, done.stderr) == (
+        1,
+        "Error: --cluster ray needs the package ray. Install it: uv sync --extra cluster, or pip install "
+        "'ray[data]'\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("address", "line"),
+    [
+        ("127.0.0.1:1", "must name the head of a running Ray cluster. Received: 127.0.0.1:1 (.*refused"),
+        ("ray://127.0.0.1:10001", "must be host:port of a cluster's head"),
+        ("nowhere", "must be host:port of a cluster's head"),
+        ("127.0.0.1:99999", "must name the head of a running Ray cluster"),
+        ("no.such.host.invalid:6379", "must name the head of a running Ray cluster"),
+    ],
+)
+def test_an_address_without_a_cluster_is_one_line(monkeypatch, address, line):
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ClusterError, match=line.replace("(", r"\(", 1)), open_cluster():
+        pass
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+def test_another_program_at_the_address_is_no_cluster(monkeypatch, answer):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{server.getsockname()[1]}")
+        monkeypatch.setattr(connection, "PATIENCE", 0.2)
+        if answer:
+            threading.Thread(target=lambda: server.accept()[0].sendall(answer), daemon=True).start()
+        with (
+            pytest.raises(ClusterError, match="must name the head of a running Ray cluster"),
+            open_cluster(),
+        ):
+            pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["jax", "keras", "openvino"])
+def test_a_score_does_not_depend_on_the_films_beside_it(run, monkeypatch, engine):
+    """So that films may pass the network in whatever company."""
+    if engine == "openvino":
+        pytest.importorskip("openvino")
+    choose = network.choose_engine
+    monkeypatch.setattr(network, "choose_engine", lambda _, *rest: choose(engine, *rest))
+    scorer = build_scorer(RunFolder(run / "run"))
+    images = PhantomFilms(70, 28, 5).read(slice(None))
+    films = [DecodedFilm(str(index), image, shape=(28, 28)) for index, image in enumerate(images)]
+    scores = {film.path: film.probability for film in scorer.score(films)}
+    shuffled = np.random.default_rng(0).permutation(len(films))
+    for order in (range(1, 70), range(69, -1, -1), shuffled, [3], [50]):
+        for film in scorer.score([films[index] for index in order]):
+            assert film.probability == scores[film.path]
