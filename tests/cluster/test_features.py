@@ -42,7 +42,9 @@ KERAS = functools.partial(build_runner, engine="keras", precision="float32")
 def cluster():
     """One for all tests: each extraction would start its own."""
     pytest.importorskip("ray")
-    with pytest.MonkeyPatch.context() as patch, open_cluster():
+    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
+        patch.delenv("RAY_ADDRESS", raising=False)
+        stack.enter_context(open_cluster())
         patch.setattr(cluster_features, "open_cluster", contextlib.nullcontext)
         patch.setattr(cluster_features, "RUN", 2)
         patch.setattr(cluster_features, "FEW", 3)
