@@ -37,7 +37,7 @@ class Objects:
 
     def read(self, name: str, most: int) -> bytes:
         """An object, as far as this many bytes."""
-        return self._files.cat_file(f"{self._root}/{name}", 0, most)
+        return self._files.cat_file(f"{self._root}/{name}", start=0, end=most)  # s3fs orders them otherwise
 
     def make_folder(self, folder: str) -> None:
         """Makes room for objects where that is needed. A bucket that is not there is not made."""
