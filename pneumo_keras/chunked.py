@@ -109,10 +109,7 @@ class ChunkedArray:
 
     @cached_property
     def _header(self) -> bytes:
-        header = io.BytesIO()
-        content = {"descr": self.dtype, "fortran_order": False, "shape": self.shape}
-        np.lib.format.write_array_header_1_0(header, content)
-        return header.getvalue()
+        return to_header(self.shape, self.dtype)
 
     @property
     def _checksums(self) -> Path:
@@ -139,6 +136,14 @@ class ChunkedArray:
         whole = np.zeros(self.count * CHECKSUM.itemsize, np.uint8)
         whole[: len(noted)] = noted
         return whole.view(CHECKSUM)
+
+
+def to_header(shape: tuple[int, ...], dtype: str) -> bytes:
+    """What stands before the numbers in a `.npy` file."""
+    header = io.BytesIO()
+    content = {"descr": dtype, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, content)
+    return header.getvalue()
 
 
 @contextmanager

@@ -168,6 +168,10 @@ def test_a_report_gets_file_names_alone(empty):
         ),
         ("data.source=folder", 'data.source="folder" needs data.path: a folder of films, or a CSV'),
         ("data.positive=true", "Setting 'data.positive' must be text. Received: True"),
+        (
+            "compute.store=s3://me:hush@host/bucket",
+            "compute.store must hold no password: drivers take theirs from the environment",
+        ),
     ],
 )
 def test_a_wrong_setting_gets_one_line(empty, override, expected):

@@ -57,6 +57,8 @@ def _list_written(config: Config) -> dict[str, str]:
         written["data.path"] = str(config.data.path)
     if config.model.weights not in ("imagenet", "none"):
         written["model.weights"] = config.model.weights
+    if config.compute.store and "://" not in config.compute.store:
+        written["compute.store"] = config.compute.store
     return written
 
 

@@ -1,5 +1,6 @@
 """Every setting there is: its type, its range, its default and what it means."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -39,6 +40,7 @@ LARGEST_IMAGE = 1024
 MOST_UNITS = 16_384  # hidden units of all members: with all taps a kernel of 0.7 GB, and twice that for Adam
 MOST_PIXELS = 1 << 25  # of the images of a step of online training: 375 of 299 px, tens of gigabytes
 LONGEST_TEXT = 4096  # characters; no path is longer
+SECRET = re.compile("://[^/]*:[^/]*@")  # in an address, and settings are written into every run
 
 
 FilmCount = Annotated[int, Field(le=100_000)]  # what a minute or two can draw
@@ -235,6 +237,16 @@ class ComputeSettings(Settings):
     cluster: Literal["none", "ray"] = Field(
         "none", description="this machine, or those of a Ray cluster: RAY_ADDRESS, or one that starts here"
     )
+    store: str = Field(
+        "", description="where machines share features: a folder, or an address such as s3://bucket/features"
+    )
+
+    @field_validator("store")
+    @classmethod
+    def _check_store(cls, store: str) -> str:
+        if SECRET.search(store):
+            raise ValueError("compute.store must hold no password: drivers take theirs from the environment")
+        return store
 
 
 class Config(Settings):

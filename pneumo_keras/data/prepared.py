@@ -4,11 +4,13 @@ TFDS takes a second to import and is needed by those who write films or read the
 in the cache, labels and fingerprints do.
 """
 
+import dataclasses
 import functools
 import io
 import json
 import logging
 import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +77,11 @@ class PreparedFilms:
     checksums: UInt32[np.ndarray, " n"]
     digest: str
     mend: Callable[[Callable[[], bool]], None]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: nothing that is open, and no way to prepare what this one has prepared."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {**fields, "mend": functools.partial(_refuse_to_mend, self.folder)}
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -194,6 +201,19 @@ def _is_sealed(folder: Path) -> bool:
     except BrokenSealError:
         return False
     return True
+
+
+def _refuse_to_mend(folder: Path, is_whole: Callable[[], bool]) -> None:
+    """In another process, which may run on another machine.
+
+    Raises:
+        DataError: The films are not there, or damaged.
+    """
+    if not is_whole():
+        raise DataError(
+            f"{folder}: prepared films must be readable on every machine of a cluster. Received: they are "
+            f"not on {socket.gethostname()}. Name a folder that all share with PNEUMO_KERAS_CACHE."
+        )
 
 
 def _warn_of_damage(folder: Path, found: str, error: Exception) -> None:

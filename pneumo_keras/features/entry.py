@@ -19,6 +19,7 @@ from pneumo_keras.errors import DataError
 from pneumo_keras.files import write_whole
 from pneumo_keras.turns import take_turn
 
+ABOUT = "about.json"
 CHUNK = 32  # films that pass the network and are written together
 # Of a JSON file that was cut off or written by others.
 DAMAGE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
@@ -97,12 +98,19 @@ class Entry:
         Raises:
             OSError: It cannot be written.
         """
-        n, d = self.shape
-        about = {"title": title, "n": n, "d": d, **self.about}
-        file = self.folder / "about.json"
+        file = self.folder / ABOUT
         if not file.is_file():
             remove(file)
-        write_whole(file, json.dumps(about, indent=2))
+        write_whole(file, self.describe(title))
+
+    def describe(self, title: str) -> str:
+        """What the features are of, as JSON.
+
+        Args:
+            title: Whose films these are, in words; no part of the address.
+        """
+        n, d = self.shape
+        return json.dumps({"title": title, "n": n, "d": d, **self.about}, indent=2)
 
     def write(self, chunk: int, features: Features) -> None:
         """Writes the features of a chunk of films.
@@ -143,7 +151,7 @@ def load_entry(folder: Path) -> StoredEntry:
         FileNotFoundError: There is no entry, or none any more.
         DataError: It is damaged: what it says to be is not what its name says.
     """
-    path = folder / "about.json"
+    path = folder / ABOUT
     try:
         if path.exists() and not path.is_file():
             raise ValueError("about.json is no file")

@@ -4,7 +4,7 @@ import contextlib
 import importlib.metadata
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -13,18 +13,19 @@ import keras
 import numpy as np
 
 import pneumo_keras
-from pneumo_keras.arrays import Features, ImageBatch
+from pneumo_keras.arrays import Features
 from pneumo_keras.data.films import Films
 from pneumo_keras.engines.runner import Runner
 from pneumo_keras.errors import ModelError
 from pneumo_keras.features.entry import CHUNK, Entry
 from pneumo_keras.features.forecast import Forecast
+from pneumo_keras.features.passage import Passage
+from pneumo_keras.features.shared import SharedStore
 from pneumo_keras.features.store import FeatureTable, Store
 from pneumo_keras.features.views import PLAIN, View
-from pneumo_keras.model.backbone import list_taps, select_taps
+from pneumo_keras.model.backbone import list_taps
 from pneumo_keras.model.classifier import FrozenPart
 from pneumo_keras.model.fingerprint import compute_fingerprint, compute_tap_fingerprints
-from pneumo_keras.prefetch import Prefetch
 from pneumo_keras.progress import show_progress
 
 log = logging.getLogger("pneumo_keras")
@@ -47,12 +48,16 @@ class Extractor:
         build_runner: Makes a backbone run over a stream of batches of CHUNK images.
         about: What computes the features: engine, precision, backend, device.
         store: Where features are kept.
+        shared: What other machines share with that one; None where there is nothing.
+        spread: Runs a passage over chunks on several machines; None where it runs on this one.
     """
 
     frozen: FrozenPart
     build_runner: Callable[[keras.Model], Runner]
     about: dict[str, Any]
     store: Store
+    shared: SharedStore | None = None
+    spread: Callable[[Passage, Sequence[int]], Generator[Features, None, None]] | None = None
     _opened: dict[tuple[str, ...], FeatureTable] = field(default_factory=dict, init=False, repr=False)
     _forecast: Forecast = field(default_factory=Forecast, init=False, repr=False)
 
@@ -81,13 +86,20 @@ class Extractor:
         """
         passages = [list(self._list_entries(films, view).values()) for films, views in jobs for view in views]
         self.store.check_room(entry for entries in passages for entry in entries)
-        missing = {entries[0].name: max(map(_count_missing, entries)) for entries in passages}
+        missing = {entries[0].name: max(map(self._count_missing, entries)) for entries in passages}
         self._forecast.expect(sum(missing.values()))
 
     def release(self) -> None:
         """Forgets all tables, which others may remove from then on."""
         self._opened.clear()
         self.store.held.release()
+
+    def _count_missing(self, entry: Entry) -> int:
+        """Films whose features were never written; what is damaged is found when it is read."""
+        there = set(entry.array.list_written())
+        if self.shared and len(there) < entry.array.count:
+            there.update(chunk for part in self.shared.find(entry) for chunk in part.chunks)
+        return entry.shape[0] - sum(len(entry.array.get_rows(chunk)) for chunk in there)
 
     def _list_entries(self, films: Films, view: View) -> dict[str, Entry]:
         about = {**self.about, **self._fixed, **view.about, "films": films.fingerprint()}
@@ -118,23 +130,32 @@ class Extractor:
         }
 
     def _open(self, entries: dict[str, Entry], films: Films, name: str, view: View) -> FeatureTable:
-        title = f"{name}, {view.name}" if view.name else name
         self.store.hold(entries.values())
         missing = {tap: entry for tap, entry in entries.items() if entry.array.find_missing()}
         if missing:
             with self.store.writing(missing.values(), name):
-                self._fill(entries, list(missing), films, title, view)
+                self._fill(entries, list(missing), films, name, view)
         else:
-            log.info("Features of %s: from the cache", title)
+            log.info("Features of %s: from the cache", _to_title(name, view))
+        if self.shared:
+            for entry in entries.values():
+                self.shared.announce(entry, name)
+                self.shared.publish(entry)
         self.store.mark_used(entries.values(), name)
         files = {tap: entry.array.file for tap, entry in entries.items()}
         return FeatureTable(files, len(films), self.store.held)
 
     def _fill(
-        self, entries: dict[str, Entry], taps: Sequence[str], films: Films, title: str, view: View
+        self, entries: dict[str, Entry], taps: Sequence[str], films: Films, name: str, view: View
     ) -> None:
         """Computes the chunks that are missing at some of the taps; others may have done so meanwhile."""
+        title = _to_title(name, view)
         missing = {tap: set(entries[tap].array.find_missing()) for tap in taps}
+        if self.shared and any(missing.values()):
+            with self.store.explain_unwritable():
+                self.shared.fetch(entries, missing, title)
+            for tap in taps:
+                self.shared.announce(entries[tap], name)
         chunks = sorted(set[int]().union(*missing.values()))
         if not chunks:
             log.info("Features of %s: computed by another job", title)
@@ -152,58 +173,47 @@ class Extractor:
         # A part of an entry is computed in the company of the rest, or its last digits might be others.
         begun = any(len(missing[tap]) < entries[tap].array.count for tap in taps)
         computed = entries if begun else {tap: entries[tap] for tap in taps}
+        passage = Passage(self.frozen, self.build_runner, list(computed), films, view)
         started = time.monotonic()
-        waited = self._compute(computed, missing, chunks, films, title, view)
+        self._compute(passage, computed, missing, chunks, title)
         seconds = time.monotonic() - started
-        log.info(
-            "Features of %s: computed in %.1f s, of which the network waited for films %.1f %%",
-            title,
-            seconds,
-            100 * waited / seconds,
-        )
+        waited = f", of which the network waited for films {100 * passage.waited / seconds:.1f} %"
+        log.info("Features of %s: computed in %.1f s%s", title, seconds, "" if self.spread else waited)
 
     def _compute(
         self,
+        passage: Passage,
         entries: dict[str, Entry],
         missing: dict[str, set[int]],
         chunks: Sequence[int],
-        films: Films,
         title: str,
-        view: View,
-    ) -> float:
+    ) -> None:
         """Passes chunks of films through the network and writes each where it is missing.
-
-        Returns:
-            Seconds that the network waited for films.
 
         Raises:
             DataError: The features cannot be written. Those of earlier chunks stay.
             ModelError: They are no numbers.
+            ClusterError: They are computed on a cluster, which gives up.
         """
-        run = self.build_runner(select_taps(self.frozen.backbone, list(entries)))
+        n = len(passage.films)
         columns = np.cumsum([entry.shape[1] for entry in entries.values()])[:-1]
-        batches = Prefetch(self._prepare(films, chunks, view))
-        counts = {chunk: min(CHUNK, len(films) - CHUNK * chunk) for chunk in chunks}
-        done = len(films) - sum(counts.values())
-        with show_progress(f"Features of {title}", len(films), "films", done=done) as progress:
-            for chunk, features in zip(chunks, run(batches), strict=True):
+        counts = {chunk: min(CHUNK, n - CHUNK * chunk) for chunk in chunks}
+        done = n - sum(counts.values())
+        with (
+            contextlib.closing((self.spread or Passage.run)(passage, chunks)) as computed,
+            show_progress(f"Features of {title}", n, "films", done=done) as progress,
+        ):
+            for chunk, features in zip(chunks, computed, strict=True):
                 _check_finite(features, title)
                 parts = np.split(features[: counts[chunk]], columns, axis=1)
                 for (tap, entry), part in zip(entries.items(), parts, strict=True):
                     if chunk in missing.get(tap, ()):
                         with self.store.explain_unwritable():
                             entry.write(chunk, part)
+                        if self.shared:
+                            self.shared.publish_to(entry, chunk)
                 self._forecast.advance(counts[chunk])
                 progress.advance(counts[chunk])
-        return batches.waited
-
-    def _prepare(self, films: Films, chunks: Sequence[int], view: View) -> Iterator[ImageBatch]:
-        for chunk in chunks:
-            first = CHUNK * chunk
-            rows = np.arange(first, first + CHUNK).clip(max=len(films) - 1)
-            images = view.enlarge(_pad(films.read(slice(first, first + CHUNK))), rows, self.frozen)
-            # Compiled: operation by operation it takes longer than to vary the films.
-            yield self.frozen.scale.predict_on_batch(images)
 
 
 def list_versions(engine: str) -> dict[str, str]:
@@ -216,16 +226,8 @@ def list_versions(engine: str) -> dict[str, str]:
     return versions
 
 
-def _count_missing(entry: Entry) -> int:
-    """Films whose features were never written; what is damaged is found when it is read."""
-    written = entry.array.list_written()
-    return entry.shape[0] - sum(len(entry.array.get_rows(chunk)) for chunk in written)
-
-
-def _pad(images: np.ndarray) -> np.ndarray:
-    """Repeats the last film, so that all batches have the shape the network is compiled for."""
-    missing = CHUNK - len(images)
-    return np.concatenate([images, np.repeat(images[-1:], missing, axis=0)]) if missing else images
+def _to_title(name: str, view: View) -> str:
+    return f"{name}, {view.name}" if view.name else name
 
 
 def _check_finite(features: Features, title: str) -> None:

@@ -114,7 +114,7 @@ def judge_films(task: Task, prevalence: float | None, *, stress: bool) -> Report
     """
     run, config, split = task.run, task.config, task.split
     classifier = load_judged_classifier(task.folder, run)
-    extractor = build_extractor(config, classifier.frozen)
+    extractor = build_extractor(config, classifier.frozen, must_share=False)
     shift = PrevalenceShift(run.calibration.prevalence, prevalence) if prevalence is not None else None
     to_scores = functools.partial(decide, classifier.decision)
 

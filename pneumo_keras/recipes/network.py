@@ -8,13 +8,16 @@ from collections.abc import Sequence
 import keras
 
 from pneumo_keras.backend import describe_device
+from pneumo_keras.cluster.connection import check_cluster
 from pneumo_keras.config import Config, find_cache
 from pneumo_keras.engines.choice import build_runner, choose_engine
 from pneumo_keras.engines.runner import Runner
 from pneumo_keras.features.extract import Extractor
+from pneumo_keras.features.shared import SharedStore
 from pneumo_keras.features.store import Store
 from pneumo_keras.model.backbone import build_backbone
 from pneumo_keras.model.classifier import FrozenPart, build_frozen_part
+from pneumo_keras.recipes.cluster_features import pass_on_cluster
 
 log = logging.getLogger("pneumo_keras")
 
@@ -35,8 +38,17 @@ def build_frozen_runner(config: Config, frozen: FrozenPart) -> Runner:
     return build_runner(frozen.backbone, engine=engine, precision=config.compute.precision)
 
 
-def build_extractor(config: Config, frozen: FrozenPart) -> Extractor:
-    """What turns films into features, on the engine that the settings ask for."""
+def build_extractor(config: Config, frozen: FrozenPart, *, must_share: bool = True) -> Extractor:
+    """What turns films into features, on the engine that the settings ask for.
+
+    Args:
+        config: The settings.
+        frozen: Films -> features.
+        must_share: Whether a shared store that cannot be read ends the job, as where the user has just named
+            it. Otherwise it is done without.
+    """
+    if config.compute.cluster == "ray":
+        check_cluster("compute.cluster=ray")
     precision, device = config.compute.precision, describe_device()
     engine = _choose_engine(config, frozen, device)
     return Extractor(
@@ -49,6 +61,8 @@ def build_extractor(config: Config, frozen: FrozenPart) -> Extractor:
             "device": device,
         },
         store=Store(find_cache() / "features", limit=int(config.compute.cache_gigabytes * 1e9)),
+        shared=SharedStore(config.compute.store, must_answer=must_share) if config.compute.store else None,
+        spread=functools.partial(pass_on_cluster, engine=engine) if config.compute.cluster == "ray" else None,
     )
 
 

@@ -1,7 +1,9 @@
 import hashlib
 import json
 import os
+import pickle
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -419,3 +421,19 @@ def test_prepared_films_are_known_without_tfds(npz, cache, prepared):
         [sys.executable, "-c", code, npz.path, npz.sha256, cache], capture_output=True, text=True, check=True
     )
     assert done.stdout == f"12 {prepared.fingerprint()} False\n"
+
+
+def test_films_go_to_other_processes_and_are_not_prepared_anew_there(npz, prepared, cache):
+    images = prepared.read(slice(None))
+    there = pickle.loads(pickle.dumps(prepared))
+    assert np.array_equal(there.read(slice(None)), images)
+    assert there.fingerprint() == prepared.fingerprint()
+    shutil.move(cache, cache.with_name("elsewhere"))
+    other = pickle.loads(pickle.dumps(prepared))
+    with pytest.raises(DataError) as caught:
+        other.read(slice(0, 3))
+    assert str(caught.value) == (
+        f"{prepared.folder}: prepared films must be readable on every machine of a cluster. Received: they "
+        f"are not on {socket.gethostname()}. Name a folder that all share with PNEUMO_KERAS_CACHE."
+    )
+    assert not cache.exists()

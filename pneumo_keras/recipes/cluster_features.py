@@ -1,0 +1,100 @@
+"""Features computed on the machines of a cluster: each gets the frozen network once, then runs of chunks.
+
+The network goes there as it is here, weights and all; films are drawn or read where they pass it. The
+features come back in order, to be written by whoever asked for them. Nothing of Keras is imported with this
+module: in an actor, its backend starts first.
+"""
+
+import contextlib
+import functools
+import importlib
+import logging
+import pickle
+import socket
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from typing import Any
+
+from pneumo_keras.arrays import Features
+from pneumo_keras.backend import BACKEND, describe_device, start_backend
+from pneumo_keras.cluster.connection import open_cluster
+from pneumo_keras.cluster.ordered_map import Stage, describe_cluster, map_in_order
+from pneumo_keras.config import find_cache
+from pneumo_keras.errors import ClusterError
+
+log = logging.getLogger("pneumo_keras")
+
+RUN = 16  # chunks of a run: films are read ahead within it, and 512 of them are lost with an actor
+FEW = 32  # chunks: the network has seen them here before an actor has compiled it
+
+
+def pass_on_cluster(passage: Any, chunks: Sequence[int], *, engine: str) -> Generator[Features, None, None]:
+    """Does on a cluster what `passage.run` does here, if there are more than a few chunks.
+
+    Args:
+        passage: A `features.passage.Passage` that has not run. Its films must be such that every machine can
+            read them.
+        chunks: Numbers of chunks.
+        engine: That runs the network.
+
+    Raises:
+        ClusterError: There is no cluster, its machines compute otherwise than this one, or Ray gives up.
+        DataError: The films cannot be read on one of them.
+    """
+    if len(chunks) <= FEW:
+        yield from passage.run(chunks)
+        return
+    with open_cluster():
+        log.info("Features are computed on %s", describe_cluster())
+        dumps = importlib.import_module("ray.cloudpickle").dumps  # views hold functions of functions
+        build = functools.partial(build_passing, dumps(passage), engine, describe_computing(engine))
+        runs = (chunks[start : start + RUN] for start in range(0, len(chunks), RUN))
+        with contextlib.closing(map_in_order(runs, [Stage(build, whole=True)])) as results:
+            for features in results:
+                yield from features
+
+
+def build_passing(
+    packed: bytes, engine: str, expected: Mapping[str, str]
+) -> Callable[[Iterator[Sequence[int]]], Iterator[list[Features]]]:
+    """In an actor: runs of chunks -> their features, chunk by chunk.
+
+    Args:
+        packed: The passage.
+        engine: That runs the network.
+        expected: What `describe_computing` says where the job was started.
+
+    Raises:
+        BackendError: Keras cannot start there.
+        ClusterError: It computes otherwise there.
+    """
+    start_backend(find_cache())
+    check_alike(describe_computing(engine), expected)
+    passage = pickle.loads(packed)
+    return lambda runs: (list(passage.run(run)) for run in runs)
+
+
+def describe_computing(engine: str) -> dict[str, str]:
+    """Device and versions here, of which others may compute otherwise."""
+    from pneumo_keras.features import extract, views
+
+    return {
+        "backend": BACKEND,
+        "device": describe_device(),
+        **extract.list_versions(engine),
+        **views.list_versions(),
+    }
+
+
+def check_alike(found: Mapping[str, str], expected: Mapping[str, str]) -> None:
+    """Checks that this machine computes as the one where the job was started.
+
+    Raises:
+        ClusterError: It does not, and its features would stand under the name of others.
+    """
+    for name, value in expected.items():
+        if found.get(name) != value:
+            raise ClusterError(
+                f"All machines of a cluster must compute alike. Received: {name} {value} where the job was "
+                f"started, {found.get(name, 'none')} on {socket.gethostname()}. Install the same packages, "
+                "and start the job on a machine like those that compute."
+            )

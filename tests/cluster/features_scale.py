@@ -1,0 +1,141 @@
+"""Features of many phantom films on this machine and on a Ray cluster: rates, bytes, and a killed actor.
+
+    python tests/cluster/features_scale.py --films 20000
+
+It computes the features of the same films three times with an empty cache each: here, on the cluster, and on
+the cluster with an actor killed by SIGKILL when a third of the films are done. The rate is that of the last
+three quarters of the films, when all is compiled, and the bytes must be the same. With RAY_ADDRESS
+it joins that cluster; an actor must then run on this machine. Exit status 1 where bytes or counts differ.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import logging
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+
+from pneumo_keras.backend import start_backend
+from pneumo_keras.config import load_config
+
+
+class Watch:
+    """Counts chunks as they come, remembers when, and kills an actor in the middle if it is told to."""
+
+    def __init__(self, films, kill):
+        self._films, self._kill = films, kill
+        self.chunks, self.killed, self.started, self.first, self.last = [], [], time.monotonic(), 0.0, 0.0
+        self.done = self._before = 0
+
+    def follow(self, run):
+        def spread(passage, chunks):
+            with contextlib.closing(run(passage, chunks)) as results:
+                for chunk, features in zip(chunks, results, strict=True):
+                    self._note(chunk)
+                    yield features
+
+        return spread
+
+    def _note(self, chunk):
+        self.chunks.append(chunk)
+        self.last, self.done = time.monotonic(), 32 * len(self.chunks)
+        if not self.first and self.done >= self._films / 4:
+            self.first, self._before = self.last, self.done
+        if self._kill and not self.killed and self.done > self._films / 3:
+            self.killed = kill_an_actor()
+
+    @property
+    def rate(self):
+        return (self.done - self._before) / (self.last - self.first)
+
+
+def kill_an_actor():
+    for process in psutil.process_iter(["cmdline"]):
+        if "MapWorker" in " ".join(process.info["cmdline"] or []):
+            os.kill(process.pid, signal.SIGKILL)
+            return [process.pid]
+    return []
+
+
+def sample_memory(peaks, ended):
+    own = psutil.Process()
+    while not ended.wait(0.5):
+        peaks.append(own.memory_info().rss)
+
+
+def compute(extractor, films, watch, folder):
+    from pneumo_keras.features.passage import Passage
+    from pneumo_keras.features.store import Store
+
+    own = replace(
+        extractor,
+        store=Store(folder, 10**12),
+        spread=watch.follow(extractor.spread or Passage.run),
+    )
+    peaks, ended = [], threading.Event()
+    sampler = threading.Thread(target=sample_memory, args=(peaks, ended))
+    sampler.start()
+    table = own.extract(films, "phantoms")
+    ended.set()
+    sampler.join()
+    digest = hashlib.sha256()
+    for features in table.iterate():
+        digest.update(features.tobytes())
+    own.release()
+    return digest.hexdigest(), max(peaks, default=0)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--films", type=int, default=20_000)
+    parser.add_argument("--image-size", type=int, default=75)
+    parser.add_argument("--taps", nargs="+", default=["mixed4"])
+    parser.add_argument("--engine", default="auto")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["PNEUMO_KERAS_CACHE"] = cache
+        return compare(options, Path(cache))
+
+
+def compare(options, cache):
+    start_backend(cache)
+    from pneumo_keras.data.phantom import PhantomFilms
+    from pneumo_keras.recipes.network import build_extractor, build_frozen
+
+    settings = [
+        f"model.image_size={options.image_size}",
+        f"model.taps={options.taps}",
+        "model.weights=none",
+        f"compute.engine={options.engine}",
+    ]
+    config = load_config("demo", settings)
+    frozen, films = build_frozen(config), PhantomFilms(options.films, 28, seed=1)
+    digests, failed = [], False
+    for name, cluster, kill in (("here", "none", False), ("Ray", "ray", False), ("Ray, killed", "ray", True)):
+        own = load_config("demo", [*settings, f"compute.cluster={cluster}"])
+        watch = Watch(options.films, kill)
+        digest, peak = compute(build_extractor(own, frozen), films, watch, cache / name)
+        digests.append(digest)
+        right = watch.chunks == list(range(-(-options.films // 32))) and digest == digests[0]
+        failed |= not right or (kill and not watch.killed)
+        line = (
+            f"{name}: {watch.last - watch.started:.1f} s in all, {watch.rate:.1f} films/s once begun, driver "
+            f"at most {peak / 1e6:,.0f} MB, killed {watch.killed or 'nobody'}, each film once with the same "
+            f"bytes: {right}"
+        )
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

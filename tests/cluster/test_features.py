@@ -1,0 +1,150 @@
+import contextlib
+import functools
+import importlib.util
+import os
+import pickle
+import signal
+from dataclasses import replace
+
+import numpy as np
+import psutil
+import pytest
+
+from pneumo_keras.cluster.connection import open_cluster
+from pneumo_keras.config import load_config
+from pneumo_keras.engines.choice import build_runner
+from pneumo_keras.errors import BackendError, ClusterError, DataError
+from pneumo_keras.features.extract import CHUNK, Extractor
+from pneumo_keras.features.passage import Passage
+from pneumo_keras.features.shared import SharedStore
+from pneumo_keras.features.store import Store
+from pneumo_keras.features.variation import Ranges
+from pneumo_keras.features.views import PLAIN, build_stressed_view
+from pneumo_keras.model.classifier import FrozenPart
+from pneumo_keras.model.fingerprint import compute_fingerprint
+from pneumo_keras.model.preprocessing import build_resizing, build_scaling
+from pneumo_keras.recipes import cluster_features
+from pneumo_keras.recipes.network import build_extractor
+from tests.cluster.toy_films import DrawnFilms
+from tests.toy import SIZE, build_toy_backbone
+
+# Ray warns of what it does itself, and JAX of the processes that Ray starts.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning"),
+]
+VIEW = build_stressed_view(Ranges(rotation_degrees=15.0, gamma=1.2), seed=3)
+KERAS = functools.partial(build_runner, engine="keras", precision="float32")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """One for all tests: each extraction would start its own."""
+    pytest.importorskip("ray")
+    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
+        patch.delenv("RAY_ADDRESS", raising=False)
+        stack.enter_context(open_cluster())
+        patch.setattr(cluster_features, "open_cluster", contextlib.nullcontext)
+        patch.setattr(cluster_features, "RUN", 2)
+        patch.setattr(cluster_features, "FEW", 3)
+        yield
+
+
+@pytest.fixture(scope="module")
+def frozen():
+    return FrozenPart(
+        build_resizing(12, SIZE), build_scaling(SIZE), build_toy_backbone(taps=("mixed4", "mixed10"))
+    )
+
+
+@pytest.fixture
+def build(tmp_path, frozen):
+    def build(folder, spread=None, shared=None):
+        store = Store(tmp_path / folder, 10**9)
+        return Extractor(frozen, KERAS, {"engine": "keras"}, store, shared, spread)
+
+    return build
+
+
+@pytest.fixture
+def films(tmp_path):
+    (tmp_path / "readers").mkdir()
+    return DrawnFilms(5 * CHUNK + 7, tmp_path / "readers")
+
+
+SPREAD = functools.partial(cluster_features.pass_on_cluster, engine="keras")
+
+
+def list_readers(films):
+    return {int(file.name) for file in films.folder.iterdir()}
+
+
+def test_features_of_a_cluster_are_the_same_bytes_and_are_shared(cluster, build, films, tmp_path):
+    spread = build("spread", SPREAD, SharedStore(str(tmp_path / "shared"))).extract(films, "films", VIEW)[:]
+    assert os.getpid() not in list_readers(films)
+    alone = build("alone").extract(films, "films", VIEW)[:]
+    assert spread.tobytes() == alone.tobytes()
+    readers = list_readers(films)
+    again = build("other", None, SharedStore(str(tmp_path / "shared"))).extract(films, "films", VIEW)[:]
+    assert again.tobytes() == alone.tobytes()
+    assert list_readers(films) == readers  # and no film was read for it
+
+
+def test_a_few_films_are_not_sent_away(build, films):
+    few = replace(films, n=3 * CHUNK)
+    build("spread", SPREAD).extract(few, "films")
+    assert list_readers(films) == {os.getpid()}
+
+
+def test_an_actor_that_is_killed_is_replaced_and_each_film_stands_once(cluster, build, films):
+    slow, killed = replace(films, n=12 * CHUNK + 5, seconds=0.1), []
+
+    def spread(passage, chunks):
+        with contextlib.closing(SPREAD(passage, chunks)) as results:
+            for number, features in enumerate(results):
+                if number == 2:
+                    killed.extend(list_readers(films))
+                    os.kill(killed[0], signal.SIGKILL)
+                yield features
+
+    features = build("spread", spread).extract(slow, "films")[:]
+    assert len(list_readers(films)) == 2
+    assert not psutil.pid_exists(killed[0]) or psutil.Process(killed[0]).status() == "zombie"
+    alone = build("alone").extract(replace(slow, seconds=0.0), "films")[:]
+    assert features.tobytes() == alone.tobytes()
+
+
+def test_films_that_an_actor_cannot_read_are_one_line_and_what_was_computed_stays(cluster, build, films):
+    extractor = build("spread", SPREAD)
+    with pytest.raises(DataError, match=r"^film 166 cannot be read$"):
+        extractor.extract(replace(films, unreadable=5 * CHUNK), "films")
+    (entry, _) = extractor._list_entries(films, PLAIN).values()
+    assert entry.array.list_written() == [0, 1, 2, 3]
+
+
+def test_a_passage_is_the_same_wherever_it_is_pickled_to(frozen, films):
+    passage = Passage(frozen, KERAS, ["mixed10"], films, PLAIN)
+    other = pickle.loads(pickle.dumps(passage))
+    for part in ("resize", "scale", "backbone"):
+        mine, its = (getattr(one.frozen, part) for one in (passage, other))
+        assert compute_fingerprint(mine) == compute_fingerprint(its)
+    for mine, its in zip(passage.run([0, 5]), other.run([0, 5]), strict=True):
+        np.testing.assert_array_equal(mine, its)
+
+
+def test_a_machine_that_computes_otherwise_is_refused():
+    here = cluster_features.describe_computing("keras")
+    assert {"backend", "device", "keras", "jax", "pneumo-keras", "numpy", "pillow"} <= set(here)
+    cluster_features.check_alike(here, here)
+    with pytest.raises(ClusterError) as caught:
+        cluster_features.build_passing(b"", "keras", {**here, "device": "H100"})
+    rule = "All machines of a cluster must compute alike. Received: "
+    assert str(caught.value).startswith(f"{rule}device H100 where the job was started, cpu on ")
+
+
+def test_without_ray_one_line_says_what_to_install(frozen, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ray" else find(name))
+    with pytest.raises(BackendError, match=r"^compute\.cluster=ray needs the package ray\. Install it: uv"):
+        build_extractor(load_config("demo", ["compute.cluster=ray"]), frozen)

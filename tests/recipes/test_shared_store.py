@@ -1,0 +1,41 @@
+import fsspec
+import pytest
+
+from pneumo_keras.errors import DataError
+from pneumo_keras.features.objects import Objects
+from pneumo_keras.recipes.evaluate import evaluate_run
+
+
+@pytest.fixture
+def address():
+    yield "memory://features"
+    fsspec.filesystem("memory").store.clear()
+
+
+def refuse(*_):
+    raise PermissionError(13, "Permission denied")
+
+
+def test_a_run_is_the_same_with_a_shared_store_and_is_judged_without_it(train, address, monkeypatch, caplog):
+    shared = train("shared", f"compute.store={address}")
+    assert fsspec.filesystem("memory").glob("/features/*/part-000000.npy")
+    monkeypatch.setattr(Objects, "list_sizes", refuse)
+    with pytest.raises(DataError, match=r"^compute\.store must name a store that can be read\."):
+        train("refused", f"compute.store={address}")
+    evaluate_run(shared, "test")
+    (line,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert line == f"{address} cannot be read (Permission denied): it is done without"
+    alone = train("alone")
+    scores = [(folder.path / "scores_val.csv").read_bytes() for folder in (shared, alone)]
+    assert scores[0] == scores[1]
+
+
+def test_a_folder_is_found_again_from_another_working_folder(train, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = train("run", "compute.store=shared")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    before = set((tmp_path / "shared").iterdir())
+    evaluate_run(run, "test")
+    assert set((tmp_path / "shared").iterdir()) > before
+    assert list((tmp_path / "elsewhere").iterdir()) == []
