@@ -87,8 +87,9 @@ def fine_tune(
     """
     training, lower, upper = config.training, tuning.lower, tuning.cut.upper
     train, val = splits["train"], splits["val"]
-    views = [lower.extract(train.films, train.title, view) for view in list_fitted_views(config)]
-    validation = [lower.extract(val.films, val.title)]
+    below = f"below {training.unfreeze_from}"
+    views = [lower.extract(train.films, f"{train.title}, {below}", v) for v in list_fitted_views(config)]
+    validation = [lower.extract(val.films, f"{val.title}, {below}")]
     size = training.unfrozen_batch_size
     history = fit(
         keras.Model(upper.input, head(upper.output), name="unfrozen"),
@@ -115,8 +116,8 @@ def fine_tune(
         log.info("Kept epoch %d of these: the one with the lowest validation loss", kept)
     else:
         log.warning(
-            "No epoch had a lower validation loss than the frozen network with its head, which are kept. Lower "
-            "training.unfrozen_learning_rate, or leave training.unfreeze_from unset"
+            "No epoch had a lower validation loss than the frozen network with its head, and these are kept: "
+            "lower training.unfrozen_learning_rate, or leave training.unfreeze_from unset"
         )
     return replace(lower.frozen, backbone=tuning.cut.whole), history
 
