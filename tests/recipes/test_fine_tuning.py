@@ -9,18 +9,24 @@ import pytest
 from pneumo_keras.config import load_config
 from pneumo_keras.errors import SettingsError, TrainingError
 from pneumo_keras.evaluation.scores import load_scores
+from pneumo_keras.exports.place import choose_place
 from pneumo_keras.features.store import list_entries
 from pneumo_keras.model.classifier import load_classifier
 from pneumo_keras.model.cut import cut_backbone
 from pneumo_keras.model.fingerprint import compute_fingerprint
 from pneumo_keras.recipes import fine_tuning, heads, network
+from pneumo_keras.recipes.compare import compare_runs
 from pneumo_keras.recipes.evaluate import evaluate_run
+from pneumo_keras.recipes.explain import build_film_explainer, explain_files
+from pneumo_keras.recipes.export import export_run
+from pneumo_keras.recipes.predict import predict_files
+from pneumo_keras.recipes.scoring import build_scorer
 from pneumo_keras.recipes.train import train_run
 from pneumo_keras.runs.finished import load_run
 from pneumo_keras.runs.folder import RunFolder
 from pneumo_keras.stopping import Stopped
 from pneumo_keras.training import keeper
-from tests.films import load_phantom_splits
+from tests.films import load_phantom_splits, write_films
 from tests.small import COUNTS, SMALL
 from tests.toy import build_branched_backbone
 
@@ -119,10 +125,11 @@ def test_evaluation_sees_the_scores_that_training_saw(train):
 def test_the_frozen_head_is_kept_where_no_epoch_is_better(train, caplog, tmp_path):
     head = ["training.epochs=12", "training.learning_rate=3e-2"]
     with caplog.at_level(logging.INFO, "pneumo_keras"):
-        folder = train("run", *head, "training.unfrozen_learning_rate=3")
+        folder = train("run", *head, "training.unfrozen_learning_rate=10", "training.unfrozen_epochs=1")
     rows = read_history(folder)
     best = min(row["val_loss"] for row in rows[:12])
-    assert all(row["val_loss"] > best for row in rows[12:])
+    assert len(rows) == 13
+    assert rows[12]["val_loss"] > best
     assert [row["epoch"] for row in rows if row["kept"]] == [
         next(row["epoch"] for row in rows if row["val_loss"] == best)
     ]
@@ -179,9 +186,10 @@ def test_a_training_stopped_in_the_second_phase_goes_on_to_the_same_bytes(train,
     with caplog.at_level(logging.INFO, "pneumo_keras"):
         folder = train("run", resume=True)
     going_on = [line for line in caplog.messages if line.startswith("Going on")]
-    assert going_on == ["Going on after epoch 2, batch 0", "Going on after epoch 1, batch 3"]
-    for name in ("history.csv", "scores_val.csv", "guard.npz", "model.keras", "operating_point.json"):
+    assert going_on == ["Going on after epoch 2, batch 0", "Going on after epoch 2, batch 2"]
+    for name in ("history.csv", "scores_val.csv", "guard.npz", "operating_point.json"):
         assert (folder.path / name).read_bytes() == (whole.path / name).read_bytes()
+    assert read_environment(folder)["classifier_sha256"] == read_environment(whole)["classifier_sha256"]
     assert not list(folder.path.glob("checkpoint*"))
 
 
@@ -192,7 +200,7 @@ def test_the_same_command_gives_the_same_bytes_and_finds_its_activations(train, 
     with caplog.at_level(logging.INFO, "pneumo_keras"):
         second = train("second", "augmentation.views=2")
     assert not [line for line in caplog.messages if "computed in" in line]
-    for name in ("history.csv", "scores_val.csv", "model.keras"):
+    for name in ("history.csv", "scores_val.csv"):
         assert (first.path / name).read_bytes() == (second.path / name).read_bytes()
 
 
@@ -220,3 +228,26 @@ def test_room_for_everything_is_checked_before_any_work(train, monkeypatch):
 def test_a_loss_that_is_no_number_names_the_rate_of_the_second_phase(train):
     with pytest.raises(TrainingError, match=r"Lower training\.unfrozen_learning_rate\."):
         train("run", "training.unfrozen_learning_rate=1e6", "training.unfrozen_epochs=20")
+
+
+def test_a_fine_tuned_run_is_used_as_any_other(train, tmp_path):
+    folder = train()
+    films = load_phantom_splits(COUNTS)["val"]
+    write_films(tmp_path / "films", films)
+    paths = sorted((tmp_path / "films").rglob("*.png"), key=lambda path: path.name)
+    _, scores = load_scores(folder.path / "scores_val.csv")
+    scored = list(predict_files(build_scorer(folder), map(str, paths), workers=1))
+    np.testing.assert_allclose([film.probability for film in scored], scores, atol=1e-5)
+    explained = list(explain_files(build_film_explainer(folder), [str(paths[0])], tmp_path / "explained"))
+    assert explained[0].scored.probability == pytest.approx(scores[0], abs=1e-5)
+    (comparison,) = compare_runs(folder, [train("other", "seed=7")], "val")
+    assert set(comparison.changed) == {"seed"}
+
+
+def test_an_export_says_which_weights_were_fine_tuned(train):
+    pytest.importorskip("onnxruntime")
+    folder = train()
+    export_run(folder, "onnx", choose_place(folder.path, "onnx", None))
+    sidecar = json.loads((folder.path / "exports" / "model.onnx.json").read_text())
+    noted = sidecar["fingerprints"]["fine_tuned_weights_sha256"]
+    assert noted == read_environment(folder)["fine_tuned_weights_sha256"]
