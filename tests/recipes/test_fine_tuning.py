@@ -50,6 +50,17 @@ def train(monkeypatch, tmp_path):
     return run
 
 
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """One that tests share which only read it, or write beside it."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(network, "build_backbone", build_branched_backbone)
+        patched.setenv("PNEUMO_KERAS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        folder = RunFolder(tmp_path_factory.mktemp("shared") / "run")
+        train_run(load_config("demo", [*SMALL, *TUNED]), folder)
+    return folder
+
+
 def read_history(folder):
     with (folder.path / "history.csv").open(newline="") as file:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
@@ -63,8 +74,8 @@ def load_loaded():
     return build_branched_backbone(image_size=75, taps=("mixed0", "mixed10"))
 
 
-def test_nothing_below_the_cut_moves_and_the_convolutions_above_do(train):
-    saved = load_classifier(train().path / "model.keras").frozen.backbone
+def test_nothing_below_the_cut_moves_and_the_convolutions_above_do(run):
+    saved = load_classifier(run.path / "model.keras").frozen.backbone
     loaded = load_loaded()
     below = {layer.name for layer in cut_backbone(loaded, "mixed10").lower.layers}
     moved = []
@@ -77,20 +88,19 @@ def test_nothing_below_the_cut_moves_and_the_convolutions_above_do(train):
     assert moved == [True] * 3
 
 
-def test_history_and_provenance_tell_both_phases(train):
-    folder = train()
-    rows = read_history(folder)
+def test_history_and_provenance_tell_both_phases(run):
+    rows = read_history(run)
     assert [(row["epoch"], row["phase"]) for row in rows] == [(1, 1), (2, 1), (3, 2), (4, 2), (5, 2)]
     assert [row["learning_rate"] for row in rows[1:3]] == pytest.approx([1e-3, 1e-2])
     (kept,) = [row for row in rows if row["kept"]]
     assert kept["phase"] == 2
     assert kept["val_loss"] == min(row["val_loss"] for row in rows)
-    about = read_environment(folder)
-    classifier = load_classifier(folder.path / "model.keras")
+    about = read_environment(run)
+    classifier = load_classifier(run.path / "model.keras")
     assert about["weights_sha256"] == compute_fingerprint(load_loaded())
     assert about["fine_tuned_weights_sha256"] == compute_fingerprint(classifier.frozen.backbone)
     assert about["weights_sha256"] != about["fine_tuned_weights_sha256"]
-    assert load_run(folder).history == rows
+    assert load_run(run).history == rows
 
 
 @pytest.mark.parametrize(
@@ -105,19 +115,17 @@ def test_the_saved_model_scores_as_the_fit_did(train, overrides):
     np.testing.assert_allclose(direct, scores, atol=1e-6)
 
 
-def test_the_validation_loss_of_the_fit_is_that_of_the_saved_model(train):
-    folder = train()
-    labels, scores = load_scores(folder.path / "scores_val.csv")
+def test_the_validation_loss_of_the_fit_is_that_of_the_saved_model(run):
+    labels, scores = load_scores(run.path / "scores_val.csv")
     loss = -np.log(np.where(labels == 1, scores, 1 - scores)).mean()
-    assert loss == pytest.approx(min(row["val_loss"] for row in read_history(folder)), rel=1e-5)
+    assert loss == pytest.approx(min(row["val_loss"] for row in read_history(run)), rel=1e-5)
 
 
-def test_evaluation_sees_the_scores_that_training_saw(train):
-    folder = train()
-    seen = (folder.path / "scores_val.csv").read_bytes()
-    evaluate_run(folder, "val")
-    assert (folder.path / "scores_val.csv").read_bytes() == seen
-    page = (folder.path / "report_val.html").read_text()
+def test_evaluation_sees_the_scores_that_training_saw(run):
+    seen = (run.path / "scores_val.csv").read_bytes()
+    evaluate_run(run, "val")
+    assert (run.path / "scores_val.csv").read_bytes() == seen
+    page = (run.path / "report_val.html").read_text()
     assert "blocks from <b>mixed10</b> on were trained further, at a learning rate of 0.01" in page
     assert "The epoch was chosen on these films" in page
 
@@ -141,11 +149,10 @@ def test_the_frozen_head_is_kept_where_no_epoch_is_better(train, caplog, tmp_pat
     assert (folder.path / "scores_val.csv").read_bytes() == (plain.path / "scores_val.csv").read_bytes()
 
 
-def test_the_head_is_fitted_as_it_is_without_fine_tuning(train, tmp_path):
-    folder = train()
+def test_the_head_is_fitted_as_it_is_without_fine_tuning(run, train, tmp_path):
     plain = RunFolder(tmp_path / "plain")
     train_run(load_config("demo", [*SMALL, TUNED[0]]), plain)
-    rows = read_history(folder)[:2]
+    rows = read_history(run)[:2]
     for row, other in zip(rows, read_history(plain), strict=True):
         del row["phase"], row["kept"], other["kept"]
         assert row == other
@@ -230,24 +237,22 @@ def test_a_loss_that_is_no_number_names_the_rate_of_the_second_phase(train):
         train("run", "training.unfrozen_learning_rate=1e6", "training.unfrozen_epochs=20")
 
 
-def test_a_fine_tuned_run_is_used_as_any_other(train, tmp_path):
-    folder = train()
+def test_a_fine_tuned_run_is_used_as_any_other(run, train, tmp_path):
     films = load_phantom_splits(COUNTS)["val"]
     write_films(tmp_path / "films", films)
     paths = sorted((tmp_path / "films").rglob("*.png"), key=lambda path: path.name)
-    _, scores = load_scores(folder.path / "scores_val.csv")
-    scored = list(predict_files(build_scorer(folder), map(str, paths), workers=1))
+    _, scores = load_scores(run.path / "scores_val.csv")
+    scored = list(predict_files(build_scorer(run), map(str, paths), workers=1))
     np.testing.assert_allclose([film.probability for film in scored], scores, atol=1e-5)
-    explained = list(explain_files(build_film_explainer(folder), [str(paths[0])], tmp_path / "explained"))
+    explained = list(explain_files(build_film_explainer(run), [str(paths[0])], tmp_path / "explained"))
     assert explained[0].scored.probability == pytest.approx(scores[0], abs=1e-5)
-    (comparison,) = compare_runs(folder, [train("other", "seed=7")], "val")
+    (comparison,) = compare_runs(run, [train("other", "seed=7")], "val")
     assert set(comparison.changed) == {"seed"}
 
 
-def test_an_export_says_which_weights_were_fine_tuned(train):
+def test_an_export_says_which_weights_were_fine_tuned(run):
     pytest.importorskip("onnxruntime")
-    folder = train()
-    export_run(folder, "onnx", choose_place(folder.path, "onnx", None))
-    sidecar = json.loads((folder.path / "exports" / "model.onnx.json").read_text())
+    export_run(run, "onnx", choose_place(run.path, "onnx", None))
+    sidecar = json.loads((run.path / "exports" / "model.onnx.json").read_text())
     noted = sidecar["fingerprints"]["fine_tuned_weights_sha256"]
-    assert noted == read_environment(folder)["fine_tuned_weights_sha256"]
+    assert noted == read_environment(run)["fine_tuned_weights_sha256"]
