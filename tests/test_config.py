@@ -188,6 +188,36 @@ def test_views_belong_to_the_cached_mode(empty):
     assert message(empty, "training.optimizer=sgd", "model.hidden_units=8") == expected
 
 
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (
+            ["training.mode=online"],
+            'training.unfreeze_from needs training.mode="cached" and training.members=1. '
+            "Received: online, 1. Leave it unset, or change them",
+        ),
+        (
+            ["training.members=3"],
+            'training.unfreeze_from needs training.mode="cached" and training.members=1. '
+            "Received: cached, 3. Leave it unset, or change them",
+        ),
+        (
+            ["model.taps=['mixed7', 'mixed2']"],
+            "training.unfreeze_from must not lie above the highest of model.taps, which is mixed7. "
+            "Received: mixed8",
+        ),
+        (
+            ["training.unfrozen_batch_size=1000"],
+            "training.unfreeze_from takes at most 33,554,432 pixels in a step: training.unfrozen_batch_size "
+            "times the square of model.image_size. Received: 89,401,000. Lower one of them",
+        ),
+    ],
+)
+def test_blocks_that_cannot_learn_get_one_line(empty, overrides, expected):
+    assert load_config(empty, ["training.unfreeze_from=mixed8"]).training.unfreeze_from == "mixed8"
+    assert message(empty, "training.unfreeze_from=mixed8", *overrides) == expected
+
+
 def test_an_unknown_configuration_names_the_known_ones():
     assert message("demmo") == (
         f"--config must be one of {', '.join(find_named('configs'))}, or a TOML file. Received: demmo"
@@ -267,7 +297,7 @@ def test_every_setting_is_explained_and_unset_ones_are_commented_out(empty):
         for name in (settings if isinstance(settings, dict) else [""])
     ]
     described = describe_config(load_config(empty))
-    assert {*keys, "data.path"} == set(described)
+    assert {*keys, "data.path", "training.unfreeze_from"} == set(described)
     assert "the folder or CSV of the source folder; a path\n# path = ...\n" in text
     assert "; one of cached, online\nmode = " in text
     assert all(setting["description"] for setting in described.values())
@@ -287,6 +317,7 @@ def test_settings_are_described_for_programs(empty):
     assert described["training.mode"]["choices"] == ["cached", "online"]
     assert described["model.taps"]["choices"][4] == "mixed4"
     assert described["data.path"]["value"] is None
+    assert described["training.unfreeze_from"]["choices"][8] == "mixed8"
     assert described["model.dropout"]["exclusiveMaximum"] == 1
 
 
@@ -335,7 +366,7 @@ def test_what_is_no_file_of_settings_is_not_waited_for(tmp_path, kind):
 @pytest.mark.parametrize("name", ["x" * 300, "abc\0", "/dev/null/x"])
 def test_a_name_that_no_file_can_have_gets_one_line(name):
     assert message(name).startswith(
-        "--config must be one of accurate, default, demo, reference, or a TOML file."
+        "--config must be one of accurate, default, demo, fine, reference, or a TOML file."
     )
 
 

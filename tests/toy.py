@@ -21,3 +21,24 @@ def build_toy_backbone(weights="none", *, image_size=SIZE, taps=("mixed10",)):
         x = keras.layers.Activation("relu", name=name)(x)
         pooled[name] = keras.layers.GlobalAveragePooling2D(name=f"{name}_pooled")(x)
     return join_taps(images, [pooled[tap] for tap in taps])
+
+
+def build_branched_backbone(weights="none", *, image_size=SIZE, taps=("mixed10",)):
+    """The same with a stem and blocks of two branches each, as InceptionV3's: it can be cut between them."""
+    seeds = iter(range(100))
+
+    def conv(x, filters, size, strides=1):
+        initializer = keras.initializers.GlorotUniform(seed=next(seeds))
+        x = keras.layers.Conv2D(
+            filters, size, strides=strides, padding="same", use_bias=False, kernel_initializer=initializer
+        )(x)
+        x = keras.layers.BatchNormalization(scale=False)(x)
+        return keras.layers.Activation("relu")(x)
+
+    images = keras.Input((image_size, image_size, 3))
+    x = keras.layers.MaxPooling2D(2)(conv(images, 4, 3, strides=2))
+    pooled = {}
+    for name in ("mixed0", "mixed4", "mixed10"):
+        x = keras.layers.Concatenate(name=name)([conv(x, 3, 1), conv(conv(x, 2, 1), 4, 3)])
+        pooled[name] = keras.layers.GlobalAveragePooling2D(name=f"{name}_pooled")(x)
+    return join_taps(images, [pooled[tap] for tap in taps])

@@ -2,19 +2,12 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from pneumo_keras.config.choices import OneOf
+from pneumo_keras.config.tables import Settings
 from pneumo_keras.data.sources import POSITIVE, SOURCES
 from pneumo_keras.engines.table import ENGINES, Precision
 from pneumo_keras.evaluation.rules import RULES
@@ -39,7 +32,6 @@ SMALLEST_IMAGE = 75  # InceptionV3's five halvings leave nothing of a smaller on
 LARGEST_IMAGE = 1024
 MOST_UNITS = 16_384  # hidden units of all members: with all taps a kernel of 0.7 GB, and twice that for Adam
 MOST_PIXELS = 1 << 25  # of the images of a step of online training: 375 of 299 px, tens of gigabytes
-LONGEST_TEXT = 4096  # characters; no path is longer
 SECRET = re.compile("://[^/]*:[^/]*@")  # in an address, and settings are written into every run
 
 
@@ -54,28 +46,6 @@ def _to_list(value: Any) -> Any:
 def _to_name(value: Any) -> Any:
     """`--set data.positive=1` means the class that is called 1."""
     return str(value) if type(value) is int else value
-
-
-def _has_undecodable(text: str) -> bool:
-    """Whether it holds bytes that are no text, as the system gives them to programs."""
-    return any("\ud800" <= sign <= "\udfff" for sign in text)
-
-
-class Settings(BaseModel):
-    """A table of settings: unknown keys are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _check_kind(cls, value: Any, info: Any) -> Any:
-        """Pydantic takes true for 1, and text that no file can hold."""
-        is_switch = cls.model_fields[info.field_name or ""].annotation is bool
-        if not is_switch and any(type(one) is bool for one in (value if type(value) is list else [value])):
-            raise PydanticCustomError("switch", "must be no true or false")
-        if isinstance(value, str) and (len(value) > LONGEST_TEXT or "\0" in value or _has_undecodable(value)):
-            raise PydanticCustomError("text", "must be text that a file can hold")
-        return value
 
 
 class DataSettings(Settings):
@@ -209,6 +179,16 @@ class TrainingSettings(Settings):
     plateau_patience: int = Field(
         2, ge=1, le=10_000, description="... after this many epochs without a better validation loss"
     )
+    unfreeze_from: Tap | None = Field(
+        None,
+        description="once the head is fitted, this block of the network and all above it learn, too: the cut "
+        "lies below it; what crosses it is cached, up to 1.4 MB for each view of a film at 299 px",
+    )
+    unfrozen_learning_rate: Positive = Field(1e-5, description="of head and blocks then, always by adamw")
+    unfrozen_batch_size: int = Field(16, ge=1, le=8192, description="films in a step then")
+    unfrozen_epochs: int = Field(
+        10, ge=1, le=10_000, description="passes over the training films then, the best of them or none kept"
+    )
 
 
 class EvaluationSettings(Settings):
@@ -273,6 +253,7 @@ class Config(Settings):
                 f"training.members times model.hidden_units must be at most {MOST_UNITS:,}, for the sake of "
                 f"memory. Received: {units:,}"
             )
+        self._check_unfreezing()
         pixels = self.training.batch_size * self.model.image_size**2
         if self.training.mode == "online" and pixels > MOST_PIXELS:
             raise ValueError(
@@ -285,3 +266,26 @@ class Config(Settings):
                 "and model.standardise=true"
             )
         return self
+
+    def _check_unfreezing(self) -> None:
+        training, order = self.training, get_args(Tap)
+        if training.unfreeze_from is None:
+            return
+        if training.mode == "online" or training.members > 1:
+            raise ValueError(
+                'training.unfreeze_from needs training.mode="cached" and training.members=1. Received: '
+                f"{training.mode}, {training.members}. Leave it unset, or change them"
+            )
+        highest = max(self.model.taps, key=order.index)
+        if order.index(training.unfreeze_from) > order.index(highest):
+            raise ValueError(
+                f"training.unfreeze_from must not lie above the highest of model.taps, which is {highest}. "
+                f"Received: {training.unfreeze_from}"
+            )
+        pixels = training.unfrozen_batch_size * self.model.image_size**2
+        if pixels > MOST_PIXELS:
+            raise ValueError(
+                f"training.unfreeze_from takes at most {MOST_PIXELS:,} pixels in a step: "
+                "training.unfrozen_batch_size times the square of model.image_size. "
+                f"Received: {pixels:,}. Lower one of them"
+            )

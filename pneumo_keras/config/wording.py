@@ -6,7 +6,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from pneumo_keras.config.choices import to_hint
-from pneumo_keras.config.settings import LONGEST_TEXT, Config
+from pneumo_keras.config.settings import Config
+from pneumo_keras.config.tables import LONGEST_TEXT
 
 Fragment = dict[str, Any]
 """What JSON Schema says of one setting."""
@@ -68,6 +69,7 @@ def _to_bounds(fragment: Fragment) -> str:
 
 def list_choices(fragment: Fragment) -> list[Any]:
     """The values that a setting, or each entry of a list, may have; empty where all of a kind may."""
+    fragment = fragment.get("anyOf", [fragment])[0]
     return fragment.get("enum") or fragment.get("items", {}).get("enum", [])
 
 

@@ -14,8 +14,7 @@ import keras
 import numpy as np
 from jaxtyping import Float64
 
-from pneumo_keras.errors import ModelError
-from pneumo_keras.model.reading import to_float64, to_refusal
+from pneumo_keras.model.reading import list_layers, to_float64, to_refusal
 
 IMAGES = "images"
 
@@ -121,7 +120,15 @@ class Concatenation:
     sources: tuple[str, ...]
 
 
-Step = Convolution | MaxPooling | AveragePooling | PixelMean | Concatenation
+@dataclass(frozen=True)
+class Flattening:
+    """All values of an image in a row, channels running fastest: (n, height, width, c) -> (n, d)."""
+
+    name: str
+    sources: tuple[str, ...]
+
+
+Step = Convolution | MaxPooling | AveragePooling | PixelMean | Flattening | Concatenation
 
 
 @dataclass(frozen=True)
@@ -165,25 +172,6 @@ def read_graph(backbone: keras.Model) -> Graph:
         steps[step.name] = step
         values[id(layer.output)] = step.name
     return Graph(tuple(steps.values()), values[id(output)], backbone.input_shape[1:], output.shape[-1])
-
-
-def list_layers(backbone: Any) -> list[Any]:
-    """The layers of a functional graph but its input, in an order in which they can run.
-
-    Raises:
-        ModelError: It is no such graph.
-    """
-    layers = getattr(backbone, "operations", None)
-    if not layers or len(backbone.inputs) != 1 or len(backbone.outputs) != 1:
-        raise ModelError(
-            "Only a functional graph with one input and one output can be rewritten. "
-            f"Received: {type(backbone).__name__} '{backbone.name}'"
-        )
-    if len(backbone.output_shape) != 2:
-        raise ModelError(
-            f"Cannot rewrite the backbone: it must end in features (n, d). Received: {backbone.output_shape}"
-        )
-    return [layer for layer in layers if type(layer) is not keras.layers.InputLayer]
 
 
 def check_layer(layer: Any, values: dict[int, str]) -> None:
@@ -266,6 +254,13 @@ def read_mean(layer: Any, sources: tuple[str, ...], before: Convolution | None) 
     return PixelMean(layer.name, sources)
 
 
+def read_flattening(layer: Any, sources: tuple[str, ...], before: Convolution | None) -> Flattening:
+    """All values of an image in a row."""
+    if len(layer.input.shape) != 4:
+        raise to_refusal(layer, "must take maps", layer.input.shape)
+    return Flattening(layer.name, sources)
+
+
 def read_concatenation(layer: Any, sources: tuple[str, ...], before: Convolution | None) -> Concatenation:
     """Concatenation over channels."""
     if layer.axis not in (-1, len(layer.output.shape) - 1):
@@ -281,6 +276,7 @@ READERS: dict[type, Callable[[Any, tuple[str, ...], Convolution | None], Step]] 
     keras.layers.MaxPooling2D: read_maximum,
     keras.layers.AveragePooling2D: read_average,
     keras.layers.GlobalAveragePooling2D: read_mean,
+    keras.layers.Flatten: read_flattening,
     keras.layers.Concatenate: read_concatenation,
 }
 

@@ -23,6 +23,7 @@ from pneumo_keras.engines.graph import (
     AveragePooling,
     Concatenation,
     Convolution,
+    Flattening,
     Graph,
     MaxPooling,
     PixelMean,
@@ -129,7 +130,7 @@ class Product:
 class Plain:
     """A step without parameters."""
 
-    step: MaxPooling | AveragePooling | PixelMean | Concatenation
+    step: MaxPooling | AveragePooling | PixelMean | Flattening | Concatenation
 
     @property
     def name(self) -> str:
@@ -150,6 +151,8 @@ class Plain:
                 value = average(window, maps[0])
             case PixelMean():  # summed in float32 whatever the precision
                 value = jnp.mean(maps[0], axis=(1, 2), dtype=jnp.float32)
+            case Flattening():
+                value = lax.collapse(maps[0], 1)
             case Concatenation():
                 value = jnp.concatenate(maps, axis=-1)
         return {self.name: value}

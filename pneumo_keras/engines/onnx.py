@@ -17,6 +17,7 @@ from pneumo_keras.engines.graph import (
     AveragePooling,
     Concatenation,
     Convolution,
+    Flattening,
     Graph,
     MaxPooling,
     PixelMean,
@@ -28,7 +29,7 @@ FEATURES = "features"
 # Old enough for runtimes of 2023, the first with which the mean takes its axes as an input.
 OPSET, IR_VERSION = 18, 8
 
-CHANNELS_FIRST = (0, 3, 1, 2)
+CHANNELS_FIRST, CHANNELS_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 
 Shape = Sequence[int | str | None]
 """Of an input or output: a name for an axis of any length, None for one without a name."""
@@ -123,6 +124,8 @@ def write_step(nodes: Nodes, step: Step, sources: Sequence[str]) -> str:
             return nodes.add("AveragePool", *sources, **to_attributes(window))
         case PixelMean():
             return nodes.add("ReduceMean", *sources, nodes.hold([2, 3]), keepdims=0)
+        case Flattening():
+            return nodes.add("Flatten", nodes.add("Transpose", *sources, perm=CHANNELS_LAST))
         case Concatenation():
             return nodes.add("Concat", *sources, axis=1)
 

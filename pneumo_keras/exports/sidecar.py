@@ -117,6 +117,7 @@ def describe_origin(
         "fingerprints": {
             "model_sha256": fingerprint,
             "weights_sha256": environment.get("weights_sha256"),
+            **{name: environment[name] for name in ("fine_tuned_weights_sha256",) if name in environment},
             "films_sha256": {split: about.get("sha256") for split, about in films.items()},
         },
         "versions": dict(versions),

@@ -4,7 +4,7 @@ import contextlib
 import importlib.metadata
 import logging
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -37,6 +37,9 @@ PACKAGES = {
     "torch": ("torch",),
     "openvino": ("openvino", "onnx"),
 }
+
+
+Job = tuple[Films, Sequence[View]]
 
 
 @dataclass(frozen=True)
@@ -75,17 +78,25 @@ class Extractor:
             self._opened[address] = self._open(entries, films, name, view)
         return self._opened[address]
 
-    def check_room(self, jobs: Sequence[tuple[Films, Sequence[View]]]) -> None:
+    def list_passages(self, jobs: Sequence[Job]) -> list[list[Entry]]:
+        """For each passage of films through the network the entries of its features, a tap each."""
+        return [list(self._list_entries(films, view).values()) for films, views in jobs for view in views]
+
+    def check_room(self, jobs: Sequence[Job], others: Iterable[Entry] = ()) -> None:
         """Checks before any work that the features of all these films and their views find room.
 
         It also says how many films will pass the network for them.
+
+        Args:
+            jobs: Films, and how they are seen.
+            others: For which there must be room beside them.
 
         Raises:
             SettingsError: They take more than the limit of the store.
             DataError: They take more than the disk has.
         """
-        passages = [list(self._list_entries(films, view).values()) for films, views in jobs for view in views]
-        self.store.check_room(entry for entries in passages for entry in entries)
+        passages = self.list_passages(jobs)
+        self.store.check_room([*others, *(entry for entries in passages for entry in entries)])
         missing = {entries[0].name: max(map(self._count_missing, entries)) for entries in passages}
         self._forecast.expect(sum(missing.values()))
 

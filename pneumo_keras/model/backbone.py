@@ -26,7 +26,7 @@ IMAGENET = Release(
     bytes=87_910_968,
 )
 
-POOLED = "_pooled"
+POOLED, FLAT = "_pooled", "_flat"  # ends of the names of layers in which taps end
 
 # What Keras, h5py and NumPy raise on weights files that are damaged or of another network; each was met.
 UNREADABLE = (
@@ -74,7 +74,7 @@ def join_taps(images: keras.KerasTensor, pooled: list[keras.KerasTensor]) -> ker
 
     Args:
         images: The network's input.
-        pooled: Outputs (n, features) of layers named `<tap>_pooled`.
+        pooled: Outputs (n, features) of layers named `<tap>_pooled`; `<tap>_flat` where nothing is averaged.
     """
     features = pooled[0] if len(pooled) == 1 else keras.layers.Concatenate(name="taps")(pooled)
     backbone = keras.Model(images, features, name="backbone")
@@ -82,19 +82,25 @@ def join_taps(images: keras.KerasTensor, pooled: list[keras.KerasTensor]) -> ker
     return backbone
 
 
+def list_ends(backbone: keras.Model) -> dict[str, Any]:
+    """The layers in which the taps of a backbone end, by tap, in their order."""
+    ends = [layer for layer in backbone.layers if layer.name.endswith((POOLED, FLAT))]
+    order = backbone.get_layer("taps").input if len(ends) > 1 else [ends[0].output]
+    by_output = {id(layer.output): layer for layer in ends}
+    layers = [by_output[id(output)] for output in order]
+    return {layer.name.rpartition("_")[0]: layer for layer in layers}
+
+
 def list_taps(backbone: keras.Model) -> dict[str, int]:
     """The taps of a backbone with their numbers of features, in their order."""
-    pooled = [layer for layer in backbone.layers if layer.name.endswith(POOLED)]
-    order = backbone.get_layer("taps").input if len(pooled) > 1 else [pooled[0].output]
-    widths = {id(layer.output): layer for layer in pooled}
-    layers = [widths[id(output)] for output in order]
-    return {layer.name.removesuffix(POOLED): layer.output.shape[-1] for layer in layers}
+    return {tap: layer.output.shape[-1] for tap, layer in list_ends(backbone).items()}
 
 
 def select_taps(backbone: keras.Model, taps: Sequence[str]) -> keras.Model:
     """The same network with some of its taps, and without the layers that none of them needs."""
     images: Any = backbone.input
-    return join_taps(images, [backbone.get_layer(f"{tap}{POOLED}").output for tap in taps])
+    ends = list_ends(backbone)
+    return join_taps(images, [ends[tap].output for tap in taps])
 
 
 def _build_network(weights: str, image_size: int, taps: Sequence[str]) -> keras.Model:

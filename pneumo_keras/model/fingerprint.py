@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from pneumo_keras.doors import trace_tensor
-from pneumo_keras.model.backbone import POOLED, list_taps
+from pneumo_keras.model.backbone import list_ends
 
 # Of a layer's settings, those that change nothing of what it computes in inference.
 IDLE = ("name", "trainable")
@@ -29,9 +29,9 @@ def compute_structure(model: keras.Model) -> str:
 
 def compute_tap_fingerprints(backbone: keras.Model) -> dict[str, str]:
     """Fingerprint of all that lies below each tap of a backbone; each layer is hashed once."""
-    taps = list(list_taps(backbone))
-    outputs: list[Any] = [backbone.get_layer(f"{tap}{POOLED}").output for tap in taps]
-    return dict(zip(taps, compute_fingerprints(outputs), strict=True))
+    ends = list_ends(backbone)
+    outputs: list[Any] = [layer.output for layer in ends.values()]
+    return dict(zip(ends, compute_fingerprints(outputs), strict=True))
 
 
 def compute_fingerprints(

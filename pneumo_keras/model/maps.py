@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float64
 from scipy.special import ndtr
 
-from pneumo_keras.model.backbone import POOLED, list_taps
+from pneumo_keras.model.backbone import list_ends
 
 Shares = Float64[np.ndarray, "_pixels _cells"]
 
@@ -64,8 +64,7 @@ class Axis:
 def build_map_model(backbone: keras.Model) -> keras.Model:
     """From images (n, size, size, 3) to the taps' maps (n, cells, cells, channels), a list in their order."""
     images: Any = backbone.input
-    pooled: list[Any] = [backbone.get_layer(f"{tap}{POOLED}") for tap in list_taps(backbone)]
-    return keras.Model(images, [layer.input for layer in pooled], name="maps")
+    return keras.Model(images, [layer.input for layer in list_ends(backbone).values()], name="maps")
 
 
 def locate_cells(maps: keras.Model) -> list[tuple[Axis, Axis]]:

@@ -28,7 +28,7 @@ from pneumo_keras.recipes.saved_classifier import load_judged_classifier
 from pneumo_keras.reporting.explanations import Evidence
 from pneumo_keras.reporting.plots import draw_summary, save_plot
 from pneumo_keras.reporting.report import format_report
-from pneumo_keras.reporting.report_contents import ReportContents, StressedFilms
+from pneumo_keras.reporting.report_contents import FineTuned, ReportContents, StressedFilms
 from pneumo_keras.runs.finished import FinishedRun, load_run
 from pneumo_keras.runs.folder import RunFolder
 
@@ -196,7 +196,7 @@ def gather_report(
     stressed: StressedFilms | None,
 ) -> ReportContents:
     """What the report shows, files by their names alone."""
-    run, point = task.run, task.run.operating_point
+    run, point, training = task.run, task.run.operating_point, task.run.config.training
     return ReportContents(
         run=task.name,
         split=task.split.name,
@@ -212,11 +212,21 @@ def gather_report(
         calibration=run.calibration,
         operating_point=shift.correct_point(point) if shift else point,
         history=run.history,
-        epoch_chosen=run.config.training.schedule == "plateau",
+        epoch_chosen=training.schedule == "plateau" or training.unfreeze_from is not None,
         settings=format_config(name_files(run.config)),
         environment=run.environment,
+        fine_tuned=describe_fine_tuning(run),
         of_others=task.of_others,
     )
+
+
+def describe_fine_tuning(run: FinishedRun) -> FineTuned | None:
+    """What was done to the network itself, if anything was."""
+    training = run.config.training
+    if training.unfreeze_from is None:
+        return None
+    kept = run.environment["fine_tuned_weights_sha256"] != run.environment["weights_sha256"]
+    return FineTuned(training.unfreeze_from, training.unfrozen_learning_rate, kept)
 
 
 def write_medmnist_scores(folder: RunFolder, size: int, split: str, contents: ReportContents) -> None:

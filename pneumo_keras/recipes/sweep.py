@@ -14,6 +14,7 @@ from pneumo_keras.bench.operations import count_operations
 from pneumo_keras.config import Config, change_config, format_config, resolve_paths
 from pneumo_keras.config.settings import Tap
 from pneumo_keras.data.films import JoinedFilms
+from pneumo_keras.errors import SettingsError
 from pneumo_keras.evaluation.ranking import (
     PLAIN,
     STRESSED,
@@ -59,8 +60,17 @@ def sweep_settings(config: Config, grid: Grid, folder: Path, *, folds: int) -> l
 
     Returns:
         All candidates, the best first.
+
+    Raises:
+        SettingsError: A combination would let blocks of the network learn.
     """
     groups = group_combinations(config, grid, at_once=max(1, MEMBERS_AT_ONCE // folds))
+    for shared, _ in groups:
+        if block := shared.training.unfreeze_from:
+            raise SettingsError(
+                "A sweep compares heads on the frozen network: training.unfreeze_from must be unset. "
+                f"Received: {block}. Sweep first, then train the best settings with it"
+            )
     with claim_folder(folder, option="--out"):
         resolved = resolve_paths(config)
         data = open_data(resolved)

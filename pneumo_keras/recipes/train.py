@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from pneumo_keras.model.classifier import Classifier, save_classifier
 from pneumo_keras.model.fingerprint import compute_fingerprint
 from pneumo_keras.model.head import build_decision
 from pneumo_keras.recipes.films import Split, open_data, open_splits
+from pneumo_keras.recipes.fine_tuning import fine_tune, join_histories, prepare_fine_tuning
 from pneumo_keras.recipes.heads import fit_heads, list_fitted_views, list_judged_views, weigh_classes
 from pneumo_keras.recipes.judging import (
     calibrate,
@@ -67,7 +69,16 @@ def train_run(
         extractor = build_extractor(config, frozen)
         about = describe_run(data, splits, extractor, class_weights)
         checkpoint = Checkpoint(folder.checkpoint_file, to_identity(about, config))
+        block = config.training.unfreeze_from
+        tuning = prepare_fine_tuning(config, extractor, splits, block) if block else None
         head, history = fit_heads(config, extractor, splits, class_weights, checkpoint)
+        if tuning:
+            second = replace(checkpoint, path=folder.tuning_checkpoint_file)
+            frozen, of_blocks = fine_tune(config, tuning, head, splits, class_weights, second)
+            history = join_histories(history, of_blocks)
+            extractor.release()
+            extractor = build_extractor(config, frozen)
+            about["fine_tuned_weights_sha256"] = compute_fingerprint(frozen.backbone)
         flip_average = config.model.flip_average
         log_odds = compute_log_odds(extractor, head, splits["val"], list_judged_views(flip_average))
         calibration = calibrate(config, splits["val"], log_odds)

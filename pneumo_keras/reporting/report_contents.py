@@ -32,6 +32,21 @@ class StressedFilms:
 
 
 @dataclass(frozen=True)
+class FineTuned:
+    """Blocks of the network that learnt once the head was fitted.
+
+    Attributes:
+        block: The lowest of them.
+        learning_rate: Of these.
+        kept: Whether they were better for it; what they were before was kept otherwise.
+    """
+
+    block: str
+    learning_rate: float
+    kept: bool
+
+
+@dataclass(frozen=True)
 class ReportContents:
     """Everything that a report shows.
 
@@ -54,6 +69,7 @@ class ReportContents:
         epoch_chosen: Whether the epoch was chosen by the validation loss.
         settings: Text of `config.toml`, files by their names alone.
         environment: `environment.json`.
+        fine_tuned: Which blocks of the network learnt with the head, and at which rate, if any did.
         of_others: Whether the films are others than those that the run was made with.
     """
 
@@ -74,6 +90,7 @@ class ReportContents:
     epoch_chosen: bool
     settings: str
     environment: Mapping[str, Any]
+    fine_tuned: FineTuned | None = None
     of_others: bool = False
 
     @property

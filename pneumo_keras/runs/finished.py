@@ -60,6 +60,7 @@ class Noted(TypedDict):
     class_weights: NotedWeights
     packages: dict[str, str]
     weights_sha256: str
+    fine_tuned_weights_sha256: NotRequired[str]
     classifier_sha256: str
 
 
@@ -151,7 +152,11 @@ def _find_faults(run: FinishedRun) -> Iterator[tuple[str, str]]:
     weights = [run.environment["class_weights"][label] for label in ("0", "1")]
     if set(films) != {"train", "val"} or not np.allclose(weights, balanced):
         yield "environment.json", "its class weights are not those of its training films"
-    if len(run.history) > run.config.training.epochs:
+    training = run.config.training
+    tuned = training.unfreeze_from is not None
+    if ("fine_tuned_weights_sha256" in run.environment) != tuned:
+        yield "environment.json", "it says of fine-tuned weights what the settings do not ask for"
+    if len(run.history) > training.epochs + tuned * training.unfrozen_epochs:
         yield "history.csv", "it has more epochs than the settings ask for"
 
 

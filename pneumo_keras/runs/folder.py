@@ -55,6 +55,11 @@ class RunFolder:
         """Where the fit of an unfinished run stands; no part of a finished one."""
         return self.path / "checkpoint"
 
+    @property
+    def tuning_checkpoint_file(self) -> Path:
+        """The same of the fit of unfrozen blocks, which goes on from the other one."""
+        return self.path / "checkpoint_tuning"
+
     def to_evaluation(self, name: str) -> "RunFolder":
         """The folder for what the run does on other films: an evaluation like that of a run."""
         return RunFolder(self.path / OTHER_FILMS / name)
@@ -193,7 +198,7 @@ class RunFolder:
 
     def clear(self) -> None:
         """Removes what only an unfinished run needs."""
-        for path in (self.checkpoint_file, self.path / UNFINISHED):
+        for path in (self.checkpoint_file, self.tuning_checkpoint_file, self.path / UNFINISHED):
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:

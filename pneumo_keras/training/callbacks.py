@@ -91,11 +91,12 @@ class FiniteLoss(keras.callbacks.Callback):
 
     Args:
         batches: Training inputs, which are looked at for the cause.
+        setting: The one of the learning rate.
     """
 
-    def __init__(self, batches: Batches) -> None:
+    def __init__(self, batches: Batches, setting: str) -> None:
         super().__init__()
-        self._batches, self._epoch = batches, 0
+        self._batches, self._setting, self._epoch = batches, setting, 0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._epoch = epoch
@@ -111,7 +112,7 @@ class FiniteLoss(keras.callbacks.Callback):
 
     def _refuse(self, place: str, inputs: np.ndarray) -> None:
         cause = (
-            "Lower training.learning_rate."
+            f"Lower {self._setting}."
             if np.isfinite(inputs).all()
             else "Features of these films are no numbers: check model.weights."
         )
@@ -164,6 +165,15 @@ class BestMembers(keras.callbacks.Callback):
         rates = ops.convert_to_numpy(model.optimizer.rates)
         model.optimizer.rates.assign(np.where(tired, rates * np.float32(self._factor), rates))
 
+    def start_from(self, figures: dict[str, Any]) -> None:
+        """Counts the weights that are there as those of epoch 0.
+
+        Args:
+            figures: Of the validation films: `loss_1`, ...
+        """
+        self._lowest = to_member_values(figures, "loss", len(self._lowest))
+        log.info("Epoch 0: validation loss %.4f", self._lowest.mean())
+
     def give_back(self) -> None:
         """Gives the model the weights of each member's best epoch."""
         model: Any = self.model
@@ -185,7 +195,8 @@ class BestMembers(keras.callbacks.Callback):
 
     def _keep(self, better: Bool[np.ndarray, " members"]) -> None:
         for kept, weights in zip(self._weights, self._read_weights(), strict=True):
-            kept[better] = weights[better]
+            # A member alone may have variables without an axis of members.
+            np.copyto(kept, weights, where=better.reshape(-1, *[1] * (weights.ndim - 1)))
 
     def _read_weights(self) -> list[np.ndarray]:
         model: Any = self.model

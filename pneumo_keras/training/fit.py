@@ -82,11 +82,13 @@ def fit(
     among_others: bool = False,
     head: keras.Model | None = None,
     checkpoint: Checkpoint | None = None,
+    goes_on: bool = False,
+    rate_setting: str = "training.learning_rate",
 ) -> History:
     """Fits a model that ends in log odds (n, members), each member as if it were alone.
 
     Args:
-        model: All that learns in it has the members as its first axis.
+        model: All that learns in it has the members as its first axis; whatever learns is that of one alone.
         batches: Training inputs with labels, and with weights (n, members) where there are no class
             weights.
         validation: The same of the films that are judged on after each epoch; weights where a
@@ -99,6 +101,9 @@ def fit(
             number any more does not end that of the others.
         head: The part of the model that learns; all of it without.
         checkpoint: Where the fit is kept, and goes on from; nowhere without.
+        goes_on: Whether the model was fitted before: its weights count as those of epoch 0, which are kept
+            where no epoch has a lower validation loss.
+        rate_setting: To be lowered where the loss is no number.
 
     Raises:
         TrainingError: A loss is no longer a number.
@@ -124,13 +129,15 @@ def fit(
     callbacks = [
         epoch_log,
         *([best] if descent.schedule == "plateau" else []),
-        *([] if among_others else [FiniteLoss(batches)]),
+        *([] if among_others else [FiniteLoss(batches, rate_setting)]),
         keeper,
     ]
     _build(learner, [epoch_log, best, keeper])
     keeper.restore()
     if keeper.epoch or keeper.batch:
         log.info("Going on after epoch %d, batch %d", keeper.epoch, keeper.batch)
+    elif goes_on:
+        best.start_from(learner.evaluate(validation, return_dict=True, verbose=0))
     total, done = epochs * len(batches), keeper.epoch * len(batches) + keeper.batch
     with defer_stop(), show_progress("Fitting", total, "batches", done=done) as progress:
         for stop in _list_stops(keeper, epochs):

@@ -1,6 +1,9 @@
 import json
 
-from pneumo_keras.config import load_config
+import pytest
+
+from pneumo_keras.config import change_config, load_config
+from pneumo_keras.errors import SettingsError
 from pneumo_keras.recipes import network
 from pneumo_keras.recipes.sweep import sweep_settings
 from tests.small import SMALL
@@ -60,3 +63,12 @@ def test_a_sweep_builds_the_network_once_for_all_taps(toy, tmp_path, monkeypatch
         (one.values["model.image_size"], *one.values["model.taps"]): one.operations for one in ranked
     }
     assert operations[75, "mixed4"] < operations[80, "mixed4"] < operations[75, "mixed10"]
+
+
+def test_a_sweep_of_anything_but_heads_is_refused(toy, tmp_path):
+    config, block = load_config("demo", SMALL), "training.unfreeze_from"
+    for own, grid in (({block: "mixed10"}, {}), ({}, {block: ["mixed10"]})):
+        asked = change_config(config, own)
+        with pytest.raises(SettingsError, match=r"training\.unfreeze_from must be unset\. Received: mixed10"):
+            sweep_settings(asked, {"training.epochs": [1], **grid}, tmp_path / "sweep", folds=3)
+    assert not (tmp_path / "sweep").exists()

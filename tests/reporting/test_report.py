@@ -21,7 +21,7 @@ from pneumo_keras.evaluation.threshold import choose_operating_point
 from pneumo_keras.reporting import report
 from pneumo_keras.reporting.explanations import CAVEAT
 from pneumo_keras.reporting.report import format_report
-from pneumo_keras.reporting.report_contents import ReportContents, StressedFilms
+from pneumo_keras.reporting.report_contents import FineTuned, ReportContents, StressedFilms
 from pneumo_keras.reporting.report_plots import (
     draw_precision_recall,
     draw_reliability,
@@ -576,3 +576,12 @@ def test_every_template_is_packed_beside_the_code():
     assert {"report.html.jinja", "report.css"} <= names
     for name in names:
         assert report.load_template().environment.get_template(name)
+
+
+def test_the_model_card_says_which_blocks_were_trained_further():
+    labels, scores = np.array([0, 1] * 10), np.linspace(0.1, 0.9, 20)
+    assert "A frozen InceptionV3, weights" in format_report(gather(labels, scores))
+    for kept, end in ((True, "0.0002. It gives"), (False, "0.0002, and put back as they were: no epoch had")):
+        page = format_report(gather(labels, scores, fine_tuned=FineTuned("mixed8", 2e-4, kept)))
+        assert "A frozen InceptionV3" not in page
+        assert f"from <b>mixed8</b> on were trained further, at a learning rate of {end}" in page

@@ -256,6 +256,11 @@ def test_settings_of_another_version_get_one_line_with_the_file(folder):
         ),
         (
             "environment.json",
+            {**ENVIRONMENT, "fine_tuned_weights_sha256": "f"},
+            "environment.json is damaged: it says of fine-tuned weights what the settings do not ask for.",
+        ),
+        (
+            "environment.json",
             {**ENVIRONMENT, "class_weights": {"0": 1.0, "1": 1.0}},
             "environment.json is damaged: its class weights are not those of its training films.",
         ),

@@ -5,6 +5,7 @@
 
 import io
 import logging
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -25,15 +26,19 @@ SECONDS = 3.0  # of each measurement
 def main() -> None:
     logging.disable()
     with threadpool_limits(1), tempfile.TemporaryDirectory() as folder:
-        print("| what | bytes a film | ms a film, one core |\n| --- | --- | --- |")
+        say("| what | bytes a film | ms a film, one core |\n| --- | --- | --- |")
         for name, content in draw_files().items():
             seconds = measure(lambda content=content: prepare_film(load_film(content), 224))
-            print(f"| decoded and shrunk to 224 px: {name} | {len(content):,} | {1000 * seconds:.2f} |")
+            say(f"| decoded and shrunk to 224 px: {name} | {len(content):,} | {1000 * seconds:.2f} |")
         write, read = measure_store(Path(folder))
         size = WIDTH * 4
-        print(f"| features written, with checksum and fsync | {size:,} | {1000 * write:.4f} |")
-        print(f"| features found whole and read | {size:,} | {1000 * read:.4f} |")
-        print(f"| one epoch of the linear head | {size:,} | {1000 * measure_head(Path(folder)):.4f} |")
+        say(f"| features written, with checksum and fsync | {size:,} | {1000 * write:.4f} |")
+        say(f"| features found whole and read | {size:,} | {1000 * read:.4f} |")
+        say(f"| one epoch of the linear head | {size:,} | {1000 * measure_head(Path(folder)):.4f} |")
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
 
 
 def draw_files() -> dict[str, bytes]:

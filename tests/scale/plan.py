@@ -1,9 +1,10 @@
 """How long many films take on many GPUs, calculated: the table of docs/scale.md.
 
-`python -m tests.scale.plan` in the root of the checkout. Every cost is either measured (by `tests.scale.costs` and
-`tests.cluster.scale`, on two cores) or an assumption of this file, and docs/scale.md says which.
+`python -m tests.scale.plan` in the root of the checkout. Every cost is either measured (by
+`tests.scale.costs` and `tests.cluster.scale`, on two cores) or an assumption of this file, and docs/scale.md says which.
 """
 
+import sys
 from dataclasses import dataclass
 
 FILMS = (10**5, 10**6, 10**8)
@@ -94,4 +95,4 @@ def list_head() -> list[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join([*list_rows(), "", *list_head()]))
+    sys.stdout.write("\n".join([*list_rows(), "", *list_head(), ""]))

@@ -274,3 +274,35 @@ def test_many_epochs_are_told_in_a_few_lines(caplog):
         fit_features(descent={"epochs": 50})
     assert [line.split(":")[0] for line in caplog.messages][-2:] == ["Epoch 48 of 50", "Epoch 50 of 50"]
     assert len(caplog.messages) == 17
+
+
+def test_a_fit_that_goes_on_keeps_what_it_began_with_where_nothing_is_better(caplog):
+    head, _ = fit_features(descent={"epochs": 10})
+    before = head.get_weights()
+    batches = Batches([FEATURES[TRAIN]], LABELS[TRAIN], batch_size=16, seed=1)
+    settings = {**SETTINGS, "descent": build_descent(epochs=2), "goes_on": True}
+    with caplog.at_level("INFO", "pneumo_keras"):
+        history = fit(head, batches, judge_on(*VALIDATION), **{**settings, "learning_rates": [100.0]})
+    assert history.kept_epochs == [0]
+    assert [row["kept"] for row in history.epochs] == [0, 0]
+    for mine, theirs in zip(head.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    loss = to_loss(head.predict_on_batch(VALIDATION[0])[:, 0], VALIDATION[1])
+    assert f"Epoch 0: validation loss {loss:.4f}" in caplog.messages
+
+
+def test_a_member_alone_may_have_variables_of_any_shape():
+    """Of a convolution the first axis is the height of its kernel."""
+    images = RANDOM.normal(size=(200, 4, 4, 2)).astype(np.float32) + LABELS[:, None, None, None]
+    inputs = keras.Input((4, 4, 2))
+    initializer = keras.initializers.GlorotUniform(seed=1)
+    maps = keras.layers.Conv2D(3, 3, kernel_initializer=initializer)(inputs)
+    head = build_head(3, moments=None, hidden_units=0, dropout=0.0, outputs=1, seeds=[1])
+    model = keras.Model(inputs, head(keras.layers.GlobalAveragePooling2D()(maps)))
+    batches = Batches([images[TRAIN]], LABELS[TRAIN], batch_size=16, seed=1)
+    validation = judge_on(images[150:], LABELS[150:])
+    history = fit(model, batches, validation, **SETTINGS, descent=build_descent(epochs=6))
+    (kept,) = history.kept_epochs
+    loss = to_loss(model.predict_on_batch(images[150:])[:, 0], LABELS[150:])
+    assert loss == pytest.approx(history.epochs[kept - 1]["val_loss"], rel=1e-4)
+    assert loss < 0.5
