@@ -1,7 +1,8 @@
 """How long many films take on many GPUs, calculated: the table of docs/scale.md.
 
 `python -m tests.scale.plan` in the root of the checkout. Every cost is either measured (by
-`tests.scale.costs` and `tests.cluster.scale`, on two cores) or an assumption of this file, and docs/scale.md says which.
+`tests.scale.costs` and `tests.cluster.scale`, on two cores) or an assumption of this file, and docs/scale.md
+says which.
 """
 
 import sys
