@@ -78,6 +78,19 @@ def test_resize_by_weights(tmp_path):
     assert run(START + SHRINK, tmp_path, backend="openvino") == "True\n"
 
 
+@pytest.mark.parametrize("kept_off", [True, False])
+def test_keep_ray_off_stdout(tmp_path, kept_off):
+    pytest.importorskip("ray")
+    code = (
+        "from pneumo_keras.doors import keep_ray_off_stdout\n"
+        f"if {kept_off}: keep_ray_off_stdout()\n"
+        "from ray._private.worker import print_to_stdstream\n"
+        "said = {'lines': ['a worker died'], 'pid': 'raylet', 'is_err': False}\n"
+        "print_to_stdstream(said, ignore_prefix=False)"
+    )
+    assert ("a worker died" in run(code, tmp_path)) is not kept_off
+
+
 def test_trace_tensor():
     images = keras.Input((2,))
     first, second = keras.ops.split(images, 2, axis=1)
@@ -115,4 +128,4 @@ def test_private_parts_of_others_are_touched_in_one_module_alone():
     package = Path(doors.__file__).parent
     found = {str(path.relative_to(package)): list(list_private_parts(path)) for path in package.rglob("*.py")}
     assert {name for name, parts in found.items() if parts} == {"doors.py", "model/model_file.py"}
-    assert len(found["doors.py"]) == 5
+    assert len(found["doors.py"]) == 6

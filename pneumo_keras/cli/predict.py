@@ -36,6 +36,12 @@ PATHS = click.argument("paths", nargs=-1, required=True, metavar="PATH...")
     metavar="FILE",
     help="Write there instead of to stdout; must be new.",
 )
+@click.option(
+    "--parts",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write the rows of --out there as Parquet parts, too, when all are done; must be new.",
+)
 @click.option("--resume", is_flag=True, help="Go on with the CSV file of --out where it was cut off.")
 @click.option(
     "--prevalence",
@@ -54,6 +60,7 @@ def predict(
     paths: tuple[str, ...],
     layout: str | None,
     out: Path | None,
+    parts: Path | None,
     resume: bool,
     prevalence: float | None,
     workers: int | None,
@@ -81,18 +88,23 @@ def predict(
     pneumo-keras predict runs/one films/ --out scores.csv
     find films -name '*.dcm' | pneumo-keras predict runs/one - --format json
     """
-    from pneumo_keras.backend import check_backend
-    from pneumo_keras.files import check_new
+    from pneumo_keras.backend import check_backend, check_packages
+    from pneumo_keras.files import check_free, check_new
     from pneumo_keras.reporting.predictions import LAYOUTS, Written, resume_csv
     from pneumo_keras.runs.folder import RunFolder
 
     if resume and (out is None or layout in ("table", "json")):
         raise click.UsageError("--resume goes on with a CSV file: name it with --out.")
+    if parts and (out is None or layout in ("table", "json")):
+        raise click.UsageError("--parts are made of a CSV file: name it with --out.")
     check_backend("predict")
     folder = RunFolder(run)
     folder.check_finished()
     if out and not resume:
         check_new(out, option="--out")
+    if parts:
+        check_packages("--parts", ["pyarrow"], extra="cluster")
+        check_free(parts, option="--parts")
     chosen = LAYOUTS[layout or ("table" if out is None and sys.stdout.isatty() else "csv")]
     with _open_scoring(folder, cluster, prevalence, _count_workers(workers, paths)) as (threshold, score):
         names = _list_names(paths, out)
@@ -109,6 +121,10 @@ def predict(
                     counts[film.verdict or "failed"] += 1
                     counts["warned"] += film.probability is not None and bool(film.warning)
                     advance(1)
+    if parts and out:
+        from pneumo_keras.reporting.parts import write_parts
+
+        write_parts(out, parts, option="--parts")
     _conclude(counts, paths, out)
 
 

@@ -1,20 +1,24 @@
 """The Ray cluster of the environment, or an instance on this machine."""
 
-import concurrent.futures
 import contextlib
 import functools
 import importlib
 import logging
 import os
+import queue
+import signal
 import socket
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 from pneumo_keras.backend import check_packages
 from pneumo_keras.doors import keep_ray_off_stdout
 from pneumo_keras.errors import ClusterError
+from pneumo_keras.stopping import SIGNALS, is_stop_asked
 
 log = logging.getLogger("pneumo_keras")
 
@@ -65,18 +69,44 @@ def open_cluster() -> Iterator[None]:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     ray = importlib.import_module("ray")
-    # A thread of its own: in the main one Ray would take SIGTERM for itself. It stays, since what Ray starts
-    # ends with the thread that started it.
-    with concurrent.futures.ThreadPoolExecutor(1) as keeper:
-        try:
-            _join(ray, keeper, address)
-            _settle()
-            yield
-        finally:
-            keeper.submit(ray.shutdown).result()
+    keeper = _Keeper()
+    try:
+        _join(ray, keeper, address)
+        _settle()
+        yield
+    finally:
+        # A signal may have come to Ray's processes, too: they answer no more. They end with this one.
+        if not is_stop_asked():
+            keeper.call(ray.shutdown)
 
 
-def _join(ray: Any, keeper: concurrent.futures.Executor, address: str) -> None:
+class _Keeper:
+    """A thread that calls what it is given, one after the other.
+
+    In the main thread Ray would take SIGTERM for itself. What it starts ends with the thread that started
+    it, so this one stays; it keeps no process from ending.
+    """
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[tuple[Future, Callable[[], object]]] = queue.SimpleQueue()
+        threading.Thread(target=self._work, daemon=True, name="ray").start()
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Waits until it is done, and raises what it raises."""
+        done = Future()
+        self._calls.put((done, function))
+        done.result()
+
+    def _work(self) -> None:
+        while True:
+            done, function = self._calls.get()
+            try:
+                done.set_result(function())
+            except BaseException as error:  # noqa: BLE001 (raised again where somebody waits)
+                done.set_exception(error)
+
+
+def _join(ray: Any, keeper: _Keeper, address: str) -> None:
     log.info("Starting Ray on this machine" if address == LOCAL else f"Joining the Ray cluster at {address}")
     start = functools.partial(
         ray.init,
@@ -88,12 +118,20 @@ def _join(ray: Any, keeper: concurrent.futures.Executor, address: str) -> None:
     )
     try:
         with _mute_stderr():
-            keeper.submit(start).result()
+            keeper.call(start)
+        _heed_again()
     except (OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ClusterError(
             f"Ray must start, or join the cluster that RAY_ADDRESS names. Received: {address}: {reason}"
         ) from error
+
+
+def _heed_again() -> None:
+    """Ray's compiled part has taken signals over from Python, which does not know."""
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            signal.signal(number, signal.getsignal(number))
 
 
 def _list_variables() -> dict[str, str]:

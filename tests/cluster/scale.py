@@ -1,0 +1,187 @@
+"""How predict scales on Ray, by hand: `python -m tests.cluster.scale --films 20000 --folder /tmp/scale`.
+
+Phantom films in files through the real network at 75 px: on this machine without Ray, with it, with the actor
+that scores killed in the middle, and on two nodes on loopback. Then the memory of whoever asks for results,
+over numbers of films that nobody has. What is made in the folder is used again.
+"""
+
+import argparse
+import contextlib
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+from PIL import Image
+from tabulate import tabulate
+
+from pneumo_keras.cluster.connection import open_cluster
+from pneumo_keras.cluster.ordered_map import Stage, map_in_order
+from pneumo_keras.data.phantom import PhantomFilms
+from tests.cluster import toys
+
+RAY = str(Path(sys.executable).with_name("ray"))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--films", type=int, default=1000)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--simulated", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--engine", default="auto")
+    asked = parser.parse_args()
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    os.chdir(asked.folder)
+    prepare(asked.films, asked.engine)
+    say(compare(asked.films, asked.engine))
+    with open_cluster():
+        say(measure_driver(count) for count in asked.simulated)
+
+
+def say(rows):
+    shown = []
+    for row in rows:
+        sys.stderr.write(f"{row}\n")
+        shown.append(row)
+    sys.stdout.write(tabulate(shown, headers="keys", floatfmt=".1f") + "\n")
+    sys.stdout.flush()
+
+
+def prepare(films, engine):
+    """A run, and the films."""
+    if not Path(f"run-{engine}").exists():
+        call("train", "--config", "demo", "--set", f"compute.engine={engine}", "--run", f"run-{engine}")
+    source = PhantomFilms(films, 28, 7)
+    Path("films").mkdir(exist_ok=True)
+    for index in range(films):
+        path = Path("films", f"{index // 1000:04}", f"{index:07}.png")
+        path.parent.mkdir(exist_ok=True)
+        if not path.exists():
+            Image.fromarray(source.read(slice(index, index + 1))[0]).save(path)
+
+
+def call(*arguments):
+    subprocess.run([sys.executable, "-m", "pneumo_keras", "-q", *arguments], check=True, capture_output=True)
+
+
+def compare(films, engine):
+    run = f"run-{engine}"
+    whole = None
+    for name, cluster, kill, nodes in [
+        ("one machine", "none", False, 0),
+        ("ray", "ray", False, 0),
+        ("ray, actor killed", "ray", True, 0),
+        ("ray, two nodes", "ray", False, 2),
+        ("ray, two nodes, actor killed", "ray", True, 2),
+    ]:
+        with start_nodes(nodes) as environment:
+            rate, seconds, killed, text = predict(run, films, cluster, kill, environment)
+        whole = whole or text
+        yield {
+            "how": name,
+            "seconds in all": seconds,
+            "films/s once it runs": rate,
+            "killed": killed,
+            "rows": text.count(b"\n") - 1,
+            "the same bytes": text == whole,
+        }
+
+
+def predict(run, films, cluster, kill, environment):
+    """Rate between the first tenth and the last row, seconds in all, what was killed, and the rows."""
+    out = Path(f"{time.time()}.csv")
+    command = [sys.executable, "-m", "pneumo_keras", "-q", "predict", run, "films", "--out", str(out)]
+    begun = time.monotonic()
+    process = subprocess.Popen([*command, "--cluster", cluster], env={**os.environ, **environment})
+    first = killed = None
+    while process.poll() is None:
+        time.sleep(0.05)
+        rows = out.read_bytes().count(b"\n") - 1 if out.exists() else 0
+        if first is None and rows >= films // 10:
+            first = time.monotonic(), rows
+        if kill and killed is None and rows >= films // 3:
+            killed = kill_actor()
+    ended = time.monotonic()
+    assert process.returncode == 0
+    rate = (films - first[1]) / (ended - first[0])
+    text = out.read_bytes()
+    out.unlink()
+    return rate, ended - begun, killed, text
+
+
+def kill_actor():
+    """Ends the actor with the most memory, which is one that scores."""
+    actors = []
+    for process in psutil.process_iter(["cmdline", "memory_info"]):
+        if (process.info["cmdline"] or [""])[0].startswith("ray::MapWorker") and is_ours(process):
+            actors.append((process.info["memory_info"].rss, process.pid))
+    _, pid = max(actors)
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+def is_ours(process):
+    return process.cwd() == str(Path.cwd())
+
+
+@contextlib.contextmanager
+def start_nodes(count):
+    """Nodes of one core each, joined on loopback; the environment of whoever uses them."""
+    if not count:
+        yield {"RAY_ADDRESS": ""}
+        return
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    address = f"127.0.0.1:{port}"
+    open_to_all = {"RAY_AUTH_MODE": "disabled"}  # on loopback
+    quiet = {**os.environ, **open_to_all, "RAY_USAGE_STATS_ENABLED": "0"}
+    head = ["--head", f"--port={port}", "--node-ip-address=127.0.0.1", "--include-dashboard=false"]
+    nodes = []
+    try:
+        for place in range(count):
+            role = head if place == 0 else [f"--address={address}", "--node-ip-address=127.0.0.1"]
+            command = [RAY, "start", "--block", "--num-cpus=1", *role]
+            nodes.append(subprocess.Popen(command, env=quiet, stdout=subprocess.DEVNULL))
+            wait_for(address)
+        time.sleep(10)  # for the other nodes to be known
+        yield {**open_to_all, "RAY_ADDRESS": address}
+    finally:
+        for node in reversed(nodes):
+            node.terminate()
+            node.wait(60)
+
+
+def wait_for(address):
+    host, port = address.split(":")
+    for _ in range(600):
+        with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 1):
+            return
+        time.sleep(0.1)
+    raise TimeoutError(address)
+
+
+def measure_driver(films):
+    """Films that are names alone, through both stages."""
+    process = psutil.Process()
+    packets = ([f"films/{first + row:09}.png" for row in range(32)] for first in range(0, films, 32))
+    stages = [Stage(toys.build_passing), Stage(toys.build_scoring, whole=True)]
+    begun, most, count = time.monotonic(), 0, 0
+    for packet in map_in_order(packets, stages):
+        count += len(packet)
+        if count % 3200 == 0:
+            most = max(most, process.memory_full_info().uss)
+    return {
+        "simulated films": count,
+        "seconds": time.monotonic() - begun,
+        "driver, private MB at most": most / 1e6,
+        "driver, peak RSS MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
+    }
+
+
+if __name__ == "__main__":
+    main()
