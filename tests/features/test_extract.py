@@ -21,6 +21,7 @@ from pneumo_keras.engines import choice as engines
 from pneumo_keras.errors import DataError, ModelError, SettingsError
 from pneumo_keras.features import entry as entry_module
 from pneumo_keras.features import extract as module
+from pneumo_keras.features import passage as passage_module
 from pneumo_keras.features import store as store_module
 from pneumo_keras.features import views as views_module
 from pneumo_keras.features.extract import CHUNK, Extractor
@@ -175,7 +176,7 @@ def test_every_way_of_varying_films_has_an_address_of_its_own(build_extractor, c
 @pytest.mark.parametrize("view", [PLAIN, MIRRORED, build_view()])
 def test_features_do_not_depend_on_the_size_of_a_chunk(build_extractor, monkeypatch, view):
     whole = build_extractor().extract(FILMS, "films", view)[:]
-    for user in (module, entry_module):
+    for user in (module, entry_module, passage_module):
         monkeypatch.setattr(user, "CHUNK", CHUNK - 3)
     other = build_extractor(engine="other").extract(FILMS, "films", view)[:]
     np.testing.assert_allclose(other, whole, atol=1e-6)
