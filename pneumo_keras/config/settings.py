@@ -13,6 +13,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from pneumo_keras.company import MOST_PROCESSES, Place
 from pneumo_keras.config.choices import OneOf
 from pneumo_keras.data.sources import POSITIVE, SOURCES
 from pneumo_keras.engines.table import ENGINES, Precision
@@ -232,6 +233,21 @@ class ComputeSettings(Settings):
     )
     precision: Precision = Field("float32", description="of the frozen network")
     cache_gigabytes: Positive = Field(20.0, description="of features kept; the oldest go first")
+    processes: int = Field(
+        1,
+        ge=0,
+        le=MOST_PROCESSES,
+        description="that fit together in online mode; 0 for as many as SLURM, Open MPI or Kubernetes say",
+    )
+    coordinator: str | None = Field(None, description="host:port of the first process, if started by hand")
+    rank: int | None = Field(
+        None, ge=0, lt=MOST_PROCESSES, description="of this process from 0, if started by hand"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> "ComputeSettings":
+        Place(self.processes, self.coordinator, self.rank)
+        return self
 
 
 class Config(Settings):
@@ -258,7 +274,13 @@ class Config(Settings):
                 f"training.members times model.hidden_units must be at most {MOST_UNITS:,}, for the sake of "
                 f"memory. Received: {units:,}"
             )
-        pixels = self.training.batch_size * self.model.image_size**2
+        processes = self.compute.processes
+        if self.training.mode == "cached" and processes != 1:
+            raise ValueError(
+                'compute.processes needs training.mode="online": cached mode fits a head in seconds on one '
+                f"device. Received: {processes}"
+            )
+        pixels = self.training.batch_size * self.model.image_size**2 // (processes or MOST_PROCESSES)
         if self.training.mode == "online" and pixels > MOST_PIXELS:
             raise ValueError(
                 f'training.mode="online" takes at most {MOST_PIXELS:,} pixels in a step: training.batch_size '

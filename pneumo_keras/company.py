@@ -1,0 +1,341 @@
+"""Processes that train together: how they meet, what they tell each other, and how they part.
+
+JAX joins them, moves gradients between them and ends those whose companions are lost. The first one works
+alone at times, for up to hours; what they tell each other meanwhile goes by the notes of JAX's
+coordination service, which wait as long as it takes.
+"""
+
+import contextlib
+import importlib
+import json
+import logging
+import re
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pneumo_keras import BACKEND
+from pneumo_keras.doors import find_notes
+from pneumo_keras.errors import BackendError, PneumoError, SettingsError, TrainingError
+from pneumo_keras.stopping import Stopped, check_stop, defer_stop, find_signal, raise_signal
+
+log = logging.getLogger("pneumo_keras")
+
+JOIN_SECONDS = 300  # until all processes must be there: a cluster starts them one after the other
+LOST_SECONDS = 30  # without a sign of life, after which a process is lost
+PART_SECONDS = 60  # for all to come to the end
+LINGER_SECONDS = 3  # of the first one, whose end ends the others, for them to have their own say
+LISTEN_SECONDS = 1.0
+PIECE = 1 << 20  # bytes of a note
+MOST_PROCESSES = 1 << 16
+ADDRESS = re.compile(r"\S+:[1-9]\d{0,4}")
+
+# Notes: what is trained, the end of the first process, what others ask of it, at which tick all stop.
+TASK, END, REQUEST, STOP = "task", "end", "request", "stop"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a process stands among those that train together.
+
+    Attributes:
+        processes: How many; 0 for as many as the cluster says.
+        coordinator: host:port of the first one; None where the cluster says so.
+        rank: Of this one; None where the cluster says so.
+
+    Raises:
+        ValueError: They do not go together.
+    """
+
+    processes: int
+    coordinator: str | None
+    rank: int | None
+
+    def __post_init__(self) -> None:
+        by_hand = {self.coordinator is not None, self.rank is not None}
+        if len(by_hand) > 1 or (True in by_hand and self.processes < 2):
+            raise ValueError(
+                "compute.coordinator and compute.rank go together, with compute.processes of at least 2"
+            )
+        if self.rank is not None and self.rank >= self.processes:
+            raise ValueError(
+                f"compute.rank must be below compute.processes, {self.processes}. Received: {self.rank}"
+            )
+        if self.coordinator is not None and not ADDRESS.fullmatch(self.coordinator):
+            shown = repr(self.coordinator)[:200]
+            raise ValueError(f"compute.coordinator must look like 10.0.0.1:7777. Received: {shown}")
+
+
+class Company:
+    """The processes of one training.
+
+    Attributes:
+        rank: Of this one. The first one, 0, writes the run.
+        count: Of all.
+    """
+
+    def __init__(self, rank: int, count: int) -> None:
+        self.rank, self.count = rank, count
+        self._notes: Any = find_notes()
+        self._jax = importlib.import_module("jax")
+        self._ticks, self._asked, self._fitting, self._parted = 0, False, False, False
+
+    def say(self, key: str, data: bytes) -> None:
+        """Leaves a note for those that `hear` it."""
+        pieces = [data[start : start + PIECE] for start in range(0, len(data), PIECE)]
+        for index, piece in enumerate(pieces):
+            self._notes.key_value_set_bytes(f"{key}/{index}", piece)
+        self._notes.key_value_set(f"{key}/pieces", str(len(pieces)))
+
+    def hear(self, key: str) -> bytes:
+        """Waits for a note.
+
+        A signal that comes meanwhile is handed to the first process, which ends them all.
+
+        Raises:
+            Stopped: Somebody asked one of the processes to stop.
+            TrainingError: Another process came to an end.
+        """
+        with defer_stop():
+            while (count := self._wait(f"{key}/pieces")) is None:
+                self._check_others()
+        pieces = range(int(count))
+        return b"".join(self._notes.blocking_key_value_get_bytes(f"{key}/{i}", 10_000) for i in pieces)
+
+    def say_task(self, task: dict[str, Any]) -> None:
+        """Tells all others what is trained, so that they can compare it with theirs."""
+        self.say(TASK, json.dumps(task).encode())
+
+    def say_nothing_to_do(self) -> None:
+        """Tells all others to go home."""
+        self.say(TASK, b"")
+
+    def hear_task(self) -> dict[str, Any] | None:
+        """What the first process said to train; None for nothing."""
+        task = self.hear(TASK)
+        return json.loads(task) if task else None
+
+    def say_ready(self) -> None:
+        """Tells the first process that this one has all that it needs."""
+        self.say(f"ready/{self.rank}", b"")
+
+    def await_ready(self) -> None:
+        """Waits until all are ready for the fit.
+
+        Raises:
+            Stopped: Somebody asked one of the processes to stop.
+            TrainingError: One of them came to an end.
+        """
+        for rank in range(1, self.count):
+            self.hear(f"ready/{rank}")
+
+    def check_same(self, what: str, value: str) -> None:
+        """Checks in the first process that all have the same.
+
+        Args:
+            what: In words, with "of" the process behind it.
+            value: Of this one.
+
+        Raises:
+            TrainingError: They have not.
+        """
+        if self.rank:
+            self.say(f"{what}/{self.rank}", value.encode())
+            return
+        others = {rank: self.hear(f"{what}/{rank}").decode() for rank in range(1, self.count)}
+        odd = [str(rank) for rank, other in others.items() if other != value]
+        if odd:
+            raise TrainingError(
+                f"All processes must end with the same {what}. Received: others from process "
+                f"{', '.join(odd)}. Check their memory and their versions of JAX, and train again"
+            )
+
+    def find_stop(self) -> int:
+        """The signal that ends the fit here, at the same tick in all processes; 0 to go on.
+
+        To be called by all of them equally often, with a step that all take part in between two calls; one
+        may be missing. So nobody is two calls ahead of who wrote the note.
+        """
+        self._ticks += 1
+        if find_signal() and not self._asked:
+            self._asked = True
+            with contextlib.suppress(self._jax.errors.JaxRuntimeError):  # another one was first
+                self._notes.key_value_set(STOP, f"{self._ticks + 2} {find_signal()}")
+        tick, number = map(int, (self._look(STOP) or "0 0").split())
+        return number if tick and self._ticks >= tick else 0
+
+    @contextlib.contextmanager
+    def fitting(self) -> Iterator[None]:
+        """The part of a training in which no process can go on without the others."""
+        self._fitting = True
+        try:
+            yield
+        except Stopped:  # all agreed
+            self._fitting = False
+            raise
+        except self._jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" in str(error):
+                raise
+            # Whoever it was, JAX will find out and say.
+            time.sleep(LOST_SECONDS * 1.5)
+            raise TrainingError(
+                "The connection to another process of the training broke. Go on with --resume. Received: "
+                f"{' '.join(str(error).split())[:200]}"
+            ) from error
+        self._fitting = False
+
+    @contextlib.contextmanager
+    def leading(self) -> Iterator[None]:
+        """The work of the first process, which listens to what others ask while it works alone.
+
+        Raises:
+            TrainingError: Another process came to an end.
+        """
+        self._busy = threading.Event()
+        listener = threading.Thread(target=self._listen, daemon=True, name="company")
+        listener.start()
+        try:
+            with self._explained():
+                yield
+        except Stopped as stopped:
+            self._say_end({"number": stopped.number})
+            raise
+        except PneumoError as error:
+            self._say_end({"line": str(error)})
+            raise
+        finally:
+            self.stop_listening()
+            self.part()
+
+    def stop_listening(self) -> None:
+        """Before the first step of the fit, at which all agree by themselves."""
+        self._busy.set()
+
+    @contextlib.contextmanager
+    def following(self) -> Iterator[None]:
+        """The work of any other process."""
+        try:
+            yield
+        except Stopped as stopped:
+            self._ask({"rank": self.rank, "number": stopped.number})
+            raise
+        except PneumoError as error:
+            self._ask({"rank": self.rank, "line": str(error)})
+            raise
+        finally:
+            self.part()
+
+    def part(self) -> None:
+        """Leaves the others, once all do; at once where they cannot go on."""
+        if self._fitting:
+            time.sleep(0 if self.rank else LINGER_SECONDS)
+        elif not self._parted:
+            self._parted = True
+            with contextlib.suppress(self._jax.errors.JaxRuntimeError):
+                self._jax.distributed.shutdown()
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """A stop may be what another process asked for, because it came to an end."""
+        try:
+            yield
+        except Stopped:
+            self._check_others()
+            raise
+
+    def _listen(self) -> None:
+        while not self._busy.wait(LISTEN_SECONDS):
+            with contextlib.suppress(self._jax.errors.JaxRuntimeError):
+                if (request := self._look(REQUEST)) and not find_signal():
+                    raise_signal(json.loads(request).get("number", 15))
+                    return
+
+    def _check_others(self) -> None:
+        """Raises what has ended another process, or this one."""
+        if self.rank:
+            if find_signal():
+                self._ask({"rank": self.rank, "number": find_signal()})
+            end, whose = self._look(END), "The first process of the training"
+        else:
+            end = self._look(REQUEST)
+            whose = f"Process {json.loads(end)['rank']} of the training" if end else ""
+        if end:
+            found = json.loads(end)
+            if "number" in found:
+                raise Stopped(found["number"])
+            raise TrainingError(f"{whose} came to an end: {found['line']}")
+        if not self.rank:
+            check_stop()
+
+    def _say_end(self, end: dict[str, Any]) -> None:
+        with contextlib.suppress(self._jax.errors.JaxRuntimeError):
+            self._notes.key_value_set(END, json.dumps(end))
+
+    def _ask(self, request: dict[str, Any]) -> None:
+        with contextlib.suppress(self._jax.errors.JaxRuntimeError):  # one is enough
+            self._notes.key_value_set(REQUEST, json.dumps(request))
+
+    def _wait(self, key: str) -> str | None:
+        try:
+            return self._notes.blocking_key_value_get(key, int(LISTEN_SECONDS * 1000))
+        except self._jax.errors.JaxRuntimeError as error:
+            if "DEADLINE_EXCEEDED" in str(error):
+                return None
+            raise
+
+    def _look(self, key: str) -> str | None:
+        try:
+            return self._notes.key_value_try_get(key)
+        except self._jax.errors.JaxRuntimeError as error:
+            if "NOT_FOUND" in str(error):
+                return None
+            raise
+
+
+def join(place: Place) -> Company:
+    """Waits for all processes of a training. JAX must not have been used before.
+
+    Raises:
+        SettingsError: Nobody says where the first process is.
+        BackendError: Keras runs on another backend.
+        TrainingError: They did not come together.
+    """
+    check_backend()
+    jax = importlib.import_module("jax")
+    # It would take SIGTERM for itself.
+    jax.config.update("jax_enable_preemption_service", False)
+    by_hand = place.coordinator is not None
+    try:
+        jax.distributed.initialize(
+            coordinator_address=place.coordinator,
+            num_processes=place.processes or None,
+            process_id=place.rank,
+            cluster_detection_method="deactivate" if by_hand else None,
+            initialization_timeout=JOIN_SECONDS,
+            heartbeat_timeout_seconds=LOST_SECONDS,
+            shutdown_timeout_seconds=PART_SECONDS,
+        )
+    except ValueError as error:
+        raise SettingsError(
+            f"compute.processes={place.processes} needs compute.coordinator and compute.rank where neither "
+            f"SLURM, Open MPI nor Kubernetes says them. Received: {error}"
+        ) from error
+    except (RuntimeError, OSError) as error:
+        raise TrainingError(
+            f"The processes of the training did not meet within {JOIN_SECONDS} s at "
+            f"{place.coordinator or 'the place that the cluster names'}: start all of them, with an address "
+            f"that each can reach. Received: {' '.join(str(error).split())[:200]}"
+        ) from error
+    return Company(jax.process_index(), jax.process_count())
+
+
+def check_backend() -> None:
+    """Checks that the backend can join processes.
+
+    Raises:
+        BackendError: It cannot.
+    """
+    if BACKEND != "jax":
+        raise BackendError(f"compute.processes needs KERAS_BACKEND=jax. Received: {BACKEND}")
