@@ -13,6 +13,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -242,7 +243,8 @@ class Company:
         try:
             yield
         except Stopped:
-            self._check_others()
+            if "line" in (request := json.loads(self._look(REQUEST) or "{}")):
+                raise _to_error(f"Process {request['rank']} of the training", request) from None
             raise
 
     def _listen(self) -> None:
@@ -254,20 +256,15 @@ class Company:
 
     def _check_others(self) -> None:
         """Raises what has ended another process, or this one."""
-        if self.rank:
-            if find_signal():
-                self._ask({"rank": self.rank, "number": find_signal()})
-            end, whose = self._look(END), "The first process of the training"
-        else:
-            end = self._look(REQUEST)
-            whose = f"Process {json.loads(end)['rank']} of the training" if end else ""
-        if end:
-            found = json.loads(end)
-            if "number" in found:
-                raise Stopped(found["number"])
-            raise TrainingError(f"{whose} came to an end: {found['line']}")
-        if not self.rank:
+        if self.rank and find_signal():
+            self._ask({"rank": self.rank, "number": find_signal()})  # and wait for the answer
+        elif not self.rank:
             check_stop()
+        if end := json.loads(self._look(REQUEST if self.rank == 0 else END) or "{}"):
+            if "number" in end:
+                raise Stopped(end["number"])
+            name = f"Process {end['rank']}" if self.rank == 0 else "The first process"
+            raise _to_error(f"{name} of the training", end)
 
     def _say_end(self, end: dict[str, Any]) -> None:
         with contextlib.suppress(self._jax.errors.JaxRuntimeError):
@@ -294,6 +291,10 @@ class Company:
             raise
 
 
+def _to_error(whose: str, end: dict[str, Any]) -> TrainingError:
+    return TrainingError(f"{whose} came to an end: {end['line']}")
+
+
 def join(place: Place) -> Company:
     """Waits for all processes of a training. JAX must not have been used before.
 
@@ -308,7 +309,9 @@ def join(place: Place) -> Company:
     jax.config.update("jax_enable_preemption_service", False)
     by_hand = place.coordinator is not None
     try:
-        jax.distributed.initialize(
+        # In a thread, since whoever waits in there hears no signals.
+        meeting = ThreadPoolExecutor(1).submit(
+            jax.distributed.initialize,
             coordinator_address=place.coordinator,
             num_processes=place.processes or None,
             process_id=place.rank,
@@ -317,6 +320,7 @@ def join(place: Place) -> Company:
             heartbeat_timeout_seconds=LOST_SECONDS,
             shutdown_timeout_seconds=PART_SECONDS,
         )
+        meeting.result()
     except ValueError as error:
         raise SettingsError(
             f"compute.processes={place.processes} needs compute.coordinator and compute.rank where neither "
@@ -324,9 +328,8 @@ def join(place: Place) -> Company:
         ) from error
     except (RuntimeError, OSError) as error:
         raise TrainingError(
-            f"The processes of the training did not meet within {JOIN_SECONDS} s at "
-            f"{place.coordinator or 'the place that the cluster names'}: start all of them, with an address "
-            f"that each can reach. Received: {' '.join(str(error).split())[:200]}"
+            "The processes of the training did not meet. Name them by compute.processes, compute.coordinator "
+            f"and compute.rank. Received: {' '.join(str(error).split())[:200]}"
         ) from error
     return Company(jax.process_index(), jax.process_count())
 

@@ -18,10 +18,11 @@ from pneumo_keras.errors import TrainingError
 from pneumo_keras.stopping import SIGNALS, Stopped, find_signal, raise_signal
 
 LIFELINE = "PNEUMO_KERAS_LIFELINE"
-"""Environment variable of the worker: what its watcher writes signals to, and what stands for stderr."""
+"""Environment variable of the worker: three open files, for signals from its watcher, stdout and stderr."""
 
 KEPT_LINES = 200  # of what libraries said last
 CRASHED = re.compile(r"stopped sending heartbeats\):\s*(.*?)\s*The tasks have crashed", re.DOTALL)
+UNJOINED = re.compile(r"coordination\.?service/(RegisterTask|Barrier)", re.IGNORECASE)
 LEADERLESS = re.compile(r"leader task|error polling|coordination.?service", re.IGNORECASE)
 
 
@@ -47,20 +48,21 @@ def watch(arguments: list[str], *, next_step: str) -> int:
         Stopped: The second signal came.
     """
     reading, writing = os.pipe()
-    stderr = os.dup(sys.__stderr__.fileno() if sys.__stderr__ else 2)
+    given = reading, os.dup(1), os.dup(2)
     worker = subprocess.Popen(
         [sys.executable, "-m", "pneumo_keras", *arguments],
-        env={**os.environ, LIFELINE: f"{reading},{stderr}"},
-        pass_fds=(reading, stderr),
-        stderr=subprocess.PIPE,
+        env={**os.environ, LIFELINE: ",".join(map(str, given))},
+        pass_fds=given,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         process_group=0,  # a terminal's Ctrl-C comes here alone
         text=True,
         errors="replace",
     )
-    os.close(reading)
-    os.close(stderr)
+    for descriptor in given:
+        os.close(descriptor)
     with _handing_on(worker, writing):
-        said = collections.deque(worker.stderr or (), KEPT_LINES)
+        said = collections.deque(worker.stdout or (), KEPT_LINES)
         status = worker.wait()
     os.close(writing)
     if status in (0, 1, 2) or status > 128:
@@ -76,15 +78,23 @@ def explain_end(status: int, said: str, next_step: str) -> TrainingError:
         said: By the libraries.
         next_step: For the user.
     """
+    if UNJOINED.search(said):
+        return TrainingError(
+            "The processes of the training did not meet: start all of them within five minutes, with the "
+            "same compute.processes and a compute.coordinator that each can reach, where the first one runs."
+        )
     if found := CRASHED.search(said):
         lost = ", ".join(re.findall(r"\d+", found[1])) or "another one"
     elif LEADERLESS.search(said):
         lost = "0"
-    else:
-        last = " ".join(said.split())[-200:]
+    elif status == -signal.SIGKILL:
         return TrainingError(
-            f"This process of the training was ended by signal {-status}, or crashed. {next_step} "
-            f"Received: {last or 'nothing'}"
+            f"This process of the training was killed, as systems do that run out of memory. {next_step}"
+        )
+    else:
+        last = " ".join(said.split())[-200:] or "nothing"
+        return TrainingError(
+            f"This process of the training crashed (status {status}). {next_step} Received: {last}"
         )
     return TrainingError(
         f"Process {lost} of the training was lost, and no other can go on without it. {next_step}"
@@ -93,7 +103,8 @@ def explain_end(status: int, said: str, next_step: str) -> TrainingError:
 
 def attach() -> None:
     """Begins the life of a worker: what Python says goes to the user, and it ends with its watcher."""
-    reading, stderr = map(int, os.environ[LIFELINE].split(","))
+    reading, stdout, stderr = map(int, os.environ[LIFELINE].split(","))
+    sys.stdout = os.fdopen(stdout, "w")
     sys.stderr = os.fdopen(stderr, "w", buffering=1, errors="backslashreplace")
     threading.Thread(target=_listen, args=(reading,), daemon=True, name="lifeline").start()
 

@@ -56,10 +56,11 @@ def join_company(config: "Config") -> "Company":
     from pneumo_keras.config import find_cache
 
     compute = config.compute
+    # The first one speaks for all, once it is known.
+    log.setLevel(logging.WARNING if compute.rank != 0 else logging.INFO)
     start_backend(find_cache())
     company = join(Place(compute.processes, compute.coordinator, compute.rank))
-    if company.rank:
-        log.setLevel(logging.WARNING)
+    log.setLevel(logging.WARNING if company.rank else logging.INFO)
     log.info("%d processes train together; this is the first", company.count)
     return company
 

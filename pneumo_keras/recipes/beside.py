@@ -55,6 +55,6 @@ def check_identity(mine: Mapping[str, Any], first: Mapping[str, Any], rank: int)
         if mine.get(name) != value:
             raise TrainingError(
                 f"All processes of a training must have the same {name}. Received: "
-                f"{str(mine.get(name))[:100]} in process {rank}, {str(value)[:100]} in the first. Start all of "
-                "them with the same command"
+                f"{str(mine.get(name))[:100]} in process {rank}, {str(value)[:100]} in the first. Start all "
+                "with the same command"
             )

@@ -1,4 +1,4 @@
-"""A fit on all devices that JAX has, here and in other processes: each has all weights and its share of a batch."""
+"""A fit on all devices that JAX has, here and elsewhere: each has all weights and its share of a batch."""
 
 import importlib
 from collections.abc import Iterator, Sequence
