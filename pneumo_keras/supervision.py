@@ -61,7 +61,7 @@ def watch(arguments: list[str], *, next_step: str) -> int:
     )
     for descriptor in given:
         os.close(descriptor)
-    with _handing_on(worker, writing):
+    with worker, _handing_on(worker, writing):
         said = collections.deque(worker.stdout or (), KEPT_LINES)
         status = worker.wait()
     os.close(writing)

@@ -75,7 +75,7 @@ def await_line(run, text):
 
 
 def disturb(run, victim, number, text, *arguments, worker=False):
-    """Sends a signal to one of two processes once the first has said a text: statuses, seconds, last lines."""
+    """Sends a signal to one of two processes once the first has said a text: how both end."""
     processes = start_two(run, *arguments)
     await_line(run, text)
     time.sleep(2)

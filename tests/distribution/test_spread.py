@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from pneumo_keras.errors import SettingsError
+from pneumo_keras.supervision import explain_end
 from pneumo_keras.training.batches import Batches
 from pneumo_keras.training.members import PADDING
 from pneumo_keras.training.spread import Spread
@@ -79,12 +81,21 @@ def test_two_devices_fit_as_one_does(tmp_path, one):
 def test_two_processes_stop_together_and_go_on_to_what_one_finds(tmp_path, one):
     checkpoint = tmp_path / "checkpoint"
     keep = ["--checkpoint", str(checkpoint)]
-    stopped = start(tmp_path, 2, [keep, ["--signal-at", "4"]])
+    stopped = start(tmp_path, 2, [keep, ["--at", "4"]])
     assert [status for status, _ in stopped] == [143, 143], stopped
     assert checkpoint.is_file()
     for status, said in start(tmp_path, 2, [keep, []]):
         assert status == 0, said
         assert_close(said, one)
+
+
+def test_a_process_that_is_killed_ends_the_other_in_one_line(tmp_path):
+    lost = ["--lost-seconds", "5"]
+    (status, said), killed = start(tmp_path, 2, [lost, [*lost, "--at", "4", "--signal", "9"]])
+    assert killed[0] == -signal.SIGKILL
+    assert str(explain_end(status, said, "Begin anew.")) == (
+        "Process 1 of the training was lost, and no other can go on without it. Begin anew."
+    )
 
 
 def read_all(share, workers=1):

@@ -1,6 +1,6 @@
 """A fit on the toy network, by one process or by one of several: prints what came out as JSON.
 
-python -m tests.distribution.toy_fit CACHE RANK PROCESSES PORT [--checkpoint FILE] [--signal-at READ]
+python -m tests.distribution.toy_fit CACHE RANK PROCESSES PORT [--checkpoint FILE] [--at READ --signal NUMBER]
 """
 
 import argparse
@@ -12,27 +12,27 @@ from pathlib import Path
 
 import numpy as np
 
+from pneumo_keras import company
 from pneumo_keras.backend import start_backend
-from pneumo_keras.company import Place, join
 from pneumo_keras.stopping import Stopped, heed_signals, raise_signal
 
 BATCH, EPOCHS, SIZE = 8, 4, 16
 
 
 class Rows:
-    """Films of which somebody asks for a stop when they are read for the nth time."""
+    """Films that send this process a signal when they are read for the nth time."""
 
-    def __init__(self, films, signal_at):
-        self.films, self.left = films, signal_at
+    def __init__(self, films, at, signal):
+        self.films, self.left, self.signal = films, at, signal
 
     def __getitem__(self, rows):
         self.left -= 1
         if self.left == 0:
-            raise_signal(15)
+            raise_signal(self.signal)
         return self.films[rows]
 
 
-def fit_toy(company=None, checkpoint=None, signal_at=0):
+def fit_toy(company=None, checkpoint=None, at=0, signal=15):
     """Epochs, weights and a random number of the dropout's after a fit; 21 and 10 films in batches of 8."""
     from pneumo_keras.model.classifier import build_frozen_part, build_online_model
     from pneumo_keras.model.head import build_head
@@ -55,7 +55,7 @@ def fit_toy(company=None, checkpoint=None, signal_at=0):
         history = fit(
             model,
             Batches(
-                [Rows(films[:21], signal_at) if signal_at else films[:21]] * 2,
+                [Rows(films[:21], at, signal) if at else films[:21]] * 2,
                 labels[:21],
                 batch_size=BATCH,
                 seed=1,
@@ -82,22 +82,25 @@ def main():
     for name in ("rank", "processes", "port"):
         parser.add_argument(name, type=int)
     parser.add_argument("--checkpoint")
-    parser.add_argument("--signal-at", type=int, default=0)
+    parser.add_argument("--at", type=int, default=0)
+    parser.add_argument("--signal", type=int, default=15)
+    parser.add_argument("--lost-seconds", type=int, default=company.LOST_SECONDS)
     asked = parser.parse_args()
-    status, company = 0, None
+    status, met = 0, None
+    company.LOST_SECONDS = asked.lost_seconds
     try:
         with heed_signals():
             start_backend(asked.cache)
             if asked.processes > 1:
-                company = join(Place(asked.processes, f"127.0.0.1:{asked.port}", asked.rank))
-            result = fit_toy(company, asked.checkpoint, asked.signal_at)
+                met = company.join(company.Place(asked.processes, f"127.0.0.1:{asked.port}", asked.rank))
+            result = fit_toy(met, asked.checkpoint, asked.at, asked.signal)
             sys.stderr.write(json.dumps(result) + "\n")
-            if company:
-                company.check_same("weights", json.dumps(result["weights"]))
-                company.part()
+            if met:
+                met.check_same("weights", json.dumps(result["weights"]))
+                met.part()
     except Stopped as stopped:
-        if company:
-            company.part()
+        if met:
+            met.part()
         status = 128 + stopped.number
     sys.stderr.flush()
     os._exit(status)
