@@ -8,65 +8,27 @@ coordination service, which wait as long as it takes.
 import contextlib
 import importlib
 import json
-import logging
-import re
+import signal
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 from pneumo_keras import BACKEND
-from pneumo_keras.doors import find_notes
 from pneumo_keras.errors import BackendError, PneumoError, SettingsError, TrainingError
+from pneumo_keras.notes import Notes
+from pneumo_keras.place import Place
 from pneumo_keras.stopping import Stopped, check_stop, defer_stop, find_signal, raise_signal
-
-log = logging.getLogger("pneumo_keras")
 
 JOIN_SECONDS = 300  # until all processes must be there: a cluster starts them one after the other
 LOST_SECONDS = 30  # without a sign of life, after which a process is lost
 PART_SECONDS = 60  # for all to come to the end
 LINGER_SECONDS = 3  # of the first one, whose end ends the others, for them to have their own say
 LISTEN_SECONDS = 1.0
-PIECE = 1 << 20  # bytes of a note
-MOST_PROCESSES = 1 << 16
-ADDRESS = re.compile(r"\S+:[1-9]\d{0,4}")
 
 # Notes: what is trained, the end of the first process, what others ask of it, at which tick all stop.
 TASK, END, REQUEST, STOP = "task", "end", "request", "stop"
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a process stands among those that train together.
-
-    Attributes:
-        processes: How many; 0 for as many as the cluster says.
-        coordinator: host:port of the first one; None where the cluster says so.
-        rank: Of this one; None where the cluster says so.
-
-    Raises:
-        ValueError: They do not go together.
-    """
-
-    processes: int
-    coordinator: str | None
-    rank: int | None
-
-    def __post_init__(self) -> None:
-        by_hand = {self.coordinator is not None, self.rank is not None}
-        if len(by_hand) > 1 or (True in by_hand and self.processes < 2):
-            raise ValueError(
-                "compute.coordinator and compute.rank go together, with compute.processes of at least 2"
-            )
-        if self.rank is not None and self.rank >= self.processes:
-            raise ValueError(
-                f"compute.rank must be below compute.processes, {self.processes}. Received: {self.rank}"
-            )
-        if self.coordinator is not None and not ADDRESS.fullmatch(self.coordinator):
-            shown = repr(self.coordinator)[:200]
-            raise ValueError(f"compute.coordinator must look like 10.0.0.1:7777. Received: {shown}")
 
 
 class Company:
@@ -79,16 +41,9 @@ class Company:
 
     def __init__(self, rank: int, count: int) -> None:
         self.rank, self.count = rank, count
-        self._notes: Any = find_notes()
+        self._notes = Notes()
         self._jax = importlib.import_module("jax")
         self._ticks, self._asked, self._fitting, self._parted = 0, False, False, False
-
-    def say(self, key: str, data: bytes) -> None:
-        """Leaves a note for those that `hear` it."""
-        pieces = [data[start : start + PIECE] for start in range(0, len(data), PIECE)]
-        for index, piece in enumerate(pieces):
-            self._notes.key_value_set_bytes(f"{key}/{index}", piece)
-        self._notes.key_value_set(f"{key}/pieces", str(len(pieces)))
 
     def hear(self, key: str) -> bytes:
         """Waits for a note.
@@ -100,10 +55,13 @@ class Company:
             TrainingError: Another process came to an end.
         """
         with defer_stop():
-            while (count := self._wait(f"{key}/pieces")) is None:
+            while (said := self._notes.read(key, LISTEN_SECONDS)) is None:
                 self._check_others()
-        pieces = range(int(count))
-        return b"".join(self._notes.blocking_key_value_get_bytes(f"{key}/{i}", 10_000) for i in pieces)
+        return said
+
+    def say(self, key: str, data: bytes) -> None:
+        """Leaves a note for those that `hear` it."""
+        self._notes.write(key, data)
 
     def say_task(self, task: dict[str, Any]) -> None:
         """Tells all others what is trained, so that they can compare it with theirs."""
@@ -162,10 +120,9 @@ class Company:
         self._ticks += 1
         if find_signal() and not self._asked:
             self._asked = True
-            with contextlib.suppress(self._jax.errors.JaxRuntimeError):  # another one was first
-                self._notes.key_value_set(STOP, f"{self._ticks + 2} {find_signal()}")
-        tick, number = map(int, (self._look(STOP) or "0 0").split())
-        return number if tick and self._ticks >= tick else 0
+            self._notes.add(STOP, {"tick": self._ticks + 2, "number": find_signal()})
+        stop = self._notes.find(STOP)
+        return stop["number"] if stop and self._ticks >= stop["tick"] else 0
 
     @contextlib.contextmanager
     def fitting(self) -> Iterator[None]:
@@ -201,10 +158,10 @@ class Company:
             with self._explained():
                 yield
         except Stopped as stopped:
-            self._say_end({"number": stopped.number})
+            self._notes.add(END, {"number": stopped.number})
             raise
         except PneumoError as error:
-            self._say_end({"line": str(error)})
+            self._notes.add(END, {"line": str(error)})
             raise
         finally:
             self.stop_listening()
@@ -220,10 +177,10 @@ class Company:
         try:
             yield
         except Stopped as stopped:
-            self._ask({"rank": self.rank, "number": stopped.number})
+            self._notes.add(REQUEST, {"rank": self.rank, "number": stopped.number})
             raise
         except PneumoError as error:
-            self._ask({"rank": self.rank, "line": str(error)})
+            self._notes.add(REQUEST, {"rank": self.rank, "line": str(error)})
             raise
         finally:
             self.part()
@@ -243,52 +200,27 @@ class Company:
         try:
             yield
         except Stopped:
-            if "line" in (request := json.loads(self._look(REQUEST) or "{}")):
+            if "line" in (request := self._notes.find(REQUEST)):
                 raise _to_error(f"Process {request['rank']} of the training", request) from None
             raise
 
     def _listen(self) -> None:
         while not self._busy.wait(LISTEN_SECONDS):
-            with contextlib.suppress(self._jax.errors.JaxRuntimeError):
-                if (request := self._look(REQUEST)) and not find_signal():
-                    raise_signal(json.loads(request).get("number", 15))
-                    return
+            if (request := self._notes.find(REQUEST)) and not find_signal():
+                raise_signal(request.get("number", signal.SIGTERM))
+                return
 
     def _check_others(self) -> None:
         """Raises what has ended another process, or this one."""
         if self.rank and find_signal():
-            self._ask({"rank": self.rank, "number": find_signal()})  # and wait for the answer
+            self._notes.add(REQUEST, {"rank": self.rank, "number": find_signal()})  # and wait for the answer
         elif not self.rank:
             check_stop()
-        if end := json.loads(self._look(REQUEST if self.rank == 0 else END) or "{}"):
+        if end := self._notes.find(REQUEST if self.rank == 0 else END):
             if "number" in end:
                 raise Stopped(end["number"])
             name = f"Process {end['rank']}" if self.rank == 0 else "The first process"
             raise _to_error(f"{name} of the training", end)
-
-    def _say_end(self, end: dict[str, Any]) -> None:
-        with contextlib.suppress(self._jax.errors.JaxRuntimeError):
-            self._notes.key_value_set(END, json.dumps(end))
-
-    def _ask(self, request: dict[str, Any]) -> None:
-        with contextlib.suppress(self._jax.errors.JaxRuntimeError):  # one is enough
-            self._notes.key_value_set(REQUEST, json.dumps(request))
-
-    def _wait(self, key: str) -> str | None:
-        try:
-            return self._notes.blocking_key_value_get(key, int(LISTEN_SECONDS * 1000))
-        except self._jax.errors.JaxRuntimeError as error:
-            if "DEADLINE_EXCEEDED" in str(error):
-                return None
-            raise
-
-    def _look(self, key: str) -> str | None:
-        try:
-            return self._notes.key_value_try_get(key)
-        except self._jax.errors.JaxRuntimeError as error:
-            if "NOT_FOUND" in str(error):
-                return None
-            raise
 
 
 def _to_error(whose: str, end: dict[str, Any]) -> TrainingError:

@@ -263,7 +263,7 @@ def test_every_setting_is_explained_and_unset_ones_are_commented_out(empty):
         for name in (settings if isinstance(settings, dict) else [""])
     ]
     described = describe_config(load_config(empty))
-    assert {*keys, "data.path"} == set(described)
+    assert {*keys, "data.path", "compute.coordinator", "compute.rank"} == set(described)
     assert "the folder or CSV of the source folder; a path\n# path = ...\n" in text
     assert "; one of cached, online\nmode = " in text
     assert all(setting["description"] for setting in described.values())

@@ -52,8 +52,9 @@ def watch_worker(run: Path | None) -> None:
 def join_company(config: "Config") -> "Company":
     """Starts the backend together with all other processes."""
     from pneumo_keras.backend import start_backend
-    from pneumo_keras.company import Place, join
+    from pneumo_keras.company import join
     from pneumo_keras.config import find_cache
+    from pneumo_keras.place import Place
 
     compute = config.compute
     # The first one speaks for all, once it is known.

@@ -13,11 +13,11 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from pneumo_keras.company import MOST_PROCESSES, Place
 from pneumo_keras.config.choices import OneOf
 from pneumo_keras.data.sources import POSITIVE, SOURCES
 from pneumo_keras.engines.table import ENGINES, Precision
 from pneumo_keras.evaluation.rules import RULES
+from pneumo_keras.place import MOST_PROCESSES, Place
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, le=1e6)]

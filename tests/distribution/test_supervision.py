@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from pneumo_keras import company
-from pneumo_keras.company import Place
 from pneumo_keras.config import load_config
 from pneumo_keras.errors import BackendError, PneumoError, SettingsError
+from pneumo_keras.place import Place
 from pneumo_keras.recipes.beside import check_identity
 from pneumo_keras.supervision import explain_end, watch
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from pneumo_keras import company
 from pneumo_keras.backend import start_backend
+from pneumo_keras.place import Place
 from pneumo_keras.stopping import Stopped, heed_signals, raise_signal
 
 BATCH, EPOCHS, SIZE = 8, 4, 16
@@ -92,7 +93,7 @@ def main():
         with heed_signals():
             start_backend(asked.cache)
             if asked.processes > 1:
-                met = company.join(company.Place(asked.processes, f"127.0.0.1:{asked.port}", asked.rank))
+                met = company.join(Place(asked.processes, f"127.0.0.1:{asked.port}", asked.rank))
             result = fit_toy(met, asked.checkpoint, asked.at, asked.signal)
             sys.stderr.write(json.dumps(result) + "\n")
             if met:
