@@ -37,10 +37,11 @@ class Company:
     Attributes:
         rank: Of this one. The first one, 0, writes the run.
         count: Of all.
+        stopping: Whether all will stop soon, see `find_stop`.
     """
 
     def __init__(self, rank: int, count: int) -> None:
-        self.rank, self.count = rank, count
+        self.rank, self.count, self.stopping = rank, count, False
         self._notes = Notes()
         self._jax = importlib.import_module("jax")
         self._ticks, self._asked, self._fitting, self._parted = 0, False, False, False
@@ -122,6 +123,7 @@ class Company:
             self._asked = True
             self._notes.add(STOP, {"tick": self._ticks + 2, "number": find_signal()})
         stop = self._notes.find(STOP)
+        self.stopping = bool(stop)
         return stop["number"] if stop and self._ticks >= stop["tick"] else 0
 
     @contextlib.contextmanager

@@ -93,7 +93,7 @@ class Keeper(keras.callbacks.Callback):
             self._save_if_due()
 
     def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self._stop(self._find_stop())
+        self._stop(self._company.find_stop() if self._company else 0)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.epoch, self.batch = epoch + 1, 0
@@ -130,13 +130,11 @@ class Keeper(keras.callbacks.Callback):
         return unpack(company.hear(START))[:3]
 
     def _save_if_due(self) -> None:
-        number = self._find_stop()
-        if number or time.monotonic() - self._saved >= self._wait:
+        number = self._company.find_stop() if self._company else 0
+        asked = self._company.stopping if self._company else is_stop_asked()
+        if asked or time.monotonic() - self._saved >= self._wait:
             self.save()
         self._stop(number)
-
-    def _find_stop(self) -> int:
-        return self._company.find_stop() if self._company else int(is_stop_asked())
 
     def _stop(self, number: int) -> None:
         if not self._company:

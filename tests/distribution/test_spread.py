@@ -81,7 +81,7 @@ def test_two_devices_fit_as_one_does(tmp_path, one):
 def test_two_processes_stop_together_and_go_on_to_what_one_finds(tmp_path, one):
     checkpoint = tmp_path / "checkpoint"
     keep = ["--checkpoint", str(checkpoint)]
-    stopped = start(tmp_path, 2, [keep, ["--at", "4"]])
+    stopped = start(tmp_path, 2, [keep, ["--at", "5"]])
     assert [status for status, _ in stopped] == [143, 143], stopped
     assert checkpoint.is_file()
     for status, said in start(tmp_path, 2, [keep, []]):
