@@ -3,6 +3,7 @@
 import os
 import sys
 
+from pneumo_keras import supervision
 from pneumo_keras.cli import main
 from pneumo_keras.stopping import is_stop_asked
 
@@ -13,11 +14,14 @@ def start(arguments: list[str] | None = None) -> None:
     Args:
         arguments: Those of the command line if none are given.
     """
+    if supervision.is_watched():
+        supervision.attach()
     try:
         main(arguments, prog_name="pneumo-keras")
     except SystemExit as end:
-        if is_stop_asked():
-            # Threads of JAX and OpenVINO may still compute: they crash where Python takes itself down.
+        if is_stop_asked() or supervision.is_watched():
+            # Threads of JAX and OpenVINO may still compute: they crash where Python takes itself down. And
+            # JAX would wait for companions that are gone.
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(int(end.code or 0))

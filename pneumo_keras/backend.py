@@ -204,3 +204,8 @@ def describe_device() -> str:
             return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
         case _:
             return "cpu"
+
+
+def count_devices() -> int:
+    """How many share a step of an online fit, those of other processes included."""
+    return importlib.import_module("jax").device_count() if BACKEND == "jax" else 1

@@ -68,6 +68,16 @@ def is_stop_asked() -> bool:
     return bool(_Signals.received)
 
 
+def find_signal() -> int:
+    """The number of the first signal that has come; 0 for none."""
+    return _Signals.received
+
+
+def raise_signal(number: int) -> None:
+    """Asks this process to stop."""
+    os.kill(os.getpid(), number)
+
+
 def check_stop() -> None:
     """Raises `Stopped` if a signal has come."""
     if _Signals.received:
@@ -86,7 +96,7 @@ def _receive(number: int, frame: FrameType | None) -> None:
     if first and _Signals.deferring:
         return
     if _collects_garbage(frame):
-        timer = threading.Timer(AGAIN, os.kill, (os.getpid(), number))
+        timer = threading.Timer(AGAIN, raise_signal, (number,))
         timer.daemon = True
         timer.start()
         return

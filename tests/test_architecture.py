@@ -12,8 +12,20 @@ import pneumo_keras
 PACKAGE = Path(pneumo_keras.__file__).parent
 # What each room may import, beside itself.
 FOUNDATION = {
-    *("archives", "arrays", "backend", "chunked", "documents", "doors", "errors", "files", "npy"),
-    *("ordinary_files", "prefetch", "printable", "progress", "seeds", "stopping", "turns"),
+    *("archives", "arrays", "backend", "chunked", "company", "documents", "doors", "errors", "files"),
+    *(
+        "notes",
+        "npy",
+        "ordinary_files",
+        "place",
+        "prefetch",
+        "printable",
+        "progress",
+        "seeds",
+        "stopping",
+        "supervision",
+        "turns",
+    ),
 }
 STAGES = ["data", "model", "engines", "features", "training"]
 ALLOWED = {
@@ -35,7 +47,7 @@ ALLOWED |= {
 ALLOWED["recipes"] = {*CONFIG, *ALLOWED}
 ALLOWED["app"] = {*ALLOWED}
 ALLOWED["cli"] = {*ALLOWED}
-ALLOWED["__main__"] = {"cli", "stopping"}
+ALLOWED["__main__"] = {"cli", "stopping", "supervision"}
 
 
 def list_rooms():

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 from pneumo_keras.cli.group import CONFIG, JSON, SET, SPLIT, print_json
 
 if TYPE_CHECKING:
+    from pneumo_keras.company import Company
     from pneumo_keras.evaluation.report_card import Judgement
 
 log = logging.getLogger("pneumo_keras")
@@ -49,39 +50,70 @@ def train(
     """
     if resume and not run:
         raise click.UsageError("--resume goes with --run.")
-    from pneumo_keras.backend import check_backend, start_backend
-    from pneumo_keras.config import find_cache, list_paths, load_config
+    from pneumo_keras.backend import check_backend
+    from pneumo_keras.cli.together import find_shared, join_company, train_beside, watch_worker
+    from pneumo_keras.supervision import is_watched
+
+    check_backend("train")
+    named = ctx.get_parameter_source("name") is not ParameterSource.DEFAULT
+    shared = find_shared(name, overrides, run if resume and not named else None)
+    if shared is None:
+        _train(name, overrides, run, resume, as_json, named=named)
+    elif not is_watched():
+        watch_worker(run)
+    else:
+        company = join_company(shared)
+        if company.rank:
+            train_beside(shared, company)
+            return
+        with company.leading():
+            _train(name, overrides, run, resume, as_json, named=named, company=company)
+
+
+def _train(
+    name: str,
+    overrides: tuple[str, ...],
+    run: Path | None,
+    resume: bool,
+    as_json: bool,
+    *,
+    named: bool,
+    company: "Company | None" = None,
+) -> None:
+    from pneumo_keras.backend import start_backend
+    from pneumo_keras.config import find_cache, forget_place, list_paths, load_config
     from pneumo_keras.files import make_dated_folder
     from pneumo_keras.runs.folder import RunFolder
     from pneumo_keras.runs.unfinished import load_stored_judgement, load_unfinished
     from pneumo_keras.stopping import Stopped
 
-    check_backend("train")
     folder = RunFolder(run) if run else None
-    named = ctx.get_parameter_source("name") is not ParameterSource.DEFAULT
     if folder and resume and (folder.is_finished() or folder.is_begun() or not named):
         written = folder.path / "config.toml"
         base = str(written) if not named and written.is_file() else name
-        asked = load_config(base, overrides) if named or overrides else None
+        asked = forget_place(load_config(base, overrides)) if named or overrides else None
         if folder.is_finished():
             judgement = load_stored_judgement(folder, "val", asked)
             folder.clear()
             log.info("%s is finished: nothing is left to do", folder.path)
+            if company:
+                company.say_nothing_to_do()
             _print(folder.path, "val", judgement, as_json)
             return
         config, paths = load_unfinished(folder, asked)
     else:
-        config, resume = load_config(name, overrides), False
+        config, resume = forget_place(load_config(name, overrides)), False
         paths = list_paths(config)
         if folder:
             folder.check_free()
-    start_backend(find_cache())
+    if company is None:  # otherwise it has been
+        start_backend(find_cache())
     from pneumo_keras.recipes.train import train_run
 
     new = nullcontext(run) if run else make_dated_folder(Path("runs"), Path(name).stem, option="--run")
     with new as path:
         try:
-            judgement = train_run(config, RunFolder(path), paths, resume=resume)
+            judgement = train_run(config, RunFolder(path), paths, resume=resume, company=company)
         except Stopped as stopped:
             stopped.next_step = f"Go on with: pneumo-keras train --run {shlex.quote(str(path))} --resume"
             raise

@@ -36,7 +36,7 @@ QUIET = {
 
 PASSED_ON = (
     *("KERAS_BACKEND", "PNEUMO_KERAS_CACHE"),
-    *("JAX_PLATFORMS", "OMP_NUM_THREADS", "XLA_FLAGS"),
+    *("JAX_PLATFORMS", "OMP_NUM_THREADS", "XLA_FLAGS", "XLA_PYTHON_CLIENT_PREALLOCATE"),
 )
 """Variables that workers need as they are here."""
 

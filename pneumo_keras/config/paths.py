@@ -51,6 +51,11 @@ def name_files(config: Config) -> Config:
     return change_config(config, {key: Path(path).name for key, path in _list_written(config).items()})
 
 
+def forget_place(config: Config) -> Config:
+    """The settings without what differs from process to process of a training that several share."""
+    return change_config(config, {"compute.coordinator": None, "compute.rank": None})
+
+
 def _list_written(config: Config) -> dict[str, str]:
     written = {}
     if config.data.path is not None:

@@ -7,10 +7,12 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from pneumo_keras.config.choices import OneOf
+from pneumo_keras.config.ranges import AugmentationSettings, StressSettings
 from pneumo_keras.config.tables import Settings
 from pneumo_keras.data.sources import POSITIVE, SOURCES
 from pneumo_keras.engines.table import ENGINES, Precision
 from pneumo_keras.evaluation.rules import RULES
+from pneumo_keras.place import MOST_PROCESSES, Place
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, le=1e6)]
@@ -74,58 +76,6 @@ class DataSettings(Settings):
         if self.path is None and SOURCES[self.source].needs_path:
             raise ValueError(f'data.source="{self.source}" needs data.path: a folder of films, or a CSV')
         return self
-
-
-Zoom = Annotated[float, Field(ge=1, le=4, description="enlarged or shrunk by up to this factor")]
-Aspect = Annotated[float, Field(ge=1, le=4, description="one axis against the other, by up to this factor")]
-Shift = Annotated[float, Field(ge=0, le=1, description="moved by up to this share of the edge")]
-Gamma = Annotated[
-    float, Field(ge=1, le=4, description="grey levels to the power of up to this or its inverse")
-]
-Brightness = Annotated[float, Field(ge=0, le=1, description="shifted by up to this share of 0..255")]
-Contrast = Annotated[float, Field(ge=0, lt=1, description="stretched by up to this share")]
-FILL = "what stands where a film does not reach: nothing, or its mirror image"
-Fill = Annotated[Literal["black", "mirror"], Field(description=FILL)]
-
-
-class RangeSettings(Settings):
-    """How far films may vary; see `features.variation.Ranges`."""
-
-    rotation_degrees: float = Field(15.0, ge=0, le=180, description="turned by up to this, either way")
-    horizontal_flip: bool = Field(True, description="mirrored half of the time")
-    zoom: Zoom = 1.0
-    aspect: Aspect = 1.0
-    shift: Shift = 0.0
-    gamma: Gamma = 1.0
-    brightness: Brightness = 0.1
-    contrast: Contrast = 0.1
-    fill: Fill = "black"
-
-
-class AugmentationSettings(RangeSettings):
-    """How films are varied that are trained on. Those that are judged on are not; see [stress]."""
-
-    views: int = Field(0, ge=0, le=100, description="augmented views of each training film (cached mode)")
-    plain: bool = Field(True, description="train on the films as they are, too (cached mode)")
-
-    @model_validator(mode="after")
-    def _check(self) -> "AugmentationSettings":
-        if not self.plain and self.views == 0:
-            raise ValueError("augmentation.plain=false needs augmentation.views of at least 1")
-        return self
-
-
-class StressSettings(RangeSettings):
-    """How films are varied on which heads are tried: each once, for sweep and eval --stress."""
-
-    seed: int = Field(0, ge=0, lt=2**32, description="of the draws; runs of all seeds are tried alike")
-    zoom: Zoom = 1.35
-    aspect: Aspect = 1.12
-    shift: Shift = 0.09
-    gamma: Gamma = 1.42
-    brightness: Brightness = 0.12
-    contrast: Contrast = 0.3
-    fill: Fill = "mirror"
 
 
 class ModelSettings(Settings):
@@ -220,6 +170,16 @@ class ComputeSettings(Settings):
     store: str = Field(
         "", description="where machines share features: a folder, or an address such as s3://bucket/features"
     )
+    processes: int = Field(
+        1,
+        ge=0,
+        le=MOST_PROCESSES,
+        description="that fit together in online mode; 0 for as many as SLURM, Open MPI or Kubernetes say",
+    )
+    coordinator: str | None = Field(None, description="host:port of the first process, if started by hand")
+    rank: int | None = Field(
+        None, ge=0, lt=MOST_PROCESSES, description="of this process from 0, if started by hand"
+    )
 
     @field_validator("store")
     @classmethod
@@ -227,6 +187,11 @@ class ComputeSettings(Settings):
         if SECRET.search(store):
             raise ValueError("compute.store must hold no password: drivers take theirs from the environment")
         return store
+
+    @model_validator(mode="after")
+    def _check(self) -> "ComputeSettings":
+        Place(self.processes, self.coordinator, self.rank)
+        return self
 
 
 class Config(Settings):
@@ -254,7 +219,13 @@ class Config(Settings):
                 f"memory. Received: {units:,}"
             )
         self._check_unfreezing()
-        pixels = self.training.batch_size * self.model.image_size**2
+        processes = self.compute.processes
+        if self.training.mode == "cached" and processes != 1:
+            raise ValueError(
+                'compute.processes needs training.mode="online": cached mode fits a head in seconds on one '
+                f"device. Received: {processes}"
+            )
+        pixels = self.training.batch_size * self.model.image_size**2 // (processes or MOST_PROCESSES)
         if self.training.mode == "online" and pixels > MOST_PIXELS:
             raise ValueError(
                 f'training.mode="online" takes at most {MOST_PIXELS:,} pixels in a step: training.batch_size '

@@ -3,17 +3,21 @@
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 
 import keras
+import numpy as np
 
+from pneumo_keras.company import Company
 from pneumo_keras.config import Config
-from pneumo_keras.config.settings import AugmentationSettings, StressSettings
+from pneumo_keras.config.ranges import AugmentationSettings, StressSettings
 from pneumo_keras.data.films import count_classes
 from pneumo_keras.features.extract import Extractor
 from pneumo_keras.features.store import SLICE, FeatureTable
 from pneumo_keras.features.variation import Ranges
 from pneumo_keras.features.views import PLAIN, SeenFilms, View, build_augmented_views, build_stressed_view
-from pneumo_keras.model.classifier import build_online_model
+from pneumo_keras.model.classifier import FrozenPart, build_online_model
+from pneumo_keras.model.fingerprint import compute_fingerprint
 from pneumo_keras.model.head import Moments, build_head
 from pneumo_keras.recipes.films import Split
 from pneumo_keras.seeds import derive_seeds
@@ -21,10 +25,12 @@ from pneumo_keras.training.batches import Batches, Table
 from pneumo_keras.training.checkpoint import Checkpoint
 from pneumo_keras.training.fit import Descent, History, compute_class_weights, fit
 from pneumo_keras.training.moments import compute_moments
+from pneumo_keras.training.spread import Spread, find_spread
 
 log = logging.getLogger("pneumo_keras")
 
 WORKERS = 8  # threads that vary films ahead of an online fit, at most
+MOMENTS = "moments"  # the note of the first process for all others, which extract no features
 IN_MEMORY = 128 * 2**20  # bytes of features of a split that are held and not read again in every epoch
 
 
@@ -48,10 +54,12 @@ def fit_heads(
     splits: Mapping[str, Split],
     class_weights: dict[int, float],
     checkpoint: Checkpoint,
+    company: Company | None = None,
 ) -> tuple[keras.Model, History]:
     """Fits the heads on cached features, or on films with fresh augmentation in every epoch.
 
-    What a checkpoint says of an earlier attempt is not done again.
+    What a checkpoint says of an earlier attempt is not done again. In company, all other processes get the
+    moments from here.
     """
     cached = config.training.mode == "cached"
     fitted_on = list_fitted_views(config)
@@ -60,22 +68,66 @@ def fit_heads(
     views = [extractor.extract(splits["train"].films, splits["train"].title, view) for view in fitted_on]
     width: int = extractor.frozen.backbone.output_shape[-1]
     moments = compute_moments(views) if config.model.standardise else None
+    if company:
+        company.await_ready()
+        company.say(MOMENTS, b"".join(part.tobytes() for part in moments or ()))
+        company.stop_listening()
     head = build_heads(config, width, moments, list_member_seeds(config))
     if cached:
         validation = extractor.extract(splits["val"].films, splits["val"].title)
         inputs, judged_on = hold_small(views), hold_small([validation])
         fitted = fit_model(config, head, inputs, judged_on, splits, class_weights, head, checkpoint, SLICE)
         return head, fitted
-    frozen, seed = extractor.frozen, config.seed
+    return head, fit_online(config, extractor.frozen, head, splits, class_weights, checkpoint, company)
+
+
+def fit_online(
+    config: Config,
+    frozen: FrozenPart,
+    head: keras.Model,
+    splits: Mapping[str, Split],
+    class_weights: dict[int, float],
+    checkpoint: Checkpoint | None,
+    company: Company | None,
+) -> History:
+    """Fits the head in the whole model, on films that are varied anew in every epoch.
+
+    All devices that JAX has share each step, and those of the company.
+
+    Raises:
+        SettingsError: A batch cannot be shared evenly.
+    """
     model = build_online_model(frozen, head)
     # A view for each epoch: films take turns, so that each is varied anew every time.
-    fresh = build_augmented_views(config.training.epochs, to_ranges(config.augmentation), seed=seed)
+    fresh = build_augmented_views(config.training.epochs, to_ranges(config.augmentation), seed=config.seed)
     films = [SeenFilms(splits["train"].films, view, frozen) for view in fresh]
-    validation_films = SeenFilms(splits["val"].films, PLAIN, frozen)
+    judged_on = [SeenFilms(splits["val"].films, PLAIN, frozen)]
     # What is small for a head is large for a network.
-    at_once = config.training.batch_size
-    judged_on = [validation_films]
-    return head, fit_model(config, model, films, judged_on, splits, class_weights, head, checkpoint, at_once)
+    size = config.training.batch_size
+    spread = find_spread(company)
+    if spread is None:
+        return fit_model(config, model, films, judged_on, splits, class_weights, head, checkpoint, size)
+    share = spread.to_share(size)
+    log.info("%d films a step over %d devices: %d each", size, spread.count, size // spread.count)
+    with spread.scope(), company.fitting() if company else nullcontext():
+        history = fit_model(
+            config, model, films, judged_on, splits, class_weights, head, checkpoint, size, spread, share
+        )
+    if company:
+        company.check_same("weights", compute_fingerprint(head))
+        company.part()
+    return history
+
+
+def hear_moments(company: Company, d: int) -> tuple[Moments, Moments] | None:
+    """What `fit_heads` found in the first process; None where features are left as they are.
+
+    Args:
+        company: To which this process belongs.
+        d: Number of features.
+    """
+    said = np.frombuffer(company.hear(MOMENTS), np.float64)
+    return (said[:d], said[d:]) if len(said) else None
 
 
 def list_fitted_views(config: Config) -> list[View]:
@@ -155,8 +207,10 @@ def fit_model(
     splits: Mapping[str, Split],
     class_weights: dict[int, float],
     head: keras.Model,
-    checkpoint: Checkpoint,
+    checkpoint: Checkpoint | None,
     at_once: int,
+    spread: Spread | None = None,
+    share: slice | None = None,
 ) -> History:
     """Fits with the optimiser and the schedule that the settings ask for.
 
@@ -170,6 +224,8 @@ def fit_model(
         head: The part of the model that learns.
         checkpoint: Where the fit is kept, and goes on from.
         at_once: Validation films that pass the model together.
+        spread: Devices that share each step, if more than one does it.
+        share: This process's rows of each batch of them.
 
     Raises:
         TrainingError: The loss is no longer a number.
@@ -183,16 +239,18 @@ def fit_model(
             splits["train"].films.labels,
             batch_size=training.batch_size,
             seed=config.seed,
+            share=share,
             # Cached features are there when asked for; films must be varied.
             workers=1 if training.mode == "cached" else min(WORKERS, os.cpu_count() or 1),
         ),
-        Batches(validation, splits["val"].films.labels, batch_size=at_once, seed=None),
+        Batches(validation, splits["val"].films.labels, batch_size=at_once, seed=None, share=share),
         class_weights=class_weights,
         learning_rates=[training.learning_rate] * training.members,
         weight_decays=[training.weight_decay] * training.members,
         descent=to_descent(config),
         head=head,
         checkpoint=checkpoint,
+        spread=spread,
     )
     if training.schedule == "plateau":
         kept = ", ".join(map(str, history.kept_epochs))

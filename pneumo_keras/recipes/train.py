@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from pneumo_keras.arrays import SPLIT_NAMES, Scores
+from pneumo_keras.backend import count_devices
+from pneumo_keras.company import Company
 from pneumo_keras.config import Config, list_paths, name_files, resolve_paths
 from pneumo_keras.data.sources import DataSet
 from pneumo_keras.evaluation.report_card import Judgement
@@ -43,7 +45,12 @@ CONSTANT = 1e-6  # range of scores that differ by rounding alone
 
 
 def train_run(
-    config: Config, folder: RunFolder, paths: Mapping[str, str] | None = None, *, resume: bool = False
+    config: Config,
+    folder: RunFolder,
+    paths: Mapping[str, str] | None = None,
+    *,
+    resume: bool = False,
+    company: Company | None = None,
 ) -> Judgement:
     """Fits a head on the frozen network and writes the run's folder.
 
@@ -52,6 +59,7 @@ def train_run(
         folder: Of the run.
         paths: Where the files lie that the settings name; from the working folder if nothing is said.
         resume: Whether to go on with a run that was begun there.
+        company: Processes that the fit is shared with, of which this is the first; see `recipes.beside`.
 
     Returns:
         The figures on the validation split. The test split is not opened.
@@ -69,9 +77,11 @@ def train_run(
         extractor = build_extractor(config, frozen)
         about = describe_run(data, splits, extractor, class_weights)
         checkpoint = Checkpoint(folder.checkpoint_file, to_identity(about, config))
+        if company:
+            company.say_task(dict(checkpoint.belongs_to))
         block = config.training.unfreeze_from
         tuning = prepare_fine_tuning(config, extractor, splits, block) if block else None
-        head, history = fit_heads(config, extractor, splits, class_weights, checkpoint)
+        head, history = fit_heads(config, extractor, splits, class_weights, checkpoint, company)
         if tuning:
             second = replace(checkpoint, path=folder.tuning_checkpoint_file)
             frozen, of_blocks = fine_tune(config, tuning, head, splits, class_weights, second)
@@ -136,6 +146,7 @@ def to_identity(about: Mapping[str, Any], config: Config) -> dict[str, Any]:
         "device": about["device"],
         "engine": engine,
         **{f"version of {package}": version for package, version in list_versions(engine).items()},
+        **({"number of devices": count_devices()} if config.training.mode == "online" else {}),
     }
 
 

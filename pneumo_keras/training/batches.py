@@ -10,6 +10,7 @@ from jaxtyping import Int64
 from pneumo_keras.arrays import Labels, MemberWeights
 from pneumo_keras.features.store import FeatureTable
 from pneumo_keras.features.views import SeenFilms
+from pneumo_keras.training.members import PADDING
 
 Table = FeatureTable | SeenFilms | np.ndarray
 """Inputs of a fit, of which any rows can be read."""
@@ -27,6 +28,8 @@ class Batches(keras.utils.PyDataset):
         batch_size: Films in a batch.
         seed: Of a new order in each epoch; None for the films' own.
         weights: Of each film for each member (n, members), if any.
+        share: Rows of each batch that are read here, the rest elsewhere; the last batch is padded to the
+            size of the others, with `PADDING` for labels. None for all, and no padding.
         workers: Threads that make batches ahead of the fit; with one it makes its own. Keras' own threads
             would hand batches of one epoch to the next one (3.15).
     """
@@ -39,11 +42,12 @@ class Batches(keras.utils.PyDataset):
         batch_size: int,
         seed: int | None,
         weights: MemberWeights | None = None,
+        share: slice | None = None,
         workers: int = 1,
     ) -> None:
         super().__init__()
         self._views, self._labels, self._weights = views, labels, weights
-        self._batch_size, self._seed = batch_size, seed
+        self._batch_size, self._seed, self._share = batch_size, seed, share
         self._pool = ThreadPoolExecutor(workers, "batches") if workers > 1 else None
         self._ahead = workers
         self._coming: dict[int, Future[tuple[np.ndarray, ...]]] = {}
@@ -85,9 +89,20 @@ class Batches(keras.utils.PyDataset):
         rows = np.sort(self._order[index * self._batch_size : (index + 1) * self._batch_size])
         turns = (rows + self._epoch) % len(self._views)
         # By view, so that each is read once; the order inside a batch does not matter.
+        rows = np.concatenate([rows[turns == turn] for turn in range(len(self._views))])
+        if self._share is None:
+            return self._read_rows(rows)
+        own = rows[self._share]
+        size = len(range(self._batch_size)[self._share])
+        inputs, labels, *weights = self._read_rows(own if len(own) else rows[-1:])
+        labels = np.append(labels[: len(own)], np.full(size - len(own), PADDING))
+        return _lengthen(inputs, size), labels, *(_lengthen(part, size) for part in weights)
+
+    def _read_rows(self, rows: Int64[np.ndarray, " rows"]) -> tuple[np.ndarray, ...]:
+        """Inputs and targets of films that are ordered by view."""
+        turns = (rows + self._epoch) % len(self._views)
         rows_by_view = [rows[turns == turn] for turn in range(len(self._views))]
         batch = [view[rows] for view, rows in zip(self._views, rows_by_view, strict=True) if len(rows)]
-        rows = np.concatenate(rows_by_view)
         targets = [part[rows] for part in (self._labels, self._weights) if part is not None]
         return np.concatenate(batch), *targets
 
@@ -97,3 +112,8 @@ class Batches(keras.utils.PyDataset):
         random = None if self._seed is None else np.random.default_rng(self._seed)
         while True:
             yield np.arange(n) if random is None else random.permutation(n)
+
+
+def _lengthen(rows: np.ndarray, size: int) -> np.ndarray:
+    """Repeats the last row."""
+    return np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])

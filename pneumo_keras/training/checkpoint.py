@@ -47,14 +47,11 @@ class Checkpoint:
         Raises:
             RunError: It cannot be written.
         """
-        notes = json.dumps({"belongs_to": self.belongs_to, "epoch": epoch, "batch": batch})
-        archive = io.BytesIO()
-        arrays: dict[str, Any] = {NOTES: np.frombuffer(notes.encode(), np.uint8), **state}
-        np.savez(archive, **arrays)
+        archive = pack(epoch, batch, state, self.belongs_to)
         try:
             with replace_whole(self.path) as beside, beside.open("wb") as file:
-                file.write(hashlib.sha256(archive.getbuffer()).digest())
-                file.write(archive.getbuffer())
+                file.write(hashlib.sha256(archive).digest())
+                file.write(archive)
         except OSError as error:
             raise RunError(f"{self.path} cannot be written: {error.strerror or error}") from error
 
@@ -74,11 +71,7 @@ class Checkpoint:
         if hashlib.sha256(archive).digest() != digest:
             raise self.to_damage("it does not hold what was written")
         try:
-            with zipfile.ZipFile(io.BytesIO(archive)) as members:
-                names = [name.removesuffix(".npy") for name in members.namelist()]
-                state = {name: load_member(members, name) for name in names}
-            notes = json.loads(state.pop(NOTES).tobytes())
-            belongs_to, epoch, batch = dict(notes["belongs_to"]), int(notes["epoch"]), int(notes["batch"])
+            epoch, batch, state, belongs_to = unpack(archive)
         except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
             raise self.to_damage(str(error) or type(error).__name__) from error
         for name, value in json.loads(json.dumps(self.belongs_to)).items():
@@ -92,3 +85,25 @@ class Checkpoint:
     def to_damage(self, reason: str) -> RunError:
         """The error for a file that holds something else than was saved."""
         return RunError(f"{self.path} is damaged ({reason}). Delete it to begin the fit anew with --resume.")
+
+
+def pack(epoch: int, batch: int, state: State, belongs_to: Mapping[str, Any]) -> memoryview:
+    """An npz archive of the arrays and of what else a fit goes on with."""
+    notes = json.dumps({"belongs_to": belongs_to, "epoch": epoch, "batch": batch})
+    archive = io.BytesIO()
+    arrays: dict[str, Any] = {NOTES: np.frombuffer(notes.encode(), np.uint8), **state}
+    np.savez(archive, **arrays)
+    return archive.getbuffer()
+
+
+def unpack(archive: bytes | memoryview) -> tuple[int, int, State, dict[str, Any]]:
+    """What was given to `pack`.
+
+    Raises:
+        ValueError: It is something else; or any other error of zipfile, json and NumPy.
+    """
+    with zipfile.ZipFile(io.BytesIO(archive)) as members:
+        names = [name.removesuffix(".npy") for name in members.namelist()]
+        state = {name: load_member(members, name) for name in names}
+    notes = json.loads(state.pop(NOTES).tobytes())
+    return int(notes["epoch"]), int(notes["batch"]), state, dict(notes["belongs_to"])

@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,7 +19,14 @@ from pneumo_keras.training.batches import Batches
 from pneumo_keras.training.callbacks import BestMembers, EpochLog, FiniteLoss, FitProgress
 from pneumo_keras.training.checkpoint import Checkpoint
 from pneumo_keras.training.keeper import Keeper
-from pneumo_keras.training.members import MemberAdamW, MemberCrossentropy, MemberMetrics, MemberSGD
+from pneumo_keras.training.members import (
+    CountedLoss,
+    MemberAdamW,
+    MemberCrossentropy,
+    MemberMetrics,
+    MemberSGD,
+)
+from pneumo_keras.training.spread import Spread
 
 log = logging.getLogger("pneumo_keras")
 
@@ -84,6 +92,7 @@ def fit(
     checkpoint: Checkpoint | None = None,
     goes_on: bool = False,
     rate_setting: str = "training.learning_rate",
+    spread: Spread | None = None,
 ) -> History:
     """Fits a model that ends in log odds (n, members), each member as if it were alone.
 
@@ -104,6 +113,8 @@ def fit(
         goes_on: Whether the model was fitted before: its weights count as those of epoch 0, which are kept
             where no epoch has a lower validation loss.
         rate_setting: To be lowered where the loss is no number.
+        spread: Devices that share each step, whose `scope` this must be in; batches are this process's share
+            of them. Without, all is done by the device that the backend takes by itself.
 
     Raises:
         TrainingError: A loss is no longer a number.
@@ -111,21 +122,23 @@ def fit(
         RunError: The checkpoint cannot be written, is damaged, or belongs to another fit.
     """
     members, epochs = len(learning_rates), descent.epochs
-    figures = [MemberMetrics(members)]
+    padded = spread is not None
+    figures = [MemberMetrics(members, padded=padded)]
+    losses = [CountedLoss()] if padded else None
     # The same layers in a model of its own: a compiled one would be saved with its optimiser.
     learner: Any = keras.Model(model.input, model.output)
     learner.compile(
         optimizer=OPTIMIZERS[descent.optimizer](
             learning_rates, weight_decays, schedule=build_schedule(descent, steps=epochs * len(batches))
         ),
-        loss=MemberCrossentropy(),
+        loss=MemberCrossentropy(padded=padded),
         # Class weights would turn accuracy into something else.
         metrics=figures if class_weights else None,
-        weighted_metrics=None if class_weights else figures,
+        weighted_metrics=losses if class_weights else [*figures, *(losses or [])],
     )
     epoch_log = EpochLog(members, None if among_others else epochs)
     best = BestMembers(members, factor=descent.plateau_factor, patience=descent.plateau_patience)
-    keeper = Keeper(batches, head or model, (epoch_log, best), checkpoint)
+    keeper = Keeper(batches, head or model, (epoch_log, best), checkpoint, spread.company if spread else None)
     callbacks = [
         epoch_log,
         *([best] if descent.schedule == "plateau" else []),
@@ -139,7 +152,8 @@ def fit(
     elif goes_on:
         best.start_from(learner.evaluate(validation, return_dict=True, verbose=0))
     total, done = epochs * len(batches), keeper.epoch * len(batches) + keeper.batch
-    with defer_stop(), show_progress("Fitting", total, "batches", done=done) as progress:
+    held = spread.holding(model.variables) if spread else nullcontext()
+    with defer_stop(), held, show_progress("Fitting", total, "batches", done=done) as progress:
         for stop in _list_stops(keeper, epochs):
             if not epoch_log.finite.any():
                 break

@@ -7,14 +7,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from pneumo_keras.stopping import check_stop, is_stop_asked
+from pneumo_keras.company import Company
+from pneumo_keras.stopping import Stopped, check_stop, is_stop_asked
 from pneumo_keras.training.batches import Batches
 from pneumo_keras.training.callbacks import BestMembers, EpochLog
-from pneumo_keras.training.checkpoint import Checkpoint, State
+from pneumo_keras.training.checkpoint import Checkpoint, State, pack, unpack
 
 ops: Any = keras.ops  # untyped
 
 METRICS = "metrics"  # figures of the epoch so far, which Keras makes late and empties before each epoch
+START = "start"  # the note that says where the fit begins
 SECONDS_BETWEEN = 10.0  # two checkpoints
 SHARE = 20  # times as long as a save takes, at least, the fit goes on between two
 
@@ -30,6 +32,8 @@ class Keeper(keras.callbacks.Callback):
         head: All that learns, with the state of its random layers.
         others: Callbacks whose state belongs to that of the fit.
         checkpoint: Where the state is kept; None to keep none.
+        company: Processes that the fit is shared with, if any: they begin where the first one does, and stop
+            where all do.
 
     Attributes:
         epoch: Epochs that are finished.
@@ -42,10 +46,12 @@ class Keeper(keras.callbacks.Callback):
         head: keras.Model,
         others: tuple[EpochLog, BestMembers],
         checkpoint: Checkpoint | None,
+        company: Company | None = None,
     ) -> None:
         super().__init__()
         self.epoch = self.batch = 0
         self._batches, self._head, self._others, self._checkpoint = batches, head, others, checkpoint
+        self._company = company
         self._restored: State = {}
         self._saved, self._wait = time.monotonic(), SECONDS_BETWEEN
 
@@ -56,7 +62,9 @@ class Keeper(keras.callbacks.Callback):
             RunError: It is damaged, or of another fit.
         """
         found = self._checkpoint.load() if self._checkpoint else None
-        if not self._checkpoint or not found:
+        if self._company:
+            found = self._share(self._company, found)
+        if not found:
             return
         self.epoch, self.batch, state = found
         try:
@@ -65,6 +73,8 @@ class Keeper(keras.callbacks.Callback):
             for other in self._others:
                 other.restore(state)
         except (KeyError, ValueError) as error:
+            if self._checkpoint is None:
+                raise
             raise self._checkpoint.to_damage(f"it does not fit: {error}") from error
         self._restored = state
 
@@ -83,7 +93,7 @@ class Keeper(keras.callbacks.Callback):
             self._save_if_due()
 
     def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        check_stop()
+        self._stop(self._company.find_stop() if self._company else 0)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.epoch, self.batch = epoch + 1, 0
@@ -97,20 +107,40 @@ class Keeper(keras.callbacks.Callback):
         """
         if self._checkpoint:
             started = time.monotonic()
-            model: Any = self.model
-            variables = {**self._list_variables(), **_name(METRICS, model.metrics_variables)}
-            # Copies, since JAX gives its own memory away.
-            state = {name: np.array(ops.convert_to_numpy(variable)) for name, variable in variables.items()}
-            for other in self._others:
-                state.update(other.to_state())
+            state = self._to_state()
             self._checkpoint.save(self.epoch, self.batch, state)
             self._saved = time.monotonic()
             self._wait = max(SECONDS_BETWEEN, SHARE * (self._saved - started))
 
+    def _to_state(self) -> State:
+        model: Any = self.model
+        variables = {**self._list_variables(), **_name(METRICS, model.metrics_variables)}
+        # Copies, since JAX gives its own memory away.
+        state = {name: np.array(ops.convert_to_numpy(variable)) for name, variable in variables.items()}
+        for other in self._others:
+            state.update(other.to_state())
+        return state
+
+    def _share(self, company: Company, found: tuple[int, int, State] | None) -> tuple[int, int, State]:
+        """Where the first process begins, for all."""
+        if company.rank == 0:
+            epoch, batch, state = found or (0, 0, self._to_state())
+            company.say(START, bytes(pack(epoch, batch, state, {})))
+            return epoch, batch, state
+        return unpack(company.hear(START))[:3]
+
     def _save_if_due(self) -> None:
-        if is_stop_asked() or time.monotonic() - self._saved >= self._wait:
+        number = self._company.find_stop() if self._company else 0
+        asked = self._company.stopping if self._company else is_stop_asked()
+        if asked or time.monotonic() - self._saved >= self._wait:
             self.save()
-        check_stop()
+        self._stop(number)
+
+    def _stop(self, number: int) -> None:
+        if not self._company:
+            check_stop()
+        elif number:
+            raise Stopped(number)
 
     def _list_variables(self) -> dict[str, Any]:
         """Of the head and of the optimiser."""

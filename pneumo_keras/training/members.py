@@ -8,6 +8,9 @@ import numpy as np
 
 ops: Any = keras.ops  # untyped
 
+PADDING = -1
+"""Label of a row that stands for no film, in batches that must be of one size."""
+
 
 def to_losses(labels: Any, log_odds: Any) -> Any:
     """Cross-entropy in nats (n, members) of labels (n) and log odds (n, members)."""
@@ -20,27 +23,53 @@ def _to_columns(weights: Any) -> Any:
     return weights if weights is None or len(weights.shape) == 2 else weights[:, None]
 
 
+def _to_counted(labels: Any, dtype: Any, weights: Any = None) -> Any:
+    """Weights as (n, 1) or (n, members), 0 for padding."""
+    counted = ops.cast(ops.not_equal(labels, PADDING), dtype)[:, None]
+    return counted if weights is None else counted * ops.cast(_to_columns(weights), dtype)
+
+
 class MemberCrossentropy(keras.losses.Loss):
-    """Mean cross-entropy over films and members; films may carry weights (n) or (n, members)."""
+    """Mean cross-entropy over films and members; films may carry weights (n) or (n, members).
+
+    Args:
+        padded: Whether batches are padded with what counts for nothing.
+    """
+
+    def __init__(self, *, padded: bool = False) -> None:
+        super().__init__()
+        self._padded = padded
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        return super().__call__(y_true, y_pred, _to_columns(sample_weight))
+        if not self._padded:
+            return super().__call__(y_true, y_pred, _to_columns(sample_weight))
+        films = ops.sum(_to_counted(y_true, y_pred.dtype))
+        weights = _to_counted(y_true, y_pred.dtype, sample_weight)
+        return super().__call__(y_true, y_pred, weights) * (y_pred.shape[0] / films)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         return to_losses(y_true, y_pred)
 
 
 class MemberMetrics(keras.metrics.Metric):
-    """Loss and accuracy of each member: `loss_1`, `accuracy_1`, `loss_2`, ..."""
+    """Loss and accuracy of each member: `loss_1`, `accuracy_1`, `loss_2`, ...
 
-    def __init__(self, members: int) -> None:
+    Args:
+        members: Their number.
+        padded: Whether batches are padded with what counts for nothing.
+    """
+
+    def __init__(self, members: int, *, padded: bool = False) -> None:
         super().__init__(name="members")
+        self._padded = padded
         self._sums: Any = self.add_variable((3, members), "zeros", name="sums")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         hits = ops.equal(y_pred > 0, ops.cast(y_true, "bool")[:, None])
         weights = ops.ones_like(y_pred)
-        if sample_weight is not None:
+        if self._padded:
+            weights = weights * _to_counted(y_true, y_pred.dtype, sample_weight)
+        elif sample_weight is not None:
             weights = weights * ops.cast(_to_columns(sample_weight), y_pred.dtype)
         figures = [to_losses(y_true, y_pred), ops.cast(hits, y_pred.dtype), ops.ones_like(y_pred)]
         self._sums.assign_add(ops.stack([ops.sum(part * weights, axis=0) for part in figures]))
@@ -52,6 +81,25 @@ class MemberMetrics(keras.metrics.Metric):
             for row, name in enumerate(("loss", "accuracy"))
             for member in range(means.shape[1])
         }
+
+
+class CountedLoss(keras.metrics.Metric):
+    """The mean loss over the films so far, with their weights, where batches are padded.
+
+    Keras' own, which it takes the name and the place of, would count the padding.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(name="loss")
+        self._sums: Any = self.add_variable((2,), "zeros", name="sums")
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        weights = _to_counted(y_true, y_pred.dtype, sample_weight)
+        losses = ops.mean(to_losses(y_true, y_pred) * weights, axis=1)
+        self._sums.assign_add(ops.stack([ops.sum(losses), ops.sum(_to_counted(y_true, y_pred.dtype))]))
+
+    def result(self) -> Any:
+        return ops.divide_no_nan(self._sums[0], self._sums[1])
 
 
 class MemberAdamW(keras.optimizers.Adam):

@@ -1,0 +1,74 @@
+"""A training that several processes share: who does which part of it."""
+
+import contextlib
+import logging
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pneumo_keras.errors import PneumoError
+
+if TYPE_CHECKING:
+    from pneumo_keras.company import Company
+    from pneumo_keras.config import Config
+
+log = logging.getLogger("pneumo_keras")
+
+
+def find_shared(name: str, overrides: tuple[str, ...], run: Path | None) -> "Config | None":
+    """The settings of a training that several processes share; None where one does it all.
+
+    Args:
+        name: Of the configuration.
+        overrides: As the user gave them.
+        run: Folder of a run whose settings count instead of those named.
+    """
+    from pneumo_keras.config import load_config
+
+    written = run / "config.toml" if run else None
+    with contextlib.suppress(PneumoError):  # whoever reads them next says so
+        config = load_config(str(written) if written and written.is_file() else name, overrides)
+        return None if config.compute.processes == 1 else config
+    return None
+
+
+def watch_worker(run: Path | None) -> None:
+    """Lets another process do this command, and ends as it does.
+
+    Raises:
+        SystemExit: Always, with the status of the other one.
+        BackendError: The backend cannot join processes.
+    """
+    from pneumo_keras.company import check_backend
+    from pneumo_keras.supervision import watch
+
+    check_backend()
+    folder = shlex.quote(str(run)) if run else "RUN"
+    next_step = f"Start all of them again, with --run {folder} --resume, to go on after the last checkpoint."
+    raise SystemExit(watch(sys.argv[1:], next_step=next_step))
+
+
+def join_company(config: "Config") -> "Company":
+    """Starts the backend together with all other processes."""
+    from pneumo_keras.backend import start_backend
+    from pneumo_keras.company import join
+    from pneumo_keras.config import find_cache
+    from pneumo_keras.place import Place
+
+    compute = config.compute
+    # The first one speaks for all, once it is known.
+    log.setLevel(logging.WARNING if compute.rank != 0 else logging.INFO)
+    start_backend(find_cache())
+    company = join(Place(compute.processes, compute.coordinator, compute.rank))
+    log.setLevel(logging.WARNING if company.rank else logging.INFO)
+    log.info("%d processes train together; this is the first", company.count)
+    return company
+
+
+def train_beside(config: "Config", company: "Company") -> None:
+    """The part of every process but the first one, which prints nothing."""
+    from pneumo_keras.config import forget_place
+    from pneumo_keras.recipes.beside import train_beside
+
+    train_beside(forget_place(config), company)

@@ -1,0 +1,82 @@
+"""A fit on all devices that JAX has, here and elsewhere: each has all weights and its share of a batch."""
+
+import importlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+
+from pneumo_keras.backend import count_devices
+from pneumo_keras.company import Company
+from pneumo_keras.errors import SettingsError, TrainingError
+
+
+class Spread:
+    """Devices that share every step of a fit.
+
+    Args:
+        company: The processes whose devices these are; None for this one alone.
+
+    Attributes:
+        company: See above.
+        count: Of the devices.
+    """
+
+    def __init__(self, company: Company | None = None) -> None:
+        self.company = company
+        self._jax = importlib.import_module("jax")
+        self.count = count_devices()
+        self._distribution = keras.distribution.DataParallel(
+            devices=self._jax.devices(), auto_shard_dataset=False
+        )
+
+    def to_share(self, batch_size: int) -> slice:
+        """The rows of each batch that this process gives.
+
+        Raises:
+            SettingsError: The batch cannot be shared evenly.
+            TrainingError: Processes have different numbers of devices.
+        """
+        if batch_size % self.count:
+            below = batch_size // self.count * self.count
+            sizes = f"{below} or {below + self.count}" if below else str(self.count)
+            raise SettingsError(
+                f"training.batch_size must be a multiple of the {self.count} devices that share a step. "
+                f"Received: {batch_size}. Take {sizes}, or let JAX see fewer devices"
+            )
+        here, processes = self._jax.local_device_count(), self._jax.process_count()
+        if here * processes != self.count:
+            raise TrainingError(
+                f"All processes must have as many devices. Received: {here} of {self.count} in this one, of "
+                f"{processes} processes. Give each as many"
+            )
+        size = batch_size // processes
+        first = self._jax.process_index() * size
+        return slice(first, first + size)
+
+    def scope(self) -> Any:
+        """Inside this `with` block, Keras lays what it makes on all devices."""
+        return self._distribution.scope()
+
+    @contextmanager
+    def holding(self, variables: Sequence[Any]) -> Iterator[None]:
+        """Inside the `with` block, variables lie on all devices; afterwards on the first one of this process.
+
+        Args:
+            variables: Made outside of `scope`, with the same values in all processes.
+        """
+        mesh = self._distribution.device_mesh.backend_mesh
+        everywhere = self._jax.sharding.NamedSharding(mesh, self._jax.sharding.PartitionSpec())
+        for variable in variables:
+            value = np.asarray(variable.value)
+            variable.assign(self._jax.make_array_from_process_local_data(everywhere, value))
+        yield
+        for variable in variables:
+            variable.assign(np.asarray(variable.value))
+
+
+def find_spread(company: Company | None) -> Spread | None:
+    """All devices, where JAX has several or several processes have some; None where one does it all."""
+    return None if company is None and count_devices() == 1 else Spread(company)

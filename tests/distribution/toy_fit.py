@@ -1,0 +1,111 @@
+"""A fit on the toy network, by one process or by one of several: prints what came out as JSON.
+
+python -m tests.distribution.toy_fit CACHE RANK PROCESSES PORT [--checkpoint FILE] [--at READ --signal NUMBER]
+"""
+
+import argparse
+import json
+import os
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+
+from pneumo_keras import company
+from pneumo_keras.backend import start_backend
+from pneumo_keras.place import Place
+from pneumo_keras.stopping import Stopped, heed_signals, raise_signal
+
+BATCH, EPOCHS, SIZE = 8, 4, 16
+
+
+class Rows:
+    """Films that send this process a signal when they are read for the nth time."""
+
+    def __init__(self, films, at, signal):
+        self.films, self.left, self.signal = films, at, signal
+
+    def __getitem__(self, rows):
+        self.left -= 1
+        if self.left == 0:
+            raise_signal(self.signal)
+        return self.films[rows]
+
+
+def fit_toy(company=None, checkpoint=None, at=0, signal=15):
+    """Epochs, weights and a random number of the dropout's after a fit; 21 and 10 films in batches of 8."""
+    from pneumo_keras.model.classifier import build_frozen_part, build_online_model
+    from pneumo_keras.model.head import build_head
+    from pneumo_keras.training.batches import Batches
+    from pneumo_keras.training.checkpoint import Checkpoint
+    from pneumo_keras.training.fit import Descent, fit
+    from pneumo_keras.training.spread import find_spread
+    from tests.toy import build_toy_backbone
+
+    random = np.random.default_rng(0)
+    films = random.integers(0, 256, (31, SIZE, SIZE, 1), dtype=np.uint8).astype(np.float32)
+    labels = (random.uniform(size=31) < 0.7).astype(np.int64)
+    films[labels == 1, :8] /= 2
+    head = build_head(6, moments=None, hidden_units=4, dropout=0.5, outputs=1, seeds=[1, 2])
+    model = build_online_model(build_frozen_part(build_toy_backbone(), film_size=SIZE), head)
+    spread = find_spread(company)
+    share = spread.to_share(BATCH) if spread else None
+    first = company is None or company.rank == 0
+    with spread.scope() if spread else nullcontext(), company.fitting() if company else nullcontext():
+        history = fit(
+            model,
+            Batches(
+                [Rows(films[:21], at, signal) if at else films[:21]],
+                labels[:21],
+                batch_size=BATCH,
+                seed=1,
+                share=share,
+            ),
+            Batches([films[21:]], labels[21:], batch_size=BATCH, seed=None, share=share),
+            class_weights={0: 2.0, 1: 0.5},
+            learning_rates=[0.1, 0.3],
+            weight_decays=[1e-3, 0],
+            descent=Descent("adamw", "plateau", EPOCHS, 0.2, 1),
+            head=head,
+            checkpoint=Checkpoint(Path(checkpoint), {}) if checkpoint and first else None,
+            spread=spread,
+        )
+    weights = [np.asarray(variable.value).tolist() for variable in head.variables]
+    # What is made afterwards must know nothing of other devices.
+    scores = model.predict_on_batch(films).tolist()
+    return {"epochs": history.epochs, "kept": history.kept_epochs, "weights": weights, "scores": scores}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("cache", type=Path)
+    for name in ("rank", "processes", "port"):
+        parser.add_argument(name, type=int)
+    parser.add_argument("--checkpoint")
+    parser.add_argument("--at", type=int, default=0)
+    parser.add_argument("--signal", type=int, default=15)
+    parser.add_argument("--lost-seconds", type=int, default=company.LOST_SECONDS)
+    asked = parser.parse_args()
+    status, met = 0, None
+    company.LOST_SECONDS = asked.lost_seconds
+    try:
+        with heed_signals():
+            start_backend(asked.cache)
+            if asked.processes > 1:
+                met = company.join(Place(asked.processes, f"127.0.0.1:{asked.port}", asked.rank))
+            result = fit_toy(met, asked.checkpoint, asked.at, asked.signal)
+            sys.stderr.write(json.dumps(result) + "\n")
+            if met:
+                met.check_same("weights", json.dumps(result["weights"]))
+                met.part()
+    except Stopped as stopped:
+        if met:
+            met.part()
+        status = 128 + stopped.number
+    sys.stderr.flush()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    main()
