@@ -24,7 +24,7 @@ class Progress:
         self._before = self._done = done
         self._bar = (
             tqdm(total=total, initial=done, desc=what, unit=f" {unit}", unit_scale=scale, leave=False)
-            if sys.stderr.isatty() and log.isEnabledFor(logging.INFO)
+            if sys.stderr.isatty() and log.level <= logging.INFO
             else None
         )
 
