@@ -17,8 +17,7 @@ from typing import Any
 from pneumo_keras.cluster.worker import NUMBER, RESULT, Failure, Worker
 from pneumo_keras.errors import ClusterError
 
-# Parts of the work, or up to twice as many: Ray Data keeps 12 KB on each where the results are asked for.
-BLOCKS = 1000
+BLOCKS = 1000  # at most: Ray Data keeps 12 KB on each where the results are asked for
 LISTED = 1024  # items that are kept together until a worker asks for them
 
 # Shares of a core as Ray counts them: whatever stages there are, each finds room for at least one actor.
@@ -64,12 +63,13 @@ def map_in_order(items: Iterable[Any], stages: Sequence[Stage]) -> Generator[Any
     listing, count = _list_items(ray, items)
     if not count:
         return
-    rows = importlib.import_module("ray.data").range(count, override_num_blocks=min(count, BLOCKS))
+    size = math.ceil(count / BLOCKS)
+    rows = _number_rows(count, size)
     sharing = sum(not stage.whole for stage in stages)
     for place, stage in enumerate(stages):
         rows = rows.map_batches(
             Worker,
-            batch_size=max(1, count // BLOCKS),  # all of a block, as `range` makes them
+            batch_size=size,  # all of a block
             batch_format="pyarrow",
             zero_copy_batch=True,
             fn_constructor_kwargs={
@@ -79,7 +79,7 @@ def map_in_order(items: Iterable[Any], stages: Sequence[Stage]) -> Generator[Any
                 "listed": LISTED,
                 "threads": os.environ.get("OMP_NUM_THREADS"),
             },
-            **_size_pool(ray, stage, count, sharing),
+            **_size_pool(ray, stage, math.ceil(count / size), sharing),
         )
     with contextlib.closing(_draw(ray, rows)) as results:
         yield from results
@@ -103,7 +103,15 @@ def _list_items(ray: Any, items: Iterable[Any]) -> tuple[list[Any], int]:
     return listing, count
 
 
-def _size_pool(ray: Any, stage: Stage, count: int, sharing: int) -> dict[str, Any]:
+def _number_rows(count: int, size: int) -> Any:
+    """Blocks of numbers. Ray Data's own `range` would need a whole free core to make them."""
+    pyarrow = importlib.import_module("pyarrow")
+    numbers = [range(first, min(first + size, count)) for first in range(0, count, size)]
+    blocks = [pyarrow.table({NUMBER: pyarrow.array(part, pyarrow.int64())}) for part in numbers]
+    return importlib.import_module("ray.data").from_arrow(blocks)
+
+
+def _size_pool(ray: Any, stage: Stage, blocks: int, sharing: int) -> dict[str, Any]:
     """How many actors, and what each of them takes where `sharing` stages share the cores."""
     strategy = importlib.import_module("ray.data").ActorPoolStrategy
     has = ray.cluster_resources()
@@ -113,7 +121,7 @@ def _size_pool(ray: Any, stage: Stage, count: int, sharing: int) -> dict[str, An
         room, takes = len(_list_machines(ray)), {"num_cpus": CORNER}  # Ray Data spreads them
     else:
         room, takes = math.ceil(has.get("CPU", 1)), {"num_cpus": CORE / sharing}
-    most = max(1, min(room, count, stage.most or room))
+    most = max(1, min(room, blocks, stage.most or room))
     pool = strategy(size=most) if stage.whole else strategy(min_size=1, max_size=most)
     return {"compute": pool, **takes}
 

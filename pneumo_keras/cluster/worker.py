@@ -10,7 +10,7 @@ from typing import Any
 
 from pneumo_keras.errors import ClusterError, PneumoError
 
-NUMBER, RESULT = "id", "result"  # columns; the first is Ray's own name for it
+NUMBER, RESULT = "number", "result"  # columns
 
 
 @dataclass(frozen=True)
