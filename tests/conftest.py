@@ -9,6 +9,7 @@ install_import_hook("pneumo_keras", "checking.check")
 
 import pneumo_keras  # isort: skip
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,12 @@ def own_cache(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("PNEUMO_KERAS_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def open_log():
+    """What an earlier test's command line did to the log is forgotten."""
+    log = logging.getLogger("pneumo_keras")
+    log.handlers.clear()
+    log.propagate = True
+    log.setLevel(logging.NOTSET)

@@ -71,7 +71,6 @@ def test_stock_keras_does_not_deviate_from_itself_and_others_hardly(engines):
 
 def test_engines_left_out_are_named_with_the_reason(images, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    monkeypatch.setattr(logging.getLogger("pneumo_keras"), "propagate", True)
     with caplog.at_level(logging.INFO, "pneumo_keras"):
         engines = measure_engines(build_toy_backbone(), images, windows=1, seconds=0.0)
     assert "openvino" not in [speed.engine for speed in engines]

@@ -33,7 +33,6 @@ def build_strange():
 
 @pytest.fixture
 def warnings_shown(monkeypatch, caplog):
-    monkeypatch.setattr(logging.getLogger("pneumo_keras"), "propagate", True)
     caplog.set_level(logging.WARNING, "pneumo_keras")
     return caplog
 
