@@ -18,7 +18,7 @@ from pneumo_keras.cluster.worker import NUMBER, RESULT, Failure, Worker
 from pneumo_keras.errors import ClusterError
 
 BLOCKS = 1000  # at most: Ray Data keeps 12 KB on each where the results are asked for
-LISTED = 1024  # items that are kept together until a worker asks for them
+LISTED = 128  # items that are kept together until a worker asks for them
 
 # Shares of a core as Ray counts them: whatever stages there are, each finds room for at least one actor.
 CORE, CORNER = 0.9, 0.1

@@ -6,7 +6,9 @@ over numbers of films that nobody has. What is made in the folder is used again.
 """
 
 import argparse
+import concurrent.futures
 import contextlib
+import multiprocessing
 import os
 import resource
 import signal
@@ -39,8 +41,9 @@ def main():
     os.chdir(asked.folder)
     prepare(asked.films, asked.engine)
     say(compare(asked.films, asked.engine))
-    with open_cluster():
-        say(measure_driver(count) for count in asked.simulated)
+    fresh = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, fresh, max_tasks_per_child=1) as processes:
+        say(processes.map(measure_driver, asked.simulated))
 
 
 def say(rows):
@@ -171,14 +174,16 @@ def measure_driver(films):
     packets = ([f"films/{first + row:09}.png" for row in range(32)] for first in range(0, films, 32))
     stages = [Stage(toys.build_passing), Stage(toys.build_scoring, whole=True)]
     begun, most, count = time.monotonic(), 0, 0
-    for packet in map_in_order(packets, stages):
-        count += len(packet)
-        if count % 3200 == 0:
-            most = max(most, process.memory_full_info().uss)
+    with open_cluster():
+        for packet in map_in_order(packets, stages):
+            count += len(packet)
+            if count % 3200 == 0:
+                held = process.memory_info()
+                most = max(most, held.rss - held.shared)  # the object store is shared memory
     return {
         "simulated films": count,
         "seconds": time.monotonic() - begun,
-        "driver, private MB at most": most / 1e6,
+        "driver, own MB at most": most / 1e6,
         "driver, peak RSS MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
     }
 
