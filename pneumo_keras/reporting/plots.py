@@ -107,6 +107,9 @@ def _draw_curves(axes: Axes, history: Sequence[dict[str, float]], name: str, tit
     for number, epoch in enumerate(kept):
         label = f"kept: epoch {among}" if number == 0 else None
         axes.axvline(epoch, color=GREY, linestyle=":", label=label, zorder=0)
+    tuned = [row["epoch"] for row in history if row.get("phase") == 2]
+    if tuned:
+        axes.axvspan(tuned[0] - 0.5, tuned[-1] + 0.5, color=GREY, alpha=0.12, label="blocks learn, too")
     axes.set(title=title, xlabel="epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)

@@ -7,7 +7,7 @@ LABELS = np.array([0, 0, 1, 1, 1])
 SCORES = np.array([0.1, 0.6, 0.4, 0.8, 0.9])
 
 
-def to_legend(*val_losses):
+def to_legend(*val_losses, **more):
     """Texts of the legend of the loss, from each member's validation losses."""
     members = np.array(val_losses)
     history = [
@@ -18,6 +18,7 @@ def to_legend(*val_losses):
             "val_loss": losses.mean(),
             "val_accuracy": 0.7,
             "kept": int((members.argmin(axis=1) == epoch).sum()),
+            **{name: values[epoch] for name, values in more.items()},
         }
         | ({f"val_loss_{k + 1}": loss for k, loss in enumerate(losses)} if len(members) > 1 else {})
         for epoch, losses in enumerate(members.T)
@@ -33,3 +34,7 @@ def test_the_kept_epoch_is_marked():
 
 def test_members_keep_epochs_of_their_own():
     assert to_legend([0.5, 0.3, 0.4], [0.5, 0.4, 0.2])[-1] == "kept: epoch 2 to 3"
+
+
+def test_epochs_in_which_blocks_learn_are_marked():
+    assert to_legend([0.5, 0.3, 0.4], phase=[1, 1, 2])[-1] == "blocks learn, too"
