@@ -6,7 +6,7 @@
 """
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64, UInt8
+from jaxtyping import Float32, Float64, Int64, Shaped, UInt8
 
 Images = UInt8[np.ndarray, "n height width"]
 Labels = Int64[np.ndarray, " n"]
@@ -20,3 +20,9 @@ CLASS_NAMES = ("normal", "pneumonia")
 
 SPLITS = ("train", "val", "test")
 SPLIT_NAMES = {"train": "training films", "val": "validation films", "test": "test films"}
+
+
+def lengthen(rows: Shaped[np.ndarray, "n ..."], size: int) -> Shaped[np.ndarray, "size ..."]:
+    """Repeats the last row up to a size, for what is compiled for that size."""
+    missing = size - len(rows)
+    return np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)]) if missing else rows

@@ -95,7 +95,7 @@ class Company:
         """Checks in the first process that all have the same.
 
         Args:
-            what: In words, with "of" the process behind it.
+            what: In words.
             value: Of this one.
 
         Raises:

@@ -7,7 +7,7 @@ from functools import cached_property
 import keras
 import numpy as np
 
-from pneumo_keras.arrays import Features, ImageBatch
+from pneumo_keras.arrays import Features, ImageBatch, lengthen
 from pneumo_keras.data.films import Films
 from pneumo_keras.engines.runner import Runner
 from pneumo_keras.features.entry import CHUNK
@@ -53,12 +53,6 @@ class Passage:
         for chunk in chunks:
             first = CHUNK * chunk
             rows = np.arange(first, first + CHUNK).clip(max=len(self.films) - 1)
-            films = _pad(self.films.read(slice(first, first + CHUNK)))
+            films = lengthen(self.films.read(slice(first, first + CHUNK)), CHUNK)
             # Compiled: operation by operation it takes longer than to vary the films.
             yield self.frozen.scale.predict_on_batch(self.view.enlarge(films, rows, self.frozen))
-
-
-def _pad(images: np.ndarray) -> np.ndarray:
-    """Repeats the last film, so that all batches have the shape the network is compiled for."""
-    missing = CHUNK - len(images)
-    return np.concatenate([images, np.repeat(images[-1:], missing, axis=0)]) if missing else images

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from jaxtyping import Int64
 
-from pneumo_keras.arrays import Labels, MemberWeights
+from pneumo_keras.arrays import Labels, MemberWeights, lengthen
 from pneumo_keras.features.store import FeatureTable
 from pneumo_keras.features.views import SeenFilms
 from pneumo_keras.training.members import PADDING
@@ -89,14 +89,14 @@ class Batches(keras.utils.PyDataset):
         rows = np.sort(self._order[index * self._batch_size : (index + 1) * self._batch_size])
         turns = (rows + self._epoch) % len(self._views)
         # By view, so that each is read once; the order inside a batch does not matter.
-        rows = np.concatenate([rows[turns == turn] for turn in range(len(self._views))])
+        rows = rows[np.argsort(turns, kind="stable")]
         if self._share is None:
             return self._read_rows(rows)
         own = rows[self._share]
         size = len(range(self._batch_size)[self._share])
         inputs, labels, *weights = self._read_rows(own if len(own) else rows[-1:])
         labels = np.append(labels[: len(own)], np.full(size - len(own), PADDING))
-        return _lengthen(inputs, size), labels, *(_lengthen(part, size) for part in weights)
+        return lengthen(inputs, size), labels, *(lengthen(part, size) for part in weights)
 
     def _read_rows(self, rows: Int64[np.ndarray, " rows"]) -> tuple[np.ndarray, ...]:
         """Inputs and targets of films that are ordered by view."""
@@ -112,8 +112,3 @@ class Batches(keras.utils.PyDataset):
         random = None if self._seed is None else np.random.default_rng(self._seed)
         while True:
             yield np.arange(n) if random is None else random.permutation(n)
-
-
-def _lengthen(rows: np.ndarray, size: int) -> np.ndarray:
-    """Repeats the last row."""
-    return np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])

@@ -25,9 +25,9 @@ from pneumo_keras.recipes.train import train_run
 from pneumo_keras.runs.finished import load_run
 from pneumo_keras.runs.folder import RunFolder
 from pneumo_keras.stopping import Stopped
-from pneumo_keras.training import keeper
 from tests.films import load_phantom_splits, write_films
 from tests.small import COUNTS, SMALL
+from tests.stops import stop_after
 from tests.toy import build_branched_backbone
 
 TUNED = [
@@ -159,24 +159,12 @@ def test_the_head_is_fitted_as_it_is_without_fine_tuning(run, train, tmp_path):
     assert "fine_tuned_weights_sha256" not in read_environment(plain)
 
 
-def stop_after(monkeypatch, batches):
+def stop_in_second_phase(monkeypatch, batches):
     """Asks for a stop in the second phase, after so many of its batches."""
     fit = fine_tuning.fit
 
     def fit_and_stop(*arguments, **settings):
-        asked = iter([False] * batches + [True] * 1000)
-        state = {"asked": False}
-
-        def is_stop_asked():
-            state["asked"] = next(asked)
-            return state["asked"]
-
-        def check_stop():
-            if state["asked"]:
-                raise Stopped(15)
-
-        monkeypatch.setattr(keeper, "is_stop_asked", is_stop_asked)
-        monkeypatch.setattr(keeper, "check_stop", check_stop)
+        stop_after(monkeypatch, batches, 15)
         return fit(*arguments, **settings)
 
     monkeypatch.setattr(fine_tuning, "fit", fit_and_stop)
@@ -186,7 +174,7 @@ def test_a_training_stopped_in_the_second_phase_goes_on_to_the_same_bytes(train,
     whole = train("whole")
     for batches, resume in ((2, False), (4, True), (1, True)):
         with monkeypatch.context() as patched:
-            stop_after(patched, batches)
+            stop_in_second_phase(patched, batches)
             with pytest.raises(Stopped):
                 train("run", resume=resume)
     caplog.clear()

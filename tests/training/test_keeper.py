@@ -12,6 +12,7 @@ from pneumo_keras.training import keeper
 from pneumo_keras.training.batches import Batches
 from pneumo_keras.training.checkpoint import Checkpoint
 from pneumo_keras.training.fit import Descent, fit
+from tests.stops import stop_after
 from tests.toy import SIZE, build_toy_backbone
 
 RANDOM = np.random.default_rng(0)
@@ -42,23 +43,6 @@ def fit_once(checkpoint, *, mode="cached", schedule="plateau", optimizer="adamw"
     return head, history
 
 
-def stop_after(monkeypatch, checks):
-    """Lets somebody ask for a stop while the fit is busy for that many times."""
-    asked = iter([False] * checks + [True] * 1000)
-    state = {"asked": False}
-
-    def is_stop_asked():
-        state["asked"] = next(asked)
-        return state["asked"]
-
-    def check_stop():
-        if state["asked"]:
-            raise Stopped(2)
-
-    monkeypatch.setattr(keeper, "is_stop_asked", is_stop_asked)
-    monkeypatch.setattr(keeper, "check_stop", check_stop)
-
-
 def assert_same(first, second):
     (head, history), (other, others_history) = first, second
     for mine, theirs in zip(head.get_weights(), other.get_weights(), strict=True):
@@ -78,7 +62,7 @@ def test_a_fit_that_is_stopped_goes_on_to_the_same_bytes(tmp_path, monkeypatch, 
     # In the middle of an epoch, at its end, twice in the same one, in the last one.
     for checks in (2, 1, 1, 3, 4, 2):
         with monkeypatch.context() as patched:
-            stop_after(patched, checks)
+            stop_after(patched, checks, 2)
             with pytest.raises(Stopped):
                 fit_once(checkpoint, **settings)
     assert checkpoint.load()[:2] == (3, 4)
@@ -105,7 +89,7 @@ def test_where_nobody_asks_a_fit_is_kept_now_and_then(tmp_path, monkeypatch):
 def stopped(tmp_path, monkeypatch):
     checkpoint = Checkpoint(tmp_path / "checkpoint", {"films": "abc"})
     with monkeypatch.context() as patched:
-        stop_after(patched, 2)
+        stop_after(patched, 2, 2)
         with pytest.raises(Stopped):
             fit_once(checkpoint)
     return checkpoint
