@@ -20,8 +20,9 @@ class Progress:
 
     def __init__(self, what: str, total: int, unit: str, *, scale: bool, done: int) -> None:
         self._what, self._total, self._unit, self._scale = what, total, unit, scale
-        self._started = self._shown = time.monotonic()
-        self._before = self._done = done
+        self._shown = time.monotonic()
+        self._done = done
+        self._first: tuple[float, int] | None = None  # when the first units were done, and how many
         self._bar = (
             tqdm(total=total, initial=done, desc=what, unit=f" {unit}", unit_scale=scale, leave=False)
             if sys.stderr.isatty() and log.level <= logging.INFO
@@ -32,17 +33,24 @@ class Progress:
         """Adds `count` finished units; where somebody asked to stop meanwhile, the work ends here."""
         check_lost_stop()
         self._done += count
+        now = time.monotonic()
+        if count and self._first is None:
+            self._first = now, self._done
         if self._bar is not None:
             self._bar.update(count)
-        elif time.monotonic() - self._shown >= SECONDS_BETWEEN_LINES:
-            self._shown = time.monotonic()
-            log.info("%s", self._to_line(self._shown - self._started))
+        elif now - self._shown >= SECONDS_BETWEEN_LINES:
+            self._shown = now
+            log.info("%s", self._to_line(now))
 
-    def _to_line(self, seconds: float) -> str:
-        rate = (self._done - self._before) / seconds
+    def _to_line(self, now: float) -> str:
         counts = [self._done, *([self._total] if self._total else [])]
         counted = " of ".join(tqdm.format_sizeof(n) if self._scale else f"{n:,}" for n in counts)
-        line = f"{self._what}: {counted} {self._unit}, {tqdm.format_sizeof(rate)}/s"
+        line = f"{self._what}: {counted} {self._unit}"
+        began, before = self._first or (now, 0)  # before that, programs were compiled and workers started
+        if now == began:
+            return line
+        rate = (self._done - before) / (now - began)
+        line = f"{line}, {tqdm.format_sizeof(rate)}/s"
         remaining = self._total - self._done  # below 0 where nobody knows the total
         return (
             f"{line}, about {tqdm.format_interval(remaining / rate)} left" if remaining > 0 < rate else line

@@ -150,7 +150,7 @@ def _settle() -> None:
     context.print_on_execution_start = False
     context.execution_options.preserve_order = True
     for handler in logging.getLogger("ray.data").handlers:
-        if isinstance(handler, logging.StreamHandler):
+        if handler.name == "console":  # in its own settings
             handler.setLevel(logging.CRITICAL + 1)
 
 

@@ -1,12 +1,15 @@
 """Numbered items of work through stages of actors, the results in order: Ray Data does it.
 
 An item is whatever can be pickled. Actors hold what is slow to make, and get a stream of items for which they
-give a stream of results, one each. An actor that dies is replaced, and what it had in hand is done again.
+give a stream of results, one each. An actor that dies is replaced, and what it had in hand is done again, a
+few times.
 """
 
 import contextlib
+import functools
 import importlib
 import itertools
+import logging
 import math
 import os
 import pickle
@@ -14,8 +17,10 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pneumo_keras.cluster.worker import NUMBER, RESULT, Failure, Worker
+from pneumo_keras.cluster.worker import NUMBER, RESULT, Failure, Tally, Worker
 from pneumo_keras.errors import ClusterError
+
+log = logging.getLogger("pneumo_keras")
 
 BLOCKS = 1000  # at most: Ray Data keeps 12 KB on each where the results are asked for
 LISTED = 128  # items that are kept together until a worker asks for them
@@ -57,14 +62,17 @@ def map_in_order(items: Iterable[Any], stages: Sequence[Stage]) -> Generator[Any
 
     Raises:
         PneumoError: Whatever a stage raised first, in the order of the items.
-        ClusterError: Ray gives up: an item that kills its actors, a machine without this package.
+        ClusterError: Ray gives up, on a machine without this package, say; or the same items were in the
+            hands of one actor after another that died.
     """
     ray = importlib.import_module("ray")
     listing, count = _list_items(ray, items)
     if not count:
         return
+    _warn_if_busy(ray)
     size = math.ceil(count / BLOCKS)
     rows = _number_rows(count, size)
+    tally = ray.remote(Tally).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote()
     sharing = sum(not stage.whole for stage in stages)
     for place, stage in enumerate(stages):
         rows = rows.map_batches(
@@ -78,6 +86,7 @@ def map_in_order(items: Iterable[Any], stages: Sequence[Stage]) -> Generator[Any
                 "listing": None if place else listing,
                 "listed": LISTED,
                 "threads": os.environ.get("OMP_NUM_THREADS"),
+                "begin": functools.partial(tally.begin.remote, place),
             },
             **_size_pool(ray, stage, math.ceil(count / size), sharing),
         )
@@ -124,6 +133,15 @@ def _size_pool(ray: Any, stage: Stage, blocks: int, sharing: int) -> dict[str, A
     most = max(1, min(room, blocks, stage.most or room))
     pool = strategy(size=most) if stage.whole else strategy(min_size=1, max_size=most)
     return {"compute": pool, **takes}
+
+
+def _warn_if_busy(ray: Any) -> None:
+    """Ray itself waits in silence."""
+    free = ray.available_resources()
+    if free.get("CPU", 0) < 1:
+        log.warning("All cores of the cluster are taken: the work begins when one is free")
+    elif ray.cluster_resources().get("GPU") and free.get("GPU", 0) < 1:
+        log.warning("All accelerators of the cluster are taken: the work begins when one is free")
 
 
 def _list_machines(ray: Any) -> list[Any]:

@@ -207,8 +207,8 @@ def to_calibration_interval(
     method, value, noise = "bootstrap, stratified, test inversion", float(np.abs(gaps).sum()), draws - gaps
     if np.ptp(np.abs(draws).sum(axis=1)) <= ROUNDING or value <= ROUNDING:
         return Interval(value, math.nan, math.nan, method)
-    # Where the gaps outweigh the noise of every resample.
-    largest = 1 + float(np.abs(noise).sum(axis=1).max()) / value
+    # Where the gaps outweigh the noise of every resample, by more than rounding.
+    largest = 2 + float(np.abs(noise).sum(axis=1).max()) / value
 
     def to_scale(share: float) -> float:
         def to_excess(scale: float) -> float:

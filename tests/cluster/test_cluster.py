@@ -94,6 +94,17 @@ def test_the_cluster_is_told_of(cluster):
     assert describe_cluster().startswith("1 machine, ")
 
 
+def test_whoever_waits_for_others_is_told(cluster, caplog):
+    ray = pytest.importorskip("ray")
+    holder = ray.remote(toys.Holder).options(num_cpus=ray.available_resources()["CPU"]).remote()
+    ray.get(holder.hold.remote())
+    results = map_in_order(range(3), [Stage(toys.build_doubling)])
+    threading.Timer(3, ray.kill, [holder]).start()
+    assert list(results) == [0, 2, 4]
+    said = [record.message for record in caplog.records if record.name == "pneumo_keras"]
+    assert said == ["All cores of the cluster are taken: the work begins when one is free"]
+
+
 def test_no_items_are_no_work(cluster):
     assert list(map_in_order([], [Stage(toys.build_naming)])) == []
 
@@ -109,6 +120,13 @@ def test_what_a_stage_refuses_is_raised_where_its_results_are_used(cluster):
     results = map_in_order(range(9), stages)
     assert list(itertools.islice(results, 5)) == [0, 2, 4, 6, 8]
     with pytest.raises(RunError, match="item 5"):
+        next(results)
+
+
+def test_an_item_that_kills_all_its_actors_ends_in_one_line(cluster):
+    results = map_in_order(range(30), [Stage(functools.partial(toys.build_dying, 20), whole=True)])
+    assert list(itertools.islice(results, 20)) == list(range(20))
+    with pytest.raises(ClusterError, match=r"5 workers of the cluster died, .* over items 20 to 20 of the work"):
         next(results)
 
 
@@ -134,7 +152,7 @@ def test_a_run_that_workers_cannot_read_is_named(cluster, run, tmp_path):
 
 
 def test_a_working_folder_that_is_not_shared_is_named(tmp_path):
-    worker = Worker(toys.build_doubling, str(tmp_path / "gone"), [], 1, threads="1")
+    worker = Worker(toys.build_doubling, str(tmp_path / "gone"), [], 1, threads="1", begin=toys.Holder.hold)
     with pytest.raises(ClusterError, match="working folder must be there on every machine"):
         raise next(worker._work(iter([]))).error
 

@@ -1,10 +1,18 @@
 """Stages for clusters, without any network."""
 
 import os
+import signal
 import time
 
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.prediction import ScoredFilm
+
+
+class Holder:
+    """Takes the cores that it is given."""
+
+    def hold(self):
+        pass
 
 
 def build_doubling(seconds=0.0):
@@ -29,6 +37,18 @@ def build_refusing(refused):
             yield item
 
     return refuse
+
+
+def build_dying(deadly):
+    """Ends its process where that item comes."""
+
+    def die(items):
+        for item in items:
+            if item == deadly:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield item
+
+    return die
 
 
 def build_broken():
