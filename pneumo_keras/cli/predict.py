@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,7 @@ def predict(
         check_packages("--parts", ["pyarrow"], extra="cluster")
         check_free(parts, option="--parts")
     chosen = LAYOUTS[layout or ("table" if out is None and sys.stdout.isatty() else "csv")]
-    with _open_scoring(folder, cluster, prevalence, _count_workers(workers, paths)) as (threshold, score):
+    with _open_scoring(folder, cluster, prevalence, workers, paths) as (threshold, score):
         names = _list_names(paths, out)
         before = resume_csv(out, names, threshold=threshold) if out and out.exists() else Written()
         if before.films:
@@ -115,8 +115,9 @@ def predict(
         with _open_output(out) as (write, is_empty):
             if is_empty and chosen.header:
                 write(chosen.header)
-            with _show_progress(out) as advance:
-                for film in score(paths=names, last=before.last):
+            films = contextlib.closing(score(paths=names, last=before.last))
+            with _show_progress(out) as advance, films as scored:
+                for film in scored:
                     write(chosen.format(film))
                     counts[film.verdict or "failed"] += 1
                     counts["warned"] += film.probability is not None and bool(film.warning)
@@ -130,8 +131,12 @@ def predict(
 
 @contextlib.contextmanager
 def _open_scoring(
-    folder: Any, cluster: str | None, prevalence: float | None, workers: int | None
-) -> Iterator[tuple[float, Callable[..., Iterator[Any]]]]:
+    folder: Any,
+    cluster: str | None,
+    prevalence: float | None,
+    workers: int | None,
+    paths: tuple[str, ...],
+) -> Iterator[tuple[float, Callable[..., Generator[Any, None, None]]]]:
     """The threshold of a run, and what scores files: here or on a cluster."""
     from pneumo_keras.runs.finished import load_run, load_settings
 
@@ -154,7 +159,7 @@ def _open_scoring(
     from pneumo_keras.recipes.scoring import build_scorer
 
     scorer = build_scorer(folder, prevalence=prevalence)
-    yield scorer.threshold, functools.partial(predict_files, scorer, workers=workers)
+    yield scorer.threshold, functools.partial(predict_files, scorer, workers=_count_workers(workers, paths))
 
 
 def _list_names(paths: tuple[str, ...], out: Path | None) -> Iterator[str]:
@@ -168,7 +173,7 @@ def _list_names(paths: tuple[str, ...], out: Path | None) -> Iterator[str]:
 
 
 def _count_workers(workers: int | None, paths: tuple[str, ...]) -> int | None:
-    """No more processes than there are files, where that can be told."""
+    """Of this machine: no more processes than there are files, where that can be told."""
     from pneumo_keras.data.decoding import count_cores
 
     return workers or (min(len(paths), count_cores()) if all(map(os.path.isfile, paths)) else None)

@@ -25,11 +25,13 @@ log = logging.getLogger("pneumo_keras")
 LOCAL = "local"
 UNASKED = ("auto", LOCAL)  # addresses behind which Ray itself looks, and says at once what it finds
 PATIENCE = 5.0  # seconds for the head of a cluster to answer
+ENCRYPTED = ("1", "true", "True")  # values of RAY_USE_TLS, where whoever listens answers no greeting of ours
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # what it says otherwise is for its makers
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # who asks for no accelerator sees none
+    "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1",  # or a job that sets one of PASSED_ON would be refused
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # or `uv run` would send this folder to all workers and install it
 }
 """What Ray reads when it is imported; the user's own values win."""
@@ -120,7 +122,7 @@ def _join(ray: Any, keeper: _Keeper, address: str) -> None:
         with _mute_stderr():
             keeper.call(start)
         _heed_again()
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ClusterError(
             f"Ray must start, or join the cluster that RAY_ADDRESS names. Received: {address}: {reason}"
@@ -164,6 +166,8 @@ def _check_head(address: str) -> None:
         )
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE) as head:
+            if os.environ.get("RAY_USE_TLS", "0") in ENCRYPTED:
+                return
             head.sendall(GREETING)
             answer = head.recv(len(GREETING))
     except (OSError, OverflowError) as error:

@@ -6,13 +6,13 @@ few times.
 """
 
 import contextlib
-import functools
 import importlib
 import itertools
 import logging
 import math
 import os
 import pickle
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +22,10 @@ from pneumo_keras.errors import ClusterError
 
 log = logging.getLogger("pneumo_keras")
 
-BLOCKS = 1000  # at most: Ray Data keeps 12 KB on each where the results are asked for
+BLOCKS = 1000  # as long as blocks are small: Ray Data keeps 12 KB on each where the results are asked for
+BLOCK = 32  # items at most: what is done again when an actor dies
+PATIENCE = 60.0  # seconds for the first worker to start
+BATCH = 8  # items at most that are in the memory of an actor
 LISTED = 128  # items that are kept together until a worker asks for them
 
 # Shares of a core as Ray counts them: whatever stages there are, each finds room for at least one actor.
@@ -69,15 +72,23 @@ def map_in_order(items: Iterable[Any], stages: Sequence[Stage]) -> Generator[Any
     listing, count = _list_items(ray, items)
     if not count:
         return
-    _warn_if_busy(ray)
-    size = math.ceil(count / BLOCKS)
-    rows = _number_rows(count, size)
     tally = ray.remote(Tally).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote()
+    with (
+        _warn_if_nobody_comes(ray, tally),
+        contextlib.closing(_draw(ray, _spread(ray, stages, listing, count, tally))) as results,
+    ):
+        yield from results
+
+
+def _spread(ray: Any, stages: Sequence[Stage], listing: Sequence[Any], count: int, tally: Any) -> Any:
+    """The dataset of the results, of which nothing is computed before it is drawn."""
+    size = min(math.ceil(count / BLOCKS), BLOCK)
+    rows = _number_rows(count, size)
     sharing = sum(not stage.whole for stage in stages)
     for place, stage in enumerate(stages):
         rows = rows.map_batches(
             Worker,
-            batch_size=size,  # all of a block
+            batch_size=min(size, BATCH),
             batch_format="pyarrow",
             zero_copy_batch=True,
             fn_constructor_kwargs={
@@ -86,12 +97,12 @@ def map_in_order(items: Iterable[Any], stages: Sequence[Stage]) -> Generator[Any
                 "listing": None if place else listing,
                 "listed": LISTED,
                 "threads": os.environ.get("OMP_NUM_THREADS"),
-                "begin": functools.partial(tally.begin.remote, place),
+                "stage": place,
+                "tally": tally,
             },
             **_size_pool(ray, stage, math.ceil(count / size), sharing),
         )
-    with contextlib.closing(_draw(ray, rows)) as results:
-        yield from results
+    return rows
 
 
 def describe_cluster() -> str:
@@ -135,13 +146,26 @@ def _size_pool(ray: Any, stage: Stage, blocks: int, sharing: int) -> dict[str, A
     return {"compute": pool, **takes}
 
 
-def _warn_if_busy(ray: Any) -> None:
-    """Ray itself waits in silence."""
-    free = ray.available_resources()
-    if free.get("CPU", 0) < 1:
-        log.warning("All cores of the cluster are taken: the work begins when one is free")
-    elif ray.cluster_resources().get("GPU") and free.get("GPU", 0) < 1:
-        log.warning("All accelerators of the cluster are taken: the work begins when one is free")
+@contextlib.contextmanager
+def _warn_if_nobody_comes(ray: Any, tally: Any) -> Iterator[None]:
+    """Says so where no worker has started after a while: Ray itself waits in silence."""
+
+    def warn() -> None:
+        if ray.get(tally.count_workers.remote()) == 0:
+            free, has = (look().get("CPU", 0) for look in (ray.available_resources, ray.cluster_resources))
+            log.warning(
+                "No worker has started on the cluster yet, which has %.3g of %.3g cores free: the work "
+                "waits for room",
+                *(free, has),
+            )
+
+    timer = threading.Timer(PATIENCE, warn)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _list_machines(ray: Any) -> list[Any]:

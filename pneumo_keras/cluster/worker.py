@@ -12,7 +12,7 @@ from typing import Any
 from pneumo_keras.errors import ClusterError, PneumoError
 
 NUMBER, RESULT = "number", "result"  # columns
-TRIES = 5  # of a block; Ray Data would give one that kills its actors to the next for ever
+TRIES = 5  # of a batch; Ray Data would give one that kills its actors to the next for ever
 
 
 @dataclass(frozen=True)
@@ -23,15 +23,28 @@ class Failure:
 
 
 class Tally:
-    """An actor that outlives those that work, and knows how often each block of a stage was begun."""
+    """An actor that outlives those that work: how many there were, how often a batch was begun in vain."""
 
     def __init__(self) -> None:
         self._begun: Counter[tuple[int, int]] = Counter()
+        self._workers = 0
 
-    def begin(self, stage: int, block: int) -> int:
-        """Counts one more time; the time it is, from 1."""
-        self._begun[stage, block] += 1
-        return self._begun[stage, block]
+    def greet(self) -> None:
+        """Counts a worker that has started."""
+        self._workers += 1
+
+    def count_workers(self) -> int:
+        """How many have started, whether they live or not."""
+        return self._workers
+
+    def begin(self, stage: int, first: int) -> int:
+        """Counts once more for the batch of a stage that begins with this number; from 1."""
+        self._begun[stage, first] += 1
+        return self._begun[stage, first]
+
+    def end(self, stage: int, first: int) -> None:
+        """Forgets a batch that went well."""
+        del self._begun[stage, first]
 
 
 class Worker:
@@ -43,7 +56,8 @@ class Worker:
         listing: References to pickled lists of items, for the first stage.
         listed: Items in each list.
         threads: For libraries that read OMP_NUM_THREADS; None for as many as they like.
-        begin: Number of the first item of a block -> a reference to how often it was begun.
+        stage: Number of the stage.
+        tally: The actor that counts; a `Tally`.
     """
 
     def __init__(
@@ -53,10 +67,12 @@ class Worker:
         listing: Sequence[Any] | None,
         listed: int,
         threads: str | None,
-        begin: Callable[[int], Any],
+        stage: int,
+        tally: Any,
     ) -> None:
         self._listing, self._listed = listing, listed
-        self._begin, self._get = begin, importlib.import_module("ray").get
+        self._stage, self._tally, self._get = stage, tally, importlib.import_module("ray").get
+        tally.greet.remote()
         self._kept: tuple[int, list[Any]] = (-1, [])  # the last of the lists
         if threads is None:  # Ray says 1, and with fewer threads last digits may be others
             os.environ.pop("OMP_NUM_THREADS", None)
@@ -67,18 +83,19 @@ class Worker:
             self._work = functools.partial(_fail, Failure(error))
 
     def __call__(self, table: Any) -> Iterator[Any]:
-        """Results of a block of items, each as a table of one row; a failure is the last one."""
+        """Results of a batch of items, each as a table of one row; a failure is the last one."""
         numbers = table[NUMBER].to_pylist()
         taken = iter(numbers)
         try:
-            self._check_deaths(numbers)
+            self._begin(numbers)
             for result in self._work(self._read(table)):
                 yield _to_table(next(taken), result)
+            self._tally.end.remote(self._stage, numbers[0])
         except (PneumoError, OSError) as error:
             yield _to_table(next(taken, numbers[-1]), Failure(error))
 
-    def _check_deaths(self, numbers: Sequence[int]) -> None:
-        if self._get(self._begin(numbers[0])) > TRIES:
+    def _begin(self, numbers: Sequence[int]) -> None:
+        if self._get(self._tally.begin.remote(self._stage, numbers[0])) > TRIES:
             raise ClusterError(
                 f"{TRIES} workers of the cluster died, one after another, over items {numbers[0]:,} to "
                 f"{numbers[-1]:,} of the work, counted from 0. Ray's logs say how: mostly for want of memory."

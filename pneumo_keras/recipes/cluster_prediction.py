@@ -4,11 +4,12 @@ The files go in packets through two stages: decoded by a core each, scored by an
 each, which has read the run once. Here are no films and no network, and nothing of Keras.
 """
 
+import contextlib
 import functools
 import itertools
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 from pneumo_keras.backend import start_backend
@@ -34,7 +35,7 @@ def predict_on_cluster(
     prevalence: float | None = None,
     workers: int | None = None,
     last: tuple[str, float] | None = None,
-) -> Iterator[ScoredFilm]:
+) -> Generator[ScoredFilm, None, None]:
     """Scores files in their order on the open cluster; see `predict.predict_files`.
 
     Args:
@@ -57,8 +58,9 @@ def predict_on_cluster(
         Stage(functools.partial(build_scoring, folder, prevalence), whole=True),
     ]
 
-    def score(files: Iterable[str]) -> Iterator[ScoredFilm]:
-        return itertools.chain.from_iterable(map_in_order(_pack(files), stages))
+    def score(files: Iterable[str]) -> Generator[ScoredFilm, None, None]:
+        with contextlib.closing(map_in_order(_pack(files), stages)) as packets:
+            yield from itertools.chain.from_iterable(packets)
 
     yield from score_rest(score, paths, last)
 

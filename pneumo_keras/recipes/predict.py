@@ -1,7 +1,7 @@
 """Files of the user's own scored by a finished run."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 
 from pneumo_keras.data.decoding import Decoders
 from pneumo_keras.evaluation.prediction import ScoredFilm
@@ -17,7 +17,7 @@ def predict_files(
     *,
     workers: int | None = None,
     last: tuple[str, float] | None = None,
-) -> Iterator[ScoredFilm]:
+) -> Generator[ScoredFilm, None, None]:
     """Scores files in their order. A file without a film has its reason; none stops the others.
 
     Args:

@@ -1,7 +1,8 @@
 """Predictions that an earlier call began, gone on with."""
 
+import contextlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.prediction import ScoredFilm
@@ -10,24 +11,24 @@ TOLERANCE = 1e-3  # of a score between machines and engines
 
 
 def score_rest(
-    score: Callable[[Iterable[str]], Iterator[ScoredFilm]],
+    score: Callable[[Iterable[str]], Generator[ScoredFilm, None, None]],
     paths: Iterable[str],
     last: tuple[str, float] | None,
-) -> Iterator[ScoredFilm]:
+) -> Generator[ScoredFilm, None, None]:
     """Scores files, and before them once more the last one that an earlier call scored.
 
     Args:
-        score: Scores files in their order.
+        score: Scores files in their order, and ends what it has begun when it is closed.
         paths: Of the files that are left.
         last: A file with the score that it had, if there is one.
 
     Raises:
         RunError: That file has another score now: it is another run, or another file.
     """
-    films = score(itertools.chain([last[0]] if last else [], paths))
-    if last:
-        _check_last(next(films), last[1])
-    yield from films
+    with contextlib.closing(score(itertools.chain([last[0]] if last else [], paths))) as films:
+        if last:
+            _check_last(next(films), last[1])
+        yield from films
 
 
 def _check_last(film: ScoredFilm, before: float) -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,7 @@ class Scorer:
     shift: PrevalenceShift | None
     chunk: int
 
-    def score(self, films: Iterable[DecodedFilm]) -> Iterator[ScoredFilm]:
+    def score(self, films: Iterable[DecodedFilm]) -> Generator[ScoredFilm, None, None]:
         """Scores films in their order; only a few are held."""
         packets: deque[list[DecodedFilm]] = deque()
         running: Any = self.runner(Prefetch(self._prepare(films, packets)))

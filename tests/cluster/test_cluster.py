@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -18,14 +19,14 @@ from PIL import Image
 
 from pneumo_keras import backend
 from pneumo_keras.cli import main
-from pneumo_keras.cluster import connection
+from pneumo_keras.cluster import connection, ordered_map
 from pneumo_keras.cluster.connection import open_cluster
 from pneumo_keras.cluster.ordered_map import Stage, describe_cluster, map_in_order
 from pneumo_keras.cluster.worker import Worker
 from pneumo_keras.data.decoding import DecodedFilm
 from pneumo_keras.data.phantom import PhantomFilms
 from pneumo_keras.errors import ClusterError, RunError
-from pneumo_keras.recipes import network
+from pneumo_keras.recipes import cluster_prediction, network
 from pneumo_keras.recipes.cluster_prediction import predict_on_cluster
 from pneumo_keras.recipes.scoring import build_scorer
 from pneumo_keras.runs.finished import load_run
@@ -94,15 +95,24 @@ def test_the_cluster_is_told_of(cluster):
     assert describe_cluster().startswith("1 machine, ")
 
 
-def test_whoever_waits_for_others_is_told(cluster, caplog):
+def test_whoever_waits_for_others_is_told(cluster, caplog, monkeypatch):
+    monkeypatch.setattr(ordered_map, "PATIENCE", 3.0)
     ray = pytest.importorskip("ray")
-    holder = ray.remote(toys.Holder).options(num_cpus=ray.available_resources()["CPU"]).remote()
+    holder = ray.remote(toys.Holder).options(num_cpus=ray.cluster_resources()["CPU"]).remote()
     ray.get(holder.hold.remote())
-    results = map_in_order(range(3), [Stage(toys.build_doubling)])
-    threading.Timer(3, ray.kill, [holder]).start()
-    assert list(results) == [0, 2, 4]
-    said = [record.message for record in caplog.records if record.name == "pneumo_keras"]
-    assert said == ["All cores of the cluster are taken: the work begins when one is free"]
+    threading.Timer(6, ray.kill, [holder]).start()
+    assert list(map_in_order(range(3), [Stage(toys.build_doubling)])) == [0, 2, 4]
+    said = [record.getMessage() for record in caplog.records if record.name == "pneumo_keras"]
+    assert len(said) == 1 and said[0].startswith("No worker has started on the cluster yet, which has ")
+
+
+def test_workers_that_have_started_are_waited_for_in_silence(caplog, monkeypatch):
+    monkeypatch.setattr(ordered_map, "PATIENCE", 0.01)
+    asked, ray = threading.Event(), Mock()
+    ray.get.side_effect = lambda _: asked.set() or 1
+    with ordered_map._warn_if_nobody_comes(ray, Mock()):
+        assert asked.wait(10)
+    assert not caplog.messages
 
 
 def test_no_items_are_no_work(cluster):
@@ -110,8 +120,8 @@ def test_no_items_are_no_work(cluster):
 
 
 def test_more_items_than_blocks_come_in_order(cluster, monkeypatch):
-    monkeypatch.setattr("pneumo_keras.cluster.ordered_map.BLOCKS", 4)
-    monkeypatch.setattr("pneumo_keras.cluster.ordered_map.LISTED", 3)
+    monkeypatch.setattr(ordered_map, "BLOCKS", 4)
+    monkeypatch.setattr(ordered_map, "LISTED", 3)
     assert list(map_in_order(range(31), [Stage(toys.build_doubling)])) == [2 * item for item in range(31)]
 
 
@@ -123,10 +133,14 @@ def test_what_a_stage_refuses_is_raised_where_its_results_are_used(cluster):
         next(results)
 
 
-def test_an_item_that_kills_all_its_actors_ends_in_one_line(cluster):
-    results = map_in_order(range(30), [Stage(functools.partial(toys.build_dying, 20), whole=True)])
-    assert list(itertools.islice(results, 20)) == list(range(20))
-    with pytest.raises(ClusterError, match=r"5 workers of the cluster died, .* over items 20 to 20 of the work"):
+def test_an_item_that_kills_all_its_actors_ends_in_one_line(cluster, monkeypatch):
+    monkeypatch.setattr(ordered_map, "BLOCKS", 2)
+    monkeypatch.setattr(ordered_map, "BATCH", 4)
+    results = map_in_order(range(30), [Stage(functools.partial(toys.build_dying, 25), whole=True)])
+    assert list(itertools.islice(results, 23)) == list(range(23))  # 15 in each block
+    with pytest.raises(
+        ClusterError, match=r"5 workers of the cluster died, .* over items 23 to 26 of the work"
+    ):
         next(results)
 
 
@@ -146,13 +160,29 @@ def test_the_same_rows_with_and_without_a_cluster(cluster, run, monkeypatch):
     assert len(plain.stdout.splitlines()) == 71
 
 
+def test_decoders_are_as_many_as_the_cluster_has_room_for(run, monkeypatch):
+    """And not as many as the caller has cores or films, where their names are given."""
+    asked = []
+
+    def predict(*_, workers, **__):
+        asked.append(workers)
+        yield from ()
+
+    monkeypatch.chdir(run)
+    monkeypatch.setattr(connection, "open_cluster", contextlib.nullcontext)
+    monkeypatch.setattr(cluster_prediction, "predict_on_cluster", predict)
+    for options in [], ["--workers", "3"]:
+        CliRunner().invoke(main, ["-q", "predict", "run", "films/00.png", "--cluster", "ray", *options])
+    assert asked == [None, 3]
+
+
 def test_a_run_that_workers_cannot_read_is_named(cluster, run, tmp_path):
     with pytest.raises(RunError, match=f"must be the folder of a run.*{tmp_path} is none"):
         list(predict_on_cluster(RunFolder(tmp_path), load_run(RunFolder(run / "run")), ["film.png"]))
 
 
 def test_a_working_folder_that_is_not_shared_is_named(tmp_path):
-    worker = Worker(toys.build_doubling, str(tmp_path / "gone"), [], 1, threads="1", begin=toys.Holder.hold)
+    worker = Worker(toys.build_doubling, str(tmp_path / "gone"), [], 1, threads="1", stage=0, tally=Mock())
     with pytest.raises(ClusterError, match="working folder must be there on every machine"):
         raise next(worker._work(iter([]))).error
 
@@ -215,6 +245,28 @@ def test_another_program_at_the_address_is_no_cluster(monkeypatch, answer):
             open_cluster(),
         ):
             pass
+
+
+def test_a_head_that_speaks_in_cipher_is_left_to_ray(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("RAY_USE_TLS", "1")
+        connection._check_head(f"127.0.0.1:{server.getsockname()[1]}")
+
+
+def test_a_cluster_that_wants_a_token_is_one_line(monkeypatch):
+    ray = pytest.importorskip("ray")
+
+    def refuse(**_):
+        raise ray.exceptions.AuthenticationError("Token authentication is on,\nbut no token was found")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "init", refuse)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    with (
+        pytest.raises(ClusterError, match=r"Received: local: Token authentication is on, but no"),
+        open_cluster(),
+    ):
+        pass
 
 
 def push(server, answer):

@@ -139,6 +139,15 @@ def test_a_calibration_interval_holds_its_value():
     assert interval.low == 0.0 and interval.high == interval.value == pytest.approx(0.01)
 
 
+def test_three_films_have_a_calibration_interval():
+    """The noise of some is the same in all resamples, to rounding, and outweighs the gaps by nothing else."""
+    labels, scores = np.array([0, 1, 1]), np.random.default_rng(43).uniform(size=3)
+    _, draws = draw_precisions_and_gaps(labels, scores, seed=0)
+    (gaps,) = to_resampled_gaps(labels, scores, weigh_films(labels, None), np.ones((1, 3), dtype=np.int64))
+    interval = to_calibration_interval(gaps, draws, draw_chance_errors(labels, scores, seed=0))
+    assert 0 <= interval.low <= interval.value <= interval.high <= 1
+
+
 @pytest.mark.parametrize(("gaps", "draws"), [([0.1], [[0.1], [0.1]]), ([0.0], [[0.1], [0.2]])])
 def test_gaps_that_say_nothing_have_no_interval(gaps, draws):
     interval = to_calibration_interval(np.array(gaps), np.array(draws), np.zeros(2))
