@@ -73,7 +73,7 @@ def main(quiet: bool) -> None:
 
     A frozen InceptionV3 looks at each film once; a small head learns from what it saw.
     The backend is JAX, or what the environment variable KERAS_BACKEND names (tensorflow, torch;
-    openvino for eval). A research tool, not a medical device.
+    openvino for all but train and sweep). A research tool, not a medical device.
 
     \b
     Try it without any download, on synthetic films:
@@ -81,7 +81,7 @@ def main(quiet: bool) -> None:
       pneumo-keras eval runs/demo
 
     \b
-    Then with films of your own kind:
+    Then with your own films:
       pneumo-keras data audit --set data.path=FILE
       pneumo-keras config show default
     """

@@ -66,7 +66,7 @@ def predict(
     workers: int | None,
     cluster: str | None,
 ) -> None:
-    r"""Scores films with the run in folder RUN.
+    """Scores films with the run in folder RUN.
 
     PATH is a film (PNG, JPEG, TIFF, BMP, WebP, DICOM), a folder with all that lies below it but hidden
     files, a pattern in quotes, or - for a list on stdin, one name a line. A film is cut to the square in its
@@ -80,7 +80,7 @@ def predict(
     On a cluster the rows are the same. RAY_ADDRESS=host:port names its head; without it an instance starts
     here by itself. Its machines must see run, films and this working folder under the same names.
 
-    In tables and CSV, signs of a path that cannot be printed are spelled out (\n); JSON has them as they
+    In tables and CSV, signs of a path that cannot be printed are spelled out (\\n); JSON has them as they
     are. A research tool, not a medical device.
 
     \b

@@ -157,8 +157,8 @@ def evaluate(
 ) -> None:
     """Judges the run in folder RUN on a split of its films.
 
-    Writes scores, metrics, figures and report.html into the folder, and MedMNIST's standard result
-    file.
+    Writes scores, metrics, figures and report.html into the folder, and of PneumoniaMNIST's official
+    films alone MedMNIST's standard result file.
 
     With --data it judges other films, of a folder without splits all of them, and writes the same
     into RUN/data/NAME, which compare takes for a run. Operating point and calibration stay the run's.

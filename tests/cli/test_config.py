@@ -21,3 +21,4 @@ def test_config_show_prints_one_json_document(invoke):
 def test_config_list_names_the_configurations(invoke):
     lines = invoke("config", "list").stdout.splitlines()
     assert {"default", "reference", "demo"} <= {line.split()[0] for line in lines}
+    assert [line for line in lines if not line.endswith(".")] == []  # a whole sentence of each

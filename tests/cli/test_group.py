@@ -171,10 +171,21 @@ def test_the_version_is_the_package_s(invoke):
     assert invoke("--version").stdout == f"pneumo-keras, version {pneumo_keras.__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["", "train", "eval", "compare", "sweep", "export"])
+def list_commands(command, name=()):
+    yield name
+    for part, below in getattr(command, "commands", {}).items():
+        yield from list_commands(below, (*name, part))
+
+
+def test_no_help_shows_the_marks_of_its_own_text(invoke):
+    shown = {name: invoke(*name, "--help").stdout for name in list_commands(main)}
+    assert ("predict",) in shown and ("data", "audit") in shown
+    assert [name for name, text in shown.items() if "\\b" in text or "\b" in text] == []
+
+
+@pytest.mark.parametrize("command", ["", "train", "eval", "predict", "compare", "sweep", "export"])
 def test_examples_stand_on_lines_of_their_own(invoke, command):
     text = invoke(*command.split(), "--help").stdout
-    assert "\\b" not in text and "\b" not in text
     examples = [line for line in text.splitlines() if "pneumo-keras " in line and "Usage" not in line]
     assert len(examples) >= 1
     assert all(line.count("pneumo-keras ") == 1 for line in examples if "(see:" not in line)

@@ -34,7 +34,7 @@ KINDS = (
 )
 
 # Measured on two cores.
-FEATURES = 4 * 1056  # bytes of a film in the store
+FEATURES = 4 * 1056  # bytes of a film in the cache
 WRITING = 0.015e-3  # seconds of the driver for the features of a film, with checksum and fsync
 ROWS = 0.015e-3  # seconds for a scored row that comes to the driver
 EPOCH = 0.0064e-3  # seconds of a core for a film in an epoch of the head
@@ -50,14 +50,14 @@ GPUS_OF_A_MACHINE = 8
 
 
 def list_seconds(kind: Kind, films: int, gpus: int) -> dict[str, float]:
-    """Seconds of each stage. They overlap: the longest counts, for `predict` without the store."""
+    """Seconds of each stage. They overlap: the longest counts, for `predict` without the cache."""
     machines = -(-gpus // GPUS_OF_A_MACHINE)
     return {
         "reading": films * kind.size / (BANDWIDTH * machines),
         "decoding": films * kind.decoding / (CORES * gpus),
         "network": films * WORK / (PEAK * SHARE * gpus),
         "rows": films * ROWS,
-        "store": films * WRITING,
+        "cache": films * WRITING,
     }
 
 
@@ -72,7 +72,7 @@ def format_seconds(seconds: float) -> str:
 def list_rows() -> list[str]:
     """The table, a line each."""
     rows = [
-        "| films | GPUs | reading | decoding | network | rows to the driver | features to the store "
+        "| films | GPUs | reading | decoding | network | rows to the driver | features to the cache "
         "| `predict` waits for |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
@@ -88,8 +88,8 @@ def list_rows() -> list[str]:
 
 
 def list_head() -> list[str]:
-    """What does not depend on GPUs: the store and the head."""
-    rows = ["| films | store | head, 20 epochs on one core |", "| --- | --- | --- |"]
+    """What does not depend on GPUs: the cache and the head."""
+    rows = ["| films | cache | head, 20 epochs on one core |", "| --- | --- | --- |"]
     for films in FILMS:
         rows.append(
             f"| {films:,} | {films * FEATURES / 1e9:.3g} GB | {format_seconds(films * EPOCH * EPOCHS)} |"
