@@ -39,6 +39,10 @@ class Objects:
         """An object, as far as this many bytes."""
         return self._files.cat_file(f"{self._root}/{name}", start=0, end=most)  # s3fs orders them otherwise
 
+    def is_there(self) -> bool:
+        """Whether the address is a folder; what holds no folders is always there."""
+        return not self._is_local or Path(self._root).is_dir()
+
     def make_folder(self, folder: str) -> None:
         """Makes room for objects where that is needed. A bucket that is not there is not made."""
         if self._is_local:

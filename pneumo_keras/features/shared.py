@@ -87,6 +87,8 @@ class SharedStore:
             self._list(entry)
         if self._is_writable and ABOUT not in self._there[entry.name]:
             with self._writing(entry, ABOUT):
+                if not self._objects.is_there():
+                    log.info("%s is not there and is made: or is a share not mounted?", self.address)
                 self._objects.make_folder(entry.name)
                 self._objects.write(f"{entry.name}/{ABOUT}", entry.describe(title).encode())
 

@@ -1,11 +1,9 @@
-"""Features of many phantom films on this machine and on a Ray cluster: rates, bytes, and a killed actor.
+"""Features on Ray, by hand: `python -m tests.cluster.features_scale --films 20000`.
 
-    python tests/cluster/features_scale.py --films 20000
-
-It computes the features of the same films three times with an empty cache each: here, on the cluster, and on
-the cluster with an actor killed by SIGKILL when a third of the films are done. The rate is that of the last
-three quarters of the films, when all is compiled, and the bytes must be the same. With RAY_ADDRESS
-it joins that cluster; an actor must then run on this machine. Exit status 1 where bytes or counts differ.
+It computes the features of the same films five times with an empty cache each: here, on Ray, on Ray with an
+actor killed by SIGKILL when a third of the films are done, and both again on two nodes on loopback. The rate
+is that of the last three quarters of the films, when all is compiled, and the bytes must be the same. Exit
+status 1 where bytes or counts differ.
 """
 
 import argparse
@@ -13,7 +11,6 @@ import contextlib
 import hashlib
 import logging
 import os
-import signal
 import sys
 import tempfile
 import threading
@@ -25,6 +22,7 @@ import psutil
 
 from pneumo_keras.backend import start_backend
 from pneumo_keras.config import load_config
+from tests.cluster.scale import kill_actor, start_nodes
 
 
 class Watch:
@@ -32,7 +30,7 @@ class Watch:
 
     def __init__(self, films, kill):
         self._films, self._kill = films, kill
-        self.chunks, self.killed, self.started, self.first, self.last = [], [], time.monotonic(), 0.0, 0.0
+        self.chunks, self.killed, self.started, self.first, self.last = [], None, time.monotonic(), 0.0, 0.0
         self.done = self._before = 0
 
     def follow(self, run):
@@ -50,19 +48,11 @@ class Watch:
         if not self.first and self.done >= self._films / 4:
             self.first, self._before = self.last, self.done
         if self._kill and not self.killed and self.done > self._films / 3:
-            self.killed = kill_an_actor()
+            self.killed = kill_actor()
 
     @property
     def rate(self):
         return (self.done - self._before) / (self.last - self.first)
-
-
-def kill_an_actor():
-    for process in psutil.process_iter(["cmdline"]):
-        if "MapWorker" in " ".join(process.info["cmdline"] or []):
-            os.kill(process.pid, signal.SIGKILL)
-            return [process.pid]
-    return []
 
 
 def sample_memory(peaks, ended):
@@ -120,10 +110,18 @@ def compare(options, cache):
     config = load_config("demo", settings)
     frozen, films = build_frozen(config), PhantomFilms(options.films, 28, seed=1)
     digests, failed = [], False
-    for name, cluster, kill in (("here", "none", False), ("Ray", "ray", False), ("Ray, killed", "ray", True)):
+    for name, cluster, kill, nodes in [
+        ("here", "none", False, 0),
+        ("Ray", "ray", False, 0),
+        ("Ray, killed", "ray", True, 0),
+        ("Ray, two nodes", "ray", False, 2),
+        ("Ray, two nodes, killed", "ray", True, 2),
+    ]:
         own = load_config("demo", [*settings, f"compute.cluster={cluster}"])
-        watch = Watch(options.films, kill)
-        digest, peak = compute(build_extractor(own, frozen), films, watch, cache / name)
+        with start_nodes(nodes) as environment:
+            os.environ.update(environment)
+            watch = Watch(options.films, kill)
+            digest, peak = compute(build_extractor(own, frozen), films, watch, cache / name)
         digests.append(digest)
         right = watch.chunks == list(range(-(-options.films // 32))) and digest == digests[0]
         failed |= not right or (kill and not watch.killed)

@@ -91,6 +91,14 @@ def find_part(address, number):
     return next(Path(address).glob(f"*/part-{number:06d}.npy"))
 
 
+def test_a_folder_that_is_made_is_told_of(build, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "pneumo_keras")
+    for machine in "one", "two":
+        build(machine, str(tmp_path / "share")).extract(FILMS, "films")
+    said = f"{tmp_path / 'share'} is not there and is made: or is a share not mounted?"
+    assert caplog.messages.count(said) == 1
+
+
 def test_another_machine_computes_nothing_and_has_the_same_bytes(build, address, counted, caplog):
     caplog.set_level(logging.INFO, "pneumo_keras")
     alone = build("alone", "").extract(FILMS, "films")[:]
