@@ -117,7 +117,7 @@ def test_nobody_waits_for_a_name_that_does_not_come(run):
     typed = threading.Event()
 
     def wait():
-        yield from to_decoded(read_test_films()[:4])
+        yield from to_decoded(read_test_films()[:20])
         typed.wait(60)
 
     scored = build_scorer(run, chunk=4).score(wait())
