@@ -18,36 +18,11 @@ from pneumo_keras.recipes import network
 from pneumo_keras.recipes.beside import train_beside
 from pneumo_keras.recipes.heads import MOMENTS, hear_moments
 from pneumo_keras.stopping import Stopped, heed_signals
+from tests.distribution.notes import Board
 from tests.small import SMALL
 from tests.toy import build_toy_backbone
 
 SECONDS = 10
-
-
-class Board:
-    """Notes as `pneumo_keras.notes.Notes` keeps them."""
-
-    def __init__(self):
-        self.notes, self.changed = {}, threading.Condition()
-
-    def write(self, key, data):
-        with self.changed:
-            assert key not in self.notes
-            self.notes[key] = data
-            self.changed.notify_all()
-
-    def read(self, key, seconds):
-        with self.changed:
-            self.changed.wait_for(lambda: key in self.notes, seconds)
-            return self.notes.get(key)
-
-    def add(self, key, note):
-        with self.changed:
-            self.notes.setdefault(key, note)
-
-    def find(self, key):
-        with self.changed:
-            return self.notes.get(key, {})
 
 
 class Two:
@@ -99,7 +74,11 @@ def two(monkeypatch):
     monkeypatch.setattr(companies, "find_signal", find_signal)
     monkeypatch.setattr(companies, "defer_stop", defer_stop)
     with heed_signals():
+        late = threading.Timer(2 * SECONDS, stopping.raise_signal, [signal.SIGTERM])  # who waits for ever
+        late.start()
         yield both
+        late.cancel()
+        late.join()
 
 
 def work_for_hours(company, begin=lambda: None):
