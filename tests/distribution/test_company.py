@@ -25,6 +25,11 @@ from tests.toy import build_toy_backbone
 SECONDS = 10
 
 
+def end_all(board):
+    for key in (companies.REQUEST, companies.END):
+        board.add(key, {"rank": 0, "line": "nobody came"})
+
+
 class Two:
     """Two processes: one works here, the other one beside, and neither knows of the other's signals."""
 
@@ -74,7 +79,7 @@ def two(monkeypatch):
     monkeypatch.setattr(companies, "find_signal", find_signal)
     monkeypatch.setattr(companies, "defer_stop", defer_stop)
     with heed_signals():
-        late = threading.Timer(2 * SECONDS, stopping.raise_signal, [signal.SIGTERM])  # who waits for ever
+        late = threading.Timer(2 * SECONDS, end_all, [board])  # else a test would wait for ever
         late.start()
         yield both
         late.cancel()
