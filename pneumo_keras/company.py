@@ -27,7 +27,7 @@ PART_SECONDS = 60  # for all to come to the end
 LINGER_SECONDS = 3  # of the first one, whose end ends the others, for them to have their own say
 LISTEN_SECONDS = 1.0
 
-# Notes: what is trained, the end of the first process, what others ask of it, at which tick all stop.
+# Notes: what is trained, the end of the first process, that of others, at which tick all stop.
 TASK, END, REQUEST, STOP = "task", "end", "request", "stop"
 
 
@@ -44,7 +44,9 @@ class Company:
         self.rank, self.count, self.stopping = rank, count, False
         self._notes = Notes()
         self._jax = importlib.import_module("jax")
-        self._ticks, self._asked, self._fitting, self._parted = 0, False, False, False
+        self._mine, self._theirs = (REQUEST, END) if rank else (END, REQUEST)
+        self._ticks, self._asked, self._tied, self._parted = 0, False, False, False
+        self._alone, self._ended = True, threading.Event()
 
     def hear(self, key: str) -> bytes:
         """Waits for a note.
@@ -55,14 +57,19 @@ class Company:
             Stopped: Somebody asked one of the processes to stop.
             TrainingError: Another process came to an end.
         """
-        with defer_stop():
+        with defer_stop(), self._looking(), self._connected():
             while (said := self._notes.read(key, LISTEN_SECONDS)) is None:
                 self._check_others()
         return said
 
     def say(self, key: str, data: bytes) -> None:
-        """Leaves a note for those that `hear` it."""
-        self._notes.write(key, data)
+        """Leaves a note for those that `hear` it.
+
+        Raises:
+            TrainingError: Another process came to an end.
+        """
+        with self._connected():
+            self._notes.write(key, data)
 
     def say_task(self, task: dict[str, Any]) -> None:
         """Tells all others what is trained, so that they can compare it with theirs."""
@@ -76,20 +83,6 @@ class Company:
         """What the first process said to train; None for nothing."""
         task = self.hear(TASK)
         return json.loads(task) if task else None
-
-    def say_ready(self) -> None:
-        """Tells the first process that this one has all that it needs."""
-        self.say(f"ready/{self.rank}", b"")
-
-    def await_ready(self) -> None:
-        """Waits until all are ready for the fit.
-
-        Raises:
-            Stopped: Somebody asked one of the processes to stop.
-            TrainingError: One of them came to an end.
-        """
-        for rank in range(1, self.count):
-            self.hear(f"ready/{rank}")
 
     def check_same(self, what: str, value: str) -> None:
         """Checks in the first process that all have the same.
@@ -127,74 +120,74 @@ class Company:
         return stop["number"] if stop and self._ticks >= stop["tick"] else 0
 
     @contextlib.contextmanager
-    def fitting(self) -> Iterator[None]:
-        """The part of a training in which no process can go on without the others."""
-        self._fitting = True
-        try:
-            yield
-        except Stopped:  # all agreed
-            self._fitting = False
-            raise
-        except self._jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" in str(error):
-                raise
-            # Whoever it was, JAX will find out and say.
-            time.sleep(LOST_SECONDS * 1.5)
-            raise TrainingError(
-                "The connection to another process of the training broke. Go on with --resume. Received: "
-                f"{' '.join(str(error).split())[:200]}"
-            ) from error
-        self._fitting = False
-
-    @contextlib.contextmanager
-    def leading(self) -> Iterator[None]:
-        """The work of the first process, which listens to what others ask while it works alone.
+    def working(self) -> Iterator[None]:
+        """The part of a process in a training, which listens to the others while it works alone.
 
         Raises:
+            Stopped: Somebody asked one of the processes to stop.
             TrainingError: Another process came to an end.
         """
-        self._busy = threading.Event()
-        listener = threading.Thread(target=self._listen, daemon=True, name="company")
-        listener.start()
+        threading.Thread(target=self._listen, daemon=True, name="company").start()
         try:
             with self._explained():
                 yield
         except Stopped as stopped:
-            self._notes.add(END, {"number": stopped.number})
+            self._notes.add(self._mine, {"rank": self.rank, "number": stopped.number})
             raise
-        except PneumoError as error:
-            self._notes.add(END, {"line": str(error)})
+        except Exception as error:
+            self._notes.add(self._mine, {"rank": self.rank, "line": _to_line(error)})
             raise
         finally:
-            self.stop_listening()
             self.part()
-
-    def stop_listening(self) -> None:
-        """Before the first step of the fit, at which all agree by themselves."""
-        self._busy.set()
 
     @contextlib.contextmanager
-    def following(self) -> Iterator[None]:
-        """The work of any other process."""
-        try:
-            yield
-        except Stopped as stopped:
-            self._notes.add(REQUEST, {"rank": self.rank, "number": stopped.number})
-            raise
-        except PneumoError as error:
-            self._notes.add(REQUEST, {"rank": self.rank, "line": str(error)})
-            raise
-        finally:
-            self.part()
+    def fitting(self) -> Iterator[None]:
+        """The part of a training in which no process can go on without the others; begins once all are there.
+
+        A signal is left to `find_stop`.
+
+        Raises:
+            Stopped: Somebody asked one of the processes to stop.
+            TrainingError: Another process came to an end.
+        """
+        with defer_stop(), self._looking():
+            self._meet()
+            self._tied = True
+            with self._connected():
+                try:
+                    yield
+                except Stopped:  # all agreed
+                    self._tied = False
+                    raise
+            self._tied = False
 
     def part(self) -> None:
         """Leaves the others, once all do; at once where they cannot go on."""
-        if self._fitting:
+        self._ended.set()
+        if self._tied:
             time.sleep(0 if self.rank else LINGER_SECONDS)
         elif not self._parted:
             self._parted = True
             with contextlib.suppress(self._jax.errors.JaxRuntimeError):
-                self._jax.distributed.shutdown()
+                # Where somebody is missing, JAX would end this process before it has said what happened.
+                if self._await_end():
+                    self._jax.distributed.shutdown()
+
+    def _meet(self) -> None:
+        if self.rank:
+            self.say(f"ready/{self.rank}", b"")
+            return
+        for rank in range(1, self.count):
+            self.hear(f"ready/{rank}")
+
+    def _await_end(self) -> bool:
+        """Whether all processes came to their end in time."""
+        until = time.monotonic() + PART_SECONDS
+        self._notes.write(f"leaving/{self.rank}", b"")
+        leaving = 0
+        while leaving < self.count and time.monotonic() < until:
+            leaving += self._notes.read(f"leaving/{leaving}", LISTEN_SECONDS) is not None
+        return leaving == self.count
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -202,14 +195,40 @@ class Company:
         try:
             yield
         except Stopped:
-            if "line" in (request := self._notes.find(REQUEST)):
-                raise _to_error(f"Process {request['rank']} of the training", request) from None
+            if "line" in (end := self._notes.find(self._theirs)):
+                raise _to_error(end) from None
             raise
 
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[None]:
+        """Where the connection breaks, whoever broke it has said why, or JAX will find out and say."""
+        try:
+            yield
+        except self._jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" in str(error):
+                raise
+            self._tied = True
+            until = time.monotonic() + LOST_SECONDS * 1.5
+            while time.monotonic() < until:
+                if "line" in (end := self._notes.find(self._theirs)):
+                    raise _to_error(end) from error
+                time.sleep(LISTEN_SECONDS)
+            raise TrainingError(
+                "The connection to another process of the training broke. Go on with --resume. Received: "
+                f"{' '.join(str(error).split())[:200]}"
+            ) from error
+
+    @contextlib.contextmanager
+    def _looking(self) -> Iterator[None]:
+        """Inside, this process looks by itself for what others say: no signal needs to tell it."""
+        alone, self._alone = self._alone, False
+        yield
+        self._alone = alone
+
     def _listen(self) -> None:
-        while not self._busy.wait(LISTEN_SECONDS):
-            if (request := self._notes.find(REQUEST)) and not find_signal():
-                raise_signal(request.get("number", signal.SIGTERM))
+        while not self._ended.wait(LISTEN_SECONDS):
+            if self._alone and (end := self._notes.find(self._theirs)) and not find_signal():
+                raise_signal(end.get("number", signal.SIGTERM))
                 return
 
     def _check_others(self) -> None:
@@ -218,15 +237,18 @@ class Company:
             self._notes.add(REQUEST, {"rank": self.rank, "number": find_signal()})  # and wait for the answer
         elif not self.rank:
             check_stop()
-        if end := self._notes.find(REQUEST if self.rank == 0 else END):
-            if "number" in end:
-                raise Stopped(end["number"])
-            name = f"Process {end['rank']}" if self.rank == 0 else "The first process"
-            raise _to_error(f"{name} of the training", end)
+        if end := self._notes.find(self._theirs):
+            raise Stopped(end["number"]) if "number" in end else _to_error(end)
 
 
-def _to_error(whose: str, end: dict[str, Any]) -> TrainingError:
-    return TrainingError(f"{whose} came to an end: {end['line']}")
+def _to_error(end: dict[str, Any]) -> TrainingError:
+    whose = f"Process {end['rank']}" if end["rank"] else "The first process"
+    return TrainingError(f"{whose} of the training came to an end: {end['line']}")
+
+
+def _to_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, PneumoError) else f"{type(error).__name__}: {text[:200]}"
 
 
 def join(place: Place) -> Company:

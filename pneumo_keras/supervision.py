@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from types import FrameType
 
 from pneumo_keras.errors import TrainingError
@@ -31,7 +32,7 @@ def is_watched() -> bool:
     return LIFELINE in os.environ
 
 
-def watch(arguments: list[str], *, next_step: str) -> int:
+def watch(arguments: Sequence[str], *, next_step: str) -> int:
     """Does a command in a process of its own and waits for its end.
 
     Ctrl-C and SIGTERM are handed on once; a second one ends both at once.

@@ -44,7 +44,15 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON docu
 
 
 class PneumoGroup(click.Group):
-    """Turns what the user can mend into one line and exit status 1; Ctrl-C into 130, SIGTERM into 143."""
+    """Turns what the user can mend into one line and exit status 1; Ctrl-C into 130, SIGTERM into 143.
+
+    The object of all commands is the command line, for whoever gives it to another process.
+    """
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        return super().make_context(info_name, args, parent, obj=tuple(args), **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

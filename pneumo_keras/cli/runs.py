@@ -60,14 +60,14 @@ def train(
     if shared is None:
         _train(name, overrides, run, resume, as_json, named=named)
     elif not is_watched():
-        watch_worker(run)
+        watch_worker(ctx.obj, run)
     else:
         company = join_company(shared)
-        if company.rank:
-            train_beside(shared, company)
-            return
-        with company.leading():
-            _train(name, overrides, run, resume, as_json, named=named, company=company)
+        with company.working():
+            if company.rank:
+                train_beside(shared, company)
+            else:
+                _train(name, overrides, run, resume, as_json, named=named, company=company)
 
 
 def _train(
@@ -81,6 +81,7 @@ def _train(
     company: "Company | None" = None,
 ) -> None:
     from pneumo_keras.backend import start_backend
+    from pneumo_keras.cli.together import to_next_step
     from pneumo_keras.config import find_cache, forget_place, list_paths, load_config
     from pneumo_keras.files import make_dated_folder
     from pneumo_keras.runs.folder import RunFolder
@@ -115,7 +116,8 @@ def _train(
         try:
             judgement = train_run(config, RunFolder(path), paths, resume=resume, company=company)
         except Stopped as stopped:
-            stopped.next_step = f"Go on with: pneumo-keras train --run {shlex.quote(str(path))} --resume"
+            alone = f"Go on with: pneumo-keras train --run {shlex.quote(str(path))} --resume"
+            stopped.next_step = to_next_step(path) if company else alone
             raise
     log.info("Next: pneumo-keras eval %s", path)
     _print(path, "val", judgement, as_json)

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import shlex
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,8 +33,22 @@ def find_shared(name: str, overrides: tuple[str, ...], run: Path | None) -> "Con
     return None
 
 
-def watch_worker(run: Path | None) -> None:
+def to_next_step(run: Path | None) -> str:
+    """How to go on with a training that several processes share.
+
+    Args:
+        run: Its folder; None where only the first process knows it.
+    """
+    folder = shlex.quote(str(run)) if run else "RUN"
+    return f"Start all of them again, with --run {folder} --resume, to go on after the last checkpoint."
+
+
+def watch_worker(arguments: Sequence[str], run: Path | None) -> None:
     """Lets another process do this command, and ends as it does.
+
+    Args:
+        arguments: Of the command line.
+        run: Folder of the run, if it is named there.
 
     Raises:
         SystemExit: Always, with the status of the other one.
@@ -44,9 +58,7 @@ def watch_worker(run: Path | None) -> None:
     from pneumo_keras.supervision import watch
 
     check_backend()
-    folder = shlex.quote(str(run)) if run else "RUN"
-    next_step = f"Start all of them again, with --run {folder} --resume, to go on after the last checkpoint."
-    raise SystemExit(watch(sys.argv[1:], next_step=next_step))
+    raise SystemExit(watch(arguments, next_step=to_next_step(run)))
 
 
 def join_company(config: "Config") -> "Company":

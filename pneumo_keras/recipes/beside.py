@@ -23,21 +23,19 @@ def train_beside(config: Config, company: Company) -> None:
         TrainingError: Films, network or settings are not those of the first process, or it came to an end.
         Stopped: Somebody asked for it, here or there.
     """
-    with company.following():
-        task = company.hear_task()
-        if task is None:
-            return
-        config = resolve_paths(config)
-        data = open_data(config)
-        splits = open_splits(data, ("train", "val"))
-        class_weights = weigh_classes(splits["train"])
-        frozen = build_frozen(config)
-        about = describe_run(data, splits, build_extractor(config, frozen), class_weights)
-        check_identity(to_identity(about, config), task, company.rank)
-        company.say_ready()
-        d: int = frozen.backbone.output_shape[-1]
-        head = build_heads(config, d, hear_moments(company, d), list_member_seeds(config))
-        fit_online(config, frozen, head, splits, class_weights, None, company)
+    task = company.hear_task()
+    if task is None:
+        return
+    config = resolve_paths(config)
+    data = open_data(config)
+    splits = open_splits(data, ("train", "val"))
+    class_weights = weigh_classes(splits["train"])
+    frozen = build_frozen(config)
+    about = describe_run(data, splits, build_extractor(config, frozen), class_weights)
+    check_identity(to_identity(about, config), task, company.rank)
+    d: int = frozen.backbone.output_shape[-1]
+    head = build_heads(config, d, hear_moments(company, d), list_member_seeds(config))
+    fit_online(config, frozen, head, splits, class_weights, None, company)
 
 
 def check_identity(mine: Mapping[str, Any], first: Mapping[str, Any], rank: int) -> None:

@@ -69,9 +69,7 @@ def fit_heads(
     width: int = extractor.frozen.backbone.output_shape[-1]
     moments = compute_moments(views) if config.model.standardise else None
     if company:
-        company.await_ready()
         company.say(MOMENTS, b"".join(part.tobytes() for part in moments or ()))
-        company.stop_listening()
     head = build_heads(config, width, moments, list_member_seeds(config))
     if cached:
         validation = extractor.extract(splits["val"].films, splits["val"].title)

@@ -3,12 +3,14 @@
     python -m tests.distribution.acceptance FOLDER
 
 Takes minutes. Prints the largest differences from one device, and how many seconds after a kill the other
-process ended, with what line.
+process ended, with what line. Ends with status 1 where differences exceed 1e-5, bytes differ after --resume,
+or a process that lost the other one takes more than a minute or says more or less than its one line.
 """
 
 import csv
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -20,6 +22,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
 ONLINE = ["--config", "demo", "--set", "training.mode=online", "--set", "augmentation.views=0"]
+CLOSE, SECONDS = 1e-5, 60
 SAME = ("history.csv", "scores_val.csv", "metrics_val.json", "model.keras", "guard.npz")
 
 
@@ -69,15 +72,21 @@ def compare(run, one):
     }
 
 
-def await_line(run, text):
+def await_line(run, text, process):
     while text not in to_log(run, 0).read_text():
+        if process.poll() is not None:
+            raise SystemExit(f"The first process ended before '{text}': {to_log(run, 0).read_text()[-500:]}")
         time.sleep(0.2)
 
 
 def disturb(run, victim, number, text, *arguments, worker=False):
-    """Sends a signal to one of two processes once the first has said a text: how both end."""
+    """Sends a signal to one of two processes once the first has said a text: how both end.
+
+    Returns:
+        Their statuses, the seconds until both had ended, and the errors each has told in its log.
+    """
     processes = start_two(run, *arguments)
-    await_line(run, text)
+    await_line(run, text, processes[0])
     time.sleep(2)
     pid = processes[victim].pid
     if worker:
@@ -85,8 +94,39 @@ def disturb(run, victim, number, text, *arguments, worker=False):
     os.kill(pid, number)
     begun = time.monotonic()
     statuses = [process.wait(timeout=300) for process in processes]
-    lines = [to_log(run, rank).read_text().splitlines()[-1] for rank in range(2)]
-    return {"statuses": statuses, "seconds": round(time.monotonic() - begun, 1), "last lines": lines}
+    seconds = round(time.monotonic() - begun, 1)
+    said = [read_errors(run, rank) for rank in range(2)]
+    return {"victim": victim, "statuses": statuses, "seconds": seconds, "said": said}
+
+
+def read_errors(run, rank):
+    """What a process said but for the lines of its log, which begin with the time."""
+    lines = to_log(run, rank).read_text().splitlines()
+    return [line for line in lines if not re.match(r"\d\d:\d\d:\d\d ", line)]
+
+
+def list_faults(found):
+    """What is not as docs/distributed.md promises, in words."""
+    faults = [
+        f"{name}: {what} differ by {difference}"
+        for name in ("eight devices", "two processes")
+        for what, difference in found[name].items()
+        if not difference <= CLOSE
+    ]
+    if found["statuses"] != [0, 0] or found["said by the second"]:
+        faults.append("two processes: they did not both end well, the second in silence")
+    if found["stopped"]["statuses"] != [143, 143]:
+        faults.append("stopped: the statuses are not 143")
+    faults += [
+        f"resumed: {name} has other bytes" for name, same in found["the same bytes"].items() if not same
+    ]
+    for name, end in found["killed"].items():
+        status, said = (end[what][1 - end["victim"]] for what in ("statuses", "said"))
+        if status != 1 or end["seconds"] > SECONDS:
+            faults.append(f"{name}: the other did not end with status 1 within {SECONDS} s")
+        if len(said) != 1 or f"Process {end['victim']} of the training was lost" not in said[0]:
+            faults.append(f"{name}: the other did not say so in one line")
+    return faults
 
 
 def main():
@@ -97,16 +137,16 @@ def main():
     start(eight, *ONLINE, devices=8).wait()
     processes = start_two(two, *ONLINE)
     found = {
-        "statuses of two processes": [process.wait() for process in processes],
+        "statuses": [process.wait() for process in processes],
         "said by the second": to_log(two, 1).read_text(),
         "eight devices": compare(eight, one),
         "two processes": compare(two, one),
     }
     stopped = folder / "stopped"
     found["stopped"] = disturb(stopped, 1, signal.SIGTERM, "Epoch 2 of", *ONLINE)
-    resumed = start_two(stopped, "--resume")
-    found["resumed"] = [process.wait() for process in resumed]
-    found["the same bytes"] = {n: (stopped / n).read_bytes() == (two / n).read_bytes() for n in SAME}
+    found["resumed"] = [process.wait() for process in start_two(stopped, "--resume")]
+    found["the same bytes"] = {n: is_same(stopped / n, two / n) for n in SAME}
+    found["killed"] = {}
     slow = [*ONLINE, "--set", "data.phantom_films=[3000,160,40]"]
     fitting, alone = "Epoch 1 of", "To pass the network"
     for name, victim, text, worker in (
@@ -117,8 +157,14 @@ def main():
     ):
         settings = ONLINE if text == fitting else [*slow, "--set", f"seed={victim}"]
         run = folder / name.replace(" ", "_")
-        found[name] = disturb(run, victim, signal.SIGKILL, text, *settings, worker=worker)
+        found["killed"][name] = disturb(run, victim, signal.SIGKILL, text, *settings, worker=worker)
+    found["faults"] = list_faults(found)
     sys.stdout.write(json.dumps(found, indent=2) + "\n")
+    raise SystemExit(1 if found["faults"] else 0)
+
+
+def is_same(mine, theirs):
+    return mine.is_file() and mine.read_bytes() == theirs.read_bytes()
 
 
 if __name__ == "__main__":
