@@ -1,6 +1,6 @@
 """Does it help to let blocks of the network learn? Paired, on phantom films of 64 px, over several seeds.
 
-    python -m tests.training.finetune_trial [--weights FILE] [--from BLOCK] [--taps TAP,...] [--seeds N]
+    python -m tests.training.finetune_trial [--weights FILE] [--from BLOCK] [--taps TAP,...] [--seeds 1,2,...]
         [--rate RATE] [--epochs N] [--films TRAIN,VAL] [--size PX]
 
 Each seed is trained twice, with and without `training.unfreeze_from`; all else is the same. Differences are
@@ -82,7 +82,7 @@ def parse():
     parser.add_argument("--weights", default="none")
     parser.add_argument("--from", dest="block", default="mixed0")
     parser.add_argument("--taps", default="mixed0,mixed1,mixed2")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=lambda text: [*map(int, text.split(","))], default=[1, 2, 3, 4, 5])
     parser.add_argument("--rate", default="1e-4")
     parser.add_argument("--epochs", default="10")
     parser.add_argument("--films", default="640,400")
@@ -107,7 +107,7 @@ def main():
     ]
     found = []
     with tempfile.TemporaryDirectory() as folder:
-        for seed in range(1, asked.seeds + 1):
+        for seed in asked.seeds:
             own = [*shared, f"seed={seed}"]
             pair = (
                 train(own, Path(folder, f"frozen-{seed}")),
@@ -117,7 +117,7 @@ def main():
     for name in ("validation", "fresh"):
         labels = found[0][0][name][0]
         losses = np.array([[to_losses(*one[name]) for one in pair] for pair in found])
-        sys.stdout.write(f"{len(labels)} {name} films, {asked.seeds} seeds: {compare(labels, losses)}\n")
+        sys.stdout.write(f"{len(labels)} {name} films, {len(asked.seeds)} seeds: {compare(labels, losses)}\n")
 
 
 if __name__ == "__main__":
