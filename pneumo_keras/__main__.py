@@ -5,7 +5,7 @@ import sys
 
 from pneumo_keras import supervision
 from pneumo_keras.cli import main
-from pneumo_keras.stopping import is_stop_asked
+from pneumo_keras.stopping import STATUSES
 
 
 def start(arguments: list[str] | None = None) -> None:
@@ -19,7 +19,7 @@ def start(arguments: list[str] | None = None) -> None:
     try:
         main(arguments, prog_name="pneumo-keras")
     except SystemExit as end:
-        if is_stop_asked() or supervision.is_watched():
+        if end.code in STATUSES or supervision.is_watched():
             # Threads of JAX and OpenVINO may still compute: they crash where Python takes itself down. And
             # JAX would wait for companions that are gone.
             sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Processes that train together: how they meet, what they tell each other, and how they part.
+"""Processes that train together: what they tell each other, and how they part.
 
 JAX joins them, moves gradients between them and ends those whose companions are lost. The first one works
 alone at times, for up to hours; what they tell each other meanwhile goes by the notes of JAX's
@@ -12,16 +12,12 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from pneumo_keras import BACKEND
-from pneumo_keras.errors import BackendError, PneumoError, SettingsError, TrainingError
+from pneumo_keras.errors import PneumoError, TrainingError
 from pneumo_keras.notes import Notes
-from pneumo_keras.place import Place
 from pneumo_keras.stopping import Stopped, check_stop, defer_stop, find_signal, raise_signal
 
-JOIN_SECONDS = 300  # until all processes must be there: a cluster starts them one after the other
 LOST_SECONDS = 30  # without a sign of life, after which a process is lost
 PART_SECONDS = 60  # for all to come to the end
 LINGER_SECONDS = 3  # of the first one, whose end ends the others, for them to have their own say
@@ -47,6 +43,7 @@ class Company:
         self._mine, self._theirs = (REQUEST, END) if rank else (END, REQUEST)
         self._ticks, self._asked, self._tied, self._parted = 0, False, False, False
         self._alone, self._ended = True, threading.Event()
+        self._listener = threading.Thread(target=self._listen, daemon=True, name="company")
 
     def hear(self, key: str) -> bytes:
         """Waits for a note.
@@ -127,7 +124,7 @@ class Company:
             Stopped: Somebody asked one of the processes to stop.
             TrainingError: Another process came to an end.
         """
-        threading.Thread(target=self._listen, daemon=True, name="company").start()
+        self._listener.start()
         try:
             with self._explained():
                 yield
@@ -163,7 +160,10 @@ class Company:
 
     def part(self) -> None:
         """Leaves the others, once all do; at once where they cannot go on."""
-        self._ended.set()
+        with defer_stop():  # what is heard just now comes too late
+            self._ended.set()
+            if self._listener.is_alive():
+                self._listener.join()
         if self._tied:
             time.sleep(0 if self.rank else LINGER_SECONDS)
         elif not self._parted:
@@ -249,52 +249,3 @@ def _to_error(end: dict[str, Any]) -> TrainingError:
 def _to_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     return text if isinstance(error, PneumoError) else f"{type(error).__name__}: {text[:200]}"
-
-
-def join(place: Place) -> Company:
-    """Waits for all processes of a training. JAX must not have been used before.
-
-    Raises:
-        SettingsError: Nobody says where the first process is.
-        BackendError: Keras runs on another backend.
-        TrainingError: They did not come together.
-    """
-    check_backend()
-    jax = importlib.import_module("jax")
-    # It would take SIGTERM for itself.
-    jax.config.update("jax_enable_preemption_service", False)
-    by_hand = place.coordinator is not None
-    try:
-        # In a thread, since whoever waits in there hears no signals.
-        meeting = ThreadPoolExecutor(1).submit(
-            jax.distributed.initialize,
-            coordinator_address=place.coordinator,
-            num_processes=place.processes or None,
-            process_id=place.rank,
-            cluster_detection_method="deactivate" if by_hand else None,
-            initialization_timeout=JOIN_SECONDS,
-            heartbeat_timeout_seconds=LOST_SECONDS,
-            shutdown_timeout_seconds=PART_SECONDS,
-        )
-        meeting.result()
-    except ValueError as error:
-        raise SettingsError(
-            f"compute.processes={place.processes} needs compute.coordinator and compute.rank where neither "
-            f"SLURM, Open MPI nor Kubernetes says them. Received: {error}"
-        ) from error
-    except (RuntimeError, OSError) as error:
-        raise TrainingError(
-            "The processes of the training did not meet. Name them by compute.processes, compute.coordinator "
-            f"and compute.rank. Received: {' '.join(str(error).split())[:200]}"
-        ) from error
-    return Company(jax.process_index(), jax.process_count())
-
-
-def check_backend() -> None:
-    """Checks that the backend can join processes.
-
-    Raises:
-        BackendError: It cannot.
-    """
-    if BACKEND != "jax":
-        raise BackendError(f"compute.processes needs KERAS_BACKEND=jax. Received: {BACKEND}")

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STATUSES = tuple(128 + number for number in SIGNALS)  # of processes that they stopped
 AGAIN = 0.05  # seconds until a signal that came at a bad moment is sent once more
 
 
@@ -51,6 +52,7 @@ def heed_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        _Signals.received = 0
 
 
 @contextmanager

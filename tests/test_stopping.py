@@ -84,5 +84,6 @@ def test_a_signal_that_was_swallowed_stops_the_work_with_its_next_step():
 def test_a_command_that_follows_knows_nothing_of_it():
     with pytest.raises(Stopped), heed_signals():
         send(wait=True)
+    check_stop()
     with heed_signals():
         check_stop()

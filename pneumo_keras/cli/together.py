@@ -54,7 +54,7 @@ def watch_worker(arguments: Sequence[str], run: Path | None) -> None:
         SystemExit: Always, with the status of the other one.
         BackendError: The backend cannot join processes.
     """
-    from pneumo_keras.company import check_backend
+    from pneumo_keras.meeting import check_backend
     from pneumo_keras.supervision import watch
 
     check_backend()
@@ -64,8 +64,8 @@ def watch_worker(arguments: Sequence[str], run: Path | None) -> None:
 def join_company(config: "Config") -> "Company":
     """Starts the backend together with all other processes."""
     from pneumo_keras.backend import start_backend
-    from pneumo_keras.company import join
     from pneumo_keras.config import find_cache
+    from pneumo_keras.meeting import join
     from pneumo_keras.place import Place
 
     compute = config.compute

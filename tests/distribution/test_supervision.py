@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from pneumo_keras import company
+from pneumo_keras import meeting
 from pneumo_keras.config import load_config
 from pneumo_keras.errors import BackendError, PneumoError, SettingsError
 from pneumo_keras.place import Place
@@ -37,9 +37,9 @@ def test_the_end_of_a_worker_is_put_into_one_line():
 
 def test_where_nobody_answers_jax_says_so_in_the_words_that_are_looked_for(tmp_path):
     code = (
-        "from pneumo_keras import company\n"
-        "company.JOIN_SECONDS = 2\n"
-        "company.join(company.Place(2, '127.0.0.1:9', 1))\n"
+        "from pneumo_keras import meeting\n"
+        "meeting.JOIN_SECONDS = 2\n"
+        "meeting.join(meeting.Place(2, '127.0.0.1:9', 1))\n"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert str(explain_end(ended.returncode, ended.stderr, NEXT)) == (
@@ -103,9 +103,9 @@ def test_settings_that_do_not_go_together_are_refused(settings, line):
 
 def test_without_a_cluster_somebody_must_say_where_the_first_process_is():
     code = (
-        "from pneumo_keras import company\n"
-        "try: company.join(company.Place(0, None, None))\n"
-        "except company.SettingsError as error: print(error)\n"
+        "from pneumo_keras import meeting\n"
+        "try: meeting.join(meeting.Place(0, None, None))\n"
+        "except meeting.SettingsError as error: print(error)\n"
     )
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "OMPI"))}
     ended = subprocess.run(
@@ -118,9 +118,9 @@ def test_without_a_cluster_somebody_must_say_where_the_first_process_is():
 
 
 def test_only_jax_joins_processes(monkeypatch):
-    monkeypatch.setattr(company, "BACKEND", "torch")
+    monkeypatch.setattr(meeting, "BACKEND", "torch")
     with pytest.raises(BackendError) as caught:
-        company.join(Place(2, "a:1", 0))
+        meeting.join(Place(2, "a:1", 0))
     assert str(caught.value) == "compute.processes needs KERAS_BACKEND=jax. Received: torch"
 
 

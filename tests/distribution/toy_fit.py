@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumo_keras import company
+from pneumo_keras import company, meeting
 from pneumo_keras.backend import start_backend
 from pneumo_keras.place import Place
 from pneumo_keras.stopping import Stopped, heed_signals, raise_signal
@@ -88,12 +88,12 @@ def main():
     parser.add_argument("--lost-seconds", type=int, default=company.LOST_SECONDS)
     asked = parser.parse_args()
     status, met = 0, None
-    company.LOST_SECONDS = asked.lost_seconds
+    company.LOST_SECONDS = meeting.LOST_SECONDS = asked.lost_seconds
     try:
         with heed_signals():
             start_backend(asked.cache)
             if asked.processes > 1:
-                met = company.join(Place(asked.processes, f"127.0.0.1:{asked.port}", asked.rank))
+                met = meeting.join(Place(asked.processes, f"127.0.0.1:{asked.port}", asked.rank))
             result = fit_toy(met, asked.checkpoint, asked.at, asked.signal)
             sys.stderr.write(json.dumps(result) + "\n")
             if met:
