@@ -22,7 +22,7 @@ import psutil
 
 from pneumo_keras.backend import start_backend
 from pneumo_keras.config import load_config
-from tests.cluster.scale import kill_actor, start_nodes
+from tests.cluster.scale import WAYS, kill_actor, start_nodes
 
 
 class Watch:
@@ -110,13 +110,7 @@ def compare(options, cache):
     config = load_config("demo", settings)
     frozen, films = build_frozen(config), PhantomFilms(options.films, 28, seed=1)
     digests, failed = [], False
-    for name, cluster, kill, nodes in [
-        ("here", "none", False, 0),
-        ("Ray", "ray", False, 0),
-        ("Ray, killed", "ray", True, 0),
-        ("Ray, two nodes", "ray", False, 2),
-        ("Ray, two nodes, killed", "ray", True, 2),
-    ]:
+    for name, cluster, kill, nodes in WAYS:
         own = load_config("demo", [*settings, f"compute.cluster={cluster}"])
         with start_nodes(nodes) as environment:
             os.environ.update(environment)

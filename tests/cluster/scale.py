@@ -29,6 +29,15 @@ from tests.cluster import toys
 
 RAY = str(Path(sys.executable).with_name("ray"))
 
+# What is compared: a name, `compute.cluster`, whether an actor is killed, and how many nodes are started.
+WAYS = (
+    ("one machine", "none", False, 0),
+    ("ray", "ray", False, 0),
+    ("ray, actor killed", "ray", True, 0),
+    ("ray, two nodes", "ray", False, 2),
+    ("ray, two nodes, actor killed", "ray", True, 2),
+)
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
@@ -75,13 +84,7 @@ def call(*arguments):
 def compare(films, engine):
     run = f"run-{engine}"
     whole = None
-    for name, cluster, kill, nodes in [
-        ("one machine", "none", False, 0),
-        ("ray", "ray", False, 0),
-        ("ray, actor killed", "ray", True, 0),
-        ("ray, two nodes", "ray", False, 2),
-        ("ray, two nodes, actor killed", "ray", True, 2),
-    ]:
+    for name, cluster, kill, nodes in WAYS:
         with start_nodes(nodes) as environment:
             rate, seconds, killed, text = predict(run, films, cluster, kill, environment)
         whole = whole or text
