@@ -80,6 +80,19 @@ class Listing:
 
 
 @dataclass(frozen=True)
+class ImageNames:
+    """What is known of each image of a split, in their order.
+
+    Attributes:
+        files: Name of the file of each image, as its user knows it; None where all lie in one, or in none.
+        patients: Whose image it is, "" where that is unknown; None where nothing is known of any.
+    """
+
+    files: tuple[str, ...] | None = None
+    patients: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
 class DataSet:
     """Films that were found.
 
@@ -88,12 +101,14 @@ class DataSet:
         open_split: Opens `train`, `val` or `test`, and that split alone.
         open_whole: Opens all films as one set; None where they come in splits.
         list_split: Lists a split without reading its films; None where they all lie in one file, or in none.
+        name_images: What is known of each image of a split; of None, of all images as one set.
     """
 
     card: DataCard
     open_split: Callable[[str], LabelledFilms]
     open_whole: Callable[[], LabelledFilms] | None = None
     list_split: Callable[[str], Listing] | None = None
+    name_images: Callable[[str | None], ImageNames] = lambda _: ImageNames()
 
 
 @dataclass(frozen=True)

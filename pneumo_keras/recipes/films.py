@@ -19,11 +19,15 @@ class Split:
         name: `train`, `val` or `test`.
         title: The same for people, with what the films are.
         films: With their labels.
+        files: Name of the file of each image, as its user knows it; None where all lie in one, or in none.
+        patients: Whose image it is, "" where that is unknown; None where nothing is known of any.
     """
 
     name: str
     title: str
     films: LabelledFilms
+    files: tuple[str, ...] | None = None
+    patients: tuple[str, ...] | None = None
 
 
 def open_data(config: Config) -> DataSet:
@@ -33,10 +37,12 @@ def open_data(config: Config) -> DataSet:
 
 def open_splits(data: DataSet, names: Iterable[str]) -> dict[str, Split]:
     """Some splits by name; the others are not opened."""
-    return {
-        name: Split(name, f"{SPLIT_NAMES[name]} of {data.card.title}", data.open_split(name))
-        for name in names
-    }
+    return {name: _open_split(data, name) for name in names}
+
+
+def _open_split(data: DataSet, name: str) -> Split:
+    films, known = data.open_split(name), data.name_images(name)
+    return Split(name, f"{SPLIT_NAMES[name]} of {data.card.title}", films, known.files, known.patients)
 
 
 def open_judged(data: DataSet, name: str) -> Split:
@@ -52,7 +58,8 @@ def open_judged(data: DataSet, name: str) -> Split:
             f"{data.card.title}: the films come without splits and are judged together. Received: --split "
             f"{name}. Leave it out."
         )
-    return Split(name, f"films of {data.card.title}", data.open_whole())
+    films, known = data.open_whole(), data.name_images(None)
+    return Split(name, f"films of {data.card.title}", films, known.files, known.patients)
 
 
 def choose_source(path: Path) -> str:

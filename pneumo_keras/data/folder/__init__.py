@@ -17,7 +17,7 @@ from pneumo_keras.data.folder.film_file import FilmFile, to_labels
 from pneumo_keras.data.folder.layout import scan_folder
 from pneumo_keras.data.folder.table import scan_table
 from pneumo_keras.data.preparation import Edition
-from pneumo_keras.data.sources import UNKNOWN_LIMITS, DataCard, DataOptions, DataSet, Listing
+from pneumo_keras.data.sources import UNKNOWN_LIMITS, DataCard, DataOptions, DataSet, ImageNames, Listing
 from pneumo_keras.errors import DataError
 
 log = logging.getLogger("pneumo_keras")
@@ -62,13 +62,20 @@ def open_films(options: DataOptions) -> DataSet:
         labels = to_labels(files, positive=options.positive, place=f"{path}: split '{split}'")
         return Listing(hash_listing(files, labels.tolist()), count_classes(labels))
 
-    def open_whole() -> LabelledFilms:
+    def list_whole() -> list[FilmFile]:
         with _explain_unreadable(path):
-            files = layout.list_films("")
-        return load_split(files, WHOLE, options, place=str(path))
+            return layout.list_films("")
+
+    def open_whole() -> LabelledFilms:
+        return load_split(list_whole(), WHOLE, options, place=str(path))
+
+    def name_images(split: str | None) -> ImageNames:
+        files = list_whole() if split is None else choose_films(split)
+        patients = tuple(file.patient for file in files)
+        return ImageNames(tuple(file.name for file in files), patients if any(patients) else None)
 
     log.info("The films are %s", card.title)
-    return DataSet(card, open_split, None if layout.splits else open_whole, list_split)
+    return DataSet(card, open_split, None if layout.splits else open_whole, list_split, name_images)
 
 
 def is_at_hand(options: DataOptions) -> bool:

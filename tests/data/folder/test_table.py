@@ -147,3 +147,17 @@ def test_a_film_that_is_not_there_is_named(write_table, open_data):
         f"{path}: every film must be one that can be read. Received: 1 of 30 that cannot, first "
         "lungs/0007.png: No such file or directory. Mend them or take them away."
     )
+
+
+def test_files_and_patients_of_a_split_are_known_without_reading_an_image(
+    write_table, open_data, decoded_files
+):
+    stated = np.array(SPLITS)[np.arange(30) % 3]
+    patients = ["" if index < 3 else f"p{index // 6}" for index in range(30)]
+    names = open_data(
+        write_table("path", "label", "split", "patient", split=stated, patient=patients)
+    ).name_images
+    assert names("val").files == tuple(f"lungs/{index:04}.png" for index in range(1, 30, 3))
+    assert names("val").patients == tuple(patients[1::3])
+    assert open_data(write_table("path", "label")).name_images(None).patients is None
+    assert not decoded_files
