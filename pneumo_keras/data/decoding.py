@@ -19,7 +19,7 @@ import numpy as np
 import pebble
 from jaxtyping import UInt8
 
-from pneumo_keras.data.pictures import LIMITS, Limits, load_film, prepare_film
+from pneumo_keras.data.pictures import LIMITS, NOTE, Limits, load_film, prepare_film
 from pneumo_keras.errors import DataError
 
 AHEAD = 8  # films under way for each worker
@@ -40,6 +40,7 @@ class DecodedFilm:
         reason: Why there is none; "" where there is one.
         shape: Height and width of the film in the file, in pixels.
         shown: The same square of the film at a size to look at, if that was asked for.
+        note: What to know of how the file was read, where it contradicts itself; "" if nothing.
     """
 
     path: str
@@ -47,6 +48,7 @@ class DecodedFilm:
     reason: str = ""
     shape: tuple[int, int] = (0, 0)
     shown: UInt8[np.ndarray, "edge edge"] | None = None
+    note: str = ""
 
 
 class Decoders:
@@ -137,7 +139,13 @@ def decode_file(source: str | bytes, size: int, limits: Limits = LIMITS, shown: 
     try:
         film = load_film(Path(source) if isinstance(source, str) else source, limits)
         seen = prepare_film(film, min(shown, *film.size)) if shown else None
-        return DecodedFilm(path, prepare_film(film, size), shape=(film.height, film.width), shown=seen)
+        return DecodedFilm(
+            path,
+            prepare_film(film, size),
+            shape=(film.height, film.width),
+            shown=seen,
+            note=film.info.get(NOTE, ""),
+        )
     except (DataError, MemoryError) as error:
         return DecodedFilm(path, None, reason=str(error) or "it takes too much memory to decode")
 

@@ -21,6 +21,8 @@ FORMATS_IN_WORDS = "PNG, JPEG, TIFF, BMP, WebP or DICOM"
 DICOM_MARK = slice(128, 132), b"DICM"  # DICOM PS3.10, 7.1
 WIDE = "I;16"  # how Pillow's modes of 16 bits begin
 SHOWN = 160  # characters of what a decoder said
+NOTE = "pneumo_keras: note"
+"""Where an image's `info` tells how its file was read, if that has to be known."""
 
 Source = Path | bytes
 
@@ -150,7 +152,9 @@ def _load_picture(file: io.BytesIO, limits: Limits) -> Image.Image:
         inverted = tags.get(PHOTOMETRIC_INTERPRETATION) == 0
         (bits, *_) = tags.get(BITSPERSAMPLE, (16,))
         upright = ImageOps.exif_transpose(picture)
-    return _to_grey(upright, white=2**bits - 1, inverted=inverted)
+    grey = _to_grey(upright, white=2**bits - 1, inverted=inverted)
+    grey.info = {}  # what the file itself says there is nobody's note
+    return grey
 
 
 def _to_grey(picture: Image.Image, *, white: int, inverted: bool) -> Image.Image:

@@ -85,8 +85,8 @@ class Scorer:
                 yield self.refuse(film)
             else:
                 score, distance = next(judged)
-                warning = to_warning(distance, film.shape, self.film_size)
-                yield ScoredFilm(film.path, score, self.threshold, warning)
+                warnings = film.note, to_warning(distance, film.shape, self.film_size)
+                yield ScoredFilm(film.path, score, self.threshold, "; ".join(filter(None, warnings)))
 
     def _to_scores(self, plain: Features, mirrored: Features | None) -> Scores:
         views = [plain] if mirrored is None else [plain, mirrored]

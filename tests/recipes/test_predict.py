@@ -69,6 +69,18 @@ def test_broken_films_stand_among_the_others_in_their_order(run):
     }
 
 
+def test_what_is_to_be_known_of_a_file_stands_in_its_warning(run):
+    image = read_test_films()[0]
+    films = [
+        DecodedFilm("a", image, shape=shape, note=note)
+        for shape in ((28, 28), (9, 9))
+        for note in ("", "odd")
+    ]
+    plain, noted, small, both = [film.warning for film in build_scorer(run).score(films)]
+    assert noted == "; ".join(filter(None, ["odd", plain]))
+    assert both == f"odd; {small}"
+
+
 def test_rows_come_before_all_films_were_drawn_even_among_broken_ones(run):
     drawn = []
 
