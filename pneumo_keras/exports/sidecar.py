@@ -54,7 +54,11 @@ def describe_file(form: str, files: list[Path]) -> dict[str, Any]:
         "format_version": FORMAT_VERSION,
         "format": form,
         "files": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
-        "runtime": {"package": about.runtime, "settings": dict(about.settings)},
+        "runtime": {
+            "package": about.runtime,
+            "requirements": list(about.requirements),
+            "settings": dict(about.settings),
+        },
         "warning": WARNING,
     }
 

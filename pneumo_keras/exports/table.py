@@ -23,6 +23,7 @@ class Form:
         runtime: The package that runs it.
         packages: That writing and running it need beyond the ordinary ones.
         extra: Of this package, that brings them.
+        requirements: Packages that run the files elsewhere, as pip knows them.
         settings: Without which the runtime gives other scores.
         backend: Of Keras, the only one that it is written from; None where all do.
     """
@@ -32,6 +33,7 @@ class Form:
     runtime: str
     packages: tuple[str, ...] = ()
     extra: str = ""
+    requirements: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     backend: str | None = None
 
@@ -47,6 +49,7 @@ FORMS: dict[str, Form] = {
         runtime="onnxruntime",
         packages=("onnx", "onnxruntime"),
         extra="onnx",
+        requirements=("onnxruntime",),
     ),
     "openvino": Form(
         module="pneumo_keras.exports.openvino",
@@ -54,6 +57,7 @@ FORMS: dict[str, Form] = {
         runtime="openvino",
         packages=("openvino", "onnx"),
         extra="openvino",
+        requirements=("openvino",),
         # By default it takes bfloat16 where the CPU has it: scores were up to 0.6 off.
         settings={"INFERENCE_PRECISION_HINT": "f32"},
     ),
@@ -61,6 +65,9 @@ FORMS: dict[str, Form] = {
         module="pneumo_keras.exports.stablehlo",
         endings=(".stablehlo",),
         runtime="jax",
+        packages=("flatbuffers",),
+        extra="stablehlo",
+        requirements=("jax>=0.9", "flatbuffers"),  # 0.7 and 0.8 open the file and refuse to run it
         backend="jax",
     ),
 }

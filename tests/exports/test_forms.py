@@ -2,17 +2,22 @@
 
 import importlib.util
 import itertools
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import onnx
 import pytest
 
+import pneumo_keras
 from pneumo_keras import BACKEND
 from pneumo_keras.exports.onnx import to_onnx
 from pneumo_keras.exports.table import FORMS
+from pneumo_keras.model.classifier import save_classifier
 from tests.exports.classifiers import SIZES, build_classifier, draw_films, score, to_difference
 
 HEADS = [
@@ -28,12 +33,18 @@ def name_case(value):
     return value if isinstance(value, str) else "-".join(str(int(one)) for one in value.values())
 
 
+def find_missing(form):
+    """What a form needs and is not here, in words."""
+    missing = [name for name in form.packages if importlib.util.find_spec(name) is None]
+    backend = [f"KERAS_BACKEND={form.backend}"] if form.backend not in (None, BACKEND) else []
+    return ", ".join(missing + backend)
+
+
 @pytest.fixture(params=FORMS)
 def form(request):
     form = FORMS[request.param]
-    missing = [name for name in form.packages if importlib.util.find_spec(name) is None]
-    if missing or form.backend not in (None, BACKEND):
-        pytest.skip(f"needs {', '.join(missing) or f'KERAS_BACKEND={form.backend}'}")
+    if missing := find_missing(form):
+        pytest.skip(f"needs {missing}")
     return form
 
 
@@ -117,3 +128,38 @@ def test_stablehlo_runs_without_keras(tmp_path):
     command = [sys.executable, "-c", code, path, tmp_path / "films.npy", tmp_path / "scores.npy"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
     assert np.abs(np.load(tmp_path / "scores.npy") - score(classifier, films)).max() < 1e-5
+
+
+WRITE_ALL = """
+import sys
+from pathlib import Path
+from pneumo_keras.backend import start_backend
+start_backend(Path("../cache").resolve())
+from pneumo_keras.exports.table import FORMS
+from pneumo_keras.model.classifier import save_classifier
+from pneumo_keras.model.classifier import load_classifier
+classifier = load_classifier(Path("model.keras"))
+for name in sys.argv[1:]:
+    FORMS[name].load_module().write_classifier(classifier, Path(name + FORMS[name].endings[0]).absolute())
+"""
+
+
+def test_files_hold_nothing_of_the_folders_in_which_they_were_written(tmp_path):
+    forms = [name for name in FORMS if not find_missing(FORMS[name])]
+    package = Path(pneumo_keras.__file__).parent
+    save_classifier(build_classifier(hidden_units=4).join(), tmp_path / "model.keras")
+    written = []
+    for name in "one", "another_one":
+        folder = tmp_path / name
+        shutil.copytree(
+            package, folder / "lib" / "pneumo_keras", ignore=shutil.ignore_patterns("__pycache__")
+        )
+        shutil.copy(tmp_path / "model.keras", folder)
+        environment = {**os.environ, "PYTHONPATH": str(folder / "lib")}
+        subprocess.run([sys.executable, "-c", WRITE_ALL, *forms], cwd=folder, env=environment, check=True)
+        written.append({form: [folder / f"{form}{end}" for end in FORMS[form].endings] for form in forms})
+    for form in forms:
+        one, other = ([file.read_bytes() for file in files[form]] for files in written)
+        assert one == other, form
+        folders = (tmp_path, package, Path(sys.prefix), Path(keras.__file__).parent)
+        assert not [path for path in (*folders, ".py") if str(path).encode() in b"".join(one)], form

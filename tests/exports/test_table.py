@@ -1,20 +1,31 @@
+import tomllib
+from pathlib import Path
+
 import pytest
 
 from pneumo_keras import backend
 from pneumo_keras.errors import BackendError
 from pneumo_keras.exports import table
 
+PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-def test_a_missing_package_is_named_with_its_extra(monkeypatch):
-    monkeypatch.setattr(
-        backend.importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else 1
-    )
-    with pytest.raises(BackendError) as caught:
-        table.check_form("onnx")
-    assert str(caught.value) == (
-        "pneumo-keras export --format onnx needs the package onnxruntime. Install it: uv sync --extra onnx, "
-        "or pip install onnx onnxruntime"
-    )
+
+def find_none(monkeypatch, missing):
+    monkeypatch.setattr(backend.importlib.util, "find_spec", lambda name: None if name == missing else 1)
+
+
+@pytest.mark.parametrize("form", table.FORMS)
+def test_each_missing_package_is_named_with_the_extra_that_brings_it(monkeypatch, form):
+    about = table.FORMS[form]
+    for package in about.packages:
+        assert any(line.startswith(package) for line in PROJECT["optional-dependencies"][about.extra])
+        find_none(monkeypatch, package)
+        with pytest.raises(BackendError) as caught:
+            table.check_form(form)
+        assert str(caught.value) == (
+            f"pneumo-keras export --format {form} needs the package {package}. Install it: uv sync --extra "
+            f"{about.extra}, or pip install {' '.join(about.packages)}"
+        )
 
 
 def test_stablehlo_comes_from_jax_alone(monkeypatch):

@@ -58,7 +58,11 @@ def test_a_form_stands_in_the_run_with_its_sidecar_and_scores_as_the_run_does(fo
     assert about["files"] == {
         name: hashlib.sha256((exports / name).read_bytes()).hexdigest() for name in names
     }
-    assert about["runtime"] == {"package": FORMS[form].runtime, "settings": dict(FORMS[form].settings)}
+    assert about["runtime"] == {
+        "package": FORMS[form].runtime,
+        "requirements": list(FORMS[form].requirements),
+        "settings": dict(FORMS[form].settings),
+    }
     films = PhantomFilms(5, 40, 3).read(slice(None))[..., None].astype(np.float32)
     scores = FORMS[form].load_module().load_scoring(exports / names[0])(films)
     stock = load_classifier(folder.path / "model.keras").join().predict_on_batch(films)
