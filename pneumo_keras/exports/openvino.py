@@ -1,6 +1,8 @@
 """The whole classifier as OpenVINO's pair of files, .xml and .bin, from the ONNX model."""
 
+import errno
 import functools
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,16 @@ def write_classifier(classifier: Classifier, path: Path) -> None:
 
     Raises:
         ModelError: The classifier holds something that has no exact rewriting.
+        OSError: The files cannot be written.
     """
     openvino = import_openvino()
     model = openvino.Core().read_model(to_onnx(classifier))
     # Rounded to 16 bits, scores would be up to 2e-3 off.
-    openvino.save_model(model, path, compress_to_fp16=False)
+    try:
+        openvino.save_model(model, path, compress_to_fp16=False)
+    except RuntimeError as error:  # all that OpenVINO says of a full disk is "iostream error"
+        free = shutil.disk_usage(path.parent).free / 1e6
+        raise OSError(errno.EIO, f"OpenVINO: {error}; {free:.1f} MB are free there", str(path)) from error
 
 
 def load_scoring(path: Path) -> Scoring:

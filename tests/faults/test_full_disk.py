@@ -7,7 +7,8 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from pneumo_keras import backend
+from pneumo_keras import BACKEND, backend
+from pneumo_keras.exports.table import FORMS
 from pneumo_keras.recipes import network
 from tests.faults.operations import TRAIN, UNFINISHED, check_manifest, invoke, read_files, require
 from tests.toy import build_toy_backbone
@@ -129,3 +130,23 @@ def test_a_mount_point_is_a_folder_like_any_other(tmp_path, whole):
         change("size=10m")
         require(invoke(tmp_path, *TRAIN, "--run", disk, "--resume"))
         assert read_files(disk) == expected
+
+
+@pytest.mark.parametrize("size", [0, 8])
+@pytest.mark.parametrize("form", FORMS)
+def test_an_export_whose_disk_is_full_is_one_line_and_leaves_nothing(tmp_path, whole, form, size):
+    for package in FORMS[form].packages:
+        pytest.importorskip(package)
+    if FORMS[form].backend not in (None, BACKEND):
+        pytest.skip(f"needs KERAS_BACKEND={FORMS[form].backend}")
+    train_whole(whole)
+    with mount(tmp_path / "disk", 10_000) as change:
+        room = tmp_path / "disk" / "filler"
+        room.write_bytes(bytes(shutil.disk_usage(room.parent).free - 1024 * size))
+        out = tmp_path / "disk" / f"model{FORMS[form].endings[0]}"
+        command = ["export", whole / "run", "--format", form, "--out", out]
+        done = invoke(whole, *command)
+        assert is_one_line(done) and "--out must name a place that can be written" in done.stderr, done.output
+        assert [file.name for file in out.parent.iterdir()] == ["filler"]
+        change("size=20m")
+        require(invoke(whole, *command))
