@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from pneumo_keras.data.decoding import STOPPED, DecodedFilm, Decoders
+from pneumo_keras.data.decoding import DecodedFilm, Decoders
 from pneumo_keras.data.phantom import PhantomFilms
 from pneumo_keras.errors import DataError
 from pneumo_keras.recipes.explain import FilmExplainer
@@ -32,10 +32,7 @@ class Service:
         Raises:
             DataError: There is no film in it. Says why.
         """
-        try:
-            film = await asyncio.wrap_future(self._decoders.submit(content))
-        except STOPPED as error:
-            raise DataError(self._decoders.to_reason(error)) from error
+        film = await asyncio.wrap_future(self._decoders.submit(content))
         if film.image is None:
             raise DataError(film.reason)
         async with self._turn:

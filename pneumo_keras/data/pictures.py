@@ -21,6 +21,7 @@ FORMATS_IN_WORDS = "PNG, JPEG, TIFF, BMP, WebP or DICOM"
 DICOM_MARK = slice(128, 132), b"DICM"  # DICOM PS3.10, 7.1
 WIDE = "I;16"  # how Pillow's modes of 16 bits begin
 SHOWN = 160  # characters of what a decoder said
+OUT_OF_MEMORY = "it takes too much memory to decode"
 NOTE = "pneumo_keras: note"
 """Where an image's `info` tells how its file was read, if that has to be known."""
 
@@ -171,6 +172,6 @@ def _to_grey(picture: Image.Image, *, white: int, inverted: bool) -> Image.Image
 
 def _to_damage(error: Exception) -> DataError:
     if isinstance(error, MemoryError):
-        return DataError("it takes too much memory to decode")
+        return DataError(OUT_OF_MEMORY)
     said = " ".join(str(error).split()) or type(error).__name__
     return DataError(f"it cannot be decoded: {said[:SHOWN]}")

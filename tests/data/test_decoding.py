@@ -2,6 +2,7 @@ import logging
 import multiprocessing
 import os
 import resource
+import signal
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 from pneumo_keras.data import decoding
 from pneumo_keras.data.decoding import Decoders, decode_films
 from pneumo_keras.data.pictures import Limits
+from pneumo_keras.errors import DataError
 
 RANDOM = np.random.default_rng(0)
 
@@ -55,27 +57,129 @@ def test_paths_are_drawn_as_they_are_needed(films):
     decoded.close()
 
 
-def hang_or_crash(path, size, limits, shown):
-    if "hang" in path:
+def signal_decoders(kind):
+    for process in multiprocessing.active_children():
+        assert process.pid
+        os.kill(process.pid, kind)
+
+
+def hang_or_die(path, size, limits, shown):
+    """Does what the name of the file says; "once" only where no mark lies beside it."""
+    mark, name = Path(f"{path}.mark"), Path(path).name
+    first = not mark.exists()
+    if "hang" in name:
         time.sleep(60)
-    if "crash" in path:
-        os._exit(11)
+    if "exit" in name:
+        os._exit(0)
+    if "killed" in name and (first or "once" not in name):
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
     return decoding.DecodedFilm(path, np.zeros((size, size), np.uint8))
 
 
-def test_a_decoder_that_hangs_or_crashes_costs_one_film(monkeypatch):
-    monkeypatch.setattr(decoding, "decode_file", hang_or_crash)
-    started = time.monotonic()
-    with Decoders(4, workers=1, limits=Limits(seconds=1)) as decoders:
-        decoded = list(decoders.decode(["a", "hang", "b", "crash", "c"]))
-    assert [film.reason for film in decoded] == [
-        "",
-        "it took more than 1 s to decode",
-        "",
-        "its decoder crashed",
-        "",
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_process_that_hangs_or_ends_costs_the_image_that_it_had(monkeypatch, tmp_path, workers):
+    monkeypatch.setattr(decoding, "decode_file", hang_or_die)
+    names = [
+        "a",
+        "killed",
+        *"bcde",
+        "hang",
+        "f",
+        "killed once",
+        "g",
+        "exit",
+        *"hijklmnop",
+        "killed once 2",
+        "q",
     ]
-    assert time.monotonic() - started < 30
+    started = time.monotonic()
+    with Decoders(4, workers=workers, limits=Limits(seconds=1)) as decoders:
+        decoded = list(decoders.decode(str(tmp_path / name) for name in names))
+    assert [Path(film.path).name for film in decoded] == names
+    assert {Path(film.path).name: film.reason for film in decoded if film.image is None} == {
+        "killed": decoding.ENDED,
+        "hang": "it took more than 1 s to decode",
+        "exit": decoding.ENDED,
+    }
+    assert time.monotonic() - started < 40
+
+
+def end_unless_alone(path, size, limits, shown):
+    """Ends its process the first time, and counts the others that are busy the second time."""
+    file = Path(path)
+    if file.name != "ended":
+        busy = file.with_suffix(".busy")
+        busy.touch()
+        time.sleep(0.05)
+        busy.unlink()
+    elif not file.exists():
+        file.touch()
+        os._exit(1)
+    time.sleep(0.05)
+    others = len(list(file.parent.glob("*.busy")))
+    return decoding.DecodedFilm(path, np.full((size, size), others, np.uint8))
+
+
+def test_an_image_whose_process_ended_is_decoded_again_while_no_other_is(monkeypatch, tmp_path):
+    monkeypatch.setattr(decoding, "decode_file", end_unless_alone)
+    names = [*(f"a{index}" for index in range(9)), "ended", *(f"b{index}" for index in range(9))]
+    with Decoders(1, workers=3) as decoders:
+        decoded = list(decoders.decode(str(tmp_path / name) for name in names))
+    assert all(film.image is not None for film in decoded)
+    assert decoded[names.index("ended")].image == 0
+
+
+@pytest.mark.parametrize(
+    "size", [10, 2**23], ids=["before it took the file", "before it took all of the file"]
+)
+def test_the_limit_of_time_counts_from_when_the_file_is_handed_over(size):
+    content = b"\0" * size
+    with Decoders(28, workers=1, limits=Limits(seconds=2)) as decoders:
+        before = decoders.submit(content).result()
+        signal_decoders(signal.SIGSTOP)
+        started = time.monotonic()
+        assert decoders.submit(content).result(30).reason == "it took more than 2 s to decode"
+        assert time.monotonic() - started < 10
+        assert decoders.submit(content).result(30) == before
+
+
+def test_decoders_that_stand_still_are_ended_with_the_block():
+    with Decoders(28, workers=1) as decoders:
+        decoders.submit(b"nothing").result()
+        signal_decoders(signal.SIGSTOP)
+        waiting = [decoders.submit(b"nothing") for _ in range(3)]
+    assert not multiprocessing.active_children()
+    assert all(future.done() for future in waiting)
+
+
+def end_at_once(link, task):
+    os._exit(3)
+
+
+def test_processes_that_cannot_be_started_are_an_error_and_no_image_is_blamed(monkeypatch):
+    monkeypatch.setattr(decoding, "_serve", end_at_once)
+    with (
+        Decoders(28, workers=2) as decoders,
+        pytest.raises(
+            DataError, match="No process that decodes images can be started: it ended with status 3"
+        ),
+    ):
+        list(decoders.decode(["a", "b", "c"]))
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        ("it took more than 30 s to decode", True),
+        (decoding.ENDED, True),
+        ("it takes too much memory to decode", True),
+        ("it cannot be decoded: broken", False),
+        ("", False),
+    ],
+)
+def test_what_may_pass_is_known_by_its_reason(reason, expected):
+    assert decoding.may_pass(reason) is expected
 
 
 def test_memory_that_a_file_asks_for_is_not_given(tmp_path):
@@ -86,17 +190,14 @@ def test_memory_that_a_file_asks_for_is_not_given(tmp_path):
     assert decoded.reason == "it has 12,000 x 12,000 pixels, more than 50,000,000"
 
 
-def test_decoders_that_somebody_ended_are_replaced(films):
+def test_decoders_that_somebody_ended_are_replaced_and_cost_no_image(films):
     folder, _ = films
-    with Decoders(28, workers=1) as decoders:
-        assert decoders.submit(str(folder / "00.png")).result().image is not None
-        for process in multiprocessing.active_children():
-            process.kill()
-            process.join()
-        time.sleep(0.5)
-        later = [decoders._wait("x", decoders.submit(str(folder / "01.png"))) for _ in range(3)]
-    assert later[-1].image is not None
-    assert all(film.reason in ("", "its decoder crashed") for film in later)
+    with Decoders(28, workers=2) as decoders:
+        for _ in range(2):
+            decoded = list(decoders.decode(str(folder / f"{index:02}.png") for index in range(40)))
+            assert all(film.image is not None for film in decoded)
+            signal_decoders(signal.SIGKILL)
+        assert decoders.submit(str(folder / "01.png")).result().image is not None
 
 
 def test_a_limit_of_memory_that_is_lower_already_stays(monkeypatch):
