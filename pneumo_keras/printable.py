@@ -2,6 +2,8 @@
 
 import logging
 
+FORMULAS = ("=", "+", "-", "@")
+
 
 def to_printable(text: str) -> str:
     """The text with all that cannot be printed spelled out: line ends, escapes, marks that turn text round.
@@ -14,6 +16,12 @@ def to_printable(text: str) -> str:
         sign if sign.isprintable() else sign.encode("unicode_escape", "surrogatepass").decode("ascii")
         for sign in text
     )
+
+
+def to_cell(name: str) -> str:
+    """A name for a table: printable, and no formula for a program that computes tables."""
+    shown = to_printable(name)
+    return f"./{shown}" if shown.startswith(FORMULAS) else shown
 
 
 def to_printable_lines(text: str) -> str:

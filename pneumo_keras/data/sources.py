@@ -86,10 +86,13 @@ class ImageNames:
     Attributes:
         files: Name of the file of each image, as its user knows it; None where all lie in one, or in none.
         patients: Whose image it is, "" where that is unknown; None where nothing is known of any.
+        numberings: That these patients are of. Patients of two splits are known to be the same or others
+            where both are of one numbering, and the same.
     """
 
     files: tuple[str, ...] | None = None
     patients: tuple[str, ...] | None = None
+    numberings: frozenset[str] = frozenset({""})
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,11 @@
 Nothing here writes files: the caller does, whole or not at all.
 """
 
+import csv
 import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +18,28 @@ from pneumo_keras.errors import DataError, RunError
 from pneumo_keras.ordinary_files import read_text
 
 HEADER = "index,label,score"
+NAMES = ("path", "patient")  # columns behind those, each where it is known
 MOST_BYTES = 1 << 28  # of a file of scores: ten million films
 LABEL_DIGITS = 9  # of a label, to be told which it is if it is none
 SHOWN = 100  # characters of a line that is not as it should be
 RUN_BYTES = 120  # of the name of a run in that of a file, which may have 255
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """What a `scores_<split>.csv` says of the images of a split, in their order.
+
+    Attributes:
+        labels: 0 or 1.
+        scores: Probability of pneumonia.
+        files: Name of the file of each image; None where the table has none.
+        patients: Whose image it is, "" where that is unknown; None where the table has none.
+    """
+
+    labels: Labels
+    scores: Scores
+    files: tuple[str, ...] | None = None
+    patients: tuple[str, ...] | None = None
 
 
 def check_scores(labels: Int64[np.ndarray, " labels"], scores: Float64[np.ndarray, " scores"]) -> None:
@@ -42,23 +64,39 @@ def check_scores(labels: Int64[np.ndarray, " labels"], scores: Float64[np.ndarra
         raise DataError(f"A score is a probability in [0, 1]. Received: {scores[film]} for film {film}.")
 
 
-def format_scores(labels: Labels, scores: Scores) -> str:
-    """Text of `scores_<split>.csv`: header `index,label,score`, films in the order of the split.
+def format_scores(
+    labels: Labels,
+    scores: Scores,
+    files: Sequence[str] | None = None,
+    patients: Sequence[str] | None = None,
+) -> str:
+    """Text of `scores_<split>.csv`: columns `index,label,score`, images in the order of the split.
 
     Scores carry the fewest digits that read back as the same float64 (so float32 scores, widened,
     read back exactly too): the same scores give the same bytes.
+
+    Args:
+        labels: Of all images.
+        scores: Of the same images.
+        files: Name of the file of each, if that is known; in a fourth column, `path`.
+        patients: Whose image it is, if that is known; in a last column, `patient`.
 
     Raises:
         DataError: See `check_scores`.
     """
     check_scores(labels, scores)
-    rows = zip(labels.tolist(), scores.tolist(), strict=True)
-    lines = [f"{index},{label},{score!r}" for index, (label, score) in enumerate(rows)]
-    return "\n".join([HEADER, *lines]) + "\n"
+    named = zip(NAMES, (files, patients), strict=True)
+    known = {name: [to_cell(cell) for cell in column] for name, column in named if column is not None}
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow([*HEADER.split(","), *known])
+    columns = (range(len(labels)), labels.tolist(), map(repr, scores.tolist()), *known.values())
+    rows.writerows(zip(*columns, strict=True))
+    return text.getvalue()
 
 
-def parse_scores(text: str, *, name: str) -> tuple[Labels, Scores]:
-    """Labels and scores from the text of a `scores_<split>.csv`.
+def parse_scores(text: str, *, name: str) -> ScoreTable:
+    """Labels, scores and names from the text of a `scores_<split>.csv`.
 
     Args:
         text: The whole file.
@@ -68,28 +106,32 @@ def parse_scores(text: str, *, name: str) -> tuple[Labels, Scores]:
         DataError: The columns, the order of the films, a label or a score is not as it should be.
     """
     header, *lines = text.replace("\r\n", "\n").split("\n")
-    if header != HEADER:
+    named = tuple(name for name in NAMES if f",{name}" in header)
+    if header != ",".join([HEADER, *named]):
         raise DataError(f"{name} must open with the line '{HEADER}'. Received: '{header[:SHOWN]}'.")
     if not lines or lines.pop():
         raise DataError(f"{name} must end with the end of a line: it was cut short.")
-    rows = [_parse_row(line, index, name) for index, line in enumerate(lines)]
-    labels = np.array([label for label, _ in rows], dtype=np.int64)
-    scores = np.array([score for _, score in rows], dtype=np.float64)
+    rows = [_parse_row(line, index, name, named=len(named)) for index, line in enumerate(lines)]
+    labels = np.array([label for label, *_ in rows], dtype=np.int64)
+    scores = np.array([score for _, score, _ in rows], dtype=np.float64)
     try:
         check_scores(labels, scores)
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
-    return labels, scores
+    columns = dict(zip(named, zip(*(names for *_, names in rows), strict=True), strict=True))
+    return ScoreTable(labels, scores, columns.get("path"), columns.get("patient"))
 
 
-def _parse_row(line: str, index: int, name: str) -> tuple[int, float]:
+def _parse_row(line: str, index: int, name: str, *, named: int) -> tuple[int, float, list[str]]:
     try:
-        cells = line.split(",")
+        cells = next(csv.reader([line], strict=True))
         row = int(cells[0]), int(cells[1]), float(cells[2])
         # Python takes ' 1', '1_0' and digits of any script, too.
-        if [repr(number) for number in row] != cells or len(cells[1]) > LABEL_DIGITS:
+        if [repr(number) for number in row] != line.split(",", 3)[:3] or len(cells[1]) > LABEL_DIGITS:
             raise ValueError
-    except (ValueError, IndexError):
+        if len(cells) != len(row) + named:
+            raise ValueError
+    except (ValueError, IndexError, StopIteration, csv.Error):
         raise DataError(
             f"{name}, line {index + 2}, must hold an index, a label and a score, as eval writes them. "
             f"Received: '{line[:SHOWN]}'."
@@ -99,11 +141,17 @@ def _parse_row(line: str, index: int, name: str) -> tuple[int, float]:
             f"{name}, line {index + 2}, must hold film {index}: films are counted from 0 without gaps. "
             f"Received: film {row[0]}."
         )
-    return row[1:]
+    return *row[1:], cells[len(row) :]
 
 
 def load_scores(path: Path) -> tuple[Labels, Scores]:
-    """Labels and scores from a `scores_<split>.csv`.
+    """Labels and scores from a `scores_<split>.csv`; see `load_score_table`."""
+    table = load_score_table(path)
+    return table.labels, table.scores
+
+
+def load_score_table(path: Path) -> ScoreTable:
+    """Labels, scores and names from a `scores_<split>.csv`.
 
     Raises:
         RunError: There is no such file.

@@ -7,8 +7,12 @@ from pathlib import Path
 from pneumo_keras.arrays import SPLIT_NAMES
 from pneumo_keras.config import Config, find_cache
 from pneumo_keras.data.films import LabelledFilms
+from pneumo_keras.data.patients import PerImage, find_new
 from pneumo_keras.data.sources import SOURCES, DataOptions, DataSet
 from pneumo_keras.errors import DataError
+
+LEARNT_BEFORE = {"train": (), "val": ("train",), "test": ("train", "val")}
+"""The splits whose patients are no news to a run by the time that it comes to a split."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,19 @@ def open_judged(data: DataSet, name: str) -> Split:
         )
     films, known = data.open_whole(), data.name_images(None)
     return Split(name, f"films of {data.card.title}", films, known.files, known.patients)
+
+
+def find_new_patients(data: DataSet, name: str) -> PerImage | None:
+    """Which images of a split show patients of whom the splits that a run learns from hold no image.
+
+    Args:
+        data: With the splits.
+        name: `val`, compared with the training images, or `test`, compared with both.
+
+    Returns:
+        False, too, for an image whose patient is unknown; None where nothing is known of that.
+    """
+    return find_new(data.name_images(name), [data.name_images(other) for other in LEARNT_BEFORE[name]])
 
 
 def choose_source(path: Path) -> str:

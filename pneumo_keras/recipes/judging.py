@@ -118,5 +118,6 @@ def write_scores(
         scores_sha256=hash_scores(split.films.labels, scores),
         stress=stress,
     )
-    folder.write_text(f"scores_{split.name}{suffix}.csv", format_scores(split.films.labels, scores))
+    table = format_scores(split.films.labels, scores, split.files, split.patients)
+    folder.write_text(f"scores_{split.name}{suffix}.csv", table)
     folder.write_json(f"metrics_{split.name}{suffix}.json", metrics)

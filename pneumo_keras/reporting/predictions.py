@@ -9,9 +9,8 @@ from pathlib import Path
 
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.prediction import ScoredFilm
-from pneumo_keras.printable import to_printable
+from pneumo_keras.printable import to_cell, to_printable
 
-FORMULAS = ("=", "+", "-", "@")
 FIELDS = ("path", "probability", "verdict", "threshold", "margin", "warning")
 
 
@@ -63,12 +62,6 @@ class Written:
     films: int = 0
     failed: int = 0
     last: tuple[str, float] | None = None
-
-
-def to_cell(path: str) -> str:
-    """A path for a table: printable, and no formula for a program that computes tables."""
-    shown = to_printable(path)
-    return f"./{shown}" if shown.startswith(FORMULAS) else shown
 
 
 def resume_csv(file: Path, paths: Iterator[str], *, threshold: float) -> Written:

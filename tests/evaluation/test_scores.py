@@ -11,6 +11,7 @@ from pneumo_keras.evaluation.scores import (
     check_scores,
     format_medmnist_scores,
     format_scores,
+    load_score_table,
     load_scores,
     parse_scores,
     to_medmnist_name,
@@ -36,16 +37,16 @@ def test_float64_scores_come_back_bit_for_bit():
     rng = np.random.default_rng(0)
     labels, scores = rng.integers(0, 2, 1000), rng.random(1000)
     text = format_scores(labels, scores)
-    read_labels, read_scores = parse_scores(text, name="scores_test.csv")
-    assert np.array_equal(read_labels, labels) and np.array_equal(read_scores, scores)
-    assert format_scores(read_labels, read_scores) == text
+    read = parse_scores(text, name="scores_test.csv")
+    assert np.array_equal(read.labels, labels) and np.array_equal(read.scores, scores)
+    assert format_scores(read.labels, read.scores) == text
 
 
 def test_float32_scores_come_back_bit_for_bit():
     rng = np.random.default_rng(0)
     labels, scores = rng.integers(0, 2, 1000), rng.random(1000, dtype=np.float32)
-    _, read = parse_scores(format_scores(labels, scores.astype(np.float64)), name="scores_test.csv")
-    assert np.array_equal(read.astype(np.float32), scores)
+    read = parse_scores(format_scores(labels, scores.astype(np.float64)), name="scores_test.csv")
+    assert np.array_equal(read.scores.astype(np.float32), scores)
 
 
 def test_scores_are_loaded_from_a_file(tmp_path):
@@ -56,9 +57,38 @@ def test_scores_are_loaded_from_a_file(tmp_path):
     assert scores.dtype == np.float64 and scores.tolist() == SCORES.tolist()
 
 
+AWKWARD = ("a, b/1.png", '"quoted" 2.png', "=1+1.png")
+
+
+@pytest.mark.parametrize(
+    ("files", "patients", "header"),
+    [
+        (AWKWARD, ("12", "", "a,b"), "index,label,score,path,patient"),
+        (AWKWARD, None, "index,label,score,path"),
+        (None, ("12", "", "a,b"), "index,label,score,patient"),
+    ],
+)
+def test_files_and_patients_stand_behind_the_scores_where_they_are_known(tmp_path, files, patients, header):
+    path = tmp_path / "scores_test.csv"
+    path.write_text(format_scores(LABELS, SCORES, files, patients))
+    assert path.read_text().startswith(f"{header}\n0,0,0.1,")
+    read, table = load_score_table(path), pandas.read_csv(path, keep_default_na=False, dtype=str)
+    assert read.scores.tolist() == SCORES.tolist() == load_scores(path)[1].tolist()
+    assert (read.files, read.patients) == (files and (*files[:2], "./=1+1.png"), patients)
+    for column, names in (("path", read.files), ("patient", read.patients)):
+        assert names is None or tuple(table[column]) == names
+
+
+def test_no_name_of_a_file_breaks_its_line_or_speaks_to_a_terminal():
+    names = ("a\nb.png", "\x1b[31m.png", "\udcff.png")
+    text = format_scores(LABELS, SCORES, names)
+    assert len(text.splitlines()) == 4 and text.replace("\n", "").isprintable()
+    assert parse_scores(text, name="s.csv").files == ("a\\nb.png", "\\x1b[31m.png", "\\udcff.png")
+
+
 def test_lines_may_end_as_windows_ends_them():
     text = format_scores(LABELS, SCORES).replace("\n", "\r\n")
-    assert parse_scores(text, name="scores_test.csv")[1].tolist() == SCORES.tolist()
+    assert parse_scores(text, name="scores_test.csv").scores.tolist() == SCORES.tolist()
 
 
 def test_missing_scores_are_named(tmp_path):
@@ -81,6 +111,15 @@ def test_scores_that_are_no_text_are_named(tmp_path):
         (
             "index,score\n0,0.5\n",
             "s.csv must open with the line 'index,label,score'. Received: 'index,score'.",
+        ),
+        (
+            "index,label,score,patient,path\n0,1,0.5,a,b\n",
+            "s.csv must open with the line 'index,label,score'. Received: 'index,label,score,patient,path'.",
+        ),
+        (
+            "index,label,score,path\n0,1,0.5,a.png\n1,0,0.5\n",
+            "s.csv, line 3, must hold an index, a label and a score, as eval writes them. "
+            "Received: '1,0,0.5'.",
         ),
         ("index,label,score\n", "s.csv: There is nothing to evaluate without films. Received: 0 films."),
         (

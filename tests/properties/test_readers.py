@@ -16,6 +16,7 @@ from pneumo_keras.documents import FloatOrNan, parse_document, to_document
 from pneumo_keras.errors import DataError, RunError
 from pneumo_keras.evaluation.scores import format_scores, parse_scores
 from pneumo_keras.npy import load_npy, load_npz
+from pneumo_keras.printable import to_cell
 
 
 def check_line(text):
@@ -61,8 +62,17 @@ def test_any_bytes_are_an_array_or_one_line(tmp_path, content):
 def test_scores_come_back_to_the_bit(rows):
     labels, scores = (np.array(column) for column in zip(*rows, strict=True))
     text = format_scores(labels.astype(np.int64), scores.astype(np.float64))
-    read_labels, read_scores = parse_scores(text, name="s.csv")
-    assert (read_labels.tolist(), read_scores.tolist()) == (labels.tolist(), scores.tolist())
+    read = parse_scores(text, name="s.csv")
+    assert (read.labels.tolist(), read.scores.tolist()) == (labels.tolist(), scores.tolist())
+
+
+@given(st.lists(st.tuples(st.text(), st.text()), min_size=1))
+def test_whatever_files_and_patients_are_called_scores_come_back(names):
+    files, patients = zip(*names, strict=True)
+    labels, scores = np.ones(len(names), np.int64), np.linspace(0, 1, len(names))
+    read = parse_scores(format_scores(labels, scores, files, patients), name="s.csv")
+    assert read.scores.tolist() == scores.tolist()
+    assert (read.files, read.patients) == (tuple(map(to_cell, files)), tuple(map(to_cell, patients)))
 
 
 @given(SCORES, st.data())
@@ -77,7 +87,7 @@ def test_a_changed_character_of_scores_is_refused_or_read_as_it_stands(rows, dat
     except DataError as error:
         check_line(str(error))
     else:
-        assert format_scores(*read) == changed
+        assert format_scores(read.labels, read.scores) == changed
 
 
 @dataclass(frozen=True)

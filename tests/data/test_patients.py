@@ -1,0 +1,37 @@
+import pytest
+
+from pneumo_keras.data.patients import SharedPatients, count_shared, find_new, find_shared
+from pneumo_keras.data.sources import ImageNames
+
+TRAIN = ImageNames(patients=("a", "b", "", "b"))
+VAL = ImageNames(patients=("b", "c", "", "b", "d"))
+
+
+def test_images_of_patients_who_stand_elsewhere_are_found_and_counted():
+    assert find_shared(VAL, [TRAIN]).tolist() == [True, False, False, True, False]
+    assert count_shared(VAL, [TRAIN]) == SharedPatients(patients=1, images=2, known=4)
+    test = ImageNames(patients=("c", "a", "e"))
+    assert find_shared(test, [TRAIN, VAL]).tolist() == [True, True, False]
+
+
+def test_an_image_of_nobody_is_neither_shared_nor_of_a_new_patient():
+    assert find_new(VAL, [TRAIN]).tolist() == [False, True, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("names", "others"),
+    [
+        (VAL, []),
+        (VAL, [ImageNames()]),
+        (ImageNames(), [TRAIN]),
+        (VAL, [ImageNames(patients=("b",), numberings=frozenset({"test"}))]),
+        (
+            ImageNames(patients=("b",), numberings=frozenset({"", "test"})),
+            [ImageNames(patients=("b",), numberings=frozenset({"", "test"}))],
+        ),
+    ],
+)
+def test_where_nothing_is_known_none_is_said(names, others):
+    assert find_shared(names, others) is None
+    assert find_new(names, others) is None
+    assert count_shared(names, others) is None
