@@ -5,31 +5,23 @@ A decoder that hangs, or that takes its process with it, costs one image and no 
 
 import concurrent.futures
 import contextlib
-import logging
-import math
-import multiprocessing
+import functools
 import os
-import signal
-import sys
 import threading
-import time
-import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
 from pneumo_keras.data.pictures import LIMITS, NOTE, OUT_OF_MEMORY, Limits, load_film, prepare_film
+from pneumo_keras.data.worker_process import EndedError, WorkerProcess, block_interrupts
 from pneumo_keras.errors import DataError
 
 AHEAD = 8  # images under way for each worker
 WATCH_SECONDS = 0.1  # between two looks at who is late
-START_SECONDS = 120.0  # until a new process can decode, on a machine that is busy
 
 TIMED_OUT = "it took more than"
 ENDED = "the process that decoded it ended, twice: it may need more memory than there is"
@@ -77,11 +69,11 @@ class Decoders:
     ) -> None:
         self.size, self.shown, self.limits = size, shown, limits
         self.workers = workers or count_cores()
-        task = _Task(decode_file, size, limits, shown)
-        self._processes = [_DecodingProcess(task) for _ in range(self.workers)]
+        work = functools.partial(decode_file, size=size, limits=limits, shown=shown)
+        self._processes = [WorkerProcess(work, memory=limits.memory) for _ in range(self.workers)]
         self._idle, self._turns = deque(self._processes), _Turns()
         self._threads = concurrent.futures.ThreadPoolExecutor(
-            self.workers, "decoder", initializer=_block_interrupts
+            self.workers, "decoder", initializer=block_interrupts
         )
         self._closed = threading.Event()
         threading.Thread(target=self._watch, daemon=True, name="decoders").start()
@@ -123,7 +115,7 @@ class Decoders:
             return self._decode_or_retry(source)
         except TimeoutError:
             return DecodedFilm(path, None, reason=f"{TIMED_OUT} {self.limits.seconds:g} s to decode")
-        except _EndedError as error:
+        except EndedError as error:
             if error.before_start:
                 raise DataError(f"No process that decodes images can be started: {error}") from error
             return DecodedFilm(path, None, reason=ENDED)
@@ -131,10 +123,10 @@ class Decoders:
     def _decode_or_retry(self, source: str | bytes) -> DecodedFilm:
         process = self._idle.pop()
         try:
-            with contextlib.suppress(_EndedError), self._turns.beside_others():
-                return process.decode(source)
+            with contextlib.suppress(EndedError), self._turns.beside_others():
+                return process.ask(source, self.limits.seconds)
             with self._turns.alone():
-                return process.decode(source)
+                return process.ask(source, self.limits.seconds)
         finally:
             self._idle.append(process)
 
@@ -188,14 +180,6 @@ def may_pass(reason: str) -> bool:
     return reason.startswith((TIMED_OUT, ENDED, OUT_OF_MEMORY))
 
 
-class _EndedError(Exception):
-    """A process ended before it had an answer."""
-
-    def __init__(self, reason: str = "", *, before_start: bool = False) -> None:
-        super().__init__(reason)
-        self.before_start = before_start
-
-
 class _Turns:
     """Who decodes beside others, and who alone."""
 
@@ -229,108 +213,3 @@ class _Turns:
             self._busy -= 1
             self._loners -= loners
             self._changed.notify_all()
-
-
-@dataclass(frozen=True)
-class _Task:
-    """What a process does with each file: `decode_file`, and what it is told beside the file."""
-
-    decode: Callable[..., DecodedFilm]
-    size: int
-    limits: Limits
-    shown: int
-
-    def __call__(self, source: str | bytes) -> DecodedFilm:
-        return self.decode(source, self.size, self.limits, self.shown)
-
-
-class _DecodingProcess:
-    """A process that decodes one file after the other, and is replaced when it has ended."""
-
-    def __init__(self, task: _Task) -> None:
-        self._task = task
-        self._process: Any = None
-        self._link: Any = None
-        self._deadline = math.inf
-        self._lock, self._closed = threading.Lock(), False
-
-    def decode(self, source: str | bytes) -> DecodedFilm:
-        """What a file holds. The limit of time counts from when it is handed over.
-
-        Raises:
-            TimeoutError: It took too long.
-            _EndedError: The process ended, or none could be started.
-        """
-        if self._process is None or not self._process.is_alive():
-            self._start()
-        return self._ask(source, self._task.limits.seconds)
-
-    def stop_if_late(self) -> None:
-        """From another thread: whoever waits for it learns that it ended."""
-        if time.monotonic() >= self._deadline:
-            self._process.kill()
-
-    def close(self) -> None:
-        """From another thread: ends it, and starts no other one."""
-        with self._lock:
-            self._closed = True
-            if self._process is not None:
-                self._process.kill()
-                self._process.join()
-
-    def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")  # to fork where JAX has threads may hang
-        try:
-            with self._lock:
-                if self._closed:
-                    raise _EndedError
-                self._link, theirs = context.Pipe()
-                with theirs:
-                    self._process = context.Process(target=_serve, args=(theirs, self._task), daemon=True)
-                    self._process.start()
-            self._ask(None, START_SECONDS)
-        except (OSError, _EndedError) as error:
-            raise _EndedError(str(error), before_start=True) from error
-
-    def _ask(self, source: str | bytes | None, seconds: float) -> Any:
-        """What it answers: None when it is ready, then to each file what came of it."""
-        deadline = self._deadline = time.monotonic() + seconds
-        try:
-            if source is not None:
-                self._link.send(source)
-            return self._link.recv()
-        except (EOFError, OSError) as error:
-            self._process.kill()
-            self._process.join()
-            if time.monotonic() >= deadline:
-                raise TimeoutError(f"it took more than {seconds:g} s") from error
-            raise _EndedError(f"it ended with status {self._process.exitcode}") from error
-        finally:
-            self._deadline = math.inf
-
-
-def _serve(link: Connection, task: _Task) -> None:
-    """In the process, until the other side is gone, or there is no memory even for a question."""
-    _settle(task.limits.memory)
-    with contextlib.suppress(EOFError, OSError, MemoryError):
-        link.send(None)
-        while True:
-            link.send(task(link.recv()))
-
-
-def _block_interrupts() -> None:
-    """In a thread, and in all processes that it starts: Ctrl-C is for the one that reads their answers."""
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-
-
-def _settle(memory: int) -> None:
-    """In a worker: decoders say nothing beside their reason, and none takes the memory of the machine."""
-    warnings.simplefilter("ignore")
-    logging.disable()
-    if sys.platform == "linux":  # others know no such limit, or do not keep it
-        import resource
-
-        _, most = resource.getrlimit(resource.RLIMIT_AS)
-        allowed = memory if most == resource.RLIM_INFINITY else min(memory, most)
-        resource.setrlimit(resource.RLIMIT_AS, (allowed, most))

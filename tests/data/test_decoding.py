@@ -1,7 +1,5 @@
-import logging
 import multiprocessing
 import os
-import resource
 import signal
 import time
 from pathlib import Path
@@ -10,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumo_keras.data import decoding
+from pneumo_keras.data import decoding, worker_process
 from pneumo_keras.data.decoding import Decoders, decode_films
 from pneumo_keras.data.pictures import Limits
 from pneumo_keras.errors import DataError
@@ -153,12 +151,12 @@ def test_decoders_that_stand_still_are_ended_with_the_block():
     assert all(future.done() for future in waiting)
 
 
-def end_at_once(link, task):
+def end_at_once(link, work, memory):
     os._exit(3)
 
 
 def test_processes_that_cannot_be_started_are_an_error_and_no_image_is_blamed(monkeypatch):
-    monkeypatch.setattr(decoding, "_serve", end_at_once)
+    monkeypatch.setattr(worker_process, "_serve", end_at_once)
     with (
         Decoders(28, workers=2) as decoders,
         pytest.raises(
@@ -198,15 +196,6 @@ def test_decoders_that_somebody_ended_are_replaced_and_cost_no_image(films):
             assert all(film.image is not None for film in decoded)
             signal_decoders(signal.SIGKILL)
         assert decoders.submit(str(folder / "01.png")).result().image is not None
-
-
-def test_a_limit_of_memory_that_is_lower_already_stays(monkeypatch):
-    given = []
-    monkeypatch.setattr(resource, "getrlimit", lambda kind: (1000, 2000))
-    monkeypatch.setattr(resource, "setrlimit", lambda kind, limits: given.append(limits))
-    monkeypatch.setattr(logging, "disable", lambda: None)
-    decoding._settle(3000)
-    assert given == [(2000, 2000)]
 
 
 def test_decoders_that_were_closed_begin_nothing_new(films):

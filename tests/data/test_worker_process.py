@@ -1,0 +1,69 @@
+import logging
+import multiprocessing
+import resource
+import signal
+import threading
+
+import pytest
+
+from pneumo_keras.data import worker_process
+from pneumo_keras.data.worker_process import EndedError, WorkerProcess, block_interrupts
+
+
+def test_a_limit_of_memory_that_is_lower_already_stays(monkeypatch):
+    given = []
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (1000, 2000))
+    monkeypatch.setattr(resource, "setrlimit", lambda kind, limits: given.append(limits))
+    monkeypatch.setattr(logging, "disable", lambda: None)
+    worker_process._settle(3000)
+    assert given == [(2000, 2000)]
+
+
+@pytest.fixture
+def worker():
+    worker = WorkerProcess(len, memory=2**40)
+    yield worker
+    worker.close()
+    assert not multiprocessing.active_children()
+
+
+def test_a_process_is_asked_again_and_again(worker):
+    assert [worker.ask(question, 30) for question in ("a", b"", [1, 2])] == [1, 0, 2]
+
+
+def test_a_process_that_the_system_does_not_give_has_ended_before_it_was_ready(worker, monkeypatch):
+    def refuse(*_, **__):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("multiprocessing.util.spawnv_passfds", refuse)
+        with pytest.raises(EndedError, match="temporarily unavailable") as caught:
+            worker.ask("a", 30)
+    assert caught.value.before_start
+    assert worker.ask("abc", 30) == 3
+
+
+def test_a_process_that_was_closed_is_not_replaced(worker):
+    assert worker.ask("a", 30) == 1
+    worker.close()
+    with pytest.raises(EndedError):
+        worker.ask("a", 30)
+
+
+def report_blocked(_):
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_an_interrupt_does_not_reach_the_process_even_while_it_starts():
+    worker, heard = WorkerProcess(report_blocked, memory=2**40), []
+
+    def ask():
+        block_interrupts()
+        heard.append(worker.ask("a", 30))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    worker.close()
+    assert heard == [True]
+    assert not report_blocked(None)
