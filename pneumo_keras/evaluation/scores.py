@@ -16,6 +16,7 @@ from jaxtyping import Float64, Int64
 from pneumo_keras.arrays import Labels, Scores
 from pneumo_keras.errors import DataError, RunError
 from pneumo_keras.ordinary_files import read_text
+from pneumo_keras.printable import to_cell
 
 HEADER = "index,label,score"
 NAMES = ("path", "patient")  # columns behind those, each where it is known
