@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, folders that belong to one writer, and tables as text."""
 
 import csv
+import hashlib
 import io
 import itertools
 import os
@@ -129,6 +130,37 @@ def claim_folder(
         with suppress(OSError):
             if made:
                 path.rmdir()
+
+
+@contextmanager
+def claim_file(path: Path, *, option: str) -> Iterator[None]:
+    """Holds the name of a file for one writer, under whatever name or link others come to it.
+
+    Of two writers that come at once one gets it; the claim of one that was killed falls with it.
+
+    Args:
+        path: Of the file, which need not be there.
+        option: Of the command line that named it, for the message.
+
+    Raises:
+        RunError: Another process holds it, or its folder cannot be written.
+    """
+    real = Path(os.path.realpath(path))
+    # A name of its own would be too long for the longest names.
+    place = real.parent / f".{hashlib.sha256(os.fsencode(real.name)).hexdigest()[:16]}.lock"
+    claim = filelock.FileLock(place, timeout=0)
+    with explain_unwritable(path, option=option):
+        try:
+            claim.acquire()
+        except filelock.Timeout:
+            raise RunError(f"{path} is being written by another process: name another file.") from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            place.unlink()
+        with suppress(OSError):
+            claim.release()
 
 
 def is_claimed(path: Path) -> bool:

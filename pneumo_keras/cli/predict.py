@@ -89,7 +89,7 @@ def predict(
     find films -name '*.dcm' | pneumo-keras predict runs/one - --format json
     """
     from pneumo_keras.backend import check_backend, check_packages
-    from pneumo_keras.files import check_free, check_new
+    from pneumo_keras.files import check_free, check_new, claim_file
     from pneumo_keras.reporting.predictions import LAYOUTS, Written, resume_csv
     from pneumo_keras.runs.folder import RunFolder
 
@@ -100,19 +100,23 @@ def predict(
     check_backend("predict")
     folder = RunFolder(run)
     folder.check_finished()
-    if out and not resume:
-        check_new(out, option="--out")
     if parts:
         check_packages("--parts", ["pyarrow"], extra="cluster")
         check_free(parts, option="--parts")
     chosen = LAYOUTS[layout or ("table" if out is None and sys.stdout.isatty() else "csv")]
-    with _open_scoring(folder, cluster, prevalence, workers, paths) as (threshold, score):
-        names = _list_names(paths, out)
-        before = resume_csv(out, names, threshold=threshold) if out and out.exists() else Written()
+    with contextlib.ExitStack() as held:
+        if out:
+            held.enter_context(claim_file(out, option="--out"))
+            if not resume:
+                check_new(out, option="--out")
+        threshold, score = held.enter_context(_open_scoring(folder, cluster, prevalence, workers, paths))
+        names, before = _list_names(paths, out), Written()
+        if out and out.exists():
+            before, names = resume_csv(out, names, threshold=threshold)
         if before.films:
             log.info("%s has %s films already", out, f"{before.films:,}")
         counts = Counter(before=before.films - before.failed, failed=before.failed)
-        with _open_output(out) as (write, is_empty):
+        with _open_output(out, resume=resume) as (write, is_empty):
             if is_empty and chosen.header:
                 write(chosen.header)
             films = contextlib.closing(score(paths=names, last=before.last))
@@ -180,7 +184,7 @@ def _count_workers(workers: int | None, paths: tuple[str, ...]) -> int | None:
 
 
 @contextlib.contextmanager
-def _open_output(out: Path | None) -> Iterator[tuple[Callable[[str], object], bool]]:
+def _open_output(out: Path | None, *, resume: bool) -> Iterator[tuple[Callable[[str], object], bool]]:
     """What writes a line, and whether it writes the first one."""
     from pneumo_keras.files import explain_unwritable
 
@@ -197,7 +201,7 @@ def _open_output(out: Path | None) -> Iterator[tuple[Callable[[str], object], bo
         yield say, True
         return
     with explain_unwritable(out, option="--out"):
-        file = out.open("a", encoding="utf-8", newline="", buffering=1)
+        file = out.open("a" if resume else "x", encoding="utf-8", newline="", buffering=1)
 
     def write(line: str) -> None:
         with explain_unwritable(out, option="--out"):

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.prediction import ScoredFilm
 from pneumo_keras.printable import to_cell, to_printable
 
+SHOWN = 200  # characters of a line that is not what it should be
 FIELDS = ("path", "probability", "verdict", "threshold", "margin", "warning")
 
 
@@ -64,60 +66,94 @@ class Written:
     last: tuple[str, float] | None = None
 
 
-def resume_csv(file: Path, paths: Iterator[str], *, threshold: float) -> Written:
+def resume_csv(file: Path, paths: Iterator[str], *, threshold: float) -> tuple[Written, Iterator[str]]:
     """Finds where a CSV file was cut off, cuts off the rest of its last line, and passes over what it has.
+
+    All of it is read before anything is cut off: nothing is that was not written here. An empty file is one
+    that was cut off before its first line.
 
     Args:
         file: As `format_csv_line` wrote it.
-        paths: Of the films to be scored; those that the file has are drawn from it.
+        paths: Of the films to be scored.
         threshold: Of the run that goes on.
+
+    Returns:
+        What the file has, and the paths of the films that it lacks.
 
     Raises:
         RunError: It is another kind of file, or holds other films or the scores of another run.
     """
     if not file.is_file():
         raise _to_refusal(file, "must be a file", "something else")
-    written, whole = Written(), 0
+    header = f"{LAYOUTS['csv'].header}\n".encode()
+    written, whole, rest = Written(), 0, b""
     with file.open("rb+") as lines:
-        for number, line in enumerate(lines):
-            if not line.endswith(b"\n"):
-                break
-            text = line.decode("utf-8", "replace").rstrip("\n")
-            if number == 0:
-                _check_header(file, text)
-            else:
-                written = _add_line(written, file, text, next(paths, None), threshold)
-            whole += len(line)
+        first = lines.readline(len(header))  # a file of another kind may be one line of gigabytes
+        if not header.startswith(first):
+            raise _to_refusal(file, f"must open with the line '{LAYOUTS['csv'].header}'", _decode(first))
+        if first == header:
+            whole = len(header)
+            for line in lines:
+                if not line.endswith(b"\n"):
+                    rest = line
+                    break
+                written = _add_line(written, file, _decode(line), next(paths, None), threshold)
+                whole += len(line)
+        if rest:
+            path = next(paths, None)
+            _check_rest(written, file, rest, path)
+            paths = itertools.chain([] if path is None else [path], paths)
         lines.truncate(whole)
-    return written
-
-
-def _check_header(file: Path, text: str) -> None:
-    if text != LAYOUTS["csv"].header:
-        raise _to_refusal(file, f"must open with the line '{LAYOUTS['csv'].header}'", text)
+    return written, paths
 
 
 def _add_line(written: Written, file: Path, text: str, path: str | None, threshold: float) -> Written:
-    number, row = written.films + 2, next(csv.reader([text]), [])
-    if len(row) != len(FIELDS):
+    number, opening = written.films + 2, _open_line(path)
+    if not opening or not text.startswith(opening):
+        raise _to_others(file, number, path, text)
+    row = next(csv.reader([text.removeprefix(opening)]), [])
+    if len(row) != len(FIELDS) - 1:
         raise _to_refusal(file, f"must have {len(FIELDS)} columns in line {number}", text)
-    said = dict(zip(FIELDS, row, strict=True))
-    if path is None or said["path"] != to_cell(path):
-        named = "no more films" if path is None else to_printable(path)
-        rule = f"must hold the same films in the same order; line {number}: {named}"
-        raise _to_refusal(file, rule, said["path"])
+    said = dict(zip(FIELDS[1:], row, strict=True))
     if said["threshold"] != str(threshold):
         rule = f"must be of the same run and prevalence; threshold {threshold}"
         raise _to_refusal(file, rule, said["threshold"])
     try:
-        last = (path, float(said["probability"])) if said["probability"] else None
+        last = (str(path), float(said["probability"])) if said["probability"] else None
     except ValueError:
         raise _to_refusal(file, f"must hold a probability in line {number}", text) from None
     return Written(written.films + 1, written.failed + (last is None), last or written.last)
 
 
+def _check_rest(written: Written, file: Path, rest: bytes, path: str | None) -> None:
+    """Checks that a last line without an end is what was written of the next film, or the beginning of it."""
+    opening = _open_line(path).encode()
+    if not opening or not (rest.startswith(opening) or opening.startswith(rest)):
+        raise _to_others(file, written.films + 2, path, _decode(rest))
+
+
+def _open_line(path: str | None) -> str:
+    """What the line of a film begins with; "" where there is none."""
+    return "" if path is None else f"{_join([to_cell(path)])},"
+
+
+def _decode(line: bytes) -> str:
+    return line.decode("utf-8", "replace").removesuffix("\n")
+
+
+def _to_others(file: Path, number: int, path: str | None, text: str) -> RunError:
+    named = "no more films" if path is None else _cut(to_printable(path))
+    cells = next(csv.reader([_cut(text)]), [])
+    rule = f"must hold the same films in the same order; line {number}: {named}"
+    return _to_refusal(file, rule, cells[0] if cells else "")
+
+
 def _to_refusal(file: Path, rule: str, received: str) -> RunError:
-    return RunError(f"To go on with --resume, {file} {rule}. Received: {to_printable(received)}")
+    return RunError(f"To go on with --resume, {file} {rule}. Received: {_cut(to_printable(received))}")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def list_values(film: ScoredFilm) -> dict[str, str | float | None]:

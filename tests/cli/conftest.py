@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 from click.testing import CliRunner
 
@@ -20,8 +22,31 @@ def invoke(tmp_path, monkeypatch):
     return run
 
 
+SMALL = ["data.phantom_films=[60,30,40]", "model.taps=mixed10", "training.epochs=2"]
+
+
 @pytest.fixture
 def small():
     """Arguments of a training that takes a second."""
-    settings = ["data.phantom_films=[60,30,40]", "model.taps=mixed10", "training.epochs=2"]
-    return ["--config", "demo", *(part for setting in settings for part in ("--set", setting))]
+    return ["--config", "demo", *(part for setting in SMALL for part in ("--set", setting))]
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A run that was trained once, on the toy network."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(folder)
+        patched.setenv("PNEUMO_KERAS_CACHE", str(folder / "cache"))
+        patched.setattr(network, "build_backbone", build_toy_backbone)
+        patched.setattr(backend, "start_backend", lambda cache: None)
+        settings = [part for setting in SMALL for part in ("--set", setting)]
+        arguments = ["-q", "train", "--config", "demo", *settings, "--run", "run"]
+        assert CliRunner().invoke(main, arguments, prog_name="pneumo-keras").exit_code == 0
+    return folder / "run"
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy of it in the working folder."""
+    return shutil.copytree(trained, tmp_path / "run")

@@ -1,6 +1,9 @@
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +11,19 @@ import pytest
 from PIL import Image
 
 from pneumo_keras.data.phantom import PhantomFilms
+from pneumo_keras.files import claim_file
 
 FIELDS = ["path", "probability", "verdict", "threshold", "margin", "warning"]
 
 
+def child_environment():
+    """Of a process that finds this package from any working folder."""
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+
 @pytest.fixture
-def films(invoke, small, tmp_path):
+def films(run, tmp_path):
     """A run, and a folder of films."""
-    assert invoke("-q", "train", *small, "--run", "run").exit_code == 0
     (tmp_path / "films").mkdir()
     for index, image in enumerate(PhantomFilms(6, 28, 5).read(slice(None))):
         Image.fromarray(image).save(tmp_path / "films" / f"{index}.png")
@@ -85,6 +93,45 @@ def test_where_there_is_nothing_to_score_it_says_so(invoke, films, tmp_path):
     assert (done.exit_code, done.stderr) == (1, "Error: PATH must name films. Received: no file in empty\n")
 
 
+@pytest.mark.parametrize("text", ["Ask Anna about film 7", "path,note\nfilms/0.png,ask Anna\n", "\n"])
+@pytest.mark.parametrize("way", [["--resume"], []])
+def test_a_file_of_somebody_else_is_left_alone(invoke, films, tmp_path, text, way):
+    notes = tmp_path / "notes.txt"
+    notes.write_text(text)
+    done = invoke("-q", "predict", "run", "films", "--out", "notes.txt", *way)
+    assert (done.exit_code, notes.read_text(), done.stderr.count("\n")) == (1, text, 1)
+    assert "notes.txt must open with the line" in done.stderr or "must name a new file" in done.stderr
+
+
+@pytest.mark.parametrize("way", [["--resume"], []])
+def test_a_file_that_another_process_writes_is_refused_under_each_of_its_names(invoke, films, tmp_path, way):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "link.csv").symlink_to("scores.csv")
+    with claim_file(tmp_path / "scores.csv", option="--out"):
+        for name in ("scores.csv", "link.csv", "sub/../scores.csv"):
+            done = invoke("-q", "predict", "run", "films", "--out", name, *way)
+            assert (done.exit_code, done.stderr) == (
+                1,
+                f"Error: {name} is being written by another process: name another file.\n",
+            )
+    assert not (tmp_path / "scores.csv").exists()
+    assert invoke("-q", "predict", "run", "films", "--out", "scores.csv", *way).exit_code == 0
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_of_two_that_begin_at_once_one_is_refused_and_the_other_s_file_is_whole(films, tmp_path):
+    command = [sys.executable, "-m", "pneumo_keras", "-q", "predict", "run", "films", "--out", "scores.csv"]
+    both = [
+        subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=child_environment())
+        for _ in range(2)
+    ]
+    said = [process.communicate()[1] for process in both]
+    assert sorted(process.returncode for process in both) == [0, 1]
+    assert "is being written by another process" in "".join(said) or "must name a new file" in "".join(said)
+    rows = csv.DictReader(io.StringIO((tmp_path / "scores.csv").read_text()))
+    assert [row["path"] for row in rows] == [f"films/{index}.png" for index in range(6)]
+
+
 def test_resume_needs_a_csv_file(invoke, films):
     assert invoke("predict", "run", "films", "--resume").exit_code == 2
     assert invoke("predict", "run", "films", "--out", "x", "--resume", "--format", "json").exit_code == 2
@@ -140,7 +187,7 @@ def test_a_disk_that_is_full_is_one_line(invoke, films, monkeypatch):
 
     real = Path.open
     monkeypatch.setattr(
-        Path, "open", lambda path, mode="r", **rest: FullDisk() if mode == "a" else real(path, mode, **rest)
+        Path, "open", lambda path, mode="r", **rest: FullDisk() if mode == "x" else real(path, mode, **rest)
     )
     done = invoke("-q", "predict", "run", "films", "--out", "scores.csv")
     assert (done.exit_code, done.stderr) == (

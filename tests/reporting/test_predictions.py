@@ -70,19 +70,19 @@ def written(tmp_path):
 def test_a_whole_file_is_passed_over(written):
     paths = iter([*(film.path for film in FILMS), "next.png"])
     before = written.read_bytes()
-    found = resume_csv(written, paths, threshold=0.25)
+    found, left = resume_csv(written, paths, threshold=0.25)
     assert (found.films, found.failed, found.last) == (3, 1, (NASTY, 0.75))
-    assert (next(paths), written.read_bytes()) == ("next.png", before)
+    assert (list(left), written.read_bytes()) == (["next.png"], before)
 
 
-@pytest.mark.parametrize("cut", range(1, 400, 13))
+@pytest.mark.parametrize("cut", range(1, 400, 7))
 def test_a_file_that_was_cut_off_anywhere_is_gone_on_with_to_the_same_end(written, cut):
     whole = written.read_bytes()
     written.write_bytes(whole[:-cut])
     paths = iter([film.path for film in FILMS])
-    done = resume_csv(written, paths, threshold=0.25).films
-    left = list(paths)
-    assert left == [film.path for film in FILMS[done:]]
+    found, left = resume_csv(written, paths, threshold=0.25)
+    done = found.films
+    assert list(left) == [film.path for film in FILMS[done:]]
     lines = format_all("csv")[1 + done :] if written.stat().st_size else format_all("csv")
     with written.open("a", newline="") as file:
         file.writelines(f"{line}\n" for line in lines)
@@ -105,11 +105,50 @@ def test_a_file_of_other_films_or_another_run_is_refused(written, paths, thresho
     assert written.read_bytes() == before
 
 
-def test_another_kind_of_file_is_refused_and_left_alone(written):
-    written.write_text("index,label,score\n0,1,0.5\n")
+HEADER = LAYOUTS["csv"].header
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "index,label,score\n0,1,0.5\n",
+        "Ask Anna about film 7",
+        "Ask Anna about film 7\n",
+        "\n",
+        "\0" * 100_000,
+        f"{HEADER} ",
+        f"{HEADER}\r\n",
+        f"\ufeff{HEADER}\n",
+        format_all("table")[0],
+        LAYOUTS["json"].format(FILMS[0]),
+    ],
+)
+def test_another_kind_of_file_is_refused_and_left_alone(written, content):
+    written.write_text(content, newline="")
+    before = written.read_bytes()
     with pytest.raises(RunError, match=r"must open with the line 'path,probability"):
         resume_csv(written, iter(["one.png"]), threshold=0.25)
-    assert written.read_text() == "index,label,score\n0,1,0.5\n"
+    assert written.read_bytes() == before
+
+
+@pytest.mark.parametrize("rest", ["ask Anna", "one.pngs,", "one.jp", "\0"])
+@pytest.mark.parametrize("paths", [["one.png"], []])
+def test_a_last_line_that_was_not_written_here_is_left_alone(written, rest, paths):
+    written.write_text(f"{HEADER}\n{rest}", newline="")
+    with pytest.raises(RunError, match=r"same films in the same order; line 2: (one.png|no more films)"):
+        resume_csv(written, iter(paths), threshold=0.25)
+    assert written.read_text() == f"{HEADER}\n{rest}"
+
+
+@pytest.mark.parametrize("name", ["x" * 200_000, '",' * 100_000])
+def test_a_name_of_any_length_is_gone_on_with(written, name):
+    line = LAYOUTS["csv"].format(say(name, None, "not scored: File name too long"))
+    written.write_text(f"{HEADER}\n{line}\n{line[:150_000]}", newline="")
+    found, left = resume_csv(written, iter([name, name]), threshold=0.25)
+    assert ((found.films, found.failed), list(left)) == ((1, 1), [name])
+    assert written.read_text() == f"{HEADER}\n{line}\n"
+    with pytest.raises(RunError, match=r"line 2: other\. Received: .{100,300}$"):
+        resume_csv(written, iter(["other"]), threshold=0.25)
 
 
 def test_no_path_is_a_formula():
