@@ -54,13 +54,14 @@ def explain(run: Path, paths: tuple[str, ...], out: Path | None, as_json: bool) 
     folder.check_finished()
     if out:
         check_free(out, option="--out")
+    names = list(list_files(paths, sys.stdin))  # before there are pictures among them
     start_backend(find_cache())
     from pneumo_keras.printable import to_printable
     from pneumo_keras.recipes.explain import build_film_explainer, explain_files
 
     explainer, target = build_film_explainer(folder), out or run / "explanations"
     explained = []
-    for one in explain_files(explainer, list_files(paths, sys.stdin), target):
+    for one in explain_files(explainer, names, target, may_replace=out is None):
         explained.append(one)
         said = one.scored
         name = to_printable(said.path)

@@ -17,7 +17,7 @@ from pneumo_keras.arrays import Scores
 from pneumo_keras.data.decoding import DecodedFilm, decode_films
 from pneumo_keras.evaluation.mistakes import find_mistakes
 from pneumo_keras.evaluation.prediction import ScoredFilm
-from pneumo_keras.files import explain_unwritable, format_csv, replace_whole, write_whole
+from pneumo_keras.files import claim_folder, explain_unwritable, format_csv, replace_whole, write_whole
 from pneumo_keras.model.attribution import Explainer, Explanation, build_explainer
 from pneumo_keras.model.classifier import Classifier
 from pneumo_keras.printable import to_printable
@@ -115,20 +115,26 @@ def build_film_explainer(folder: RunFolder) -> FilmExplainer:
     return FilmExplainer(scorer, build_explainer(scorer.classifier, normal))
 
 
-def explain_files(explainer: FilmExplainer, paths: Iterable[str], out: Path) -> Iterator[ExplainedFile]:
+def explain_files(
+    explainer: FilmExplainer, paths: Iterable[str], out: Path, *, may_replace: bool = False
+) -> Iterator[ExplainedFile]:
     """Explains films one by one: a picture and a map of each, and a table at the end.
 
     Args:
         explainer: Of a run.
         paths: Of the films. What cannot be read has its reason, and does not stop the others.
-        out: The folder for all files, which is made; those of the same names are replaced.
+        out: The folder for all files, which is made.
+        may_replace: Whether it may hold files; those of the same names are replaced.
 
     Raises:
         ModelError: The run's head is of a kind that is not known here.
-        RunError: The folder cannot be written to.
+        RunError: The folder is taken, another process writes to it, or it cannot be written to.
     """
-    with explain_unwritable(out, option="--out"):
-        out.mkdir(parents=True, exist_ok=True)
+    with claim_folder(out, option="--out", may_hold=(lambda _: True) if may_replace else None):
+        yield from _explain_files(explainer, paths, out)
+
+
+def _explain_files(explainer: FilmExplainer, paths: Iterable[str], out: Path) -> Iterator[ExplainedFile]:
     rows = []
     decoded = decode_films(paths, size=explainer.film_size, shown=SHOWN_EDGE)
     with contextlib.closing(decoded) as films, show_progress("Explaining", 0, "films") as progress:

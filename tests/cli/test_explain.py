@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pneumo_keras.files import claim_folder
 from tests.films import build_phantom_films
 
 
 @pytest.fixture
-def run(invoke, small):
-    assert invoke("-q", "train", *small, "--run", "run").exit_code == 0
+def run(invoke, run):
     Path("films").mkdir()
     for index, image in enumerate(build_phantom_films(2, size=40, seed=8).images):
         Image.fromarray(image).save(f"films/{index}.png")
@@ -55,6 +55,25 @@ def test_a_taken_folder_is_refused_before_any_work(invoke, run):
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: --out must name a new or empty folder")
     assert sorted(path.name for path in Path("films").iterdir()) == ["0.png", "1.png"]
+
+
+@pytest.mark.parametrize("way", [["--out", "maps"], []])
+def test_a_folder_that_another_process_writes_to_is_refused(invoke, run, way):
+    target = Path("maps" if way else "run/explanations")
+    with claim_folder(target, option="--out"):
+        done = invoke("-q", "explain", "run", "films", *way)
+        assert (done.exit_code, done.stderr) == (
+            1,
+            f"Error: {target} is being written by another process: name another folder.\n",
+        )
+    assert not target.exists()
+
+
+def test_pictures_that_are_made_meanwhile_are_not_explained(invoke, run):
+    done = invoke("-q", "explain", "run", "films", "--out", "films/maps")
+    assert (done.exit_code, len(done.stdout.splitlines())) == (0, 2)
+    names = sorted(path.name for path in Path("films/maps").iterdir())
+    assert names == ["0.npy", "0.png", "1.npy", "1.png", "explanations.csv"]
 
 
 def test_a_folder_without_films_is_said(invoke, run):
