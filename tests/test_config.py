@@ -157,8 +157,24 @@ def test_a_report_gets_file_names_alone(empty):
             "Setting 'training.learning_rate' must be a number above 0 and at most 1,000,000. Received: nan",
         ),
         ("augmentation.plain=si", "Setting 'augmentation.plain' must be true or false. Received: 'si'"),
-        ("data.path=3", "Setting 'data.path' must be a path. Received: 3"),
-        ("model.weights=3", "Setting 'model.weights' must be text. Received: 3"),
+        (
+            "data.path=",
+            "Setting 'data.path' must be a path. Received: nothing. Leave it out for it to stay unset",
+        ),
+        (
+            'data.path=""',
+            "Setting 'data.path' must be a path. Received: nothing. Leave it out for it to stay unset",
+        ),
+        (
+            "model.weights=",
+            "Setting 'model.weights' must be text. Received: nothing. Leave it out for its default, "
+            "'imagenet'",
+        ),
+        (
+            "training.epochs=",
+            "Setting 'training.epochs' must be a whole number at least 1 and at most 10,000. Received: "
+            "nothing. Leave it out for its default, 10",
+        ),
         ("training=3", "Setting 'training' must be a table of settings. Received: 3"),
         ("epochs", "--set must look like training.epochs=3. Received: epochs"),
         ("model.taps=[]", "model.taps must name each block once, and at least one"),
@@ -167,7 +183,6 @@ def test_a_report_gets_file_names_alone(empty):
             "augmentation.plain=false needs augmentation.views of at least 1",
         ),
         ("data.source=folder", 'data.source="folder" needs data.path: a folder of films, or a CSV'),
-        ("data.positive=true", "Setting 'data.positive' must be text. Received: True"),
         (
             "compute.store=s3://me:hush@host/bucket",
             "compute.store must hold no password: drivers take theirs from the environment",
@@ -252,6 +267,26 @@ def test_a_file_that_cannot_be_read_gets_one_line(tmp_path, monkeypatch):
 def test_a_class_may_be_called_by_a_number(empty):
     assert load_config(empty, ["data.positive=1"]).data.positive == "1"
     assert load_config(empty).data.positive == "PNEUMONIA"
+
+
+@pytest.mark.parametrize(
+    "text", ["2024", "007", "1e3", "true", "inf", "2024-02-30", "2024-02-01", "[1]", "{a = 1}", "C:\\new"]
+)
+def test_text_is_taken_as_it_is_written(empty, text):
+    """A folder may be called anything; what is TOML of another kind is no other value there."""
+    assert load_config(empty, [f"data.path={text}"]).data.path == Path(text)
+    assert load_config(empty, [f"model.weights={text}"]).model.weights == text
+    assert load_config(empty, [f"data.positive={text}"]).data.positive == text
+    assert load_config(empty, [f"compute.store='{text}'"]).compute.store == text
+
+
+def test_what_is_empty_is_neither_the_working_folder_nor_a_default(tmp_path):
+    path = tmp_path / "mine.toml"
+    for key in ("data.path", "data.positive", "model.weights", "compute.coordinator", "seed"):
+        table, _, name = key.rpartition(".")
+        path.write_text(f'[{table}]\n{name} = ""\n' if table else f'{name} = ""\n')
+        assert "Received: nothing. Leave it out for it" in message(str(path)), key
+    assert load_config(str(path), ["seed=1", "compute.store="]).compute.store == ""
 
 
 def test_one_tap_needs_no_brackets(empty):

@@ -1,7 +1,14 @@
 """Settings: TOML files, checked by pydantic, with overrides from the command line."""
 
 from pneumo_keras.config.manual import describe_config, explain_config, find_changes
-from pneumo_keras.config.paths import find_cache, forget_place, list_paths, name_files, resolve_paths
+from pneumo_keras.config.paths import (
+    find_cache,
+    find_moved_data,
+    forget_place,
+    list_paths,
+    name_files,
+    resolve_paths,
+)
 from pneumo_keras.config.settings import Config
 from pneumo_keras.config.toml import (
     change_config,
@@ -22,6 +29,7 @@ __all__ = [
     "explain_config",
     "find_cache",
     "find_changes",
+    "find_moved_data",
     "find_named",
     "find_toml",
     "forget_place",

@@ -1,13 +1,13 @@
 """Files that settings name, and where the package keeps its own."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import platformdirs
 
 from pneumo_keras.config.settings import Config
-from pneumo_keras.config.toml import change_config
+from pneumo_keras.config.toml import change_config, parse_overrides
 from pneumo_keras.config.wording import show
 from pneumo_keras.errors import SettingsError
 
@@ -46,6 +46,23 @@ def resolve_paths(config: Config, paths: Mapping[str, str] | None = None) -> Con
     return change_config(config, absolute)
 
 
+def find_moved_data(overrides: Iterable[str]) -> str | None:
+    """Where the images of a finished run lie now, by `data.path=...`; None where nothing is said.
+
+    Raises:
+        SettingsError: Another setting is named, or it is no path.
+    """
+    moved = None
+    for key, value in parse_overrides(overrides):
+        if key != "data.path":
+            raise SettingsError(
+                "--set takes data.path alone for a finished run, where its images lie now: its other settings "
+                f"stay. Received: {key}"
+            )
+        moved = value
+    return moved if moved is None else _to_absolute("data.path", moved)
+
+
 def name_files(config: Config) -> Config:
     """The settings with the names of files alone, for a report that leaves this machine."""
     return change_config(config, {key: Path(path).name for key, path in _list_written(config).items()})
@@ -68,6 +85,8 @@ def _list_written(config: Config) -> dict[str, str]:
 
 
 def _to_absolute(key: str, path: str) -> str:
+    if not path:
+        raise _to_refusal(key, path, "nothing is named")
     try:
         absolute = Path(path).expanduser().resolve()
     except RuntimeError as error:  # no such user, or links that lead in a circle

@@ -21,8 +21,11 @@ class Settings(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _check_kind(cls, value: Any, info: Any) -> Any:
-        """Pydantic takes true for 1, and text that no file can hold."""
-        is_switch = cls.model_fields[info.field_name or ""].annotation is bool
+        """Pydantic takes true for 1, text that no file can hold, and no path for the working folder."""
+        field = cls.model_fields[info.field_name or ""]
+        if value == "" and field.default != "":
+            raise PydanticCustomError("empty", "must not be empty")
+        is_switch = field.annotation is bool
         if not is_switch and any(type(one) is bool for one in (value if type(value) is list else [value])):
             raise PydanticCustomError("switch", "must be no true or false")
         if isinstance(value, str) and (len(value) > LONGEST_TEXT or "\0" in value or _has_undecodable(value)):

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from pneumo_keras.config.settings import Config
 from pneumo_keras.config.tables import LONGEST_TEXT
-from pneumo_keras.config.wording import cut, list_settings, to_one_line, to_refusal, to_unknown_key
+from pneumo_keras.config.wording import cut, list_settings, takes_text, to_one_line, to_refusal, to_unknown_key
 from pneumo_keras.errors import SettingsError
 from pneumo_keras.ordinary_files import read_text
 
@@ -86,12 +86,26 @@ def load_config(name_or_path: str, overrides: Iterable[str] = ()) -> Config:
         SettingsError: The file cannot be read, or a setting is unknown, ill-typed or out of range.
     """
     tree = load_toml(find_toml(name_or_path, folder="configs", option="--config"))
+    for key, value in parse_overrides(overrides):
+        _put(tree, key, value)
+    return _check_tree(tree)
+
+
+def parse_overrides(overrides: Iterable[str]) -> list[tuple[str, Any]]:
+    """The settings that `KEY=VALUE` names, and their values, which are not checked yet.
+
+    Raises:
+        SettingsError: One looks otherwise, or names no setting.
+    """
+    parsed = []
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key or len(override) > LINE or override.splitlines() != [override]:
             raise SettingsError(f"--set must look like training.epochs=3. Received: {cut(override)}")
-        _put(tree, key, _parse_value(text))
-    return _check_tree(tree)
+        if key not in list_settings():
+            raise SettingsError(to_unknown_key(key))
+        parsed.append((key, _parse_value(key, text)))
+    return parsed
 
 
 def change_config(config: Config, changes: Mapping[str, Any]) -> Config:
@@ -141,9 +155,13 @@ def _check_tree(tree: dict[str, Any]) -> Config:
         raise SettingsError(to_one_line(error)) from error
 
 
-def _parse_value(text: str) -> Any:
-    """TOML where it is TOML (`3`, `true`, `["mixed4"]`), a bare string otherwise."""
+def _parse_value(key: str, text: str) -> Any:
+    """TOML where it is TOML (`3`, `true`, `["mixed4"]`), a bare string otherwise.
+
+    Of a setting that is text, such as a path, only a TOML string is TOML: a folder may be called 2024.
+    """
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        value = tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
         return text
+    return text if takes_text(key) and not isinstance(value, str) else value

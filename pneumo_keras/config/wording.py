@@ -73,6 +73,12 @@ def list_choices(fragment: Fragment) -> list[Any]:
     return fragment.get("enum") or fragment.get("items", {}).get("enum", [])
 
 
+def takes_text(key: str) -> bool:
+    """Whether a setting is text: a name, a path, an address."""
+    fragment = list_settings()[key]
+    return fragment.get("anyOf", [fragment])[0].get("type") == "string"
+
+
 def to_one_line(error: ValidationError) -> str:
     """The first fault: the setting, its rule, what was received and what may have been meant."""
     first = error.errors(include_url=False)[0]
@@ -84,6 +90,11 @@ def to_one_line(error: ValidationError) -> str:
     if first["type"] == "text":
         rule = f"text of at most {LONGEST_TEXT:,} characters, without null characters and undecodable bytes"
         return f"Setting '{key}' must be {rule}. Received: {show(first['input'])}"
+    if first["type"] == "empty":
+        default = list_settings()[key]["default"]
+        otherwise = "for it to stay unset" if default is None else f"for its default, {show(default)}"
+        rule = to_rule(list_settings()[key])
+        return f"Setting '{key}' must be {rule}. Received: nothing. Leave it out {otherwise}"
     return to_refusal(key, first["input"])
 
 
