@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from pneumo_keras.cli.group import CONFIG, JSON, SET, print_json
 
@@ -18,7 +19,8 @@ from pneumo_keras.cli.group import CONFIG, JSON, SET, print_json
     help="Measure the maps that explain draws of this run instead.",
 )
 @JSON
-def bench(name: str, overrides: tuple[str, ...], run: Path | None, as_json: bool) -> None:
+@click.pass_context
+def bench(ctx: click.Context, name: str, overrides: tuple[str, ...], run: Path | None, as_json: bool) -> None:
     """Measures the engines of this machine.
 
     Each runs the frozen network on the same films: images a second, the deviation of the features
@@ -26,7 +28,8 @@ def bench(name: str, overrides: tuple[str, ...], run: Path | None, as_json: bool
 
     With --maps: how much the log odds of validation films fall when the tenth of a film where its map is
     highest is replaced by an average normal film, and the same for other tenths; for a run on phantom
-    films also how often the highest point lies on an opacity.
+    films also how often the highest point lies on an opacity. There, --set takes data.path alone: where the
+    images of the run lie now, if they were moved.
 
     \b
     Without any download:
@@ -37,9 +40,9 @@ def bench(name: str, overrides: tuple[str, ...], run: Path | None, as_json: bool
 
     check_backend("bench")
     if run:
-        if overrides:
-            raise click.UsageError("--maps measures a run with its own settings: leave --set away.")
-        _bench_maps(run, as_json)
+        if ctx.get_parameter_source("name") is not ParameterSource.DEFAULT:
+            raise click.UsageError("--maps measures a run with its own settings: leave --config out.")
+        _bench_maps(run, overrides, as_json)
         return
     config = load_config(name, overrides)
     start_backend(find_cache())
@@ -53,19 +56,20 @@ def bench(name: str, overrides: tuple[str, ...], run: Path | None, as_json: bool
         click.echo(format_bench(measured))
 
 
-def _bench_maps(run: Path, as_json: bool) -> None:
+def _bench_maps(run: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     from pneumo_keras.backend import start_backend
-    from pneumo_keras.config import find_cache
+    from pneumo_keras.config import find_cache, find_moved_data
     from pneumo_keras.runs.folder import RunFolder
 
     folder = RunFolder(run)
     folder.check_finished()
+    moved = find_moved_data(overrides)
     start_backend(find_cache())
     from pneumo_keras.documents import to_document
     from pneumo_keras.recipes.bench_maps import measure_maps
     from pneumo_keras.reporting.bench import format_map_quality
 
-    measured = measure_maps(folder)
+    measured = measure_maps(folder, moved)
     if as_json:
         print_json(to_document(measured))
     else:

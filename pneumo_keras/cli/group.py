@@ -33,6 +33,13 @@ SET = click.option(
     metavar="KEY=VALUE",
     help="A setting that wins over the file, e.g. training.epochs=3. Repeatable. See: config show.",
 )
+MOVED = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="data.path=PLACE",
+    help="Where the images of the run lie now, if they were moved.",
+)
 SPLIT = click.option(
     "--split",
     type=click.Choice(["train", "val", "test"]),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from pneumo_keras.cli.group import CONFIG, JSON, SET, SPLIT, print_json
+from pneumo_keras.cli.group import CONFIG, JSON, MOVED, SET, SPLIT, print_json
 
 if TYPE_CHECKING:
     from pneumo_keras.company import Company
@@ -126,6 +126,7 @@ def _train(
 @click.command("eval")
 @click.argument("run", type=click.Path(path_type=Path))
 @SPLIT
+@MOVED
 @click.option(
     "--prevalence",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -150,6 +151,7 @@ def _train(
 def evaluate(
     run: Path,
     split: str,
+    overrides: tuple[str, ...],
     prevalence: float | None,
     stress: bool,
     films: Path | None,
@@ -169,6 +171,9 @@ def evaluate(
     calibration, say which share of them shows pneumonia. Where you know the share among yours, state
     it. It is never learnt from the films that are judged.
 
+    Where its own images were moved since, --set data.path=... says where they lie now: they must be the
+    same.
+
     With --stress the same films are also judged varied, in scores_<split>_stressed.csv and
     metrics_<split>_stressed.json; text and report show both, and the paired change.
 
@@ -176,17 +181,21 @@ def evaluate(
     pneumo-keras eval runs/one
     pneumo-keras eval runs/one --prevalence 0.1
     pneumo-keras eval runs/one --stress
+    pneumo-keras eval runs/one --set data.path=moved/chest_xray
     pneumo-keras eval runs/one --data clinic --positive infiltrate
     """
     if films is None and (positive or name):
         raise click.UsageError("--positive and --name go with --data.")
+    if films and overrides:
+        raise click.UsageError("--set says where the run's own images lie, and --data names others.")
     from pneumo_keras.backend import check_backend, start_backend
-    from pneumo_keras.config import find_cache
+    from pneumo_keras.config import find_cache, find_moved_data
     from pneumo_keras.runs.folder import RunFolder
 
     check_backend("eval")
     folder = RunFolder(run)
     folder.check_finished()
+    moved = find_moved_data(overrides)
     start_backend(find_cache())
 
     def tell(judged: RunFolder, judgement: "Judgement") -> None:
@@ -195,7 +204,7 @@ def evaluate(
     if films is None:
         from pneumo_keras.recipes.evaluate import evaluate_run
 
-        evaluate_run(folder, split, prevalence, stress=stress, tell=tell)
+        evaluate_run(folder, split, prevalence, stress=stress, moved=moved, tell=tell)
     else:
         from pneumo_keras.recipes.other_films import OtherFilms, evaluate_other_films
 

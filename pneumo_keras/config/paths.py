@@ -56,8 +56,8 @@ def find_moved_data(overrides: Iterable[str]) -> str | None:
     for key, value in parse_overrides(overrides):
         if key != "data.path":
             raise SettingsError(
-                "--set takes data.path alone for a finished run, where its images lie now: its other settings "
-                f"stay. Received: {key}"
+                "--set takes data.path alone for a finished run, where its images lie now: its other "
+                f"settings stay. Received: {key}"
             )
         moved = value
     return moved if moved is None else _to_absolute("data.path", moved)

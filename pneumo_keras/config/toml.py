@@ -11,7 +11,14 @@ from pydantic import ValidationError
 
 from pneumo_keras.config.settings import Config
 from pneumo_keras.config.tables import LONGEST_TEXT
-from pneumo_keras.config.wording import cut, list_settings, takes_text, to_one_line, to_refusal, to_unknown_key
+from pneumo_keras.config.wording import (
+    cut,
+    list_settings,
+    takes_text,
+    to_one_line,
+    to_refusal,
+    to_unknown_key,
+)
 from pneumo_keras.errors import SettingsError
 from pneumo_keras.ordinary_files import read_text
 

@@ -8,13 +8,13 @@ from scipy.special import logit
 
 from pneumo_keras.arrays import Images
 from pneumo_keras.bench.maps import Deletion, PointingGame, measure_deletion, play_pointing_game
-from pneumo_keras.config import resolve_paths
 from pneumo_keras.data.films import LabelledFilms
 from pneumo_keras.data.phantom import PhantomFilms
 from pneumo_keras.model.attribution import Explainer
 from pneumo_keras.progress import show_progress
 from pneumo_keras.recipes.explain import build_film_explainer
-from pneumo_keras.recipes.films import open_data, open_splits
+from pneumo_keras.recipes.films import open_splits
+from pneumo_keras.recipes.own_films import check_unchanged, open_own_data
 from pneumo_keras.runs.finished import load_run
 from pneumo_keras.runs.folder import RunFolder
 
@@ -39,12 +39,18 @@ class MapQuality:
     pointing_called: PointingGame | None
 
 
-def measure_maps(folder: RunFolder) -> MapQuality:
-    """Measures the maps of a run. The test split is not opened."""
+def measure_maps(folder: RunFolder, moved: str | None = None) -> MapQuality:
+    """Measures the maps of a run. The test split is not opened.
+
+    Args:
+        folder: Of a finished run.
+        moved: Where the run's films lie now, if they were moved.
+    """
     run = load_run(folder)
-    config = resolve_paths(run.config, run.environment.get("paths"))
+    config, data = open_own_data(folder, run, moved)
+    check_unchanged(run, config, data)
     explainer = build_film_explainer(folder)
-    split = open_splits(open_data(config), ("val",))["val"]
+    split = open_splits(data, ("val",))["val"]
     deletion = delete_from(split.films, explainer.explainer)
     if config.data.source != "phantom":
         return MapQuality(split.title, deletion, None, None)

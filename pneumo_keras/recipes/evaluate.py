@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pneumo_keras.arrays import Images, Scores
-from pneumo_keras.config import Config, format_config, name_files, resolve_paths
+from pneumo_keras.config import Config, format_config, name_files
 from pneumo_keras.data.sources import DataCard
 from pneumo_keras.evaluation.comparison import compare_figures
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
@@ -19,11 +19,11 @@ from pneumo_keras.evaluation.scores import format_medmnist_scores, to_medmnist_n
 from pneumo_keras.features.views import View
 from pneumo_keras.model.classifier import FrozenPart
 from pneumo_keras.recipes.explain import explain_mistakes
-from pneumo_keras.recipes.films import Split, open_data, open_splits
+from pneumo_keras.recipes.films import Split, open_splits
 from pneumo_keras.recipes.heads import list_judged_views, list_stressed_views
 from pneumo_keras.recipes.judging import compute_log_odds, decide, judge_members, write_scores
 from pneumo_keras.recipes.network import build_extractor
-from pneumo_keras.recipes.own_films import check_unchanged
+from pneumo_keras.recipes.own_films import check_unchanged, open_own_data
 from pneumo_keras.recipes.saved_classifier import load_judged_classifier
 from pneumo_keras.reporting.explanations import Evidence
 from pneumo_keras.reporting.plots import draw_summary, save_plot
@@ -75,6 +75,7 @@ def evaluate_run(
     prevalence: float | None = None,
     *,
     stress: bool = False,
+    moved: str | None = None,
     tell: Tell = keep_quiet,
 ) -> Judgement:
     """Scores a split with the saved model and writes its scores, figures and pictures.
@@ -86,14 +87,14 @@ def evaluate_run(
         split_name: `train`, `val` or `test`.
         prevalence: See `judge_films`.
         stress: See `judge_films`.
+        moved: Where the run's films lie now, if they were moved.
         tell: Gets the judgement, which is not lost where the folder cannot be written.
 
     Raises:
         RunError: The films that the run learnt from have changed, or one of its files is damaged.
     """
     run = load_run(folder)
-    config = resolve_paths(run.config, run.environment.get("paths"))
-    data = open_data(config)
+    config, data = open_own_data(folder, run, moved)
     check_unchanged(run, config, data)
     split = open_splits(data, (split_name,))[split_name]
     task = Task(folder, folder.path.resolve().name, run, config, data.card, split)

@@ -1,17 +1,18 @@
 """The films that a run was made with: what is noted of them, and whether they are still the same."""
 
 import logging
+import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from pneumo_keras.arrays import SPLIT_NAMES
-from pneumo_keras.config import Config, find_cache
+from pneumo_keras.config import Config, change_config, find_cache, resolve_paths
 from pneumo_keras.data.films import count_classes, hash_labels
 from pneumo_keras.data.sources import DataSet
 from pneumo_keras.errors import DataError, RunError
-from pneumo_keras.recipes.films import Split, open_splits
+from pneumo_keras.recipes.films import Split, open_data, open_splits
 from pneumo_keras.runs.finished import FinishedRun
 from pneumo_keras.runs.folder import SEEN_FILMS, RunFolder
 from pneumo_keras.runs.seen_films import load_hashes, load_seen_films
@@ -52,6 +53,32 @@ def count_seen_films(folder: RunFolder, split: Split) -> int:
     """How many of these films the run has seen, by their pixels."""
     seen = load_seen_films(folder.verify(SEEN_FILMS))
     return int(np.isin(load_hashes(split.films, find_cache()), seen).sum())
+
+
+def open_own_data(folder: RunFolder, run: FinishedRun, moved: str | None = None) -> tuple[Config, DataSet]:
+    """The films that a run was made with, where they lie now.
+
+    Args:
+        folder: Of the run.
+        run: With the places that were noted.
+        moved: Where they lie now, absolute, if they were moved.
+
+    Returns:
+        The settings with the paths of this machine, and the films; no split is opened yet.
+
+    Raises:
+        RunError: There is nothing at that place.
+    """
+    noted = run.environment.get("paths", {})
+    if moved is not None:
+        noted = {**noted, "data.path": moved}
+    config = resolve_paths(run.config if moved is None else change_config(run.config, noted), noted)
+    if config.data.path is not None and not os.path.exists(config.data.path):  # noqa: PTH110 (never raises)
+        raise RunError(
+            f"The images that {folder.path} was made with must lie where they lay then, or where --set "
+            f"data.path=... says. Received: {config.data.path}, where there is nothing."
+        )
+    return config, open_data(config)
 
 
 def check_unchanged(run: FinishedRun, config: Config, data: DataSet) -> None:

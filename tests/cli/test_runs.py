@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pneumo_keras.data import prepared
+from pneumo_keras.recipes import bench_maps
 from pneumo_keras.recipes import train as train_recipe
 from tests.films import load_phantom_splits, write_films
 
@@ -235,6 +236,63 @@ def test_a_run_keeps_paths_as_written_and_finds_its_films_from_any_folder(
     report = Path("../run/report.html").read_text()
     assert "films.npz" in report
     assert str(tmp_path) not in report
+
+
+@pytest.fixture
+def own_folder(invoke, small, tmp_path):
+    """A run on films of a folder, which has another name since; both commands that open them."""
+    for split, films in load_phantom_splits((30, 16, 16), seed=7).items():
+        write_films(tmp_path / "films" / split, films)
+    source = ["--set", "data.source=folder", "--set", "data.path=films"]
+    assert invoke("-q", "train", *small, *source, "--run", "run").exit_code == 0
+    (tmp_path / "films").rename(tmp_path / "2024")
+    return ["eval", "run"], ["bench", "--maps", "run"]
+
+
+def test_films_that_were_moved_are_named_and_must_be_the_same(invoke, own_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(bench_maps, "DELETED", 3)
+    (tmp_path / "other").mkdir()
+    for command in own_folder:
+        lost = invoke("-q", *command)
+        assert (lost.exit_code, lost.stderr) == (
+            1,
+            "Error: The images that run was made with must lie where they lay then, or where --set "
+            f"data.path=... says. Received: {tmp_path}/films, where there is nothing.\n",
+        )
+        nowhere = invoke("-q", *command, "--set", "data.path=nowhere")
+        assert (nowhere.exit_code, f"{tmp_path}/nowhere, where there" in nowhere.stderr) == (1, True)
+        others = invoke("-q", *command, "--set", "data.path=other")
+        assert (others.exit_code, others.stderr.count("\n")) == (1, 1)
+        found = invoke("-q", *command, "--set", "data.path=2024")
+        assert (found.exit_code, found.stderr) == (0, "")
+    (tmp_path / "2024" / "train" / "NORMAL").rename(tmp_path / "2024" / "train" / "swapped")
+    changed = invoke("-q", "eval", "run", "--set", "data.path=2024")
+    assert (changed.exit_code, changed.stderr.count("\n")) == (1, 1)
+
+
+@pytest.mark.parametrize("command", [["eval", "run"], ["bench", "--maps", "run"]])
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("seed=1", "--set takes data.path alone for a finished run, where its images lie now: its other "),
+        ("model.weights=w.h5", "--set takes data.path alone for a finished run, where its images lie now: "),
+        ("data.pth=films", "Unknown setting 'data.pth'. Did you mean 'data.path'?"),
+        ("data.path=", "Setting 'data.path' must be a path. Received: ''"),
+        ("data.path", "--set must look like training.epochs=3. Received: data.path"),
+        ("data.path=2024", 'data.source="phantom" reads no file. Leave data.path unset'),
+    ],
+)
+def test_of_a_finished_run_nothing_but_the_place_of_its_films_can_be_set(
+    invoke, run, command, override, line
+):
+    done = invoke("-q", *command, "--set", override)
+    assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith(f"Error: {line}")
+
+
+def test_what_contradicts_itself_is_wrong_usage(invoke, run):
+    assert invoke("eval", "run", "--data", "run", "--set", "data.path=x").exit_code == 2
+    assert invoke("bench", "--maps", "run", "--config", "demo").exit_code == 2
 
 
 def test_runs_are_judged_and_compared_on_films_of_a_folder(invoke, small):
