@@ -40,7 +40,7 @@ class Service:
 
     def warm_up(self) -> None:
         """Makes all programs ready, so that the first film does not wait for them."""
-        size = self._explainer.film_size
+        size = self._explainer.preparation.size
         image = PhantomFilms(2, size, EXAMPLE_SEED).read(slice(0, 1))[0]
         self._describe(DecodedFilm("", image, shape=image.shape, shown=image))
 
@@ -54,7 +54,7 @@ class Service:
             "threshold": scored.threshold,
             "margin": scored.margin,
             "warning": scored.warning,
-            "film_size": self._explainer.film_size,
+            "film_size": self._explainer.preparation.size,
             "film": encode_png(one.shown),
             "map": encode_png(paint_evidence(one.shown, evidence, limit=limit, edge=SHOWN_EDGE)),
             "limit": limit,

@@ -54,7 +54,7 @@ def open_server(folder: RunFolder, *, host: str, max_bytes: int) -> Iterator[Sta
     """
     explainer = build_film_explainer(folder)
     with Decoders(
-        explainer.film_size, shown=SHOWN_EDGE, workers=1, limits=Limits(bytes=max_bytes)
+        explainer.preparation, shown=SHOWN_EDGE, workers=1, limits=Limits(bytes=max_bytes)
     ) as decoders:
         service = Service(explainer, decoders)
         service.warm_up()

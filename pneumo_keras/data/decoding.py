@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from pneumo_keras.data.pictures import LIMITS, NOTE, OUT_OF_MEMORY, Limits, load_film, prepare_film
+from pneumo_keras.data.image_preparation import Preparation, prepare_image
+from pneumo_keras.data.pictures import LIMITS, NOTE, OUT_OF_MEMORY, Limits, load_film
 from pneumo_keras.data.worker_process import EndedError, WorkerProcess, block_interrupts
 from pneumo_keras.errors import DataError
 
@@ -58,18 +59,23 @@ class Decoders:
     it ended, that may be for the memory that its neighbours took: its file is decoded once more, alone.
 
     Attributes:
-        size: Height and width of the films that the classifier knows, in pixels.
+        preparation: Of the images that the classifier was trained on.
         shown: Height and width to look at, at most; 0 where nobody looks.
         limits: What a file may cost.
         workers: How many processes.
     """
 
     def __init__(
-        self, size: int, *, shown: int = 0, workers: int | None = None, limits: Limits = LIMITS
+        self,
+        preparation: Preparation,
+        *,
+        shown: int = 0,
+        workers: int | None = None,
+        limits: Limits = LIMITS,
     ) -> None:
-        self.size, self.shown, self.limits = size, shown, limits
+        self.preparation, self.shown, self.limits = preparation, shown, limits
         self.workers = workers or count_cores()
-        work = functools.partial(decode_file, size=size, limits=limits, shown=shown)
+        work = functools.partial(decode_file, preparation=preparation, limits=limits, shown=shown)
         self._processes = [WorkerProcess(work, memory=limits.memory) for _ in range(self.workers)]
         self._idle, self._turns = deque(self._processes), _Turns()
         self._threads = concurrent.futures.ThreadPoolExecutor(
@@ -137,29 +143,31 @@ class Decoders:
 
 
 def decode_films(
-    paths: Iterable[str], *, size: int, shown: int = 0, workers: int | None = None
+    paths: Iterable[str], *, preparation: Preparation, shown: int = 0, workers: int | None = None
 ) -> Generator[DecodedFilm, None, None]:
     """Films in the order of their paths, by processes of their own; see `Decoders`."""
-    with Decoders(size, shown=shown, workers=workers) as decoders:
+    with Decoders(preparation, shown=shown, workers=workers) as decoders:
         yield from decoders.decode(paths)
 
 
-def decode_file(source: str | bytes, size: int, limits: Limits = LIMITS, shown: int = 0) -> DecodedFilm:
+def decode_file(
+    source: str | bytes, preparation: Preparation, limits: Limits = LIMITS, shown: int = 0
+) -> DecodedFilm:
     """What one file holds; never raises for what it holds.
 
     Args:
         source: Path of the file, or all that it holds.
-        size: Height and width of the films that the classifier knows, in pixels.
+        preparation: Of the images that the classifier was trained on.
         limits: What the file may cost.
         shown: Height and width to look at, at most; 0 where nobody looks.
     """
     path = source if isinstance(source, str) else ""
     try:
         film = load_film(Path(source) if isinstance(source, str) else source, limits)
-        seen = prepare_film(film, min(shown, *film.size)) if shown else None
+        seen = prepare_image(film, Preparation(min(shown, *film.size))) if shown else None
         return DecodedFilm(
             path,
-            prepare_film(film, size),
+            prepare_image(film, preparation),
             shape=(film.height, film.width),
             shown=seen,
             note=film.info.get(NOTE, ""),

@@ -12,6 +12,7 @@ from jaxtyping import Float32
 
 from pneumo_keras.arrays import SPLITS, Images, Labels
 from pneumo_keras.data.films import Rows
+from pneumo_keras.data.image_preparation import Preparation
 from pneumo_keras.data.phantom_drawing import draw_films, draw_patches
 from pneumo_keras.data.sources import DataCard, DataOptions, DataSet
 from pneumo_keras.errors import DataError
@@ -146,7 +147,7 @@ def open_films(options: DataOptions) -> DataSet:
         files={},
     )
     log.info("The films are %s", card.title)
-    return DataSet(card, splits.__getitem__)
+    return DataSet(card, splits.__getitem__, lambda: Preparation(options.size))
 
 
 def is_at_hand(options: DataOptions) -> bool:

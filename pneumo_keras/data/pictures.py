@@ -1,4 +1,4 @@
-"""Films out of picture files: PNG, JPEG, TIFF, BMP, WebP and DICOM, prepared as MedMNIST prepared its own.
+"""Films out of picture files: PNG, JPEG, TIFF, BMP, WebP and DICOM.
 
 One way for training folders, predictions and explanations. Whatever a file holds, it ends in a film or in a
 reason: a `DataError` in a few words without the file's name, which the caller knows.
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION
 
@@ -78,24 +77,6 @@ def load_film(source: Source, limits: Limits = LIMITS) -> Image.Image:
         raise _to_damage(error) from error
     except Exception as error:  # decoders raise anything on damaged files
         raise _to_damage(error) from error
-
-
-def prepare_film(film: Image.Image, size: int) -> UInt8[np.ndarray, "size size"]:
-    """A film as MedMNIST prepared its own: cut to the square in its middle, brought to a size.
-
-    Args:
-        film: Grey, 0 to 255, mode "L" or "F".
-        size: Height and width wanted, in pixels.
-
-    References:
-        Yang, J. et al. (2023). MedMNIST v2. Scientific Data 10, 41: centre-crop by the short edge, cubic
-        interpolation.
-    """
-    edge = min(film.size)
-    left, top = (film.width - edge) // 2, (film.height - edge) // 2
-    square = film.crop((left, top, left + edge, top + edge))
-    grey = np.asarray(square.resize((size, size), Image.Resampling.BICUBIC))
-    return grey.round().clip(0, 255).astype(np.uint8)
 
 
 def check_pixels(width: int, height: int, limits: Limits) -> None:

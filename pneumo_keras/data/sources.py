@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pneumo_keras.data.films import LabelledFilms
+from pneumo_keras.data.image_preparation import Preparation
 
 POSITIVE = "PNEUMONIA"
 """Name of the class that is pneumonia, where nobody says otherwise."""
@@ -30,6 +31,7 @@ class DataOptions:
         phantom_films: Phantom films in train, val and test.
         cache: The folder below which prepared films are kept.
         positive: Name of the class that is pneumonia, for a source whose classes have names.
+        preparation: Of the images that they are to be like; None where they are the first.
     """
 
     path: Path | None
@@ -37,6 +39,7 @@ class DataOptions:
     phantom_films: tuple[int, int, int]
     cache: Path
     positive: str = POSITIVE
+    preparation: Preparation | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,7 @@ class DataSet:
     Attributes:
         card: What they are.
         open_split: Opens `train`, `val` or `test`, and that split alone.
+        find_preparation: Finds how its images were prepared, so that others can be prepared alike.
         open_whole: Opens all films as one set; None where they come in splits.
         list_split: Lists a split without reading its films; None where they all lie in one file, or in none.
         name_images: What is known of each image of a split; of None, of all images as one set.
@@ -109,6 +113,7 @@ class DataSet:
 
     card: DataCard
     open_split: Callable[[str], LabelledFilms]
+    find_preparation: Callable[[], Preparation]
     open_whole: Callable[[], LabelledFilms] | None = None
     list_split: Callable[[str], Listing] | None = None
     name_images: Callable[[str | None], ImageNames] = lambda _: ImageNames()

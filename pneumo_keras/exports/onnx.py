@@ -10,15 +10,14 @@ from onnx import TensorProto
 from pneumo_keras.engines.graph import read_graph
 from pneumo_keras.engines.onnx import CHANNELS_FIRST, Nodes, write_steps
 from pneumo_keras.exports.head import HeadMatrices, read_head
-from pneumo_keras.exports.preparation import (
-    Clip,
-    Preparation,
+from pneumo_keras.exports.preprocessing import (
+    Preprocessing,
     Resize,
     Scaling,
     read_decision,
-    read_preparation,
+    read_preprocessing,
 )
-from pneumo_keras.exports.resizing import KERNELS, to_centres, to_weights
+from pneumo_keras.exports.resizing import to_centres, to_weights
 from pneumo_keras.exports.scoring import (
     FILM_SHAPE,
     FILMS,
@@ -61,7 +60,7 @@ def to_onnx(classifier: Classifier) -> bytes:
         ModelError: It holds something that has no exact rewriting.
     """
     nodes = Nodes()
-    images = write_preparation(nodes, read_preparation(classifier.frozen))
+    images = write_preprocessing(nodes, read_preprocessing(classifier.frozen))
     if classifier.flip_average:
         images = nodes.add("Concat", images, write_mirror(nodes, images), axis=0)
     features = write_steps(nodes, read_graph(classifier.frozen.backbone), images)
@@ -74,20 +73,14 @@ def to_onnx(classifier: Classifier) -> bytes:
     return nodes.to_model("classifier", {FILMS: FILM_SHAPE}, {PROBABILITY: PROBABILITY_SHAPE})
 
 
-def write_preparation(nodes: Nodes, preparation: Preparation) -> str:
+def write_preprocessing(nodes: Nodes, preprocessing: Preprocessing) -> str:
     """From films (n, height, width, 1) to images (n, channels, size, size); gives their name."""
     films = nodes.add("Transpose", FILMS, perm=CHANNELS_FIRST)
     size = None  # of films: any
-    for step in preparation.steps:
-        match step:
-            case Resize():
-                films = write_resize(nodes, step, films, size)
-                size = step
-            case Clip():
-                bounds = nodes.hold(step.lowest), nodes.hold(step.highest)
-                films = nodes.add("Clip", films, *bounds)
-    grey = write_scaling(nodes, preparation.scaling, films)
-    return nodes.add("Concat", *[grey] * preparation.channels, axis=1)
+    for resize in preprocessing.resizes:
+        films, size = write_resize(nodes, resize, films, size), resize
+    grey = write_scaling(nodes, preprocessing.scaling, films)
+    return nodes.add("Concat", *[grey] * preprocessing.channels, axis=1)
 
 
 def write_resize(nodes: Nodes, resize: Resize, films: str, size: Resize | None) -> str:
@@ -103,12 +96,12 @@ def write_resize(nodes: Nodes, resize: Resize, films: str, size: Resize | None) 
         The name of the resized films.
     """
     if size is None:
-        rows = write_weights(nodes, resize.kernel, write_size(nodes, films, HEIGHT), resize.height)
-        columns = write_weights(nodes, resize.kernel, write_size(nodes, films, WIDTH), resize.width)
+        rows = write_weights(nodes, write_size(nodes, films, HEIGHT), resize.height)
+        columns = write_weights(nodes, write_size(nodes, films, WIDTH), resize.width)
         columns = nodes.add("Transpose", columns, perm=[1, 0])
     else:
-        rows = nodes.hold(to_weights(resize.kernel, size.height, resize.height))
-        columns = nodes.hold(to_weights(resize.kernel, size.width, resize.width).T)
+        rows = nodes.hold(to_weights(size.height, resize.height))
+        columns = nodes.hold(to_weights(size.width, resize.width).T)
     return nodes.add("MatMul", nodes.add("MatMul", rows, films), columns)
 
 
@@ -117,12 +110,11 @@ def write_size(nodes: Nodes, films: str, axis: int) -> str:
     return nodes.add("Gather", nodes.add("Shape", films), nodes.hold(np.array(axis)), axis=0)
 
 
-def write_weights(nodes: Nodes, kernel: str, source: str, target: int) -> str:
+def write_weights(nodes: Nodes, source: str, target: int) -> str:
     """The weights of `resizing.to_weights`, computed when the model runs.
 
     Args:
         nodes: Of the model.
-        kernel: A name in `KERNELS`.
         source: Name of the number of pixels that there are.
         target: Pixels to be made.
 
@@ -135,20 +127,8 @@ def write_weights(nodes: Nodes, kernel: str, source: str, target: int) -> str:
     centres = nodes.add("Sub", nodes.add("Mul", nodes.hold(to_centres(target)), ratio), nodes.hold(0.5))
     gaps = nodes.add("Abs", nodes.add("Sub", centres, places))
     distances = nodes.add("Div", gaps, nodes.add("Max", ratio, nodes.hold(1.0)))
-    weights = write_kernel(nodes, kernel, distances)
+    weights = nodes.add("Relu", nodes.add("Sub", nodes.hold(1.0), distances))
     return nodes.add("Div", weights, nodes.add("ReduceSum", weights, nodes.hold([1]), keepdims=1))
-
-
-def write_kernel(nodes: Nodes, kernel: str, distances: str) -> str:
-    """The kernel at distances of at least 0, by Horner's rule; gives the name of its values."""
-    values = []
-    for start, end, (first, *others) in KERNELS[kernel]:
-        inside = nodes.add("Clip", distances, nodes.hold(start), nodes.hold(end))
-        value = nodes.hold(first)
-        for factor in others:
-            value = nodes.add("Add", nodes.add("Mul", value, inside), nodes.hold(factor))
-        values.append(value)
-    return nodes.add("Sum", *values)
 
 
 def write_mirror(nodes: Nodes, images: str) -> str:

@@ -7,32 +7,39 @@ from pathlib import Path
 from typing import Any
 
 from pneumo_keras.arrays import CLASS_NAMES
+from pneumo_keras.data.image_preparation import Preparation
 from pneumo_keras.documents import to_document
 from pneumo_keras.evaluation.calibration import Calibration
 from pneumo_keras.evaluation.threshold import OperatingPoint
-from pneumo_keras.exports.preparation import Clip, Preparation, Resize
+from pneumo_keras.exports.preprocessing import Preprocessing
 from pneumo_keras.exports.scoring import FILM_SHAPE, FILMS, PROBABILITY, PROBABILITY_SHAPE
 from pneumo_keras.exports.table import FORMS
 
-FORMAT_VERSION = 1  # to be raised when who reads the old one would read the new one wrongly
+FORMAT_VERSION = 2  # to be raised when who reads the old one would read the new one wrongly
 
 WARNING = "A research tool, not a medical device. Nothing here may guide the care of a patient."
 
-# Before the model, which does the rest; as `data.pictures` does it.
+# Before the model; as `data.pictures` and `data.image_preparation` do it.
 STEPS = (
     {"operation": "upright", "by": "EXIF orientation"},
     {"operation": "grey", "colour": "luminance (ITU-R BT.601)", "transparent": "black"},
     {"operation": "scale", "from": "[0, 2 ** bits - 1], of the bits in a grey value", "to": [0, 255]},
     {"operation": "invert", "where": "0 is white (MONOCHROME1)"},
-    {"operation": "crop", "to": "central square", "edge": "short edge", "from": "(length - edge) // 2"},
+    {"operation": "square pixels", "where": "a DICOM file gives rows and columns other distances"},
+    {"operation": "crop", "to": "central square", "edge": "short edge", "from": "round((length - edge) / 2)"},
 )
-PREPARATION = (
-    "Turn the film upright, as its EXIF orientation says. One grey channel, 0 black to 255 white: 8 bits as "
+GREY = (
+    "Turn the image upright, as its EXIF orientation says. One grey channel, 0 black to 255 white: 8 bits as "
     "they are, 16 bits divided by 257, others by their full range in the same way, never stretched to the "
-    "values that a film has; DICOM after its modality and window. What is transparent is black. Invert films "
-    "whose 0 is white (MONOCHROME1). Cut out the central square whose edge is the short edge of the film. Do "
-    "not resize it or scale it further: the model does, and brings films to {size} x {size} pixels first, "
-    "those of its training."
+    "values that an image has; DICOM after its modality and window. What is transparent is black. Invert "
+    "images whose 0 is white (MONOCHROME1). An image of {size} x {size} pixels is then ready. Of any other "
+    "cut out the central square whose edge is the short edge, beginning at half of the rest, rounded half to "
+    "even; resize it to {size} x {size} pixels, bilinear and antialiased, rounded to 8 bits, as Pillow does"
+)
+AS_JPEG = "; and save it as JPEG of quality {quality} and read it again, as Pillow does"
+LEFT_OUT = (
+    ". The model takes larger images too and resizes them in floating point: their scores then differ a "
+    "little from those of `pneumo-keras predict`."
 )
 
 GUARD = {
@@ -63,9 +70,14 @@ def describe_file(form: str, files: list[Path]) -> dict[str, Any]:
     }
 
 
-def describe_use(preparation: Preparation, calibration: Calibration, point: OperatingPoint) -> dict[str, Any]:
+def describe_use(
+    preparation: Preparation, preprocessing: Preprocessing, calibration: Calibration, point: OperatingPoint
+) -> dict[str, Any]:
     """From a film to a call: what goes in, what happens inside, what comes out and what it means."""
-    steps = [describe_step(step) for step in preparation.steps]
+    resizes = [
+        {"operation": "resize", "antialias": True, "kernel": "bilinear", **asdict(one)}
+        for one in preprocessing.resizes
+    ]
     normal, pneumonia = CLASS_NAMES
     return {
         "classes": {str(label): name for label, name in enumerate(CLASS_NAMES)},
@@ -77,8 +89,8 @@ def describe_use(preparation: Preparation, calibration: Calibration, point: Oper
             "meaning": "Grey levels of n films of one size, whichever: 0 is black, 255 is white, bone is "
             "bright (MONOCHROME2).",
         },
-        "preparation": {"description": PREPARATION.format(size=preparation.film_size), "steps": list(STEPS)},
-        "inside": [*steps, {"operation": "scale", **asdict(preparation.scaling)}],
+        "preparation": describe_preparation(preparation),
+        "inside": [*resizes, {"operation": "scale", **asdict(preprocessing.scaling)}],
         "output": {
             "name": PROBABILITY,
             "shape": list(PROBABILITY_SHAPE),
@@ -96,13 +108,13 @@ def describe_use(preparation: Preparation, calibration: Calibration, point: Oper
     }
 
 
-def describe_step(step: Resize | Clip) -> dict[str, Any]:
-    """What the model does to a film, by the name of the operation."""
-    match step:
-        case Resize():
-            return {"operation": "resize", "antialias": True, **asdict(step)}
-        case Clip():
-            return {"operation": "clip", **asdict(step)}
+def describe_preparation(preparation: Preparation) -> dict[str, Any]:
+    """What to do with an image before the model gets it, in words and step by step."""
+    size, quality = preparation.size, preparation.jpeg_quality
+    resize = {"operation": "resize", "antialias": True, "kernel": "bilinear", "height": size, "width": size}
+    jpeg = [{"operation": "save as JPEG and read", "quality": quality}] if quality else []
+    said = GREY.format(size=size) + (AS_JPEG.format(quality=quality) if quality else "") + LEFT_OUT
+    return {"description": said, "steps": [*STEPS, resize, *jpeg], **asdict(preparation)}
 
 
 def describe_origin(

@@ -64,7 +64,7 @@ def verify_scoring(scoring: Scoring, runtime: str, model: keras.Model, film_size
         scoring: The exported classifier.
         runtime: The package that runs it.
         model: The saved classifier, films (n, height, width, 1) -> probabilities (n, 1).
-        film_size: To which films are brought first, in pixels.
+        film_size: To which the model brings films first, in pixels.
 
     Raises:
         ExportError: A score or its log odds differ by more than the tolerance, or are no number; or all

@@ -7,8 +7,8 @@ def build_resizing(film_size: int, image_size: int) -> keras.Model:
     """Grey films (n, height, width, 1), 0..255, of any size -> (n, image_size, image_size, 1).
 
     First to the size of the films that the classifier was trained on, so that it never sees more of a film
-    than it saw of those: bicubic, as MedMNIST made its films. Then to the size of the network's images,
-    bilinear. Antialiased both, so that large films are averaged and not sampled when they shrink.
+    than it saw of those; then to the size of the network's images. Both bilinear, as PneumoniaMNIST was made,
+    and antialiased, so that large films are averaged and not sampled when they shrink.
     Operations and not Keras' layer `Resizing`, which switches Dropout on where a model is called without
     `training`.
 
@@ -16,11 +16,10 @@ def build_resizing(film_size: int, image_size: int) -> keras.Model:
         film_size: Height and width of the training films in pixels.
         image_size: Height and width of the network's images in pixels.
     """
-    films = keras.Input((None, None, 1))
+    films = images = keras.Input((None, None, 1))
     resize = keras.ops.image.resize
-    known = resize(films, (film_size, film_size), interpolation="bicubic", antialias=True)
-    known = keras.ops.clip(known, 0, 255)  # bicubic overshoots at edges
-    images = resize(known, (image_size, image_size), interpolation="bilinear", antialias=True)
+    for size in (film_size, image_size):
+        images = resize(images, (size, size), interpolation="bilinear", antialias=True)
     return keras.Model(films, images, name="resize")
 
 

@@ -16,6 +16,7 @@ from pneumo_keras.backend import start_backend
 from pneumo_keras.cluster.ordered_map import Stage, describe_cluster, map_in_order
 from pneumo_keras.config import find_cache
 from pneumo_keras.data.decoding import DecodedFilm, Decoders
+from pneumo_keras.data.image_preparation import Preparation
 from pneumo_keras.evaluation.prediction import ScoredFilm
 from pneumo_keras.features.entry import CHUNK
 from pneumo_keras.recipes.resumption import score_rest
@@ -54,7 +55,7 @@ def predict_on_cluster(
     log.info("Called pneumonia above %.4g. A research tool, not a medical device", point.threshold)
     log.info("Decoded and scored on %s", describe_cluster())
     stages = [
-        Stage(functools.partial(build_decoding, run.config.data.size), most=workers),
+        Stage(functools.partial(build_decoding, run.preparation), most=workers),
         Stage(functools.partial(build_scoring, folder, prevalence), whole=True),
     ]
 
@@ -65,13 +66,13 @@ def predict_on_cluster(
     yield from score_rest(score, paths, last)
 
 
-def build_decoding(size: int) -> Callable[[Iterator[Packet]], Iterator[Packet]]:
+def build_decoding(preparation: Preparation) -> Callable[[Iterator[Packet]], Iterator[Packet]]:
     """In an actor: packets of paths -> packets of films.
 
     Args:
-        size: Height and width of the films that the classifier knows, in pixels.
+        preparation: Of the images that the classifier was trained on.
     """
-    decoders = Decoders(size, workers=1)
+    decoders = Decoders(preparation, workers=1)
     return functools.partial(_keep_packets, decoders.decode)
 
 

@@ -15,6 +15,7 @@ from jaxtyping import UInt8
 
 from pneumo_keras.arrays import Scores
 from pneumo_keras.data.decoding import DecodedFilm, decode_films
+from pneumo_keras.data.image_preparation import Preparation
 from pneumo_keras.evaluation.mistakes import find_mistakes
 from pneumo_keras.evaluation.prediction import ScoredFilm
 from pneumo_keras.files import claim_folder, explain_unwritable, format_csv, replace_whole, write_whole
@@ -64,9 +65,9 @@ class FilmExplainer:
     explainer: Explainer
 
     @property
-    def film_size(self) -> int:
-        """Height and width of the films that it takes, in pixels."""
-        return self.scorer.film_size
+    def preparation(self) -> Preparation:
+        """Of the images that it takes."""
+        return self.scorer.preparation
 
     def explain(self, film: DecodedFilm) -> ExplainedFilm:
         """Scores and explains one film.
@@ -136,7 +137,7 @@ def explain_files(
 
 def _explain_files(explainer: FilmExplainer, paths: Iterable[str], out: Path) -> Iterator[ExplainedFile]:
     rows = []
-    decoded = decode_films(paths, size=explainer.film_size, shown=SHOWN_EDGE)
+    decoded = decode_films(paths, preparation=explainer.preparation, shown=SHOWN_EDGE)
     with contextlib.closing(decoded) as films, show_progress("Explaining", 0, "films") as progress:
         for film, stem in name_films(films):
             one = explain_file(explainer, film, out, stem)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pneumo_keras.documents import to_document
 from pneumo_keras.exports.place import Place
-from pneumo_keras.exports.preparation import read_preparation
+from pneumo_keras.exports.preprocessing import read_preprocessing
 from pneumo_keras.exports.sidecar import describe_file, describe_origin, describe_use
 from pneumo_keras.exports.table import FORMS
 from pneumo_keras.exports.verification import Verification, verify_scoring
@@ -77,7 +77,7 @@ def verify_form(form: str, classifier: Classifier, file: Path) -> Verification:
     """
     log.info("Scoring films with %s and with Keras", FORMS[form].runtime)
     scoring = FORMS[form].load_module().load_scoring(file)
-    film_size = read_preparation(classifier.frozen).film_size
+    film_size = read_preprocessing(classifier.frozen).film_size
     return verify_scoring(scoring, FORMS[form].runtime, classifier.join(), film_size)
 
 
@@ -89,7 +89,9 @@ def describe_export(
     versions = {"pneumo_keras": about["pneumo_keras"], "revision": about["revision"], **about["packages"]}
     return {
         **describe_file(form, files),
-        **describe_use(read_preparation(classifier.frozen), run.calibration, run.operating_point),
+        **describe_use(
+            run.preparation, read_preprocessing(classifier.frozen), run.calibration, run.operating_point
+        ),
         **describe_origin(compute_fingerprint(classifier.join()), run.environment, versions),
         "verification": to_document(verification),
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 from pneumo_keras.arrays import SPLIT_NAMES
 from pneumo_keras.config import Config, find_cache
 from pneumo_keras.data.films import LabelledFilms
+from pneumo_keras.data.image_preparation import Preparation
 from pneumo_keras.data.patients import PerImage, find_new
 from pneumo_keras.data.sources import SOURCES, DataOptions, DataSet
 from pneumo_keras.errors import DataError
@@ -34,9 +35,14 @@ class Split:
     patients: tuple[str, ...] | None = None
 
 
-def open_data(config: Config) -> DataSet:
-    """The films that the settings name; no split is opened yet."""
-    return SOURCES[config.data.source].open(to_options(config))
+def open_data(config: Config, preparation: Preparation | None = None) -> DataSet:
+    """The films that the settings name; no split is opened yet.
+
+    Args:
+        config: The settings.
+        preparation: Of the images that they are to be like; None where they are the first.
+    """
+    return SOURCES[config.data.source].open(to_options(config, preparation))
 
 
 def open_splits(data: DataSet, names: Iterable[str]) -> dict[str, Split]:
@@ -95,7 +101,7 @@ def prepare_films(*, size: int, path: Path | None) -> dict[str, Split]:
     return open_splits(SOURCES["pneumonia_mnist"].open(options), ("train", "val"))
 
 
-def to_options(config: Config) -> DataOptions:
+def to_options(config: Config, preparation: Preparation | None = None) -> DataOptions:
     """What the settings say of the films."""
     data = config.data
-    return DataOptions(data.path, data.size, data.phantom_films, find_cache(), data.positive)
+    return DataOptions(data.path, data.size, data.phantom_films, find_cache(), data.positive, preparation)

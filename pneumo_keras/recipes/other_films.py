@@ -69,7 +69,7 @@ def evaluate_other_films(
     settings = change_films(run.config, other)
     config = resolve_paths(settings, _list_own_paths(run))
     target = folder.to_evaluation(choose_name(other))
-    data = open_data(config)
+    data = open_data(config, run.preparation)
     split = open_judged(data, split_name)
     check_unseen(run, config, split, is_whole=data.open_whole is not None)
     card = describe_seen(data.card, check_few_seen(folder, config, split), len(split.films))

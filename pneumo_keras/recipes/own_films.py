@@ -78,7 +78,7 @@ def open_own_data(folder: RunFolder, run: FinishedRun, moved: str | None = None)
             f"The images that {folder.path} was made with must lie where they lay then, or where --set "
             f"data.path=... says. Received: {config.data.path}, where there is nothing."
         )
-    return config, open_data(config)
+    return config, open_data(config, run.preparation)
 
 
 def check_unchanged(run: FinishedRun, config: Config, data: DataSet) -> None:

@@ -30,5 +30,5 @@ def predict_files(
         RunError: That file has another score now: it is another run, or another file.
     """
     log.info("Called pneumonia above %.4g. A research tool, not a medical device", scorer.threshold)
-    with Decoders(scorer.film_size, workers=workers) as decoders:
+    with Decoders(scorer.preparation, workers=workers) as decoders:
         yield from score_rest(lambda files: scorer.score(decoders.decode(files)), paths, last)

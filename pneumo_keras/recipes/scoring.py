@@ -10,6 +10,7 @@ import numpy as np
 
 from pneumo_keras.arrays import Features, ImageBatch, Scores
 from pneumo_keras.data.decoding import DecodedFilm
+from pneumo_keras.data.image_preparation import Preparation
 from pneumo_keras.engines.runner import Runner
 from pneumo_keras.evaluation.prediction import ScoredFilm, to_warning
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
@@ -34,7 +35,7 @@ class Scorer:
         runner: The frozen network on its engine.
         guard: Of the run.
         threshold: Of its operating point.
-        film_size: Height and width of the films that it takes, in pixels.
+        preparation: Of the images that it takes.
         shift: To another prevalence, which changes scores and threshold and no verdict.
         chunk: Films that pass the network together.
     """
@@ -43,9 +44,14 @@ class Scorer:
     runner: Runner
     guard: Guard
     threshold: float
-    film_size: int
+    preparation: Preparation
     shift: PrevalenceShift | None
     chunk: int
+
+    @property
+    def film_size(self) -> int:
+        """Height and width of the images that it takes, in pixels."""
+        return self.preparation.size
 
     def score(self, films: Iterable[DecodedFilm]) -> Generator[ScoredFilm, None, None]:
         """Scores films in their order; only a few are held."""
@@ -116,7 +122,7 @@ def build_scorer(folder: RunFolder, *, prevalence: float | None = None, chunk: i
         runner=build_frozen_runner(run.config, classifier.frozen),
         guard=guard,
         threshold=point.threshold,
-        film_size=run.config.data.size,
+        preparation=run.preparation,
         shift=shift,
         chunk=chunk,
     )

@@ -5,7 +5,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -127,7 +127,12 @@ def describe_run(
         **describe_environment(),
         "extractor": extractor.about,
         "weights_sha256": compute_fingerprint(extractor.frozen.backbone),
-        "data": {"title": card.title, "notice": card.notice, "files": dict(card.files)},
+        "data": {
+            "title": card.title,
+            "notice": card.notice,
+            "files": dict(card.files),
+            "preparation": asdict(data.find_preparation()),
+        },
         "films": describe_splits(data, splits),
         "class_weights": class_weights,
     }

@@ -12,6 +12,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from pneumo_keras.config import Config, load_config
+from pneumo_keras.data.image_preparation import Preparation
 from pneumo_keras.documents import check_part
 from pneumo_keras.errors import RunError, SettingsError
 from pneumo_keras.evaluation.calibration import Calibration
@@ -32,12 +33,20 @@ class NotedSplit(TypedDict):
     listing_sha256: NotRequired[str]
 
 
+class NotedPreparation(TypedDict):
+    """What it says of how they were prepared."""
+
+    size: int
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] | None
+
+
 class NotedData(TypedDict):
     """What it says of where they came from."""
 
     title: str
     notice: str
     files: dict[str, str]
+    preparation: NotedPreparation
 
 
 class NotedFilms(TypedDict):
@@ -81,6 +90,11 @@ class FinishedRun:
     calibration: Calibration
     history: list[dict[str, float]]
     environment: dict[str, Any]
+
+    @property
+    def preparation(self) -> Preparation:
+        """Of its training images, and so of all that it scores."""
+        return Preparation(**self.environment["data"]["preparation"])
 
     def state_prevalence(self, share: float | None) -> tuple[PrevalenceShift | None, OperatingPoint]:
         """What another share of pneumonia makes of the scores, and of the operating point.
@@ -152,6 +166,8 @@ def _find_faults(run: FinishedRun) -> Iterator[tuple[str, str]]:
     weights = [run.environment["class_weights"][label] for label in ("0", "1")]
     if set(films) != {"train", "val"} or not np.allclose(weights, balanced):
         yield "environment.json", "its class weights are not those of its training films"
+    if run.preparation.size != run.config.data.size:
+        yield "environment.json", "it speaks of images of another size than the settings"
     training = run.config.training
     tuned = training.unfreeze_from is not None
     if ("fine_tuned_weights_sha256" in run.environment) != tuned:

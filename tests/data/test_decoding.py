@@ -10,6 +10,7 @@ from PIL import Image
 
 from pneumo_keras.data import decoding, worker_process
 from pneumo_keras.data.decoding import Decoders, decode_films
+from pneumo_keras.data.image_preparation import Preparation
 from pneumo_keras.data.pictures import Limits
 from pneumo_keras.errors import DataError
 
@@ -29,7 +30,7 @@ def test_films_come_in_the_order_of_their_paths(films):
     paths = [str(folder / f"{index:02}.png") for index in range(40)]
     paths.insert(7, str(folder / "none.png"))
     paths.insert(20, "with\0null.png")
-    decoded = list(decode_films(paths, size=28, workers=2))
+    decoded = list(decode_films(paths, preparation=Preparation(28), workers=2))
     assert [film.path for film in decoded] == paths
     reasons = {film.path: film.reason for film in decoded if film.image is None}
     assert reasons == {
@@ -49,7 +50,7 @@ def test_paths_are_drawn_as_they_are_needed(films):
             drawn.append(index)
             yield str(folder / f"{index % 40:02}.png")
 
-    decoded = decode_films(draw(), size=28, workers=1)
+    decoded = decode_films(draw(), preparation=Preparation(28), workers=1)
     next(decoded)
     assert len(drawn) <= decoding.AHEAD + 2
     decoded.close()
@@ -61,7 +62,7 @@ def signal_decoders(kind):
         os.kill(process.pid, kind)
 
 
-def hang_or_die(path, size, limits, shown):
+def hang_or_die(path, preparation, limits, shown):
     """Does what the name of the file says; "once" only where no mark lies beside it."""
     mark, name = Path(f"{path}.mark"), Path(path).name
     first = not mark.exists()
@@ -72,7 +73,7 @@ def hang_or_die(path, size, limits, shown):
     if "killed" in name and (first or "once" not in name):
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    return decoding.DecodedFilm(path, np.zeros((size, size), np.uint8))
+    return decoding.DecodedFilm(path, np.zeros((preparation.size,) * 2, np.uint8))
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -92,7 +93,7 @@ def test_a_process_that_hangs_or_ends_costs_the_image_that_it_had(monkeypatch, t
         "q",
     ]
     started = time.monotonic()
-    with Decoders(4, workers=workers, limits=Limits(seconds=1)) as decoders:
+    with Decoders(Preparation(4), workers=workers, limits=Limits(seconds=1)) as decoders:
         decoded = list(decoders.decode(str(tmp_path / name) for name in names))
     assert [Path(film.path).name for film in decoded] == names
     assert {Path(film.path).name: film.reason for film in decoded if film.image is None} == {
@@ -103,7 +104,7 @@ def test_a_process_that_hangs_or_ends_costs_the_image_that_it_had(monkeypatch, t
     assert time.monotonic() - started < 40
 
 
-def end_unless_alone(path, size, limits, shown):
+def end_unless_alone(path, preparation, limits, shown):
     """Ends its process the first time, and counts the others that are busy the second time."""
     file = Path(path)
     if file.name != "ended":
@@ -116,13 +117,13 @@ def end_unless_alone(path, size, limits, shown):
         os._exit(1)
     time.sleep(0.05)
     others = len(list(file.parent.glob("*.busy")))
-    return decoding.DecodedFilm(path, np.full((size, size), others, np.uint8))
+    return decoding.DecodedFilm(path, np.full((preparation.size,) * 2, others, np.uint8))
 
 
 def test_an_image_whose_process_ended_is_decoded_again_while_no_other_is(monkeypatch, tmp_path):
     monkeypatch.setattr(decoding, "decode_file", end_unless_alone)
     names = [*(f"a{index}" for index in range(9)), "ended", *(f"b{index}" for index in range(9))]
-    with Decoders(1, workers=3) as decoders:
+    with Decoders(Preparation(1), workers=3) as decoders:
         decoded = list(decoders.decode(str(tmp_path / name) for name in names))
     assert all(film.image is not None for film in decoded)
     assert decoded[names.index("ended")].image == 0
@@ -133,7 +134,7 @@ def test_an_image_whose_process_ended_is_decoded_again_while_no_other_is(monkeyp
 )
 def test_the_limit_of_time_counts_from_when_the_file_is_handed_over(size):
     content = b"\0" * size
-    with Decoders(28, workers=1, limits=Limits(seconds=2)) as decoders:
+    with Decoders(Preparation(28), workers=1, limits=Limits(seconds=2)) as decoders:
         before = decoders.submit(content).result()
         signal_decoders(signal.SIGSTOP)
         started = time.monotonic()
@@ -143,7 +144,7 @@ def test_the_limit_of_time_counts_from_when_the_file_is_handed_over(size):
 
 
 def test_decoders_that_stand_still_are_ended_with_the_block():
-    with Decoders(28, workers=1) as decoders:
+    with Decoders(Preparation(28), workers=1) as decoders:
         decoders.submit(b"nothing").result()
         signal_decoders(signal.SIGSTOP)
         waiting = [decoders.submit(b"nothing") for _ in range(3)]
@@ -158,7 +159,7 @@ def end_at_once(link, work, memory):
 def test_processes_that_cannot_be_started_are_an_error_and_no_image_is_blamed(monkeypatch):
     monkeypatch.setattr(worker_process, "_serve", end_at_once)
     with (
-        Decoders(28, workers=2) as decoders,
+        Decoders(Preparation(28), workers=2) as decoders,
         pytest.raises(
             DataError, match="No process that decodes images can be started: it ended with status 3"
         ),
@@ -184,13 +185,13 @@ def test_memory_that_a_file_asks_for_is_not_given(tmp_path):
     path = tmp_path / "bomb.png"
     Image.new("L", (12_000, 12_000)).save(path)
     assert Path(path).stat().st_size < 500_000
-    (decoded,) = decode_films([str(path)], size=28, workers=1)
+    (decoded,) = decode_films([str(path)], preparation=Preparation(28), workers=1)
     assert decoded.reason == "it has 12,000 x 12,000 pixels, more than 50,000,000"
 
 
 def test_decoders_that_somebody_ended_are_replaced_and_cost_no_image(films):
     folder, _ = films
-    with Decoders(28, workers=2) as decoders:
+    with Decoders(Preparation(28), workers=2) as decoders:
         for _ in range(2):
             decoded = list(decoders.decode(str(folder / f"{index:02}.png") for index in range(40)))
             assert all(film.image is not None for film in decoded)
@@ -200,7 +201,7 @@ def test_decoders_that_somebody_ended_are_replaced_and_cost_no_image(films):
 
 def test_decoders_that_were_closed_begin_nothing_new(films):
     folder, _ = films
-    with Decoders(28, workers=1) as decoders:
+    with Decoders(Preparation(28), workers=1) as decoders:
         pass
     with pytest.raises(RuntimeError):
         decoders.submit(str(folder / "00.png"))

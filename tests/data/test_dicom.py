@@ -5,7 +5,8 @@ import pydicom
 import pytest
 from pydicom.uid import JPEGLSLossless, RLELossless
 
-from pneumo_keras.data.pictures import load_film, prepare_film
+from pneumo_keras.data.image_preparation import Preparation, prepare_image
+from pneumo_keras.data.pictures import load_film
 from pneumo_keras.errors import DataError
 from tests.data.dicom_files import build_dataset, save
 
@@ -14,7 +15,8 @@ FILM = RANDOM.integers(0, 256, (28, 28), dtype=np.uint8)
 
 
 def load(pixels, **tags):
-    return prepare_film(load_film(save(build_dataset(pixels, **tags))), min(pixels.shape[:2]))
+    film = load_film(save(build_dataset(pixels, **tags)))
+    return prepare_image(film, Preparation(min(pixels.shape[:2])))
 
 
 def test_a_film_of_eight_bits_comes_as_it_was_saved():
@@ -61,7 +63,7 @@ def test_compressed_films_come_as_they_were_saved(syntax):
     dataset = build_dataset(FILM)
     if syntax == RLELossless:
         dataset.compress(syntax)
-        np.testing.assert_array_equal(prepare_film(load_film(save(dataset)), 28), FILM)
+        np.testing.assert_array_equal(prepare_image(load_film(save(dataset)), Preparation(28)), FILM)
     else:
         path = pydicom.data.get_testdata_file("JPEGLSNearLossless_08.dcm", download=False)
         assert np.asarray(load_film(Path(path))).std() > 10

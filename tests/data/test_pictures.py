@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumo_keras.data.pictures import Limits, load_film, prepare_film
+from pneumo_keras.data.image_preparation import Preparation, prepare_image
+from pneumo_keras.data.pictures import Limits, load_film
 from pneumo_keras.errors import DataError
 
 RANDOM = np.random.default_rng(0)
@@ -22,20 +23,13 @@ def save(picture, kind="PNG", **options):
 
 def load(picture, kind="PNG", size=None, **options):
     film = load_film(save(picture, kind, **options))
-    return prepare_film(film, size or min(film.size))
+    return prepare_image(film, Preparation(size or min(film.size)))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP", "WEBP"])
 def test_a_film_of_the_right_size_comes_as_it_was_saved(kind):
     options = {"lossless": True} if kind == "WEBP" else {}
     np.testing.assert_array_equal(load(Image.fromarray(FILM), kind, **options), FILM)
-
-
-def test_a_film_is_cut_to_its_middle_and_shrunk_as_medmnist_did():
-    square = Image.fromarray(SMOOTH).crop((0, 10, 40, 50))
-    expected = np.asarray(square.resize((28, 28), Image.Resampling.BICUBIC))
-    np.testing.assert_array_equal(load(Image.fromarray(SMOOTH), size=28), expected)
-    np.testing.assert_array_equal(load(Image.fromarray(SMOOTH.T), size=28), expected.T)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
@@ -51,7 +45,7 @@ def test_a_tiff_with_white_at_zero_is_inverted(dtype):
     # Pillow inverts films of eight bits when it saves them, too.
     stored = FILM if dtype == np.uint8 else (255 - FILM.astype(np.uint16)) * 257
     file = save(Image.fromarray(stored), "TIFF", tiffinfo={262: 0})
-    np.testing.assert_array_equal(prepare_film(load_film(file), 28), FILM)
+    np.testing.assert_array_equal(prepare_image(load_film(file), Preparation(28)), FILM)
 
 
 def test_colour_becomes_luminance_and_what_is_transparent_black():
@@ -131,7 +125,7 @@ def test_grey_values_without_a_range_are_refused(dtype):
 
 def test_twelve_bits_are_fractions_of_their_own_range():
     film = load_film(build_tiff_of_12_bits(FILM))
-    np.testing.assert_allclose(prepare_film(film, 28), FILM, atol=1)
+    np.testing.assert_allclose(prepare_image(film, Preparation(28)), FILM, atol=1)
 
 
 def build_tiff_of_12_bits(film):

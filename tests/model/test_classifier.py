@@ -39,18 +39,12 @@ def test_resizing_is_bilinear_between_pixel_centres():
 def test_a_film_of_any_size_is_first_brought_to_the_size_of_the_training_films():
     films = RANDOM.uniform(0, 255, (2, 90, 70, 1)).astype(np.float32)
     as_pillow = [
-        np.asarray(Image.fromarray(film[..., 0]).resize((28, 28), Image.Resampling.BICUBIC)) for film in films
+        np.asarray(Image.fromarray(film[..., 0]).resize((28, 28), Image.Resampling.BILINEAR))
+        for film in films
     ]
     small = np.stack(as_pillow)[..., None].clip(0, 255)
     np.testing.assert_allclose(build_resizing(28, 64)(films), build_resizing(28, 64)(small), atol=1e-2)
     assert np.abs(np.asarray(build_resizing(90, 64)(films)) - build_resizing(28, 64)(films)).max() > 10
-
-
-def test_what_bicubic_adds_at_edges_is_cut_off():
-    film = np.zeros((1, 100, 100, 1), np.float32)
-    film[:, 50:] = 255
-    shrunk = np.asarray(build_resizing(10, 10)(film))
-    assert shrunk.min() == 0 and shrunk.max() == 255
 
 
 @pytest.mark.parametrize("flip_average", [False, True])

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from pneumo_keras.data.decoding import DecodedFilm, decode_file
+from pneumo_keras.data.image_preparation import Preparation
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.scores import load_scores
 from pneumo_keras.model.attribution import Explainer
@@ -37,7 +38,7 @@ def test_each_film_gets_its_picture_its_map_and_the_score_of_predict(train, film
     explained = list(explain_files(build_film_explainer(folder), films, out))
     names = sorted(path.name for path in out.iterdir())
     assert names == ["a.npy", "a.png", "b.npy", "b.png", "explanations.csv"]
-    predicted = build_scorer(folder).score(decode_file(path, 28) for path in films)
+    predicted = build_scorer(folder).score(decode_file(path, Preparation(28)) for path in films)
     for one, other in zip(explained, predicted, strict=True):
         assert one.scored.probability == pytest.approx(other.probability, abs=1e-6)
         assert (one.scored.verdict, one.scored.warning) == (other.verdict, other.warning)
@@ -52,7 +53,7 @@ def test_each_film_gets_its_picture_its_map_and_the_score_of_predict(train, film
 
 def test_a_film_is_explained_from_python_without_files(train, films):
     explainer = build_film_explainer(train())
-    one = explainer.explain(decode_file(Path(films[0]).read_bytes(), explainer.film_size))
+    one = explainer.explain(decode_file(Path(films[0]).read_bytes(), explainer.preparation))
     log_odds = one.explanation.base + one.explanation.evidence.mean(dtype=float)
     assert 1 / (1 + np.exp(-log_odds)) == pytest.approx(one.scored.probability, abs=1e-5)
     assert one.scored.verdict in ("normal", "pneumonia")

@@ -76,19 +76,20 @@ def test_the_sidecar_says_what_a_stranger_must_know(folder):
         name: json.loads((folder.path / f"{name}.json").read_text())
         for name in ("environment", "operating_point", "calibration")
     }
-    assert about["format_version"] == 1
+    assert about["format_version"] == 2
     assert about["classes"] == {"0": "normal", "1": "pneumonia"}
     assert about["input"]["name"] == "films"
     assert about["input"]["shape"] == ["n", "height", "width", 1]
     assert about["input"]["range"] == [0, 255]
     steps = [step["operation"] for step in about["preparation"]["steps"]]
-    assert steps == ["upright", "grey", "scale", "invert", "crop"]
+    assert steps == ["upright", "grey", "scale", "invert", "square pixels", "crop", "resize"]
+    assert (about["preparation"]["size"], about["preparation"]["jpeg_quality"]) == (28, None)
     assert "16 bits divided by 257" in about["preparation"]["description"]
     assert "short edge" in about["preparation"]["description"]
-    assert "to 28 x 28 pixels first" in about["preparation"]["description"]
+    assert "resize it to 28 x 28 pixels, bilinear" in about["preparation"]["description"]
+    assert "JPEG" not in about["preparation"]["description"]
     assert about["inside"] == [
-        {"operation": "resize", "antialias": True, "kernel": "bicubic", "height": 28, "width": 28},
-        {"operation": "clip", "lowest": 0, "highest": 255},
+        {"operation": "resize", "antialias": True, "kernel": "bilinear", "height": 28, "width": 28},
         {"operation": "resize", "antialias": True, "kernel": "bilinear", "height": 75, "width": 75},
         {"operation": "scale", "slope": pytest.approx(1 / 127.5), "offset": -1},
     ]

@@ -42,7 +42,12 @@ ENVIRONMENT = {
     "paths": {},
     "packages": {},
     "films": {"train": {**FILMS, "class_counts": [1, 4]}, "val": {**FILMS, "class_counts": [4, 0]}},
-    "data": {"title": "films", "notice": "", "files": {}},
+    "data": {
+        "title": "films",
+        "notice": "",
+        "files": {},
+        "preparation": {"size": 28, "jpeg_quality": None},
+    },
     "class_weights": {"0": 2.5, "1": 0.625},
     "weights_sha256": "w",
     "classifier_sha256": "c",

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from pneumo_keras.chunked import ChunkedArray
 from pneumo_keras.data.decoding import Decoders
+from pneumo_keras.data.image_preparation import Preparation
 from pneumo_keras.features.entry import CHUNK
 
 WIDTH = 1056  # features of a film in configs/default.toml
@@ -100,7 +101,7 @@ def measure_decoding(content: bytes, folder: Path) -> float:
         while time.perf_counter() < until:
             yield str(file)
 
-    with Decoders(224, workers=1) as decoders:
+    with Decoders(Preparation(224), workers=1) as decoders:
         for _ in decoders.decode([str(file)] * 20):
             pass
         started = time.perf_counter()

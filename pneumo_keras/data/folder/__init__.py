@@ -16,6 +16,7 @@ from pneumo_keras.data.folder.decoded import decode_split
 from pneumo_keras.data.folder.film_file import FilmFile, to_labels
 from pneumo_keras.data.folder.layout import scan_folder
 from pneumo_keras.data.folder.table import scan_table
+from pneumo_keras.data.image_preparation import Preparation
 from pneumo_keras.data.preparation import Edition
 from pneumo_keras.data.sources import UNKNOWN_LIMITS, DataCard, DataOptions, DataSet, ImageNames, Listing
 from pneumo_keras.errors import DataError
@@ -24,8 +25,11 @@ log = logging.getLogger("pneumo_keras")
 
 EDITION = Edition(
     name="folder",
-    version="1.0.0",
-    release_notes={"1.0.0": "Films of the user's own, cut to a square and brought to one size."},
+    version="2.0.0",
+    release_notes={
+        "2.0.0": "Bilinear instead of bicubic.",
+        "1.0.0": "Films of the user's own, cut to a square and brought to one size.",
+    },
     description="Chest films of the user's own. What they show is not known to this program.",
     homepage="",
     citation="",
@@ -75,7 +79,14 @@ def open_films(options: DataOptions) -> DataSet:
         return ImageNames(tuple(file.name for file in files), patients if any(patients) else None)
 
     log.info("The films are %s", card.title)
-    return DataSet(card, open_split, None if layout.splits else open_whole, list_split, name_images)
+    return DataSet(
+        card,
+        open_split,
+        lambda: _choose_preparation(options),
+        None if layout.splits else open_whole,
+        list_split,
+        name_images,
+    )
 
 
 def is_at_hand(options: DataOptions) -> bool:
@@ -91,15 +102,23 @@ def load_split(
     Raises:
         DataError: A class is missing, a film cannot be read, or the cache cannot be written.
     """
-    labels = to_labels(files, positive=options.positive, place=place)
+    labels, preparation = (
+        to_labels(files, positive=options.positive, place=place),
+        _choose_preparation(options),
+    )
+    made_from = f"{hash_listing(files, labels.tolist())} {preparation}"
     return prepared.load_prepared(
         EDITION,
-        hash_listing(files, labels.tolist()),
+        hashlib.sha256(made_from.encode()).hexdigest(),
         split,
         size=options.size,
         cache=options.cache,
-        open_raw=partial(decode_split, files, labels, split, size=options.size, place=place),
+        open_raw=partial(decode_split, files, labels, split, preparation=preparation, place=place),
     )
+
+
+def _choose_preparation(options: DataOptions) -> Preparation:
+    return options.preparation or Preparation(options.size)
 
 
 def hash_listing(files: Sequence[FilmFile], labels: Sequence[int]) -> str:

@@ -14,6 +14,7 @@ from pneumo_keras.arrays import Images, Labels
 from pneumo_keras.chunked import ChunkedArray, remove
 from pneumo_keras.data.decoding import decode_films
 from pneumo_keras.data.folder.film_file import FilmFile
+from pneumo_keras.data.image_preparation import Preparation
 from pneumo_keras.errors import DataError
 from pneumo_keras.progress import show_progress
 
@@ -33,13 +34,13 @@ class DecodedSplit:
         folder: Where they are kept.
         split: Its name.
         labels: Of all films.
-        size: Height and width in pixels.
+        preparation: Of the images.
     """
 
     folder: Path
     split: str
     labels: Labels
-    size: int
+    preparation: Preparation
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -47,7 +48,7 @@ class DecodedSplit:
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width in pixels."""
-        return self.size, self.size
+        return self.preparation.size, self.preparation.size
 
     @functools.cached_property
     def array(self) -> ChunkedArray:
@@ -64,7 +65,13 @@ class DecodedSplit:
 
 @contextlib.contextmanager
 def decode_split(
-    files: Sequence[FilmFile], labels: Labels, split: str, folder: Path, *, size: int, place: str
+    files: Sequence[FilmFile],
+    labels: Labels,
+    split: str,
+    folder: Path,
+    *,
+    preparation: Preparation,
+    place: str,
 ) -> Iterator[DecodedSplit]:
     """Films decoded side by side, or what an earlier attempt left of that.
 
@@ -73,14 +80,14 @@ def decode_split(
         labels: Of the films.
         split: Its name.
         folder: Where they are kept until the block ends well.
-        size: Height and width wanted, in pixels.
+        preparation: Wanted.
         place: Where they come from, for the message.
 
     Raises:
         DataError: Some films cannot be read.
         OSError: `folder` cannot be written.
     """
-    films = DecodedSplit(folder, split, labels, size)
+    films = DecodedSplit(folder, split, labels, preparation)
     broken = _decode_rest(films, files)
     if broken:
         remove(folder)
@@ -118,7 +125,9 @@ def _decode_rest(films: DecodedSplit, files: Sequence[FilmFile]) -> list[Broken]
         return broken
     done = len(films) - len(rest)
     with (
-        contextlib.closing(decode_films((str(file.path) for file in rest), size=films.size)) as decoded,
+        contextlib.closing(
+            decode_films((str(file.path) for file in rest), preparation=films.preparation)
+        ) as decoded,
         show_progress(f"Decoding the {films.split} films", len(films), "films", done=done) as progress,
     ):
         for chunk in missing:

@@ -7,6 +7,7 @@ from pathlib import Path
 from pneumo_keras.arrays import SPLITS
 from pneumo_keras.data import prepared
 from pneumo_keras.data.films import LabelledFilms
+from pneumo_keras.data.image_preparation import Preparation, detect_preparation
 from pneumo_keras.data.pneumonia_mnist.archive import check_archive, count_archived_classes, open_archive
 from pneumo_keras.data.pneumonia_mnist.card import describe_official, describe_own, to_unofficial_line
 from pneumo_keras.data.pneumonia_mnist.catalog import Release, describe_edition, load_release
@@ -38,7 +39,10 @@ def open_films(options: DataOptions, release: Release | None = None) -> DataSet:
             raise DataError(f"A split must be one of {', '.join(SPLITS)}. Received: {split}.")
         return load_split(npz, split, size=options.size, cache=options.cache)
 
-    return DataSet(_describe(npz, release, options.size), open_split)
+    def find_preparation() -> Preparation:
+        return detect_preparation(open_split("train"))
+
+    return DataSet(_describe(npz, release, options.size), open_split, find_preparation)
 
 
 def load_split(npz: NpzFile, split: str, *, size: int, cache: Path) -> prepared.PreparedFilms:

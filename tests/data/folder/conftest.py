@@ -16,10 +16,10 @@ def decoded_files(monkeypatch):
     """The files that were decoded, in their order."""
     files = []
 
-    def decode_films(paths, *, size):
+    def decode_films(paths, *, preparation):
         for path in paths:
             files.append(path)
-            yield decode_file(path, size, LIMITS)
+            yield decode_file(path, preparation, LIMITS)
 
     monkeypatch.setattr(decoded, "decode_films", decode_films)
     return files

@@ -4,6 +4,7 @@ import pytest
 from pneumo_keras import chunked
 from pneumo_keras.data.decoding import LIMITS, decode_file
 from pneumo_keras.data.folder import decoded
+from pneumo_keras.data.image_preparation import Preparation
 from pneumo_keras.errors import DataError
 from tests.films import load, sort_by_class
 
@@ -15,8 +16,8 @@ def cut_off(monkeypatch, decoded_files):
     go_on = decoded.decode_films
 
     def stop_after(count):
-        def decode_films(paths, *, size):
-            for index, film in enumerate(go_on(paths, size=size)):
+        def decode_films(paths, *, preparation):
+            for index, film in enumerate(go_on(paths, preparation=preparation)):
                 if index == count:
                     raise KeyboardInterrupt
                 yield film
@@ -98,7 +99,10 @@ def test_a_broken_film_that_was_met_before_the_cut_is_not_forgotten(
 
 def test_films_decoded_in_other_processes_are_the_same(films, open_data, monkeypatch, splits):
     monkeypatch.undo()
-    expected = [decode_file(str(path), 28, LIMITS).image for path in sorted((films / "val").rglob("*.png"))]
+    expected = [
+        decode_file(str(path), Preparation(28), LIMITS).image
+        for path in sorted((films / "val").rglob("*.png"))
+    ]
     prepared = open_data(films).open_split("val")
     assert np.array_equal(load(prepared).images, np.stack(expected))
 

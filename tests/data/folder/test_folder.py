@@ -74,7 +74,7 @@ def test_films_are_prepared_once(films, open_data, decoded_files, tmp_path):
     assert len(decoded_files) == 12
     left = [path.name for path in (tmp_path / "cache" / "datasets").iterdir() if path.suffix != ".lock"]
     assert left == [first.folder.name]
-    assert first.folder.name.startswith("folder-28-1.0.0-")
+    assert first.folder.name.startswith("folder-28-2.0.0-")
 
 
 @pytest.mark.parametrize("change", ["time", "bytes", "name", "class", "new"])
@@ -251,7 +251,7 @@ def test_the_card_of_a_table_has_its_checksum(films, open_data):
 
 def test_what_is_on_disk_says_what_it_is(films, open_data):
     prepared = open_data(films).open_split("val")
-    assert (prepared.builder.info.name, str(prepared.builder.info.version)) == ("folder", "1.0.0")
+    assert (prepared.builder.info.name, str(prepared.builder.info.version)) == ("folder", "2.0.0")
     (notes,) = prepared.folder.rglob("dataset_info.json")
     told = json.loads(notes.read_text())
     assert told["description"].startswith("Chest films of the user's own. What they show is not known")

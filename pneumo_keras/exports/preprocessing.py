@@ -1,36 +1,25 @@
-"""What happens to films before the backbone and to log odds behind the head, read from the classifier."""
+"""What the model does to images before the backbone and to log odds behind the head, read from its parts."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 
-from pneumo_keras.exports.resizing import KERNELS
 from pneumo_keras.model.classifier import FrozenPart
 from pneumo_keras.model.reading import list_operations, to_refusal
 
 
 @dataclass(frozen=True)
 class Resize:
-    """Antialiased resizing.
+    """Antialiased bilinear resizing.
 
     Attributes:
-        kernel: A name in `resizing.KERNELS`.
         height: To be made, in pixels.
         width: To be made, in pixels.
     """
 
-    kernel: str
     height: int
     width: int
-
-
-@dataclass(frozen=True)
-class Clip:
-    """Grey levels brought into a range."""
-
-    lowest: float
-    highest: float
 
 
 @dataclass(frozen=True)
@@ -42,51 +31,48 @@ class Scaling:
 
 
 @dataclass(frozen=True)
-class Preparation:
+class Preprocessing:
     """From films (n, height, width, 1), 0..255, of any size, to what the backbone sees.
 
     Attributes:
-        steps: In their order; the first one resizes.
+        resizes: In their order, at least one.
         scaling: Of the grey levels.
         channels: In which they stand, all alike.
     """
 
-    steps: tuple[Resize | Clip, ...]
+    resizes: tuple[Resize, ...]
     scaling: Scaling
     channels: int
 
     @property
     def film_size(self) -> int:
         """Height to which films are brought first, in pixels."""
-        return next(step.height for step in self.steps if isinstance(step, Resize))
+        return self.resizes[0].height
 
 
-def read_preparation(frozen: FrozenPart) -> Preparation:
+def read_preprocessing(frozen: FrozenPart) -> Preprocessing:
     """Reads resizing and scaling.
 
     Raises:
         ModelError: They hold something else.
     """
-    steps = tuple(read_step(operation) for operation in list_operations(frozen.resize))
-    if not steps or not isinstance(steps[0], Resize):
-        raise to_refusal(frozen.resize, "must resize first", part="preparation of films")
+    resizes = tuple(read_resize(operation) for operation in list_operations(frozen.resize))
+    if not resizes:
+        raise to_refusal(frozen.resize, "must resize", part="preprocessing")
     rescale, copy = read_kinds(frozen.scale, ("Rescaling", "Concatenate"), part="scaling of films")
-    return Preparation(steps, Scaling(float(rescale.scale), float(rescale.offset)), len(copy.input))
+    return Preprocessing(resizes, Scaling(float(rescale.scale), float(rescale.offset)), len(copy.input))
 
 
-def read_step(operation: Any) -> Resize | Clip:
-    """One operation on grey levels.
+def read_resize(operation: Any) -> Resize:
+    """One resizing.
 
     Raises:
-        ModelError: It is none that is known.
+        ModelError: It is another operation, or resizes otherwise.
     """
-    kind = type(operation).__name__
-    if kind == "Clip":
-        return Clip(float(operation.x_min), float(operation.x_max))
-    if kind != "Resize" or operation.interpolation not in KERNELS or not operation.antialias:
-        rule = f"must clip, or resize antialiased and {' or '.join(KERNELS)}"
-        raise to_refusal(operation, rule, part="preparation of films")
-    return Resize(operation.interpolation, *operation.size)
+    is_resize = type(operation).__name__ == "Resize"
+    if not is_resize or operation.interpolation != "bilinear" or not operation.antialias:
+        raise to_refusal(operation, "must resize antialiased and bilinear", part="preprocessing")
+    return Resize(*operation.size)
 
 
 def read_decision(decision: keras.Model) -> Scaling:

@@ -1,0 +1,131 @@
+"""How an image becomes one of the size of the training images: as they were made, to the byte."""
+
+import io
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, UInt8
+from PIL import Image
+from scipy.fft import dctn
+
+from pneumo_keras.arrays import Images
+from pneumo_keras.data.films import Films
+
+log = logging.getLogger("pneumo_keras")
+
+JPEG_QUALITY = 75  # Pillow's default, with which PneumoniaMNIST was saved
+JPEG_LENGTH = 0.8  # with JPEG mean lengths of 0.93 to 0.97 were measured, without it below 0.2
+SAMPLE = 512  # images that are looked at, at most
+BLOCK = 8  # pixels along an edge of what JPEG transforms at once
+
+# Steps of the coefficients of a grey block at quality 50, ITU-T T.81, table K.1: rows go down.
+STEPS = np.array(
+    [
+        [16, 11, 10, 16, 24, 40, 51, 61],
+        [12, 12, 14, 19, 26, 58, 60, 55],
+        [14, 13, 16, 24, 40, 57, 69, 56],
+        [14, 17, 22, 29, 51, 87, 80, 62],
+        [18, 22, 37, 56, 68, 109, 103, 77],
+        [24, 35, 55, 64, 81, 104, 113, 92],
+        [49, 64, 78, 87, 103, 121, 120, 101],
+        [72, 92, 95, 98, 112, 100, 103, 99],
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How images are prepared: as the training images of a run were.
+
+    Attributes:
+        size: Height and width, in pixels.
+        jpeg_quality: Of the JPEG file that each was saved to and read from; None without one.
+    """
+
+    size: int
+    jpeg_quality: int | None = None
+
+    def describe(self) -> str:
+        """For people, in half a sentence."""
+        saved = f", saved as JPEG of quality {self.jpeg_quality}" if self.jpeg_quality else ""
+        return f"the square in the middle, antialiased bilinear to {self.size} x {self.size} px{saved}"
+
+
+def prepare_image(image: Image.Image, preparation: Preparation) -> UInt8[np.ndarray, "size size"]:
+    """Cuts out the square in the middle, shrinks or enlarges it, and saves it as JPEG if that is asked for.
+
+    An image that already has the size is taken as it is: a second JPEG would change it.
+
+    Args:
+        image: Grey, 0 (black) to 255 (white), mode "L" or "F", upright, with square pixels.
+        preparation: Of the training images.
+
+    References:
+        Found by comparison: 348 of 348 full-size originals become their images of PneumoniaMNIST at 28 px, to
+        the byte. The paper (Yang, J. et al. (2023). MedMNIST v2. Scientific Data 10, 41) says that they
+        were cut to the square in the middle and resized by cubic interpolation.
+    """
+    size = preparation.size, preparation.size
+    if image.size == size:
+        return _to_bytes(image)
+    grey = _to_bytes(crop_square(image).resize(size, Image.Resampling.BILINEAR))
+    return grey if preparation.jpeg_quality is None else _save_as_jpeg(grey, preparation.jpeg_quality)
+
+
+def crop_square(image: Image.Image) -> Image.Image:
+    """The square in the middle; of a border of an odd width the half is rounded to even, as Python rounds."""
+    edge = min(image.size)
+    left, top = round((image.width - edge) / 2), round((image.height - edge) / 2)
+    return image.crop((left, top, left + edge, top + edge))
+
+
+def measure_jpeg(images: Images) -> float:
+    """How plainly images were saved as JPEG of quality 75 at the size that they have, in [0, 1].
+
+    The coefficients of the blocks' cosine transforms are then multiples of known steps, but for rounding. As
+    angles on a circle whose circumference is a step they point the same way, and their mean is near 1 in
+    length; otherwise they point anywhere. Coefficients that round to zero would do so in any image.
+
+    Args:
+        images: Some, of 8 x 8 pixels or more.
+    """
+    steps = ((STEPS * (200 - 2 * JPEG_QUALITY) + 50) // 100).clip(1)
+    turns = _transform_blocks(images) / steps
+    told = np.abs(turns) > 0.5
+    told[..., 0, 0] = False  # the mean, which brightness alone moves
+    return float(np.abs(np.exp(2j * np.pi * turns[told]).mean())) if told.any() else 0.0
+
+
+def detect_preparation(films: Films) -> Preparation:
+    """How square images were prepared, as far as they show it: looks for JPEG in a few hundred of them."""
+    rows = np.unique(np.linspace(0, len(films) - 1, SAMPLE).round().astype(int))
+    length = measure_jpeg(films.read(rows))
+    found = Preparation(films.shape[0], JPEG_QUALITY if length > JPEG_LENGTH else None)
+    log.info(
+        "The images %s (%.2f; 1 where all were, 0 where none was): others will be prepared so, %s",
+        f"were saved as JPEG of quality {JPEG_QUALITY}" if found.jpeg_quality else "were not saved as JPEG",
+        length,
+        found.describe(),
+    )
+    return found
+
+
+def _transform_blocks(images: Images) -> Float64[np.ndarray, "n down across 8 8"]:
+    n, height, width = images.shape
+    down, across = height // BLOCK, width // BLOCK
+    whole = images[:, : down * BLOCK, : across * BLOCK].astype(np.float64) - 128
+    blocks = whole.reshape(n, down, BLOCK, across, BLOCK).swapaxes(2, 3)
+    transformed: Any = dctn(blocks, axes=(3, 4), norm="ortho")
+    return transformed
+
+
+def _save_as_jpeg(grey: UInt8[np.ndarray, "size size"], quality: int) -> UInt8[np.ndarray, "size size"]:
+    file = io.BytesIO()
+    Image.fromarray(grey).save(file, "JPEG", quality=quality)
+    return np.array(Image.open(file))
+
+
+def _to_bytes(image: Image.Image) -> UInt8[np.ndarray, "height width"]:
+    return np.asarray(image).round().clip(0, 255).astype(np.uint8)
