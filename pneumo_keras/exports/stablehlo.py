@@ -28,12 +28,13 @@ def write_classifier(classifier: Classifier, path: Path) -> None:
 @contextlib.contextmanager
 def _without_source_lines() -> Iterator[None]:
     """JAX would write which line of which file on this machine each operation comes from."""
-    before = jax.config.jax_traceback_in_locations_limit
-    jax.config.update("jax_traceback_in_locations_limit", 0)
+    option = "jax_traceback_in_locations_limit"
+    before = getattr(jax.config, option)
+    jax.config.update(option, 0)
     try:
         yield
     finally:
-        jax.config.update("jax_traceback_in_locations_limit", before)
+        jax.config.update(option, before)
 
 
 def load_scoring(path: Path) -> Scoring:
