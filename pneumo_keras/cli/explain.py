@@ -61,7 +61,7 @@ def explain(run: Path, paths: tuple[str, ...], out: Path | None, as_json: bool) 
 
     explainer, target = build_film_explainer(folder), out or run / "explanations"
     explained = []
-    for one in explain_files(explainer, names, target, may_replace=out is None):
+    for one in explain_files(explainer, names, target, run=None if out else run):
         explained.append(one)
         said = one.scored
         name = to_printable(said.path)

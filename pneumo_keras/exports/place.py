@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pneumo_keras.errors import ExportError
 from pneumo_keras.exports.table import FORMS
-from pneumo_keras.files import check_new
+from pneumo_keras.files import check_new, check_within
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def choose_place(run: Path, form: str, out: Path | None) -> Place:
 
     Raises:
         ExportError: `out` does not end as its form does.
-        RunError: One of the files is there.
+        RunError: One of the files is there, or a link leads from the run to elsewhere.
     """
     endings = FORMS[form].endings
     first = out or run / "exports" / f"model{endings[0]}"
@@ -41,7 +41,9 @@ def choose_place(run: Path, form: str, out: Path | None) -> Place:
         raise ExportError(f"--out must end in {endings[0]} for the format {form}. Received: {out}")
     names = tuple(f"{first.stem}{ending}" for ending in endings)
     place = Place(first.parent, names, f"{first.stem}.{form}.json")
-    if out:
-        for name in (*names, place.sidecar):
-            check_new(place.folder / name, option="--out")
+    for path in (place.folder / name for name in (*names, place.sidecar)):
+        if out:
+            check_new(path, option="--out")
+        else:
+            check_within(run, path)
     return place

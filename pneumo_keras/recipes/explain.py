@@ -18,7 +18,14 @@ from pneumo_keras.data.decoding import DecodedFilm, decode_films
 from pneumo_keras.data.image_preparation import Preparation
 from pneumo_keras.evaluation.mistakes import find_mistakes
 from pneumo_keras.evaluation.prediction import ScoredFilm
-from pneumo_keras.files import claim_folder, explain_unwritable, format_csv, replace_whole, write_whole
+from pneumo_keras.files import (
+    check_within,
+    claim_folder,
+    explain_unwritable,
+    format_csv,
+    replace_whole,
+    write_whole,
+)
 from pneumo_keras.model.attribution import Explainer, Explanation, build_explainer
 from pneumo_keras.model.classifier import Classifier
 from pneumo_keras.printable import to_printable
@@ -34,6 +41,7 @@ from pneumo_keras.runs.normal_films import load_normal_films
 
 log = logging.getLogger("pneumo_keras")
 
+TABLE = "explanations.csv"
 STEM = 80  # characters of a film's name that its pictures keep
 
 
@@ -117,7 +125,7 @@ def build_film_explainer(folder: RunFolder) -> FilmExplainer:
 
 
 def explain_files(
-    explainer: FilmExplainer, paths: Iterable[str], out: Path, *, may_replace: bool = False
+    explainer: FilmExplainer, paths: Iterable[str], out: Path, *, run: Path | None = None
 ) -> Iterator[ExplainedFile]:
     """Explains films one by one: a picture and a map of each, and a table at the end.
 
@@ -125,31 +133,39 @@ def explain_files(
         explainer: Of a run.
         paths: Of the films. What cannot be read has its reason, and does not stop the others.
         out: The folder for all files, which is made.
-        may_replace: Whether it may hold files; those of the same names are replaced.
+        run: Of whose folder it is a part, so that files of the same names are replaced; None where the folder
+            must be new or empty.
 
     Raises:
         ModelError: The run's head is of a kind that is not known here.
-        RunError: The folder is taken, another process writes to it, or it cannot be written to.
+        RunError: The folder is taken, another process writes to it, it cannot be written to, or a link leads
+            from the run to elsewhere.
     """
-    with claim_folder(out, option="--out", may_hold=(lambda _: True) if may_replace else None):
-        yield from _explain_files(explainer, paths, out)
+    if run:
+        check_within(run, out / TABLE)
+    with claim_folder(out, option="--out", may_hold=(lambda _: True) if run else None):
+        yield from _explain_files(explainer, paths, out, run or out)
 
 
-def _explain_files(explainer: FilmExplainer, paths: Iterable[str], out: Path) -> Iterator[ExplainedFile]:
+def _explain_files(
+    explainer: FilmExplainer, paths: Iterable[str], out: Path, within: Path
+) -> Iterator[ExplainedFile]:
     rows = []
     decoded = decode_films(paths, preparation=explainer.preparation, shown=SHOWN_EDGE)
     with contextlib.closing(decoded) as films, show_progress("Explaining", 0, "films") as progress:
         for film, stem in name_films(films):
-            one = explain_file(explainer, film, out, stem)
+            one = explain_file(explainer, film, out, stem, within)
             rows.append({**one.to_row(), "path": to_printable(film.path)})
             yield one
             progress.advance(1)
     if rows:
         with explain_unwritable(out, option="--out"):
-            write_whole(out / "explanations.csv", format_csv(rows))
+            write_whole(out / TABLE, format_csv(rows))
 
 
-def explain_file(explainer: FilmExplainer, film: DecodedFilm, out: Path, stem: str) -> ExplainedFile:
+def explain_file(
+    explainer: FilmExplainer, film: DecodedFilm, out: Path, stem: str, within: Path
+) -> ExplainedFile:
     """Explains a film, and writes `<stem>.png` and `<stem>.npy`.
 
     Args:
@@ -157,6 +173,10 @@ def explain_file(explainer: FilmExplainer, film: DecodedFilm, out: Path, stem: s
         film: What came of a file.
         out: A folder that is there.
         stem: Of the new files' names.
+        within: A folder that `out` lies in, from where no link may lead to elsewhere.
+
+    Raises:
+        RunError: A file cannot be written, or is a link.
     """
     if film.image is None:
         return ExplainedFile(explainer.scorer.refuse(film))
@@ -173,6 +193,7 @@ def explain_file(explainer: FilmExplainer, film: DecodedFilm, out: Path, stem: s
         f"{stem}.npy": lambda beside: np.save(beside, one.explanation.evidence),
     }
     for name, save in files.items():
+        check_within(within, out / name)
         with explain_unwritable(out / name, option="--out"), replace_whole(out / name) as beside:
             save(beside)
     return ExplainedFile(one.scored, *files)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pneumo_keras.config import Config, format_config
 from pneumo_keras.documents import parse_document, to_document
 from pneumo_keras.errors import PneumoError, RunError
-from pneumo_keras.files import check_free, claim_folder, format_csv, is_claimed, replace_whole
+from pneumo_keras.files import check_free, check_within, claim_folder, format_csv, is_claimed, replace_whole
 from pneumo_keras.ordinary_files import read_text
 from pneumo_keras.runs.log_file import write_log
 from pneumo_keras.runs.manifest import NAME as MANIFEST
@@ -45,9 +45,14 @@ class RunFolder:
 
     What is read of it is compared with its manifest, which a training or an evaluation extends when all of
     its files are there.
+
+    Attributes:
+        path: Of the folder.
+        run: Folder of the run that it is a part of; None where it is the run itself.
     """
 
     path: Path
+    run: Path | None = None
     _written: list[Path] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
@@ -61,8 +66,14 @@ class RunFolder:
         return self.path / "checkpoint_tuning"
 
     def to_evaluation(self, name: str) -> "RunFolder":
-        """The folder for what the run does on other films: an evaluation like that of a run."""
-        return RunFolder(self.path / OTHER_FILMS / name)
+        """The folder for what the run does on other films: an evaluation like that of a run.
+
+        Raises:
+            RunError: A link leads from there to elsewhere.
+        """
+        folder = RunFolder(self.path / OTHER_FILMS / name, run=self.path)
+        folder.check_own(SETTINGS)
+        return folder
 
     def holds(self, name: str) -> bool:
         """Whether a finished training or evaluation left a file of that name.
@@ -156,6 +167,17 @@ class RunFolder:
             raise self._to_unfinished()
         check_free(self.path, option="--run")
 
+    def check_own(self, name: str) -> None:
+        """Checks that a file of the run would be written into it, and not through a link to elsewhere.
+
+        Args:
+            name: Below the folder.
+
+        Raises:
+            RunError: It, or a folder on the way to it, is a link.
+        """
+        check_within(self.run or self.path, self.path / name)
+
     @contextmanager
     def writing(self, config: Config, paths: Mapping[str, str], *, resume: bool = False) -> Iterator[None]:
         """Opens the folder for a run with its settings, as the user wrote them, and its log.
@@ -178,6 +200,7 @@ class RunFolder:
                 text = format_config(config)
                 self.write_json(UNFINISHED, {"settings": text, "paths": dict(paths)})
                 self.write_text(SETTINGS, text)
+                self.check_own(LOG)
                 with write_log(self.path / LOG):
                     yield
                     self.seal()
@@ -193,6 +216,7 @@ class RunFolder:
         Raises:
             RunError: It cannot be written.
         """
+        self.check_own(MANIFEST)
         names = {path.relative_to(self.path).as_posix() for path in self._written}
         extend_manifest(self.path, names - {UNFINISHED})
 
@@ -224,13 +248,12 @@ class RunFolder:
             save: Writes to the path it is given.
 
         Raises:
-            RunError: It cannot be written.
+            RunError: It cannot be written, or a link leads to elsewhere.
         """
         path = self.path / name
+        self.check_own(name)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if not path.parent.resolve().is_relative_to(self.path.resolve()):
-                raise RunError(f"{path.parent} must lie within {self.path}: it is a link to somewhere else.")
             with replace_whole(path) as beside:
                 save(beside)
         except OSError as error:

@@ -22,8 +22,8 @@ def list_files(path):
     return sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
 
 
-def write(folder, error=None, meanwhile=lambda: None):
-    with folder.writing(CONFIG, {}):
+def write(folder, error=None, meanwhile=lambda: None, *, resume=False):
+    with folder.writing(CONFIG, {}, resume=resume):
         folder.write_json("a.json", {"x": 1})
         folder.write_with("figures/b.png", lambda path: path.write_bytes(b"png"))
         meanwhile()
@@ -224,11 +224,31 @@ def test_the_environment_names_backend_and_versions():
     assert {"keras", "jax", "numpy"} <= set(about["packages"])
 
 
-def test_a_link_within_a_run_leads_nowhere_else(tmp_path):
+@pytest.mark.parametrize("name", ["links/a.txt", "links/below/a.txt"])
+def test_a_link_within_a_run_leads_nowhere_else(tmp_path, name):
     folder = RunFolder(tmp_path / "one")
     write(folder)
     (tmp_path / "outside").mkdir()
     (folder.path / "links").symlink_to(tmp_path / "outside")
-    with pytest.raises(RunError, match="must lie within"):
-        folder.write_text("links/a.txt", "a")
-    assert list_files(tmp_path / "outside") == []
+    with pytest.raises(RunError, match="links must lie within"):
+        folder.write_text(name, "a")
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["train.log", "manifest.sha256", "config.toml", "a.json"])
+def test_nor_does_a_file_of_it_that_is_a_link(tmp_path, name):
+    folder = RunFolder(tmp_path / "one")
+    folder.path.mkdir()
+    (folder.path / "unfinished.json").touch()
+    (tmp_path / "outside").write_text("")
+    (folder.path / name).symlink_to(tmp_path / "outside")
+    with pytest.raises(RunError, match=f"{name} must lie within"):
+        write(folder, resume=True)
+    assert (tmp_path / "outside").read_text() == ""
+
+
+def test_the_folder_of_a_run_may_be_a_link_itself(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "one").symlink_to(tmp_path / "there")
+    write(RunFolder(tmp_path / "one"))
+    assert list_files(tmp_path / "there") == WHOLE
