@@ -196,25 +196,6 @@ def check_new(path: Path, *, option: str) -> None:
         raise RunError(f"{option} must name a new file, since nothing is ever overwritten. Received: {path}")
 
 
-def check_within(folder: Path, path: Path) -> None:
-    """Checks that no link leads to elsewhere from a folder, where a file below it is written.
-
-    Args:
-        folder: Which may be a link itself.
-        path: Of the file, which need not be there.
-
-    Raises:
-        RunError: The file, or a folder on the way to it, is a link.
-    """
-    below = path.relative_to(folder)
-    for part in (folder / name for name in [*reversed(below.parents[:-1]), below]):
-        # Windows has links that are no symbolic ones.
-        if part.is_symlink() or not part.resolve().is_relative_to(folder.resolve()):
-            raise RunError(
-                f"{part} must lie within {folder}: files are replaced there. Received: a link. Remove it."
-            )
-
-
 @contextmanager
 def make_dated_folder(parent: Path, stem: str, *, option: str) -> Iterator[Path]:
     """Makes `<stem>-<date>-<time>`, with -2, -3, ... behind where that is taken; if it stays empty, it goes.

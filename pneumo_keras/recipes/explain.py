@@ -19,13 +19,13 @@ from pneumo_keras.data.image_preparation import Preparation
 from pneumo_keras.evaluation.mistakes import find_mistakes
 from pneumo_keras.evaluation.prediction import ScoredFilm
 from pneumo_keras.files import (
-    check_within,
     claim_folder,
     explain_unwritable,
     format_csv,
     replace_whole,
     write_whole,
 )
+from pneumo_keras.links import check_within
 from pneumo_keras.model.attribution import Explainer, Explanation, build_explainer
 from pneumo_keras.model.classifier import Classifier
 from pneumo_keras.printable import to_printable

@@ -12,11 +12,12 @@ from typing import Any, TypeVar
 from pneumo_keras.config import Config, format_config
 from pneumo_keras.documents import parse_document, to_document
 from pneumo_keras.errors import PneumoError, RunError
-from pneumo_keras.files import check_free, check_within, claim_folder, format_csv, is_claimed, replace_whole
+from pneumo_keras.files import check_free, claim_folder, format_csv, is_claimed, replace_whole
+from pneumo_keras.links import check_within
 from pneumo_keras.ordinary_files import read_text
 from pneumo_keras.runs.log_file import write_log
 from pneumo_keras.runs.manifest import NAME as MANIFEST
-from pneumo_keras.runs.manifest import extend_manifest, hash_file, load_manifest
+from pneumo_keras.runs.manifest import AGAIN, extend_manifest, load_manifest, verify_file
 
 log = logging.getLogger("pneumo_keras")
 
@@ -33,8 +34,6 @@ SEEN_FILMS = "seen_films.npy"
 
 UNFINISHED = "unfinished.json"
 """Settings and paths of a training, until it is finished."""
-
-AGAIN = "Train or evaluate again."
 
 Kind = TypeVar("Kind")
 
@@ -97,21 +96,7 @@ class RunFolder:
         Raises:
             RunError: It does not, or is missing.
         """
-        path, noted = self.path / name, load_manifest(self.path).get(name)
-        if noted is None:
-            raise RunError(f"{path} is missing, or what should have written it was stopped. {AGAIN}")
-        try:
-            found = hash_file(path)
-        except FileNotFoundError as error:
-            raise RunError(f"{path} is missing. {AGAIN}") from error
-        except OSError as error:
-            raise RunError(f"{path} cannot be read: {error.strerror or error}. {AGAIN}") from error
-        if found != noted:
-            raise RunError(
-                f"{path} is damaged or was changed: it must hold what {MANIFEST} says. Received: SHA-256 "
-                f"{found[:12]}..., not {noted[:12]}.... {AGAIN}"
-            )
-        return path
+        return verify_file(self.path, name)
 
     def check_settings(self) -> None:
         """Checks that there is a run to read, or its evaluation on other films.

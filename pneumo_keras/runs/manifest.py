@@ -13,6 +13,7 @@ from pneumo_keras.turns import take_turn
 
 NAME = "manifest.sha256"
 LOCK = ".manifest.lock"
+AGAIN = "Train or evaluate again."
 MOST_BYTES = 1 << 34  # of a file of a run
 LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
@@ -52,6 +53,33 @@ def extend_manifest(folder: Path, names: Iterable[str]) -> None:
     except OSError as error:
         reason = getattr(error, "strerror", None) or error
         raise RunError(f"{folder / NAME} cannot be written: {reason}") from error
+
+
+def verify_file(folder: Path, name: str) -> Path:
+    """The path of a file, once it holds what the manifest says.
+
+    Args:
+        folder: Of a run.
+        name: Of the file, below the folder.
+
+    Raises:
+        RunError: It does not, or is missing.
+    """
+    path, noted = folder / name, load_manifest(folder).get(name)
+    if noted is None:
+        raise RunError(f"{path} is missing, or what should have written it was stopped. {AGAIN}")
+    try:
+        found = hash_file(path)
+    except FileNotFoundError as error:
+        raise RunError(f"{path} is missing. {AGAIN}") from error
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror or error}. {AGAIN}") from error
+    if found != noted:
+        raise RunError(
+            f"{path} is damaged or was changed: it must hold what {NAME} says. Received: SHA-256 "
+            f"{found[:12]}..., not {noted[:12]}.... {AGAIN}"
+        )
+    return path
 
 
 @contextmanager
