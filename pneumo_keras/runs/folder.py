@@ -16,8 +16,8 @@ from pneumo_keras.files import check_free, claim_folder, format_csv, is_claimed,
 from pneumo_keras.links import check_within
 from pneumo_keras.ordinary_files import read_text
 from pneumo_keras.runs.log_file import write_log
-from pneumo_keras.runs.manifest import NAME as MANIFEST
 from pneumo_keras.runs.manifest import AGAIN, extend_manifest, load_manifest, verify_file
+from pneumo_keras.runs.manifest import NAME as MANIFEST
 
 log = logging.getLogger("pneumo_keras")
 
