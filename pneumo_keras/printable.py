@@ -24,6 +24,17 @@ def to_cell(name: str) -> str:
     return f"./{shown}" if shown.startswith(FORMULAS) else shown
 
 
+def to_count(count: int, noun: str, plural: str = "") -> str:
+    """`1 file`, `2 files`, `1,234 files`.
+
+    Args:
+        count: How many.
+        noun: For one.
+        plural: For any other number, if it is not the noun with an s.
+    """
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+
+
 def to_printable_lines(text: str) -> str:
     """The same for a text of several lines, which stay lines."""
     return text if text.isprintable() else "\n".join(map(to_printable, text.split("\n")))

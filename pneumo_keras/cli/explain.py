@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pneumo_keras.cli.group import JSON, print_json
-from pneumo_keras.cli.predict import PATHS, RUN
+from pneumo_keras.cli.predict import PATHS, RUN, check_found
 
 if TYPE_CHECKING:
     from pneumo_keras.recipes.explain import ExplainedFile
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 def explain(run: Path, paths: tuple[str, ...], out: Path | None, as_json: bool) -> None:
     """Shows which places of a film the score of the run in folder RUN comes from.
 
-    PATH is a film (PNG, JPEG, TIFF, BMP, WebP, DICOM), a folder with all that lies below it but hidden
-    files, a pattern in quotes, or - for a list on stdin, one name a line.
+    PATH is a film (PNG, JPEG, TIFF, BMP, WebP, DICOM), a folder with all images that lie below it but
+    hidden files, a pattern in quotes, or - for a list on stdin, one name a line.
 
     Each film gets a picture, NAME.png: the film, and beside it the same film with its map, red where it
     looks less normal than normal films do at the same place, blue where more so. The numbers are in
@@ -45,7 +45,8 @@ def explain(run: Path, paths: tuple[str, ...], out: Path | None, as_json: bool) 
     """
     from pneumo_keras.backend import check_backend, start_backend
     from pneumo_keras.config import find_cache
-    from pneumo_keras.data.listing import list_files
+    from pneumo_keras.data.kinds import PassedOver
+    from pneumo_keras.data.listing import list_files, read_names
     from pneumo_keras.files import check_free
     from pneumo_keras.runs.folder import RunFolder
 
@@ -54,7 +55,9 @@ def explain(run: Path, paths: tuple[str, ...], out: Path | None, as_json: bool) 
     folder.check_finished()
     if out:
         check_free(out, option="--out")
-    names = list(list_files(paths, sys.stdin))  # before there are pictures among them
+    others = PassedOver()
+    names = list(list_files(paths, read_names(sys.stdin), others))  # before there are pictures among them
+    check_found(len(names), paths, others)
     start_backend(find_cache())
     from pneumo_keras.printable import to_printable
     from pneumo_keras.recipes.explain import build_film_explainer, explain_files
@@ -73,14 +76,14 @@ def explain(run: Path, paths: tuple[str, ...], out: Path | None, as_json: bool) 
             click.echo(f"{name}: score {said.probability:.3f}, called {said.verdict}{warning}: {picture}")
     if as_json:
         print_json({"run": str(run), "out": str(target), "films": [one.to_row() for one in explained]})
-    _conclude(explained, paths)
+    _conclude(explained)
 
 
-def _conclude(explained: "list[ExplainedFile]", paths: tuple[str, ...]) -> None:
+def _conclude(explained: "list[ExplainedFile]") -> None:
     from pneumo_keras.errors import DataError
+    from pneumo_keras.printable import to_count
 
-    if not explained:
-        raise DataError(f"PATH must name films. Received: no file in {' '.join(paths)}")
     failed = sum(one.scored.probability is None for one in explained)
     if failed:
-        raise DataError(f"{failed:,} of {len(explained):,} files could not be explained, see above.")
+        total = to_count(len(explained), "file")
+        raise DataError(f"{failed:,} of {total} could not be explained, see above.")

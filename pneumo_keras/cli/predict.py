@@ -2,18 +2,20 @@
 
 import contextlib
 import functools
-import io
 import logging
 import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pneumo_keras.errors import DataError, RunError
+
+if TYPE_CHECKING:
+    from pneumo_keras.data.kinds import PassedOver
 
 log = logging.getLogger("pneumo_keras")
 
@@ -68,9 +70,10 @@ def predict(
 ) -> None:
     """Scores films with the run in folder RUN.
 
-    PATH is a film (PNG, JPEG, TIFF, BMP, WebP, DICOM), a folder with all that lies below it but hidden
-    files, a pattern in quotes, or - for a list on stdin, one name a line. A film is cut to the square in its
-    middle and shrunk as the training films were.
+    PATH is a film (PNG, JPEG, TIFF, BMP, WebP, DICOM), a folder with all images that lie below it but
+    hidden files, a pattern in quotes, or - for a list on stdin, one name a line. Files of other kinds that
+    lie there are passed over and counted. A film is cut to the square in its middle and shrunk as the
+    training films were.
 
     Each gets a row: path, probability of pneumonia, verdict (pneumonia above the run's threshold, which was
     chosen on its validation films), threshold, margin (probability less threshold) and warning. A film that
@@ -89,7 +92,9 @@ def predict(
     find films -name '*.dcm' | pneumo-keras predict runs/one - --format json
     """
     from pneumo_keras.backend import check_backend, check_packages
+    from pneumo_keras.data.kinds import PassedOver
     from pneumo_keras.files import check_free, check_new, claim_file
+    from pneumo_keras.printable import to_count
     from pneumo_keras.reporting.predictions import LAYOUTS, Written, resume_csv
     from pneumo_keras.runs.folder import RunFolder
 
@@ -110,11 +115,12 @@ def predict(
             if not resume:
                 check_new(out, option="--out")
         threshold, score = held.enter_context(_open_scoring(folder, cluster, prevalence, workers, paths))
-        names, before = _list_names(paths, out), Written()
+        others = PassedOver()
+        names, before = _list_names(paths, out, others), Written()
         if out and out.exists():
             before, names = resume_csv(out, names, threshold=threshold)
         if before.films:
-            log.info("%s has %s films already", out, f"{before.films:,}")
+            log.info("%s has %s already", out, to_count(before.films, "film"))
         counts = Counter(before=before.films - before.failed, failed=before.failed)
         with _open_output(out, resume=resume) as (write, is_empty):
             if is_empty and chosen.header:
@@ -130,7 +136,8 @@ def predict(
         from pneumo_keras.reporting.parts import write_parts
 
         write_parts(out, parts, option="--parts")
-    _conclude(counts, paths, out)
+    check_found(counts["before"] + counts["pneumonia"] + counts["normal"] + counts["failed"], paths, others)
+    _conclude(counts, out)
 
 
 @contextlib.contextmanager
@@ -166,14 +173,13 @@ def _open_scoring(
     yield scorer.threshold, functools.partial(predict_files, scorer, workers=_count_workers(workers, paths))
 
 
-def _list_names(paths: tuple[str, ...], out: Path | None) -> Iterator[str]:
+def _list_names(paths: tuple[str, ...], out: Path | None, others: "PassedOver") -> Iterator[str]:
     """The files that are meant; not the one that is being written."""
-    from pneumo_keras.data.listing import list_files
+    from pneumo_keras.data.listing import list_files, read_names
 
-    if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(errors="surrogateescape")  # names need not be text
     own = os.path.realpath(out) if out else None
-    return (name for name in list_files(paths, sys.stdin) if own is None or os.path.realpath(name) != own)
+    files = list_files(paths, read_names(sys.stdin), others)
+    return (name for name in files if own is None or os.path.realpath(name) != own)
 
 
 def _count_workers(workers: int | None, paths: tuple[str, ...]) -> int | None:
@@ -226,16 +232,35 @@ def _show_progress(out: Path | None) -> Iterator[Callable[[int], object]]:
         yield progress.advance
 
 
-def _conclude(counts: Mapping[str, int], paths: tuple[str, ...], out: Path | None) -> None:
+def check_found(count: int, paths: tuple[str, ...], others: "PassedOver") -> None:
+    """Says which files of other kinds were found, and refuses where nothing else was.
+
+    Args:
+        count: Of the files that were named, and the images that were found.
+        paths: As the user named them.
+        others: Files of other kinds.
+
+    Raises:
+        DataError: There were no images.
+    """
+    if others.count:
+        log.warning("%s", others.describe())
+    if not count:
+        kind = "image" if others.count else "file"
+        raise DataError(f"PATH must name films. Received: no {kind} in {' '.join(paths)}")
+
+
+def _conclude(counts: Mapping[str, int], out: Path | None) -> None:
+    from pneumo_keras.printable import to_count
+
     failed, now = counts["failed"], counts["pneumonia"] + counts["normal"]
-    total = counts["before"] + now + failed
-    if not total:
-        raise DataError(f"PATH must name films. Received: no file in {' '.join(paths)}")
-    numbers = (now, counts["pneumonia"], counts["normal"], counts["warned"], failed)
+    numbers = (counts["pneumonia"], counts["normal"], counts["warned"], failed)
     log.info(
-        "%s films scored: %s called pneumonia, %s normal; %s with a warning; %s not scored%s",
+        "%s scored: %s called pneumonia, %s normal; %s with a warning; %s not scored%s",
+        to_count(now, "film"),
         *(f"{n:,}" for n in numbers),
         f". {out}" if out else "",
     )
     if failed:
-        raise DataError(f"{failed:,} of {total:,} files could not be scored. Their rows say why.")
+        total = to_count(counts["before"] + now + failed, "file")
+        raise DataError(f"{failed:,} of {total} could not be scored. Their rows say why.")

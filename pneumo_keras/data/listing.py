@@ -1,42 +1,103 @@
 """Which files a user means: names, folders, patterns, or a list on stdin."""
 
+import codecs
 import glob
+import io
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
+
+from pneumo_keras.data.kinds import PassedOver, is_image_file
+from pneumo_keras.errors import DataError
 
 STDIN = "-"
+LINE_BYTES = 1 << 20  # of a name on stdin: 250 times the longest that a system takes
+WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def list_files(names: Iterable[str], stdin: Iterable[str]) -> Iterator[str]:
+def list_files(names: Iterable[str], stdin: Iterable[str], others: PassedOver) -> Iterator[str]:
     """The files that names stand for, in an order that is the same every time.
 
-    A folder stands for all files below it but hidden ones; a pattern (`*`, `?`, `[...]`, `**`) for what it
-    matches, unless there is a file of that very name; `-` for the lines of stdin. Anything else stands for
-    itself, whether it is there or not: whoever opens it can say what is wrong.
+    A folder stands for all images below it but hidden ones; a pattern (`*`, `?`, `[...]`, `**`) for the
+    images that it matches, unless there is a file of that very name; `-` for the lines of stdin. Anything
+    else stands for itself, whether it is there or not: whoever opens it can say what is wrong.
 
     Args:
         names: As the user wrote them.
         stdin: Names of files or folders, one a line.
+        others: Counts the files of other kinds that lie in folders or match patterns.
+
+    Raises:
+        DataError: The list on stdin is none.
     """
     for name in names:
         if name == STDIN:
-            yield from _expand(line.rstrip("\r\n") for line in stdin if line.strip())
+            yield from _expand(stdin, others)
         elif glob.has_magic(name) and not os.path.lexists(name):
             matched = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (Path takes no absolute pattern)
             if "**" in name:  # it matches what lies in folders, too
                 matched = [found for found in matched if not _is_folder(found)]
-            yield from _expand(matched or [name])  # what matches nothing stands for itself
+            for found in matched:
+                yield from _keep_images(_walk(found) if _is_folder(found) else [found], others)
+            if not matched:
+                yield name
         else:
-            yield from _expand([name])
+            yield from _expand([name], others)
 
 
-def _expand(names: Iterable[str]) -> Iterator[str]:
+def read_names(stdin: object) -> Iterator[str]:
+    """The names of a list on stdin, one a line, as they come; any bytes but UTF-16 with its mark are one.
+
+    Args:
+        stdin: `sys.stdin`, which is None where it is closed.
+
+    Raises:
+        DataError: It is no list of names.
+    """
+    source: Any = getattr(stdin, "buffer", None)
+    if source is None:
+        raise _to_no_list("stdin is closed")
+    try:
+        first = source.readline(LINE_BYTES)
+        if first.startswith(WIDE_MARKS):  # of some editors on Windows
+            try:
+                text = (first + source.read()).decode("utf-16")
+            except UnicodeDecodeError as error:
+                raise _to_no_list(f"damaged UTF-16 ({error.reason})") from None
+            source, first = io.BytesIO(text.encode("utf-8", "surrogatepass")), b""
+        if b"\0" in first:
+            raise _to_no_list("null characters, as find -print0 and UTF-16 without a mark write them")
+        line = first.removeprefix(codecs.BOM_UTF8) or source.readline(LINE_BYTES)
+        while line:
+            if len(line) == LINE_BYTES:
+                raise _to_no_list(f"a line above {LINE_BYTES:,} bytes")
+            if name := line.rstrip(b"\r\n"):
+                yield os.fsdecode(name)
+            line = source.readline(LINE_BYTES)
+    except OSError as error:
+        raise _to_no_list(error.strerror or str(error)) from error
+
+
+def _to_no_list(received: str) -> DataError:
+    return DataError(f"PATH - needs a list on stdin, one name a line. Received: {received}")
+
+
+def _expand(names: Iterable[str], others: PassedOver) -> Iterator[str]:
     for name in names:
         if _is_folder(name):
-            yield from _walk(name)
+            yield from _keep_images(_walk(name), others)
         else:
             yield name
+
+
+def _keep_images(found: Iterable[str], others: PassedOver) -> Iterator[str]:
+    """Of files that were found rather than named."""
+    for name in found:
+        if is_image_file(name):
+            yield name
+        else:
+            others.add(name)
 
 
 def _is_folder(name: str) -> bool:

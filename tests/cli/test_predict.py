@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from pneumo_keras.cli import main
 from pneumo_keras.data.phantom import PhantomFilms
 from pneumo_keras.files import claim_file
 
@@ -22,7 +24,7 @@ def child_environment():
 
 
 @pytest.fixture
-def films(run, tmp_path):
+def films(invoke, run, tmp_path):
     """A run, and a folder of films."""
     (tmp_path / "films").mkdir()
     for index, image in enumerate(PhantomFilms(6, 28, 5).read(slice(None))):
@@ -77,14 +79,53 @@ def test_a_file_that_was_cut_off_is_gone_on_with(invoke, films, tmp_path):
     )
 
 
-def test_names_come_on_stdin(invoke, films, monkeypatch):
+def test_names_come_on_stdin(films, monkeypatch):
     monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda self: False, raising=False)
-    from click.testing import CliRunner
-
-    from pneumo_keras.cli import main
-
     done = CliRunner().invoke(main, ["-q", "predict", "run", "-"], input="films/3.png\nfilms/1.png\n")
     assert [row["path"] for row in csv.DictReader(io.StringIO(done.stdout))] == ["films/3.png", "films/1.png"]
+
+
+@pytest.mark.parametrize("command", ["predict", "explain"])
+def test_files_of_other_kinds_are_passed_over_and_counted(invoke, films, command):
+    for path in list(films.iterdir())[1:]:
+        path.unlink()
+    (one,) = films.iterdir()
+    (films / "notes.txt").write_text("Ask Anna")
+    (films / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
+    done = invoke("-q", command, "run", "films")
+    assert (done.exit_code, done.stdout.count(f"films/{one.name}"), done.stdout.count("notes")) == (0, 1, 0)
+    assert (
+        done.stderr.endswith("2 files of other kinds passed over: films/Thumbs.db, films/notes.txt\n")
+        and done.stderr.count("\n") == 1
+    )
+    named = invoke("-q", command, "run", f"films/{one.name}", "films/notes.txt")
+    assert named.exit_code == 1
+    assert "films/notes.txt" in named.stdout + named.stderr and "passed over" not in named.stderr
+    one.unlink()
+    none = invoke("-q", command, "run", "films")
+    assert (none.exit_code, none.stderr.splitlines()[-1]) == (
+        1,
+        "Error: PATH must name films. Received: no image in films",
+    )
+
+
+def test_a_list_of_windows_notepad_is_read(films):
+    for encoding in ("utf-8-sig", "utf-16"):
+        names = "films/3.png\r\nfilms/1.png\r\n".encode(encoding)
+        done = CliRunner().invoke(main, ["-q", "predict", "run", "-"], input=names)
+        rows = csv.DictReader(io.StringIO(done.stdout))
+        assert [row["path"] for row in rows] == ["films/3.png", "films/1.png"]
+
+
+def test_a_name_of_any_length_in_a_list_is_gone_on_with(films):
+    names = "\n".join(["films/3.png", "x" * 200_000, "films/1.png"])
+    command = ["-q", "predict", "run", "-", "--out", "scores.csv"]
+    for way in ([], ["--resume"]):
+        done = CliRunner().invoke(main, [*command, *way], input=names)
+        assert (done.exit_code, done.stderr) == (
+            1,
+            "Error: 1 of 3 files could not be scored. Their rows say why.\n",
+        )
 
 
 def test_where_there_is_nothing_to_score_it_says_so(invoke, films, tmp_path):

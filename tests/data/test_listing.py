@@ -1,10 +1,13 @@
+import codecs
 import io
 import os
 from pathlib import Path
 
 import pytest
 
-from pneumo_keras.data.listing import list_files
+from pneumo_keras.data.kinds import PassedOver
+from pneumo_keras.data.listing import list_files, read_names
+from pneumo_keras.errors import DataError
 
 
 @pytest.fixture
@@ -23,8 +26,8 @@ def folder(tmp_path, monkeypatch):
         path.touch()
 
 
-def list_names(*names, stdin=""):
-    return list(list_files(names, io.StringIO(stdin)))
+def list_names(*names, stdin=b"", others=None):
+    return list(list_files(names, read_names(io.TextIOWrapper(io.BytesIO(stdin))), others or PassedOver()))
 
 
 @pytest.mark.usefixtures("folder")
@@ -34,7 +37,7 @@ def test_names_stand_for_files_folders_patterns_and_stdin():
     assert list_names("films/*.png") == ["films/a.png", "films/b.png"]
     assert list_names("fil*") == inside
     assert sorted(list_names("films/**")) == inside
-    assert list_names("-", "one.png", stdin="films/z\n\nfilms/a.png\r\n") == [
+    assert list_names("-", "one.png", stdin=b"films/z\n\nfilms/a.png\r\n") == [
         "films/z/c.dcm",
         "films/a.png",
         "one.png",
@@ -43,7 +46,7 @@ def test_names_stand_for_files_folders_patterns_and_stdin():
 
 @pytest.mark.usefixtures("folder")
 def test_what_is_not_there_stands_for_itself():
-    assert list_names("none.png", "none*.png", stdin="") == ["none.png", "none*.png"]
+    assert list_names("none.png", "none*.png") == ["none.png", "none*.png"]
 
 
 @pytest.mark.usefixtures("folder")
@@ -77,3 +80,64 @@ def test_a_folder_that_cannot_be_read_stands_for_itself(monkeypatch):
 
 def test_a_name_that_no_system_takes_stands_for_itself():
     assert list_names("x" * 5000, "a\0b") == ["x" * 5000, "a\0b"]
+
+
+@pytest.mark.parametrize(
+    "stdin",
+    [
+        "Füße 1.png\nb.png\n".encode("utf-8-sig"),
+        "Füße 1.png\r\nb.png\r\n".encode("utf-16"),
+        codecs.BOM_UTF16_BE + "\nFüße 1.png\nb.png".encode("utf-16-be"),
+        "\n\r\nFüße 1.png\nb.png".encode(),
+    ],
+)
+def test_a_list_may_come_from_any_editor(stdin):
+    assert list_names("-", stdin=stdin) == ["Füße 1.png", "b.png"]
+
+
+def test_names_in_a_list_need_not_be_text():
+    assert list_names("-", stdin=b"\xff.png\n \n") == ["\udcff.png", " "]
+
+
+@pytest.mark.parametrize(
+    ("stdin", "received"),
+    [
+        (b"a.png\0b.png\0", "null characters, as find -print0 and UTF-16 without a mark write them"),
+        ("a.png\n".encode("utf-16-le"), "null characters, as find -print0 and UTF-16 without a mark write"),
+        (codecs.BOM_UTF16_LE + b"a", "damaged UTF-16 (truncated data)"),
+        (b"x" * 2**21, "a line above 1,048,576 bytes"),
+    ],
+)
+def test_what_is_no_list_is_said(stdin, received):
+    with pytest.raises(DataError) as refusal:
+        list_names("-", stdin=stdin)
+    rule = "PATH - needs a list on stdin, one name a line. Received: "
+    assert str(refusal.value).startswith(rule + received)
+
+
+def test_without_stdin_there_is_no_list():
+    with pytest.raises(DataError, match="Received: stdin is closed"):
+        list(list_files(["-"], read_names(None), PassedOver()))
+    assert list(list_files(["a.png"], read_names(None), PassedOver())) == ["a.png"]
+
+
+@pytest.mark.usefixtures("folder")
+def test_files_of_other_kinds_are_passed_over_where_they_are_found_and_kept_where_they_are_named():
+    for name in ("films/notes.txt", "films/z/Thumbs.db", "films/DICOMDIR", "notes.txt"):
+        Path(name).write_text("notes")
+    inside = ["films/a.png", "films/b.png", "films/z/c.dcm"]
+    others = PassedOver()
+    assert list_names("films", others=others) == inside
+    assert others.describe() == (
+        "3 files of other kinds passed over: films/DICOMDIR, films/notes.txt, films/z/Thumbs.db"
+    )
+    others = PassedOver()
+    assert list_names("films/*", "not*", "-", stdin=b"films\nnotes.txt\n", others=others) == [
+        *inside,
+        *inside,
+        "notes.txt",
+    ]
+    assert others.describe() == (
+        "7 files of other kinds passed over: films/DICOMDIR, films/notes.txt, films/z/Thumbs.db and 4 more"
+    )
+    assert list_names("films/notes.txt", "films/DICOMDIR") == ["films/notes.txt", "films/DICOMDIR"]

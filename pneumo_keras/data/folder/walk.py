@@ -1,19 +1,24 @@
-"""All files below a folder of a class: links are followed, and nothing is left out without a word."""
+"""All images below a folder of a class: links are followed, and nothing is left out without a word."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from pneumo_keras.data.kinds import PassedOver, is_image_file
 from pneumo_keras.errors import DataError
+
+log = logging.getLogger("pneumo_keras")
 
 
 def walk_films(folder: Path) -> Iterator[Path]:
-    """All files below a folder but hidden ones: those of each folder by name, before those of folders in it.
+    """All images below a folder but hidden ones: those of each folder by name, before those of folders in it.
 
     Raises:
         OSError: A folder cannot be read; it is named.
         DataError: A folder is met twice, since a link leads to it or to one that holds it.
     """
+    others = PassedOver()
     seen = {_identify(parent) for parent in folder.resolve().parents}
     for parent, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
         own = _identify(Path(parent))
@@ -25,8 +30,15 @@ def walk_films(folder: Path) -> Iterator[Path]:
         seen.add(own)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if not name.startswith("."):
-                yield Path(parent) / name
+            path = Path(parent) / name
+            if name.startswith("."):
+                continue
+            if is_image_file(path):
+                yield path
+            else:
+                others.add(path)
+    if others.count:
+        log.warning("%s", others.describe())
 
 
 def _identify(folder: Path) -> tuple[int, int]:

@@ -217,16 +217,29 @@ def test_a_folder_that_cannot_be_listed_gets_one_line(films, open_data, monkeypa
     )
 
 
+def test_files_of_other_kinds_are_no_films_and_said(films, open_data, caplog):
+    whole = open_data(films).open_split("train").fingerprint()
+    (films / "train" / "NORMAL" / "notes.txt").write_text("Ask Anna")
+    (films / "train" / "PNEUMONIA" / "Thumbs.db").touch()
+    caplog.clear()
+    assert open_data(films).open_split("train").fingerprint() == whole
+    said = [message for message in caplog.messages if "passed over" in message]
+    assert said == [
+        f"1 file of other kinds passed over: {films}/train/NORMAL/notes.txt",
+        f"1 file of other kinds passed over: {films}/train/PNEUMONIA/Thumbs.db",
+    ]
+
+
 def test_broken_films_stop_the_preparation_with_one_line(films, open_data, tmp_path):
-    (films / "train" / "NORMAL" / "a.txt").write_text("no film")
+    (films / "train" / "NORMAL" / "a.jpg").write_text("no film")
     (films / "train" / "PNEUMONIA" / "b.png").touch()
     assert refuse(open_data(films).open_split, "train") == (
         f"{films}: split 'train': every film must be one that can be read. Received: 2 of 32 that cannot, "
-        "first train/NORMAL/a.txt: it is no PNG, JPEG, TIFF, BMP, WebP or DICOM file, or a damaged one. Mend "
+        "first train/NORMAL/a.jpg: it is no PNG, JPEG, TIFF, BMP, WebP or DICOM file, or a damaged one. Mend "
         "them or take them away."
     )
     assert {path.suffix for path in (tmp_path / "cache" / "datasets").iterdir()} <= {".lock"}
-    for path in ("NORMAL/a.txt", "PNEUMONIA/b.png"):
+    for path in ("NORMAL/a.jpg", "PNEUMONIA/b.png"):
         (films / "train" / path).unlink()
     assert len(open_data(films).open_split("train")) == 30
 

@@ -1,0 +1,79 @@
+"""Which files of a folder are images: those that end like one, or begin like one.
+
+A file that somebody names is always opened. In a folder lie notes and previews, too, which nobody means.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from pneumo_keras.ordinary_files import open_ordinary
+from pneumo_keras.printable import to_count
+
+ENDINGS = frozenset(
+    f".{name}"
+    for name in (
+        *("png", "apng", "jpg", "jpeg", "jpe", "jfif", "tif", "tiff", "bmp", "dib", "webp"),
+        *("dcm", "dicom", "dic", "ima"),
+    )
+)
+DICOM_DIRECTORY = "DICOMDIR"  # lists the other files of a medium (DICOM PS3.10, 8.6)
+HEAD = 132  # bytes that tell what a file is
+DICOM_MARK = slice(128, 132), b"DICM"  # DICOM PS3.10, 7.1
+DICOM_BEGINNINGS = (b"\x02\0\0\0", b"\x08\0\0\0", b"\x08\0\x05\0", b"\x08\0\x08\0", b"\x08\0\x16\0")
+"""First elements of data sets without a preamble: a group's length, or what stands first in one."""
+BEGINNINGS = (
+    b"\x89PNG\r\n\x1a\n",
+    b"\xff\xd8\xff",  # JPEG
+    *(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),  # TIFF
+    *DICOM_BEGINNINGS,
+)
+SHOWN = 3  # names of files that were passed over
+
+
+def is_image_file(path: str | Path) -> bool:
+    """Whether a file that lies in a folder is meant to be an image.
+
+    A damaged image is one, and so is a file that cannot be opened: whoever reads it says why.
+    """
+    name = Path(path).name
+    if Path(name).suffix.casefold() in ENDINGS:
+        return True
+    if name.upper() == DICOM_DIRECTORY:
+        return False
+    try:
+        with open_ordinary(Path(path), most=sys.maxsize) as file:
+            head = file.read(HEAD)
+    except OSError:
+        return True
+    return begins_like_image(head)
+
+
+def begins_like_image(head: bytes) -> bool:
+    """Whether a file with these first bytes is PNG, JPEG, TIFF, BMP, WebP or DICOM."""
+    place, mark = DICOM_MARK
+    return (
+        head.startswith(BEGINNINGS)
+        or head[place] == mark
+        or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+        or (head[:2] == b"BM" and head[6:10] == b"\0\0\0\0" and head[15:18] == b"\0\0\0")
+    )
+
+
+class PassedOver:
+    """Files of other kinds that were found in folders: how many, and the first of them."""
+
+    def __init__(self) -> None:
+        self.count, self._first = 0, list[str]()
+
+    def add(self, path: str | Path) -> None:
+        """Counts a file."""
+        self.count += 1
+        if len(self._first) < SHOWN:
+            self._first.append(os.fspath(path))
+
+    def describe(self) -> str:
+        """Says it in a line."""
+        more = self.count - len(self._first)
+        names = ", ".join(self._first) + (f" and {more:,} more" if more else "")
+        return f"{to_count(self.count, 'file')} of other kinds passed over: {names}"
