@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import io
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ class Service:
 
     def __init__(self, explainer: FilmExplainer, decoders: Decoders) -> None:
         self._explainer, self._decoders = explainer, decoders
-        self._turn = asyncio.Lock()
+        self._turns = ThreadPoolExecutor(1, "explain")  # a client that is gone does not end what runs
 
     async def judge(self, content: bytes) -> dict[str, Any]:
         """What there is to say of the film of a file, ready for JSON; pictures as `data:` addresses.
@@ -35,8 +36,7 @@ class Service:
         film = await asyncio.wrap_future(self._decoders.submit(content))
         if film.image is None:
             raise DataError(film.reason)
-        async with self._turn:
-            return await asyncio.to_thread(self._describe, film)
+        return await asyncio.get_running_loop().run_in_executor(self._turns, self._describe, film)
 
     def warm_up(self) -> None:
         """Makes all programs ready, so that the first film does not wait for them."""

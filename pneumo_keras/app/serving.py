@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
-from starlette.applications import Starlette
 
+from pneumo_keras.app.connections import Connection
+from pneumo_keras.app.middleware import Middleware, to_plain
 from pneumo_keras.app.server import build_server
 from pneumo_keras.app.service import NOTICE, Service, draw_examples
 from pneumo_keras.data.decoding import Decoders
@@ -36,12 +37,35 @@ def serve_run(folder: RunFolder, *, host: str, port: int, max_bytes: int) -> Non
     with _listen(host, port) as listener, open_server(folder, host=host, max_bytes=max_bytes) as server:
         name = f"[{host}]" if ":" in host else host
         log.info("Open http://%s:%d/ in a browser. Ctrl-C ends it", name, listener.getsockname()[1])
-        config = uvicorn.Config(server, log_level="warning", lifespan="off", server_header=False)
-        uvicorn.Server(config).run(sockets=[listener])
+        PageServer(server).run(sockets=[listener])
+
+
+class PageServer(uvicorn.Server):
+    """uvicorn's server of a page, which ends within a second or two whatever its clients do."""
+
+    def __init__(self, page: Middleware) -> None:
+        super().__init__(
+            uvicorn.Config(
+                page,
+                http=Connection,
+                loop="asyncio",
+                ws="none",
+                lifespan="off",
+                log_level="error",
+                server_header=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=1,
+            )
+        )
+        self._page = page
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._page.end()
+        await super().shutdown(sockets)
 
 
 @contextmanager
-def open_server(folder: RunFolder, *, host: str, max_bytes: int) -> Iterator[Starlette]:
+def open_server(folder: RunFolder, *, host: str, max_bytes: int) -> Iterator[Middleware]:
     """The server of a run's page, ready to judge, and the process that decodes for it.
 
     Args:
@@ -73,13 +97,14 @@ def list_names(host: str) -> tuple[str, ...]:
 
     Under a name of its own for this address, another site could read the page's answers.
     """
+    name = to_plain(host)
     try:
-        address = ipaddress.ip_address(host)
+        address = ipaddress.ip_address(name)
     except ValueError:
-        return (host,)
+        return (name,)
     if address.is_loopback:
-        return ("localhost", "127.0.0.1", "::1", host)
-    return () if address.is_unspecified else (host,)
+        return ("localhost", "127.0.0.1", "::1", name)
+    return () if address.is_unspecified else (name,)
 
 
 def _listen(host: str, port: int) -> socket.socket:

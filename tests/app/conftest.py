@@ -2,9 +2,8 @@ import socket
 import threading
 
 import pytest
-import uvicorn
 
-from pneumo_keras.app.serving import open_server
+from pneumo_keras.app.serving import PageServer, open_server
 from pneumo_keras.config import load_config
 from pneumo_keras.recipes import network
 from pneumo_keras.recipes.train import train_run
@@ -31,7 +30,7 @@ def address(run):
         open_server(run, host="127.0.0.1", max_bytes=2**20) as server,
         socket.create_server(("127.0.0.1", 0)) as listener,
     ):
-        serving = uvicorn.Server(uvicorn.Config(server, log_level="error", lifespan="off"))
+        serving = PageServer(server)
         thread = threading.Thread(target=serving.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
