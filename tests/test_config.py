@@ -18,6 +18,7 @@ from pneumo_keras.config import (
     resolve_paths,
 )
 from pneumo_keras.config.choices import OneOf
+from pneumo_keras.config.settings import PATTERN_RULE
 from pneumo_keras.errors import SettingsError
 
 
@@ -183,6 +184,20 @@ def test_a_report_gets_file_names_alone(empty):
             "augmentation.plain=false needs augmentation.views of at least 1",
         ),
         ("data.source=folder", 'data.source="folder" needs data.path: a folder of films, or a CSV'),
+        ("data.patient_pattern=person", f"{PATTERN_RULE}. Received: 'person', with 0 groups"),
+        ("data.patient_pattern=(a)(b)", f"{PATTERN_RULE}. Received: '(a)(b)', with 2 groups"),
+        (
+            "data.patient_pattern=(a",
+            f"{PATTERN_RULE}. Received: '(a': missing ), unterminated subpattern at position 0",
+        ),
+        (
+            "data.patient_pattern=([[a])",
+            f"{PATTERN_RULE}. Received: '([[a])': Possible nested set at position 2",
+        ),
+        (
+            "data.patient_pattern=(a{99999999999})",
+            f"{PATTERN_RULE}. Received: '(a{{99999999999}})': the repetition number is too large",
+        ),
         (
             "compute.store=s3://me:hush@host/bucket",
             "compute.store must hold no password: drivers take theirs from the environment",

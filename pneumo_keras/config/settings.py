@@ -1,18 +1,20 @@
 """Every setting there is: its type, its range, its default and what it means."""
 
 import re
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from pneumo_keras.config.choices import OneOf
 from pneumo_keras.config.ranges import AugmentationSettings, StressSettings
 from pneumo_keras.config.tables import Settings
-from pneumo_keras.data.sources import POSITIVE, SOURCES
+from pneumo_keras.data.sources import KERMANY, NOBODY, POSITIVE, SOURCES
 from pneumo_keras.engines.table import ENGINES, Precision
 from pneumo_keras.evaluation.rules import RULES
 from pneumo_keras.place import MOST_PROCESSES, Place
+from pneumo_keras.printable import to_printable
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, le=1e6)]
@@ -34,6 +36,10 @@ SMALLEST_IMAGE = 75  # InceptionV3's five halvings leave nothing of a smaller on
 LARGEST_IMAGE = 1024
 MOST_UNITS = 16_384  # hidden units of all members: with all taps a kernel of 0.7 GB, and twice that for Adam
 MOST_PIXELS = 1 << 25  # of the images of a step of online training: 375 of 299 px, tens of gigabytes
+PATTERN_RULE = (
+    "Setting 'data.patient_pattern' must be kermany, none or a regular expression with one group, or one "
+    "called patient: the patient in the name of a file"
+)
 SECRET = re.compile("://[^/]*:[^/]*@")  # in an address, and settings are written into every run
 
 
@@ -50,6 +56,21 @@ def _to_name(value: Any) -> Any:
     return str(value) if type(value) is int else value
 
 
+def _check_pattern(pattern: str) -> str:
+    """Whether it can say whose image a file is."""
+    if pattern in (KERMANY, NOBODY):
+        return pattern
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)  # it may mean something else one day
+            rule = re.compile(pattern)
+    except (re.error, OverflowError, RecursionError, FutureWarning) as error:
+        raise ValueError(f"{PATTERN_RULE}. Received: {pattern!r:.200}: {to_printable(str(error))}") from error
+    if rule.groups != 1 and "patient" not in rule.groupindex:
+        raise ValueError(f"{PATTERN_RULE}. Received: {pattern!r:.200}, with {rule.groups} groups")
+    return pattern
+
+
 class DataSettings(Settings):
     """Which films to train and judge on."""
 
@@ -62,6 +83,11 @@ class DataSettings(Settings):
     size: Literal[28, 64, 128, 224] = Field(28, description="edge of the films in pixels")
     positive: Annotated[str, BeforeValidator(_to_name)] = Field(
         POSITIVE, description="name of the class that is pneumonia, for the source folder"
+    )
+    patient_pattern: Annotated[str, AfterValidator(_check_pattern)] = Field(
+        KERMANY,
+        description="what finds the patient in a file's name, for the source folder where no CSV says it: "
+        '"kermany" (chest_xray), "none" or a regular expression with one group, or one called patient',
     )
     phantom_films: tuple[FilmCount, FilmCount, FilmCount] = Field(
         (640, 160, 400), description="phantom films in train, validation and test, at most 100,000 each"

@@ -14,6 +14,12 @@ from pneumo_keras.data.image_preparation import Preparation
 POSITIVE = "PNEUMONIA"
 """Name of the class that is pneumonia, where nobody says otherwise."""
 
+KERMANY = "kermany"
+"""Instead of a pattern: files are called as Kermany et al. call theirs, or they tell no patient."""
+
+NOBODY = "none"
+"""Instead of a pattern: names of files tell no patient."""
+
 UNKNOWN_LIMITS = (
     "It knows films like those it was trained on. What they show, where they come from and who "
     "judged them is not known to this program; other hospitals, ages and machines are untried.",
@@ -32,6 +38,9 @@ class DataOptions:
         cache: The folder below which prepared films are kept.
         positive: Name of the class that is pneumonia, for a source whose classes have names.
         preparation: Of the images that they are to be like; None where they are the first.
+        patient_pattern: What finds the patient in the name of a file, for a source of files: a regular
+            expression with one group, or one called `patient`; `kermany` for the names of `chest_xray`,
+            `none` for nothing.
     """
 
     path: Path | None
@@ -40,6 +49,7 @@ class DataOptions:
     cache: Path
     positive: str = POSITIVE
     preparation: Preparation | None = None
+    patient_pattern: str = KERMANY
 
 
 @dataclass(frozen=True)

@@ -104,4 +104,12 @@ def prepare_films(*, size: int, path: Path | None) -> dict[str, Split]:
 def to_options(config: Config, preparation: Preparation | None = None) -> DataOptions:
     """What the settings say of the films."""
     data = config.data
-    return DataOptions(data.path, data.size, data.phantom_films, find_cache(), data.positive, preparation)
+    return DataOptions(
+        path=data.path,
+        size=data.size,
+        phantom_films=data.phantom_films,
+        cache=find_cache(),
+        positive=data.positive,
+        preparation=preparation,
+        patient_pattern=data.patient_pattern,
+    )

@@ -49,7 +49,9 @@ def open_films(options: DataOptions) -> DataSet:
         raise DataError("data.path must name a folder of films, or a CSV. Received: nothing.")
     path = options.path.expanduser()
     with _explain_unreadable(path):
-        layout = (scan_folder if path.is_dir() else scan_table)(path, options.positive)
+        layout = (scan_folder if path.is_dir() else scan_table)(
+            path, options.positive, options.patient_pattern
+        )
         card = _describe(path, options.size)
 
     def choose_films(split: str) -> list[FilmFile]:
@@ -75,8 +77,12 @@ def open_films(options: DataOptions) -> DataSet:
 
     def name_images(split: str | None) -> ImageNames:
         files = list_whole() if split is None else choose_films(split)
-        patients = tuple(file.patient for file in files)
-        return ImageNames(tuple(file.name for file in files), patients if any(patients) else None)
+        names, known = tuple(file.name for file in files), [file for file in files if file.patient]
+        if not known:
+            return ImageNames(names)
+        return ImageNames(
+            names, tuple(file.patient for file in files), frozenset(file.numbering for file in known)
+        )
 
     log.info("The films are %s", card.title)
     return DataSet(

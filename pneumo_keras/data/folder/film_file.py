@@ -10,6 +10,16 @@ import numpy as np
 from pneumo_keras.arrays import Labels
 from pneumo_keras.errors import DataError
 
+SPLIT_WORDS = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+}
+"""What splits are called by those who make folders, in letters of any case."""
+
 
 @dataclass(frozen=True)
 class FilmFile:
@@ -21,6 +31,7 @@ class FilmFile:
         label: Name of its class.
         split: Its split; "" where none is stated.
         patient: Whose film it is; "" where nobody says.
+        numbering: That the patient is of: patients of two numberings are not known to be others.
     """
 
     path: Path
@@ -28,6 +39,12 @@ class FilmFile:
     label: str
     split: str = ""
     patient: str = ""
+    numbering: str = ""
+
+
+def to_split(name: str) -> str | None:
+    """The split that a folder or a cell of a table means; None for any other word."""
+    return SPLIT_WORDS.get(name.strip().casefold())
 
 
 def to_labels(files: Sequence[FilmFile], *, positive: str, place: str) -> Labels:

@@ -1,21 +1,26 @@
 """Which films there are, of which class and in which split: what folders say of them, and what is drawn.
 
-Folders are `{train,val,test}/{NORMAL,PNEUMONIA}`, or `{NORMAL,PNEUMONIA}` where no splits are stated.
+Folders are `{train,val,test}/{NORMAL,PNEUMONIA}`, or `{NORMAL,PNEUMONIA}` where no splits are stated; val may
+be called valid, validation or dev. What lies beside them is named: nothing is left out without a word.
 """
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pneumo_keras.arrays import SPLITS
 from pneumo_keras.data.folder.draw import draw_splits
-from pneumo_keras.data.folder.film_file import FilmFile, to_labels
-from pneumo_keras.data.folder.walk import walk_films
+from pneumo_keras.data.folder.film_file import FilmFile, to_labels, to_split
+from pneumo_keras.data.folder.walk import is_hidden, walk_films
+from pneumo_keras.data.folder.whose import name_patients
+from pneumo_keras.data.kinds import is_image_file
 from pneumo_keras.errors import DataError
 
 log = logging.getLogger("pneumo_keras")
+
+SHOWN = 5  # names of what lies beside
 
 
 @dataclass(frozen=True)
@@ -88,22 +93,69 @@ class Layout:
         return {split: [files[row] for row in chosen] for split, chosen in rows.items()}
 
 
-def scan_folder(path: Path, positive: str) -> Layout:
+def scan_folder(path: Path, positive: str, pattern: str) -> Layout:
     """The films of a folder; those of a split are not listed before they are asked for.
+
+    Args:
+        path: Of the folder.
+        positive: Name of the class that is pneumonia.
+        pattern: See `name_patients`.
 
     Raises:
         OSError: The folder cannot be read.
+        DataError: Two folders are called like one split.
     """
-    inside = {child.name for child in path.iterdir() if child.is_dir()}
-    splits = tuple(split for split in SPLITS if split in inside)
-    return Layout(path, positive, splits, lambda split: _list_classes(path / split, path))
+    folders = _find_splits(path)
+    splits = tuple(split for split in SPLITS if split in folders)
+    if splits:
+        _warn_of_others(path, [child for child in path.iterdir() if child not in folders.values()])
+
+    @functools.cache
+    def list_films(split: str) -> list[FilmFile]:
+        place = f"{path}: split '{split}'" if split else str(path)
+        return name_patients(_list_classes(folders.get(split, path), path), pattern, place=place)
+
+    return Layout(path, positive, splits, list_films)
+
+
+def _find_splits(path: Path) -> dict[str, Path]:
+    folders: dict[str, Path] = {}
+    for child in sorted(path.iterdir()):
+        if not (child.is_dir() and (split := to_split(child.name))):
+            continue
+        if split in folders:
+            raise DataError(
+                f"{path}: a split must be one folder. Received: {folders[split].name} and {child.name} for "
+                f"'{split}'. Rename one of them, or put their films together."
+            )
+        folders[split] = child
+    return folders
 
 
 def _list_classes(folder: Path, root: Path) -> list[FilmFile]:
     """All files below the folders of the classes, but hidden ones."""
-    classes = sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+    inside = sorted(child for child in folder.iterdir() if not is_hidden(child.name))
+    classes = [child for child in inside if child.is_dir()]
+    _warn_of_others(folder, [child for child in inside if child not in classes])
     return [
         FilmFile(path, path.relative_to(root).as_posix(), label=one.name)
         for one in classes
         for path in walk_films(one)
     ]
+
+
+def _warn_of_others(folder: Path, others: Sequence[Path]) -> None:
+    """Names the folders and images that nobody looks at."""
+    names = sorted(
+        f"{child.name}/" if child.is_dir() else child.name
+        for child in others
+        if not is_hidden(child.name) and (child.is_dir() or is_image_file(child))
+    )
+    if names:
+        more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+        log.warning(
+            "%s: what lies beside the folders of the splits or classes is not looked at: %s%s",
+            folder,
+            ", ".join(names[:SHOWN]),
+            more,
+        )

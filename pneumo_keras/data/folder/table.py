@@ -1,24 +1,26 @@
 """What a CSV says of films: columns `path` and `label`, perhaps `split` and `patient`, and a line a film."""
 
 import csv
-import logging
 import os
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 from pneumo_keras.arrays import SPLITS
-from pneumo_keras.data.folder.film_file import FilmFile
+from pneumo_keras.data.folder.film_file import SPLIT_WORDS, FilmFile, to_split
 from pneumo_keras.data.folder.layout import Layout
+from pneumo_keras.data.folder.whose import name_patients, to_patient
 from pneumo_keras.errors import DataError
-
-log = logging.getLogger("pneumo_keras")
 
 REQUIRED = ("path", "label")
 
 
-def scan_table(path: Path, positive: str) -> Layout:
+def scan_table(path: Path, positive: str, pattern: str) -> Layout:
     """The films of a CSV, in the order of its lines. Paths start from its folder; other columns are free.
+
+    Args:
+        path: Of the CSV.
+        positive: Name of the class that is pneumonia.
+        pattern: See `name_patients`: for a table without patients.
 
     Raises:
         OSError: It cannot be read.
@@ -36,9 +38,9 @@ def scan_table(path: Path, positive: str) -> Layout:
             'data.source="pneumonia_mnist".'
         ) from error
     _check_names(path, files)
+    files = name_patients(files, pattern, place=str(path))
     if "split" not in columns:
         return Layout(path, positive, (), lambda _: files)
-    _warn_of_shared_patients(path, files)
     stated = {file.split for file in files}
     splits = tuple(split for split in SPLITS if split in stated)
     return Layout(path, positive, splits, lambda split: [file for file in files if file.split == split])
@@ -59,14 +61,14 @@ def _parse_rows(path: Path, reader: "csv.DictReader[str]") -> Iterator[FilmFile]
         where = f"{path}, line {reader.line_num}"
         if not (cells["path"] and cells["label"]):
             raise DataError(f"{where}, must hold a path and a label. Received: {cells['path'] or 'neither'}.")
-        if "split" in row and cells["split"] not in SPLITS:
+        split = to_split(cells["split"])
+        if "split" in row and split is None:
             raise DataError(
-                f"{where}, must name a split, one of {', '.join(SPLITS)}. "
+                f"{where}, must name a split, one of {', '.join(SPLIT_WORDS)}. "
                 f"Received: {cells['split'] or 'nothing'}. Without that column splits are drawn."
             )
-        yield FilmFile(
-            path.parent / cells["path"], cells["path"], cells["label"], cells["split"], cells["patient"]
-        )
+        patient = to_patient(cells["patient"])
+        yield FilmFile(path.parent / cells["path"], cells["path"], cells["label"], split or "", patient)
 
 
 def _check_names(path: Path, files: list[FilmFile]) -> None:
@@ -87,19 +89,3 @@ def _resolve(path: Path) -> str:
         return os.path.realpath(path)
     except (OSError, ValueError):  # its decoder will say what is wrong; ValueError: no path at all
         return os.fspath(path)
-
-
-def _warn_of_shared_patients(path: Path, files: list[FilmFile]) -> None:
-    """Says so where the splits that are stated share patients: figures are flattered by that."""
-    splits_of: defaultdict[str, set[str]] = defaultdict(set)
-    for file in files:
-        splits_of[file.patient].add(file.split)
-    shared = [patient for patient, splits in splits_of.items() if patient and len(splits) > 1]
-    if shared:
-        log.warning(
-            "%s: %s of %s patients stand in two splits or more, first %s: figures are flattered by that",
-            path,
-            f"{len(shared):,}",
-            f"{len(splits_of.keys() - {''}):,}",
-            shared[0],
-        )

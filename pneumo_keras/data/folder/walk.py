@@ -11,6 +11,11 @@ from pneumo_keras.errors import DataError
 log = logging.getLogger("pneumo_keras")
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is none of the user's own: hidden, or left by a Mac in an archive."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
 def walk_films(folder: Path) -> Iterator[Path]:
     """All images below a folder but hidden ones: those of each folder by name, before those of folders in it.
 
@@ -28,10 +33,10 @@ def walk_films(folder: Path) -> Iterator[Path]:
                 "that is listed already, or listed through a link. Remove the link."
             )
         seen.add(own)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
         for name in sorted(files):
             path = Path(parent) / name
-            if name.startswith("."):
+            if is_hidden(name):
                 continue
             if is_image_file(path):
                 yield path

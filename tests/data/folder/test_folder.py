@@ -114,6 +114,62 @@ def test_larger_films_are_cut_and_brought_to_the_size(tmp_path, open_data):
     assert (films.images == 200).all()
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"val": "valid"},
+        {"val": "validation"},
+        {"val": "dev"},
+        {"train": "Train", "val": "VALID", "test": "TEST"},
+    ],
+)
+def test_splits_are_known_by_any_of_their_names(films, splits, open_data, names, caplog):
+    for name, other in names.items():
+        (films / name).rename(films / other)
+    data = open_data(films)
+    for split in SPLITS:
+        assert np.array_equal(load(data.open_split(split)).images, sort_by_class(splits[split]).images)
+    assert data.name_images("val").files[0].startswith(f"{names['val']}/")
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize(("first", "second"), [("val", "valid"), ("Test", "test"), ("TRAIN", "train")])
+def test_two_folders_for_one_split_are_refused(tmp_path, open_data, first, second):
+    for name in (first, second):
+        (tmp_path / "clinic" / name).mkdir(parents=True)
+    split = "val" if first == "val" else second
+    assert refuse(open_data, tmp_path / "clinic") == (
+        f"{tmp_path}/clinic: a split must be one folder. Received: {first} and {second} for '{split}'. "
+        "Rename one of them, or put their films together."
+    )
+
+
+def test_what_lies_beside_splits_and_classes_is_named(films, open_data, caplog):
+    for folder in ("holdout", "__MACOSX", ".cache", "train/__MACOSX"):
+        (films / folder).mkdir()
+    film = next((films / "train" / "NORMAL").iterdir())
+    for name in ("loose.PNG", ".hidden.png", "train/b.dcm", "train/NORMAL/._a.png"):
+        shutil.copy(film, films / name)
+    shutil.copy(film, films / "train" / "__MACOSX" / "a.png")
+    (films / "notes.txt").write_text("of other kinds")
+    (films / "films.csv").touch()
+    data = open_data(films)
+    assert len(data.open_split("train")) == 30
+    said = "what lies beside the folders of the splits or classes is not looked at"
+    assert caplog.messages == [f"{films}: {said}: holdout/, loose.PNG", f"{films}/train: {said}: b.dcm"]
+
+
+def test_of_much_that_lies_beside_the_first_names_are_said(tmp_path, splits, open_data, caplog):
+    write_films(tmp_path / "plain", splits["train"])
+    for number in range(8):
+        shutil.copy(next((tmp_path / "plain" / "NORMAL").iterdir()), tmp_path / "plain" / f"{number}.png")
+    open_data(tmp_path / "plain").name_images(None)
+    assert caplog.messages == [
+        f"{tmp_path}/plain: what lies beside the folders of the splits or classes is not looked at: 0.png, "
+        "1.png, 2.png, 3.png, 4.png and 3 more"
+    ]
+
+
 def test_names_of_classes_are_free(tmp_path, splits, open_data):
     path = tmp_path / "free"
     write_films(path / "val", splits["val"], classes=("without", "with infiltrate"))

@@ -67,14 +67,17 @@ def test_no_patient_stands_in_two_splits_that_are_drawn(write_table, splits, ope
     assert min(map(len, drawn.values())) > 0
 
 
-def test_patients_in_two_stated_splits_are_counted_aloud(write_table, open_data, caplog):
-    stated = np.array(["train"] * 20 + ["val"] * 10)
-    patients = np.array(["", *(f"p{index % 13}" for index in range(28)), ""])
-    path = write_table("path", "label", "split", "patient", split=stated, patient=patients)
-    open_data(path)
-    assert caplog.messages[0] == (
-        f"{path}: 9 of 13 patients stand in two splits or more, first p0: figures are flattered by that"
-    )
+def test_splits_are_known_by_any_of_their_names(write_table, splits, open_data):
+    stated = ["Train", " valid", "TEST", "train", "dev ", "test", "TRAIN", "Validation", "Test", "train"] * 3
+    data = open_data(write_table("path", "label", "split", split=stated))
+    assert [len(data.open_split(split)) for split in SPLITS] == [12, 9, 9]
+
+
+def test_a_patient_is_one_in_whatever_form_a_spreadsheet_wrote_the_number(write_table, open_data):
+    spelt = ["12", "12.0", "00012", " 12 ", "12.", "nan", "NaN", "None", "#N/A", "", "0", "00", "1.5", "P012"]
+    patients = spelt + ["120"] * 16
+    names = open_data(write_table("path", "label", "patient", patient=patients)).name_images(None)
+    assert names.patients[:14] == ("12",) * 5 + ("",) * 5 + ("0", "0", "1.5", "P012")
 
 
 def test_a_table_of_a_spreadsheet_is_read(write_table, open_data):
@@ -96,14 +99,14 @@ def test_labels_of_numbers_are_names(write_table, splits, open_data):
         ),
         ("path,label\na.png,\n", ", line 2, must hold a path and a label. Received: a.png."),
         (
-            "path,label,split\na.png,x,valid\n",
-            ", line 2, must name a split, one of train, val, test. Received: valid. Without that column "
-            "splits are drawn.",
+            "path,label,split\na.png,x,holdout\n",
+            ", line 2, must name a split, one of train, val, valid, validation, dev, test. "
+            "Received: holdout. Without that column splits are drawn.",
         ),
         (
             "path,label,split\na.png,x\n",
-            ", line 2, must name a split, one of train, val, test. Received: nothing. Without that column "
-            "splits are drawn.",
+            ", line 2, must name a split, one of train, val, valid, validation, dev, test. "
+            "Received: nothing. Without that column splits are drawn.",
         ),
         (
             "path,label\na.png,x\na.png,y\n",
