@@ -14,6 +14,7 @@ PACKAGE = Path(pneumo_keras.__file__).parent
 FOUNDATION = {
     *("archives", "arrays", "backend", "chunked", "company", "documents", "doors", "errors", "files"),
     *(
+        "code_fingerprint",
         "links",
         "meeting",
         "notes",

@@ -17,6 +17,7 @@ from pneumo_keras.arrays import Features
 from pneumo_keras.data.films import Films
 from pneumo_keras.engines.runner import Runner
 from pneumo_keras.errors import ModelError
+from pneumo_keras.features.code import fingerprint_computing
 from pneumo_keras.features.entry import CHUNK, Entry
 from pneumo_keras.features.forecast import Forecast
 from pneumo_keras.features.passage import Passage
@@ -228,9 +229,9 @@ class Extractor:
 
 
 def list_versions(engine: str) -> dict[str, str]:
-    """Versions of this package, of Keras and of what computes on the backend and for an engine."""
+    """Versions of this package, its code, Keras and of what computes on the backend and for an engine."""
     computing = {package for name in (keras.config.backend(), engine) for package in PACKAGES.get(name, ())}
-    versions = {"pneumo-keras": pneumo_keras.__version__}
+    versions = {"pneumo-keras": pneumo_keras.__version__, "pneumo-keras code": fingerprint_computing()}
     for package in ("keras", *sorted(computing)):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)

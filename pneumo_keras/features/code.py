@@ -1,0 +1,21 @@
+"""The modules that compute features, of which another version may compute others.
+
+A list beside the code, so that whoever writes a module decides whether it is one of them; a test looks
+through what these modules import.
+"""
+
+from pneumo_keras.code_fingerprint import fingerprint_code
+
+COMPUTING = (
+    *("arrays", "backend", "doors", "prefetch"),
+    *("engines.choice", "engines.graph", "engines.jax_operations", "engines.jax_program", "engines.onnx"),
+    *("engines.openvino", "engines.runner", "engines.stock", "engines.table", "engines.winograd"),
+    *("features.extract", "features.passage", "features.variation", "features.views"),
+    *("model.backbone", "model.classifier", "model.fingerprint", "model.initial", "model.preprocessing"),
+    "model.reading",
+)
+
+
+def fingerprint_computing() -> str:
+    """Of the code of this version that turns films into features."""
+    return fingerprint_code(COMPUTING)

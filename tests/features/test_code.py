@@ -1,0 +1,96 @@
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from pneumo_keras.code_fingerprint import PACKAGE
+from pneumo_keras.features.code import COMPUTING
+
+ROOT = Path(__file__).resolve().parents[2]
+
+KEEPING = {
+    *("errors", "progress"),
+    *("data.download", "data.films"),  # films and weights are in the address themselves
+    *("features.code", "features.entry", "features.forecast", "features.shared", "features.store"),
+    "model.model_file",  # reads the file of a whole classifier
+}
+"""Modules that those which compute features import, and that change none of them."""
+
+
+def list_imports(name):
+    """Modules of the package that one of them imports, by their names below it."""
+    for node in ast.walk(ast.parse(find(name).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "pneumo_keras":
+            base = node.module.removeprefix("pneumo_keras").removeprefix(".")
+            for alias in node.names:
+                inner = f"{base}.{alias.name}".removeprefix(".")
+                yield inner if find(inner).is_file() else base
+    # Engines are loaded by their names.
+    yield from (f"engines.{file.stem}" for file in (PACKAGE / "engines").glob("[!_]*.py"))
+
+
+def find(name):
+    return PACKAGE / f"{name.replace('.', '/')}.py"
+
+
+def test_all_that_computes_features_is_listed():
+    """Whoever lets a listed module import another one says here or there what that one does."""
+    met, left = set(), ["features.extract", "features.passage", "features.variation", "features.views"]
+    while left:
+        name = left.pop()
+        if name and name not in met:
+            met.add(name)
+            left += [] if name in KEEPING else list_imports(name)
+    assert met - KEEPING == set(COMPUTING)
+    assert met >= KEEPING
+    assert len(COMPUTING) == len(set(COMPUTING))
+
+
+EXTRACT = """
+import functools, logging
+from pathlib import Path
+import pneumo_keras
+from pneumo_keras.backend import start_backend
+start_backend(Path("compiled").absolute())
+import numpy as np
+from pneumo_keras.data.films import FilmArray
+from pneumo_keras.engines.choice import build_runner
+from pneumo_keras.features.extract import Extractor
+from pneumo_keras.features.store import Store
+from pneumo_keras.features.variation import Ranges
+from pneumo_keras.features.views import build_stressed_view
+from pneumo_keras.model.classifier import build_frozen_part
+from tests.toy import SIZE, build_toy_backbone
+logging.basicConfig(level="INFO", format="%(message)s")
+extractor = Extractor(
+    build_frozen_part(build_toy_backbone(), film_size=12),
+    functools.partial(build_runner, engine="keras", precision="float32"),
+    {"engine": "keras"},
+    Store(Path("store"), 10**9),
+)
+films = FilmArray(np.arange(4 * 144, dtype=np.uint8).reshape(4, 12, 12), np.array([0, 1, 0, 1]))
+extractor.extract(films, "films", build_stressed_view(Ranges(contrast=0.2), seed=1))
+"""
+
+
+def test_features_are_computed_anew_by_other_code_and_not_where_words_change(tmp_path):
+    package = tmp_path / "lib" / "pneumo_keras"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    paths = os.pathsep.join([str(tmp_path / "lib"), str(ROOT)])
+    environment = {**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
+    changes = (
+        ("", "", "computed"),
+        ("Draws how one film is varied.", "Draws what becomes of one film.", "from the cache"),
+        ("1 + ranges.contrast * next(draws)", "1 + 2 * ranges.contrast * next(draws)", "computed"),
+    )
+    file = package / "features" / "variation.py"
+    for old, new, expected in changes:
+        text = file.read_text(encoding="utf-8")
+        assert old in text
+        file.write_text(text.replace(old, new) if old else text, encoding="utf-8")
+        command = [sys.executable, "-c", EXTRACT]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert f"Features of films, stressed: {expected}" in done.stderr
