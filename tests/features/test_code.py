@@ -1,4 +1,3 @@
-import ast
 import os
 import shutil
 import subprocess
@@ -7,10 +6,11 @@ from pathlib import Path
 
 from pneumo_keras.code_fingerprint import PACKAGE
 from pneumo_keras.features.code import COMPUTING
+from tests.imports import find_used
 
 ROOT = Path(__file__).resolve().parents[2]
 
-KEEPING = {
+OTHERS = {
     *("errors", "progress"),
     *("data.download", "data.films"),  # films and weights are in the address themselves
     *("features.code", "features.entry", "features.forecast", "features.shared", "features.store"),
@@ -19,32 +19,10 @@ KEEPING = {
 """Modules that those which compute features import, and that change none of them."""
 
 
-def list_imports(name):
-    """Modules of the package that one of them imports, by their names below it."""
-    for node in ast.walk(ast.parse(find(name).read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "pneumo_keras":
-            base = node.module.removeprefix("pneumo_keras").removeprefix(".")
-            for alias in node.names:
-                inner = f"{base}.{alias.name}".removeprefix(".")
-                yield inner if find(inner).is_file() else base
-    # Engines are loaded by their names.
-    yield from (f"engines.{file.stem}" for file in (PACKAGE / "engines").glob("[!_]*.py"))
-
-
-def find(name):
-    return PACKAGE / f"{name.replace('.', '/')}.py"
-
-
 def test_all_that_computes_features_is_listed():
     """Whoever lets a listed module import another one says here or there what that one does."""
-    met, left = set(), ["features.extract", "features.passage", "features.variation", "features.views"]
-    while left:
-        name = left.pop()
-        if name and name not in met:
-            met.add(name)
-            left += [] if name in KEEPING else list_imports(name)
-    assert met - KEEPING == set(COMPUTING)
-    assert met >= KEEPING
+    engines = [f"engines.{file.stem}" for file in (PACKAGE / "engines").glob("[!_]*.py")]
+    assert find_used(["features.extract", *engines], OTHERS) == set(COMPUTING)
     assert len(COMPUTING) == len(set(COMPUTING))
 
 

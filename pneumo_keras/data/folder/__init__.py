@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from pneumo_keras.arrays import SPLITS
+from pneumo_keras.code_fingerprint import fingerprint_code
 from pneumo_keras.data import prepared
 from pneumo_keras.data.films import LabelledFilms, count_classes
 from pneumo_keras.data.folder.decoded import decode_split
@@ -35,6 +36,8 @@ EDITION = Edition(
     citation="",
     licence="",
 )
+DECODING = "data.decoding", "data.dicom", "data.folder.decoded", "data.image_preparation", "data.pictures"
+"""Modules that make pixels of files, of which another version may make others."""
 WHOLE = "labelled"
 """What all films together are called beside the names of splits."""
 
@@ -112,7 +115,7 @@ def load_split(
         to_labels(files, positive=options.positive, place=place),
         _choose_preparation(options),
     )
-    made_from = f"{hash_listing(files, labels.tolist())} {preparation}"
+    made_from = f"{hash_listing(files, labels.tolist())} {preparation} {fingerprint_code(DECODING)}"
     return prepared.load_prepared(
         EDITION,
         hashlib.sha256(made_from.encode()).hexdigest(),

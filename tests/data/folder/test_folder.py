@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from pneumo_keras.arrays import SPLITS
+from pneumo_keras.data import folder
 from pneumo_keras.data.films import count_classes
-from pneumo_keras.data.folder import is_at_hand
+from pneumo_keras.data.folder import DECODING, is_at_hand
 from pneumo_keras.data.pneumonia_mnist import load_split
 from pneumo_keras.data.pneumonia_mnist.archive import save_archive
 from pneumo_keras.data.pneumonia_mnist.npz_file import NpzFile
@@ -18,6 +19,7 @@ from pneumo_keras.data.sources import DataOptions
 from pneumo_keras.errors import DataError
 from tests.conftest import SHARED
 from tests.films import FilmArray, load, sort_by_class, write_films, write_splits
+from tests.imports import find_used
 
 
 def refuse(call, *arguments, **options):
@@ -352,3 +354,25 @@ def test_real_films_written_as_png_are_those_of_the_archive(tmp_path, open_data)
     films = load(open_data(tmp_path / "real").open_split("val"))
     assert np.array_equal(films.images, sort_by_class(real).images)
     assert np.array_equal(films.labels, sort_by_class(real).labels)
+
+
+OTHERS = {
+    *("arrays", "chunked", "errors", "progress"),
+    *("data.films", "data.folder.film_file"),
+    "data.worker_process",  # where files are decoded, and not how
+}
+"""Modules that those which make pixels of files import, and that change none of them."""
+
+
+def test_all_that_makes_pixels_of_files_is_listed():
+    """Whoever lets a listed module import another one says here or there what that one does."""
+    assert find_used(["data.folder.decoded"], OTHERS) == set(DECODING)
+
+
+def test_films_are_decoded_anew_by_other_code(films, open_data, decoded_files, monkeypatch):
+    n = len(load(open_data(films).open_split("train")).labels)
+    load(open_data(films).open_split("train"))
+    assert len(decoded_files) == n
+    monkeypatch.setattr(folder, "fingerprint_code", lambda modules: "other code")
+    load(open_data(films).open_split("train"))
+    assert len(decoded_files) == 2 * n
