@@ -33,7 +33,7 @@ def export(run: Path, form: str, out: Path | None, as_json: bool) -> None:
     probability is more than 1e-4 away from that of Keras, or its log odds more than 1e-2, nothing is
     kept. The JSON beside it says what a stranger must know: classes, input, preparation of a film,
     operating point, fingerprints.
-    The warning of `predict` where a film is unlike the training films is not in the file.
+    The warning of `predict` for an image outside the range of the training images is not in the file.
 
     \b
     pneumo-keras export runs/one --format onnx

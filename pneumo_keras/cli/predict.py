@@ -70,15 +70,16 @@ def predict(
 ) -> None:
     """Scores films with the run in folder RUN.
 
-    PATH is a film (PNG, JPEG, TIFF, BMP, WebP, DICOM), a folder with all images that lie below it but
+    PATH is an image (PNG, JPEG, TIFF, BMP, WebP, DICOM), a folder with all images that lie below it but
     hidden files, a pattern in quotes, or - for a list on stdin, one name a line. Files of other kinds that
-    lie there are passed over and counted. A film is cut to the square in its middle and shrunk as the
-    training films were.
+    lie there are passed over and counted. Images are prepared as the run's training images were: cut to the
+    square in the middle, shrunk, and saved as JPEG where those were.
 
     Each gets a row: path, probability of pneumonia, verdict (pneumonia above the run's threshold, which was
-    chosen on its validation films), threshold, margin (probability less threshold) and warning. A film that
-    looks unlike the training films is scored with a warning: do not believe its score. A file that cannot
-    be read has its reason there, and no score; then the exit status is 1, when all is done.
+    chosen on its validation films), threshold, margin (probability less threshold) and warning. An image
+    outside the range of the training images is scored with a warning, far outside (1.5 times the limit) its
+    score is of no use. A file that cannot be read has its reason there, and no score; then the exit status is
+    1, when all is done.
 
     On a cluster the rows are the same. RAY_ADDRESS=host:port names its head; without it an instance starts
     here by itself. Its machines must see run, films and this working folder under the same names.

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from pneumo_keras.arrays import CLASS_NAMES
 
+FAR = 1.5
+"""Distance from the training images, as `Guard.measure` gives it, above which a prediction is of no use."""
+
 
 @dataclass(frozen=True)
 class ScoredFilm:
@@ -42,7 +45,9 @@ def to_warning(distance: float, shape: tuple[int, int], film_size: int) -> str:
     """
     warnings = []
     if distance > 1:
-        warnings.append(f"unlike the training films ({distance:.1f} x the limit)")
+        advice = ": do not use the prediction" if distance > FAR else ""
+        degree = "far outside" if distance > FAR else "outside"
+        warnings.append(f"{degree} the range of the training images ({distance:.1f} x the limit){advice}")
     if min(shape) < film_size:
-        warnings.append(f"smaller than the training films ({shape[1]} x {shape[0]} px)")
+        warnings.append(f"smaller than the training images ({shape[1]} x {shape[0]} px)")
     return "; ".join(warnings)

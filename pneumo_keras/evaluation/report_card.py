@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
+import numpy as np
+from jaxtyping import Float64
 from pydantic import Field
 
 from pneumo_keras.arrays import Labels, Scores
@@ -13,10 +15,14 @@ from pneumo_keras.evaluation.figure_intervals import to_intervals
 from pneumo_keras.evaluation.figures import to_figures
 from pneumo_keras.evaluation.intervals import LEVEL, Interval
 from pneumo_keras.evaluation.metrics import ConfusionCounts, count_calls
+from pneumo_keras.evaluation.prediction import FAR
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.evaluation.scores import check_scores
 from pneumo_keras.evaluation.small_sets import list_short_intervals
 from pneumo_keras.evaluation.spread import MemberSpread, to_member_spreads
+
+Distances = Float64[np.ndarray, " n"]
+"""From the training images: 1 at the limit that all but a few validation images keep."""
 
 HALF = 0.5  # MedMNIST's threshold, for comparable figures
 
@@ -63,6 +69,27 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class OutOfDistribution:
+    """Images outside the range of the training images, and the figures without them.
+
+    Attributes:
+        outside: How many lie up to `FAR` times the limit away.
+        far_outside: How many lie further away: their predictions are of no use.
+        inside: At the operating point, all images but these; None where there are no such images, or no
+            others.
+    """
+
+    outside: int
+    far_outside: int
+    inside: Evaluation | None
+
+    @property
+    def n(self) -> int:
+        """Images that are warned about."""
+        return self.outside + self.far_outside
+
+
+@dataclass(frozen=True)
 class Judgement:
     """A classifier on one split: at its operating point, at 0.5, and member by member.
 
@@ -72,12 +99,14 @@ class Judgement:
             plain scores at 0.5.
         members: Each figure of every member alone, at the operating point; empty for one member.
         stressed: The same films under stress, if they were tried.
+        out_of_distribution: Images that are warned about; None where that was not looked for.
     """
 
     evaluation: Evaluation
     at_half: Evaluation
     members: dict[str, MemberSpread]
     stressed: "Stressed | None" = None
+    out_of_distribution: OutOfDistribution | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +136,7 @@ class Metrics(Evaluation):
         labels_sha256: Fingerprint of their labels.
         scores_sha256: Of the file with their scores.
         stress: How far films were varied before they were scored; None for films as they are.
+        out_of_distribution: See `Judgement`.
     """
 
     at_half: Annotated[Evaluation, Field(alias="at_0.5")]
@@ -116,6 +146,7 @@ class Metrics(Evaluation):
     labels_sha256: str
     scores_sha256: str
     stress: dict[str, Any] | None
+    out_of_distribution: OutOfDistribution | None
 
 
 def to_metrics(
@@ -137,13 +168,19 @@ def to_metrics(
         labels_sha256=labels_sha256,
         scores_sha256=scores_sha256,
         stress=stress,
+        out_of_distribution=judgement.out_of_distribution,
     )
 
 
 def to_judgement(metrics: Metrics) -> Judgement:
     """The judgement that metrics were made from, but for what it said under stress."""
     evaluation = Evaluation(**{name: getattr(metrics, name) for name in Evaluation.__dataclass_fields__})
-    return Judgement(evaluation, metrics.at_half, metrics.members)
+    return Judgement(
+        evaluation,
+        metrics.at_half,
+        metrics.members,
+        out_of_distribution=metrics.out_of_distribution,
+    )
 
 
 def judge(
@@ -154,6 +191,7 @@ def judge(
     members: Sequence[Scores],
     seed: int,
     shift: PrevalenceShift | None = None,
+    distances: Distances | None = None,
 ) -> Judgement:
     """Evaluates scores at the operating point and at 0.5, and every member by itself.
 
@@ -164,6 +202,7 @@ def judge(
         members: Scores of each member.
         seed: Of the bootstrap.
         shift: See `evaluate`.
+        distances: Of the images; None not to look for those that are out of distribution.
 
     Raises:
         DataError: See `evaluate`.
@@ -175,7 +214,47 @@ def judge(
         stated = shift.stated if shift else None
         corrected = shift.correct_scores(alone) if shift else alone
         figures.append(to_figures(labels, corrected, alone > threshold, prevalence=stated))
-    return Judgement(evaluation, at_half, to_member_spreads(figures) if figures else {})
+    outside = None
+    if distances is not None:
+        outside = judge_outside(labels, scores, threshold, distances, seed=seed, shift=shift)
+    return Judgement(
+        evaluation,
+        at_half,
+        to_member_spreads(figures) if figures else {},
+        out_of_distribution=outside,
+    )
+
+
+def judge_outside(
+    labels: Labels,
+    scores: Scores,
+    threshold: float,
+    distances: Distances,
+    *,
+    seed: int,
+    shift: PrevalenceShift | None = None,
+) -> OutOfDistribution:
+    """Counts images outside the range of the training images, and evaluates the others.
+
+    Args:
+        labels: 0 (normal) or 1 (pneumonia).
+        scores: As the classifier gives them.
+        threshold: The operating point, as it was chosen.
+        distances: Of the images.
+        seed: Of the bootstrap.
+        shift: See `evaluate`; figures are left out where one class alone is inside.
+    """
+    inside = distances <= 1
+    far = int((distances > FAR).sum())
+    kept = labels[inside]
+    defined = len(kept) and not (shift and len(np.unique(kept)) < 2)
+    return OutOfDistribution(
+        outside=int((~inside).sum()) - far,
+        far_outside=far,
+        inside=evaluate(kept, scores[inside], threshold, seed=seed, shift=shift)
+        if defined and len(kept) < len(labels)
+        else None,
+    )
 
 
 def evaluate(

@@ -44,8 +44,8 @@ LEFT_OUT = (
 
 GUARD = {
     "included": False,
-    "description": "Unlike `pneumo-keras predict`, this file does not say when a film is unlike the training "
-    "films: it scores photographs, turned films and other views as readily as chest films.",
+    "description": "Unlike `pneumo-keras predict`, this file does not say when an image is outside the range "
+    "of the training images: it scores photographs, turned films and other views as readily as chest films.",
 }
 
 

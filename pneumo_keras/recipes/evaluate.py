@@ -14,14 +14,21 @@ from pneumo_keras.config import Config, format_config, name_files
 from pneumo_keras.data.sources import DataCard
 from pneumo_keras.evaluation.comparison import compare_figures
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
-from pneumo_keras.evaluation.report_card import Judgement, Stressed
+from pneumo_keras.evaluation.report_card import Distances, Judgement, Stressed
 from pneumo_keras.evaluation.scores import format_medmnist_scores, to_medmnist_name
+from pneumo_keras.features.guard import load_guard
 from pneumo_keras.features.views import View
 from pneumo_keras.model.classifier import FrozenPart
 from pneumo_keras.recipes.explain import explain_mistakes
 from pneumo_keras.recipes.films import Split, open_splits
 from pneumo_keras.recipes.heads import list_judged_views, list_stressed_views
-from pneumo_keras.recipes.judging import compute_log_odds, decide, judge_members, write_scores
+from pneumo_keras.recipes.judging import (
+    compute_log_odds,
+    decide,
+    judge_members,
+    measure_distances,
+    write_scores,
+)
 from pneumo_keras.recipes.network import build_extractor
 from pneumo_keras.recipes.own_films import check_unchanged, open_own_data
 from pneumo_keras.recipes.saved_classifier import load_judged_classifier
@@ -30,7 +37,7 @@ from pneumo_keras.reporting.plots import draw_summary, save_plot
 from pneumo_keras.reporting.report import format_report
 from pneumo_keras.reporting.report_contents import FineTuned, ReportContents, StressedFilms
 from pneumo_keras.runs.finished import FinishedRun, load_run
-from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.runs.folder import GUARD, RunFolder
 
 log = logging.getLogger("pneumo_keras")
 
@@ -119,16 +126,19 @@ def judge_films(task: Task, prevalence: float | None, *, stress: bool) -> Report
     shift = PrevalenceShift(run.calibration.prevalence, prevalence) if prevalence is not None else None
     to_scores = functools.partial(decide, classifier.decision)
 
-    def judge_views(views: Sequence[View]) -> tuple[Scores, Judgement]:
+    def judge_views(views: Sequence[View], distances: Distances | None = None) -> tuple[Scores, Judgement]:
         log_odds = compute_log_odds(extractor, classifier.head, split, views)
         scores = to_scores(log_odds)
-        judgement = judge_members(config, split, log_odds, to_scores, run.operating_point, shift)
+        judgement = judge_members(
+            config, split, log_odds, to_scores, run.operating_point, shift, distances=distances
+        )
         return shift.correct_scores(scores) if shift else scores, judgement
 
     flip = classifier.flip_average
     plain, varied = list_judged_views(flip), list_stressed_views(config, flip_average=flip)
     extractor.check_room([(split.films, [*plain, *varied] if stress else plain)])
-    scores, judgement = judge_views(plain)
+    guard = load_guard(task.folder.verify(GUARD))
+    scores, judgement = judge_views(plain, measure_distances(extractor, guard, split))
     stressed = None
     if stress:
         under_stress, of_stressed = judge_views(varied)

@@ -12,10 +12,11 @@ from pneumo_keras.config import Config
 from pneumo_keras.data.films import hash_labels
 from pneumo_keras.evaluation.calibration import Calibration, describe_calibration, fit_scaling
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
-from pneumo_keras.evaluation.report_card import Judgement, judge, to_metrics
+from pneumo_keras.evaluation.report_card import Distances, Judgement, judge, to_metrics
 from pneumo_keras.evaluation.scores import format_scores, hash_scores
 from pneumo_keras.evaluation.threshold import OperatingPoint, choose_operating_point
 from pneumo_keras.features.extract import Extractor
+from pneumo_keras.features.guard import Guard
 from pneumo_keras.features.views import View
 from pneumo_keras.recipes.films import Split
 from pneumo_keras.runs.folder import RunFolder
@@ -35,6 +36,12 @@ def compute_log_odds(extractor: Extractor, head: keras.Model, split: Split, view
         table = extractor.extract(split.films, split.title, view)
         log_odds.append(np.concatenate([head.predict_on_batch(features) for features in table.iterate()]))
     return np.mean(log_odds, axis=0)
+
+
+def measure_distances(extractor: Extractor, guard: Guard, split: Split) -> Distances:
+    """How far images lie from the training images: above 1, further than all but a few validation images."""
+    table = extractor.extract(split.films, split.title)
+    return np.concatenate([guard.measure(features) for features in table.iterate()])
 
 
 def calibrate(config: Config, split: Split, log_odds: LogOdds) -> Calibration:
@@ -64,6 +71,8 @@ def judge_members(
     to_scores: ToScores,
     point: OperatingPoint,
     shift: PrevalenceShift | None = None,
+    *,
+    distances: Distances | None = None,
 ) -> Judgement:
     """All figures of the members together at the run's operating point and at 0.5, and of each alone."""
     return judge(
@@ -73,6 +82,7 @@ def judge_members(
         members=[to_scores(alone) for alone in np.split(log_odds, log_odds.shape[1], axis=1)],
         seed=config.seed,
         shift=shift,
+        distances=distances,
     )
 
 

@@ -60,7 +60,7 @@ def draw_explanation(
     side = "not above" if scored.verdict == CLASS_NAMES[0] else "above"
     score = format_number(scored.probability)
     called = f"score {score}, {side} {scored.threshold:.3g}: called {scored.verdict}"
-    warning = f"\nDo not believe it: {scored.warning}" if scored.warning else ""
+    warning = f"\nWarning: {scored.warning}" if scored.warning else ""
     name = title if len(title) <= TITLE else f"{title[:TITLE]}..."
     plot.suptitle(f"{name}\n{called}{warning}", fontsize=13, parse_math=False)
     plain, painted = plot.subplots(1, 2)

@@ -5,10 +5,17 @@ from collections.abc import Mapping, Sequence
 from pneumo_keras.evaluation.comparison import Difference
 from pneumo_keras.evaluation.intervals import LEVEL
 from pneumo_keras.evaluation.metrics import ConfusionCounts
-from pneumo_keras.evaluation.report_card import Evaluation, Judgement
+from pneumo_keras.evaluation.prediction import FAR
+from pneumo_keras.evaluation.report_card import Evaluation, Judgement, OutOfDistribution
 from pneumo_keras.evaluation.spread import MemberSpread
 from pneumo_keras.printable import to_printable
-from pneumo_keras.reporting.numbers import DASH, format_bounds, format_number, format_share
+from pneumo_keras.reporting.numbers import (
+    DASH,
+    format_bounds,
+    format_number,
+    format_percent,
+    format_share,
+)
 from pneumo_keras.reporting.tables import format_table
 
 SHOWN = ("auc", "accuracy", "sensitivity", "specificity")
@@ -46,6 +53,7 @@ def format_judgement(judgement: Judgement, *, heading: str) -> str:
         table,
         describe_short_intervals(evaluation.counts, evaluation.short_intervals),
         "\n".join(_list_counts(judgement)),
+        _format_outside(judgement),
         _format_stress(judgement),
         _format_members(judgement.members),
     ]
@@ -96,6 +104,49 @@ def _format_counts(evaluation: Evaluation) -> str:
         f"found, {counts.tn} of {counts.tn + counts.fp} normal films called normal "
         f"(tn {counts.tn}, fp {counts.fp}, fn {counts.fn}, tp {counts.tp})."
     )
+
+
+def describe_outside(outside: OutOfDistribution, n: int) -> str:
+    """How many images are out of distribution, in one sentence.
+
+    Args:
+        outside: What was counted.
+        n: Images in all.
+    """
+    if not outside.n:
+        return f"None of the {n:,} images lies outside the range of the training images."
+    return (
+        f"{outside.n:,} of {n:,} images ({format_percent(outside.n / n)}) lie outside the range of the "
+        f"training images, {outside.far_outside:,} of them far outside (more than {FAR:g} times the limit), "
+        "where predictions are of no use."
+    )
+
+
+def _format_outside(judgement: Judgement) -> str:
+    """How many images are out of distribution, and the figures with and without them."""
+    outside = judgement.out_of_distribution
+    if outside is None:
+        return ""
+    said = describe_outside(outside, judgement.evaluation.n)
+    if outside.inside is None:
+        return said
+    rows = [
+        [
+            name_figure(name),
+            *(
+                text
+                for one in (judgement.evaluation, outside.inside)
+                for text in (
+                    format_number(one.figures[name].value, digits=DIGITS),
+                    format_bounds(one.figures[name].low, one.figures[name].high, digits=DIGITS),
+                )
+            ),
+        ]
+        for name in SHOWN
+    ]
+    interval = f"{format_share(judgement.evaluation.level)} interval"
+    header = ("", "all images", interval, f"the {outside.inside.n:,} others", interval)
+    return f"{said}\n\n{format_table(rows, header=header, align='lrlrl')}"
 
 
 def _format_stress(judgement: Judgement) -> str:

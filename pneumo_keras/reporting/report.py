@@ -20,7 +20,11 @@ from pneumo_keras.evaluation.rules import RULES
 from pneumo_keras.printable import to_printable_lines
 from pneumo_keras.reporting.explanations import CAVEAT, to_limit
 from pneumo_keras.reporting.film_pictures import picture_film, picture_stressed
-from pneumo_keras.reporting.judgement_text import describe_correction, describe_short_intervals
+from pneumo_keras.reporting.judgement_text import (
+    describe_correction,
+    describe_outside,
+    describe_short_intervals,
+)
 from pneumo_keras.reporting.numbers import DASH, format_bounds, format_number, format_percent, format_share
 from pneumo_keras.reporting.plots import draw_summary
 from pneumo_keras.reporting.report_contents import MISTAKES, ReportContents
@@ -63,6 +67,7 @@ def format_report(contents: ReportContents) -> str:
     chosen_on, stated = contents.operating_point.chosen_on, contents.prevalence
     prevalence = "" if stated is None else format_share(stated)
     title = f"{contents.run}: {SPLIT_NAMES[contents.split]}"
+    outside = contents.judgement.out_of_distribution
     examples = contents.stressed.examples if contents.stressed else ()
     return load_template().render(
         contents=contents,
@@ -71,6 +76,7 @@ def format_report(contents: ReportContents) -> str:
         short_intervals=describe_short_intervals(
             contents.evaluation.counts, contents.evaluation.short_intervals
         ),
+        outside=describe_outside(outside, contents.evaluation.n) if outside else "",
         prevalence=prevalence,
         own_prevalence=format_percent(to_prevalence(contents.films.labels)),
         weights=name_weights(contents.weights),

@@ -26,7 +26,7 @@ OTHER_FILMS = "data"
 
 SETTINGS, MODEL, LOG = "config.toml", "model.keras", "train.log"
 GUARD = "guard.npz"
-"""What tells films that are unlike the training films."""
+"""What tells images that are outside the range of the training images."""
 NORMAL_FILMS = "normal_films.npz"
 """Normal films that others are compared with to be explained."""
 SEEN_FILMS = "seen_films.npy"

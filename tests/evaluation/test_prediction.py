@@ -13,7 +13,16 @@ def test_a_film_is_called_pneumonia_above_the_threshold():
 
 def test_warnings_say_what_is_wrong():
     assert to_warning(0.99, (100, 28), 28) == ""
-    assert to_warning(1.84, (100, 28), 28) == "unlike the training films (1.8 x the limit)"
-    assert to_warning(1.84, (100, 20), 28) == (
-        "unlike the training films (1.8 x the limit); smaller than the training films (20 x 100 px)"
+    assert to_warning(1.0, (100, 28), 28) == ""
+    assert to_warning(1.24, (100, 28), 28) == "outside the range of the training images (1.2 x the limit)"
+    assert to_warning(1.24, (100, 20), 28) == (
+        "outside the range of the training images (1.2 x the limit); "
+        "smaller than the training images (20 x 100 px)"
     )
+
+
+@pytest.mark.parametrize(("distance", "far"), [(1.01, False), (1.5, False), (1.51, True), (30.0, True)])
+def test_only_what_is_far_outside_is_not_to_be_used(distance, far):
+    warning = to_warning(distance, (28, 28), 28)
+    assert warning.startswith("far outside" if far else "outside")
+    assert warning.endswith(": do not use the prediction") == far

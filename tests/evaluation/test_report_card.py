@@ -226,3 +226,41 @@ def test_two_thousand_resamples_take_less_than_a_second(draw_films):
     started = time.process_time()
     evaluate(labels, scores, 0.5, seed=0)
     assert time.process_time() - started < 1
+
+
+def test_images_out_of_distribution_are_counted_by_grade_and_left_out(draw_films):
+    labels, scores = draw_films(auc=0.9)
+    distances = np.full(len(labels), 0.7)
+    distances[:10], distances[10:14], distances[14] = 1.2, 1.6, 1.0
+    judgement = judge(labels, scores, 0.5, members=[], seed=1, distances=distances)
+    outside = judgement.out_of_distribution
+    assert outside is not None and outside.inside is not None
+    assert (outside.outside, outside.far_outside, outside.n) == (10, 4, 14)
+    assert outside.inside == evaluate(labels[14:], scores[14:], 0.5, seed=1)
+    assert judgement.evaluation == evaluate(labels, scores, 0.5, seed=1)
+
+
+@pytest.mark.parametrize("distance", [0.5, 2.0])
+def test_nothing_is_compared_where_none_or_all_images_are_out_of_distribution(draw_films, distance):
+    labels, scores = draw_films()
+    distances = np.full(len(labels), distance)
+    outside = judge(labels, scores, 0.5, members=[], seed=1, distances=distances).out_of_distribution
+    assert outside is not None and outside.inside is None
+    assert outside.n == (distance > 1) * len(labels)
+
+
+def test_a_stated_prevalence_needs_both_classes_among_those_inside(draw_films):
+    labels, scores = draw_films()
+    shift = PrevalenceShift(0.5, 0.1)
+    distances = np.where(labels == 1, 0.5, 2.0)
+    outside = judge(labels, scores, 0.5, members=[], seed=1, shift=shift, distances=distances)
+    assert outside.out_of_distribution.inside is None
+
+
+def test_what_was_found_out_of_distribution_is_written_and_read(draw_films):
+    labels, scores = draw_films()
+    distances = np.linspace(0, 2, len(labels))
+    judgement = judge(labels, scores, 0.5, members=[], seed=1, distances=distances)
+    metrics = to_metrics(judgement, split="test", films_sha256="f", labels_sha256="l", scores_sha256="s")
+    text = json.dumps(to_document(metrics))
+    assert parse_document(Metrics, text, name="m").out_of_distribution == judgement.out_of_distribution

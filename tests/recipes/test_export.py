@@ -101,7 +101,7 @@ def test_the_sidecar_says_what_a_stranger_must_know(folder):
     assert about["operating_point"]["description"].endswith("(Youden), chosen on validation films")
     assert about["calibration"].items() >= run["calibration"].items()
     assert about["guard"]["included"] is False
-    assert "does not say when a film is unlike the training films" in about["guard"]["description"]
+    assert "does not say when an image is outside the range" in about["guard"]["description"]
     assert about["trained_on"]["title"] == "synthetic phantoms, 28 px"
     environment = run["environment"]
     assert about["fingerprints"] == {

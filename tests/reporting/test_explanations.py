@@ -82,8 +82,8 @@ def test_a_film_below_the_threshold_is_not_called_above_it():
 
 
 def test_a_film_that_is_warned_about_is_not_to_be_believed():
-    plot = draw(build_evidence(), warning="unlike the training films (1.8 x the limit)")
-    assert plot.get_suptitle().endswith("Do not believe it: unlike the training films (1.8 x the limit)")
+    plot = draw(build_evidence(), warning="outside the range of the training images (1.2 x the limit)")
+    assert plot.get_suptitle().endswith("Warning: outside the range of the training images (1.2 x the limit)")
 
 
 @pytest.mark.parametrize("title", [r"$\frac$.png", "胸部.png"])

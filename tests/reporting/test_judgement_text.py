@@ -104,3 +104,28 @@ def test_a_difference_is_explained_by_the_settings_that_differ(changed, words):
     for key, (first, second) in changed.items():
         assert f"{key} {first} {second or '-'}" in lines
     assert ("setting first second" in lines) == bool(changed)
+
+
+def test_images_out_of_distribution_are_told_with_figures_without_them():
+    distances = np.array([0.5, 1.2, 0.5, 1.7, 0.5, 0.5])
+    judgement = judge(LABELS, SCORES, 0.5, members=[], seed=1, distances=distances)
+    text = format_judgement(judgement, heading="")
+    assert (
+        "2 of 6 images (33.3 %) lie outside the range of the training images, 1 of them far outside (more "
+        "than 1.5 times the limit), where predictions are of no use."
+    ) in text
+    (header,) = [line for line in text.splitlines() if "the 4 others" in line]
+    assert header.split("  ")[0] == "" and "all images" in header
+    (row,) = [line for line in text.splitlines() if line.startswith("accuracy") and "0.7500" in line]
+    assert "0.6667" in row
+
+
+def test_no_image_out_of_distribution_is_told_in_one_sentence():
+    judgement = judge(LABELS, SCORES, 0.5, members=[], seed=1, distances=np.full(6, 0.5))
+    text = format_judgement(judgement, heading="")
+    assert "None of the 6 images lies outside the range of the training images." in text
+    assert "others" not in text
+
+
+def test_nothing_is_told_of_images_that_nobody_measured():
+    assert "range" not in format_judgement(judge(LABELS, SCORES, 0.5, members=[], seed=1), heading="")

@@ -16,7 +16,7 @@ def say(path, probability, warning=""):
 NASTY = 'a\nb\x1b[31m"c",\u202e<b>.png'
 FILMS = [
     say("one.png", 0.1),
-    say(NASTY, 0.75, "unlike the training films (1.8 x the limit)"),
+    say(NASTY, 0.75, "outside the range of the training images (1.2 x the limit)"),
     say("broken.png", None, "not scored: the file is empty"),
 ]
 
@@ -30,7 +30,7 @@ def test_a_table_for_people():
         "probability  verdict    threshold   margin  film",
         "     0.1000  normal        0.2500  -0.1500  one.png",
         '     0.7500  pneumonia     0.2500  +0.5000  a\\nb\\x1b[31m"c",\\u202e<b>.png  '
-        "(unlike the training films (1.8 x the limit))",
+        "(outside the range of the training images (1.2 x the limit))",
         "          -  -             0.2500        -  broken.png  (not scored: the file is empty)",
     ]
 

@@ -15,7 +15,7 @@ from pneumo_keras.data.sources import DataCard
 from pneumo_keras.evaluation.calibration import Calibration, ErrorChange
 from pneumo_keras.evaluation.comparison import compare_figures
 from pneumo_keras.evaluation.reliability import to_reliability_bins
-from pneumo_keras.evaluation.report_card import Judgement, Stressed, evaluate
+from pneumo_keras.evaluation.report_card import Judgement, Stressed, evaluate, judge
 from pneumo_keras.evaluation.spread import to_member_spread
 from pneumo_keras.evaluation.threshold import choose_operating_point
 from pneumo_keras.reporting import report
@@ -585,3 +585,13 @@ def test_the_model_card_says_which_blocks_were_trained_further():
         page = format_report(gather(labels, scores, fine_tuned=FineTuned("mixed8", 2e-4, kept)))
         assert "A frozen InceptionV3" not in page
         assert f"from <b>mixed8</b> on were trained further, at a learning rate of {end}" in page
+
+
+def test_images_out_of_distribution_stand_in_the_report_with_figures_without_them(drawn, page):
+    films, scores = drawn
+    distances = np.where(np.arange(60) < 6, 1.7, 0.5)
+    judgement = judge(films.labels, scores, 0.5, members=[], seed=1, distances=distances)
+    told = format_report(gather(films.labels, scores, images=films.images, judgement=judgement))
+    assert "6 of 60 images (10.0 %) lie outside the range of the training images" in told
+    assert "The 54 inside" in told
+    assert "Out of distribution" not in page

@@ -10,7 +10,7 @@ function say(text, failed = false) {
 
 function show(name, answer) {
   write("name", name);
-  write("warning", answer.warning ? `Do not believe this score: the film is ${answer.warning}.` : "");
+  write("warning", answer.warning ? `Warning: ${answer.warning}.` : "");
   find("warning").hidden = !answer.warning;
   write("probability", answer.probability.toFixed(3));
   write("verdict", answer.verdict);
