@@ -1,15 +1,19 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pneumo_keras.config import load_config
+from pneumo_keras.data.image_preparation import Preparation, prepare_image
 from pneumo_keras.data.pneumonia_mnist.archive import save_archive
 from pneumo_keras.errors import DataError, RunError
 from pneumo_keras.evaluation.scores import load_score_table, load_scores
 from pneumo_keras.recipes.evaluate import evaluate_run
 from pneumo_keras.recipes.other_films import OtherFilms, choose_name, evaluate_other_films
+from pneumo_keras.runs.finished import load_run
 from pneumo_keras.runs.folder import RunFolder
 from tests.films import load_phantom_splits, sort_by_class, write_films, write_splits
 
@@ -64,6 +68,42 @@ def test_other_films_get_the_scores_that_they_get_as_the_run_s_own(train, own_fo
         assert (judged[0].files == judged[1].files) is (name is None)
         figures = [(one.path / "metrics_test.json").read_bytes() for one in (target, own)]
         assert figures[0] == figures[1]
+
+
+@pytest.mark.parametrize("quality", [None, 75])
+def test_larger_images_are_prepared_as_those_of_the_training_were(train, tmp_path, quality):
+    """Trained on small images, judged on those that they were made from: the same scores."""
+    large = load_phantom_splits(OTHERS, size=64)
+    small = {split: shrink(films, quality) for split, films in large.items()}
+    save_archive(tmp_path / "small.npz", {split: sort_by_class(films) for split, films in small.items()})
+    run = train("run", "data.source=pneumonia_mnist", f"data.path={tmp_path / 'small.npz'}")
+    assert load_run(run).preparation == Preparation(28, quality)
+    evaluate_run(run, "test")
+    write_films(tmp_path / "large", large["test"])
+    target, _ = evaluate_other_films(run, OtherFilms(tmp_path / "large"), "test")
+    own, others = (load_score_table(one.path / "scores_test.csv") for one in (run, target))
+    assert own.scores.tolist() == others.scores.tolist()
+    assert own.labels.tolist() == others.labels.tolist()
+
+
+def shrink(films, quality):
+    images = [prepare_image(Image.fromarray(image), Preparation(28, quality)) for image in films.images]
+    return replace(films, images=np.stack(images))
+
+
+def test_images_out_of_distribution_are_counted_in_the_metrics(train, tmp_path, others):
+    inverted = replace(others["test"], images=255 - others["test"].images)
+    write_films(tmp_path / "plain", others["test"])
+    write_films(tmp_path / "inverted", inverted)
+    run, counts = train(), []
+    for name in ("plain", "inverted"):
+        target, judgement = evaluate_other_films(run, OtherFilms(tmp_path / name), "test")
+        written = json.loads((target.path / "metrics_test.json").read_text())["out_of_distribution"]
+        assert judgement.out_of_distribution is not None
+        assert written["outside"] + written["far_outside"] == judgement.out_of_distribution.n
+        counts.append(judgement.out_of_distribution.n)
+        assert "range of the training images" in (target.path / "report.html").read_text()
+    assert counts[0] < 10 < counts[1]
 
 
 def test_a_split_is_chosen_where_there_are_splits(train, tmp_path, others):
