@@ -99,13 +99,3 @@ def test_settings_objects_stay_above_recipes():
     }
     below = {user for user in users if not user.startswith(("recipes/", "cli/", "config/"))}
     assert below <= {"grid.py", "runs/folder.py", "runs/finished.py", "runs/unfinished.py"}
-
-
-def test_no_file_is_longer_than_300_lines():
-    long = {
-        str(path.relative_to(PACKAGE)): lines
-        for path in PACKAGE.rglob("*")
-        if path.suffix in {".py", ".jinja", ".css", ".html"}
-        and (lines := len(path.read_text(encoding="utf-8").splitlines())) > 300
-    }
-    assert long == {}

@@ -147,8 +147,8 @@ def test_two_folders_for_one_split_are_refused(tmp_path, open_data, first, secon
 
 
 def test_what_lies_beside_splits_and_classes_is_named(films, open_data, caplog):
-    for folder in ("holdout", "__MACOSX", ".cache", "train/__MACOSX"):
-        (films / folder).mkdir()
+    for beside in ("holdout", "__MACOSX", ".cache", "train/__MACOSX"):
+        (films / beside).mkdir()
     film = next((films / "train" / "NORMAL").iterdir())
     for name in ("loose.PNG", ".hidden.png", "train/b.dcm", "train/NORMAL/._a.png"):
         shutil.copy(film, films / name)
