@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import logging
 import os
 import sys
@@ -16,6 +17,7 @@ from pneumo_keras.errors import DataError, RunError
 
 if TYPE_CHECKING:
     from pneumo_keras.data.kinds import PassedOver
+    from pneumo_keras.evaluation.prediction import ScoredFilm
 
 log = logging.getLogger("pneumo_keras")
 
@@ -94,9 +96,9 @@ def predict(
     """
     from pneumo_keras.backend import check_backend, check_packages
     from pneumo_keras.data.kinds import PassedOver
-    from pneumo_keras.files import check_free, check_new, claim_file
+    from pneumo_keras.files import check_free, check_new, claim_file, explain_unwritable
     from pneumo_keras.printable import to_count
-    from pneumo_keras.reporting.predictions import LAYOUTS, Written, resume_csv
+    from pneumo_keras.reporting.predictions import LAYOUTS, Written, replace_lines, resume_csv
     from pneumo_keras.runs.folder import RunFolder
 
     if resume and (out is None or layout in ("table", "json")):
@@ -122,23 +124,38 @@ def predict(
             before, names = resume_csv(out, names, threshold=threshold)
         if before.films:
             log.info("%s has %s already", out, to_count(before.films, "film"))
-        counts = Counter(before=before.films - before.failed, failed=before.failed)
+        if before.again:
+            log.info("%s that were not scored are tried again", to_count(len(before.again), "film"))
+        counts = Counter(before=before.films - before.failed, failed=before.failed - len(before.again))
+        rest = itertools.chain((path for _, path in before.again), names)
+        films = held.enter_context(contextlib.closing(score(paths=rest, last=before.last)))
+        scored = _count_each(films, counts, held.enter_context(_show_progress(out)))
+        if out and before.again:
+            anew = zip(before.again, scored, strict=False)
+            lines = [(start, chosen.format(film)) for (start, _), film in anew]
+            with explain_unwritable(out, option="--out"):
+                replace_lines(out, lines)
         with _open_output(out, resume=resume) as (write, is_empty):
             if is_empty and chosen.header:
                 write(chosen.header)
-            films = contextlib.closing(score(paths=names, last=before.last))
-            with _show_progress(out) as advance, films as scored:
-                for film in scored:
-                    write(chosen.format(film))
-                    counts[film.verdict or "failed"] += 1
-                    counts["warned"] += film.probability is not None and bool(film.warning)
-                    advance(1)
+            for film in scored:
+                write(chosen.format(film))
     if parts and out:
         from pneumo_keras.reporting.parts import write_parts
 
         write_parts(out, parts, option="--parts")
     check_found(counts["before"] + counts["pneumonia"] + counts["normal"] + counts["failed"], paths, others)
     _conclude(counts, out)
+
+
+def _count_each(
+    films: Iterator["ScoredFilm"], counts: Counter[str], advance: Callable[[int], object]
+) -> Iterator["ScoredFilm"]:
+    for film in films:
+        yield film
+        counts[film.verdict or "failed"] += 1
+        counts["warned"] += film.probability is not None and bool(film.warning)
+        advance(1)
 
 
 @contextlib.contextmanager

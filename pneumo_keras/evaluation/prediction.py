@@ -6,6 +6,8 @@ from pneumo_keras.arrays import CLASS_NAMES
 
 FAR = 1.5
 """Distance from the training images, as `Guard.measure` gives it, above which a prediction is of no use."""
+NOT_SCORED = "not scored: "
+"""What the warning of an image without a score begins with: the reason follows."""
 
 
 @dataclass(frozen=True)

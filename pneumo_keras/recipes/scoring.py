@@ -12,7 +12,7 @@ from pneumo_keras.arrays import Features, ImageBatch, Scores
 from pneumo_keras.data.decoding import DecodedFilm
 from pneumo_keras.data.image_preparation import Preparation
 from pneumo_keras.engines.runner import Runner
-from pneumo_keras.evaluation.prediction import ScoredFilm, to_warning
+from pneumo_keras.evaluation.prediction import NOT_SCORED, ScoredFilm, to_warning
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.features.extract import CHUNK
 from pneumo_keras.features.guard import Guard, load_guard
@@ -64,7 +64,7 @@ class Scorer:
 
     def refuse(self, film: DecodedFilm) -> ScoredFilm:
         """What is said of a file without a film."""
-        return ScoredFilm(film.path, None, self.threshold, f"not scored: {film.reason}")
+        return ScoredFilm(film.path, None, self.threshold, f"{NOT_SCORED}{film.reason}")
 
     def _prepare(
         self, films: Iterable[DecodedFilm], packets: "deque[list[DecodedFilm]]"

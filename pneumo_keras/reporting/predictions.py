@@ -4,14 +4,20 @@ import csv
 import io
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
+from pneumo_keras.data.decoding import may_pass
 from pneumo_keras.errors import RunError
-from pneumo_keras.evaluation.prediction import ScoredFilm
+from pneumo_keras.evaluation.prediction import NOT_SCORED, ScoredFilm
+from pneumo_keras.files import replace_whole
 from pneumo_keras.printable import to_cell, to_printable
 
+BLOCK = 2**20  # bytes that are copied at once
 SHOWN = 200  # characters of a line that is not what it should be
 FIELDS = ("path", "probability", "verdict", "threshold", "margin", "warning")
 
@@ -59,11 +65,13 @@ class Written:
         films: How many.
         failed: How many of them without a score.
         last: The last one with a score: its path as it is named now, and the score.
+        again: Those without a score that may get one now: where their lines begin, in bytes, and their paths.
     """
 
     films: int = 0
     failed: int = 0
     last: tuple[str, float] | None = None
+    again: list[tuple[int, str]] = field(default_factory=list)
 
 
 def resume_csv(file: Path, paths: Iterator[str], *, threshold: float) -> tuple[Written, Iterator[str]]:
@@ -97,7 +105,10 @@ def resume_csv(file: Path, paths: Iterator[str], *, threshold: float) -> tuple[W
                 if not line.endswith(b"\n"):
                     rest = line
                     break
-                written = _add_line(written, file, _decode(line), next(paths, None), threshold)
+                path = next(paths, None)
+                written, reason = _add_line(written, file, _decode(line), path, threshold)
+                if may_pass(reason):
+                    written.again.append((whole, str(path)))
                 whole += len(line)
         if rest:
             path = next(paths, None)
@@ -107,7 +118,32 @@ def resume_csv(file: Path, paths: Iterator[str], *, threshold: float) -> tuple[W
     return written, paths
 
 
-def _add_line(written: Written, file: Path, text: str, path: str | None, threshold: float) -> Written:
+def replace_lines(file: Path, lines: Iterable[tuple[int, str]]) -> None:
+    """Writes lines of a file anew, which stays as it was until all of them are there.
+
+    Args:
+        file: Of text.
+        lines: Where each begins, in bytes from the beginning and in this order, and its new text.
+    """
+    real = Path(os.path.realpath(file))
+    with replace_whole(real) as beside, real.open("rb") as old, beside.open("wb") as new:
+        for start, text in lines:
+            _copy(old, new, start - old.tell())
+            old.readline()
+            new.write(f"{text}\n".encode())
+        shutil.copyfileobj(old, new)
+
+
+def _copy(old: BinaryIO, new: BinaryIO, count: int) -> None:
+    while count and (part := old.read(min(count, BLOCK))):
+        new.write(part)
+        count -= len(part)
+
+
+def _add_line(
+    written: Written, file: Path, text: str, path: str | None, threshold: float
+) -> tuple[Written, str]:
+    """What the file holds with this line, and why the film has no score; "" where it has one."""
     number, opening = written.films + 2, _open_line(path)
     if not opening or not text.startswith(opening):
         raise _to_others(file, number, path, text)
@@ -122,7 +158,9 @@ def _add_line(written: Written, file: Path, text: str, path: str | None, thresho
         last = (str(path), float(said["probability"])) if said["probability"] else None
     except ValueError:
         raise _to_refusal(file, f"must hold a probability in line {number}", text) from None
-    return Written(written.films + 1, written.failed + (last is None), last or written.last)
+    reason = "" if last else said["warning"].removeprefix(NOT_SCORED)
+    failed = written.failed + (last is None)
+    return Written(written.films + 1, failed, last or written.last, written.again), reason
 
 
 def _check_rest(written: Written, file: Path, rest: bytes, path: str | None) -> None:

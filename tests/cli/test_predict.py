@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from pneumo_keras.cli import main
+from pneumo_keras.data import decoding
 from pneumo_keras.data.phantom import PhantomFilms
 from pneumo_keras.files import claim_file
 
@@ -209,6 +210,35 @@ def test_another_run_does_not_go_on_with_a_file(invoke, films, small, tmp_path):
     assert done.exit_code == 1
     assert "run and films must be the same as before. Received: 'films/2.png' had the score" in done.stderr
     assert scores.read_bytes() == before
+
+
+def end_always(source, preparation, limits, shown):
+    os._exit(1)
+
+
+def end_at_one(source, preparation, limits, shown):
+    if source == "films/1.png":
+        os._exit(1)
+    return decoding.decode_file(source, preparation, limits, shown)
+
+
+@pytest.mark.parametrize("cut", [0, 100])
+@pytest.mark.parametrize(("decode", "ended"), [(end_at_one, 1), (end_always, 5)])
+def test_images_whose_decoders_ended_are_tried_again(
+    invoke, films, tmp_path, monkeypatch, cut, decode, ended
+):
+    scores = tmp_path / "scores.csv"
+    (films / "3.png").write_text("no film")
+    invoke("-q", "predict", "run", "films", "--out", "whole.csv")
+    with monkeypatch.context() as patch:
+        patch.setattr(decoding, "decode_file", decode)
+        assert invoke("-q", "predict", "run", "films", "--out", "scores.csv").exit_code == 1
+    assert scores.read_text().count(decoding.ENDED) >= ended
+    scores.write_bytes(scores.read_bytes()[: -cut or None])
+    done = invoke("predict", "run", "films", "--out", "scores.csv", "--resume")
+    assert "that were not scored are tried again" in done.stderr
+    assert done.stderr.endswith("Error: 1 of 6 files could not be scored. Their rows say why.\n")
+    assert scores.read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
 def test_what_failed_before_still_counts(invoke, films, tmp_path):

@@ -3,10 +3,11 @@ import json
 
 import pytest
 
+from pneumo_keras.data.decoding import ENDED
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.prediction import ScoredFilm
 from pneumo_keras.printable import to_printable
-from pneumo_keras.reporting.predictions import LAYOUTS, resume_csv, to_cell
+from pneumo_keras.reporting.predictions import LAYOUTS, replace_lines, resume_csv, to_cell
 
 
 def say(path, probability, warning=""):
@@ -149,6 +150,28 @@ def test_a_name_of_any_length_is_gone_on_with(written, name):
     assert written.read_text() == f"{HEADER}\n{line}\n"
     with pytest.raises(RunError, match=r"line 2: other\. Received: .{100,300}$"):
         resume_csv(written, iter(["other"]), threshold=0.25)
+
+
+def test_what_was_not_scored_for_a_reason_that_may_pass_is_found_and_its_line_replaced(tmp_path):
+    file = tmp_path / "scores.csv"
+    films = [
+        say("broken.png", None, "not scored: the file is empty"),
+        say(NASTY, None, "not scored: it took more than 30 s to decode"),
+        say("one.png", 0.1, "it took more than 1.8 x the limit"),
+        say("killed.png", None, f"not scored: {ENDED}"),
+    ]
+    csv_ = LAYOUTS["csv"]
+    lines = [csv_.header, *map(csv_.format, films)]
+    file.write_text("".join(f"{line}\n" for line in lines), newline="", encoding="utf-8")
+    link = tmp_path / "link.csv"
+    link.symlink_to(file)
+    found, _ = resume_csv(link, iter([film.path for film in films]), threshold=0.25)
+    assert [path for _, path in found.again] == [NASTY, "killed.png"]
+    assert (found.films, found.failed, found.last) == (4, 3, ("one.png", 0.1))
+    lines[2], lines[4] = csv_.format(say(NASTY, 0.75)), csv_.format(say("killed.png", 0.125))
+    replace_lines(link, zip([start for start, _ in found.again], [lines[2], lines[4]], strict=True))
+    assert link.is_symlink()
+    assert file.read_text(encoding="utf-8") == "".join(f"{line}\n" for line in lines)
 
 
 def test_no_path_is_a_formula():
