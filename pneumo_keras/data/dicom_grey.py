@@ -1,0 +1,231 @@
+"""Grey values of DICOM files as a viewer shows them: stored, modality, values of interest, presentation.
+
+What is missing or empty does nothing. Where elements contradict each other, one of them is chosen, and the
+image gets a note; docs/images.md has the table of these choices.
+
+References:
+    DICOM PS3.3, C.7.6.3 (pixels), C.11.1 (modality), C.11.2 (values of interest), C.11.6 (presentation).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int
+from pydicom.dataset import Dataset
+
+from pneumo_keras.data.dicom_header import Header
+from pneumo_keras.errors import DataError
+
+INVERTED, UPRIGHT = "MONOCHROME1", "MONOCHROME2"
+INVERSE, IDENTITY = "INVERSE", "IDENTITY"
+LINEAR, EXACT, SIGMOID = "LINEAR", "LINEAR_EXACT", "SIGMOID"
+WORD = 2**16
+DESCRIBED = 3  # of a table: how many entries, what the first is for, of how many bits
+STORAGE = 16  # bits that some devices declare for tables of fewer: what they are stored in
+
+Values = Float64[np.ndarray, "..."]
+Step = Callable[[Values], Values]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A lookup table.
+
+    Attributes:
+        entries: What comes out.
+        first: What the first entry is for; values below it get that entry, too.
+        white: The largest value that its entries can have.
+    """
+
+    entries: Values
+    first: int
+    white: int
+
+    def look_up(self, values: Values) -> Values:
+        """The entries of values, which are rounded to whole numbers."""
+        places = np.rint(values - self.first).clip(0, len(self.entries) - 1)
+        return self.entries[places.astype(np.int64)]
+
+
+@dataclass(frozen=True)
+class Interest:
+    """What makes values of interest visible.
+
+    Attributes:
+        show: Values to what is shown, 0 to 1.
+        name: In the words of a message.
+    """
+
+    show: Step
+    name: str
+
+
+def to_grey(
+    stored: Int[np.ndarray, "height width"], header: Header, low: int, high: int
+) -> Float32[np.ndarray, "height width"]:
+    """Shows stored values.
+
+    Args:
+        stored: As they are in the file.
+        header: Of the file.
+        low: The smallest value that can be stored.
+        high: The largest value that can be stored.
+
+    Returns:
+        0 (black) to 255 (white).
+
+    Raises:
+        DataError: Some element makes no sense, or all that differs would look alike.
+    """
+    modality, lowest, highest = _build_modality(header, low, high)
+    interest = _choose_interest(header, lowest, highest)
+    inverted = _find_inversion(header)
+
+    def show(values: Values) -> Float32[np.ndarray, "..."]:
+        with np.errstate(over="ignore"):  # far outside a window is outside
+            shown = interest.show(modality(values))
+        return (255 * (1 - shown if inverted else shown)).astype(np.float32)
+
+    if high - low < WORD:  # each value once
+        grey = show(np.arange(low, high + 1, dtype=np.float64))[stored - low]
+    else:
+        grey = show(stored.astype(np.float64))
+    if stored.min() < stored.max() and np.rint(grey.min()) == np.rint(grey.max()):
+        raise DataError(f"its pixels differ, but {interest.name} shows all of them alike")
+    return grey
+
+
+def _build_modality(header: Header, low: int, high: int) -> tuple[Step, float, float]:
+    """From stored values to those of the modality, and the range that these can have."""
+    table = _load_table(header, "ModalityLUTSequence", "Modality LUT", low, high)
+    slope, intercept = header.find_number("RescaleSlope"), header.find_number("RescaleIntercept")
+    slope, intercept = 1.0 if slope is None else slope, 0.0 if intercept is None else intercept
+    if table:
+        if (slope, intercept) != (1, 0):
+            header.notes.append("it has a Modality LUT and a Rescale Slope: the table was used")
+        return table.look_up, 0, table.white
+    if slope == 0:
+        raise DataError("its Rescale Slope is 0: all grey values would be the same")
+    ends = low * slope + intercept, high * slope + intercept
+    if not np.isfinite([*ends, ends[1] - ends[0]]).all():
+        raise DataError(
+            f"its Rescale Slope {slope:g} and Rescale Intercept {intercept:g} give no finite values"
+        )
+    return lambda values: values * slope + intercept, min(ends), max(ends)
+
+
+def _choose_interest(header: Header, lowest: float, highest: float) -> Interest:
+    """A lookup table, or else the first window that can be used, or else all values that can be."""
+    table = _load_table(header, "VOILUTSequence", "VOI LUT", lowest, highest)
+    if table:
+        return Interest(lambda values: table.look_up(values) / table.white, "its VOI LUT")
+    window = _choose_window(header)
+    if window:
+        return window
+    span = highest - lowest
+    return Interest(
+        lambda values: (values - lowest) / span, f"the full range of its values ({lowest:g} to {highest:g})"
+    )
+
+
+def _choose_window(header: Header) -> Interest | None:
+    function = header.find_text("VOILUTFunction") or LINEAR
+    if function not in (LINEAR, EXACT, SIGMOID):
+        header.notes.append(f"its VOI LUT Function {function[:20]!r} is unknown: taken as {LINEAR}")
+        function = LINEAR
+    unusable = None
+    pairs = zip(header.list_numbers("WindowCenter"), header.list_numbers("WindowWidth"), strict=False)
+    for center, width in pairs:
+        if center is None or not width:  # a width of 0 stands for no window
+            continue
+        if width >= 1 or (width > 0 and function != LINEAR):
+            return Interest(
+                _build_window(center, width, function), f"its window (center {center:g}, width {width:g})"
+            )
+        unusable = unusable or width
+    if unusable:
+        header.notes.append(f"its Window Width {unusable:g} cannot be used: shown over the full range")
+    return None
+
+
+def _build_window(center: float, width: float, function: str) -> Step:
+    """The functions of C.11.2.1.2 and C.11.2.1.3."""
+    if function == SIGMOID:
+        return lambda values: 1 / (1 + np.exp(-4 * (values - center) / width))
+    if function == LINEAR:
+        center, width = center - 0.5, width - 1
+    start = center - width / 2
+    if not width:
+        return lambda values: (values > start).astype(np.float64)
+    return lambda values: ((values - start) / width).clip(0, 1)
+
+
+def _find_inversion(header: Header) -> bool:
+    """Whether the smallest value is white: the presentation's shape says so, or else the pixels' kind."""
+    photometric, shape = (
+        header.find_text("PhotometricInterpretation"),
+        header.find_text("PresentationLUTShape"),
+    )
+    if shape not in (INVERSE, IDENTITY):
+        return photometric == INVERTED
+    if (shape == INVERSE) != (photometric == INVERTED):
+        done = "inverted" if shape == INVERSE else "not inverted"
+        header.notes.append(f"{photometric} with a Presentation LUT Shape {shape}: {done}")
+    return shape == INVERSE
+
+
+def _load_table(header: Header, keyword: str, name: str, lowest: float, highest: float) -> Table | None:
+    """The first lookup table of a sequence that has data.
+
+    Args:
+        header: Of the file.
+        keyword: Of the sequence.
+        name: For messages.
+        lowest: The smallest value that can come in.
+        highest: The largest value that can come in.
+    """
+    for item in header.list_items(keyword):
+        descriptor, words = (_read_words(header, item, of) for of in ("LUTDescriptor", "LUTData"))
+        if len(descriptor) < DESCRIBED or not len(words):
+            continue
+        declared, first, bits = (int(word) for word in descriptor[:DESCRIBED])
+        declared = declared or WORD
+        entries, bits = _unpack_entries(words, declared, bits)
+        if len(entries) < declared:
+            header.notes.append(f"its {name} has {len(entries):,} entries of {declared:,}")
+        # Signed where values can be negative (C.11.2.1.1), and where the table would be out of reach.
+        if first >= WORD // 2 and (lowest < 0 or first > highest):
+            first -= WORD
+        return Table(entries.astype(np.float64), first, _choose_white(header, name, entries, bits))
+    return None
+
+
+def _read_words(header: Header, item: Dataset, keyword: str) -> Int[np.ndarray, " words"]:
+    """The words of an element, whether they are given as numbers or as bytes."""
+    value = item.get(keyword)
+    if isinstance(value, bytes):
+        _, little_endian = header.dataset.original_encoding
+        kind = ">u2" if little_endian is False else "<u2"
+        return np.frombuffer(value[: len(value) // 2 * 2], kind).astype(np.int64)
+    numbers = Header(item).list_numbers(keyword)
+    return np.array([int(number) % WORD for number in numbers if number is not None], np.int64)
+
+
+def _unpack_entries(
+    words: Int[np.ndarray, " words"], declared: int, bits: int
+) -> tuple[Int[np.ndarray, " n"], int]:
+    """The entries, one a word or two in each, and their bits."""
+    packed = len(words) < declared and (bits <= 8 or len(words) == (declared + 1) // 2)
+    if not packed:
+        return words[:declared], bits
+    return words.astype("<u2").view(np.uint8).astype(np.int64)[:declared], 8
+
+
+def _choose_white(header: Header, name: str, entries: Int[np.ndarray, " n"], bits: int) -> int:
+    needed = max(1, int(entries.max()).bit_length())
+    # Some devices declare the bits of the words in which they store entries (dcm4che #413).
+    if needed > bits or (needed < bits and bits == STORAGE):
+        header.notes.append(f"its {name} declares {bits} bits and has {needed}: scaled by these")
+        bits = needed
+    return 2**bits - 1

@@ -1,0 +1,172 @@
+"""Pixels out of DICOM files as they were stored, by pydicom and the codecs that it finds."""
+
+from dataclasses import dataclass
+from math import ceil, prod
+from typing import Any, cast
+
+import numpy as np
+from jaxtyping import Int, Shaped
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import get_frame
+from pydicom.pixels import get_decoder
+from pydicom.uid import (
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGExtended12Bit,
+)
+
+from pneumo_keras.data.dicom_header import Header
+from pneumo_keras.errors import DataError
+
+BYTE, WIDEST = 8, 32  # bits
+HALVED = "YBR_FULL_422"  # has two bytes a pixel
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """How a pixel is stored.
+
+    Attributes:
+        samples: Numbers a pixel.
+        allocated: Bits that each takes.
+        stored: Bits of these that count.
+        high: The highest bit that counts, from 0.
+        signed: Whether the highest bit is a sign.
+        photometric: What the numbers mean.
+    """
+
+    samples: int
+    allocated: int
+    stored: int
+    high: int
+    signed: bool
+    photometric: str
+
+
+def read_format(header: Header) -> PixelFormat:
+    """How the pixels of a file are stored.
+
+    Raises:
+        DataError: It says so wrongly, or not at all.
+    """
+    photometric = header.find_text("PhotometricInterpretation")
+    if not photometric:
+        raise DataError("its Photometric Interpretation is missing: nothing says whether 0 is black")
+    allocated = header.read_integer("BitsAllocated", 1, WIDEST)
+    if allocated != 1 and allocated % BYTE:
+        raise DataError(f"its Bits Allocated is {allocated}: it must be 1 or a multiple of {BYTE}")
+    stored = header.read_integer("BitsStored", 1, allocated)
+    high = header.find_number("HighBit")
+    if high is None or not stored - 1 <= high < allocated:
+        if high is not None:
+            header.notes.append(f"its High Bit {high:g} cannot be: taken as {stored - 1}")
+        high = stored - 1
+    return PixelFormat(
+        samples=header.read_integer("SamplesPerPixel", 1, 4),
+        allocated=allocated,
+        stored=stored,
+        high=int(high),
+        signed=bool(header.read_integer("PixelRepresentation", 0, 1)),
+        photometric=photometric,
+    )
+
+
+def read_stored(
+    dataset: Dataset, form: PixelFormat
+) -> tuple[Int[np.ndarray, "height width"], tuple[int, int]]:
+    """The stored values of a grey image, without overlays or others' bits, and their range.
+
+    Raises:
+        DataError: They cannot be read.
+
+    References:
+        DICOM PS3.5, 8.1.1.
+    """
+    words = read_array(dataset, form, raw=True)
+    # Bits beside those stored are nobody's, or an overlay's.
+    values = words.astype(np.int64 if form.allocated > 16 else np.int32)
+    values = (values >> (form.high + 1 - form.stored)) & (2**form.stored - 1)
+    if not form.signed:
+        return values, (0, 2**form.stored - 1)
+    half = 2 ** (form.stored - 1)
+    return (values ^ half) - half, (-half, half - 1)
+
+
+def read_array(dataset: Dataset, form: PixelFormat, *, raw: bool) -> Shaped[np.ndarray, "height width ..."]:
+    """The pixels of a file out of its codec; `raw` without a change of colours.
+
+    Raises:
+        DataError: There is no codec for them, or they are damaged.
+    """
+    syntax = _find_syntax(dataset)
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        raise DataError(_refuse_syntax(syntax)) from None
+    if not decoder.is_available:
+        raise DataError(_refuse_syntax(syntax))
+    if not syntax.is_encapsulated:
+        _check_length(dataset, form)
+    try:
+        if syntax == JPEGExtended12Bit and form.stored > BYTE:
+            return _decode_extended(dataset, form)
+        pixels, _ = decoder.as_array(dataset, index=0, raw=raw, correct_unused_bits=False)
+    except MemoryError:
+        raise
+    except Exception as error:  # codecs raise anything on damaged pixels
+        raise DataError(
+            f"its pixels ({syntax.name}) are damaged, or no installed codec reads their kind"
+        ) from error
+    return pixels
+
+
+def _find_syntax(dataset: Dataset) -> UID:
+    """How the data set is encoded: as it says, or as it was read where it says nothing."""
+    meta = getattr(dataset, "file_meta", None) or FileMetaDataset()
+    if not meta.get("TransferSyntaxUID"):
+        if dataset["PixelData"].is_undefined_length:
+            raise DataError("its Transfer Syntax UID is missing: nothing says how its pixels are compressed")
+        implicit, little_endian = dataset.original_encoding
+        plain = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+        meta.TransferSyntaxUID = plain if little_endian else ExplicitVRBigEndian
+        dataset.file_meta = meta
+    return meta.TransferSyntaxUID
+
+
+def _refuse_syntax(syntax: UID) -> str:
+    return f"its pixels are compressed as {syntax.name}, which no installed codec reads: save it uncompressed"
+
+
+def _check_length(dataset: Dataset, form: PixelFormat) -> None:
+    samples = 2 if form.photometric == HALVED else form.samples
+    needed = ceil(prod([dataset.Rows, dataset.Columns, samples, form.allocated]) / BYTE)
+    if len(dataset.PixelData) < needed:
+        raise DataError(
+            f"it has {len(dataset.PixelData):,} bytes of pixels, and {dataset.Columns:,} x {dataset.Rows:,} "
+            f"pixels take {needed:,}"
+        )
+
+
+def _decode_extended(dataset: Dataset, form: PixelFormat) -> Int[np.ndarray, "height width"]:
+    """JPEG of 12 bits, which gdcm reads and pydicom does not ask of it."""
+    import gdcm as untyped
+
+    gdcm = cast(Any, untyped)
+    fragment = gdcm.Fragment()
+    fragment.SetByteStringValue(get_frame(dataset.PixelData, 0, number_of_frames=1))
+    fragments = gdcm.SequenceOfFragments.New()
+    fragments.AddFragment(fragment)
+    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
+    element.SetValue(fragments.__ref__())
+    image = gdcm.Image()
+    image.SetNumberOfDimensions(2)
+    image.SetDimensions((dataset.Columns, dataset.Rows, 1))
+    image.SetDataElement(element)
+    kinds = gdcm.PhotometricInterpretation
+    image.SetPhotometricInterpretation(kinds(kinds.MONOCHROME2))
+    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGExtendedProcess2_4))
+    image.SetPixelFormat(gdcm.PixelFormat(1, form.allocated, form.stored, form.high, int(form.signed)))
+    words = image.GetBuffer().encode("utf-8", "surrogateescape")  # its bytes, which gdcm takes for text
+    return np.frombuffer(words, f"<u{form.allocated // BYTE}").reshape(dataset.Rows, dataset.Columns)
