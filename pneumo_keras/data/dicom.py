@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pydicom
-from jaxtyping import Float32
+from jaxtyping import Float32, Int
 from PIL import Image
 from pydicom.datadict import dictionary_description
 from pydicom.dataset import Dataset
@@ -14,6 +14,7 @@ from pydicom.pixels.processing import apply_color_lut
 from pneumo_keras.data.dicom_grey import INVERTED, UPRIGHT, to_grey
 from pneumo_keras.data.dicom_header import Header, flatten_groups
 from pneumo_keras.data.dicom_pixels import PixelFormat, read_array, read_format, read_stored
+from pneumo_keras.data.dicom_tables import choose_white, load_table
 from pneumo_keras.data.pictures import NOTE, Limits, check_pixels
 from pneumo_keras.errors import DataError
 
@@ -52,7 +53,7 @@ def load_dicom(file: io.BytesIO, limits: Limits) -> Image.Image:
         stored, bounds = read_stored(dataset, form)
         grey = to_grey(stored, header, *bounds)
     else:
-        grey = _show_colour(dataset, form)
+        grey = _show_colour(header, form)
     square = _to_square_pixels(Image.fromarray(grey), _find_aspect(header), limits)
     square.info[NOTE] = "; ".join(header.notes)
     return square
@@ -79,30 +80,55 @@ def _check_frames(header: Header) -> None:
     dataset.NumberOfFrames = 1
 
 
-def _show_colour(dataset: Dataset, form: PixelFormat) -> Float32[np.ndarray, "height width"]:
+def _show_colour(header: Header, form: PixelFormat) -> Float32[np.ndarray, "height width"]:
     if form.photometric not in COLOURS:
         raise DataError(f"its Photometric Interpretation {form.photometric[:20]!r} is not known")
     if form.samples != (1 if form.photometric == PALETTE else len(LUMINANCE)):
         raise DataError(f"it is {form.photometric} with {form.samples} numbers a pixel")
-    bits = form.stored
-    values = read_array(dataset, form, raw=form.allocated > 8)
     if form.photometric == PALETTE:
-        values = _apply_palette(values, dataset)
-        bits = 8 * values.dtype.itemsize
+        return _show_palette(header, form)
+    pixels = read_array(header.dataset, form, raw=form.allocated > 8)
     if form.photometric.startswith(LUMINOUS) and form.allocated > 8:  # pydicom changes those of 8 bits alone
-        luminance = values[..., 0].astype(np.float32)
+        luminance = pixels[..., 0].astype(np.float32)
     else:
-        luminance = values[..., : len(LUMINANCE)].astype(np.float32) @ LUMINANCE  # a palette may bring alpha
-    return (255 * luminance / np.float32(2**bits - 1)).clip(0, 255)
+        luminance = pixels.astype(np.float32) @ LUMINANCE
+    return (255 * luminance / np.float32(2**form.stored - 1)).clip(0, 255)
 
 
-def _apply_palette(values: np.ndarray, dataset: Dataset) -> np.ndarray:
+def _show_palette(header: Header, form: PixelFormat) -> Float32[np.ndarray, "height width"]:
+    stored, (low, high) = read_stored(header.dataset, form)
+    tables = [
+        load_table(
+            header,
+            header.dataset,
+            "palette",
+            low,
+            high,
+            descriptor=f"{colour}PaletteColorLookupTableDescriptor",
+            data=f"{colour}PaletteColorLookupTableData",
+        )
+        for colour in ("Red", "Green", "Blue")
+    ]
+    red_green_blue = [table for table in tables if table]
+    if len(red_green_blue) < len(LUMINANCE):
+        return _show_segmented_palette(header.dataset, stored)
+    values = stored.astype(np.float64)
+    colour = np.stack([table.look_up(values) for table in red_green_blue], axis=-1)
+    white = choose_white(header, "palette", *red_green_blue)
+    return (colour @ LUMINANCE * (255 / white)).astype(np.float32)
+
+
+def _show_segmented_palette(
+    dataset: Dataset, stored: Int[np.ndarray, "height width"]
+) -> Float32[np.ndarray, "height width"]:
     try:
-        return apply_color_lut(values, dataset)
+        colour = apply_color_lut(stored, dataset)
     except MemoryError:
         raise
-    except Exception as error:  # of elements that are missing, empty or too short
-        raise DataError("its palette is damaged") from error
+    except Exception as error:  # pydicom raises anything where elements are missing, empty or too short
+        raise DataError("its palette is missing or damaged") from error
+    luminance = colour[..., : len(LUMINANCE)].astype(np.float32) @ LUMINANCE  # there may be alpha behind
+    return luminance * np.float32(255 / np.iinfo(colour.dtype).max)
 
 
 def _find_aspect(header: Header) -> float:
@@ -114,10 +140,12 @@ def _find_aspect(header: Header) -> float:
     found = []
     for keyword in SPACINGS:
         height, width, *_ = (*header.list_numbers(keyword), None, None)
-        if height and width and height > 0 and width > 0:
+        if not height or not width:  # zeros stand for what nobody measured
+            continue
+        if height > 0 and width > 0:
             found.append(height / width)
-        elif height is not None or width is not None:
-            header.notes.append(f"its {dictionary_description(keyword)} cannot be used")
+        else:
+            header.notes.append(f"its {dictionary_description(keyword)} is negative: not used")
     aspect = next(iter(found), 1.0)
     if any(max(other / aspect, aspect / other) >= SQUARE for other in found):
         header.notes.append(f"its elements disagree on the shape of a pixel: taken as {aspect:g} to 1")

@@ -11,41 +11,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int
-from pydicom.dataset import Dataset
+from jaxtyping import Float32, Int
 
 from pneumo_keras.data.dicom_header import Header
+from pneumo_keras.data.dicom_tables import Table, Values, choose_white, load_table
 from pneumo_keras.errors import DataError
 
 INVERTED, UPRIGHT = "MONOCHROME1", "MONOCHROME2"
 INVERSE, IDENTITY = "INVERSE", "IDENTITY"
 LINEAR, EXACT, SIGMOID = "LINEAR", "LINEAR_EXACT", "SIGMOID"
-WORD = 2**16
-DESCRIBED = 3  # of a table: how many entries, what the first is for, of how many bits
-STORAGE = 16  # bits that some devices declare for tables of fewer: what they are stored in
+EACH = 2**16  # values that can be stored, at most, where each is shown once
 
-Values = Float64[np.ndarray, "..."]
 Step = Callable[[Values], Values]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A lookup table.
-
-    Attributes:
-        entries: What comes out.
-        first: What the first entry is for; values below it get that entry, too.
-        white: The largest value that its entries can have.
-    """
-
-    entries: Values
-    first: int
-    white: int
-
-    def look_up(self, values: Values) -> Values:
-        """The entries of values, which are rounded to whole numbers."""
-        places = np.rint(values - self.first).clip(0, len(self.entries) - 1)
-        return self.entries[places.astype(np.int64)]
 
 
 @dataclass(frozen=True)
@@ -87,7 +64,7 @@ def to_grey(
             shown = interest.show(modality(values))
         return (255 * (1 - shown if inverted else shown)).astype(np.float32)
 
-    if high - low < WORD:  # each value once
+    if high - low < EACH:
         grey = show(np.arange(low, high + 1, dtype=np.float64))[stored - low]
     else:
         grey = show(stored.astype(np.float64))
@@ -104,7 +81,7 @@ def _build_modality(header: Header, low: int, high: int) -> tuple[Step, float, f
     if table:
         if (slope, intercept) != (1, 0):
             header.notes.append("it has a Modality LUT and a Rescale Slope: the table was used")
-        return table.look_up, 0, table.white
+        return table.look_up, 0, choose_white(header, "Modality LUT", table)
     if slope == 0:
         raise DataError("its Rescale Slope is 0: all grey values would be the same")
     ends = low * slope + intercept, high * slope + intercept
@@ -119,13 +96,15 @@ def _choose_interest(header: Header, lowest: float, highest: float) -> Interest:
     """A lookup table, or else the first window that can be used, or else all values that can be."""
     table = _load_table(header, "VOILUTSequence", "VOI LUT", lowest, highest)
     if table:
-        return Interest(lambda values: table.look_up(values) / table.white, "its VOI LUT")
+        white = choose_white(header, "VOI LUT", table)
+        return Interest(lambda values: table.look_up(values) / white, "its VOI LUT")
     window = _choose_window(header)
     if window:
         return window
     span = highest - lowest
     return Interest(
-        lambda values: (values - lowest) / span, f"the full range of its values ({lowest:g} to {highest:g})"
+        lambda values: (values - lowest) / span,
+        f"the full range of its values ({lowest:,.10g} to {highest:,.10g})",
     )
 
 
@@ -176,56 +155,8 @@ def _find_inversion(header: Header) -> bool:
 
 
 def _load_table(header: Header, keyword: str, name: str, lowest: float, highest: float) -> Table | None:
-    """The first lookup table of a sequence that has data.
-
-    Args:
-        header: Of the file.
-        keyword: Of the sequence.
-        name: For messages.
-        lowest: The smallest value that can come in.
-        highest: The largest value that can come in.
-    """
+    """The first lookup table of a sequence that has data."""
     for item in header.list_items(keyword):
-        descriptor, words = (_read_words(header, item, of) for of in ("LUTDescriptor", "LUTData"))
-        if len(descriptor) < DESCRIBED or not len(words):
-            continue
-        declared, first, bits = (int(word) for word in descriptor[:DESCRIBED])
-        declared = declared or WORD
-        entries, bits = _unpack_entries(words, declared, bits)
-        if len(entries) < declared:
-            header.notes.append(f"its {name} has {len(entries):,} entries of {declared:,}")
-        # Signed where values can be negative (C.11.2.1.1), and where the table would be out of reach.
-        if first >= WORD // 2 and (lowest < 0 or first > highest):
-            first -= WORD
-        return Table(entries.astype(np.float64), first, _choose_white(header, name, entries, bits))
+        if table := load_table(header, item, name, lowest, highest):
+            return table
     return None
-
-
-def _read_words(header: Header, item: Dataset, keyword: str) -> Int[np.ndarray, " words"]:
-    """The words of an element, whether they are given as numbers or as bytes."""
-    value = item.get(keyword)
-    if isinstance(value, bytes):
-        _, little_endian = header.dataset.original_encoding
-        kind = ">u2" if little_endian is False else "<u2"
-        return np.frombuffer(value[: len(value) // 2 * 2], kind).astype(np.int64)
-    numbers = Header(item).list_numbers(keyword)
-    return np.array([int(number) % WORD for number in numbers if number is not None], np.int64)
-
-
-def _unpack_entries(
-    words: Int[np.ndarray, " words"], declared: int, bits: int
-) -> tuple[Int[np.ndarray, " n"], int]:
-    """The entries, one a word or two in each, and their bits."""
-    packed = len(words) < declared and (bits <= 8 or len(words) == (declared + 1) // 2)
-    if not packed:
-        return words[:declared], bits
-    return words.astype("<u2").view(np.uint8).astype(np.int64)[:declared], 8
-
-
-def _choose_white(header: Header, name: str, entries: Int[np.ndarray, " n"], bits: int) -> int:
-    needed = max(1, int(entries.max()).bit_length())
-    # Some devices declare the bits of the words in which they store entries (dcm4che #413).
-    if needed > bits or (needed < bits and bits == STORAGE):
-        header.notes.append(f"its {name} declares {bits} bits and has {needed}: scaled by these")
-        bits = needed
-    return 2**bits - 1

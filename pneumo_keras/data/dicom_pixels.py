@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int, Shaped
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import get_frame
-from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
     UID,
     ExplicitVRBigEndian,
@@ -102,7 +102,7 @@ def read_array(dataset: Dataset, form: PixelFormat, *, raw: bool) -> Shaped[np.n
     """
     syntax = _find_syntax(dataset)
     try:
-        decoder = get_decoder(syntax)
+        decoder = cast(Any, get_decoder(syntax))  # its options are typed wrongly
     except NotImplementedError:
         raise DataError(_refuse_syntax(syntax)) from None
     if not decoder.is_available:
@@ -112,7 +112,9 @@ def read_array(dataset: Dataset, form: PixelFormat, *, raw: bool) -> Shaped[np.n
     try:
         if syntax == JPEGExtended12Bit and form.stored > BYTE:
             return _decode_extended(dataset, form)
-        pixels, _ = decoder.as_array(dataset, index=0, raw=raw, correct_unused_bits=False)
+        # gdcm keeps as many of the lowest bits as are said to be stored.
+        kept = {"bits_stored": form.high + 1, "correct_unused_bits": False}
+        pixels, _ = decoder.as_array(dataset, index=0, raw=raw, **kept)
     except MemoryError:
         raise
     except Exception as error:  # codecs raise anything on damaged pixels

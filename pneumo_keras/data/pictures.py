@@ -18,6 +18,9 @@ from pneumo_keras.errors import DataError
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 FORMATS_IN_WORDS = "PNG, JPEG, TIFF, BMP, WebP or DICOM"
+FIRST_COUNTS = "MPO"  # JPEG files of phones: viewers show the first picture, others are previews or depths
+PNG_DEPTH = 24  # where a PNG file has its bits a sample (PNG, 11.2.2)
+TRANSPARENT = "transparency"  # in the info of an image of Pillow
 WIDE = "I;16"  # how Pillow's modes of 16 bits begin
 OUT_OF_MEMORY = "it takes too much memory to decode"
 DICOM_MARK = slice(128, 132), b"DICM"  # DICOM PS3.10, 7.1
@@ -132,22 +135,36 @@ def _load_picture(file: io.BytesIO, limits: Limits) -> Image.Image:
     with picture:
         check_pixels(*picture.size, limits)
         frames = getattr(picture, "n_frames", 1)
-        if frames > 1:
+        if frames > 1 and picture.format != FIRST_COUNTS:
             raise DataError(f"it holds {frames:,} pictures: one film a file")
         # White at zero: Pillow inverts pixels of 8 bits alone.
         tags = getattr(picture, "tag_v2", {})
         inverted = tags.get(PHOTOMETRIC_INTERPRETATION) == 0
         (bits, *_) = tags.get(BITSPERSAMPLE, (16,))
+        if picture.format == "PNG":
+            _rescale_transparency(picture, depth=file.getbuffer()[PNG_DEPTH])
         upright = ImageOps.exif_transpose(picture)
     grey = _to_grey(upright, white=2**bits - 1, inverted=inverted)
     grey.info = {}  # what the file itself says there is nobody's note
     return grey
 
 
+def _rescale_transparency(picture: Image.Image, *, depth: int) -> None:
+    """Brings what a PNG file calls transparent to the range that Pillow brings its pixels to."""
+    value = picture.info.get(TRANSPARENT)
+    if isinstance(value, int) and picture.mode == "L":
+        picture.info[TRANSPARENT] = value * 255 // (2**depth - 1)
+    elif isinstance(value, tuple) and depth > 8:
+        picture.info[TRANSPARENT] = tuple(one >> 8 for one in value)
+
+
 def _to_grey(picture: Image.Image, *, white: int, inverted: bool) -> Image.Image:
     if picture.mode.startswith(WIDE):
-        grey = np.asarray(picture).astype(np.float32) * np.float32(255 / white)
-        return Image.fromarray(255 - grey if inverted else grey)
+        values = np.asarray(picture)
+        grey = values.astype(np.float32) * np.float32(255 / white)
+        grey = 255 - grey if inverted else grey
+        grey[values == picture.info.get(TRANSPARENT)] = 0
+        return Image.fromarray(grey)
     if picture.mode in ("I", "F"):
         raise DataError("its grey values have no known range: save it with 8 or 16 bits")
     if picture.has_transparency_data:

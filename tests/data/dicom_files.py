@@ -2,9 +2,10 @@
 
 import io
 
+import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 
 def build_dataset(pixels, *, bits=None, **tags):
@@ -29,7 +30,63 @@ def build_dataset(pixels, *, bits=None, **tags):
     return dataset
 
 
-def save(dataset):
+def build_table(entries, first=0, *, bits, kind="US", declared=None):
+    """An item with a lookup table; `kind` is US, OW, or "packed" with two entries in a word."""
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [(declared or len(entries)) % 2**16, first % 2**16, bits])
+    if kind == "packed":
+        item.add_new(
+            "LUTData", "OW", np.asarray([*entries, 0][: len(entries) + len(entries) % 2], np.uint8).tobytes()
+        )
+    elif kind == "OW":
+        item.add_new("LUTData", "OW", np.asarray(entries, "<u2").tobytes())
+    else:
+        item.add_new("LUTData", "US", [int(entry) for entry in entries])
+    return item
+
+
+def build_item(**tags):
+    item = Dataset()
+    for name, value in tags.items():
+        setattr(item, name, value)
+    return item
+
+
+def set_raw(dataset, keyword, text):
+    """Writes what pydicom would not: bytes of an element as they are to stand in the file."""
+    tag = pydicom.datadict.tag_for_keyword(keyword)
+    kind = pydicom.datadict.dictionary_VR(tag)
+    dataset[tag] = pydicom.dataelem.RawDataElement(
+        pydicom.tag.Tag(tag), kind, len(text), text, 0, False, True, True
+    )
+
+
+def save(dataset, syntax=None):
+    if syntax:
+        dataset.file_meta.TransferSyntaxUID = syntax
     file = io.BytesIO()
     pydicom.dcmwrite(file, dataset, enforce_file_format=True)
+    return file.getvalue()
+
+
+def save_big_endian(dataset):
+    """With its words turned round, which pydicom leaves to the caller."""
+    for item in [dataset, *dataset.get("VOILUTSequence", []), *dataset.get("ModalityLUTSequence", [])]:
+        for element in item:
+            if element.VR == "OW":
+                element.value = np.frombuffer(element.value, "<u2").astype(">u2").tobytes()
+    return save(dataset, ExplicitVRBigEndian)
+
+
+def save_without_preamble(dataset, syntax=ExplicitVRLittleEndian):
+    """Elements alone, as archives keep them that know the syntax from elsewhere."""
+    file = io.BytesIO()
+    bare = Dataset(dataset)
+    pydicom.dcmwrite(
+        file,
+        bare,
+        implicit_vr=syntax == ImplicitVRLittleEndian,
+        little_endian=syntax != ExplicitVRBigEndian,
+        enforce_file_format=False,
+    )
     return file.getvalue()
