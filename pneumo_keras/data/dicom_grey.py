@@ -26,6 +26,23 @@ Step = Callable[[Values], Values]
 
 
 @dataclass(frozen=True)
+class Modality:
+    """What makes stored values those that the modality means.
+
+    Attributes:
+        mean: Stored values to these.
+        lowest: Of them.
+        highest: Of them.
+        table: Where they come out of one.
+    """
+
+    mean: Step
+    lowest: float
+    highest: float
+    table: Table | None = None
+
+
+@dataclass(frozen=True)
 class Interest:
     """What makes values of interest visible.
 
@@ -55,13 +72,13 @@ def to_grey(
     Raises:
         DataError: Some element makes no sense, or all that differs would look alike.
     """
-    modality, lowest, highest = _build_modality(header, low, high)
-    interest = _choose_interest(header, lowest, highest)
+    modality = _build_modality(header, low, high)
+    interest = _choose_interest(header, modality)
     inverted = _find_inversion(header)
 
     def show(values: Values) -> Float32[np.ndarray, "..."]:
         with np.errstate(over="ignore"):  # far outside a window is outside
-            shown = interest.show(modality(values))
+            shown = interest.show(modality.mean(values))
         return (255 * (1 - shown if inverted else shown)).astype(np.float32)
 
     if high - low < EACH:
@@ -73,15 +90,14 @@ def to_grey(
     return grey
 
 
-def _build_modality(header: Header, low: int, high: int) -> tuple[Step, float, float]:
-    """From stored values to those of the modality, and the range that these can have."""
+def _build_modality(header: Header, low: int, high: int) -> Modality:
     table = _load_table(header, "ModalityLUTSequence", "Modality LUT", low, high)
     slope, intercept = header.find_number("RescaleSlope"), header.find_number("RescaleIntercept")
     slope, intercept = 1.0 if slope is None else slope, 0.0 if intercept is None else intercept
     if table:
         if (slope, intercept) != (1, 0):
             header.notes.append("it has a Modality LUT and a Rescale Slope: the table was used")
-        return table.look_up, 0, choose_white(header, "Modality LUT", table)
+        return Modality(table.look_up, 0, 2**table.bits - 1, table)
     if slope == 0:
         raise DataError("its Rescale Slope is 0: all grey values would be the same")
     ends = low * slope + intercept, high * slope + intercept
@@ -89,11 +105,12 @@ def _build_modality(header: Header, low: int, high: int) -> tuple[Step, float, f
         raise DataError(
             f"its Rescale Slope {slope:g} and Rescale Intercept {intercept:g} give no finite values"
         )
-    return lambda values: values * slope + intercept, min(ends), max(ends)
+    return Modality(lambda values: values * slope + intercept, min(ends), max(ends))
 
 
-def _choose_interest(header: Header, lowest: float, highest: float) -> Interest:
+def _choose_interest(header: Header, modality: Modality) -> Interest:
     """A lookup table, or else the first window that can be used, or else all values that can be."""
+    lowest, highest = modality.lowest, modality.highest
     table = _load_table(header, "VOILUTSequence", "VOI LUT", lowest, highest)
     if table:
         white = choose_white(header, "VOI LUT", table)
@@ -101,6 +118,8 @@ def _choose_interest(header: Header, lowest: float, highest: float) -> Interest:
     window = _choose_window(header)
     if window:
         return window
+    if modality.table:
+        highest = choose_white(header, "Modality LUT", modality.table)
     span = highest - lowest
     return Interest(
         lambda values: (values - lowest) / span,

@@ -5,7 +5,7 @@ from math import ceil, prod
 from typing import Any, cast
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Int, Integer, Shaped
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
@@ -151,7 +151,7 @@ def _check_length(dataset: Dataset, form: PixelFormat) -> None:
         )
 
 
-def _decode_extended(dataset: Dataset, form: PixelFormat) -> Int[np.ndarray, "height width"]:
+def _decode_extended(dataset: Dataset, form: PixelFormat) -> Integer[np.ndarray, "height width"]:
     """JPEG of 12 bits, which gdcm reads and pydicom does not ask of it."""
     import gdcm as untyped
 

@@ -61,8 +61,11 @@ def load_table(
         descriptor: The element that describes it.
         data: The element with its entries.
     """
-    described, words = (_read_words(header, item, keyword) for keyword in (descriptor, data))
-    if len(described) < DESCRIBED or not len(words):
+    described = _read_words(header, item, descriptor)
+    if len(described) < DESCRIBED:  # nor would pydicom know what kind of element the data are
+        return None
+    words = _read_words(header, item, data)
+    if not len(words):
         return None
     declared, first, bits = (int(word) for word in described[:DESCRIBED])
     declared = declared or 2**WORD
@@ -91,7 +94,8 @@ def choose_white(header: Header, name: str, *tables: Table) -> int:
 
 def _read_words(header: Header, item: Dataset, keyword: str) -> Words:
     """The words of an element, whether they are given as numbers or as bytes."""
-    value = item.get(keyword)
+    element = item.get_item(keyword)
+    value = None if element is None else element.value
     if isinstance(value, bytes):
         _, little_endian = header.dataset.original_encoding
         kind = ">u2" if little_endian is False else "<u2"

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import math
 import multiprocessing
+import os
 import signal
 import sys
 import threading
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
+STDERR = 2
 START_SECONDS = 120.0  # until a new process is ready, on a machine that is busy
 
 
@@ -110,6 +112,7 @@ def block_interrupts() -> None:
 def _serve(link: Connection, work: Callable[[Any], Any], memory: int) -> None:
     """In the process, until the other side is gone, or there is no memory even for a question."""
     _settle(memory)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), STDERR)  # codecs in C speak there, whatever they are told
     with contextlib.suppress(EOFError, OSError, MemoryError):
         link.send(None)
         while True:

@@ -96,11 +96,10 @@ def draw_modality(random, dataset, lowest, highest):
 
 
 def draw_interest(random, dataset, lowest, highest):
-    fractions = "." in str(
-        dataset.get("RescaleSlope", "")
-    )  # DCMTK cuts them off: windows are to be wide then
-    kinds = ["none", "LINEAR", "LINEAR_EXACT", "SIGMOID", *([] if fractions else ["table"])]
-    kind, narrowest = random.choice(kinds), 300 if fractions else 2
+    # DCMTK cuts fractions off: windows are to be wide then.
+    fractions = "." in str(dataset.get("RescaleSlope", ""))
+    kind = random.choice(["LINEAR", "LINEAR_EXACT", "SIGMOID", *([] if fractions else ["none", "table"])])
+    narrowest = WIDE if fractions else 2
     if kind == "table":
         dataset.VOILUTSequence = [draw_table(random, lowest, highest)]
     elif kind != "none":

@@ -1,5 +1,6 @@
 import logging
 import multiprocessing
+import os
 import resource
 import signal
 import threading
@@ -29,6 +30,17 @@ def worker():
 
 def test_a_process_is_asked_again_and_again(worker):
     assert [worker.ask(question, 30) for question in ("a", b"", [1, 2])] == [1, 0, 2]
+
+
+def speak(fd):
+    return os.write(fd, b"as a codec does")
+
+
+def test_what_a_codec_says_by_itself_is_not_shown(capfd):
+    worker = WorkerProcess(speak, memory=2**40)
+    assert worker.ask(2, 30)
+    worker.close()
+    assert capfd.readouterr().err == ""
 
 
 def test_a_process_that_the_system_does_not_give_has_ended_before_it_was_ready(worker, monkeypatch):
