@@ -1,6 +1,7 @@
 import io
 import os
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 from pneumo_keras.data.image_preparation import Preparation, prepare_image
 from pneumo_keras.data.pictures import Limits, load_film
 from pneumo_keras.errors import DataError
+from tests.data.hostile import build_chunk
 
 RANDOM = np.random.default_rng(0)
 FILM = RANDOM.integers(0, 256, (28, 28), dtype=np.uint8)
@@ -56,6 +58,41 @@ def test_colour_becomes_luminance_and_what_is_transparent_black():
     see_through[:14, :, 3] = 0
     film = load(Image.fromarray(see_through))
     assert (film[0, 0], film[-1, 0]) == (0, 200)
+
+
+def build_png(values, bits, transparent, *, channels=1):
+    """A PNG file of two rows, grey or in colour, in which one value is transparent."""
+    values = np.repeat(np.asarray(values), channels)
+    if bits == 16:
+        row = values.astype(">u2").tobytes()
+    else:
+        digits = np.unpackbits(values.astype(np.uint8)[:, None], axis=1)[:, 8 - bits :]
+        row = np.packbits(digits.reshape(-1)).tobytes()
+    header = struct.pack(">IIBBBBB", len(values) // channels, 2, bits, 0 if channels == 1 else 2, 0, 0, 0)
+    chunks = [
+        (b"IHDR", header),
+        (b"tRNS", struct.pack(">H", transparent) * channels),
+        (b"IDAT", zlib.compress(2 * (b"\0" + row))),
+        (b"IEND", b""),
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(build_chunk(*chunk) for chunk in chunks)
+
+
+@pytest.mark.parametrize(("bits", "channels"), [(1, 1), (2, 1), (4, 1), (8, 1), (16, 1), (8, 3), (16, 3)])
+def test_a_value_that_a_png_calls_transparent_is_black_whatever_its_bits(bits, channels):
+    white = 2**bits - 1
+    values = np.array([0, white // 2, white, 0, white // 3, white])
+    for transparent in values:
+        film = np.asarray(load_film(build_png(values, bits, transparent, channels=channels)))
+        expected = np.where(values == transparent, 0, values * (255 / white))
+        np.testing.assert_allclose(film, [expected, expected], atol=1)
+
+
+def test_of_the_pictures_in_a_jpeg_file_the_first_counts():
+    first, second = (Image.fromarray(film).convert("RGB") for film in (SMOOTH, SMOOTH[::2, ::2]))
+    content = save(first, "MPO", save_all=True, append_images=[second], quality=95)
+    film = np.asarray(load_film(content))
+    np.testing.assert_allclose(film, SMOOTH, atol=8)
 
 
 @pytest.mark.parametrize("mode", ["P", "RGB", "RGBA", "LA"])
@@ -114,6 +151,25 @@ def test_a_file_with_several_pictures_is_refused():
     assert refuse(save(frames[0], "TIFF", save_all=True, append_images=frames[1:])) == (
         "it holds 2 pictures: one film a file"
     )
+
+
+INSIDES = ("object", "None", "unpack", "index", "argument", "operand", "Error", "0x", "buffer", "(")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP", "WEBP"])
+def test_damage_is_said_without_what_only_programmers_know(kind):
+    whole = save(Image.fromarray(RANDOM.integers(0, 256, (40, 40), dtype=np.uint8)), kind)
+    random, reasons = np.random.default_rng(0), []
+    for _ in range(200):
+        content = bytearray(whole)
+        for _ in range(random.integers(1, 20)):
+            content[random.integers(len(content))] = random.integers(256)
+        try:
+            load_film(bytes(content[: random.integers(len(content) // 2, len(content) + 1)]))
+        except DataError as error:
+            reasons.append(str(error))
+    assert reasons
+    assert all(reason.startswith("it ") and not any(word in reason for word in INSIDES) for reason in reasons)
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])

@@ -36,7 +36,17 @@ EDITION = Edition(
     citation="",
     licence="",
 )
-DECODING = "data.decoding", "data.dicom", "data.folder.decoded", "data.image_preparation", "data.pictures"
+DECODING = (
+    "data.decoding",
+    "data.dicom",
+    "data.dicom_grey",
+    "data.dicom_header",
+    "data.dicom_pixels",
+    "data.dicom_tables",
+    "data.folder.decoded",
+    "data.image_preparation",
+    "data.pictures",
+)
 """Modules that make pixels of files, of which another version may make others."""
 WHOLE = "labelled"
 """What all films together are called beside the names of splits."""

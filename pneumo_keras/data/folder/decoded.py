@@ -4,7 +4,8 @@ import contextlib
 import functools
 import itertools
 import logging
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,6 +110,12 @@ def _warn_of_broken(broken: Sequence[Broken]) -> None:
         log.warning("%s more cannot be read", f"{len(broken) - SHOWN:,}")
 
 
+def _warn_of_notes(notes: Mapping[str, Sequence[str]]) -> None:
+    """Says how files that contradict themselves were read; to each note the names of its files."""
+    for note, names in itertools.islice(notes.items(), SHOWN):
+        log.warning("%s (and %s more files): %s", names[0], f"{len(names) - 1:,}", note)
+
+
 def _decode_rest(films: DecodedSplit, files: Sequence[FilmFile]) -> list[Broken]:
     """Decodes what is not there yet, or damaged.
 
@@ -121,6 +128,7 @@ def _decode_rest(films: DecodedSplit, files: Sequence[FilmFile]) -> list[Broken]
     missing = films.array.find_missing()
     rest = [files[row] for chunk in missing for row in films.array.get_rows(chunk)]
     broken: list[Broken] = []
+    notes: defaultdict[str, list[str]] = defaultdict(list)
     if not rest:
         return broken
     done = len(films) - len(rest)
@@ -136,10 +144,14 @@ def _decode_rest(films: DecodedSplit, files: Sequence[FilmFile]) -> list[Broken]
             images = [film.image for film in found if film.image is not None]
             if len(images) == len(rows):
                 films.array.write(chunk, np.stack(images))
+            for row, film in zip(rows, found, strict=True):
+                if film.note:
+                    notes[film.note].append(files[row].name)
             broken += [
                 (files[row].name, film.reason)
                 for row, film in zip(rows, found, strict=True)
                 if film.image is None
             ]
             progress.advance(len(rows))
+    _warn_of_notes(notes)
     return broken

@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from pneumo_keras import chunked
 from pneumo_keras.data.decoding import LIMITS, decode_file
 from pneumo_keras.data.folder import decoded
 from pneumo_keras.data.image_preparation import Preparation
 from pneumo_keras.errors import DataError
+from tests.data.dicom_files import build_dataset, save
 from tests.films import load, sort_by_class
 
 
@@ -95,6 +97,18 @@ def test_a_broken_film_that_was_met_before_the_cut_is_not_forgotten(
         open_data(films).open_split("train")
     assert 0 < len(decoded_files) < 30
     assert not list((tmp_path / "cache" / "datasets").glob("*.raw"))
+
+
+def test_files_that_contradict_themselves_are_named_with_how_they_were_read(films, open_data, caplog):
+    film = np.asarray(Image.open(films / "train" / "NORMAL" / "0000.png"))
+    for name in ("a.dcm", "b.dcm"):
+        dataset = build_dataset(film, PresentationLUTShape="INVERSE")
+        (films / "train" / "NORMAL" / name).write_bytes(save(dataset))
+    open_data(films).open_split("train")
+    said = [record.getMessage() for record in caplog.records if "INVERSE" in record.getMessage()]
+    assert said == [
+        "train/NORMAL/a.dcm (and 1 more files): MONOCHROME2 with a Presentation LUT Shape INVERSE: inverted"
+    ]
 
 
 def test_films_decoded_in_other_processes_are_the_same(films, open_data, monkeypatch, splits):
