@@ -5,6 +5,7 @@ import sys
 
 from pneumo_keras import supervision
 from pneumo_keras.cli import main
+from pneumo_keras.invocation import find_call
 from pneumo_keras.stopping import STATUSES
 
 
@@ -17,7 +18,7 @@ def start(arguments: list[str] | None = None) -> None:
     if supervision.is_watched():
         supervision.attach()
     try:
-        main(arguments, prog_name="pneumo-keras")
+        main(arguments, prog_name=find_call())
     except SystemExit as end:
         if end.code in STATUSES or supervision.is_watched():
             # Threads of JAX and OpenVINO may still compute: they crash where Python takes itself down. And

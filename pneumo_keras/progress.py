@@ -25,7 +25,7 @@ class Progress:
         self._first: tuple[float, int] | None = None  # when the first units were done, and how many
         self._bar = (
             tqdm(total=total, initial=done, desc=what, unit=f" {unit}", unit_scale=scale, leave=False)
-            if sys.stderr.isatty() and log.level <= logging.INFO
+            if sys.stderr.isatty() and not _is_quiet()
             else None
         )
 
@@ -60,6 +60,12 @@ class Progress:
         """Takes the bar off the terminal."""
         if self._bar is not None:
             self._bar.close()
+
+
+def _is_quiet() -> bool:
+    """Whether the user is told of warnings alone; the log file of a run still hears all."""
+    told = [handler.level for handler in log.handlers if getattr(handler, "stream", None) is sys.stderr]
+    return max([log.level, *told]) > logging.INFO
 
 
 @contextmanager

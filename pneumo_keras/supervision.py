@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 from pneumo_keras.errors import TrainingError
+from pneumo_keras.invocation import CALL, find_call
 from pneumo_keras.stopping import SIGNALS, Stopped, find_signal, raise_signal
 
 LIFELINE = "PNEUMO_KERAS_LIFELINE"
@@ -52,7 +53,7 @@ def watch(arguments: Sequence[str], *, next_step: str) -> int:
     given = reading, os.dup(1), os.dup(2)
     worker = subprocess.Popen(
         [sys.executable, "-m", "pneumo_keras", *arguments],
-        env={**os.environ, LIFELINE: ",".join(map(str, given))},
+        env={**os.environ, LIFELINE: ",".join(map(str, given)), CALL: find_call()},
         pass_fds=given,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

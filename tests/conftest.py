@@ -54,6 +54,12 @@ def own_cache(tmp_path_factory, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
+def plain_call(monkeypatch):
+    """Lines that say what to type next are the same, whether or not `uv run` started the tests."""
+    monkeypatch.delenv("UV_RUN_RECURSION_DEPTH", raising=False)
+
+
+@pytest.fixture(autouse=True)
 def open_log():
     """What an earlier test's command line did to the log is forgotten."""
     log = logging.getLogger("pneumo_keras")

@@ -16,6 +16,7 @@ FOUNDATION = {
     *(
         "code_fingerprint",
         "links",
+        "invocation",
         "meeting",
         "notes",
         "npy",
@@ -50,7 +51,7 @@ ALLOWED |= {
 ALLOWED["recipes"] = {*CONFIG, *ALLOWED}
 ALLOWED["app"] = {*ALLOWED}
 ALLOWED["cli"] = {*ALLOWED}
-ALLOWED["__main__"] = {"cli", "stopping", "supervision"}
+ALLOWED["__main__"] = {"cli", "invocation", "stopping", "supervision"}
 
 
 def list_rooms():

@@ -1,4 +1,5 @@
 import io
+import logging
 import re
 
 import pytest
@@ -68,3 +69,17 @@ def test_on_a_terminal_there_is_a_bar(monkeypatch, capsys):
     with show_progress("Reading", 10, "films", done=4) as shown:
         shown.advance(6)
     assert re.search(r"Reading: .*4/10", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_whoever_asks_for_warnings_alone_sees_no_bar(monkeypatch, capsys, quiet, tmp_path):
+    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True)
+    handler = logging.StreamHandler(progress.sys.stderr)
+    handler.setLevel(logging.WARNING if quiet else logging.INFO)
+    written = logging.FileHandler(tmp_path / "train.log")
+    monkeypatch.setattr(progress.log, "handlers", [handler, written])
+    monkeypatch.setattr(progress.log, "level", logging.INFO)
+    with show_progress("Reading", 10, "films") as shown:
+        shown.advance(6)
+    written.close()
+    assert ("Reading" in capsys.readouterr().err) == (not quiet)

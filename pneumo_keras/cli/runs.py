@@ -1,7 +1,6 @@
 """Runs: train, eval, compare."""
 
 import logging
-import shlex
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from pneumo_keras.cli.group import CONFIG, JSON, MOVED, SET, SPLIT, print_json
+from pneumo_keras.invocation import to_command
 
 if TYPE_CHECKING:
     from pneumo_keras.company import Company
@@ -116,10 +116,10 @@ def _train(
         try:
             judgement = train_run(config, RunFolder(path), paths, resume=resume, company=company)
         except Stopped as stopped:
-            alone = f"Go on with: pneumo-keras train --run {shlex.quote(str(path))} --resume"
+            alone = f"Go on with: {to_command('train', '--run', path, '--resume')}"
             stopped.next_step = to_next_step(path) if company else alone
             raise
-    log.info("Next: pneumo-keras eval %s", path)
+    log.info("Next: %s", to_command("eval", path))
     _print(path, "val", judgement, as_json)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from pneumo_keras.cli.group import CONFIG, JSON, SET, print_json
+from pneumo_keras.invocation import to_command
 
 log = logging.getLogger("pneumo_keras")
 
@@ -66,7 +67,7 @@ def sweep(
     new = nullcontext(out) if out else make_dated_folder(Path("sweeps"), Path(grid).stem, option="--out")
     with new as folder:
         ranked = sweep_settings(config, values, folder, folds=folds)
-    log.info("Next: pneumo-keras train --config %s", folder / "cheapest.toml")
+    log.info("Next: %s", to_command("train", "--config", folder / "cheapest.toml"))
     if as_json:
         rows = [candidate.to_row() for candidate in ranked]
         print_json({"folder": str(folder), "folds": folds, "combinations": rows})

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from pneumo_keras.config.choices import to_hint
 from pneumo_keras.config.settings import Config
 from pneumo_keras.config.tables import LONGEST_TEXT
+from pneumo_keras.invocation import to_command
 
 Fragment = dict[str, Any]
 """What JSON Schema says of one setting."""
@@ -107,7 +108,7 @@ def to_refusal(key: str, value: object) -> str:
 
 def to_unknown_key(key: str) -> str:
     """Says which setting is nearest."""
-    hint = to_hint(key[:SHOWN], list(list_settings())) or " See: pneumo-keras config show default"
+    hint = to_hint(key[:SHOWN], list(list_settings())) or f" See: {to_command('config', 'show', 'default')}"
     return f"Unknown setting '{cut(key)}'.{hint}"
 
 

@@ -17,6 +17,7 @@ from pneumo_keras.arrays import Features
 from pneumo_keras.chunked import ChunkedArray, remove
 from pneumo_keras.errors import DataError
 from pneumo_keras.files import write_whole
+from pneumo_keras.invocation import to_command
 from pneumo_keras.turns import take_turn
 
 ABOUT = "about.json"
@@ -166,7 +167,7 @@ def load_entry(folder: Path) -> StoredEntry:
         )
     except DAMAGE as error:
         raise DataError(
-            f"Features in {folder} are damaged ({error!r}). Remove them with: pneumo-keras cache clear"
+            f"Features in {folder} are damaged ({error!r}). Remove them with: {to_command('cache', 'clear')}"
         ) from error
 
 

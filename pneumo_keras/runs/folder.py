@@ -2,7 +2,6 @@
 
 import json
 import logging
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pneumo_keras.config import Config, format_config
 from pneumo_keras.documents import parse_document, to_document
 from pneumo_keras.errors import PneumoError, RunError
 from pneumo_keras.files import check_free, claim_folder, format_csv, is_claimed, replace_whole
+from pneumo_keras.invocation import to_command
 from pneumo_keras.links import check_within
 from pneumo_keras.ordinary_files import read_text
 from pneumo_keras.runs.log_file import write_log
@@ -107,7 +107,7 @@ class RunFolder:
         if not (self.path / SETTINGS).is_file():
             raise RunError(
                 f"RUN must be the folder of a run, with a config.toml. {self.path} is none: train one with "
-                f"pneumo-keras train --run {shlex.quote(str(self.path))}"
+                f"{to_command('train', '--run', self.path)}"
             )
 
     def check_finished(self) -> None:
@@ -281,12 +281,11 @@ class RunFolder:
         return self.is_begun()
 
     def _to_unfinished(self) -> RunError:
-        name = shlex.quote(str(self.path))
         if is_claimed(self.path):
             return RunError(f"{self.path} holds a run that is being trained: wait until it is finished.")
         return RunError(
-            f"{self.path} holds a run that was not finished. Go on with it: pneumo-keras train --run {name} "
-            "--resume, or delete it."
+            f"{self.path} holds a run that was not finished. Go on with it: "
+            f"{to_command('train', '--run', self.path, '--resume')}, or delete it."
         )
 
     def _remove_written(self) -> None:
