@@ -24,7 +24,7 @@ def to_cell(name: str) -> str:
     return f"./{shown}" if shown.startswith(FORMULAS) else shown
 
 
-def to_count(count: int, noun: str, plural: str = "") -> str:
+def to_amount(count: int, noun: str, plural: str = "") -> str:
     """`1 file`, `2 files`, `1,234 files`.
 
     Args:

@@ -45,7 +45,7 @@ class Progress:
     def _to_line(self, now: float) -> str:
         counts = [self._done, *([self._total] if self._total else [])]
         counted = " of ".join(tqdm.format_sizeof(n) if self._scale else f"{n:,}" for n in counts)
-        line = f"{self._what}: {counted} {self._unit}"
+        line = f"{self._what}: {counted} {_to_unit(counts[-1], self._unit)}"
         began, before = self._first or (now, 0)  # before that, programs were compiled and workers started
         if now == began:
             return line
@@ -60,6 +60,11 @@ class Progress:
         """Takes the bar off the terminal."""
         if self._bar is not None:
             self._bar.close()
+
+
+def _to_unit(count: int, unit: str) -> str:
+    """The singular of a unit behind a 1."""
+    return unit.removesuffix("s") if count == 1 else unit
 
 
 def _is_quiet() -> bool:

@@ -3,7 +3,7 @@ import logging
 import pytest
 
 from pneumo_keras.errors import PneumoError, RunError
-from pneumo_keras.printable import PrintableFormatter, to_printable, to_printable_lines
+from pneumo_keras.printable import PrintableFormatter, to_amount, to_printable, to_printable_lines
 
 HOSTILE = {
     "a\nb\r": r"a\nb\r",
@@ -33,3 +33,13 @@ def test_every_error_is_one_line_whatever_stands_in_it(kind):
 def test_log_lines_are_one_line_each():
     record = logging.LogRecord("x", logging.INFO, "x", 1, "first %s", ("a\n\x1b[2Jb",), None)
     assert PrintableFormatter("%(message)s").format(record) == r"first a\n\x1b[2Jb"
+
+
+def test_one_of_a_thing_is_said_in_the_singular():
+    assert [to_amount(count, "film") for count in (0, 1, 2, 1234)] == [
+        "0 films",
+        "1 film",
+        "2 films",
+        "1,234 films",
+    ]
+    assert [to_amount(count, "entry", "entries") for count in (1, 2)] == ["1 entry", "2 entries"]

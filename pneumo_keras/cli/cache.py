@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from pneumo_keras.cli.group import JSON, print_json
-from pneumo_keras.printable import to_printable
+from pneumo_keras.printable import to_amount, to_printable
 
 
 @click.group()
@@ -32,7 +32,9 @@ def list_(as_json: bool) -> None:
     if features:
         click.echo(format_table([_to_cells(row) for row in features], header=HEADER, align="lrrllllll"))
     total = sum(row["size"] for row in features)
-    click.echo(f"{len(features)} entries, {total / 1e6:,.1f} MB of features in {find_cache()}")
+    click.echo(
+        f"{to_amount(len(features), 'entry', 'entries')}, {total / 1e6:,.1f} MB of features in {find_cache()}"
+    )
 
 
 @cache.command()

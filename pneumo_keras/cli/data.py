@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from pneumo_keras.cli.group import CONFIG, JSON, SET, print_json
+from pneumo_keras.printable import to_amount
 
 
 @click.group()
@@ -26,7 +27,7 @@ def prepare(size: str, path: Path | None) -> None:
 
     for split in prepare_films(size=int(size), path=path).values():
         normal, pneumonia = count_classes(split.films.labels)
-        total = f"{split.name:<6} {normal + pneumonia:>6,} films"
+        total = f"{split.name:<6} {to_amount(normal + pneumonia, 'film'):>12}"
         click.echo(f"{total}: {normal:,} normal, {pneumonia:,} pneumonia")
 
 
@@ -85,4 +86,4 @@ def phantom(file: Path, size: int, n_train: int, n_val: int, n_test: int, seed: 
 
     counts = (n_train, n_val, n_test)
     save_archive(file, build_phantom_splits(counts, size=size, seed=seed))
-    click.echo(f"{file}: {sum(counts):,} synthetic films, {size} px")
+    click.echo(f"{file}: {to_amount(sum(counts), 'synthetic film')}, {size} px")

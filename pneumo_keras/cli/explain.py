@@ -81,9 +81,9 @@ def explain(run: Path, paths: tuple[str, ...], out: Path | None, as_json: bool) 
 
 def _conclude(explained: "list[ExplainedFile]") -> None:
     from pneumo_keras.errors import DataError
-    from pneumo_keras.printable import to_count
+    from pneumo_keras.printable import to_amount
 
     failed = sum(one.scored.probability is None for one in explained)
     if failed:
-        total = to_count(len(explained), "file")
+        total = to_amount(len(explained), "file")
         raise DataError(f"{failed:,} of {total} could not be explained, see above.")

@@ -97,7 +97,7 @@ def predict(
     from pneumo_keras.backend import check_backend, check_packages
     from pneumo_keras.data.kinds import PassedOver
     from pneumo_keras.files import check_free, check_new, claim_file, explain_unwritable
-    from pneumo_keras.printable import to_count
+    from pneumo_keras.printable import to_amount
     from pneumo_keras.reporting.predictions import LAYOUTS, Written, replace_lines, resume_csv
     from pneumo_keras.runs.folder import RunFolder
 
@@ -123,9 +123,9 @@ def predict(
         if out and out.exists():
             before, names = resume_csv(out, names, threshold=threshold)
         if before.films:
-            log.info("%s has %s already", out, to_count(before.films, "film"))
+            log.info("%s has %s already", out, to_amount(before.films, "film"))
         if before.again:
-            log.info("%s that were not scored are tried again", to_count(len(before.again), "film"))
+            log.info("%s that were not scored are tried again", to_amount(len(before.again), "film"))
         counts = Counter(before=before.films - before.failed, failed=before.failed - len(before.again))
         rest = itertools.chain((path for _, path in before.again), names)
         films = held.enter_context(contextlib.closing(score(paths=rest, last=before.last)))
@@ -269,16 +269,17 @@ def check_found(count: int, paths: tuple[str, ...], others: "PassedOver") -> Non
 
 
 def _conclude(counts: Mapping[str, int], out: Path | None) -> None:
-    from pneumo_keras.printable import to_count
+    from pneumo_keras.printable import to_amount
 
     failed, now = counts["failed"], counts["pneumonia"] + counts["normal"]
     numbers = (counts["pneumonia"], counts["normal"], counts["warned"], failed)
     log.info(
         "%s scored: %s called pneumonia, %s normal; %s with a warning; %s not scored%s",
-        to_count(now, "film"),
+        to_amount(now, "film"),
         *(f"{n:,}" for n in numbers),
         f". {out}" if out else "",
     )
     if failed:
-        total = to_count(counts["before"] + now + failed, "file")
-        raise DataError(f"{failed:,} of {total} could not be scored. Their rows say why.")
+        total = to_amount(counts["before"] + now + failed, "file")
+        rows = "Its row says" if failed == 1 else "Their rows say"
+        raise DataError(f"{failed:,} of {total} could not be scored. {rows} why.")

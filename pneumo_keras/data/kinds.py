@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from pneumo_keras.ordinary_files import open_ordinary
-from pneumo_keras.printable import to_count
+from pneumo_keras.printable import to_amount
 
 ENDINGS = frozenset(
     f".{name}"
@@ -76,4 +76,4 @@ class PassedOver:
         """Says it in a line."""
         more = self.count - len(self._first)
         names = ", ".join(self._first) + (f" and {more:,} more" if more else "")
-        return f"{to_count(self.count, 'file')} of other kinds passed over: {names}"
+        return f"{to_amount(self.count, 'file')} of other kinds passed over: {names}"

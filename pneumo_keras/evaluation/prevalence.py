@@ -13,6 +13,7 @@ from pneumo_keras.arrays import Labels, Scores
 from pneumo_keras.errors import DataError, SettingsError
 from pneumo_keras.evaluation.metrics import has_both_classes, to_prevalence
 from pneumo_keras.evaluation.threshold import OperatingPoint
+from pneumo_keras.printable import to_amount
 
 BALANCED_PREVALENCE = 0.5
 """The share of pneumonia that balanced class weights show to a classifier: they give both classes the
@@ -84,7 +85,7 @@ def weigh_classes(labels: Labels, prevalence: float | None) -> tuple[float, floa
     if not has_both_classes(labels):
         raise DataError(
             "A stated prevalence takes normal and pneumonia films. "
-            f"Received: {len(labels)} films of one class."
+            f"Received: {to_amount(len(labels), 'film')} of one class."
         )
     share = to_prevalence(labels)
     return (1 - prevalence) / (1 - share), prevalence / share

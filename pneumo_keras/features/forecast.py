@@ -5,6 +5,8 @@ import time
 
 from tqdm import tqdm
 
+from pneumo_keras.printable import to_amount
+
 log = logging.getLogger("pneumo_keras")
 
 SECONDS = 10.0  # of work, after which the rate is known
@@ -23,7 +25,7 @@ class Forecast:
         """Says how many passages are due, before the first."""
         self._left = passages
         if passages:
-            log.info("To pass the network: %s films, each view counted", f"{passages:,}")
+            log.info("To pass the network: %s, each view counted", to_amount(passages, "film"))
 
     def advance(self, count: int) -> None:
         """Counts passages that are done; the network is compiled in the first of them."""

@@ -8,6 +8,7 @@ from pneumo_keras.chunked import remove
 from pneumo_keras.config import find_cache
 from pneumo_keras.errors import RunError
 from pneumo_keras.features.store import clear_store, list_entries
+from pneumo_keras.printable import to_amount
 
 PARTS = ("features", "datasets", "hashes", "jax")
 
@@ -38,7 +39,8 @@ def clear_cache() -> None:
     if stuck:
         raise RunError(f"{stuck[0]} cannot be removed. Remove it yourself.")
     if kept:
-        raise RunError(f"{len(kept)} entries of features stay: a job is using them. Try again later.")
+        used = to_amount(len(kept), "entry", "entries")
+        raise RunError(f"A job is using {used} of features, which cannot be removed now. Try again later.")
 
 
 def _to_time(seconds: float) -> str:

@@ -28,7 +28,7 @@ from pneumo_keras.files import (
 from pneumo_keras.links import check_within
 from pneumo_keras.model.attribution import Explainer, Explanation, build_explainer
 from pneumo_keras.model.classifier import Classifier
-from pneumo_keras.printable import to_printable
+from pneumo_keras.printable import to_amount, to_printable
 from pneumo_keras.progress import show_progress
 from pneumo_keras.recipes.films import Split
 from pneumo_keras.recipes.scoring import Scorer, build_scorer
@@ -120,7 +120,7 @@ def build_film_explainer(folder: RunFolder) -> FilmExplainer:
     """
     scorer = build_scorer(folder, chunk=1)
     normal = load_normal_films(folder.verify(NORMAL_FILMS), size=scorer.film_size)
-    log.info("Comparing with %d normal films of the run", len(normal))
+    log.info("Comparing with %s of the run", to_amount(len(normal), "normal film"))
     return FilmExplainer(scorer, build_explainer(scorer.classifier, normal))
 
 

@@ -9,6 +9,7 @@ from pneumo_keras.config import Config, change_config, format_config, resolve_pa
 from pneumo_keras.data.sources import DataCard
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.report_card import Judgement
+from pneumo_keras.printable import to_amount
 from pneumo_keras.recipes.evaluate import Task, Tell, judge_films, keep_quiet, write_evaluation
 from pneumo_keras.recipes.films import Split, choose_source, open_data, open_judged
 from pneumo_keras.recipes.own_films import count_seen_films, describe_split
@@ -152,7 +153,7 @@ def check_few_seen(folder: RunFolder, config: Config, split: Split) -> int:
     if seen > n * MOST:
         raise RunError(
             f"--data must name films that the run was not trained on. Received: {config.data.path}, with "
-            f"{seen:,} of {n:,} films that are among its training and validation films. Take those away."
+            f"{seen:,} of {to_amount(n, 'film')} among its training and validation films. Take those away."
         )
     return seen
 
@@ -161,8 +162,9 @@ def describe_seen(card: DataCard, seen: int, n: int) -> DataCard:
     """The card of films of which the run has seen some."""
     if not seen:
         return card
+    verb = "is" if seen == 1 else "are"
     notice = (
-        f"{seen:,} of these {n:,} films are among the training and validation films of the run, by their "
+        f"{seen:,} of these {n:,} films {verb} among the training and validation films of the run, by their "
         "pixels: the figures are flattered by that."
     )
     log.warning("%s: %s", card.title, notice)

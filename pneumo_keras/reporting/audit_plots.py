@@ -19,7 +19,7 @@ from pneumo_keras.audit.audit import Audit
 from pneumo_keras.audit.traces import PerFilm, Place, measure_exposure
 from pneumo_keras.data.films import LabelledFilms, count_classes, iterate_films
 from pneumo_keras.files import explain_unwritable, replace_whole, write_whole
-from pneumo_keras.printable import to_printable
+from pneumo_keras.printable import to_amount, to_printable
 from pneumo_keras.reporting.audit_text import format_audit
 from pneumo_keras.reporting.plots import DOTS_PER_INCH, save_plot
 
@@ -146,7 +146,7 @@ def _draw_exposure(
 def _draw_means(figure: SubFigure, audit: Audit, pictures: Mapping[str, _Picture]) -> None:
     figure.suptitle("Mean films", fontsize=12)
     shown = [
-        (f"{split}, {name}\n{n:,} films", mean)
+        (f"{split}, {name}\n{to_amount(n, 'film')}", mean)
         for split, facts in audit.splits.items()
         for name, n, mean in zip(
             CLASS_NAMES, (facts.normal, facts.pneumonia), pictures[split].means, strict=True

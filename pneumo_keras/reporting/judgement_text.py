@@ -8,7 +8,7 @@ from pneumo_keras.evaluation.metrics import ConfusionCounts
 from pneumo_keras.evaluation.prediction import FAR
 from pneumo_keras.evaluation.report_card import Evaluation, Judgement, OutOfDistribution
 from pneumo_keras.evaluation.spread import MemberSpread
-from pneumo_keras.printable import to_printable
+from pneumo_keras.printable import to_amount, to_printable
 from pneumo_keras.reporting.numbers import (
     DASH,
     format_bounds,
@@ -99,9 +99,10 @@ def _list_counts(judgement: Judgement) -> list[str]:
 
 def _format_counts(evaluation: Evaluation) -> str:
     counts = evaluation.counts
+    sick, normal = counts.tp + counts.fn, counts.tn + counts.fp
     return (
-        f"At threshold {evaluation.threshold:.4g}: {counts.tp} of {counts.tp + counts.fn} pneumonia films "
-        f"found, {counts.tn} of {counts.tn + counts.fp} normal films called normal "
+        f"At threshold {evaluation.threshold:.4g}: {counts.tp} of {to_amount(sick, 'pneumonia film')} found, "
+        f"{counts.tn} of {to_amount(normal, 'normal film')} called normal "
         f"(tn {counts.tn}, fp {counts.fp}, fn {counts.fn}, tp {counts.tp})."
     )
 

@@ -19,6 +19,7 @@ from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.evaluation.reliability import BINS, ReliabilityBin
 from pneumo_keras.evaluation.report_card import Evaluation
 from pneumo_keras.evaluation.threshold import to_threshold_curves
+from pneumo_keras.printable import to_amount
 from pneumo_keras.reporting.numbers import format_with_bounds
 from pneumo_keras.reporting.plots import ACCENT, GREY, TRAINING, VALIDATION
 
@@ -149,7 +150,9 @@ def draw_score_distributions(labels: Labels, scores: Scores, threshold: float) -
     edges = np.linspace(0, 1, 41).tolist()
     for axes, label, color in zip(rows, (1, 0), (PNEUMONIA, NORMAL), strict=True):
         films = scores[labels == label]
-        axes.hist(films, bins=edges, color=color, label=f"{CLASS_NAMES[label]}, {len(films):,} films")
+        axes.hist(
+            films, bins=edges, color=color, label=f"{CLASS_NAMES[label]}, {to_amount(len(films), 'film')}"
+        )
         axes.axvline(threshold, color="black", linestyle="--", linewidth=1)
         axes.set(ylabel="films", xlim=(-0.02, 1.02))
         axes.legend(loc="upper center", framealpha=0.9)

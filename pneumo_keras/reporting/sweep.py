@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from pneumo_keras.evaluation.ranking import CRITERION, Candidate, choose_cheapest, list_equals
 from pneumo_keras.files import format_csv, replace_whole, write_whole
-from pneumo_keras.printable import to_printable
+from pneumo_keras.printable import to_amount, to_printable
 from pneumo_keras.reporting.plots import ACCENT, DOTS_PER_INCH, TRAINING, VALIDATION, save_plot
 from pneumo_keras.reporting.tables import format_table
 
@@ -40,7 +40,8 @@ def write_sweep(
     write_whole(folder / "sweep.csv", format_candidates(ranked))
     for name, (candidate, settings) in chosen.items():
         head = (
-            f"# The {name} of {len(ranked)} combinations. Log loss {candidate.to_mean('log_loss'):.4f}, "
+            f"# The {name} of {to_amount(len(ranked), 'combination')}. "
+            f"Log loss {candidate.to_mean('log_loss'):.4f}, "
             f"under stress {candidate.to_mean('stressed_log_loss'):.4f}; "
             f"AUC {candidate.to_mean('auc'):.4f}, under stress {candidate.to_mean('stressed_auc'):.4f}.\n"
             f"# {candidate.operations / 1e9:.2f} GFLOP a film, {candidate.weights:,} weights.\n# {title}.\n"
@@ -82,8 +83,8 @@ def format_sweep(ranked: Sequence[Candidate], *, heading: str) -> str:
             table,
             "",
             *hidden,
-            f"{len(ranked)} combinations; log loss of held-out films as they are and under stress, and the "
-            "mean of both; mean and standard deviation over folds.",
+            f"{to_amount(len(ranked), 'combination')}; log loss of held-out films as they are and under "
+            "stress, and the mean of both; mean and standard deviation over folds.",
             f"Within one standard error of the best: {len(equals)}. The cheapest of them, with "
             f"{cheapest.operations / 1e9:.2f} GFLOP a film and {cheapest.weights:,} weights: {values}.",
         ]

@@ -19,6 +19,7 @@ from pneumo_keras.evaluation.calibration import Calibration
 from pneumo_keras.evaluation.prevalence import BALANCED_PREVALENCE, PrevalenceShift
 from pneumo_keras.evaluation.reliability import BINS
 from pneumo_keras.evaluation.threshold import OperatingPoint
+from pneumo_keras.printable import to_amount
 from pneumo_keras.runs.folder import SETTINGS, RunFolder
 
 CURVES = {"epoch", "loss", "accuracy", "val_loss", "val_accuracy", "kept"}
@@ -186,7 +187,7 @@ def _load_history(folder: RunFolder) -> list[dict[str, float]]:
     if not history or not history[0].keys() >= CURVES:
         raise RunError(
             f"{path} must have a row an epoch, with {', '.join(sorted(CURVES))}. "
-            f"Received: {len(history)} rows. Train again."
+            f"Received: {to_amount(len(history), 'row')}. Train again."
         )
     if not all(math.isfinite(value) for row in history for value in row.values()):
         raise RunError(f"{path} must hold finite numbers. Train again.")

@@ -50,7 +50,7 @@ def test_a_cache_in_use_stays(invoke, small, own_cache):
     held.release()
     assert (result.exit_code, result.stderr) == (
         1,
-        "Error: 1 entries of features stay: a job is using them. Try again later.\n",
+        "Error: A job is using 1 entry of features, which cannot be removed now. Try again later.\n",
     )
 
 

@@ -54,7 +54,7 @@ def test_a_broken_film_is_a_row_and_the_exit_status_tells(invoke, films):
     assert done.exit_code == 1
     assert [row["probability"] is None for row in rows] == [False, False, True, False, False, False]
     assert rows[2]["warning"].startswith("not scored: it is no PNG,")
-    assert done.stderr == "Error: 1 of 6 files could not be scored. Their rows say why.\n"
+    assert done.stderr == "Error: 1 of 6 files could not be scored. Its row says why.\n"
 
 
 def test_a_table_when_asked_for(invoke, films):
@@ -125,7 +125,7 @@ def test_a_name_of_any_length_in_a_list_is_gone_on_with(films):
         done = CliRunner().invoke(main, [*command, *way], input=names)
         assert (done.exit_code, done.stderr) == (
             1,
-            "Error: 1 of 3 files could not be scored. Their rows say why.\n",
+            "Error: 1 of 3 files could not be scored. Its row says why.\n",
         )
 
 
@@ -247,7 +247,7 @@ def test_what_failed_before_still_counts(invoke, films, tmp_path):
     done = invoke("-q", "predict", "run", "films", "--out", "scores.csv", "--resume")
     assert (done.exit_code, done.stderr) == (
         1,
-        "Error: 1 of 6 files could not be scored. Their rows say why.\n",
+        "Error: 1 of 6 files could not be scored. Its row says why.\n",
     )
 
 

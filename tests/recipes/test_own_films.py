@@ -95,7 +95,7 @@ def test_films_that_were_learnt_from_are_known_wherever_they_lie(train, own_fold
     for name, n in (("copy", 59), ("turned.npz", 30)):
         assert refuse(evaluate_other_films, run, OtherFilms(tmp_path / name), "test") == (
             f"--data must name films that the run was not trained on. Received: {tmp_path}/{name}, with {n} "
-            f"of {n} films that are among its training and validation films. Take those away."
+            f"of {n} films among its training and validation films. Take those away."
         )
     few = FilmArray(
         np.concatenate([others.images, own["train"].images[:7]]),

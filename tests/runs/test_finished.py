@@ -178,7 +178,7 @@ def test_a_prevalence_that_is_no_share_is_damage(folder, prevalence):
         (
             "epoch,loss\n1,0\n",
             "history.csv must have a row an epoch, with accuracy, epoch, kept, loss, val_accuracy, val_loss. "
-            "Received: 1 rows. Train again.",
+            "Received: 1 row. Train again.",
         ),
         ("", "history.csv must have a row an epoch, with accuracy, epoch, kept, loss, val_accuracy"),
     ],

@@ -9,6 +9,7 @@ from pathlib import PurePath
 
 from pneumo_keras.data.folder.film_file import FilmFile, to_split
 from pneumo_keras.data.sources import KERMANY, NOBODY
+from pneumo_keras.printable import to_amount
 
 log = logging.getLogger("pneumo_keras")
 
@@ -44,14 +45,14 @@ def name_patients(files: Sequence[FilmFile], pattern: str, *, place: str) -> lis
     if known or pattern != KERMANY:
         log.log(
             logging.INFO if known else logging.WARNING,
-            "%s: %s of %s files tell the patient by their names, as %s: %s patients",
+            "%s: %s of %s tell the patient by their names, as %s: %s",
             place,
             f"{len(known):,}",
-            f"{len(files):,}",
+            to_amount(len(files), "file"),
             "Kermany et al. write them (person12_..., IM-0012-..., NORMAL2-IM-0012-...)"
             if pattern == KERMANY
             else "data.patient_pattern says",
-            f"{len({file.patient for file in known}):,}",
+            to_amount(len({file.patient for file in known}), "patient"),
         )
     return told
 

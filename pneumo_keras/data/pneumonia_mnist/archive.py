@@ -19,6 +19,7 @@ from pneumo_keras.data.pneumonia_mnist.catalog import SIZES
 from pneumo_keras.errors import DataError
 from pneumo_keras.files import replace_whole
 from pneumo_keras.npy import Header, open_member, to_array
+from pneumo_keras.printable import to_amount
 
 KEYS = tuple(f"{split}_{part}" for split in SPLITS for part in ("images", "labels"))
 NEXT_STEP = "Mend the file, or leave data.path unset to use the official one."
@@ -195,7 +196,7 @@ def _load_labels(path: Path, archive: zipfile.ZipFile, split: str, n: int) -> La
             raise _refusal(path, f"the labels of split '{split}' must be (n,) or (n, 1)", shape)
         if n != shape[0]:
             rule = f"split '{split}' must hold one label for each film"
-            raise _refusal(path, rule, f"{n} films, {shape[0]} labels")
+            raise _refusal(path, rule, f"{to_amount(n, 'film')}, {to_amount(shape[0], 'label')}")
         labels = to_array(file.read(), header).reshape(shape[0])
     _check_label_values(path, split, labels)
     return labels.astype(np.int64)
