@@ -10,12 +10,13 @@ import numpy as np
 from pneumo_keras.arrays import SPLIT_NAMES
 from pneumo_keras.config import Config, change_config, find_cache, resolve_paths
 from pneumo_keras.data.films import count_classes, hash_labels
+from pneumo_keras.data.hashes import load_hashes
 from pneumo_keras.data.sources import DataSet
 from pneumo_keras.errors import DataError, RunError
 from pneumo_keras.recipes.films import Split, open_data, open_splits
 from pneumo_keras.runs.finished import FinishedRun
 from pneumo_keras.runs.folder import SEEN_FILMS, RunFolder
-from pneumo_keras.runs.seen_films import load_hashes, load_seen_films
+from pneumo_keras.runs.seen_films import load_seen_films
 
 log = logging.getLogger("pneumo_keras")
 

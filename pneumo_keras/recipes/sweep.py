@@ -1,6 +1,7 @@
 """Settings compared on training and validation films."""
 
 import itertools
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,10 @@ import numpy as np
 
 from pneumo_keras.arrays import Features, Labels
 from pneumo_keras.bench.operations import count_operations
-from pneumo_keras.config import Config, change_config, format_config, resolve_paths
+from pneumo_keras.config import Config, change_config, find_cache, format_config, resolve_paths
 from pneumo_keras.config.settings import Tap
 from pneumo_keras.data.films import JoinedFilms
+from pneumo_keras.data.hashes import load_hashes
 from pneumo_keras.errors import SettingsError
 from pneumo_keras.evaluation.ranking import (
     PLAIN,
@@ -42,6 +44,8 @@ from pneumo_keras.recipes.network import build_extractor, build_frozen
 from pneumo_keras.reporting.sweep import write_sweep, write_sweep_plot
 from pneumo_keras.training.cross_validation import cross_validate
 from pneumo_keras.training.folds import Folds, draw_folds
+
+log = logging.getLogger("pneumo_keras")
 
 MEMBERS_AT_ONCE = 100  # heads that a sweep fits at the same time
 
@@ -76,7 +80,7 @@ def sweep_settings(config: Config, grid: Grid, folder: Path, *, folds: int) -> l
         data = open_data(resolved)
         splits = open_splits(data, ("train", "val"))
         both = JoinedFilms([split.films for split in splits.values()])
-        held_out = draw_folds(both, folds=folds, seed=config.seed)
+        held_out = hold_out(splits, folds=folds, seed=config.seed)
         title = f"{folds} folds of {len(both):,} training and validation films of {data.card.title}"
         networks = build_networks(resolved, [shared for shared, _ in groups], splits)
         loaded: dict[Any, SweptFeatures] = {}
@@ -96,6 +100,28 @@ def sweep_settings(config: Config, grid: Grid, folder: Path, *, folds: int) -> l
     for network in networks.values():
         network.release()
     return ranked
+
+
+def hold_out(splits: Mapping[str, Split], *, folds: int, seed: int) -> Folds:
+    """The fold in which each image of some splits is held out, together with all others of its patient."""
+    parts = splits.values()
+    patients = [patient for part in parts for patient in part.patients or ("",) * len(part.films)]
+    held_out = draw_folds(
+        np.concatenate([part.films.labels for part in parts]),
+        np.concatenate([load_hashes(part.films, find_cache()) for part in parts]),
+        patients,
+        folds=folds,
+        seed=seed,
+    )
+    if known := len(set(patients) - {""}):
+        log.info(
+            "%s images of %s patients, and %s of unknown ones, lie in %s folds: no patient in two of them",
+            f"{len(patients) - patients.count(''):,}",
+            f"{known:,}",
+            f"{patients.count(''):,}",
+            folds,
+        )
+    return held_out
 
 
 def build_networks(

@@ -4,8 +4,9 @@ import pytest
 
 from pneumo_keras.config import change_config, load_config
 from pneumo_keras.errors import SettingsError
-from pneumo_keras.recipes import network
+from pneumo_keras.recipes import network, sweep
 from pneumo_keras.recipes.sweep import sweep_settings
+from pneumo_keras.training.folds import draw_folds
 from tests.small import SMALL
 from tests.toy import build_toy_backbone
 
@@ -37,6 +38,41 @@ def test_a_sweep_judges_every_combination_on_films_it_has_not_seen(toy, tmp_path
         other = by_values[str(one.values)]
         assert one.to_mean("log_loss") == other.to_mean("log_loss")
         assert one.to_mean("stressed_log_loss") != other.to_mean("stressed_log_loss")
+
+
+@pytest.mark.parametrize("known", ["column", "names"])
+def test_a_sweep_of_images_whose_patients_are_known_keeps_them_in_one_fold(
+    toy, tmp_path, own_folder, monkeypatch, caplog, known
+):
+    caplog.set_level("INFO", "pneumo_keras")
+    path, settings = own_folder
+    films = sorted((path / "train").rglob("*.png")) + sorted((path / "val").rglob("*.png"))
+    if known == "names":
+        for row, film in enumerate(films):
+            film.rename(film.with_name(f"person{row // 3}_virus_{row}.png"))
+    else:
+        lines = [
+            f"{film.relative_to(path)},{film.parent.name},{film.parents[1].name},{row // 3}\n"
+            for row, film in enumerate(films)
+        ]
+        (path / "films.csv").write_text("".join(["path,label,split,patient\n", *lines]))
+        settings = [settings[0], f"data.path={path}/films.csv"]
+    drawn = []
+
+    def draw(labels, hashes, patients, **options):
+        drawn.append((patients, draw_folds(labels, hashes, patients, **options)))
+        return drawn[-1][1]
+
+    monkeypatch.setattr(sweep, "draw_folds", draw)
+    sweep_settings(
+        load_config("demo", [*SMALL, *settings]), {"training.epochs": [1]}, tmp_path / "sweep", folds=3
+    )
+    ((patients, folds),) = drawn
+    assert len(set(zip(patients, folds.tolist(), strict=True))) == len(set(patients)) == -(-len(films) // 3)
+    assert (
+        f"{len(films)} images of {len(set(patients))} patients, and 0 of unknown ones, lie in 3 folds: no "
+        "patient in two of them"
+    ) in caplog.messages
 
 
 def test_a_film_that_passes_twice_costs_twice(toy, tmp_path):

@@ -1,18 +1,21 @@
 """The source `pneumonia_mnist`: a file located, verified, prepared once, read split by split."""
 
 import contextlib
+import functools
 import logging
 from pathlib import Path
 
-from pneumo_keras.arrays import SPLITS
+from pneumo_keras.arrays import SPLIT_NAMES, SPLITS
 from pneumo_keras.data import prepared
 from pneumo_keras.data.films import LabelledFilms
+from pneumo_keras.data.hashes import load_hashes
 from pneumo_keras.data.image_preparation import Preparation, detect_preparation
+from pneumo_keras.data.pneumonia_mnist import patients
 from pneumo_keras.data.pneumonia_mnist.archive import check_archive, count_archived_classes, open_archive
 from pneumo_keras.data.pneumonia_mnist.card import describe_official, describe_own, to_unofficial_line
 from pneumo_keras.data.pneumonia_mnist.catalog import Release, describe_edition, load_release
 from pneumo_keras.data.pneumonia_mnist.npz_file import NpzFile, locate_npz, to_medmnist_folder
-from pneumo_keras.data.sources import DataCard, DataOptions, DataSet
+from pneumo_keras.data.sources import DataCard, DataOptions, DataSet, ImageNames
 from pneumo_keras.errors import DataError
 
 log = logging.getLogger("pneumo_keras")
@@ -39,10 +42,19 @@ def open_films(options: DataOptions, release: Release | None = None) -> DataSet:
             raise DataError(f"A split must be one of {', '.join(SPLITS)}. Received: {split}.")
         return load_split(npz, split, size=options.size, cache=options.cache)
 
+    @functools.cache
+    def name_images(split: str | None) -> ImageNames:
+        if split is None or options.size != patients.SIZE:
+            return ImageNames()
+        hashes = load_hashes(open_split(split), options.cache)
+        return patients.name_by_pixels(hashes, split=SPLIT_NAMES[split].capitalize())
+
     def find_preparation() -> Preparation:
         return detect_preparation(open_split("train"))
 
-    return DataSet(_describe(npz, release, options.size), open_split, find_preparation)
+    return DataSet(
+        _describe(npz, release, options.size), open_split, find_preparation, name_images=name_images
+    )
 
 
 def load_split(npz: NpzFile, split: str, *, size: int, cache: Path) -> prepared.PreparedFilms:

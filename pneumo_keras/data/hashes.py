@@ -1,0 +1,49 @@
+"""A hash of each image, by which it is known wherever it lies: kept, since to read images takes long."""
+
+import contextlib
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt64
+
+from pneumo_keras.chunked import ChunkedArray
+from pneumo_keras.data.films import Films, iterate_films
+
+AT_ONCE = 1 << 16  # hashes that are written together
+BYTES = 8  # of a hash: two of a million films share one by chance once in 40 million sets
+
+Hashes = UInt64[np.ndarray, " n"]
+
+
+def hash_films(films: Films) -> Hashes:
+    """A hash of the pixels of each film."""
+    digests = [
+        hashlib.blake2b(film.tobytes(), digest_size=BYTES).digest()
+        for part in iterate_films(films)
+        for film in part
+    ]
+    return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
+
+
+def load_hashes(films: Films, cache: Path) -> Hashes:
+    """The same, kept for the next training on these films: to read them takes the longest.
+
+    Args:
+        films: Any.
+        cache: The folder below which hashes are kept; one that cannot be written is passed over.
+    """
+    fingerprint = films.fingerprint()
+    kept = ChunkedArray(
+        cache / "hashes" / f"{fingerprint}.npy", (len(films),), "<u8", AT_ONCE, f"hashes of {fingerprint}"
+    )
+    if not kept.find_missing():
+        with contextlib.suppress(OSError, ValueError):  # somebody may just have cleared the cache
+            return np.array(kept.open(), np.uint64)
+    hashes = hash_films(films)
+    with contextlib.suppress(OSError):
+        kept.make_room()
+        for chunk in range(kept.count):
+            rows = kept.get_rows(chunk)
+            kept.write(chunk, hashes[rows.start : rows.stop])
+    return hashes
