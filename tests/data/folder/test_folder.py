@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pneumo_keras.arrays import SPLITS
-from pneumo_keras.data import folder
+from pneumo_keras.data import folder as source
 from pneumo_keras.data.films import count_classes
 from pneumo_keras.data.folder import DECODING, is_at_hand
 from pneumo_keras.data.pneumonia_mnist import load_split
@@ -373,6 +373,6 @@ def test_films_are_decoded_anew_by_other_code(films, open_data, decoded_files, m
     n = len(load(open_data(films).open_split("train")).labels)
     load(open_data(films).open_split("train"))
     assert len(decoded_files) == n
-    monkeypatch.setattr(folder, "fingerprint_code", lambda modules: "other code")
+    monkeypatch.setattr(source, "fingerprint_code", lambda modules: "other code")
     load(open_data(films).open_split("train"))
     assert len(decoded_files) == 2 * n
