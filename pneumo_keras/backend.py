@@ -33,6 +33,8 @@ TRIED = ("etils", "matplotlib", "pandas", "requests", "sklearn")
 TRIED_BY_SKLEARN = ("pandas",)
 
 # Of XLA on GPUs: operations that give the same bytes every time.
+MOST_OF_PROGRAMS = 1 << 31  # bytes of compiled programs that are kept
+
 DETERMINISTIC_XLA = "xla_gpu_deterministic_ops"
 
 
@@ -156,7 +158,10 @@ def _prepare_jax(cache: Path) -> None:
         os.environ["XLA_FLAGS"] = f"{flags} --{DETERMINISTIC_XLA}=true".strip()
     with hide_modules(*TRIED):
         jax = importlib.import_module("jax")
-    jax.config.update("jax_compilation_cache_dir", str(cache / "jax"))
+    from pneumo_keras.kept import PROGRAMS  # with NumPy, which whoever only checks a backend does without
+
+    PROGRAMS.shrink(cache, MOST_OF_PROGRAMS)
+    jax.config.update("jax_compilation_cache_dir", str(cache / PROGRAMS.folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
     # Where it cannot be read or written, programs are compiled: nothing that the user must hear of.

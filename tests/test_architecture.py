@@ -15,6 +15,8 @@ FOUNDATION = {
     *("archives", "arrays", "backend", "chunked", "company", "documents", "doors", "errors", "files"),
     *(
         "code_fingerprint",
+        "hold",
+        "kept",
         "links",
         "invocation",
         "meeting",

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from pneumo_keras.cli.group import JSON, print_json
-from pneumo_keras.printable import to_amount, to_printable
+from pneumo_keras.printable import to_printable
 
 
 @click.group()
@@ -20,27 +20,34 @@ def cache() -> None:
 @cache.command("list")
 @JSON
 def list_(as_json: bool) -> None:
-    """Lists the features that are kept, the ones used longest ago first: those go first, too."""
+    """Lists what is kept: all features, the ones used longest ago first, and how much of each kind.
+
+    Of features and of prepared images what was used longest ago goes where either takes more than
+    compute.cache_gigabytes; of compiled programs where they take more than 2 GB.
+    """
     from pneumo_keras.config import find_cache
-    from pneumo_keras.recipes.cache import list_features
+    from pneumo_keras.recipes.cache import list_features, list_kinds
     from pneumo_keras.reporting.tables import format_table
 
-    features = list_features()
+    features, kinds = list_features(), list_kinds()
     if as_json:
-        print_json({"folder": str(find_cache()), "features": features})
+        print_json({"folder": str(find_cache()), "features": features, "kinds": kinds})
         return
     if features:
         click.echo(format_table([_to_cells(row) for row in features], header=HEADER, align="lrrllllll"))
-    total = sum(row["size"] for row in features)
-    click.echo(
-        f"{to_amount(len(features), 'entry', 'entries')}, {total / 1e6:,.1f} MB of features in {find_cache()}"
-    )
+        click.echo()
+    rows = [
+        [kind["kind"], f"{kind['number']:,}", f"{kind['size'] / 1e6:,.1f}", _to_minute(kind["used"] or "-")]
+        for kind in kinds
+    ]
+    click.echo(format_table(rows, header=("kept", "number", "MB", "last used"), align="lrrl"))
+    click.echo(f"All of it lies in {find_cache()}")
 
 
 @cache.command()
-@click.confirmation_option("--yes", prompt="Remove all features, prepared films and compiled programs?")
+@click.confirmation_option("--yes", prompt="Remove all features, prepared images and compiled programs?")
 def clear() -> None:
-    """Removes features, prepared films and compiled programs; all can be made again."""
+    """Removes features, prepared images, hashes and compiled programs; all can be made again."""
     from pneumo_keras.config import find_cache
     from pneumo_keras.recipes.cache import clear_cache
 
@@ -51,10 +58,14 @@ def clear() -> None:
 HEADER = ("used", "MB", "films", "film set", "tap", "image", "view", "engine", "device")
 
 
+def _to_minute(time: str) -> str:
+    return time[:16].replace("T", " ")
+
+
 def _to_cells(row: dict[str, Any]) -> list[str]:
     about = collections.defaultdict(lambda: "?", row["about"])  # other versions may tell other things
     return [
-        row["used"][:16].replace("T", " "),
+        _to_minute(row["used"]),
         f"{row['size'] / 1e6:,.1f}",
         f"{row['films']:,} of {row['n']:,}",
         to_printable(row["title"]),

@@ -189,7 +189,9 @@ class ComputeSettings(Settings):
         "auto", description="what runs the frozen network; auto is the fastest installed"
     )
     precision: Precision = Field("float32", description="of the frozen network")
-    cache_gigabytes: Positive = Field(20.0, description="of features kept; the oldest go first")
+    cache_gigabytes: Positive = Field(
+        20.0, description="of features kept, and of prepared images; the oldest go first"
+    )
     cluster: Literal["none", "ray"] = Field(
         "none", description="this machine, or those of a Ray cluster: RAY_ADDRESS, or one that starts here"
     )

@@ -9,8 +9,10 @@ from jaxtyping import UInt64
 
 from pneumo_keras.chunked import ChunkedArray
 from pneumo_keras.data.films import Films, iterate_films
+from pneumo_keras.kept import HASHES
 
 AT_ONCE = 1 << 16  # hashes that are written together
+LIMIT = 1 << 28  # bytes of all that are kept
 BYTES = 8  # of a hash: two of a million films share one by chance once in 40 million sets
 
 Hashes = UInt64[np.ndarray, " n"]
@@ -46,4 +48,5 @@ def load_hashes(films: Films, cache: Path) -> Hashes:
         for chunk in range(kept.count):
             rows = kept.get_rows(chunk)
             kept.write(chunk, hashes[rows.start : rows.stop])
+        HASHES.shrink(cache, LIMIT)
     return hashes

@@ -4,6 +4,7 @@ TFDS takes a second to import and is needed by those who write films or read the
 in the cache, labels and fingerprints do.
 """
 
+import contextlib
 import dataclasses
 import functools
 import io
@@ -33,6 +34,8 @@ from pneumo_keras.data.preparation import (
 )
 from pneumo_keras.data.seal import BrokenSealError, check_seal
 from pneumo_keras.errors import DataError
+from pneumo_keras.hold import Hold
+from pneumo_keras.kept import PREPARED
 
 log = logging.getLogger("pneumo_keras")
 
@@ -67,6 +70,7 @@ class PreparedFilms:
         checksums: Of the pixels of each film.
         digest: SHA-256 of all pixels, taken when they were written.
         mend: Prepares the films anew, unless what it is given finds them whole when its turn comes.
+        hold: Keeps them where they are as long as they are used here.
     """
 
     folder: Path
@@ -77,11 +81,12 @@ class PreparedFilms:
     checksums: UInt32[np.ndarray, " n"]
     digest: str
     mend: Callable[[Callable[[], bool]], None]
+    hold: Hold | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process: nothing that is open, and no way to prepare what this one has prepared."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {**fields, "mend": functools.partial(_refuse_to_mend, self.folder)}
+        return {**fields, "mend": functools.partial(_refuse_to_mend, self.folder), "hold": None}
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -145,7 +150,7 @@ class PreparedFilms:
 
 
 def load_prepared(
-    edition: Edition, address: str, split: str, *, size: int, cache: Path, open_raw: OpenRaw
+    edition: Edition, address: str, split: str, *, size: int, cache: Path, limit: int, open_raw: OpenRaw
 ) -> PreparedFilms:
     """The prepared data set of a split; prepared first if this is its first time.
 
@@ -158,13 +163,15 @@ def load_prepared(
         split: Its name.
         size: Height and width of the films in pixels.
         cache: The folder below which prepared films are kept.
+        limit: Bytes of all that are kept. What was used longest ago goes first; what any job uses stays.
         open_raw: Opens the films that are prepared.
 
     Raises:
         DataError: The films break a rule, or must be prepared and `cache` cannot be written.
     """
-    folder = cache / "datasets" / f"{edition.name}-{size}-{edition.version}-{address[:16]}-{split}"
+    folder = cache / PREPARED.folder / f"{edition.name}-{size}-{edition.version}-{address[:16]}-{split}"
     mend = functools.partial(prepare, edition, open_raw, folder)
+    hold = _hold(folder)
 
     def load() -> PreparedFilms:
         check_seal(folder, address=folder.name)
@@ -179,6 +186,7 @@ def load_prepared(
                 checksums=np.load(folder / CHECKSUMS, allow_pickle=False),
                 digest=json.loads(notes.read_text(encoding="utf-8"))["fingerprint"],
                 mend=mend,
+                hold=hold,
             )
         except OSError as error:  # they were there a moment ago
             raise BrokenSealError(f"a part cannot be read ({error})") from error
@@ -189,10 +197,21 @@ def load_prepared(
         if os.path.lexists(folder):
             _warn_of_damage(folder, "not what was written", error)
     mend(lambda: _is_sealed(folder))
+    PREPARED.shrink(cache, limit)
     try:
         return load()
     except BrokenSealError as error:
         raise _to_damage(folder, str(error)) from error
+
+
+def _hold(folder: Path) -> Hold:
+    """Keeps prepared films where they are, and notes that they are used, where that can be written."""
+    hold = Hold(folder.parent)
+    with contextlib.suppress(OSError, NotImplementedError):
+        hold.add([folder.name])
+    with contextlib.suppress(OSError):
+        os.utime(folder)
+    return hold
 
 
 def _is_sealed(folder: Path) -> bool:

@@ -17,6 +17,8 @@ POSITIVE = "PNEUMONIA"
 KERMANY = "kermany"
 """Instead of a pattern: files are called as Kermany et al. call theirs, or they tell no patient."""
 
+CACHE_LIMIT = 20_000_000_000
+
 NOBODY = "none"
 """Instead of a pattern: names of files tell no patient."""
 
@@ -36,6 +38,7 @@ class DataOptions:
         size: Height and width of the films in pixels.
         phantom_films: Phantom films in train, val and test.
         cache: The folder below which prepared films are kept.
+        cache_limit: In bytes, of all that are kept there.
         positive: Name of the class that is pneumonia, for a source whose classes have names.
         preparation: Of the images that they are to be like; None where they are the first.
         patient_pattern: What finds the patient in the name of a file, for a source of files: a regular
@@ -47,6 +50,7 @@ class DataOptions:
     size: int
     phantom_films: tuple[int, int, int]
     cache: Path
+    cache_limit: int = CACHE_LIMIT
     positive: str = POSITIVE
     preparation: Preparation | None = None
     patient_pattern: str = KERMANY

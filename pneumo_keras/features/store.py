@@ -16,7 +16,7 @@ from pneumo_keras.arrays import Features
 from pneumo_keras.chunked import remove
 from pneumo_keras.errors import DataError, SettingsError
 from pneumo_keras.features.entry import Entry, StoredEntry, load_entry
-from pneumo_keras.features.hold import HOLDS, LOCK, Hold, load_held, lock_store
+from pneumo_keras.hold import Hold, load_held, lock_store
 
 log = logging.getLogger("pneumo_keras")
 
@@ -214,25 +214,6 @@ def list_entries(folder: Path) -> list[StoredEntry]:
         except (DataError, OSError) as error:
             log.warning("%s", error)
     return sorted(entries, key=lambda entry: entry.used)
-
-
-def clear_store(folder: Path) -> list[Path]:
-    """Removes all entries, and whatever else lies among them.
-
-    Returns:
-        Folders that stay, since somebody uses them or they cannot be removed.
-
-    Raises:
-        OSError: The folder cannot be written.
-    """
-    with lock_store(folder):
-        held = load_held(folder)
-        ours = (HOLDS, LOCK)
-        return [
-            path
-            for path in folder.iterdir()
-            if path.name not in ours and (path.name in held or not remove(path))
-        ]
 
 
 def _list_folders(store: Path) -> list[Path]:

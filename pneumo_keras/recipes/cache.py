@@ -4,13 +4,11 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from pneumo_keras.chunked import remove
 from pneumo_keras.config import find_cache
 from pneumo_keras.errors import RunError
-from pneumo_keras.features.store import clear_store, list_entries
+from pneumo_keras.features.store import list_entries
+from pneumo_keras.kept import KINDS
 from pneumo_keras.printable import to_amount
-
-PARTS = ("features", "datasets", "hashes", "jax")
 
 
 def list_features() -> list[dict[str, Any]]:
@@ -21,26 +19,46 @@ def list_features() -> list[dict[str, Any]]:
     ]
 
 
+def list_kinds() -> list[dict[str, Any]]:
+    """Of each kind of what is kept how much there is, and when it was last used, as JSON knows it."""
+    kinds = []
+    for kind in KINDS:
+        items = kind.list_items(find_cache()).values()
+        last = max((item.used for item in items), default=None)
+        kinds.append(
+            {
+                "kind": kind.title,
+                "folder": str(find_cache() / kind.folder),
+                "number": len(items),
+                "size": sum(item.size for item in items),
+                "used": None if last is None else _to_time(last),
+            }
+        )
+    return kinds
+
+
 def clear_cache() -> None:
-    """Removes features, prepared films and compiled programs; all can be made again.
+    """Removes features, prepared images, hashes and compiled programs; all can be made again.
 
     Raises:
-        RunError: A job is using some of the features, or something cannot be removed.
+        RunError: A job is using some of it, or something cannot be removed.
     """
-    folder = find_cache()
-    features, *parts = (folder / part for part in PARTS)
-    try:
-        kept = clear_store(features) if features.is_dir() else []
-        if not features.is_dir():
-            parts.append(features)
-    except (OSError, NotImplementedError) as error:
-        raise RunError(f"{features} cannot be emptied: {error}. Remove it yourself.") from error
-    stuck = [path for path in parts if not remove(path)]
+    stuck, used = [], []
+    for kind in KINDS:
+        folder = find_cache() / kind.folder
+        try:
+            kept = kind.clear(find_cache())
+        except (OSError, NotImplementedError) as error:
+            raise RunError(f"{folder} cannot be emptied: {error}. Remove it yourself.") from error
+        if kept and kind.has_holds and folder.is_dir():
+            used.append(f"{to_amount(len(kept), 'entry', 'entries')} of {kind.title}")
+        else:
+            stuck += kept
     if stuck:
         raise RunError(f"{stuck[0]} cannot be removed. Remove it yourself.")
-    if kept:
-        used = to_amount(len(kept), "entry", "entries")
-        raise RunError(f"A job is using {used} of features, which cannot be removed now. Try again later.")
+    if used:
+        parts = " and ".join(used)
+        raise RunError(f"A job is using {parts}, which cannot be removed now. Try again later.")
 
 
 def _to_time(seconds: float) -> str:

@@ -109,6 +109,7 @@ def to_options(config: Config, preparation: Preparation | None = None) -> DataOp
         size=data.size,
         phantom_films=data.phantom_films,
         cache=find_cache(),
+        cache_limit=int(config.compute.cache_gigabytes * 1e9),
         positive=data.positive,
         preparation=preparation,
         patient_pattern=data.patient_pattern,

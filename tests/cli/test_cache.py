@@ -1,16 +1,19 @@
+import gc
 import json
 import os
 
 import pytest
 
-from pneumo_keras.features.hold import Hold
+from pneumo_keras import kept
+from pneumo_keras.hold import Hold
+from pneumo_keras.kept import KINDS
 from pneumo_keras.recipes import cache as recipe
 
 
 def test_the_cache_is_listed_and_cleared(invoke, small, own_cache):
     assert invoke("train", *small, "--run", "run").exit_code == 0
     lines = invoke("cache", "list").stdout.splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 10
     assert lines[0].split() == [
         "used",
         "MB",
@@ -25,11 +28,31 @@ def test_the_cache_is_listed_and_cleared(invoke, small, own_cache):
     ]
     assert "60 of 60" in lines[1]
     assert "mixed10  75 px  plain" in lines[1]
-    assert lines[-1].endswith(f"of features in {own_cache}")
-    listed = json.loads(invoke("cache", "list", "--json").stdout)["features"]
-    assert [entry["films"] for entry in listed] == [60, 30]
+    assert lines[-1] == f"All of it lies in {own_cache}"
+    document = json.loads(invoke("cache", "list", "--json").stdout)
+    assert [entry["films"] for entry in document["features"]] == [60, 30]
+    assert [entry["kind"] for entry in document["kinds"]] == [kind.title for kind in KINDS]
     assert invoke("cache", "clear", "--yes").stdout == f"{own_cache} is empty\n"
-    assert invoke("cache", "list").stdout.startswith("0 entries, 0.0 MB")
+    assert {entry["number"] for entry in json.loads(invoke("cache", "list", "--json").stdout)["kinds"]} == {0}
+
+
+def test_every_kind_is_listed_with_its_number_its_size_and_its_last_use(invoke, small, own_cache):
+    films = ["data", "phantom", "films.npz", "--train", "60", "--val", "30", "--test", "40"]
+    assert invoke(*films).exit_code == 0
+    source = ["--set", "data.source=pneumonia_mnist", "--set", "data.path=films.npz"]
+    assert invoke("train", *small, *source, "--run", "run").exit_code == 0
+    (own_cache / "jax").mkdir(exist_ok=True)
+    (own_cache / "jax" / "jit_run-1-cache").write_bytes(bytes(1000))
+    kinds = {kind["kind"]: kind for kind in json.loads(invoke("cache", "list", "--json").stdout)["kinds"]}
+    numbers = {"features": 2, "prepared images": 2, "hashes of images": 2, "compiled programs": 1}
+    assert {kind: about["number"] for kind, about in kinds.items()} == numbers
+    assert all(about["size"] > 0 and about["used"] for about in kinds.values())
+    table = invoke("cache", "list").stdout.splitlines()[-6:-1]
+    assert [line.split("  ")[0] for line in table] == ["kept", *numbers]
+    gc.collect()  # images that were in use
+    assert invoke("cache", "clear", "--yes").exit_code == 0
+    left = [path for path in own_cache.rglob("*") if path.is_file()]
+    assert {path.name for path in left} <= {"store.lock"}
 
 
 def test_the_film_set_is_named_where_the_store_knows_it(invoke, small, own_cache):
@@ -61,7 +84,7 @@ def test_nothing_that_lies_in_the_cache_keeps_it_from_being_listed_used_and_clea
     (own_cache / "features" / "\udcff").mkdir()
     os.mkfifo(own_cache / "features" / "pipe")
     listed = invoke("cache", "list")
-    assert (listed.exit_code, len(listed.stdout.splitlines())) == (0, 3)
+    assert (listed.exit_code, len(listed.stdout.splitlines())) == (0, 9)
     assert len(json.loads(invoke("cache", "list", "--json").stdout)["features"]) == 1
     again = invoke("train", *small, "--run", "again")
     assert again.exit_code == 0
@@ -95,8 +118,10 @@ def test_what_cannot_be_removed_is_named(invoke, own_cache, monkeypatch, refusal
         (own_cache / "features" / "holds").touch()
         expected = f"{own_cache}/features cannot be emptied: "
     else:
-        monkeypatch.setattr(recipe, "remove", lambda path: path.name != "datasets")
-        expected = f"{own_cache}/datasets cannot be removed. Remove it yourself."
+        monkeypatch.setattr(kept, "remove", lambda path: path.name != "a-cache")
+        (own_cache / "jax").mkdir()
+        (own_cache / "jax" / "a-cache").touch()
+        expected = f"{own_cache}/jax/a-cache cannot be removed. Remove it yourself."
     result = invoke("cache", "clear", "--yes")
     assert result.exit_code == 1
     assert result.stderr.startswith(f"Error: {expected}")

@@ -1,3 +1,4 @@
+import gc
 import hashlib
 import json
 import os
@@ -24,6 +25,7 @@ from pneumo_keras.data.films import FilmArray, hash_labels
 from pneumo_keras.data.pneumonia_mnist import archive, load_split
 from pneumo_keras.data.pneumonia_mnist.npz_file import NpzFile
 from pneumo_keras.errors import DataError
+from pneumo_keras.kept import PREPARED
 from tests.damage import mutate
 from tests.films import load
 
@@ -80,7 +82,7 @@ def test_more_films_than_are_read_at_once_come_back_in_order(write_npz, cache):
 def test_the_folder_is_addressed_by_size_version_content_and_split(npz, cache, prepared):
     name = f"pneumonia_mnist-28-1.1.0-{npz.sha256[:16]}-train"
     assert prepared.folder == cache / "datasets" / name
-    assert [path.name for path in prepared.folder.parent.iterdir() if path.suffix != ".lock"] == [name]
+    assert [path.name for path in prepared.folder.parent.glob("*-*") if path.suffix != ".lock"] == [name]
 
 
 def test_films_are_known_without_decoding_one(npz, cache, prepared, monkeypatch):
@@ -308,7 +310,7 @@ def test_no_room_for_films_is_told_in_one_line_and_leaves_nothing_behind(npz, ca
     assert line.startswith(f"refused: {cache}/datasets/pneumonia_mnist-28-")
     assert "the cache must take the prepared films. Received: " in line
     assert line.endswith("Make room there, or name another folder with PNEUMO_KERAS_CACHE.")
-    assert {path.suffix for path in (cache / "datasets").iterdir()} <= {".lock"}
+    assert {path.suffix for path in (cache / "datasets").glob("*-*")} <= {".lock"}
     assert len(load(load_split(npz, "train", size=28, cache=cache))) == 12
 
 
@@ -348,7 +350,7 @@ def test_a_refused_file_leaves_nothing_behind(write_npz, cache):
         f"{path}: the labels of split 'val' must be 0 (normal) or 1 (pneumonia). Received: 2. "
         "Mend the file, or leave data.path unset to use the official one."
     )
-    assert [path.suffix for path in (cache / "datasets").iterdir()] in ([], [".lock"])
+    assert {path.suffix for path in (cache / "datasets").glob("*-*")} <= {".lock"}
 
 
 def test_a_file_damaged_within_its_films_leaves_nothing_behind(npz, cache):
@@ -359,7 +361,7 @@ def test_a_file_damaged_within_its_films_leaves_nothing_behind(npz, cache):
         DataError, match=r"plain arrays\. Received: Bad CRC-32 for file 'train_images\.npy'\."
     ):
         load_split(npz, "train", size=28, cache=cache)
-    assert [path.suffix for path in (cache / "datasets").iterdir()] in ([], [".lock"])
+    assert {path.suffix for path in (cache / "datasets").glob("*-*")} <= {".lock"}
 
 
 def test_another_size_than_the_prepared_one_names_the_setting(npz, cache, prepared):
@@ -437,3 +439,36 @@ def test_films_go_to_other_processes_and_are_not_prepared_anew_there(npz, prepar
         f"are not on {socket.gethostname()}. Name a folder that all share with PNEUMO_KERAS_CACHE."
     )
     assert not cache.exists()
+
+
+def list_prepared(cache):
+    return sorted(path.name.rpartition("-")[2] for path in (cache / "datasets").glob("[!.]*-*"))
+
+
+def test_prepared_films_that_were_used_longest_ago_go_where_they_are_too_many(npz, cache):
+    for split in ("test", "train", "val"):
+        load_split(npz, split, size=28, cache=cache)
+    assert list_prepared(cache) == ["test", "train", "val"]
+    for age, split in enumerate(("val", "train", "test")):
+        for path in (cache / "datasets").glob(f"*-{split}"):
+            for file in (path, *path.rglob("*")):
+                os.utime(file, (1e9 - age, 1e9 - age))
+    size = sum(item.size for item in PREPARED.list_items(cache).values())
+    load_split(npz, "test", size=28, cache=cache)  # which was the oldest until now
+    load_split(replace(npz, sha256="b" * 64), "val", size=28, cache=cache, limit=size)
+    assert list_prepared(cache) == ["test", "val", "val"]
+    assert len(load(load_split(npz, "train", size=28, cache=cache)).images)
+
+
+def test_prepared_films_in_use_stay_where_others_are_prepared(npz, cache):
+    films = load_split(npz, "train", size=28, cache=cache)
+    load_split(npz, "val", size=28, cache=cache)
+    gc.collect()
+    load_split(npz, "test", size=28, cache=cache, limit=1)
+    assert list_prepared(cache) == ["test", "train"]
+    assert PREPARED.clear(cache) != []
+    assert load(films).images.shape == films.read(slice(None)).shape
+    del films
+    gc.collect()
+    assert PREPARED.clear(cache) == []
+    assert list_prepared(cache) == []

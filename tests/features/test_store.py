@@ -10,10 +10,15 @@ import pytest
 from pneumo_keras.errors import DataError, SettingsError
 from pneumo_keras.features import store as module
 from pneumo_keras.features.entry import Entry
-from pneumo_keras.features.hold import Hold
-from pneumo_keras.features.store import FeatureTable, Store, clear_store, list_entries
+from pneumo_keras.features.store import FeatureTable, Store, list_entries
+from pneumo_keras.hold import Hold
+from pneumo_keras.kept import Kind
 
 FEATURES = np.random.default_rng(0).normal(3, 2, (10, 4)).astype(np.float32)
+
+
+def clear_store(folder):
+    return Kind(folder.name, "features", lambda name: name, has_holds=True).clear(folder.parent)
 
 
 def fill(folder, tap, age=None):

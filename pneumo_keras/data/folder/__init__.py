@@ -132,6 +132,7 @@ def load_split(
         split,
         size=options.size,
         cache=options.cache,
+        limit=options.cache_limit,
         open_raw=partial(decode_split, files, labels, split, preparation=preparation, place=place),
     )
 

@@ -15,7 +15,7 @@ from pneumo_keras.data.pneumonia_mnist.archive import check_archive, count_archi
 from pneumo_keras.data.pneumonia_mnist.card import describe_official, describe_own, to_unofficial_line
 from pneumo_keras.data.pneumonia_mnist.catalog import Release, describe_edition, load_release
 from pneumo_keras.data.pneumonia_mnist.npz_file import NpzFile, locate_npz, to_medmnist_folder
-from pneumo_keras.data.sources import DataCard, DataOptions, DataSet, ImageNames
+from pneumo_keras.data.sources import CACHE_LIMIT, DataCard, DataOptions, DataSet, ImageNames
 from pneumo_keras.errors import DataError
 
 log = logging.getLogger("pneumo_keras")
@@ -40,7 +40,7 @@ def open_films(options: DataOptions, release: Release | None = None) -> DataSet:
     def open_split(split: str) -> LabelledFilms:
         if split not in SPLITS:
             raise DataError(f"A split must be one of {', '.join(SPLITS)}. Received: {split}.")
-        return load_split(npz, split, size=options.size, cache=options.cache)
+        return load_split(npz, split, size=options.size, cache=options.cache, limit=options.cache_limit)
 
     @functools.cache
     def name_images(split: str | None) -> ImageNames:
@@ -57,7 +57,9 @@ def open_films(options: DataOptions, release: Release | None = None) -> DataSet:
     )
 
 
-def load_split(npz: NpzFile, split: str, *, size: int, cache: Path) -> prepared.PreparedFilms:
+def load_split(
+    npz: NpzFile, split: str, *, size: int, cache: Path, limit: int = CACHE_LIMIT
+) -> prepared.PreparedFilms:
     """A split of a file as prepared films; the other splits are not opened.
 
     Raises:
@@ -69,6 +71,7 @@ def load_split(npz: NpzFile, split: str, *, size: int, cache: Path) -> prepared.
         split,
         size=size,
         cache=cache,
+        limit=limit,
         open_raw=lambda _: contextlib.nullcontext(open_archive(npz.path, split, size=size)),
     )
 

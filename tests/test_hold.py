@@ -6,7 +6,7 @@ from multiprocessing import get_context
 
 import pytest
 
-from pneumo_keras.features.hold import Hold, load_held, lock_store
+from pneumo_keras.hold import Hold, load_held, lock_store
 
 
 def read_held(store):
