@@ -11,7 +11,7 @@ from tests.imports import find_used
 ROOT = Path(__file__).resolve().parents[2]
 
 OTHERS = {
-    *("errors", "progress"),
+    *("errors", "kept", "progress"),
     *("data.download", "data.films"),  # films and weights are in the address themselves
     *("features.code", "features.entry", "features.forecast", "features.shared", "features.store"),
     "model.model_file",  # reads the file of a whole classifier
