@@ -14,19 +14,25 @@ FLUSH_SECONDS = 0.5  # for what was answered, when the program ends
 
 
 class Connection(H11Protocol):
-    """A connection that is dropped when its client stands still.
+    """A connection that is dropped when its client stands still, or when others need its place.
 
     uvicorn waits without a limit for the end of a request's head, and for a client to read its answer.
     """
 
     transport: asyncio.Transport
+    _last: object  # what was waited for when it was looked at: the cycle of a request, or nothing at all
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is for the client to ask, or to read an answer."""
+        return self.cycle is None or self.cycle.response_complete or self.flow.write_paused
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore
         super().connection_made(transport)
-        self._last: object = self
+        self._made, self._last = self.loop.time(), self
         self._check = self.loop.call_later(STILL_SECONDS, self._drop_if_still)
         if len(self.connections) > CONNECTIONS:
-            transport.abort()
+            self._drop_oldest()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._check.cancel()
@@ -49,9 +55,17 @@ class Connection(H11Protocol):
         self.transport.close()
 
     def _drop_if_still(self) -> None:
-        waits = self.cycle is None or self.cycle.response_complete or self.flow.write_paused
-        if waits and self._last is self.cycle:
+        if self.waits and self._last is self.cycle:
             self.transport.abort()
             return
-        self._last = self.cycle if waits else self
+        self._last = self.cycle if self.waits else self
         self._check = self.loop.call_later(STILL_SECONDS, self._drop_if_still)
+
+    def _drop_oldest(self) -> None:
+        """Of all that wait for their clients; of none that is being answered."""
+        others = (one for one in self.connections if isinstance(one, Connection) and one.waits)
+        oldest = min(others, key=lambda one: one._made)
+        self.connections.discard(
+            oldest
+        )  # where many come at once it is still closing when the next one comes
+        oldest.transport.abort()

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from pneumo_keras.errors import DataError
 
-PATIENCE = 10.0  # seconds for an upload, and
+PATIENCE = 10.0  # seconds for an upload to begin, and to come, and
 BYTES_PER_SECOND = 2**20  # as many more as it takes at this rate
 UPLOADS = 64  # side by side, and
 WHOLE_UPLOADS = 8  # in memory, or parts that are as much together
@@ -27,7 +27,7 @@ class Uploads:
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
-        self._count = self._held = 0
+        self._turns, self._held = asyncio.Semaphore(UPLOADS), 0
 
     @asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytes]:
@@ -38,15 +38,17 @@ class Uploads:
             HTTPException: It comes too slowly, or too much else is held.
             ClientDisconnect: The client is gone.
         """
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise _to_refusal() from None
         content = bytearray()
-        if self._count >= UPLOADS:
-            raise _to_refusal()
-        self._count += 1
         try:
             await self._read_into(content, request)
             yield bytes(content)
         finally:
-            self._count -= 1
+            self._turns.release()
             self._held -= len(content)
 
     async def _read_into(self, content: bytearray, request: Request) -> None:

@@ -79,6 +79,11 @@ def to_upload(content, *headers):
     return to_request("POST /films HTTP/1.1", f"Content-Length: {len(content)}", *headers, body=content)
 
 
+def answer_other(connect):
+    """Waits until another request is answered: what was sent before it has arrived."""
+    assert parse(read_answers(connect(to_request("GET / HTTP/1.1"))))[0] == 200
+
+
 def parse(answer):
     head, _, body = answer.partition(b"\r\n\r\n")
     status, *lines = head.decode("latin-1").split("\r\n")
@@ -286,20 +291,15 @@ def test_clients_that_do_not_finish_keep_nobody_waiting_and_lose_their_turn(conn
 
 
 def test_what_uploads_hold_together_is_bounded(connect, monkeypatch):
-    monkeypatch.setattr(uploads, "UPLOADS", 3)
-    slow = [connect(UNFINISHED) for _ in range(3)]
-    deadline = time.monotonic() + 10
-    while (
-        status := parse(read_answers(connect(to_upload(b"abc"))))[0]
-    ) != 503 and time.monotonic() < deadline:
-        pass
-    assert status == 503
-    slow.pop().close()
-    while (
-        status := parse(read_answers(connect(to_upload(b"abc"))))[0]
-    ) != 200 and time.monotonic() < deadline:
-        pass
-    assert status == 200
+    monkeypatch.setattr(uploads, "PATIENCE", 3.0)
+    slow = [connect(UNFINISHED) for _ in range(uploads.UPLOADS)]
+    answer_other(connect)
+    monkeypatch.setattr(uploads, "PATIENCE", 0.1)
+    assert parse(read_answers(connect(to_upload(b"abc"))))[0] == 503
+    for client in slow:
+        client.close()
+    monkeypatch.setattr(uploads, "PATIENCE", 10.0)
+    assert parse(read_answers(connect(to_upload(b"abc"))))[0] == 200
     monkeypatch.setattr(uploads, "WHOLE_UPLOADS", 0)
     assert parse(read_answers(connect(to_upload(b"abc"))))[0] == 503
 
@@ -316,13 +316,23 @@ def test_connections_that_stand_still_are_dropped(connect, monkeypatch):
 
 def test_no_more_connections_than_some_are_kept(connect, monkeypatch):
     monkeypatch.setattr(connections, "CONNECTIONS", 5)
-    kept = [connect(BEGUN_HEAD) for _ in range(5)]
-    assert read_answers(connect(to_upload(b"abc"))) == b""
-    kept.pop().close()
-    deadline = time.monotonic() + 10
-    while not (answer := read_answers(connect(to_upload(b"abc")))) and time.monotonic() < deadline:
-        pass
-    assert answer.endswith(b'{"bytes":3}')
+    busy = [connect(UNFINISHED) for _ in range(3)]
+    answer_other(connect)
+    waiting = [connect(BEGUN_HEAD) for _ in range(4)]
+    assert [read_answers(client) for client in waiting[:2]] == [b"", b""]
+    assert read_answers(connect(to_upload(b"abc"))).endswith(b'{"bytes":3}')
+    assert read_answers(waiting[2]) == b""
+    waiting[3].close()
+    for client in busy:
+        client.sendall(b"x" * 99_995)
+        assert client.recv(15) == b"HTTP/1.1 200 OK"
+
+
+def test_a_storm_of_clients_that_go_at_once_keeps_nobody_out(connect):
+    for _ in range(5):
+        for _ in range(300):
+            connect(UNFINISHED).close()
+        assert read_answers(connect(to_upload(b"abc"))).endswith(b'{"bytes":3}')
 
 
 PROGRAM = """
