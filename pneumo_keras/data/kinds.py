@@ -4,6 +4,7 @@ A file that somebody names is always opened. In a folder lie notes and previews,
 """
 
 import os
+import struct
 import sys
 from pathlib import Path
 
@@ -18,15 +19,14 @@ ENDINGS = frozenset(
     )
 )
 DICOM_DIRECTORY = "DICOMDIR"  # lists the other files of a medium (DICOM PS3.10, 8.6)
-HEAD = 132  # bytes that tell what a file is
 DICOM_MARK = slice(128, 132), b"DICM"  # DICOM PS3.10, 7.1
-DICOM_BEGINNINGS = (b"\x02\0\0\0", b"\x08\0\0\0", b"\x08\0\x05\0", b"\x08\0\x08\0", b"\x08\0\x16\0")
-"""First elements of data sets without a preamble: a group's length, or what stands first in one."""
+DICOM_BEGINNINGS = 2, 8  # groups of elements that a data set without a preamble begins with
+LONG_ELEMENTS = b"OB", b"OD", b"OF", b"OL", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT"  # PS3.5, 7.1.2
+HEAD = 4096  # bytes that tell what a file is
 BEGINNINGS = (
     b"\x89PNG\r\n\x1a\n",
     b"\xff\xd8\xff",  # JPEG
     *(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),  # TIFF
-    *DICOM_BEGINNINGS,
 )
 SHOWN = 3  # names of files that were passed over
 
@@ -51,13 +51,39 @@ def is_image_file(path: str | Path) -> bool:
 
 def begins_like_image(head: bytes) -> bool:
     """Whether a file with these first bytes is PNG, JPEG, TIFF, BMP, WebP or DICOM."""
-    place, mark = DICOM_MARK
     return (
         head.startswith(BEGINNINGS)
-        or head[place] == mark
+        or is_dicom(head)
         or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
         or (head[:2] == b"BM" and head[6:10] == b"\0\0\0\0" and head[15:18] == b"\0\0\0")
     )
+
+
+def is_dicom(head: bytes) -> bool:
+    """Whether a file begins as DICOM does: with its mark, or with elements alone."""
+    place, mark = DICOM_MARK
+    return head[place] == mark or any(_begins_with_elements(head, order) for order in "<>")
+
+
+def _begins_with_elements(head: bytes, order: str) -> bool:
+    """Whether two elements stand there, of a group that files begin with and of ascending tags.
+
+    References:
+        DICOM PS3.5, 7.1: the forms of an element.
+    """
+    if len(head) < 12:
+        return False
+    group, number, length = struct.unpack_from(f"{order}HHI", head)
+    kind, behind = head[4:6], 8
+    if kind in LONG_ELEMENTS:
+        (length,), behind = struct.unpack_from(f"{order}I", head, 8), 12
+    elif kind.isalpha() and kind.isupper():
+        (length,) = struct.unpack_from(f"{order}H", head, 6)
+    start = behind + length
+    if group not in DICOM_BEGINNINGS or length % 2 or start + 4 > len(head):
+        return False
+    following = struct.unpack_from(f"{order}HH", head, start)
+    return (group, number) < following < (group + 32, 0)
 
 
 class PassedOver:

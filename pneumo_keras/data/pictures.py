@@ -6,7 +6,6 @@ reason: a `DataError` in a few words without the file's name, which the caller k
 
 import io
 import stat
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION
 
+from pneumo_keras.data.kinds import HEAD, is_dicom
 from pneumo_keras.errors import DataError
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
@@ -23,10 +23,6 @@ PNG_DEPTH = 24  # where a PNG file has its bits a sample (PNG, 11.2.2)
 TRANSPARENT = "transparency"  # in the info of an image of Pillow
 WIDE = "I;16"  # how Pillow's modes of 16 bits begin
 OUT_OF_MEMORY = "it takes too much memory to decode"
-DICOM_MARK = slice(128, 132), b"DICM"  # DICOM PS3.10, 7.1
-DICOM_BEGINNINGS = 2, 8  # groups of elements that a data set without a preamble begins with
-LONG_ELEMENTS = b"OB", b"OD", b"OF", b"OL", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT"  # PS3.5, 7.1.2
-HEAD = 4096  # bytes that tell what a file is
 NOTE = "pneumo_keras: note"
 """Where an image's `info` tells how its file was read, if that has to be known."""
 
@@ -73,7 +69,7 @@ def load_film(source: Source, limits: Limits = LIMITS) -> Image.Image:
         with _open(source, limits) as file:
             head = file.read(HEAD)
             file.seek(0)
-            return _load_dicom(file, limits) if _is_dicom(head) else _load_picture(file, limits)
+            return _load_dicom(file, limits) if is_dicom(head) else _load_picture(file, limits)
     except DataError:
         raise
     except OSError as error:
@@ -171,33 +167,6 @@ def _to_grey(picture: Image.Image, *, white: int, inverted: bool) -> Image.Image
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture)
     return picture if picture.mode == "L" else picture.convert("RGB").convert("L")
-
-
-def _is_dicom(head: bytes) -> bool:
-    """Whether a file begins as DICOM does: with its mark, or with elements alone."""
-    place, mark = DICOM_MARK
-    return head[place] == mark or any(_begins_with_elements(head, order) for order in "<>")
-
-
-def _begins_with_elements(head: bytes, order: str) -> bool:
-    """Whether two elements stand there, of a group that files begin with and of ascending tags.
-
-    References:
-        DICOM PS3.5, 7.1: the forms of an element.
-    """
-    if len(head) < 12:
-        return False
-    group, number, length = struct.unpack_from(f"{order}HHI", head)
-    kind, behind = head[4:6], 8
-    if kind in LONG_ELEMENTS:
-        (length,), behind = struct.unpack_from(f"{order}I", head, 8), 12
-    elif kind.isalpha() and kind.isupper():
-        (length,) = struct.unpack_from(f"{order}H", head, 6)
-    start = behind + length
-    if group not in DICOM_BEGINNINGS or length % 2 or start + 4 > len(head):
-        return False
-    following = struct.unpack_from(f"{order}HH", head, start)
-    return (group, number) < following < (group + 32, 0)
 
 
 def _to_damage(error: Exception) -> DataError:

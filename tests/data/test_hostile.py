@@ -5,6 +5,7 @@ import pytest
 
 from pneumo_keras.data.decoding import decode_films
 from pneumo_keras.data.image_preparation import Preparation
+from pneumo_keras.data.kinds import PassedOver
 from pneumo_keras.data.listing import list_files
 from tests.data.hostile import write_hostile_files
 
@@ -14,7 +15,9 @@ from tests.data.hostile import write_hostile_files
 def test_every_file_that_means_no_good_is_a_film_or_a_reason(tmp_path):
     n = write_hostile_files(tmp_path, 150)
     started = time.monotonic()
-    decoded = list(decode_films(list_files([str(tmp_path)], []), preparation=Preparation(28), workers=2))
+    decoded = list(
+        decode_films(list_files([str(tmp_path)], [], PassedOver()), preparation=Preparation(28), workers=2)
+    )
     assert len(decoded) == len({film.path for film in decoded}) == n
     assert all((film.image is None) == bool(film.reason) for film in decoded)
     reasons = {film.path.removeprefix(f"{tmp_path}/"): film.reason for film in decoded}

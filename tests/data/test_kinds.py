@@ -28,7 +28,7 @@ def test_an_image_without_an_ending_is_known_by_its_beginning(tmp_path, form):
 
 
 def test_dicom_is_known_with_and_without_its_preamble(tmp_path, dicom):
-    for content in (dicom, dicom[132:], b"\x08\0\x16\0UI\x1a\0" + b"1" * 40):
+    for content in (dicom, dicom[132:], b"\x08\0\x16\0UI\x1a\0" + b"1" * 26 + b"\x08\0\x18\0UI\0\0"):
         (tmp_path / "1.2.840.1").write_bytes(content)
         assert is_image_file(tmp_path / "1.2.840.1")
 

@@ -45,6 +45,7 @@ DECODING = (
     "data.dicom_tables",
     "data.folder.decoded",
     "data.image_preparation",
+    "data.kinds",
     "data.pictures",
 )
 """Modules that make pixels of files, of which another version may make others."""

@@ -107,7 +107,7 @@ def test_files_that_contradict_themselves_are_named_with_how_they_were_read(film
     open_data(films).open_split("train")
     said = [record.getMessage() for record in caplog.records if "INVERSE" in record.getMessage()]
     assert said == [
-        "train/NORMAL/a.dcm (and 1 more files): MONOCHROME2 with a Presentation LUT Shape INVERSE: inverted"
+        "2 files, first train/NORMAL/a.dcm: MONOCHROME2 with a Presentation LUT Shape INVERSE: inverted"
     ]
 
 

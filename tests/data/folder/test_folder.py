@@ -357,7 +357,7 @@ def test_real_films_written_as_png_are_those_of_the_archive(tmp_path, open_data)
 
 
 OTHERS = {
-    *("arrays", "chunked", "errors", "progress"),
+    *("arrays", "chunked", "errors", "ordinary_files", "printable", "progress"),
     *("data.films", "data.folder.film_file"),
     "data.worker_process",  # where files are decoded, and not how
 }
