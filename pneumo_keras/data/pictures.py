@@ -22,6 +22,11 @@ FIRST_COUNTS = "MPO"  # JPEG files of phones: viewers show the first picture, ot
 PNG_DEPTH = 24  # where a PNG file has its bits a sample (PNG, 11.2.2)
 TRANSPARENT = "transparency"  # in the info of an image of Pillow
 WIDE = "I;16"  # how Pillow's modes of 16 bits begin
+DAMAGES = {
+    "its end is missing": ("truncated", "end of file", "not enough"),
+    "it unpacks to too much": ("too large",),
+}
+"""Kinds of damage, by what decoders say of them."""
 OUT_OF_MEMORY = "it takes too much memory to decode"
 NOTE = "pneumo_keras: note"
 """Where an image's `info` tells how its file was read, if that has to be known."""
@@ -128,6 +133,8 @@ def _load_picture(file: io.BytesIO, limits: Limits) -> Image.Image:
         picture = Image.open(file, formats=FORMATS)
     except UnidentifiedImageError:
         raise DataError(f"it is no {FORMATS_IN_WORDS} file, or a damaged one") from None
+    except Image.DecompressionBombError:
+        raise DataError(f"it has more than {limits.pixels:,} pixels") from None
     with picture:
         check_pixels(*picture.size, limits)
         frames = getattr(picture, "n_frames", 1)
@@ -173,5 +180,6 @@ def _to_damage(error: Exception) -> DataError:
     if isinstance(error, MemoryError):
         return DataError(OUT_OF_MEMORY)
     # What decoders say names their insides; this much of it helps.
-    cut = any(word in str(error).lower() for word in ("truncated", "end of file", "not enough"))
-    return DataError(f"it cannot be decoded: {'its end is missing' if cut else 'it is damaged'}")
+    said = str(error).lower()
+    kinds = (kind for kind, words in DAMAGES.items() if any(word in said for word in words))
+    return DataError(f"it cannot be decoded: {next(kinds, 'it is damaged')}")

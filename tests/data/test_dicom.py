@@ -17,6 +17,7 @@ from pydicom.uid import (
 from pneumo_keras.data.image_preparation import Preparation, prepare_image
 from pneumo_keras.data.pictures import NOTE, Limits, load_film
 from pneumo_keras.errors import DataError
+from tests.conftest import SHARED
 from tests.data.dicom_files import (
     build_dataset,
     build_item,
@@ -585,3 +586,16 @@ def test_whatever_is_wrong_the_reason_is_a_sentence_about_the_file():
             reasons.add(str(error))
     assert len(reasons) > 20
     assert not [reason for reason in reasons if INSIDES.search(reason) or not reason.startswith("it")]
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    "path", sorted(SHARED.glob("data/awkward/*/film.dcm")), ids=lambda path: path.parent.name
+)
+def test_files_that_were_read_wrongly_are_read_rightly(path):
+    text = (path.parent / "README").read_text(encoding="utf-8")
+    right = re.search(r"Right (?:first row|row 0): \[([^]]*)\]", text)
+    row = np.asarray(load_film(path))[0]
+    if right:
+        np.testing.assert_allclose(row, [float(value) for value in right[1].split(",")], atol=0.051)
+    assert path.parent.name != "pixel-aspect-2-1" or load_film(path).size == (8, 16)

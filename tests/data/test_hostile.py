@@ -5,27 +5,28 @@ import pytest
 
 from pneumo_keras.data.decoding import decode_films
 from pneumo_keras.data.image_preparation import Preparation
-from pneumo_keras.data.kinds import PassedOver
-from pneumo_keras.data.listing import list_files
 from tests.data.hostile import write_hostile_files
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom says of the odd tags that they are odd
 def test_every_file_that_means_no_good_is_a_film_or_a_reason(tmp_path):
-    n = write_hostile_files(tmp_path, 150)
+    folder = tmp_path / "hostile"
+    folder.mkdir()
+    n = write_hostile_files(folder, 150)
     started = time.monotonic()
-    decoded = list(
-        decode_films(list_files([str(tmp_path)], [], PassedOver()), preparation=Preparation(28), workers=2)
-    )
+    paths = map(str, folder.iterdir())  # named, so that none is passed over
+    decoded = list(decode_films(paths, preparation=Preparation(28), workers=2))
     assert len(decoded) == len({film.path for film in decoded}) == n
     assert all((film.image is None) == bool(film.reason) for film in decoded)
-    reasons = {film.path.removeprefix(f"{tmp_path}/"): film.reason for film in decoded}
+    reasons = {film.path.removeprefix(f"{folder}/"): film.reason for film in decoded}
     assert reasons["pipe.png"] == reasons["endless.png"] == "it is no ordinary file"
     assert reasons["nowhere.png"] == "No such file or directory"
     assert reasons["empty.png"] == "the file is empty"
     assert reasons["inflating.dcm"] == "it takes too much memory to decode"
     assert reasons["new\nline.png"].startswith("it is no PNG")
+    assert reasons["bomb.png"] == "it has more than 50,000,000 pixels"
+    assert reasons["text bomb.png"] == "it cannot be decoded: it unpacks to too much"
     for bomb in ("bomb.png", "text bomb.png", "deep.dcm", "itself.png"):
         assert reasons[bomb]
     assert time.monotonic() - started < 120
