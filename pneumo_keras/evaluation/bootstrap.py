@@ -1,5 +1,7 @@
 """The stratified bootstrap: films drawn with replacement, as many of each class as there are.
 
+Where patients are known, they are drawn with all their films.
+
 Like DeLong's variance it takes the share of pneumonia as given. It says nothing when all resamples
 agree (a flawless classifier).
 """
@@ -9,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from scipy.special import expit, logit, stdtrit
 
 from pneumo_keras.arrays import Labels, Scores
@@ -24,6 +26,7 @@ from pneumo_keras.evaluation.figures import (
 )
 from pneumo_keras.evaluation.intervals import LEVEL, ROUNDING, Interval
 from pneumo_keras.evaluation.metrics import Calls, to_prevalence
+from pneumo_keras.evaluation.patients import Patients
 from pneumo_keras.evaluation.prevalence import PrevalenceShift, weigh_classes, weigh_films
 from pneumo_keras.evaluation.reliability import to_bin_members
 
@@ -32,19 +35,41 @@ CHUNK_CELLS = 2**18
 """Films times resamples held at once: 2 MB an array, which stays in the processor's cache."""
 
 
-def draw_resamples(labels: Labels, resamples: int, seed: int) -> Iterator[Resamples]:
-    """Draws stratified resamples, some at a time so that memory does not grow with their number."""
+def draw_resamples(
+    labels: Labels, resamples: int, seed: int, patients: Patients | None = None
+) -> Iterator[Resamples]:
+    """Draws stratified resamples, some at a time so that memory does not grow with their number.
+
+    Of known patients each is drawn with all images: as many patients as there are without pneumonia, with
+    pneumonia images alone, and with both. Images then count as much as it takes for each class to keep its
+    number.
+    """
     rng = np.random.default_rng(seed)
-    n = len(labels)
-    strata = [np.flatnonzero(labels == label) for label in (0, 1)]
-    chunk = max(1, CHUNK_CELLS // n)
+    kinds = labels if patients is None else _to_kinds(labels, patients)
+    n = len(kinds)
+    strata = [np.flatnonzero(kinds == kind) for kind in range(3)]
+    chunk = max(1, CHUNK_CELLS // len(labels))
     for start in range(0, resamples, chunk):
         rows = min(chunk, resamples - start)
         films = np.concatenate(
             [films[rng.integers(0, max(len(films), 1), (rows, len(films)))] for films in strata], axis=1
         )
         cells = films + n * np.arange(rows)[:, None]
-        yield np.bincount(cells.ravel(), minlength=rows * n).reshape(rows, n)
+        drawn = np.bincount(cells.ravel(), minlength=rows * n).reshape(rows, n)
+        yield drawn if patients is None else _to_images(drawn[:, patients], labels)
+
+
+def _to_kinds(labels: Labels, patients: Patients) -> Int64[np.ndarray, " patients"]:
+    """0 for a patient with normal images alone, 1 with pneumonia images alone, 2 with both."""
+    pneumonia, images = np.bincount(patients, labels), np.bincount(patients)
+    return np.where(pneumonia == 0, 0, np.where(pneumonia == images, 1, 2))
+
+
+def _to_images(drawn: Int64[np.ndarray, "resamples n"], labels: Labels) -> Float64[np.ndarray, "resamples n"]:
+    images = drawn.astype(np.float64)
+    for inside in (labels == label for label in np.unique(labels)):
+        images[:, inside] *= inside.sum() / images[:, inside].sum(axis=1, keepdims=True)
+    return images
 
 
 def draw_figures(
@@ -54,6 +79,7 @@ def draw_figures(
     prevalence: float | None = None,
     resamples: int = RESAMPLES,
     seed: int,
+    patients: Patients | None = None,
 ) -> list[dict[str, Draws]]:
     """Draws the figures of one or more classifiers, all on the same resamples of the same films.
 
@@ -63,27 +89,33 @@ def draw_figures(
         prevalence: See `to_figures`.
         resamples: How many.
         seed: Of the draws.
+        patients: Of the films, where known.
     """
     measures = [
         functools.partial(to_resampled_figures, labels, scores, calls, prevalence=prevalence)
         for scores, calls in classifiers
     ]
-    return _draw(labels, measures, resamples, seed)
+    return _draw(draw_resamples(labels, resamples, seed, patients), measures)
 
 
 def draw_call_figures(
-    labels: Labels, classifiers: list[Calls], *, resamples: int = RESAMPLES, seed: int
+    labels: Labels,
+    classifiers: list[Calls],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int,
+    patients: Patients | None = None,
 ) -> list[dict[str, Draws]]:
     """Draws the figures that depend on calls alone, which takes a fraction of the time."""
     weights = weigh_films(labels, None)
     measures = [functools.partial(to_resampled_calls, labels, calls, weights) for calls in classifiers]
-    return _draw(labels, measures, resamples, seed)
+    return _draw(draw_resamples(labels, resamples, seed, patients), measures)
 
 
 def _draw(
-    labels: Labels, measures: list[Callable[[Resamples], dict[str, Draws]]], resamples: int, seed: int
+    resamples: Iterator[Resamples], measures: list[Callable[[Resamples], dict[str, Draws]]]
 ) -> list[dict[str, Draws]]:
-    chunks = [[measure(drawn) for measure in measures] for drawn in draw_resamples(labels, resamples, seed)]
+    chunks = [[measure(drawn) for measure in measures] for drawn in resamples]
     return [
         {name: np.concatenate([figures[name] for figures in parts]) for name in parts[0]}
         for parts in zip(*chunks, strict=True)
@@ -97,6 +129,7 @@ def draw_precisions_and_gaps(
     prevalence: float | None = None,
     resamples: int = RESAMPLES,
     seed: int,
+    patients: Patients | None = None,
 ) -> tuple[Draws, BinGaps]:
     """Draws average precisions and bins' gaps: the figures whose intervals no formula gives."""
     weights = weigh_films(labels, prevalence)
@@ -106,7 +139,7 @@ def draw_precisions_and_gaps(
                 to_resampled_rankings(labels, scores, weights, drawn)["average_precision"],
                 to_resampled_gaps(labels, scores, weights, drawn),
             )
-            for drawn in draw_resamples(labels, resamples, seed)
+            for drawn in draw_resamples(labels, resamples, seed, patients)
         ),
         strict=True,
     )
@@ -122,7 +155,7 @@ def to_percentiles(draws: Draws, *, level: float = LEVEL) -> tuple[float, float]
 
 
 def to_average_precision_interval(
-    value: float, labels: Labels, draws: Draws, *, level: float = LEVEL
+    value: float, draws: Draws, *, rarer: int, level: float = LEVEL
 ) -> Interval:
     """Interval of an average precision, symmetric in its logit: percentiles lie too high near 1.
 
@@ -131,8 +164,8 @@ def to_average_precision_interval(
 
     Args:
         value: Of the films.
-        labels: Of the films.
         draws: Of their resamples.
+        rarer: Films, or patients where they are drawn, of the rarer class.
         level: Of the interval.
 
     References:
@@ -142,7 +175,6 @@ def to_average_precision_interval(
         Statistician 69, 371-386: the bootstrap's error in small samples.
     """
     method = "bootstrap, stratified, logit t"
-    rarer = int(min(labels.sum(), (1 - labels).sum()))
     if rarer < 2 or not 0 < value < 1 or draws.min() == draws.max():
         return Interval(value, math.nan, math.nan, method)
     error = float(np.std(draws)) * math.sqrt(rarer / (rarer - 1)) / (value * (1 - value))
@@ -157,9 +189,11 @@ def draw_chance_errors(
     prevalence: float | None = None,
     resamples: int = RESAMPLES,
     seed: int,
+    patients: Patients | None = None,
 ) -> Draws:
     """Draws calibration errors of labels that the scores themselves have drawn: what chance alone gives.
 
+    Labels of one patient are drawn by one number, so that they are as alike as the scores let them be.
     Scores that speak of a stated prevalence draw labels at the films' own share, weighed as the films are.
 
     References:
@@ -172,11 +206,11 @@ def draw_chance_errors(
     chances = scores
     if prevalence is not None:
         chances = PrevalenceShift(prevalence, to_prevalence(labels)).correct_scores(scores)
-    n = len(scores)
+    n, units = len(scores), np.arange(len(scores)) if patients is None else patients
     chunk = max(1, CHUNK_CELLS // n)
     parts = []
     for start in range(0, resamples, chunk):
-        drawn = rng.random((min(chunk, resamples - start), n)) < chances
+        drawn = rng.random((min(chunk, resamples - start), int(units.max()) + 1))[:, units] < chances
         gaps = np.where(drawn, pneumonia * (1 - scores), -normal * scores)
         parts.append(np.abs(gaps @ members).sum(axis=1) / n)
     return np.concatenate(parts)

@@ -45,7 +45,7 @@ def to_f1_interval(value: float, recall: Interval, other: Interval, *, share: fl
         other: Recall of the other class.
         share: Of the class among all films.
     """
-    if math.isnan(recall.value) or math.isnan(other.value):
+    if math.isnan(recall.low) or math.isnan(other.low):
         return Interval(value, math.nan, math.nan, METHOD)
     # The more others are called the class, the larger the union: its bounds change sides.
     union, smallest, largest = (

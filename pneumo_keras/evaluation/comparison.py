@@ -8,21 +8,38 @@ large a difference may be that they happen not to show. Bounds then come from th
 each kind of disagreement: for each label one that only the first scores 1 and the second 0, and one the
 other way round. Figures of the calls get such films at all times, as paired proportions do by Bonett and
 Price: a handful of films on which calls differ says too little by itself.
+
+Where patients are known, their images are taken together; each added film is of a patient of its own.
 """
 
 import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float64
 from scipy.special import bdtr, ndtr, ndtri, stdtr, stdtrit
 
 from pneumo_keras.arrays import Labels, Scores
 from pneumo_keras.documents import FloatOrNan
 from pneumo_keras.evaluation.bootstrap import RESAMPLES, draw_call_figures, draw_figures, to_percentiles
 from pneumo_keras.evaluation.figures import Draws, to_resampled_figures
-from pneumo_keras.evaluation.intervals import LEVEL, ROUNDING, to_placement_variance, to_placements, to_z
+from pneumo_keras.evaluation.intervals import (
+    LEVEL,
+    ROUNDING,
+    to_placement_sums,
+    to_placement_variance,
+    to_placements,
+    to_z,
+)
 from pneumo_keras.evaluation.metrics import Calls, has_both_classes
+from pneumo_keras.evaluation.patients import (
+    BY_PATIENT,
+    Patients,
+    add_patients,
+    count_rarer,
+    select_patients,
+    to_variance,
+)
 from pneumo_keras.evaluation.scores import check_scores
 
 OF_CALLS = ("balanced_accuracy", "precision_pneumonia", "precision_normal", "f1_pneumonia", "f1_normal")
@@ -58,6 +75,7 @@ class Rivals:
         second: Scores of the second.
         first_calls: Which films the first calls pneumonia.
         second_calls: Which films the second calls pneumonia.
+        patients: Of the films, where known.
     """
 
     labels: Labels
@@ -65,6 +83,7 @@ class Rivals:
     second: Scores
     first_calls: Calls
     second_calls: Calls
+    patients: Patients | None = None
 
     def add_disagreements(self) -> "Rivals":
         """With one film more of each kind of disagreement, for every label that there is."""
@@ -76,6 +95,7 @@ class Rivals:
             np.append(self.second, (~only_first).astype(np.float64)),
             np.append(self.first_calls, only_first),
             np.append(self.second_calls, ~only_first),
+            None if self.patients is None else add_patients(self.patients, len(labels)),
         )
 
     def to_gains(self) -> dict[str, float]:
@@ -94,13 +114,18 @@ class Rivals:
             [(self.first, self.first_calls), (self.second, self.second_calls)],
             resamples=resamples,
             seed=seed,
+            patients=self.patients,
         )
         return {name: after[name] - before[name] for name in before}
 
     def draw_call_gains(self, *, resamples: int, seed: int) -> dict[str, Draws]:
         """The same of the figures that depend on calls alone."""
         before, after = draw_call_figures(
-            self.labels, [self.first_calls, self.second_calls], resamples=resamples, seed=seed
+            self.labels,
+            [self.first_calls, self.second_calls],
+            resamples=resamples,
+            seed=seed,
+            patients=self.patients,
         )
         return {name: after[name] - before[name] for name in before}
 
@@ -115,17 +140,29 @@ def compare_figures(
     resamples: int = RESAMPLES,
     seed: int,
     level: float = LEVEL,
+    patients: Patients | None = None,
 ) -> dict[str, Difference]:
     """Differences of all figures, second minus first: by DeLong, McNemar, the rest by bootstrap.
 
     An interval is NaN only where the figure itself is.
+
+    Args:
+        labels: Of the films.
+        first: Scores of the first.
+        second: Scores of the second.
+        first_threshold: Above it the first calls a film pneumonia.
+        second_threshold: The same of the second.
+        resamples: Of the bootstrap.
+        seed: Of the bootstrap.
+        level: Of the intervals.
+        patients: Of the films, where known: all differences then take the images of one together.
 
     Raises:
         DataError: There are no films, or labels or scores are out of range.
     """
     for scores in (first, second):
         check_scores(labels, scores)
-    rivals = Rivals(labels, first, second, first > first_threshold, second > second_threshold)
+    rivals = Rivals(labels, first, second, first > first_threshold, second > second_threshold, patients)
     differences = compare_by_bootstrap(rivals, resamples=resamples, seed=seed, level=level)
     differences["auc"] = compare_aucs(rivals, level=level)
     right = [calls == (labels == 1) for calls in (rivals.first_calls, rivals.second_calls)]
@@ -134,8 +171,10 @@ def compare_figures(
         "sensitivity": labels == 1,
         "specificity": labels == 0,
     }.items():
-        differences[name] = compare_shares(right[0][films], right[1][films], level=level)
-    return differences
+        of_films = None if patients is None else select_patients(patients, films)
+        differences[name] = compare_shares(right[0][films], right[1][films], of_films, level=level)
+    by = "" if patients is None else BY_PATIENT
+    return {name: replace(one, method=one.method + by) for name, one in differences.items()}
 
 
 def compare_aucs(rivals: Rivals, *, level: float = LEVEL) -> Difference:
@@ -150,21 +189,34 @@ def compare_aucs(rivals: Rivals, *, level: float = LEVEL) -> Difference:
     before, after = (to_placements(rivals.labels, scores) for scores in (rivals.first, rivals.second))
     gains = [later - earlier for earlier, later in zip(before, after, strict=True)]
     value = float(gains[0].mean())
-    if all(len(part) > 1 for part in gains) and any(np.ptp(part) > ROUNDING for part in gains):
-        error = math.sqrt(to_placement_variance(*gains))
-        half = to_z(level) * error
-        return Difference(
-            value,
-            max(-1.0, value - half),
-            min(1.0, value + half),
-            float(2 * ndtr(-abs(value) / error)),
-            method,
-        )
+    if rivals.patients is not None:
+        ill, normal = gains
+        variance, freedom = to_variance(to_placement_sums(ill, normal, rivals.labels, rivals.patients))
+    else:
+        variance, freedom = to_placement_variance(*gains), math.inf
+    if variance > 0 and any(np.ptp(part) > ROUNDING for part in gains):
+        return to_student_difference(value, math.sqrt(variance), freedom, method=method, level=level)
     return _borrow_bounds(value, compare_aucs(rivals.add_disagreements(), level=level))
 
 
+def to_student_difference(
+    value: float, error: float, freedom: float, *, method: str, level: float
+) -> Difference:
+    """A difference within Student's interval, or the normal one for infinite degrees of freedom."""
+    if math.isinf(freedom):
+        half, p_value = to_z(level) * error, 2 * ndtr(-abs(value) / error)
+    else:
+        half = float(stdtrit(freedom, (1 + level) / 2)) * error
+        p_value = 2 * stdtr(freedom, -abs(value) / error)
+    return Difference(value, max(-1.0, value - half), min(1.0, value + half), float(p_value), method)
+
+
 def compare_shares(
-    first: Bool[np.ndarray, " films"], second: Bool[np.ndarray, " films"], *, level: float = LEVEL
+    first: Bool[np.ndarray, " films"],
+    second: Bool[np.ndarray, " films"],
+    patients: Patients | None = None,
+    *,
+    level: float = LEVEL,
 ) -> Difference:
     """Difference of two shares of the same films (accuracy, sensitivity), by McNemar's exact test.
 
@@ -174,6 +226,8 @@ def compare_shares(
     Args:
         first: Which films the first calls rightly.
         second: Which films the second calls rightly.
+        patients: Of the films, where known: test and bounds are then Student's, of sums over the films of
+            each patient, with the films added.
         level: Of the interval.
 
     References:
@@ -185,12 +239,25 @@ def compare_shares(
     n, gained, lost = len(first), int(np.sum(second & ~first)), int(np.sum(first & ~second))
     if not n:
         return Difference(math.nan, math.nan, math.nan, math.nan, method)
+    if patients is not None:
+        gains = np.concatenate([second.astype(float) - first, [1.0, -1.0]])
+        return _compare_sums((gained - lost) / n, gains, add_patients(patients, 2), level=level)
     # Even chances make the binomial symmetric: two tails are twice the shorter one.
     p_value = min(1.0, 2 * float(bdtr(min(gained, lost), gained + lost, 0.5)))
     more, less = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
     half = to_z(level) * math.sqrt((more + less - (more - less) ** 2) / (n + 2))
     low, high = max(-1.0, more - less - half), min(1.0, more - less + half)
     return Difference((gained - lost) / n, low, high, p_value, method)
+
+
+def _compare_sums(
+    value: float, gains: Float64[np.ndarray, " n"], patients: Patients, *, level: float
+) -> Difference:
+    sums = np.bincount(patients, gains - gains.mean())
+    error = math.sqrt(len(sums) * np.var(sums, ddof=1)) / len(gains)
+    method = "Student of sums"
+    one = to_student_difference(float(gains.mean()), error, len(sums) - 1, method=method, level=level)
+    return _borrow_bounds(value, one)
 
 
 def compare_by_bootstrap(
@@ -203,7 +270,7 @@ def compare_by_bootstrap(
     added = disputed.draw_call_gains(resamples=resamples, seed=seed)
     if any(_is_mute(gains[name]) for name in values.keys() - added.keys()):
         added |= disputed.draw_gains(resamples=resamples, seed=seed)
-    rarer = int(np.unique(rivals.labels, return_counts=True)[1].min())
+    rarer = count_rarer(rivals.labels, rivals.patients)
     return {
         name: (
             _borrow_bounds(value, to_bootstrap_difference(value, added[name], level=level))
@@ -236,7 +303,7 @@ def expand_difference(value: float, gains: Draws, *, films: int, level: float = 
     Args:
         value: The difference.
         gains: Of resamples.
-        films: Of the rarer class, which tells the least.
+        films: Of the rarer class, which tells the least; patients where they are drawn.
         level: Of the interval.
 
     References:

@@ -1,6 +1,8 @@
 """The interval that suits each figure."""
 
+import functools
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,10 +20,17 @@ from pneumo_keras.evaluation.intervals import (
     Interval,
     to_auc_interval,
     to_precision_interval,
-    to_wilson_interval,
+    to_share_interval,
 )
 from pneumo_keras.evaluation.loss_intervals import to_loss_interval
-from pneumo_keras.evaluation.metrics import Calls, ConfusionCounts, count_calls, to_share
+from pneumo_keras.evaluation.metrics import Calls, to_prevalence
+from pneumo_keras.evaluation.patients import (
+    BY_PATIENT,
+    Patients,
+    count_rarer,
+    select_patients,
+    to_effective_size,
+)
 from pneumo_keras.evaluation.prevalence import weigh_films
 
 
@@ -35,11 +44,13 @@ def to_intervals(
     resamples: int,
     seed: int,
     level: float = LEVEL,
+    patients: Patients | None = None,
 ) -> dict[str, Interval]:
     """The interval of every figure, in the order of the values.
 
     Shares of films get Wilson's, what is made of two of them MOVER's, the AUC DeLong's, losses Hall's,
-    average precision and calibration error the stratified bootstrap's.
+    average precision and calibration error the stratified bootstrap's. Of known patients all of them take
+    the images of one together.
 
     Args:
         values: Of `to_figures`, for the same arguments.
@@ -50,14 +61,16 @@ def to_intervals(
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
         level: Of the intervals.
+        patients: Of the films, where known.
     """
-    drawing = {"prevalence": prevalence, "resamples": resamples, "seed": seed}
+    drawing = {"prevalence": prevalence, "resamples": resamples, "seed": seed, "patients": patients}
     intervals = {
-        "auc": to_auc_interval(labels, scores, level=level),
-        **to_call_intervals(values, count_calls(labels, calls), prevalence, level=level),
+        "auc": to_auc_interval(labels, scores, patients, level=level),
+        **to_call_intervals(values, labels, calls, prevalence, patients, level=level),
         **to_score_intervals(values, labels, scores, level=level, **drawing),
     }
-    return {name: intervals[name] for name in values}
+    by = "" if patients is None else BY_PATIENT
+    return {name: replace(intervals[name], method=intervals[name].method + by) for name in values}
 
 
 def to_score_intervals(
@@ -69,19 +82,20 @@ def to_score_intervals(
     resamples: int,
     seed: int,
     level: float = LEVEL,
+    patients: Patients | None = None,
 ) -> dict[str, Interval]:
     """Of the figures, but for the AUC, that depend on scores and not on calls."""
     weights = weigh_films(labels, prevalence)
-    drawing = {"prevalence": prevalence, "resamples": resamples, "seed": seed}
+    drawing = {"prevalence": prevalence, "resamples": resamples, "seed": seed, "patients": patients}
     precisions, draws = draw_precisions_and_gaps(labels, scores, **drawing)
     chance = draw_chance_errors(labels, scores, **drawing)
     (gaps,) = to_resampled_gaps(labels, scores, weights, np.ones((1, len(labels)), dtype=np.int64))
     return {
         "average_precision": to_average_precision_interval(
-            values["average_precision"], labels, precisions, level=level
+            values["average_precision"], precisions, rarer=count_rarer(labels, patients), level=level
         ),
         **{
-            name: to_loss_interval(values[name], labels, weights * losses, level=level)
+            name: to_loss_interval(values[name], labels, weights * losses, patients, level=level)
             for name, losses in to_film_losses(labels, scores).items()
         },
         "calibration_error": to_calibration_interval(gaps, draws, chance, level=level),
@@ -89,13 +103,19 @@ def to_score_intervals(
 
 
 def to_call_intervals(
-    values: Mapping[str, float], counts: ConfusionCounts, prevalence: float | None, *, level: float = LEVEL
+    values: Mapping[str, float],
+    labels: Labels,
+    calls: Calls,
+    prevalence: float | None,
+    patients: Patients | None = None,
+    *,
+    level: float = LEVEL,
 ) -> dict[str, Interval]:
     """In closed form, of the figures that depend on calls and of the prevalence."""
-    tn, fp, fn, tp = counts.tn, counts.fp, counts.fn, counts.tp
-    sensitivity = to_wilson_interval(tp, tp + fn, level=level)
-    specificity = to_wilson_interval(tn, tn + fp, level=level)
-    share = to_share(tp + fn, counts.n) if prevalence is None else prevalence
+    pneumonia, normal = labels == 1, labels == 0
+    to_interval = functools.partial(to_share_interval, patients=patients, level=level)
+    sensitivity, specificity = to_interval(calls, pneumonia), to_interval(~calls, normal)
+    share = to_prevalence(labels) if prevalence is None else prevalence
     intervals = {
         "sensitivity": sensitivity,
         "specificity": specificity,
@@ -104,20 +124,27 @@ def to_call_intervals(
         "f1_normal": to_f1_interval(values["f1_normal"], specificity, sensitivity, share=1 - share),
     }
     if prevalence is None:
-        shares = {
-            "accuracy": (tn + tp, counts.n),
-            "precision_pneumonia": (tp, tp + fp),
-            "precision_normal": (tn, tn + fn),
-            "prevalence": (tp + fn, counts.n),
+        return intervals | {
+            "accuracy": to_interval(calls == pneumonia, labels >= 0),
+            "precision_pneumonia": to_interval(pneumonia, calls),
+            "precision_normal": to_interval(normal, ~calls),
+            "prevalence": to_interval(pneumonia, labels >= 0),
         }
-        return intervals | {name: to_wilson_interval(*share, level=level) for name, share in shares.items()}
+    found, ill = _to_effective_counts(calls, pneumonia, patients, level)
+    alarms, well = _to_effective_counts(calls, normal, patients, level)
+    precise = functools.partial(to_precision_interval, level=level)
     return intervals | {
         "accuracy": to_mean_interval(values["accuracy"], sensitivity, specificity, share=prevalence),
-        "precision_pneumonia": to_precision_interval(
-            tp, tp + fn, fp, tn + fp, prevalence=prevalence, level=level
-        ),
-        "precision_normal": to_precision_interval(
-            tn, tn + fp, fn, tp + fn, prevalence=1 - prevalence, level=level
-        ),
+        "precision_pneumonia": precise(found, ill, alarms, well, prevalence=prevalence),
+        "precision_normal": precise(well - alarms, well, ill - found, ill, prevalence=1 - prevalence),
         "prevalence": Interval(prevalence, prevalence, prevalence, "stated"),
     }
+
+
+def _to_effective_counts(
+    calls: Calls, inside: Calls, patients: Patients | None, level: float
+) -> tuple[float, float]:
+    """Films of a class called pneumonia, and all of them, as many as tell as much when independent."""
+    n = int(inside.sum())
+    size = to_effective_size(calls[inside], select_patients(patients, inside), level=level)
+    return int(calls[inside].sum()) * (size / n), size

@@ -19,8 +19,8 @@ from pneumo_keras.evaluation.scores import check_scores
 LOG_LOSS_CLIP = 2.0**-24
 """Scores are kept this far from 0 and 1: below 1, float32 scores come no closer than this."""
 
-Resamples = Int64[np.ndarray, "resamples n"]
-"""How often each resample holds each film."""
+Resamples = Int64[np.ndarray, "resamples n"] | Float64[np.ndarray, "resamples n"]
+"""How often each resample holds each film; as much as each counts where patients are drawn."""
 
 Weights = Float64[np.ndarray, " n"]
 """How much each film counts."""

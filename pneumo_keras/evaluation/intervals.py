@@ -1,18 +1,26 @@
 """Confidence intervals in closed form: Wilson's for a proportion, DeLong's for an AUC.
 
-`scipy.stats` and `scipy.optimize` take seconds to import: what `compare` needs does without.
+`scipy.optimize` takes seconds to import: what `compare` needs does without.
 """
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64
-from scipy.special import expit, logit, ndtri
+from jaxtyping import Bool, Float64
+from scipy.special import expit, logit, ndtri, stdtrit
 
 from pneumo_keras.arrays import Labels, Scores
 from pneumo_keras.documents import FloatOrNan
-from pneumo_keras.evaluation.metrics import has_both_classes, to_share
+from pneumo_keras.evaluation.metrics import has_both_classes
+from pneumo_keras.evaluation.patients import (
+    Patients,
+    count_patients,
+    list_sums,
+    select_patients,
+    to_effective_size,
+    to_variance,
+)
 
 LEVEL = 0.95
 ROUNDING = 1e-12  # differences of figures below this are none
@@ -40,8 +48,14 @@ def to_z(level: float) -> float:
     return float(ndtri((1 + level) / 2))
 
 
-def to_wilson_interval(part: int, whole: int, *, level: float = LEVEL) -> Interval:
-    """Interval of a proportion: a share of films that were called rightly, for instance.
+def to_wilson_interval(part: int, whole: int, *, size: float | None = None, level: float = LEVEL) -> Interval:
+    """Interval of a proportion: a share of images that were predicted rightly, for instance.
+
+    Args:
+        part: Of the images.
+        whole: All of them.
+        size: Independent images that tell as much; NaN bounds where that is NaN.
+        level: Of the interval.
 
     References:
         Wilson, E. B. (1927). Probable inference, the law of succession, and statistical inference.
@@ -49,14 +63,39 @@ def to_wilson_interval(part: int, whole: int, *, level: float = LEVEL) -> Interv
     """
     if not whole:
         return Interval(math.nan, math.nan, math.nan, "Wilson")
-    from scipy.stats import binomtest
+    share, n, z = part / whole, whole if size is None else size, to_z(level)
+    if math.isnan(n):
+        return Interval(share, math.nan, math.nan, "Wilson")
+    centre, scale = 2 * n * share + z**2, 2 * (n + z**2)
+    half = z / scale * math.sqrt(4 * n * share * (1 - share) + z**2)
+    low, high = centre / scale - half, centre / scale + half
+    return Interval(share, low if part else 0.0, high if part < whole else 1.0, "Wilson")
 
-    bounds = binomtest(part, whole).proportion_ci(confidence_level=level, method="wilson")
-    return Interval(to_share(part, whole), float(bounds.low), float(bounds.high), "Wilson")
+
+def to_share_interval(
+    part: Bool[np.ndarray, " n"],
+    among: Bool[np.ndarray, " n"],
+    patients: Patients | None = None,
+    *,
+    level: float = LEVEL,
+) -> Interval:
+    """Wilson's interval of the share of `part` among some images.
+
+    Args:
+        part: Of the images.
+        among: Which of them are looked at.
+        patients: Of the images, where known.
+        level: Of the interval.
+    """
+    inside = part[among]
+    if not len(inside):
+        return to_wilson_interval(0, 0, level=level)
+    size = to_effective_size(inside, select_patients(patients, among), level=level)
+    return to_wilson_interval(int(inside.sum()), len(inside), size=size, level=level)
 
 
 def to_precision_interval(
-    found: int, films: int, alarms: int, others: int, *, prevalence: float, level: float = LEVEL
+    found: float, films: float, alarms: float, others: float, *, prevalence: float, level: float = LEVEL
 ) -> Interval:
     """Interval of a precision (PPV, NPV) where the class has a stated prevalence, symmetric in its logit.
 
@@ -140,7 +179,22 @@ def to_auc_variance(labels: Labels, scores: Scores) -> float:
     return to_placement_variance(*to_placements(labels, scores))
 
 
-def to_auc_interval(labels: Labels, scores: Scores, *, level: float = LEVEL) -> Interval:
+def to_placement_sums(
+    pneumonia: Float64[np.ndarray, " pneumonia"],
+    normal: Float64[np.ndarray, " normal"],
+    labels: Labels,
+    patients: Patients,
+) -> list[Float64[np.ndarray, " _patients"]]:
+    """What the images of each patient add to the mean placement, for `to_variance`."""
+    parts = np.empty(len(labels))
+    parts[labels == 1] = (pneumonia - pneumonia.mean()) / len(pneumonia)
+    parts[labels == 0] = (normal - normal.mean()) / len(normal)
+    return list_sums(parts, labels, patients)
+
+
+def to_auc_interval(
+    labels: Labels, scores: Scores, patients: Patients | None = None, *, level: float = LEVEL
+) -> Interval:
     """Interval of an AUC from DeLong's variance, symmetric in its logit.
 
     The logit keeps the bounds inside [0, 1] and covers better near 1. Of 95 % intervals, on 2,000
@@ -148,6 +202,7 @@ def to_auc_interval(labels: Labels, scores: Scores, *, level: float = LEVEL) -> 
     AUC, with the symmetric interval in brackets: AUC 0.90 95.7 % (95.2 %), 0.97 94.8 % (94.0 %),
     0.99 94.0 % (91.5 %). Where DeLong's variance is 0 (the classes do not overlap) or undefined (one
     film of a class), Newcombe's score interval takes over, which asks for the AUC and counts alone.
+    Of known patients the variance is Obuchowski's, with Student's quantile.
 
     References:
         Pepe, M. S. (2003). The statistical evaluation of medical tests, section 5.2.
@@ -156,10 +211,18 @@ def to_auc_interval(labels: Labels, scores: Scores, *, level: float = LEVEL) -> 
         return Interval(math.nan, math.nan, math.nan, "DeLong, logit")
     pneumonia, normal = to_placements(labels, scores)
     auc = float(pneumonia.mean())
-    variance = to_placement_variance(pneumonia, normal)
+    if patients is None:
+        variance, quantile = to_placement_variance(pneumonia, normal), to_z(level)
+    else:
+        variance, freedom = to_variance(to_placement_sums(pneumonia, normal, labels, patients))
+        quantile = float(stdtrit(freedom, (1 + level) / 2))
     if not variance > 0:
-        return to_newcombe_interval(auc, len(pneumonia), len(normal), level=level)
-    half = to_z(level) * math.sqrt(variance) / (auc * (1 - auc))
+        units = [len(pneumonia), len(normal)]
+        if patients is not None:
+            counts = count_patients(labels, patients)
+            units = [counts.pneumonia, counts.normal]
+        return to_newcombe_interval(auc, *units, level=level)
+    half = quantile * math.sqrt(variance) / (auc * (1 - auc))
     centre = logit(auc)
     return Interval(auc, float(expit(centre - half)), float(expit(centre + half)), "DeLong, logit")
 

@@ -8,6 +8,7 @@ from scipy.special import stdtrit
 
 from pneumo_keras.arrays import Labels
 from pneumo_keras.evaluation.intervals import LEVEL, ROUNDING, Interval
+from pneumo_keras.evaluation.patients import Patients, list_sums
 
 Losses = Float64[np.ndarray, " n"]
 """What each film costs, times its weight."""
@@ -16,7 +17,9 @@ METHOD = "Hall, Welch's t"
 STRAIGHT = 1e-6  # skewness below this moves no bound that is shown
 
 
-def to_loss_interval(value: float, labels: Labels, losses: Losses, *, level: float = LEVEL) -> Interval:
+def to_loss_interval(
+    value: float, labels: Labels, losses: Losses, patients: Patients | None = None, *, level: float = LEVEL
+) -> Interval:
     """Interval of a mean loss of as many films of each class as there are.
 
     Student's t of the mean is as skewed as the losses; Hall's cubic takes the skewness out, its inverse
@@ -27,6 +30,7 @@ def to_loss_interval(value: float, labels: Labels, losses: Losses, *, level: flo
         value: The mean loss.
         labels: Of the films.
         losses: Of the films, none negative; their mean is the value.
+        patients: Of the films, where known: their losses are summed.
         level: Of the interval.
 
     References:
@@ -35,6 +39,9 @@ def to_loss_interval(value: float, labels: Labels, losses: Losses, *, level: flo
         problems. Biostatistics 6, 187-200: for two samples.
     """
     classes = [losses[labels == label] for label in np.unique(labels)]
+    if patients is not None:
+        means = np.array([losses[labels == label].mean() for label in labels])
+        classes = list_sums(losses - means, labels, patients)
     if min(len(films) for films in classes) < 2 or max(np.ptp(films) for films in classes) <= ROUNDING:
         return Interval(value, math.nan, math.nan, METHOD)
     # What each class adds to variance and third moment of the sum of all losses.

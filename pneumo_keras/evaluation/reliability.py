@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from pneumo_keras.arrays import Labels, Scores
-from pneumo_keras.evaluation.intervals import LEVEL, to_wilson_interval
+from pneumo_keras.evaluation.intervals import LEVEL, to_share_interval
 from pneumo_keras.evaluation.metrics import to_prevalence
+from pneumo_keras.evaluation.patients import Patients
 from pneumo_keras.evaluation.prevalence import PrevalenceShift, weigh_films
 from pneumo_keras.evaluation.scores import check_scores
 
@@ -95,6 +96,7 @@ def to_reliability_bins(
     binning: Binning = "width",
     level: float = LEVEL,
     prevalence: float | None = None,
+    patients: Patients | None = None,
 ) -> list[ReliabilityBin]:
     """The table behind a reliability diagram; bins without films are left out.
 
@@ -111,7 +113,7 @@ def to_reliability_bins(
     table = []
     for bin_ in np.unique(index):
         inside = index == bin_
-        found = to_wilson_interval(int(labels[inside].sum()), int(inside.sum()), level=level)
+        found = to_share_interval(labels == 1, inside, patients, level=level)
         shares = np.array([found.value, found.low, found.high])
         if prevalence is not None:
             shares = PrevalenceShift(to_prevalence(labels), prevalence).correct_scores(shares)

@@ -1,11 +1,12 @@
 """All figures of one classifier on one split, with their intervals: what `metrics_<split>.json` holds."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 from pydantic import Field
 
 from pneumo_keras.arrays import Labels, Scores
@@ -14,7 +15,14 @@ from pneumo_keras.evaluation.comparison import Difference
 from pneumo_keras.evaluation.figure_intervals import to_intervals
 from pneumo_keras.evaluation.figures import to_figures
 from pneumo_keras.evaluation.intervals import LEVEL, Interval
-from pneumo_keras.evaluation.metrics import ConfusionCounts, count_calls
+from pneumo_keras.evaluation.metrics import ConfusionCounts, count_calls, has_both_classes
+from pneumo_keras.evaluation.patients import (
+    PatientCounts,
+    Patients,
+    count_patients,
+    count_rarer,
+    select_patients,
+)
 from pneumo_keras.evaluation.prediction import FAR
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.evaluation.scores import check_scores
@@ -46,6 +54,8 @@ class Evaluation:
             None where they speak of the films as they are.
         trained_prevalence: Share of pneumonia that they were corrected from, if they were.
         short_intervals: Figures whose intervals are known to be too short for so few films.
+        patients: Where they are known, and intervals take the images of one together; None where each
+            image stands for itself.
     """
 
     n: int
@@ -61,11 +71,17 @@ class Evaluation:
     stated_prevalence: float | None
     trained_prevalence: float | None
     short_intervals: list[str] = field(default_factory=list)
+    patients: PatientCounts | None = None
 
     @property
     def counts(self) -> ConfusionCounts:
         """Films by label and call."""
         return ConfusionCounts(self.tn, self.fp, self.fn, self.tp)
+
+    @property
+    def ranks_backwards(self) -> bool:
+        """Whether the AUC is clearly below that of guessing, as with swapped labels."""
+        return self.figures["auc"].high < HALF
 
 
 @dataclass(frozen=True)
@@ -100,6 +116,8 @@ class Judgement:
         members: Each figure of every member alone, at the operating point; empty for one member.
         stressed: The same films under stress, if they were tried.
         out_of_distribution: Images that are warned about; None where that was not looked for.
+        new_patients: Images of patients of whom the classifier has seen none, at the operating point; None
+            where that is unknown, or they are all or none.
     """
 
     evaluation: Evaluation
@@ -107,6 +125,7 @@ class Judgement:
     members: dict[str, MemberSpread]
     stressed: "Stressed | None" = None
     out_of_distribution: OutOfDistribution | None = None
+    new_patients: Evaluation | None = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +156,7 @@ class Metrics(Evaluation):
         scores_sha256: Of the file with their scores.
         stress: How far films were varied before they were scored; None for films as they are.
         out_of_distribution: See `Judgement`.
+        new_patients: See `Judgement`.
     """
 
     at_half: Annotated[Evaluation, Field(alias="at_0.5")]
@@ -147,6 +167,7 @@ class Metrics(Evaluation):
     scores_sha256: str
     stress: dict[str, Any] | None
     out_of_distribution: OutOfDistribution | None
+    new_patients: Evaluation | None
 
 
 def to_metrics(
@@ -169,6 +190,7 @@ def to_metrics(
         scores_sha256=scores_sha256,
         stress=stress,
         out_of_distribution=judgement.out_of_distribution,
+        new_patients=judgement.new_patients,
     )
 
 
@@ -180,6 +202,7 @@ def to_judgement(metrics: Metrics) -> Judgement:
         metrics.at_half,
         metrics.members,
         out_of_distribution=metrics.out_of_distribution,
+        new_patients=metrics.new_patients,
     )
 
 
@@ -192,6 +215,8 @@ def judge(
     seed: int,
     shift: PrevalenceShift | None = None,
     distances: Distances | None = None,
+    patients: Patients | None = None,
+    new: Bool[np.ndarray, " n"] | None = None,
 ) -> Judgement:
     """Evaluates scores at the operating point and at 0.5, and every member by itself.
 
@@ -203,12 +228,16 @@ def judge(
         seed: Of the bootstrap.
         shift: See `evaluate`.
         distances: Of the images; None not to look for those that are out of distribution.
+        patients: See `evaluate`.
+        new: Which images show patients of whom the classifier has seen none; None where that is unknown.
 
     Raises:
         DataError: See `evaluate`.
     """
-    evaluation = evaluate(labels, scores, threshold, seed=seed, shift=shift)
-    at_half = evaluation if threshold == HALF else evaluate(labels, scores, HALF, seed=seed, shift=shift)
+    options = {"seed": seed, "shift": shift, "patients": patients}
+    evaluation = evaluate(labels, scores, threshold, **options)
+    at_half = evaluation if threshold == HALF else evaluate(labels, scores, HALF, **options)
+    evaluate_part = functools.partial(evaluate_some, labels, scores, threshold, **options)
     figures = []
     for alone in members if len(members) > 1 else []:
         stated = shift.stated if shift else None
@@ -216,45 +245,43 @@ def judge(
         figures.append(to_figures(labels, corrected, alone > threshold, prevalence=stated))
     outside = None
     if distances is not None:
-        outside = judge_outside(labels, scores, threshold, distances, seed=seed, shift=shift)
+        far = int((distances > FAR).sum())
+        outside = OutOfDistribution(int((distances > 1).sum()) - far, far, evaluate_part(distances <= 1))
     return Judgement(
         evaluation,
         at_half,
         to_member_spreads(figures) if figures else {},
         out_of_distribution=outside,
+        new_patients=None if new is None else evaluate_part(new),
     )
 
 
-def judge_outside(
+def evaluate_some(
     labels: Labels,
     scores: Scores,
     threshold: float,
-    distances: Distances,
+    inside: Bool[np.ndarray, " n"],
     *,
     seed: int,
     shift: PrevalenceShift | None = None,
-) -> OutOfDistribution:
-    """Counts images outside the range of the training images, and evaluates the others.
+    patients: Patients | None = None,
+) -> Evaluation | None:
+    """The same of some of the images; None where they are all or none, or a prevalence lacks a class.
 
     Args:
-        labels: 0 (normal) or 1 (pneumonia).
+        labels: Of all images.
         scores: As the classifier gives them.
         threshold: The operating point, as it was chosen.
-        distances: Of the images.
+        inside: Which images.
         seed: Of the bootstrap.
-        shift: See `evaluate`; figures are left out where one class alone is inside.
+        shift: See `evaluate`.
+        patients: Of all images, see `evaluate`.
     """
-    inside = distances <= 1
-    far = int((distances > FAR).sum())
     kept = labels[inside]
-    defined = len(kept) and not (shift and len(np.unique(kept)) < 2)
-    return OutOfDistribution(
-        outside=int((~inside).sum()) - far,
-        far_outside=far,
-        inside=evaluate(kept, scores[inside], threshold, seed=seed, shift=shift)
-        if defined and len(kept) < len(labels)
-        else None,
-    )
+    if not 0 < len(kept) < len(labels) or (shift and not has_both_classes(kept)):
+        return None
+    of_kept = select_patients(patients, inside)
+    return evaluate(kept, scores[inside], threshold, seed=seed, shift=shift, patients=of_kept)
 
 
 def evaluate(
@@ -266,6 +293,7 @@ def evaluate(
     seed: int,
     level: float = LEVEL,
     shift: PrevalenceShift | None = None,
+    patients: Patients | None = None,
 ) -> Evaluation:
     """Evaluates scores: every figure with its interval.
 
@@ -282,6 +310,7 @@ def evaluate(
         level: Of the intervals, in (0, 1).
         shift: To a stated share of pneumonia: scores and threshold are corrected together, calls
             stay, and the films are weighted to stand for a population with that share.
+        patients: Of the films, where known: intervals then take the films of one together.
 
     Raises:
         DataError: There are no films, labels or scores are out of range, or a prevalence is stated
@@ -294,7 +323,15 @@ def evaluate(
     values = to_figures(labels, scores, calls, prevalence=prevalence)
     counts = count_calls(labels, calls)
     figures = to_intervals(
-        values, labels, scores, calls, prevalence=prevalence, resamples=resamples, seed=seed, level=level
+        values,
+        labels,
+        scores,
+        calls,
+        prevalence=prevalence,
+        resamples=resamples,
+        seed=seed,
+        level=level,
+        patients=patients,
     )
     return Evaluation(
         counts.n,
@@ -306,5 +343,6 @@ def evaluate(
         seed=seed,
         stated_prevalence=prevalence,
         trained_prevalence=shift.trained if shift else None,
-        short_intervals=list_short_intervals(counts, figures),
+        short_intervals=list_short_intervals(count_rarer(labels, patients), figures),
+        patients=None if patients is None else count_patients(labels, patients),
     )

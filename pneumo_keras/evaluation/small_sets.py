@@ -5,7 +5,6 @@ from collections.abc import Mapping
 
 from pneumo_keras.evaluation.comparison import Difference
 from pneumo_keras.evaluation.intervals import Interval
-from pneumo_keras.evaluation.metrics import ConfusionCounts
 
 FEWEST_FILMS = {"brier_loss": 12, "log_loss": 12, "f1_pneumonia": 6, "f1_normal": 6, "calibration_error": 6}
 """Films of the rarer class from which 95 % intervals of a figure hold the true one.
@@ -21,20 +20,24 @@ FEWEST_FILMS_PAIRED = {"average_precision": 12, "brier_loss": 12, "log_loss": 12
 average precision held, 88 to 95 % of those of the losses."""
 
 
-def list_short_intervals(counts: ConfusionCounts, intervals: Mapping[str, Interval]) -> list[str]:
-    """Figures whose intervals, where they have one, are known to be too short for so few films, by name."""
-    return _list_short(counts, intervals, FEWEST_FILMS)
+def list_short_intervals(rarer: int, intervals: Mapping[str, Interval]) -> list[str]:
+    """Figures whose intervals, where they have one, are known to be too short for so few films, by name.
+
+    Args:
+        rarer: Films of the rarer class; its patients, where the films of one are taken together.
+        intervals: By the name of the figure.
+    """
+    return _list_short(rarer, intervals, FEWEST_FILMS)
 
 
-def list_short_differences(counts: ConfusionCounts, differences: Mapping[str, Difference]) -> list[str]:
-    """The same of paired differences; which films are called what has no say."""
-    return _list_short(counts, differences, FEWEST_FILMS_PAIRED)
+def list_short_differences(rarer: int, differences: Mapping[str, Difference]) -> list[str]:
+    """The same of paired differences."""
+    return _list_short(rarer, differences, FEWEST_FILMS_PAIRED)
 
 
 def _list_short(
-    counts: ConfusionCounts, intervals: Mapping[str, Interval | Difference], fewest_films: Mapping[str, int]
+    rarer: int, intervals: Mapping[str, Interval | Difference], fewest_films: Mapping[str, int]
 ) -> list[str]:
-    rarer = min(films for films in (counts.tn + counts.fp, counts.fn + counts.tp) if films)
     return [
         name
         for name, fewest in fewest_films.items()

@@ -10,6 +10,7 @@ from pneumo_keras.data.films import hash_labels
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.comparison import Difference, compare_figures
 from pneumo_keras.evaluation.metrics import ConfusionCounts, count_confusions
+from pneumo_keras.evaluation.patients import count_rarer
 from pneumo_keras.evaluation.report_card import Metrics
 from pneumo_keras.evaluation.scores import hash_scores, load_scores
 from pneumo_keras.evaluation.small_sets import list_short_differences
@@ -94,9 +95,9 @@ def _compare(first: _Judged, of_first: Config, run: _Judged, of_run: Config) -> 
         second_threshold=run.metrics.threshold,
         seed=of_first.seed,
     )
-    counts = run.metrics.counts
-    short = list_short_differences(counts, differences)
-    return Comparison(run.folder.path, differences, find_changes(of_first, of_run), counts, short)
+    short = list_short_differences(count_rarer(run.labels, None), differences)
+    changes = find_changes(of_first, of_run)
+    return Comparison(run.folder.path, differences, changes, run.metrics.counts, short)
 
 
 def _load_judged(folder: RunFolder, split: str) -> _Judged:

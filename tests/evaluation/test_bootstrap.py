@@ -83,8 +83,7 @@ def test_precisions_and_gaps_are_those_of_the_figures_draws(draw_films, prevalen
 
 
 def test_an_average_precisions_interval_by_hand():
-    labels, draws = np.repeat([0, 1], [5, 9]), np.array([0.85, 0.95])
-    interval = to_average_precision_interval(0.9, labels, draws)
+    interval = to_average_precision_interval(0.9, np.array([0.85, 0.95]), rarer=5)
     # Five films of the rarer class: t with four degrees of freedom, variance times 5 / 4.
     half = 2.7764451 * 0.05 * math.sqrt(5 / 4) / (0.9 * 0.1)
     low, high = (math.exp(math.log(9) + sign * half) for sign in (-1, 1))
@@ -93,11 +92,11 @@ def test_an_average_precisions_interval_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("value", "normal", "draws"),
-    [(1.0, 5, [1.0, 1.0]), (0.9, 1, [0.8, 0.9]), (math.nan, 0, [math.nan, math.nan]), (0.9, 5, [0.9, 0.9])],
+    ("value", "rarer", "draws"),
+    [(1.0, 5, [1.0, 1.0]), (0.9, 1, [0.8, 0.9]), (math.nan, 9, [math.nan, math.nan]), (0.9, 5, [0.9, 0.9])],
 )
-def test_an_average_precision_that_films_say_nothing_of_has_no_interval(value, normal, draws):
-    interval = to_average_precision_interval(value, np.repeat([0, 1], [normal, 9]), np.array(draws))
+def test_an_average_precision_that_films_say_nothing_of_has_no_interval(value, rarer, draws):
+    interval = to_average_precision_interval(value, np.array(draws), rarer=rarer)
     assert math.isnan(interval.low) and math.isnan(interval.high)
 
 

@@ -83,6 +83,7 @@ def test_the_report_is_plain_json(draw_films):
         "stated_prevalence",
         "trained_prevalence",
         "short_intervals",
+        "patients",
     ]
     assert (document["n"], document["threshold"], document["resamples"], document["seed"]) == (
         624,
