@@ -1,6 +1,6 @@
 """Scores that mean what they say: log odds scaled on validation films.
 
-Scaling keeps the order of the films, and with it the AUC (a negative slope aside).
+Scaling keeps the order of the images, and with it the AUC: a slope that would turn it round is refused.
 """
 
 from dataclasses import asdict, dataclass
@@ -13,6 +13,7 @@ from scipy.special import expit
 
 from pneumo_keras.arrays import Labels, Scores
 from pneumo_keras.documents import FloatOrNan
+from pneumo_keras.errors import DataError
 from pneumo_keras.evaluation.metrics import check_both_classes, to_prevalence
 from pneumo_keras.evaluation.prevalence import BALANCED_PREVALENCE
 from pneumo_keras.evaluation.reliability import BINS, to_calibration_error
@@ -42,6 +43,8 @@ class LogitScaling:
         """Checks that the numbers are of the method."""
         if (self.method == "none" and self.slope != 1) or (self.method != "platt" and self.intercept):
             raise ValueError(f"'slope' and 'intercept' must be those of the method '{self.method}'")
+        if not self.slope > 0:
+            raise ValueError("'slope' must be positive")
 
     def to_scores(self, logits: Logits) -> Scores:
         """Calibrated probabilities of pneumonia."""
@@ -101,7 +104,7 @@ def fit_scaling(method: Method, labels: Labels, logits: Logits) -> LogitScaling:
         logits: Of the same films.
 
     Raises:
-        DataError: A class is missing.
+        DataError: A class is missing, or scores do not rise from normal to pneumonia.
 
     References:
         Guo, C., Pleiss, G., Sun, Y. & Weinberger, K. Q. (2017). On calibration of modern neural
@@ -110,11 +113,18 @@ def fit_scaling(method: Method, labels: Labels, logits: Logits) -> LogitScaling:
     if method == "none":
         return UNSCALED
     check_both_classes(labels, "Calibration")
+    slope, intercept = fit_logistic(labels, logits, intercept=method == "platt")
+    if slope <= 0:
+        raise DataError(
+            f"evaluation.calibration = '{method}' must find scores that rise from normal to pneumonia. "
+            f"Received: a slope of {slope:.3g}, for scores that rank the images backwards or not at all. "
+            "Check whether labels are swapped (data.positive names the class that is pneumonia), or set "
+            "evaluation.calibration to 'none'."
+        )
     if method == "temperature":
-        slope, _ = fit_logistic(labels, logits, intercept=False)
         # The loss is convex in the slope: inside the bounds its minimum lies at the nearest of them.
         return LogitScaling(min(max(slope, 1 / TEMPERATURES[1]), 1 / TEMPERATURES[0]), 0.0, "temperature")
-    return LogitScaling(*fit_logistic(labels, logits, intercept=True), "platt")
+    return LogitScaling(slope, intercept, "platt")
 
 
 def fit_logistic(labels: Labels, logits: Logits, *, intercept: bool) -> tuple[float, float]:

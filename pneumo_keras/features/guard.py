@@ -68,11 +68,15 @@ def fit_guard(training: FeatureTable, validation: FeatureTable) -> Guard:
     return Guard(mean, deviation, components, limit or 1.0)
 
 
-def load_guard(path: Path) -> Guard:
+def load_guard(path: Path, *, width: int) -> Guard:
     """Reads what `Guard.save` wrote.
 
+    Args:
+        path: Of the file.
+        width: Features that the network of the run gives.
+
     Raises:
-        RunError: It is missing or damaged.
+        RunError: It is missing, damaged or of another run.
     """
     try:
         mean, deviation, components, limit = load_npz(path, NAMES)
@@ -89,6 +93,11 @@ def load_guard(path: Path) -> Guard:
         all(np.isfinite(array).all() for array in (*arrays, limit)) and (deviation > 0).all() and limit > 0
     ):
         raise RunError(f"{path} is damaged: it must hold finite numbers, and positive ones. Train again.")
+    if len(mean) != width:
+        raise RunError(
+            f"{path} is not of this run: it must measure the {width:,} features of its network. Received: "
+            f"{len(mean):,} features. Train again."
+        )
     return Guard(*arrays, float(limit))
 
 

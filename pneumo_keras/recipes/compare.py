@@ -101,6 +101,7 @@ def _compare(first: _Judged, of_first: Config, run: _Judged, of_run: Config) -> 
 
 
 def _load_judged(folder: RunFolder, split: str) -> _Judged:
+    folder.verify_all(may_lack=True)
     file = f"metrics_{split}.json"
     metrics = folder.load_document(Metrics, file)
     labels, scores = load_scores(folder.verify(f"scores_{split}.csv"))

@@ -27,6 +27,7 @@ from pneumo_keras.recipes.judging import (
     decide,
     judge_members,
     measure_distances,
+    warn_of_backwards,
     write_scores,
 )
 from pneumo_keras.recipes.network import build_extractor
@@ -137,8 +138,9 @@ def judge_films(task: Task, prevalence: float | None, *, stress: bool) -> Report
     flip = classifier.flip_average
     plain, varied = list_judged_views(flip), list_stressed_views(config, flip_average=flip)
     extractor.check_room([(split.films, [*plain, *varied] if stress else plain)])
-    guard = load_guard(task.folder.verify(GUARD))
+    guard = load_guard(task.folder.verify(GUARD), width=classifier.frozen.backbone.output_shape[-1])
     scores, judgement = judge_views(plain, measure_distances(extractor, guard, split))
+    warn_of_backwards(split, judgement)
     stressed = None
     if stress:
         under_stress, of_stressed = judge_views(varied)

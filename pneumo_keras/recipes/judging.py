@@ -19,6 +19,7 @@ from pneumo_keras.features.extract import Extractor
 from pneumo_keras.features.guard import Guard
 from pneumo_keras.features.views import View
 from pneumo_keras.recipes.films import Split
+from pneumo_keras.reporting.judgement_text import describe_backwards
 from pneumo_keras.runs.folder import RunFolder
 
 log = logging.getLogger("pneumo_keras")
@@ -84,6 +85,12 @@ def judge_members(
         shift=shift,
         distances=distances,
     )
+
+
+def warn_of_backwards(split: Split, judgement: Judgement) -> None:
+    """Says so where scores are higher on normal images than on those with pneumonia."""
+    if judgement.evaluation.ranks_backwards:
+        log.warning("%s: %s", split.title, describe_backwards(judgement.evaluation))
 
 
 def choose_threshold(config: Config, split: Split, scores: Scores) -> OperatingPoint:

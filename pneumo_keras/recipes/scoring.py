@@ -114,8 +114,8 @@ def build_scorer(folder: RunFolder, *, prevalence: float | None = None, chunk: i
         RunError: There is no finished run, or it is damaged.
     """
     run = load_run(folder)
-    guard = load_guard(folder.verify(GUARD))
     classifier = load_judged_classifier(folder, run)
+    guard = load_guard(folder.verify(GUARD), width=classifier.frozen.backbone.output_shape[-1])
     shift, point = run.state_prevalence(prevalence)
     return Scorer(
         classifier=classifier,

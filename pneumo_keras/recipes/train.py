@@ -30,6 +30,7 @@ from pneumo_keras.recipes.judging import (
     compute_log_odds,
     decide,
     judge_members,
+    warn_of_backwards,
     write_scores,
 )
 from pneumo_keras.recipes.network import build_extractor, build_frozen
@@ -98,6 +99,7 @@ def train_run(
         warn_of_constant(scores)
         point = choose_threshold(config, splits["val"], scores)
         judgement = judge_members(config, splits["val"], log_odds, to_scores, point)
+        warn_of_backwards(splits["val"], judgement)
         guard = fit_guard(
             extractor.extract(splits["train"].films, splits["train"].title, list_fitted_views(config)[0]),
             extractor.extract(splits["val"].films, splits["val"].title),

@@ -82,6 +82,19 @@ def describe_short_intervals(counts: ConfusionCounts, names: Sequence[str]) -> s
     )
 
 
+def describe_backwards(evaluation: Evaluation) -> str:
+    """What to check where scores rank images backwards, in two sentences; empty where they do not."""
+    if not evaluation.ranks_backwards:
+        return ""
+    auc = evaluation.figures["auc"]
+    return (
+        f"The AUC is {format_number(auc.value, digits=DIGITS)} ({format_share(evaluation.level)} interval "
+        f"{format_bounds(auc.low, auc.high, digits=DIGITS)}), clearly below 0.5: scores rank the images "
+        "backwards. The labels may be swapped: check that label 1, in a folder the class that data.positive "
+        "names, is pneumonia."
+    )
+
+
 def name_figure(name: str) -> str:
     """As people write it."""
     return LABELS.get(name, name.replace("_", " "))

@@ -21,6 +21,7 @@ from pneumo_keras.printable import to_printable_lines
 from pneumo_keras.reporting.explanations import CAVEAT, to_limit
 from pneumo_keras.reporting.film_pictures import picture_film, picture_stressed
 from pneumo_keras.reporting.judgement_text import (
+    describe_backwards,
     describe_correction,
     describe_outside,
     describe_short_intervals,
@@ -77,6 +78,7 @@ def format_report(contents: ReportContents) -> str:
             contents.evaluation.counts, contents.evaluation.short_intervals
         ),
         outside=describe_outside(outside, contents.evaluation.n) if outside else "",
+        backwards=describe_backwards(contents.evaluation),
         prevalence=prevalence,
         own_prevalence=format_percent(to_prevalence(contents.films.labels)),
         weights=name_weights(contents.weights),

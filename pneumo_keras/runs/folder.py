@@ -98,6 +98,19 @@ class RunFolder:
         """
         return verify_file(self.path, name)
 
+    def verify_all(self, *, may_lack: bool = False) -> None:
+        """Checks that every file that the manifest names holds what was written.
+
+        Args:
+            may_lack: Whether files may have been deleted.
+
+        Raises:
+            RunError: One does not, or is missing.
+        """
+        for name in load_manifest(self.path):
+            if not may_lack or (self.path / name).exists():
+                self.verify(name)
+
     def check_settings(self) -> None:
         """Checks that there is a run to read, or its evaluation on other films.
 

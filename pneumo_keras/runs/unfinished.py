@@ -86,7 +86,8 @@ def load_stored_judgement(folder: RunFolder, split: str, asked: Config | None) -
         asked: Settings that the user names again, if any.
 
     Raises:
-        RunError: They are missing or damaged, or the user names other settings.
+        RunError: A file of the run is missing or damaged, or the user names other settings.
     """
+    folder.verify_all()
     find_moved(folder, load_settings(folder), asked)
     return to_judgement(folder.load_document(Metrics, f"metrics_{split}.json"))

@@ -4,6 +4,7 @@ import shutil
 import pytest
 
 from pneumo_keras.recipes import train as train_recipe
+from pneumo_keras.runs.manifest import load_manifest
 from pneumo_keras.stopping import Stopped
 
 
@@ -34,6 +35,27 @@ def test_a_training_that_is_stopped_is_gone_on_with(invoke, small, stopped, tmp_
     assert again.exit_code == 0
     assert json.loads(again.stdout) == json.loads(resumed.stdout)
     assert "run is finished: nothing is left to do" in again.stderr
+
+
+def test_a_finished_run_with_a_flipped_bit_or_a_lost_file_is_not_called_finished(invoke, small, tmp_path):
+    """Only the settings and the figures were read, so a broken model passed."""
+    assert invoke("train", *small, "--run", "run").exit_code == 0
+    for name in load_manifest(tmp_path / "run"):
+        path = tmp_path / "run" / name
+        whole = path.read_bytes()
+        path.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+        for command in (["train", "--run", "run", "--resume"], ["compare", "run", "run", "--split", "val"]):
+            met = invoke("-q", *command)
+            assert (met.exit_code, met.stdout) == (1, ""), name
+            assert met.stderr.startswith(
+                f"Error: run/{name} is damaged or was changed: it must hold what "
+            ), name
+        path.unlink()
+        met = invoke("-q", "train", "--run", "run", "--resume")
+        assert (met.exit_code, met.stdout, met.stderr.count("\n")) == (1, "", 1), name
+        path.write_bytes(whole)
+    (tmp_path / "run" / "model.keras").unlink()  # what was deleted to save room is not compared
+    assert invoke("compare", "run", "run", "--split", "val").exit_code == 0
 
 
 @pytest.mark.parametrize(

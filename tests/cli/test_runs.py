@@ -11,6 +11,7 @@ from pneumo_keras.data import prepared
 from pneumo_keras.recipes import bench_maps
 from pneumo_keras.recipes import train as train_recipe
 from tests.films import load_phantom_splits, write_films
+from tests.small import LEARNING
 
 
 def test_train_and_eval_print_one_json_document(invoke, small, tmp_path):
@@ -131,7 +132,18 @@ def test_nothing_but_eval_on_the_test_split_opens_its_arrays(invoke, small, monk
     source = ["--set", "data.source=pneumonia_mnist", "--set", "data.path=films.npz", *small[4:]]
     for command in (
         ["data", "prepare", "--path", "films.npz"],
-        ["train", "--config", "demo", *source, "--run", "one", "--set", "evaluation.calibration=platt"],
+        [
+            "train",
+            "--config",
+            "demo",
+            *source,
+            "--run",
+            "one",
+            "--set",
+            "evaluation.calibration=platt",
+            "--set",
+            LEARNING,
+        ],
         ["train", "--config", "demo", *source, "--run", "two", "--set", "training.mode=online"],
         ["eval", "one", "--split", "val"],
         ["eval", "one", "--split", "train"],

@@ -10,6 +10,7 @@ from pneumo_keras.documents import parse_document, to_document
 from pneumo_keras.errors import DataError, RunError
 from pneumo_keras.evaluation.calibration import (
     Calibration,
+    LogitScaling,
     describe_calibration,
     fit_scaling,
     to_platt_targets,
@@ -76,10 +77,33 @@ def test_platt_agrees_with_newtons_method(draw_films):
     )
 
 
-@pytest.mark.parametrize(("sign", "slope"), [(-1, 0.01), (1e-4, 100.0)])
-def test_a_temperature_stays_in_its_bounds(draw_films, sign, slope):
+@pytest.mark.parametrize(("factor", "slope"), [(1e4, 0.01), (1e-4, 100.0)])
+def test_a_temperature_stays_in_its_bounds(draw_films, factor, slope):
     labels, scores = draw_films(auc=0.9)
-    assert fit_temperature(labels, sign * to_logits(scores)).slope == slope
+    assert fit_temperature(labels, factor * to_logits(scores)).slope == slope
+
+
+@pytest.mark.parametrize("method", ["temperature", "platt"])
+@pytest.mark.parametrize("logits", [[2.0, 1.0, -1.0, -2.0], [0.0, 0.0, 0.0, 0.0]])
+def test_scores_that_rank_backwards_or_not_at_all_are_not_scaled(method, logits):
+    """A negative slope would turn their order round, and an AUC of 0.1 into one of 0.9."""
+    with pytest.raises(DataError) as error:
+        fit_scaling(method, np.array([0, 0, 1, 1]), np.array(logits))
+    line = str(error.value)
+    assert line.startswith(
+        f"evaluation.calibration = '{method}' must find scores that rise from normal to pneumonia. "
+        "Received: a slope of "
+    )
+    assert line.endswith(
+        ", for scores that rank the images backwards or not at all. Check whether labels are swapped "
+        "(data.positive names the class that is pneumonia), or set evaluation.calibration to 'none'."
+    )
+
+
+@pytest.mark.parametrize("slope", [0.0, -1.0, float("nan")])
+def test_a_calibration_that_turns_the_order_round_is_none(slope):
+    with pytest.raises(ValueError, match="'slope' must be positive"):
+        LogitScaling(slope, 0.0, "temperature")
 
 
 def test_nothing_is_fitted_where_nothing_is_asked_for():
@@ -120,12 +144,6 @@ def test_films_without_overlap_have_a_finite_scaling():
     assert fit_temperature(labels, logits).slope == pytest.approx(np.log(51), rel=1e-6)
     platt = fit_platt(labels, logits)
     assert (platt.slope, platt.intercept) == pytest.approx((np.log(51), 0.0), abs=1e-6)
-
-
-def test_logits_that_say_nothing_are_scaled_to_the_prevalence():
-    labels = np.repeat([0, 1], [20, 60])
-    scores = fit_platt(labels, np.zeros(80)).to_scores(np.zeros(80))
-    assert scores == pytest.approx(to_platt_targets(labels).mean(), abs=1e-6)
 
 
 @pytest.mark.parametrize("fit", [fit_temperature, fit_platt])

@@ -70,7 +70,9 @@ def test_the_number_of_cores_changes_nothing(build_table):
 def test_a_guard_comes_back_as_it_was_saved(guard, tmp_path):
     guard.save(tmp_path / "guard.npz")
     films = draw_features(5)
-    np.testing.assert_array_equal(load_guard(tmp_path / "guard.npz").measure(films), guard.measure(films))
+    np.testing.assert_array_equal(
+        load_guard(tmp_path / "guard.npz", width=40).measure(films), guard.measure(films)
+    )
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "text", "other shapes", "without limit"])
@@ -91,4 +93,14 @@ def test_a_guard_that_cannot_be_read_is_named(guard, tmp_path, damage):
         case "without limit":
             np.savez(path, mean=guard.mean, deviation=guard.deviation, components=guard.components)
     with pytest.raises(RunError, match=r"guard\.npz is (missing|damaged).* Train again\."):
-        load_guard(path)
+        load_guard(path, width=40)
+
+
+def test_a_guard_of_another_run_is_named(guard, tmp_path):
+    guard.save(tmp_path / "guard.npz")
+    with pytest.raises(RunError) as caught:
+        load_guard(tmp_path / "guard.npz", width=1056)
+    assert str(caught.value) == (
+        f"{tmp_path}/guard.npz is not of this run: it must measure the 1,056 features of its network. "
+        "Received: 40 features. Train again."
+    )

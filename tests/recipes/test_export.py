@@ -13,6 +13,7 @@ from pneumo_keras.exports.table import FORMS
 from pneumo_keras.model.classifier import load_classifier
 from pneumo_keras.model.fingerprint import compute_fingerprint
 from pneumo_keras.recipes.export import export_run
+from tests.small import LEARNING
 
 pytest.importorskip("onnxruntime")
 
@@ -39,7 +40,9 @@ def spoil_head(monkeypatch):
 
 @pytest.fixture
 def folder(train):
-    return train("run", "training.members=2", "evaluation.calibration=platt", "evaluation.rule=youden")
+    return train(
+        "run", "training.members=2", "evaluation.calibration=platt", LEARNING, "evaluation.rule=youden"
+    )
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -26,7 +26,7 @@ from pneumo_keras.runs.finished import load_run
 from pneumo_keras.runs.folder import RunFolder
 from pneumo_keras.stopping import Stopped
 from tests.films import load_phantom_splits, write_films
-from tests.small import COUNTS, SMALL
+from tests.small import COUNTS, LEARNING, SMALL
 from tests.stops import stop_after
 from tests.toy import build_branched_backbone
 
@@ -104,7 +104,9 @@ def test_history_and_provenance_tell_both_phases(run):
 
 
 @pytest.mark.parametrize(
-    "overrides", [[], ["model.flip_average=true", "evaluation.calibration=platt"]], ids=["plain", "mirrored"]
+    "overrides",
+    [[], ["model.flip_average=true", "evaluation.calibration=platt", LEARNING]],
+    ids=["plain", "mirrored"],
 )
 def test_the_saved_model_scores_as_the_fit_did(train, overrides):
     folder = train("run", "compute.engine=keras", *overrides)

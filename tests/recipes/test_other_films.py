@@ -16,6 +16,7 @@ from pneumo_keras.recipes.other_films import OtherFilms, choose_name, evaluate_o
 from pneumo_keras.runs.finished import load_run
 from pneumo_keras.runs.folder import RunFolder
 from tests.films import load_phantom_splits, sort_by_class, write_films, write_splits
+from tests.small import LEARNING
 
 OTHERS = (40, 20, 30)
 
@@ -37,7 +38,7 @@ def list_files(path):
 
 
 def test_a_run_is_judged_on_all_films_of_a_folder_without_splits(train, clinic, others):
-    run = train("run", "evaluation.rule=youden", "evaluation.calibration=platt")
+    run = train("run", "evaluation.rule=youden", "evaluation.calibration=platt", LEARNING)
     before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
     target, judgement = evaluate_other_films(run, OtherFilms(clinic), "test")
     assert target.path == run.path / "data" / "clinic"
@@ -262,3 +263,16 @@ def test_an_evaluation_is_no_run(train, clinic):
 
 def test_a_long_name_of_a_file_is_cut(tmp_path):
     assert choose_name(OtherFilms(tmp_path / ("胸" * 80 + ".npz"))) == "胸" * 60
+
+
+def test_labels_that_are_swapped_are_said_to_be(train, clinic, caplog):
+    folder = train("run", LEARNING, "training.epochs=10")
+    _, judgement = evaluate_other_films(folder, OtherFilms(clinic, name="right"), "test")
+    assert judgement.evaluation.figures["auc"].low > 0.5
+    assert "backwards" not in caplog.text
+    swapped = OtherFilms(clinic, positive="NORMAL", name="swapped")
+    target, judgement = evaluate_other_films(folder, swapped, "test")
+    assert judgement.evaluation.figures["auc"].high < 0.5
+    (line,) = [line for line in caplog.messages if "backwards" in line]
+    assert line.startswith(f"films of {clinic.name}") and "data.positive" in line
+    assert "scores rank the images backwards" in (target.path / "report.html").read_text()

@@ -1,4 +1,5 @@
 import csv
+import shutil
 import threading
 import time
 
@@ -9,10 +10,14 @@ from PIL import Image
 from pneumo_keras.data import phantom
 from pneumo_keras.data.decoding import DecodedFilm
 from pneumo_keras.data.phantom import build_phantom_splits
+from pneumo_keras.errors import PneumoError
 from pneumo_keras.recipes.evaluate import evaluate_run
+from pneumo_keras.recipes.explain import build_film_explainer, explain_files
 from pneumo_keras.recipes.predict import predict_files
 from pneumo_keras.recipes.scoring import AT_ONCE, Scorer, build_scorer
-from tests.small import COUNTS
+from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.runs.manifest import extend_manifest, load_manifest
+from tests.small import COUNTS, LEARNING
 
 RANDOM = np.random.default_rng(0)
 
@@ -138,3 +143,27 @@ def test_nobody_waits_for_a_name_that_does_not_come(run):
     scored.close()
     assert time.monotonic() - started < 10
     typed.set()
+
+
+def test_no_file_of_another_run_is_taken_for_one_of_this(train, tmp_path):
+    """With its line in the manifest renewed, so that the files themselves must tell."""
+    film = tmp_path / "film.png"
+    Image.fromarray(read_test_films()[0]).save(film)
+    run = train()
+    taps, large = "model.taps=['mixed4', 'mixed10']", "data.size=64"
+    other = train("other", taps, large, "evaluation.rule=youden", "evaluation.calibration=platt", LEARNING)
+    told = {}
+    for name in load_manifest(run.path):
+        copy = RunFolder(tmp_path / "copies" / name)
+        shutil.copytree(run.path, copy.path)
+        shutil.copy(other.path / name, copy.path / name)
+        extend_manifest(copy.path, [name])
+        try:
+            explainer = build_film_explainer(copy)
+            list(predict_files(explainer.scorer, [str(film)], workers=1))
+            list(explain_files(explainer, [str(film)], tmp_path / "maps"))
+        except PneumoError as error:
+            told[name] = str(error).startswith(str(copy.path))
+    # The others are read by eval and compare, if by anything, and fit one another there.
+    unread = {"seen_films.npy", "scores_val.csv", "metrics_val.json", "history.csv"}
+    assert told == dict.fromkeys(set(load_manifest(run.path)) - unread, True)

@@ -9,6 +9,7 @@ from pneumo_keras.recipes.evaluate import evaluate_run
 from pneumo_keras.recipes.saved_classifier import load_judged_classifier
 from pneumo_keras.runs.finished import load_run
 from pneumo_keras.runs.manifest import extend_manifest
+from tests.small import LEARNING
 
 OTHER = "it has other weights or settings than were noted when it was trained. Train again."
 
@@ -47,7 +48,9 @@ def refuse(folder):
 
 @pytest.mark.parametrize("noted", [True, False])
 def test_the_classifier_that_was_trained_is_taken(train, noted):
-    folder = train("run", "evaluation.calibration=platt", "model.flip_average=true", "training.members=2")
+    folder = train(
+        "run", "evaluation.calibration=platt", LEARNING, "model.flip_average=true", "training.members=2"
+    )
     if not noted:
         forget_fingerprint(folder)
     assert load_judged_classifier(folder, load_run(folder)).flip_average
@@ -89,7 +92,7 @@ def test_a_changed_layer_of_the_frozen_network_is_found(train):
 
 
 def test_another_calibration_is_found(train):
-    folder = train("run", "evaluation.calibration=platt")
+    folder = train("run", "evaluation.calibration=platt", LEARNING)
     forget_fingerprint(folder)
     calibration = json.loads((folder.path / "calibration.json").read_text())
     folder.write_json("calibration.json", {**calibration, "slope": calibration["slope"] * 1.001})

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -25,7 +26,7 @@ from pneumo_keras.recipes.evaluate import evaluate_run
 from pneumo_keras.recipes.train import train_run
 from pneumo_keras.runs.folder import RunFolder
 from tests.films import load_phantom_splits
-from tests.small import COUNTS, SMALL
+from tests.small import COUNTS, LEARNING, SMALL
 from tests.toy import build_toy_backbone
 
 
@@ -104,7 +105,7 @@ def test_evaluation_sees_the_scores_that_training_saw(train, mode, outputs):
 SAVED = {
     "standardised": ["model.standardise=true"],
     "as they are": ["model.standardise=false"],
-    "members": ["training.members=3", "evaluation.calibration=platt"],
+    "members": ["training.members=3", "evaluation.calibration=platt", LEARNING],
     "mirrored": ["model.flip_average=true", "evaluation.calibration=temperature"],
 }
 
@@ -137,7 +138,7 @@ def test_members_have_figures_of_their_own(train):
 
 
 def test_calibration_is_fitted_on_validation_films_and_kept_in_the_model(train):
-    plain, scaled = train("plain"), train("scaled", "evaluation.calibration=platt")
+    plain, scaled = train("plain", LEARNING), train("scaled", "evaluation.calibration=platt", LEARNING)
     labels, raw = load_scores(plain.path / "scores_val.csv")
     _, scores = load_scores(scaled.path / "scores_val.csv")
     fitted = fit_scaling("platt", labels, logit(raw))
@@ -292,3 +293,25 @@ def test_films_that_are_not_held_in_memory_are_never_read_all_at_once(train, mon
     for mode in ("cached", "online"):
         train(mode, f"training.mode={mode}", "data.phantom_films=[400, 300, 40]")
     assert max(sizes) <= 256
+
+
+@pytest.fixture
+def swapped_validation(tmp_path):
+    """Films whose validation labels are swapped, and the settings that name them."""
+    splits = load_phantom_splits(COUNTS)
+    path = tmp_path / "swapped.npz"
+    save_archive(path, {**splits, "val": replace(splits["val"], labels=1 - splits["val"].labels)})
+    return ["data.source=pneumonia_mnist", f"data.path={path}", LEARNING, "training.epochs=10"]
+
+
+def test_swapped_validation_labels_are_said_at_the_end_of_a_training(train, swapped_validation, caplog):
+    folder = train("run", *swapped_validation)
+    (line,) = [line for line in caplog.messages if "backwards" in line]
+    assert line.startswith("validation films of ")
+    assert line in (folder.path / "train.log").read_text()
+
+
+@pytest.mark.parametrize("method", ["platt", "temperature"])
+def test_swapped_validation_labels_calibrate_nothing(train, swapped_validation, method):
+    with pytest.raises(DataError, match=f"evaluation.calibration = '{method}' must find scores that rise"):
+        train("run", *swapped_validation, f"evaluation.calibration={method}")

@@ -6,8 +6,8 @@ import pytest
 
 from pneumo_keras.evaluation.comparison import Difference, compare_figures
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
-from pneumo_keras.evaluation.report_card import Stressed, judge
-from pneumo_keras.reporting.judgement_text import format_differences, format_judgement
+from pneumo_keras.evaluation.report_card import Stressed, evaluate, judge
+from pneumo_keras.reporting.judgement_text import describe_backwards, format_differences, format_judgement
 
 LABELS = np.array([0, 0, 0, 1, 1, 1], dtype=np.int64)
 SCORES = np.array([0.1, 0.3, 0.6, 0.4, 0.8, 0.9])
@@ -53,6 +53,17 @@ def test_intervals_that_are_too_short_for_so_few_films_are_named():
     ) in text
     enough = judge(np.tile(LABELS, 4), np.tile(SCORES, 4), 0.5, members=[], seed=1)
     assert "Few films" not in format_judgement(enough, heading="")
+
+
+def test_scores_that_rank_backwards_are_said_to():
+    assert describe_backwards(evaluate(LABELS, SCORES, 0.5, resamples=20, seed=1)) == ""
+    labels, scores = np.repeat([0, 1], 20), np.linspace(0.1, 0.9, 40)
+    text = describe_backwards(evaluate(1 - labels, scores, 0.5, resamples=20, seed=1))
+    assert text.startswith("The AUC is 0.0000 (95 % interval 0.0000 to 0.")
+    assert text.endswith(
+        "clearly below 0.5: scores rank the images backwards. The labels may be swapped: check that label 1, "
+        "in a folder the class that data.positive names, is pneumonia."
+    )
 
 
 def test_members_stand_below():
