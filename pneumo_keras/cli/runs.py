@@ -240,7 +240,12 @@ def compare(runs: tuple[Path, ...], split: str, out: Path | None, as_json: bool)
         folder.check_judged()
     from pneumo_keras.documents import to_document
     from pneumo_keras.recipes.compare import compare_runs
-    from pneumo_keras.reporting.judgement_text import describe_short_intervals, format_differences
+    from pneumo_keras.reporting.judgement_text import (
+        PAIRED_BY_PATH,
+        describe_patients,
+        describe_short_intervals,
+        format_differences,
+    )
 
     found = compare_runs(folders[0], folders[1:], split, out)
     if as_json:
@@ -250,6 +255,8 @@ def compare(runs: tuple[Path, ...], split: str, out: Path | None, as_json: bool)
                 "changed": one.changed,
                 "differences": {name: to_document(figure) for name, figure in one.differences.items()},
                 "short_intervals": one.short_intervals,
+                "patients": to_document(one.patients) if one.patients else None,
+                "paired_by_path": one.paired_by_path,
             }
             for one in found
         ]
@@ -260,7 +267,11 @@ def compare(runs: tuple[Path, ...], split: str, out: Path | None, as_json: bool)
             one.differences,
             heading=f"{one.run} minus {runs[0]}, split {split}",
             changed=one.changed,
-            caution=describe_short_intervals(one.counts, one.short_intervals),
+            cautions=[
+                PAIRED_BY_PATH if one.paired_by_path else "",
+                describe_patients(one.patients, one.counts.n),
+                describe_short_intervals(one.counts, one.short_intervals),
+            ],
         )
         for one in found
     ]
@@ -284,6 +295,9 @@ def _to_document(judgement: "Judgement") -> dict[str, Any]:
         "at_0.5": to_document(judgement.at_half),
         "members": {name: to_document(spread) for name, spread in judgement.members.items()},
     }
+    for name in ("out_of_distribution", "new_patients"):
+        if (part := getattr(judgement, name)) is not None:
+            document[name] = to_document(part)
     if judgement.stressed:
         changes = {name: to_document(change) for name, change in judgement.stressed.changes.items()}
         of_stressed = _to_document(judgement.stressed.judgement)

@@ -10,9 +10,9 @@ from pneumo_keras.data.films import hash_labels
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.comparison import Difference, compare_figures
 from pneumo_keras.evaluation.metrics import ConfusionCounts, count_confusions
-from pneumo_keras.evaluation.patients import count_rarer
+from pneumo_keras.evaluation.patients import PatientCounts, count_patients, count_rarer, to_groups
 from pneumo_keras.evaluation.report_card import Metrics
-from pneumo_keras.evaluation.scores import hash_scores, load_scores
+from pneumo_keras.evaluation.scores import ScoreTable, hash_scores, load_score_table
 from pneumo_keras.evaluation.small_sets import list_short_differences
 from pneumo_keras.files import explain_unwritable, replace_whole
 from pneumo_keras.runs.finished import load_settings
@@ -29,6 +29,8 @@ class Comparison:
         changed: Settings in which they differ, by dotted key: the other's value, and this one's.
         counts: Of the films.
         short_intervals: Figures whose intervals are known to be too short for so few films.
+        patients: Of the films, where they are known and intervals resample them.
+        paired_by_path: Whether films were prepared otherwise for the two runs, and are paired by their paths.
     """
 
     run: Path
@@ -36,6 +38,8 @@ class Comparison:
     changed: dict[str, tuple[str, str]]
     counts: ConfusionCounts
     short_intervals: list[str]
+    patients: PatientCounts | None
+    paired_by_path: bool
 
 
 @dataclass(frozen=True)
@@ -44,14 +48,26 @@ class _Judged:
 
     folder: RunFolder
     metrics: Metrics
-    labels: Labels
-    scores: Scores
+    table: ScoreTable
+
+    @property
+    def labels(self) -> Labels:
+        """Of the images."""
+        return self.table.labels
+
+    @property
+    def scores(self) -> Scores:
+        """Of the images."""
+        return self.table.scores
 
 
 def compare_runs(
     first: RunFolder, others: Sequence[RunFolder], split: str, picture: Path | None = None
 ) -> list[Comparison]:
     """Paired differences of all figures, each of the others minus the first, on the same films.
+
+    Files of one folder that were prepared otherwise for two runs, for instance at another size, are paired
+    by their paths.
 
     Args:
         first: What the others are compared with.
@@ -81,12 +97,14 @@ def draw_runs(runs: Sequence[_Judged], picture: Path, *, title: str) -> None:
     from pneumo_keras.reporting.plots import draw_rocs, save_plot
 
     named = {str(run.folder.path): (run.scores, run.metrics.threshold) for run in runs}
-    plot = draw_rocs(runs[0].labels, named, title=title)
+    patients = to_groups(runs[0].table.patients)
+    plot = draw_rocs(runs[0].labels, named, title=title, patients=patients)
     with explain_unwritable(picture, option="--out"), replace_whole(picture) as beside:
         save_plot(plot, beside)
 
 
 def _compare(first: _Judged, of_first: Config, run: _Judged, of_run: Config) -> Comparison:
+    patients = to_groups(first.table.patients)
     differences = compare_figures(
         run.labels,
         first.scores,
@@ -94,19 +112,25 @@ def _compare(first: _Judged, of_first: Config, run: _Judged, of_run: Config) -> 
         first_threshold=first.metrics.threshold,
         second_threshold=run.metrics.threshold,
         seed=of_first.seed,
+        patients=patients,
     )
-    short = list_short_differences(count_rarer(run.labels, None), differences)
-    changes = find_changes(of_first, of_run)
-    return Comparison(run.folder.path, differences, changes, run.metrics.counts, short)
+    return Comparison(
+        run=run.folder.path,
+        differences=differences,
+        changed=find_changes(of_first, of_run),
+        counts=run.metrics.counts,
+        short_intervals=list_short_differences(count_rarer(run.labels, patients), differences),
+        patients=None if patients is None else count_patients(run.labels, patients),
+        paired_by_path=run.metrics.films_sha256 != first.metrics.films_sha256,
+    )
 
 
 def _load_judged(folder: RunFolder, split: str) -> _Judged:
     folder.verify_all(may_lack=True)
     file = f"metrics_{split}.json"
     metrics = folder.load_document(Metrics, file)
-    labels, scores = load_scores(folder.verify(f"scores_{split}.csv"))
-    judged = _Judged(folder, metrics, labels, scores)
-    if hash_labels(labels) == metrics.labels_sha256 and not _fits(judged, split):
+    judged = _Judged(folder, metrics, load_score_table(folder.verify(f"scores_{split}.csv")))
+    if hash_labels(judged.labels) == metrics.labels_sha256 and not _fits(judged, split):
         raise RunError(
             f"{folder.path / file} must speak of the scores in scores_{split}.csv: one of them was changed. "
             "Evaluate the run again."
@@ -127,13 +151,26 @@ def _fits(run: _Judged, split: str) -> bool:
 
 
 def _check_same_films(first: _Judged, run: _Judged, split: str) -> None:
-    if run.metrics.films_sha256 != first.metrics.films_sha256:
+    if run.metrics.films_sha256 != first.metrics.films_sha256 and not _has_same_files(first, run):
         raise RunError(
             f"Runs can be compared on the same films alone. {first.folder.path} and {run.folder.path} were "
-            f"scored on different {SPLIT_NAMES[split]}."
+            f"scored on different {SPLIT_NAMES[split]}. The same files prepared otherwise, for instance at "
+            "another size, are paired by their paths: evaluate both runs on one folder, with --data."
         )
     if len({run.metrics.labels_sha256, *(hash_labels(one.labels) for one in (first, run))}) > 1:
         raise RunError(
             f"Runs can be compared against the same labels alone. {first.folder.path} and {run.folder.path} "
             f"were judged against different labels of the {SPLIT_NAMES[split]}."
         )
+
+
+def _has_same_files(first: _Judged, run: _Judged) -> bool:
+    """Whether both were scored on the files of one place, which may have been prepared otherwise."""
+    known = [(_find_place(one.folder), one.table.files) for one in (first, run)]
+    return None not in known[0] and known[0] == known[1]
+
+
+def _find_place(folder: RunFolder) -> str | None:
+    """Where the files lay that were evaluated, if that was noted."""
+    paths = folder.load_document(dict, "environment.json").get("paths")
+    return paths.get("data.path") if isinstance(paths, dict) else None

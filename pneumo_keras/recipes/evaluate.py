@@ -11,8 +11,10 @@ import numpy as np
 
 from pneumo_keras.arrays import Images, Scores
 from pneumo_keras.config import Config, format_config, name_files
+from pneumo_keras.data.patients import PerImage
 from pneumo_keras.data.sources import DataCard
 from pneumo_keras.evaluation.comparison import compare_figures
+from pneumo_keras.evaluation.patients import to_groups
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.evaluation.report_card import Distances, Judgement, Stressed
 from pneumo_keras.evaluation.scores import format_medmnist_scores, to_medmnist_name
@@ -20,7 +22,7 @@ from pneumo_keras.features.guard import load_guard
 from pneumo_keras.features.views import View
 from pneumo_keras.model.classifier import FrozenPart
 from pneumo_keras.recipes.explain import explain_mistakes
-from pneumo_keras.recipes.films import Split, open_splits
+from pneumo_keras.recipes.films import Split, find_new_patients, open_splits
 from pneumo_keras.recipes.heads import list_judged_views, list_stressed_views
 from pneumo_keras.recipes.judging import (
     compute_log_odds,
@@ -58,6 +60,7 @@ class Task:
         card: What the films are.
         split: The films.
         of_others: Whether they are others than those that the run was made with.
+        new: Which show patients of whom the run has learnt from no image; None where that is unknown.
     """
 
     folder: RunFolder
@@ -67,6 +70,7 @@ class Task:
     card: DataCard
     split: Split
     of_others: bool = False
+    new: PerImage | None = None
 
 
 Tell = Callable[[RunFolder, Judgement], None]
@@ -105,7 +109,8 @@ def evaluate_run(
     config, data = open_own_data(folder, run, moved)
     check_unchanged(run, config, data)
     split = open_splits(data, (split_name,))[split_name]
-    task = Task(folder, folder.path.resolve().name, run, config, data.card, split)
+    new = find_new_patients(data, split_name)
+    task = Task(folder, folder.path.resolve().name, run, config, data.card, split, new=new)
     contents = judge_films(task, prevalence, stress=stress)
     tell(folder, contents.judgement)
     write_evaluation(folder, task, contents)
@@ -131,7 +136,7 @@ def judge_films(task: Task, prevalence: float | None, *, stress: bool) -> Report
         log_odds = compute_log_odds(extractor, classifier.head, split, views)
         scores = to_scores(log_odds)
         judgement = judge_members(
-            config, split, log_odds, to_scores, run.operating_point, shift, distances=distances
+            config, split, log_odds, to_scores, run.operating_point, shift, distances=distances, new=task.new
         )
         return shift.correct_scores(scores) if shift else scores, judgement
 
@@ -151,6 +156,7 @@ def judge_films(task: Task, prevalence: float | None, *, stress: bool) -> Report
             first_threshold=judgement.evaluation.threshold,
             second_threshold=judgement.evaluation.threshold,
             seed=config.seed,
+            patients=to_groups(split.patients),
         )
         ranges = config.stress.model_dump(mode="json")
         judgement = replace(judgement, stressed=Stressed(of_stressed, changes, ranges))
@@ -217,6 +223,7 @@ def gather_report(
         card=task.card,
         weights=run.config.model.weights,
         films=task.split.films,
+        patients=to_groups(task.split.patients),
         scores=scores,
         judgement=judgement,
         evidence=evidence,

@@ -10,7 +10,9 @@ import numpy as np
 from pneumo_keras.arrays import LogOdds, Scores
 from pneumo_keras.config import Config
 from pneumo_keras.data.films import hash_labels
+from pneumo_keras.data.patients import PerImage
 from pneumo_keras.evaluation.calibration import Calibration, describe_calibration, fit_scaling
+from pneumo_keras.evaluation.patients import to_groups
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.evaluation.report_card import Distances, Judgement, judge, to_metrics
 from pneumo_keras.evaluation.scores import format_scores, hash_scores
@@ -74,6 +76,7 @@ def judge_members(
     shift: PrevalenceShift | None = None,
     *,
     distances: Distances | None = None,
+    new: PerImage | None = None,
 ) -> Judgement:
     """All figures of the members together at the run's operating point and at 0.5, and of each alone."""
     return judge(
@@ -84,6 +87,8 @@ def judge_members(
         seed=config.seed,
         shift=shift,
         distances=distances,
+        patients=to_groups(split.patients),
+        new=new,
     )
 
 

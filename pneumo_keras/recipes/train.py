@@ -21,7 +21,7 @@ from pneumo_keras.features.guard import fit_guard
 from pneumo_keras.model.classifier import Classifier, save_classifier
 from pneumo_keras.model.fingerprint import compute_fingerprint
 from pneumo_keras.model.head import build_decision
-from pneumo_keras.recipes.films import Split, open_data, open_splits
+from pneumo_keras.recipes.films import Split, find_new_patients, open_data, open_splits
 from pneumo_keras.recipes.fine_tuning import fine_tune, join_histories, prepare_fine_tuning
 from pneumo_keras.recipes.heads import fit_heads, list_fitted_views, list_judged_views, weigh_classes
 from pneumo_keras.recipes.judging import (
@@ -98,7 +98,8 @@ def train_run(
         scores = to_scores(log_odds)
         warn_of_constant(scores)
         point = choose_threshold(config, splits["val"], scores)
-        judgement = judge_members(config, splits["val"], log_odds, to_scores, point)
+        new = find_new_patients(data, "val")
+        judgement = judge_members(config, splits["val"], log_odds, to_scores, point, new=new)
         warn_of_backwards(splits["val"], judgement)
         guard = fit_guard(
             extractor.extract(splits["train"].films, splits["train"].title, list_fitted_views(config)[0]),

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pneumo_keras.evaluation.comparison import Difference
 from pneumo_keras.evaluation.intervals import LEVEL
 from pneumo_keras.evaluation.metrics import ConfusionCounts
+from pneumo_keras.evaluation.patients import PatientCounts
 from pneumo_keras.evaluation.prediction import FAR
 from pneumo_keras.evaluation.report_card import Evaluation, Judgement, OutOfDistribution
 from pneumo_keras.evaluation.spread import MemberSpread
@@ -26,6 +27,9 @@ LABELS = {
     "precision_normal": "precision normal (NPV)",
 }
 DIGITS = 4
+PAIRED_BY_PATH = (
+    "The files of one folder were prepared otherwise for the two runs: images are paired by their paths."
+)
 
 
 def format_judgement(judgement: Judgement, *, heading: str) -> str:
@@ -51,9 +55,11 @@ def format_judgement(judgement: Judgement, *, heading: str) -> str:
     parts = [
         to_printable(heading),
         table,
+        describe_patients(evaluation.patients, evaluation.n),
         describe_short_intervals(evaluation.counts, evaluation.short_intervals),
         "\n".join(_list_counts(judgement)),
         _format_outside(judgement),
+        _format_new_patients(judgement),
         _format_stress(judgement),
         _format_members(judgement.members),
     ]
@@ -144,23 +150,62 @@ def _format_outside(judgement: Judgement) -> str:
     said = describe_outside(outside, judgement.evaluation.n)
     if outside.inside is None:
         return said
+    return f"{said}\n\n{_format_beside(judgement.evaluation, outside.inside, 'others')}"
+
+
+def describe_patients(patients: PatientCounts | None, n: int) -> str:
+    """What intervals resample where patients are known, in one sentence; empty where they are not.
+
+    Args:
+        patients: Of the images, where known.
+        n: Images.
+    """
+    if patients is None:
+        return ""
+    return (
+        f"Images of one patient resemble each other: intervals resample the {patients.all:,} patients of the "
+        f"{n:,} images ({patients.normal:,} with normal, {patients.pneumonia:,} with pneumonia)."
+    )
+
+
+def describe_new_patients(judgement: Judgement) -> str:
+    """How many images show patients that are new to the run, in one sentence; empty where nobody knows."""
+    new = judgement.new_patients
+    if new is None:
+        return ""
+    return (
+        f"{new.n:,} of {judgement.evaluation.n:,} images are of patients of whom the run has learnt from no "
+        "image: their figures speak of new patients."
+    )
+
+
+def _format_new_patients(judgement: Judgement) -> str:
+    new = judgement.new_patients
+    if new is None:
+        return ""
+    table = _format_beside(judgement.evaluation, new, "of new patients")
+    return f"{describe_new_patients(judgement)}\n\n{table}"
+
+
+def _format_beside(evaluation: Evaluation, part: Evaluation, name: str) -> str:
+    """Figures of all images beside those of some."""
     rows = [
         [
-            name_figure(name),
+            name_figure(figure),
             *(
                 text
-                for one in (judgement.evaluation, outside.inside)
+                for one in (evaluation, part)
                 for text in (
-                    format_number(one.figures[name].value, digits=DIGITS),
-                    format_bounds(one.figures[name].low, one.figures[name].high, digits=DIGITS),
+                    format_number(one.figures[figure].value, digits=DIGITS),
+                    format_bounds(one.figures[figure].low, one.figures[figure].high, digits=DIGITS),
                 )
             ),
         ]
-        for name in SHOWN
+        for figure in SHOWN
     ]
-    interval = f"{format_share(judgement.evaluation.level)} interval"
-    header = ("", "all images", interval, f"the {outside.inside.n:,} others", interval)
-    return f"{said}\n\n{format_table(rows, header=header, align='lrlrl')}"
+    interval = f"{format_share(evaluation.level)} interval"
+    header = ("", "all images", interval, f"the {part.n:,} {name}", interval)
+    return format_table(rows, header=header, align="lrlrl")
 
 
 def _format_stress(judgement: Judgement) -> str:
@@ -204,7 +249,7 @@ def format_differences(
     *,
     heading: str,
     changed: Mapping[str, tuple[str, str]],
-    caution: str = "",
+    cautions: Sequence[str] = (),
 ) -> str:
     """Every paired difference with its interval and p-value, and what made it as far as settings tell.
 
@@ -212,7 +257,7 @@ def format_differences(
         differences: By the name of the figure, second minus first.
         heading: Names the runs and the split.
         changed: Settings in which the runs differ, by dotted key: the first run's value and the second's.
-        caution: What to know of the intervals, if anything.
+        cautions: What to know of the intervals; "" for nothing.
     """
     rows = [
         [
@@ -231,7 +276,7 @@ def format_differences(
     )
     return "\n\n".join(
         part
-        for part in (to_printable(heading), table, caution, settings, explain_difference(changed))
+        for part in (to_printable(heading), table, *cautions, settings, explain_difference(changed))
         if part
     )
 

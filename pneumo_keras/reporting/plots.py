@@ -19,6 +19,7 @@ from pneumo_keras.evaluation.metrics import (
     to_sensitivity,
     to_specificity,
 )
+from pneumo_keras.evaluation.patients import Patients
 from pneumo_keras.evaluation.report_card import Evaluation
 from pneumo_keras.printable import to_printable
 from pneumo_keras.reporting.numbers import format_with_bounds
@@ -56,13 +57,20 @@ def draw_summary(
     return plot
 
 
-def draw_rocs(labels: Labels, runs: Mapping[str, tuple[Scores, float]], *, title: str) -> Figure:
+def draw_rocs(
+    labels: Labels,
+    runs: Mapping[str, tuple[Scores, float]],
+    *,
+    title: str,
+    patients: Patients | None = None,
+) -> Figure:
     """ROC curves of several runs on the same films, with their operating points. 1,200 px wide.
 
     Args:
         labels: Of the films.
         runs: By name: scores of the films, and the threshold of the run.
         title: Names the films.
+        patients: Of the films, where known.
     """
     plot = Figure(figsize=(1200 / DOTS_PER_INCH, 1200 / DOTS_PER_INCH), layout="constrained")
     FigureCanvasAgg(plot)
@@ -72,7 +80,7 @@ def draw_rocs(labels: Labels, runs: Mapping[str, tuple[Scores, float]], *, title
     axes.grid(alpha=0.3)
     names = {}
     for number, (name, (scores, threshold)) in enumerate(runs.items()):
-        auc = to_auc_interval(labels, scores)
+        auc = to_auc_interval(labels, scores, patients)
         shown = to_printable(name) if len(name) <= NAME else f"...{to_printable(name[-NAME:])}"
         names[f"run {number}"] = f"{shown}: AUC {format_with_bounds(auc, level=LEVEL)}"
         false_positive, true_positive, _ = roc_curve(labels, scores)

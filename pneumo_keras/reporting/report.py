@@ -23,7 +23,9 @@ from pneumo_keras.reporting.film_pictures import picture_film, picture_stressed
 from pneumo_keras.reporting.judgement_text import (
     describe_backwards,
     describe_correction,
+    describe_new_patients,
     describe_outside,
+    describe_patients,
     describe_short_intervals,
 )
 from pneumo_keras.reporting.numbers import DASH, format_bounds, format_number, format_percent, format_share
@@ -78,6 +80,8 @@ def format_report(contents: ReportContents) -> str:
             contents.evaluation.counts, contents.evaluation.short_intervals
         ),
         outside=describe_outside(outside, contents.evaluation.n) if outside else "",
+        patients=describe_patients(contents.evaluation.patients, contents.evaluation.n),
+        new_patients=describe_new_patients(contents.judgement),
         backwards=describe_backwards(contents.evaluation),
         prevalence=prevalence,
         own_prevalence=format_percent(to_prevalence(contents.films.labels)),
@@ -171,9 +175,10 @@ def draw_plots(contents: ReportContents) -> dict[str, str]:
     """Data URIs by name: the summary's four panels, and the curves that it has no room for."""
     labels, scores, evaluation = contents.films.labels, contents.scores, contents.evaluation
     summary = draw_summary(contents.history, labels, scores, evaluation, title="")
+    bins = to_reliability_bins(labels, scores, prevalence=contents.prevalence, patients=contents.patients)
     more = {
         "precision_recall": draw_precision_recall(labels, scores, evaluation, contents.prevalence),
-        "reliability": draw_reliability(to_reliability_bins(labels, scores, prevalence=contents.prevalence)),
+        "reliability": draw_reliability(bins),
         "scores": draw_score_distributions(labels, scores, evaluation.threshold),
         "thresholds": draw_threshold_curve(labels, scores, evaluation.threshold, contents.prevalence),
     }

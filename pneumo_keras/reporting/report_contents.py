@@ -11,6 +11,7 @@ from pneumo_keras.arrays import Scores
 from pneumo_keras.data.films import LabelledFilms
 from pneumo_keras.data.sources import DataCard
 from pneumo_keras.evaluation.calibration import Calibration
+from pneumo_keras.evaluation.patients import Patients
 from pneumo_keras.evaluation.report_card import Evaluation, Judgement
 from pneumo_keras.evaluation.threshold import OperatingPoint
 from pneumo_keras.reporting.explanations import Evidence
@@ -71,6 +72,7 @@ class ReportContents:
         environment: `environment.json`.
         fine_tuned: Which blocks of the network learnt with the head, and at which rate, if any did.
         of_others: Whether the films are others than those that the run was made with.
+        patients: Of the films, where known.
     """
 
     run: str
@@ -92,6 +94,7 @@ class ReportContents:
     environment: Mapping[str, Any]
     fine_tuned: FineTuned | None = None
     of_others: bool = False
+    patients: Patients | None = None
 
     @property
     def evaluation(self) -> Evaluation:

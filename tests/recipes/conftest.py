@@ -48,3 +48,14 @@ def same_file(tmp_path):
     path = tmp_path / "same.npz"
     save_archive(path, {split: sort_by_class(films) for split, films in load_phantom_splits(COUNTS).items()})
     return path, ["data.source=pneumonia_mnist", f"data.path={path}"]
+
+
+@pytest.fixture
+def patients_folder(tmp_path):
+    """The same films in files that tell the patient: two images each, and some patients in two splits."""
+    path = tmp_path / "kermany"
+    write_splits(path, load_phantom_splits(COUNTS))
+    for split, first in (("train", 0), ("val", 20)):
+        for number, file in enumerate(sorted((path / split).rglob("*.png"))):
+            file.rename(file.with_name(f"person{first + number // 2}_bacteria_{number}.png"))
+    return ["data.source=folder", f"data.path={path}"]

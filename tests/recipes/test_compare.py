@@ -33,7 +33,8 @@ def test_runs_on_different_films_are_not_compared(train):
         compare_runs(first, [second], "val")
     assert str(caught.value) == (
         f"Runs can be compared on the same films alone. {first.path} and {second.path} were scored on "
-        "different validation films."
+        "different validation films. The same files prepared otherwise, for instance at another size, are "
+        "paired by their paths: evaluate both runs on one folder, with --data."
     )
 
 
@@ -117,3 +118,19 @@ def test_runs_are_compared_on_other_films(train, tmp_path):
     assert found.changed == {"seed": ("42", "7")}
     first, second = (roc_auc_score(*load_scores(one.path / "scores_test.csv")) for one in judged)
     assert found.differences["auc"].value == pytest.approx(second - first, abs=1e-12)
+
+
+def test_runs_that_prepare_the_files_of_a_folder_otherwise_are_paired_by_path(train, tmp_path):
+    clinic, other = tmp_path / "clinic", tmp_path / "other"
+    write_films(clinic, load_phantom_splits((40, 20, 30), seed=7)["test"])
+    write_films(other, load_phantom_splits((40, 20, 30), seed=8)["test"])
+    runs = [train("small"), train("large", "data.size=64")]
+    first, second = (evaluate_other_films(run, OtherFilms(clinic), "test")[0] for run in runs)
+    (found,) = compare_runs(first, [second], "test", tmp_path / "roc.png")
+    assert found.paired_by_path
+    before, after = (roc_auc_score(*load_scores(one.path / "scores_test.csv")) for one in (first, second))
+    assert found.differences["auc"].value == pytest.approx(after - before, abs=1e-12)
+    # Files of the same names that lie elsewhere are other files.
+    elsewhere, _ = evaluate_other_films(runs[1], OtherFilms(other), "test")
+    with pytest.raises(RunError, match="are paired by their paths: evaluate both runs on one folder"):
+        compare_runs(first, [elsewhere], "test")

@@ -11,7 +11,9 @@ from pneumo_keras.data import pneumonia_mnist
 from pneumo_keras.data.pneumonia_mnist import catalog
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.scores import load_scores
+from pneumo_keras.recipes.compare import compare_runs
 from pneumo_keras.recipes.evaluate import evaluate_run, to_part_of_name
+from pneumo_keras.reporting.judgement_text import format_judgement
 from pneumo_keras.runs.folder import RunFolder
 from pneumo_keras.runs.manifest import extend_manifest
 from tests.films import load_phantom_splits
@@ -198,3 +200,38 @@ def test_stress_and_a_stated_prevalence_go_together(train):
 )
 def test_a_run_of_any_name_has_room_in_that_of_a_file(run, part):
     assert to_part_of_name(run) == part
+
+
+def test_intervals_resample_patients_and_new_ones_stand_beside_all(train, patients_folder):
+    """Images of 15 patients, ten of whom the training images show, too."""
+    folder = train("run", *patients_folder)
+    trained = json.loads((folder.path / "metrics_val.json").read_text())
+    judgement = evaluate_run(folder, "val", stress=True)
+    assert judgement.evaluation.patients.all == 15
+    assert judgement.evaluation.figures["auc"].method == "DeLong, logit, by patient"
+    assert judgement.new_patients.n == 10
+    assert judgement.new_patients.patients.all == 5
+    assert judgement.stressed.changes["auc"].method == "DeLong, paired, by patient"
+    written = json.loads((folder.path / "metrics_val.json").read_text())
+    assert written["patients"]["all"] == 15
+    assert written["new_patients"]["n"] == 10
+    assert (trained["figures"], trained["new_patients"]) == (written["figures"], written["new_patients"])
+    said = [
+        "intervals resample the 15 patients of the 30 images (",
+        "10 of 30 images are of patients of whom the run has learnt from no image",
+    ]
+    for text in (
+        format_judgement(judgement, heading=""),
+        (folder.path / "report_val.html").read_text(),
+    ):
+        assert all(sentence in text for sentence in said)
+    assert "the 10 of new patients" in format_judgement(judgement, heading="")
+    (same,) = compare_runs(folder, [folder], "val")
+    assert same.patients == judgement.evaluation.patients
+
+
+def test_nothing_is_said_of_patients_where_none_is_known(train, own_folder):
+    folder = train("run", *own_folder[1])
+    judgement = evaluate_run(folder, "val")
+    assert (judgement.evaluation.patients, judgement.new_patients) == (None, None)
+    assert "patient" not in format_judgement(judgement, heading="")
