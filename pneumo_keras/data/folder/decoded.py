@@ -17,7 +17,7 @@ from pneumo_keras.data.decoding import decode_films
 from pneumo_keras.data.folder.film_file import FilmFile
 from pneumo_keras.data.image_preparation import Preparation
 from pneumo_keras.errors import DataError
-from pneumo_keras.printable import to_count
+from pneumo_keras.printable import to_amount
 from pneumo_keras.progress import show_progress
 
 log = logging.getLogger("pneumo_keras")
@@ -114,7 +114,7 @@ def _warn_of_broken(broken: Sequence[Broken]) -> None:
 def _warn_of_notes(notes: Mapping[str, Sequence[str]]) -> None:
     """Says how files that contradict themselves were read; to each note the names of its files."""
     for note, names in itertools.islice(notes.items(), SHOWN):
-        log.warning("%s, first %s: %s", to_count(len(names), "file"), names[0], note)
+        log.warning("%s, first %s: %s", to_amount(len(names), "file"), names[0], note)
 
 
 def _decode_rest(films: DecodedSplit, files: Sequence[FilmFile]) -> list[Broken]:
