@@ -21,6 +21,8 @@ from pneumo_keras.runs.folder import RunFolder
 
 log = logging.getLogger("pneumo_keras")
 
+DECODERS = 2  # processes: one that is busy for long keeps nobody waiting
+
 
 def serve_run(folder: RunFolder, *, host: str, port: int, max_bytes: int) -> None:
     """Serves the page of a run until the process is interrupted.
@@ -78,7 +80,7 @@ def open_server(folder: RunFolder, *, host: str, max_bytes: int) -> Iterator[Mid
     """
     explainer = build_film_explainer(folder)
     with Decoders(
-        explainer.preparation, shown=SHOWN_EDGE, workers=1, limits=Limits(bytes=max_bytes)
+        explainer.preparation, shown=SHOWN_EDGE, workers=DECODERS, limits=Limits(bytes=max_bytes)
     ) as decoders:
         service = Service(explainer, decoders)
         service.warm_up()

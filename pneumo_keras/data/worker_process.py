@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 STDERR = 2
+STARTS = 4  # in a row that may fail: what ends processes when memory is short ends new ones, too
 START_SECONDS = 120.0  # until a new process is ready, on a machine that is busy
 
 
@@ -52,8 +53,14 @@ class WorkerProcess:
             TimeoutError: It took too long. `stop_if_late`, called now and then, keeps the time.
             EndedError: The process ended, or none could be started.
         """
-        if self._process is None or not self._process.is_alive():
-            self._start()
+        for left in reversed(range(STARTS)):
+            if self._process is not None and self._process.is_alive():
+                break
+            try:
+                self._start()
+            except EndedError:
+                if not left or self._closed:
+                    raise
         return self._exchange(question, seconds)
 
     def stop_if_late(self) -> None:

@@ -1,3 +1,4 @@
+import functools
 import logging
 import multiprocessing
 import os
@@ -53,6 +54,33 @@ def test_a_process_that_the_system_does_not_give_has_ended_before_it_was_ready(w
             worker.ask("a", 30)
     assert caught.value.before_start
     assert worker.ask("abc", 30) == 3
+
+
+def end_until(link, work, memory):
+    """Ends its process as often as its work says: a file to which each adds a letter."""
+    mark = work.keywords["mark"]
+    mark.write_text(f"{mark.read_text()}x")
+    if len(mark.read_text()) <= work.keywords["times"]:
+        os._exit(5)
+    worker_process._serve(link, work, memory)
+
+
+def measure(question, mark, times):
+    return len(question)
+
+
+@pytest.mark.parametrize("times", [worker_process.STARTS - 1, worker_process.STARTS])
+def test_a_process_is_started_again_a_few_times(monkeypatch, tmp_path, times):
+    mark = tmp_path / "mark"
+    mark.touch()
+    worker = WorkerProcess(functools.partial(measure, mark=mark, times=times), memory=2**40)
+    monkeypatch.setattr(worker_process, "_serve", end_until)
+    if times < worker_process.STARTS:
+        assert worker.ask("abc", 30) == 3
+    else:
+        with pytest.raises(EndedError, match="it ended with status 5"):
+            worker.ask("abc", 30)
+    worker.close()
 
 
 def test_a_process_that_was_closed_is_not_replaced(worker):
