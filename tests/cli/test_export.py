@@ -9,7 +9,9 @@ import pytest
 from PIL import ExifTags, Image
 
 from pneumo_keras import backend
+from pneumo_keras.data.image_preparation import Preparation, prepare_image
 from pneumo_keras.data.phantom import PhantomFilms
+from pneumo_keras.data.pictures import load_film
 from pneumo_keras.exports import table
 from pneumo_keras.model.classifier import load_classifier
 
@@ -128,25 +130,33 @@ def write_films(folder, film):
     return sorted(file.name for file in folder.glob("*.png"))
 
 
-def test_the_script_of_the_readme_scores_a_film_as_the_run_does_whatever_its_file(invoke, run, tmp_path):
+@pytest.mark.parametrize("quality", [None, 75])
+def test_the_script_of_the_readme_prepares_and_scores_as_the_run_does_whatever_the_file(
+    invoke, run, tmp_path, quality
+):
     pytest.importorskip("onnxruntime")
     assert invoke("export", "run", "--format", "onnx").exit_code == 0
+    sidecar = run / "exports" / "model.onnx.json"
+    about = json.loads(sidecar.read_text())
+    about["preparation"]["jpeg_quality"] = quality
+    sidecar.write_text(json.dumps(about))
     (film,) = PhantomFilms(2, 120, 7).read(slice(1))
     names = write_films(tmp_path, film[:, 11:])  # higher than wide
     assert len(names) == 6
     (tmp_path / "score.py").write_text(find_script(), encoding="utf-8")
-    square = film[5:114, 11:, None].astype(np.float32)
-    score = load_classifier(run / "model.keras").join().predict_on_batch(square[None]).item()
+    model = load_classifier(run / "model.keras").join()
     threshold = json.loads((run / "operating_point.json").read_text())["threshold"]
-    call = "pneumonia" if score > threshold else "normal"
     for name in names:
+        image = prepare_image(load_film(tmp_path / name), Preparation(28, quality))
+        score = model.predict_on_batch(image[None, ..., None]).item()
+        predicted = "pneumonia" if score > threshold else "normal"
         command = [sys.executable, "-W", "error", "score.py", "run/exports/model.onnx", name]
         said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-        line = f"{name}: {call}, score {score:.4f}, threshold {threshold:.4f}. A research tool"
+        line = f"{name}: {predicted}, score {score:.4f}, threshold {threshold:.4f}. A research tool"
         assert said.startswith(line)
 
 
 def test_the_script_of_the_readme_needs_nothing_else():
     imported = set(re.findall(r"^(?:import|from) (\w+)", find_script(), re.MULTILINE))
-    assert imported == {"json", "sys", "numpy", "onnxruntime", "PIL"}
-    assert len(find_script().splitlines()) <= 25
+    assert imported == {"io", "json", "sys", "numpy", "onnxruntime", "PIL"}
+    assert len(find_script().splitlines()) <= 40
