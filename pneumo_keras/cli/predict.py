@@ -125,7 +125,7 @@ def predict(
         if before.films:
             log.info("%s has %s already", out, to_amount(before.films, "film"))
         if before.again:
-            log.info("%s that were not scored are tried again", to_amount(len(before.again), "film"))
+            log.info("Trying again what was not scored: %s", to_amount(len(before.again), "film"))
         counts = Counter(before=before.films - before.failed, failed=before.failed - len(before.again))
         rest = itertools.chain((path for _, path in before.again), names)
         films = held.enter_context(contextlib.closing(score(paths=rest, last=before.last)))

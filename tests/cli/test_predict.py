@@ -236,8 +236,8 @@ def test_images_whose_decoders_ended_are_tried_again(
     assert scores.read_text().count(decoding.ENDED) >= ended
     scores.write_bytes(scores.read_bytes()[: -cut or None])
     done = invoke("predict", "run", "films", "--out", "scores.csv", "--resume")
-    assert "that were not scored are tried again" in done.stderr
-    assert done.stderr.endswith("Error: 1 of 6 files could not be scored. Their rows say why.\n")
+    assert "Trying again what was not scored: 1 film" in done.stderr
+    assert done.stderr.endswith("Error: 1 of 6 files could not be scored. Its row says why.\n")
     assert scores.read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
