@@ -20,12 +20,14 @@ from pneumo_keras.doors import (
     resize_by_weights,
     silence_telemetry,
 )
-from pneumo_keras.errors import BackendError
+from pneumo_keras.errors import BackendError, find_memory_limit
 
 log = logging.getLogger("pneumo_keras")
 
 FITTING = ("jax", "tensorflow", "torch")
 SCORING = (*FITTING, "openvino")
+
+LEAST_MEMORY = 1_750_000_000  # bytes of address space that JAX takes to add two numbers on two cores
 
 # What Keras and JAX import where it is installed, for parts of theirs that are not used here. Together
 # they take as long to import as the rest of both.
@@ -103,7 +105,14 @@ def _to_extra(backend: str) -> str:
 def import_openvino() -> Any:
     """OpenVINO, as a Keras backend or as an engine, once `check_packages` has found it."""
     silence_telemetry()
-    return importlib.import_module("openvino")
+    try:
+        return importlib.import_module("openvino")
+    except (ImportError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise BackendError(
+            f"OpenVINO is installed and cannot be imported: {reason}. Install it anew, or set "
+            "compute.engine=jax"
+        ) from error
 
 
 def start_backend(cache: Path) -> None:
@@ -115,8 +124,9 @@ def start_backend(cache: Path) -> None:
         cache: JAX keeps compiled programs below it, so that later runs start sooner.
 
     Raises:
-        BackendError: The backend is installed and cannot be imported.
+        BackendError: The backend is installed and cannot be imported, or memory is limited too far.
     """
+    _check_memory()
     log.info("Loading Keras on %s", BACKEND)
     with _keep_all():
         try:
@@ -136,6 +146,16 @@ def start_backend(cache: Path) -> None:
         resize_by_weights()
     keras.config.set_floatx("float32")  # whatever ~/.keras/keras.json says
     keras.config.set_image_data_format("channels_last")
+
+
+def _check_memory() -> None:
+    """Refuses a limit below which libraries in C end the process, or say that sound files are damaged."""
+    limit = find_memory_limit()
+    if limit < LEAST_MEMORY:
+        raise BackendError(
+            f"Memory is limited to {limit / 1e9:,.1f} GB for this process (ulimit -v), and Keras on "
+            f"{BACKEND} takes {LEAST_MEMORY / 1e9:,.1f} before any work. Raise the limit."
+        )
 
 
 def _prepare_backend(cache: Path) -> None:

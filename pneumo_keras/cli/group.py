@@ -1,16 +1,17 @@
 """The group of all commands: what they share, how errors end, where log lines go."""
 
+import contextlib
 import json
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
 
 import pneumo_keras
 from pneumo_keras import backend
-from pneumo_keras.errors import PneumoError, explain_memory, explain_system
+from pneumo_keras.errors import ClusterError, PneumoError, explain_memory, explain_system
 from pneumo_keras.printable import PrintableFormatter
 from pneumo_keras.stopping import Stopped, heed_signals
 
@@ -50,6 +51,38 @@ SPLIT = click.option(
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
+class Exhausted(SystemExit):
+    """The end of a process without memory: libraries that are taken down now only say so once more."""
+
+
+@contextlib.contextmanager
+def explain_errors() -> Iterator[None]:
+    """Turns what the user can mend into one line and a status.
+
+    Raises:
+        click.ClickException: With the line.
+        SystemExit: Somebody stopped the work, or memory ran out; the line is printed.
+    """
+    try:
+        yield
+    except Stopped as stopped:
+        click.echo(f"Stopped. {stopped.next_step}".rstrip(), err=True)
+        raise SystemExit(128 + stopped.number) from None
+    except ClusterError as error:  # which says whose memory ran out
+        raise click.ClickException(str(error)) from error
+    except (click.ClickException, BrokenPipeError):  # click knows how to end where a reader has seen enough
+        raise
+    except Exception as error:
+        if line := explain_memory(error):
+            click.echo(f"Error: {line}", err=True)
+            raise Exhausted(1) from None
+        if isinstance(error, PneumoError):
+            raise click.ClickException(str(error)) from error
+        if isinstance(error, OSError):
+            raise click.ClickException(explain_system(error)) from error
+        raise
+
+
 class PneumoGroup(click.Group):
     """Turns what the user can mend into one line and exit status 1; Ctrl-C into 130, SIGTERM into 143.
 
@@ -59,25 +92,12 @@ class PneumoGroup(click.Group):
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        return super().make_context(info_name, args, parent, obj=tuple(args), **extra)
+        with explain_errors():  # help is printed there
+            return super().make_context(info_name, args, parent, obj=tuple(args), **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
-            with heed_signals():
-                return super().invoke(ctx)
-        except PneumoError as error:
-            raise click.ClickException(str(error)) from error
-        except Stopped as stopped:
-            click.echo(f"Stopped. {stopped.next_step}".rstrip(), err=True)
-            raise SystemExit(128 + stopped.number) from None
-        except BrokenPipeError:  # whoever reads has seen enough, which click knows how to end
-            raise
-        except OSError as error:
-            raise click.ClickException(explain_system(error)) from error
-        except Exception as error:
-            if line := explain_memory(error):
-                raise click.ClickException(line) from error
-            raise
+        with explain_errors(), heed_signals():
+            return super().invoke(ctx)
 
 
 @click.group(cls=PneumoGroup, context_settings=CONTEXT)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pneumo_keras.errors import DataError, RunError
+from pneumo_keras.errors import DataError
 
 if TYPE_CHECKING:
     from pneumo_keras.data.kinds import PassedOver
@@ -213,16 +213,7 @@ def _open_output(out: Path | None, *, resume: bool) -> Iterator[tuple[Callable[[
     from pneumo_keras.files import explain_unwritable
 
     if out is None:
-
-        def say(line: str) -> None:
-            try:
-                click.echo(line)
-            except BrokenPipeError:  # whoever reads has seen enough, which click knows how to end
-                raise
-            except OSError as error:
-                raise RunError(f"stdout cannot be written: {error.strerror}") from error
-
-        yield say, True
+        yield click.echo, True
         return
     with explain_unwritable(out, option="--out"):
         file = out.open("a" if resume else "x", encoding="utf-8", newline="", buffering=1)
