@@ -1,6 +1,7 @@
 """The interval that suits each figure."""
 
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -70,7 +71,13 @@ def to_intervals(
         **to_score_intervals(values, labels, scores, level=level, **drawing),
     }
     by = "" if patients is None else BY_PATIENT
-    return {name: replace(intervals[name], method=intervals[name].method + by) for name in values}
+    return {name: _complete(intervals[name], value, by) for name, value in values.items()}
+
+
+def _complete(interval: Interval, value: float, by: str) -> Interval:
+    """The interval of a figure that is undefined is, too: of a precision where one class is missing."""
+    found = Interval(value, math.nan, math.nan, interval.method) if math.isnan(value) else interval
+    return replace(found, method=found.method + by)
 
 
 def to_score_intervals(

@@ -64,8 +64,9 @@ def to_figures(
             sklearn_metrics.f1_score,
         )
     )
+    both = has_both_classes(labels)
     auc = average_precision = math.nan
-    if has_both_classes(labels):
+    if both:
         auc = sklearn_metrics.roc_auc_score(labels, scores, sample_weight=weights)
         average_precision = sklearn_metrics.average_precision_score(labels, scores, sample_weight=weights)
     clipped = np.clip(scores, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)
@@ -76,10 +77,11 @@ def to_figures(
         "balanced_accuracy": (recall() + recall(pos_label=0)) / 2,
         "sensitivity": recall(),
         "specificity": recall(pos_label=0),
-        "precision_pneumonia": precision(),
-        "precision_normal": precision(pos_label=0),
-        "f1_pneumonia": f1(),
-        "f1_normal": f1(pos_label=0),
+        # Among images of one class every call of it is right, whoever calls.
+        "precision_pneumonia": precision() if both else math.nan,
+        "precision_normal": precision(pos_label=0) if both else math.nan,
+        "f1_pneumonia": f1() if both else math.nan,
+        "f1_normal": f1(pos_label=0) if both else math.nan,
         "brier_loss": sklearn_metrics.brier_score_loss(labels, scores, sample_weight=weights, labels=[0, 1]),
         "log_loss": sklearn_metrics.log_loss(labels, clipped, sample_weight=weights, labels=[0, 1]),
         "calibration_error": to_calibration_error(labels, scores, prevalence=prevalence),
@@ -141,15 +143,16 @@ def to_resampled_calls(
     kinds = np.stack([(labels == label) & (calls == call) for label in (0, 1) for call in (0, 1)], axis=1)
     tn, fp, fn, tp = (resamples @ (kinds * weights[:, None])).T
     sensitivity, specificity = _divide(tp, tp + fn), _divide(tn, tn + fp)
+    both = 1.0 if has_both_classes(labels) else math.nan
     return {
         "accuracy": (tn + tp) / (tn + fp + fn + tp),
         "balanced_accuracy": (sensitivity + specificity) / 2,
         "sensitivity": sensitivity,
         "specificity": specificity,
-        "precision_pneumonia": _divide(tp, tp + fp),
-        "precision_normal": _divide(tn, tn + fn),
-        "f1_pneumonia": _divide(2 * tp, 2 * tp + fp + fn),
-        "f1_normal": _divide(2 * tn, 2 * tn + fp + fn),
+        "precision_pneumonia": both * _divide(tp, tp + fp),
+        "precision_normal": both * _divide(tn, tn + fn),
+        "f1_pneumonia": both * _divide(2 * tp, 2 * tp + fp + fn),
+        "f1_normal": both * _divide(2 * tn, 2 * tn + fp + fn),
         "prevalence": (fn + tp) / (tn + fp + fn + tp),
     }
 

@@ -1,5 +1,6 @@
 """An evaluation and a comparison as text, for a terminal."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from pneumo_keras.evaluation.comparison import Difference
@@ -55,6 +56,7 @@ def format_judgement(judgement: Judgement, *, heading: str) -> str:
     parts = [
         to_printable(heading),
         table,
+        describe_one_class(evaluation),
         describe_patients(evaluation.patients, evaluation.n),
         describe_short_intervals(evaluation.counts, evaluation.short_intervals),
         "\n".join(_list_counts(judgement)),
@@ -85,6 +87,20 @@ def describe_short_intervals(counts: ConfusionCounts, names: Sequence[str]) -> s
         f"Few films ({counts.tn + counts.fp} normal, {counts.fn + counts.tp} pneumonia): the intervals of "
         f"{', '.join(map(name_figure, names))} hold the true figure less often than in {format_share(LEVEL)} "
         "of cases."
+    )
+
+
+def describe_one_class(evaluation: Evaluation) -> str:
+    """What cannot be said of images of one class, in one sentence; empty where there are both."""
+    counts = evaluation.counts
+    normal, pneumonia = counts.tn + counts.fp, counts.fn + counts.tp
+    if normal and pneumonia:
+        return ""
+    held, left = ("normal", "specificity") if normal else ("pneumonia", "sensitivity")
+    undefined = [name_figure(name) for name, one in evaluation.figures.items() if math.isnan(one.value)]
+    return (
+        f"All {counts.n:,} images are {held}: what takes both classes is undefined "
+        f"({', '.join(undefined)}). The accuracy is the {left}, and losses speak of this class alone."
     )
 
 

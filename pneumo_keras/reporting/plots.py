@@ -79,6 +79,9 @@ def draw_rocs(
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":")
     axes.grid(alpha=0.3)
     names = {}
+    if not has_both_classes(labels):
+        axes.text(0.5, 0.4, "undefined: images of one class", ha="center")
+        return plot
     for number, (name, (scores, threshold)) in enumerate(runs.items()):
         auc = to_auc_interval(labels, scores, patients)
         shown = to_printable(name) if len(name) <= NAME else f"...{to_printable(name[-NAME:])}"

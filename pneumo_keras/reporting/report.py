@@ -24,6 +24,7 @@ from pneumo_keras.reporting.judgement_text import (
     describe_backwards,
     describe_correction,
     describe_new_patients,
+    describe_one_class,
     describe_outside,
     describe_patients,
     describe_short_intervals,
@@ -80,6 +81,7 @@ def format_report(contents: ReportContents) -> str:
             contents.evaluation.counts, contents.evaluation.short_intervals
         ),
         outside=describe_outside(outside, contents.evaluation.n) if outside else "",
+        one_class=describe_one_class(contents.evaluation),
         patients=describe_patients(contents.evaluation.patients, contents.evaluation.n),
         new_patients=describe_new_patients(contents.judgement),
         backwards=describe_backwards(contents.evaluation),

@@ -1,4 +1,5 @@
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,12 +8,15 @@ import pytest
 from PIL import Image
 
 from pneumo_keras.config import load_config
+from pneumo_keras.data.films import FilmArray
 from pneumo_keras.data.image_preparation import Preparation, prepare_image
 from pneumo_keras.data.pneumonia_mnist.archive import save_archive
 from pneumo_keras.errors import DataError, RunError
 from pneumo_keras.evaluation.scores import load_score_table, load_scores
+from pneumo_keras.recipes.compare import compare_runs
 from pneumo_keras.recipes.evaluate import evaluate_run
 from pneumo_keras.recipes.other_films import OtherFilms, choose_name, evaluate_other_films
+from pneumo_keras.reporting.judgement_text import format_judgement
 from pneumo_keras.runs.finished import load_run
 from pneumo_keras.runs.folder import RunFolder
 from tests.films import load_phantom_splits, sort_by_class, write_films, write_splits
@@ -276,3 +280,44 @@ def test_labels_that_are_swapped_are_said_to_be(train, clinic, caplog):
     (line,) = [line for line in caplog.messages if "backwards" in line]
     assert line.startswith(f"films of {clinic.name}") and "data.positive" in line
     assert "scores rank the images backwards" in (target.path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("form", ["folder", "npz"])
+@pytest.mark.parametrize("label", [0, 1])
+def test_what_is_defined_of_images_of_one_class_is_given(train, tmp_path, others, label, form):
+    of_class = {
+        split: FilmArray(films.images[films.labels == label], films.labels[films.labels == label])
+        for split, films in others.items()
+    }
+    path = tmp_path / ("clinic" if form == "folder" else "clinic.npz")
+    if form == "folder":
+        write_films(path, of_class["test"])
+    else:
+        save_archive(path, {**others, "test": of_class["test"]})
+    runs = [train("one"), train("two", LEARNING)]
+    (target, judgement), (again, _) = (
+        evaluate_other_films(run, OtherFilms(path), "test", stress=True) for run in runs
+    )
+    figures, counts = judgement.evaluation.figures, judgement.evaluation.counts
+    n = len(of_class["test"])
+    right = counts.tp if label else counts.tn
+    held = "sensitivity" if label else "specificity"
+    assert counts.n == n
+    assert figures["accuracy"].value == figures[held].value == right / n
+    assert figures["accuracy"].low < figures["accuracy"].high
+    assert figures["log_loss"].value > 0
+    for name in ("auc", "precision_pneumonia", "precision_normal", "f1_pneumonia", "f1_normal"):
+        assert all(math.isnan(bound) for bound in (figures[name].value, figures[name].low)), name
+    written = json.loads((target.path / "metrics_test.json").read_text())
+    assert written["figures"]["auc"]["value"] is None
+    sentence = (
+        f"All {n} images are {'pneumonia' if label else 'normal'}: what takes both classes is undefined"
+    )
+    text = format_judgement(judgement, heading="")
+    assert sentence in text and sentence in (target.path / "report.html").read_text()
+    assert "nan" not in text
+    (found,) = compare_runs(target, [again], "test", tmp_path / "roc.png")
+    assert not math.isnan(found.differences["accuracy"].value)
+    assert math.isnan(found.differences["auc"].value)
+    with pytest.raises(DataError, match="A stated prevalence takes normal and pneumonia films"):
+        evaluate_other_films(runs[0], OtherFilms(path), "test", 0.1)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from pneumo_keras.arrays import SPLITS
+from pneumo_keras.arrays import SPLITS, Labels
 from pneumo_keras.code_fingerprint import fingerprint_code
 from pneumo_keras.data import prepared
 from pneumo_keras.data.films import LabelledFilms, count_classes
@@ -79,7 +79,7 @@ def open_films(options: DataOptions) -> DataSet:
 
     def list_split(split: str) -> Listing:
         files = choose_films(split)
-        labels = to_labels(files, positive=options.positive, place=f"{path}: split '{split}'")
+        labels = _label(files, split, options, place=f"{path}: split '{split}'")
         return Listing(hash_listing(files, labels.tolist()), count_classes(labels))
 
     def list_whole() -> list[FilmFile]:
@@ -122,10 +122,7 @@ def load_split(
     Raises:
         DataError: A class is missing, a film cannot be read, or the cache cannot be written.
     """
-    labels, preparation = (
-        to_labels(files, positive=options.positive, place=place),
-        _choose_preparation(options),
-    )
+    labels, preparation = _label(files, split, options, place=place), _choose_preparation(options)
     made_from = f"{hash_listing(files, labels.tolist())} {preparation} {fingerprint_code(DECODING)}"
     return prepared.load_prepared(
         EDITION,
@@ -136,6 +133,11 @@ def load_split(
         limit=options.cache_limit,
         open_raw=partial(decode_split, files, labels, split, preparation=preparation, place=place),
     )
+
+
+def _label(files: Sequence[FilmFile], split: str, options: DataOptions, *, place: str) -> Labels:
+    """Labels of a split: what a training learns from needs both classes, what is evaluated does not."""
+    return to_labels(files, positive=options.positive, place=place, may_lack=split not in ("train", "val"))
 
 
 def _choose_preparation(options: DataOptions) -> Preparation:

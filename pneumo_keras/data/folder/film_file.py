@@ -20,6 +20,8 @@ SPLIT_WORDS = {
 }
 """What splits are called by those who make folders, in letters of any case."""
 
+NORMAL = "normal"  # in any case: the class of images without pneumonia, where they stand alone
+
 
 @dataclass(frozen=True)
 class FilmFile:
@@ -47,25 +49,35 @@ def to_split(name: str) -> str | None:
     return SPLIT_WORDS.get(name.strip().casefold())
 
 
-def to_labels(files: Sequence[FilmFile], *, positive: str, place: str) -> Labels:
+def to_labels(files: Sequence[FilmFile], *, positive: str, place: str, may_lack: bool = False) -> Labels:
     """0 (the other class, whatever its name) or 1 (the positive class) for each film.
 
     Args:
         files: With the names of their classes.
         positive: Name of the class that is pneumonia.
         place: Where the films are, for the message.
+        may_lack: Whether images of one class do, as they do for an evaluation: the positive one, or one
+            that is called normal.
 
     Raises:
         DataError: There are not two classes, or the positive one is not among them.
     """
     counts = Counter(file.label for file in files)
     found = ", ".join(f"{label} ({count:,})" for label, count in sorted(counts.items())) or "no films"
-    if len(counts) != 2:
+    if may_lack and len(counts) == 1:
+        (label,) = counts
+        if label != positive and label.casefold() != NORMAL:
+            raise DataError(
+                f"{place} holds images of one class, which must be the one that data.positive names, "
+                f"{positive}, or be called NORMAL. Received: {found}. Name it with --positive if it is "
+                "pneumonia, or call it NORMAL."
+            )
+    elif len(counts) != 2:
         raise DataError(
             f"{place} must hold films of two classes, in folders with their names or in the column label. "
             f"Received: {found}. Keep two, and name the one that is pneumonia with data.positive."
         )
-    if positive not in counts:
+    elif positive not in counts:
         raise DataError(
             f"{place} must hold the class that data.positive names, {positive}. Received: {found}. "
             "Set data.positive, or --positive of eval, to the one that is pneumonia."

@@ -60,12 +60,33 @@ def test_only_the_films_of_the_split_that_is_asked_for_are_decoded(films, open_d
 
 
 def test_the_test_films_are_not_even_listed_before(films, open_data):
-    shutil.rmtree(films / "test" / "NORMAL")
+    shutil.copytree(films / "test" / "NORMAL", films / "test" / "OTHER")
     data = open_data(films)
     data.open_split("train"), data.open_split("val")
     assert refuse(data.open_split, "test") == (
         f"{films}: split 'test' must hold films of two classes, in folders with their names or in the column "
-        "label. Received: PNEUMONIA (10). Keep two, and name the one that is pneumonia with data.positive."
+        "label. Received: NORMAL (4), OTHER (4), PNEUMONIA (10). Keep two, and name the one that is "
+        "pneumonia with data.positive."
+    )
+
+
+@pytest.mark.parametrize(("kept", "label"), [("NORMAL", 0), ("PNEUMONIA", 1)])
+def test_films_that_are_only_evaluated_may_be_of_one_class(films, open_data, kept, label):
+    (lost,) = {"NORMAL", "PNEUMONIA"} - {kept}
+    for split in ("val", "test"):
+        shutil.rmtree(films / split / lost)
+    data = open_data(films)
+    assert set(data.open_split("test").labels.tolist()) == {label}
+    assert "must hold films of two classes" in refuse(data.open_split, "val")
+
+
+def test_one_class_whose_meaning_nobody_knows_is_asked_for(films, open_data):
+    shutil.rmtree(films / "test" / "NORMAL")
+    (films / "test" / "PNEUMONIA").rename(films / "test" / "infiltrate")
+    assert refuse(open_data(films).open_split, "test") == (
+        f"{films}: split 'test' holds images of one class, which must be the one that data.positive names, "
+        "PNEUMONIA, or be called NORMAL. Received: infiltrate (10). Name it with --positive if it is "
+        "pneumonia, or call it NORMAL."
     )
 
 
