@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from pneumo_keras.data import pneumonia_mnist
 from pneumo_keras.data.pneumonia_mnist import catalog
 from pneumo_keras.errors import RunError
-from pneumo_keras.evaluation.scores import load_scores
+from pneumo_keras.evaluation.scores import load_score_table, load_scores
 from pneumo_keras.recipes.compare import compare_runs
 from pneumo_keras.recipes.evaluate import evaluate_run, to_part_of_name
 from pneumo_keras.reporting.judgement_text import format_judgement
@@ -121,10 +121,15 @@ def test_a_folder_is_trained_and_judged_on_like_the_archive_of_the_same_films(tr
     folder, npz = train("folder", *own_folder[1]), train("npz", *same_file[1])
     for run in (folder, npz):
         evaluate_run(run, "test")
-    for name in ("history.csv", "scores_val.csv", "scores_test.csv"):
-        assert (folder.path / name).read_bytes() == (npz.path / name).read_bytes()
+    assert (folder.path / "history.csv").read_bytes() == (npz.path / "history.csv").read_bytes()
+    for name in ("scores_val.csv", "scores_test.csv"):
+        ours, theirs = (load_score_table(run.path / name) for run in (folder, npz))
+        assert ours.scores.tolist() == theirs.scores.tolist()
+        assert ours.labels.tolist() == theirs.labels.tolist()
+        assert ours.files is not None and theirs.files is None
     about = json.loads((folder.path / "environment.json").read_text())["data"]
-    assert about == {"title": "clinic, 28 px", "notice": "", "files": {}}
+    assert (about["title"], about["files"]) == ("clinic, 28 px", {})
+    assert about["preparation"] == {"size": 28, "jpeg_quality": None}
     for path in folder.path.iterdir():
         assert "MNIST" not in path.name.upper()
         if path.suffix in {".html", ".json", ".toml", ".log", ".csv"}:
