@@ -16,9 +16,11 @@ from pneumo_keras.audit.exposure import (
     to_separation,
 )
 from pneumo_keras.audit.lookalikes import SIMILARITY, Alike, find_alike
+from pneumo_keras.audit.patients import Patients, compare_patients
 from pneumo_keras.audit.repeats import Identical, find_identical
 from pneumo_keras.audit.traces import Traces, choose_shape, trace_films
 from pneumo_keras.data.films import LabelledFilms, count_classes
+from pneumo_keras.data.sources import ImageNames
 from pneumo_keras.errors import DataError
 
 SMALL_PRIOR_SHIFT = 0.03
@@ -79,13 +81,20 @@ class Audit:
     alike: Alike
     prior_shifts: list[PriorShift]
     exposure_shifts: list[ExposureShift]
+    patients: Patients
 
 
-def audit_films(splits: Mapping[str, LabelledFilms], *, similarity: float = SIMILARITY) -> Audit:
+def audit_films(
+    splits: Mapping[str, LabelledFilms],
+    names: Mapping[str, ImageNames] | None = None,
+    *,
+    similarity: float = SIMILARITY,
+) -> Audit:
     """Measures what a training should know about its films.
 
     Args:
         splits: The first one, train by custom, is what the others are compared with.
+        names: What is known of each image of the same splits, if anything is.
         similarity: From here on two films count as almost equal, in (0, 1]. It is the correlation
             of their fine structure, of one film as it is or mirrored. Films above 28 px are
             averaged down first. A blank film is like no other.
@@ -105,6 +114,7 @@ def audit_films(splits: Mapping[str, LabelledFilms], *, similarity: float = SIMI
         alike=find_alike(traces, similarity),
         prior_shifts=_compare_priors(facts),
         exposure_shifts=compare_exposure(traces),
+        patients=compare_patients(names or {}),
     )
 
 

@@ -70,6 +70,7 @@ class DataCard:
         synthetic: Whether a program drew them.
         medmnist_name: What MedMNIST calls the official file in names of results, None for any other.
         files: SHA-256 of each file that is read, by file name.
+        patients: How its splits share patients, in sentences; "" where nothing is known of that.
     """
 
     title: str
@@ -81,6 +82,7 @@ class DataCard:
     synthetic: bool
     medmnist_name: str | None
     files: Mapping[str, str]
+    patients: str = ""
 
 
 @dataclass(frozen=True)

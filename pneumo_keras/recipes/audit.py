@@ -15,4 +15,5 @@ def audit_data(config: Config) -> tuple[str, dict[str, LabelledFilms], Audit]:
     """
     data = open_data(resolve_paths(config))
     films = {split: data.open_split(split) for split in SPLITS}
-    return data.card.title, films, audit_films(films)
+    names = {split: data.name_images(split) for split in SPLITS}
+    return data.card.title, films, audit_films(films, names)

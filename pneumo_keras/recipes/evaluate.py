@@ -22,7 +22,7 @@ from pneumo_keras.features.guard import load_guard
 from pneumo_keras.features.views import View
 from pneumo_keras.model.classifier import FrozenPart
 from pneumo_keras.recipes.explain import explain_mistakes
-from pneumo_keras.recipes.films import Split, find_new_patients, open_splits
+from pneumo_keras.recipes.films import Split, find_new_patients, open_splits, tell_shared_patients
 from pneumo_keras.recipes.heads import list_judged_views, list_stressed_views
 from pneumo_keras.recipes.judging import (
     compute_log_odds,
@@ -108,6 +108,7 @@ def evaluate_run(
     run = load_run(folder)
     config, data = open_own_data(folder, run, moved)
     check_unchanged(run, config, data)
+    data = tell_shared_patients(data, split_name)
     split = open_splits(data, (split_name,))[split_name]
     new = find_new_patients(data, split_name)
     task = Task(folder, folder.path.resolve().name, run, config, data.card, split, new=new)

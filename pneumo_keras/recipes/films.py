@@ -1,16 +1,20 @@
 """Which films a job works on."""
 
+import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pneumo_keras.arrays import SPLIT_NAMES
 from pneumo_keras.config import Config, find_cache
 from pneumo_keras.data.films import LabelledFilms
 from pneumo_keras.data.image_preparation import Preparation
-from pneumo_keras.data.patients import PerImage, find_new
+from pneumo_keras.data.patients import PerImage, find_new, find_shared
 from pneumo_keras.data.sources import SOURCES, DataOptions, DataSet
 from pneumo_keras.errors import DataError
+from pneumo_keras.reporting.patient_text import describe_sharing
+
+log = logging.getLogger("pneumo_keras")
 
 LEARNT_BEFORE = {"train": (), "val": ("train",), "test": ("train", "val")}
 """The splits whose patients are no news to a run by the time that it comes to a split."""
@@ -83,6 +87,20 @@ def find_new_patients(data: DataSet, name: str) -> PerImage | None:
         False, too, for an image whose patient is unknown; None where nothing is known of that.
     """
     return find_new(data.name_images(name), [data.name_images(other) for other in LEARNT_BEFORE[name]])
+
+
+def tell_shared_patients(data: DataSet, name: str) -> DataSet:
+    """The data with a card that says how splits up to this one share patients; a warning if this one does."""
+    opened = list(LEARNT_BEFORE)[: list(LEARNT_BEFORE).index(name) + 1]
+    names = {split: data.name_images(split) for split in opened}
+    said = {
+        split: describe_sharing(split, names[split], {other: names[other] for other in LEARNT_BEFORE[split]})
+        for split in opened
+    }
+    shared = find_shared(names[name], [names[other] for other in LEARNT_BEFORE[name]])
+    if shared is not None and shared.any():
+        log.warning("%s: %s", data.card.title, said[name])
+    return replace(data, card=replace(data.card, patients=" ".join(filter(None, said.values()))))
 
 
 def choose_source(path: Path) -> str:

@@ -21,7 +21,13 @@ from pneumo_keras.features.guard import fit_guard
 from pneumo_keras.model.classifier import Classifier, save_classifier
 from pneumo_keras.model.fingerprint import compute_fingerprint
 from pneumo_keras.model.head import build_decision
-from pneumo_keras.recipes.films import Split, find_new_patients, open_data, open_splits
+from pneumo_keras.recipes.films import (
+    Split,
+    find_new_patients,
+    open_data,
+    open_splits,
+    tell_shared_patients,
+)
 from pneumo_keras.recipes.fine_tuning import fine_tune, join_histories, prepare_fine_tuning
 from pneumo_keras.recipes.heads import fit_heads, list_fitted_views, list_judged_views, weigh_classes
 from pneumo_keras.recipes.judging import (
@@ -73,6 +79,7 @@ def train_run(
         config = resolve_paths(config, paths)
         data = open_data(config)
         splits = open_splits(data, ("train", "val"))
+        data = tell_shared_patients(data, "val")
         class_weights = weigh_classes(splits["train"])
         frozen = build_frozen(config)
         extractor = build_extractor(config, frozen)

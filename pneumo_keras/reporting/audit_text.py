@@ -110,6 +110,7 @@ def to_findings(audit: Audit) -> list[str]:
     return [
         *_tell_priors(audit),
         *_tell_shared(audit),
+        *_tell_patients(audit),
         *_tell_repeats(audit),
         *_tell_conflicts(audit),
         *_tell_alike(audit),
@@ -146,6 +147,35 @@ def _tell_shared(audit: Audit) -> Iterator[str]:
                 f"({100 * copies / audit.splits[second].films:.1f} % of the {_noun(second)} films are known "
                 "beforehand; figures on them flatter)."
             )
+
+
+def _tell_patients(audit: Audit) -> Iterator[str]:
+    """How many are known, and who stands in two splits."""
+    found = audit.patients
+    known = [
+        f"{found.images[split]:,} of {audit.splits[split].films:,} {_noun(split)} ({patients:,} patients)"
+        for split, patients in found.patients.items()
+        if patients
+    ]
+    if not known:
+        return
+    yield f"Images whose patients are known: {', '.join(known)}."
+    for first, second in combinations(found.images, 2):
+        shared = found.shared[name_pair(first, second)]
+        if shared is None and found.images[first] and found.images[second]:
+            yield (
+                f"Patients of {_noun(first)} and {_noun(second)} are numbered each for itself: whether they "
+                "share any is not known."
+            )
+        elif shared and shared.images:
+            share = 100 * shared.images / audit.splits[second].films
+            yield (
+                f"Patients of {_noun(first)} who are also in {_noun(second)}: {shared.patients:,}, with "
+                f"{shared.images:,} images there ({share:.1f} % of the {_noun(second)} images; figures on "
+                "them flatter)."
+            )
+        elif shared:
+            yield f"No known patient of {_noun(first)} is also in {_noun(second)}."
 
 
 def _tell_repeats(audit: Audit) -> Iterator[str]:

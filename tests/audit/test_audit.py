@@ -84,7 +84,7 @@ def test_prior_shift_of_a_few_films_may_be_chance():
 def test_the_document_holds_everything(clean):
     put(clean, ("val", 7), brighten(clean["train"].images[3]))
     document = json.loads(json.dumps(to_document(audit_films(clean)), allow_nan=False))
-    assert list(document) == ["splits", "identical", "alike", "prior_shifts", "exposure_shifts"]
+    assert list(document) == ["splits", "identical", "alike", "prior_shifts", "exposure_shifts", "patients"]
     assert document["alike"]["pairs"][0]["second"] == {"split": "val", "index": 7, "label": 0}
     assert document["splits"]["train"]["exposure"]["contrast"]["normal"]["n"] == 20
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from pneumo_keras.audit.audit import audit_films
+from pneumo_keras.data.sources import ImageNames
 from pneumo_keras.reporting.audit_text import format_audit, to_findings
 from tests.audit.noise import Splits, brighten, draw_films, draw_splits, put
 
@@ -36,6 +37,26 @@ def test_shared_and_repeated_films_are_told(clean):
         "Repeats among the training films, each of which counts again: 2.",
         "Repeats among the test films, each of which counts again: 1.",
         "Identical films have identical labels.",
+    ]
+
+
+def test_patients_are_counted_where_they_are_known(clean):
+    train = ImageNames(patients=tuple(f"p{row // 2}" for row in range(40)))
+    val = ImageNames(patients=("p0", "p0", "p1", "", *(f"q{row}" for row in range(16))))
+    test = ImageNames(patients=("p0",) * 24, numberings=frozenset({"test"}))
+    findings = to_findings(audit_films(clean, {"train": train, "val": val, "test": test}))
+    assert findings[1:5] == [
+        "Images whose patients are known: 40 of 40 training (20 patients), 19 of 20 validation (18 "
+        "patients), 24 of 24 test (1 patients).",
+        "Patients of training who are also in validation: 2, with 3 images there (15.0 % of the validation "
+        "images; figures on them flatter).",
+        "Patients of training and test are numbered each for itself: whether they share any is not known.",
+        "Patients of validation and test are numbered each for itself: whether they share any is not known.",
+    ]
+    apart = {"train": train, "val": ImageNames(patients=("q",) * 20), "test": ImageNames()}
+    assert to_findings(audit_films(clean, apart))[2:4] == [
+        "No known patient of training is also in validation.",
+        "No two films are almost equal without being identical (similarity 0.96 or more).",
     ]
 
 

@@ -1,0 +1,36 @@
+from pneumo_keras.data.sources import ImageNames
+from pneumo_keras.reporting.patient_text import describe_sharing
+
+TRAIN = ImageNames(patients=("a", "b", "b"))
+VAL = ImageNames(patients=("b", "c", "", "b"))
+
+
+def test_images_of_patients_who_stand_elsewhere_are_counted():
+    assert describe_sharing("val", VAL, {"train": TRAIN}) == (
+        "2 of 4 validation films (50.0 %) show a patient whom the training films show, too: figures on them "
+        "are flattered by that."
+    )
+    both = describe_sharing("test", TRAIN, {"train": TRAIN, "val": VAL})
+    assert both.startswith(
+        "3 of 3 test films (100.0 %) show a patient whom the training films and validation"
+    )
+
+
+def test_patients_who_stand_apart_are_said_to():
+    assert describe_sharing("val", ImageNames(patients=("", "c")), {"train": TRAIN}) == (
+        "Of the 1 validation films whose patient is known, none shows a patient of the training films."
+    )
+
+
+def test_patients_who_are_numbered_anew_are_said_to_be_unknown():
+    anew = ImageNames(patients=("a",), numberings=frozenset({"test"}))
+    assert describe_sharing("test", anew, {"train": TRAIN, "val": VAL}) == (
+        "Patients of the test films are numbered anew: whether the training films and validation films show "
+        "them, too, is not known."
+    )
+
+
+def test_nothing_is_said_where_nothing_is_known():
+    assert describe_sharing("train", TRAIN, {}) == ""
+    assert describe_sharing("val", ImageNames(), {"train": TRAIN}) == ""
+    assert describe_sharing("val", VAL, {"train": ImageNames()}) == ""
