@@ -11,6 +11,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -113,6 +114,7 @@ class WorkerProcess:
 def block_interrupts() -> None:
     """In a thread, and in all processes that it starts: Ctrl-C is for the one that waits for answers."""
     if hasattr(signal, "pthread_sigmask"):
+        resource_tracker.ensure_running()  # which lets them through where it is started
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
 
 
