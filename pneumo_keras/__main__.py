@@ -8,7 +8,7 @@ from pneumo_keras import supervision
 from pneumo_keras.cli import main
 from pneumo_keras.cli.group import Exhausted
 from pneumo_keras.invocation import find_call
-from pneumo_keras.stopping import STATUSES
+from pneumo_keras.stopping import STATUSES, is_crash_expected
 
 
 def start(arguments: list[str] | None = None) -> None:
@@ -23,7 +23,8 @@ def start(arguments: list[str] | None = None) -> None:
     try:
         main(arguments, prog_name=find_call())
     except SystemExit as end:
-        if end.code in STATUSES or isinstance(end, Exhausted) or supervision.is_watched():
+        at_once = end.code in STATUSES or isinstance(end, Exhausted) or is_crash_expected()
+        if at_once or supervision.is_watched():
             # Threads of JAX and OpenVINO may still compute: they crash where Python takes itself down. And
             # JAX would wait for companions that are gone.
             with contextlib.suppress(OSError):

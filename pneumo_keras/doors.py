@@ -66,6 +66,12 @@ def keep_ray_off_stdout() -> None:
     worker._worker_logs_enabled = False
 
 
+def find_ray_socket() -> str:
+    """The socket of Ray's process on this machine, once the cluster is open; "" for none."""
+    worker: Any = importlib.import_module("ray._private.worker")
+    return worker._global_node.raylet_socket_name or ""
+
+
 def find_notes() -> Any:
     """The notes that JAX's processes leave each other, once they have joined: `key_value_set` and others."""
     return importlib.import_module("jax._src.distributed").global_state.client

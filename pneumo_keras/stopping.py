@@ -31,6 +31,8 @@ class _Signals:
 
     received = 0
     """The number of the first signal; 0 for none."""
+    crashing = False
+    """Whether a library would crash where Python takes itself down."""
     deferring = 0
     """How many parts of the work ask by themselves, with `check_stop`."""
 
@@ -56,6 +58,17 @@ def heed_signals() -> Iterator[None]:
 
 
 @contextmanager
+def keep_stopped() -> Iterator[None]:
+    """Raises `Stopped` where a library that a signal meets in its compiled part raises KeyboardInterrupt."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if isinstance(error, Stopped):
+            raise
+        raise Stopped(find_signal() or signal.SIGINT) from error
+
+
+@contextmanager
 def defer_stop() -> Iterator[None]:
     """Lets the work inside end its batch: a first signal is told by `check_stop` alone, a second at once."""
     _Signals.deferring += 1
@@ -78,6 +91,16 @@ def find_signal() -> int:
 def raise_signal(number: int) -> None:
     """Asks this process to stop."""
     os.kill(os.getpid(), number)
+
+
+def expect_crash() -> None:
+    """Lets the process end without Python's taking itself down, where a library would crash then."""
+    _Signals.crashing = True
+
+
+def is_crash_expected() -> bool:
+    """Whether somebody has said so."""
+    return _Signals.crashing
 
 
 def check_stop() -> None:

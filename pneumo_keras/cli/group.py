@@ -13,7 +13,7 @@ import pneumo_keras
 from pneumo_keras import backend
 from pneumo_keras.errors import ClusterError, PneumoError, explain_memory, explain_system
 from pneumo_keras.printable import PrintableFormatter
-from pneumo_keras.stopping import Stopped, heed_signals
+from pneumo_keras.stopping import Stopped, heed_signals, keep_stopped
 
 log = logging.getLogger("pneumo_keras")
 
@@ -96,7 +96,7 @@ class PneumoGroup(click.Group):
             return super().make_context(info_name, args, parent, obj=tuple(args), **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with explain_errors(), heed_signals():
+        with explain_errors(), heed_signals(), keep_stopped():
             return super().invoke(ctx)
 
 

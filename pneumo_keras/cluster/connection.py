@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumo_keras.backend import check_packages
+from pneumo_keras.cluster.watch import explain_ray
 from pneumo_keras.doors import keep_ray_off_stdout
 from pneumo_keras.errors import ClusterError
 from pneumo_keras.stopping import SIGNALS, is_stop_asked
@@ -63,7 +64,7 @@ def open_cluster() -> Iterator[None]:
     """Joins the cluster that RAY_ADDRESS names, or starts one on this machine, until the end of the block.
 
     Raises:
-        ClusterError: Nobody answers there, or Ray cannot start.
+        ClusterError: Nobody answers there, Ray cannot start, or it fails or dies within the block.
     """
     address = os.environ.get("RAY_ADDRESS") or LOCAL
     if address not in UNASKED:
@@ -75,11 +76,13 @@ def open_cluster() -> Iterator[None]:
     try:
         _join(ray, keeper, address)
         _settle()
-        yield
+        with explain_ray():
+            yield
     finally:
         # A signal may have come to Ray's processes, too: they answer no more. They end with this one.
         if not is_stop_asked():
-            keeper.call(ray.shutdown)
+            with contextlib.suppress(Exception):  # the work is done
+                keeper.call(ray.shutdown)
 
 
 class _Keeper:
@@ -122,7 +125,7 @@ def _join(ray: Any, keeper: _Keeper, address: str) -> None:
         with _mute_stderr():
             keeper.call(start)
         _heed_again()
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+    except Exception as error:  # some of what Ray raises is of no kind of its own
         reason = " ".join(str(error).split())[:200]
         raise ClusterError(
             f"Ray must start, or join the cluster that RAY_ADDRESS names. Received: {address}: {reason}"

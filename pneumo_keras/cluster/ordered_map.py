@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pneumo_keras.cluster.watch import is_rays, to_cluster_error
 from pneumo_keras.cluster.worker import NUMBER, RESULT, Failure, Tally, Worker
 from pneumo_keras.errors import ClusterError
 
@@ -75,7 +76,7 @@ def map_in_order(items: Iterable[Any], stages: Sequence[Stage]) -> Generator[Any
     tally = ray.remote(Tally).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote()
     with (
         _warn_if_nobody_comes(ray, tally),
-        contextlib.closing(_draw(ray, _spread(ray, stages, listing, count, tally))) as results,
+        contextlib.closing(_draw(_spread(ray, stages, listing, count, tally))) as results,
     ):
         yield from results
 
@@ -173,7 +174,7 @@ def _list_machines(ray: Any) -> list[Any]:
     return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
 
 
-def _draw(ray: Any, rows: Any) -> Generator[Any, None, None]:
+def _draw(rows: Any) -> Generator[Any, None, None]:
     expected = itertools.count()
     try:
         for table in rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
@@ -186,11 +187,7 @@ def _draw(ray: Any, rows: Any) -> Generator[Any, None, None]:
                         f"Ray must give each result once, in order. Received: {number} for {due}"
                     )
                 yield result
-    except ray.exceptions.RayTaskError:  # a stage raised it, and means nobody but us
-        raise
     except Exception as error:
-        if not type(error).__module__.startswith("ray."):
-            raise
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        said = lines[-1][:300] if lines else type(error).__name__  # last what came first
-        raise ClusterError(f"Ray gave up. Received: {said}") from error
+        if is_rays(error):  # and not a stage, which means nobody but us
+            raise to_cluster_error(error) from error
+        raise

@@ -31,6 +31,15 @@ def test_ctrl_c_is_status_130(invoke, monkeypatch):
     )
 
 
+def test_ctrl_c_is_status_130_too_where_a_library_tells_of_it(invoke, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_recipe, "open_splits", interrupt)
+    result = invoke("-q", "train", "--config", "demo", "--run", "run")
+    assert (result.exit_code, result.stderr.split(".")[0]) == (130, "Stopped")
+
+
 @pytest.mark.parametrize(
     ("error", "line"),
     [

@@ -1,5 +1,6 @@
 """One cluster for all: two cores of this machine. It takes seconds to start."""
 
+import builtins
 import contextlib
 import functools
 import itertools
@@ -253,17 +254,25 @@ def test_a_head_that_speaks_in_cipher_is_left_to_ray(monkeypatch):
         connection._check_head(f"127.0.0.1:{server.getsockname()[1]}")
 
 
-def test_a_cluster_that_wants_a_token_is_one_line(monkeypatch):
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("AuthenticationError", "Token authentication is on,\nbut no token was found"),
+        ("Exception", "The current node timed out during startup."),
+        ("RuntimeError", "Failed to connect to GCS"),
+    ],
+)
+def test_whatever_ray_raises_at_its_start_is_one_line(monkeypatch, kind, said):
     ray = pytest.importorskip("ray")
 
     def refuse(**_):
-        raise ray.exceptions.AuthenticationError("Token authentication is on,\nbut no token was found")
+        raise getattr(ray.exceptions, kind, getattr(builtins, kind, None))(said)
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(ray, "init", refuse)
     monkeypatch.setattr(ray, "shutdown", lambda: None)
     with (
-        pytest.raises(ClusterError, match=r"Received: local: Token authentication is on, but no"),
+        pytest.raises(ClusterError, match=f"Received: local: {' '.join(said.split())}"),
         open_cluster(),
     ):
         pass
