@@ -98,10 +98,15 @@ def measure_jpeg(images: Images) -> float:
     return float(np.abs(np.exp(2j * np.pi * turns[told]).mean())) if told.any() else 0.0
 
 
+def measure_sample(films: Films) -> float:
+    """The same of a few hundred images of a data set."""
+    rows = np.unique(np.linspace(0, len(films) - 1, SAMPLE).round().astype(int))
+    return measure_jpeg(films.read(rows))
+
+
 def detect_preparation(films: Films) -> Preparation:
     """How square images were prepared, as far as they show it: looks for JPEG in a few hundred of them."""
-    rows = np.unique(np.linspace(0, len(films) - 1, SAMPLE).round().astype(int))
-    length = measure_jpeg(films.read(rows))
+    length = measure_sample(films)
     found = Preparation(films.shape[0], JPEG_QUALITY if length > JPEG_LENGTH else None)
     log.info(
         "The images %s (%.2f; 1 where all were, 0 where none was): others will be prepared so, %s",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pneumo_keras.config import Config, change_config, format_config, resolve_paths
+from pneumo_keras.data.image_preparation import JPEG_LENGTH, JPEG_QUALITY, measure_sample
 from pneumo_keras.data.sources import DataCard
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.report_card import Judgement
@@ -74,6 +75,7 @@ def evaluate_other_films(
     split = open_judged(data, split_name)
     check_unseen(run, config, split, is_whole=data.open_whole is not None)
     card = describe_seen(data.card, check_few_seen(folder, config, split), len(split.films))
+    card = describe_preparation(card, run, split)
     about = describe_films(target, config, card, split)
     task = Task(
         folder=folder,
@@ -167,6 +169,22 @@ def describe_seen(card: DataCard, seen: int, n: int) -> DataCard:
         f"{seen:,} of these {n:,} films {verb} among the training and validation films of the run, by their "
         "pixels: the figures are flattered by that."
     )
+    return _add_notice(card, notice)
+
+
+def describe_preparation(card: DataCard, run: FinishedRun, split: Split) -> DataCard:
+    """The card of images that have the training images' size, but were saved otherwise: taken as they are."""
+    quality = run.preparation.jpeg_quality
+    if (measure_sample(split.films) > JPEG_LENGTH) == (quality is not None):
+        return card
+    trained = f"were saved as JPEG of quality {quality}" if quality else "were not saved as JPEG"
+    these = f"were, of quality {JPEG_QUALITY}" if not quality else "were not"
+    return _add_notice(
+        card, f"The images of the training {trained}, these {these}: their scores scatter by that."
+    )
+
+
+def _add_notice(card: DataCard, notice: str) -> DataCard:
     log.warning("%s: %s", card.title, notice)
     return replace(card, notice=f"{notice} {card.notice}".strip())
 

@@ -89,6 +89,27 @@ def test_larger_images_are_prepared_as_those_of_the_training_were(train, tmp_pat
     own, others = (load_score_table(one.path / "scores_test.csv") for one in (run, target))
     assert own.scores.tolist() == others.scores.tolist()
     assert own.labels.tolist() == others.labels.tolist()
+    assert "JPEG" not in (target.path / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("trained", "judged", "said"),
+    [
+        (75, None, "The images of the training were saved as JPEG of quality 75, these were not: their"),
+        (None, 75, "The images of the training were not saved as JPEG, these were, of quality 75: their"),
+    ],
+)
+def test_images_of_the_right_size_that_were_saved_otherwise_are_named(
+    train, tmp_path, caplog, trained, judged, said
+):
+    large = load_phantom_splits(OTHERS, size=64)
+    for name, quality in (("trained", trained), ("judged", judged)):
+        splits = {split: shrink(films, quality) for split, films in large.items()}
+        save_archive(tmp_path / f"{name}.npz", splits)
+    run = train("run", "data.source=pneumonia_mnist", f"data.path={tmp_path / 'trained.npz'}")
+    target, _ = evaluate_other_films(run, OtherFilms(tmp_path / "judged.npz"), "test")
+    assert said in (target.path / "report.html").read_text()
+    assert said in caplog.text
 
 
 def shrink(films, quality):
