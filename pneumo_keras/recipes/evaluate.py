@@ -12,7 +12,7 @@ import numpy as np
 from pneumo_keras.arrays import Images, Scores
 from pneumo_keras.config import Config, format_config, name_files
 from pneumo_keras.data.patients import PerImage
-from pneumo_keras.data.sources import DataCard
+from pneumo_keras.data.sources import DataCard, ImageNames
 from pneumo_keras.evaluation.comparison import compare_figures
 from pneumo_keras.evaluation.patients import to_groups
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
@@ -225,6 +225,7 @@ def gather_report(
         weights=run.config.model.weights,
         films=task.split.films,
         patients=to_groups(task.split.patients),
+        names=ImageNames(task.split.files, task.split.patients),
         scores=scores,
         judgement=judgement,
         evidence=evidence,

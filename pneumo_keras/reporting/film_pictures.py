@@ -1,9 +1,11 @@
 """Films for a report, each with what stands below it."""
 
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from pneumo_keras.arrays import CLASS_NAMES
+from pneumo_keras.printable import to_printable
 from pneumo_keras.reporting.explanations import paint_evidence
 from pneumo_keras.reporting.numbers import format_number
 from pneumo_keras.reporting.report_contents import ReportContents
@@ -30,7 +32,7 @@ class FilmPicture:
 
 
 def picture_film(contents: ReportContents, index: int, limit: float) -> FilmPicture:
-    """A film with its index, label and score, and with its map where there is one.
+    """A film with its name, label and score, and with its map where there is one.
 
     Args:
         contents: Of the report.
@@ -38,24 +40,35 @@ def picture_film(contents: ReportContents, index: int, limit: float) -> FilmPict
         limit: Log odds that get the strongest colour.
     """
     label, score = CLASS_NAMES[contents.films.labels[index]], format_number(contents.scores[index])
-    kind = "Synthetic film" if contents.card.synthetic else "Film"
+    name = name_image(contents, index)
     film, evidence = contents.films.read(slice(index, index + 1))[0], contents.evidence.get(index)
     painted = None if evidence is None else paint_evidence(film, evidence, limit=limit, edge=MAP_EDGE)
     return FilmPicture(
         encode_film(film),
-        alt=f"{kind} {index}, labelled {label}, score {score}",
-        caption=f"{kind} {index}: {label}, score {score}",
+        alt=f"{name}, labelled {label}, score {score}",
+        caption=f"{name}: {label}, score {score}",
         map_uri="" if painted is None else encode_film(painted),
     )
 
 
+def name_image(contents: ReportContents, index: int) -> str:
+    """The file of an image, by its name alone where its path leads through this machine, and its patient."""
+    files, patients = contents.names.files, contents.names.patients
+    if files is None:
+        name = f"{'Synthetic film' if contents.card.synthetic else 'Film'} {index}"
+    else:
+        path = PurePath(files[index])
+        name = to_printable(path.name if path.is_absolute() else files[index])
+    return f"{name}, patient {to_printable(patients[index])}" if patients and patients[index] else name
+
+
 def picture_stressed(contents: ReportContents, index: int) -> FilmPicture:
-    """A stressed film with its index, label and both scores."""
+    """A stressed film with its name, label and both scores."""
     stressed: Any = contents.stressed
     label, plain = CLASS_NAMES[contents.films.labels[index]], format_number(contents.scores[index])
-    score = format_number(stressed.scores[index])
+    score, name = format_number(stressed.scores[index]), name_image(contents, index)
     return FilmPicture(
         encode_film(stressed.examples[index]),
-        alt=f"Film {index} under stress, labelled {label}, score {score}, without stress {plain}",
-        caption=f"Film {index}: {label}, score {score}, without stress {plain}",
+        alt=f"{name} under stress, labelled {label}, score {score}, without stress {plain}",
+        caption=f"{name}: {label}, score {score}, without stress {plain}",
     )

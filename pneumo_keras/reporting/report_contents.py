@@ -1,7 +1,7 @@
 """What a report shows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 
 from pneumo_keras.arrays import Scores
 from pneumo_keras.data.films import LabelledFilms
-from pneumo_keras.data.sources import DataCard
+from pneumo_keras.data.sources import DataCard, ImageNames
 from pneumo_keras.evaluation.calibration import Calibration
 from pneumo_keras.evaluation.patients import Patients
 from pneumo_keras.evaluation.report_card import Evaluation, Judgement
@@ -73,6 +73,7 @@ class ReportContents:
         fine_tuned: Which blocks of the network learnt with the head, and at which rate, if any did.
         of_others: Whether the films are others than those that the run was made with.
         patients: Of the films, where known.
+        names: Of the files of the films and of their patients, where known.
     """
 
     run: str
@@ -95,6 +96,7 @@ class ReportContents:
     fine_tuned: FineTuned | None = None
     of_others: bool = False
     patients: Patients | None = None
+    names: ImageNames = field(default_factory=ImageNames)
 
     @property
     def evaluation(self) -> Evaluation:

@@ -34,6 +34,7 @@ def test_stated_splits_that_share_patients_are_counted_in_a_warning_and_in_the_d
     page = (run.path / "report.html").read_text()
     assert said in page and of_test in page
     table = load_score_table(run.path / "scores_test.csv")
+    assert any(f"{file}, patient " in page for file in table.files)
     assert table.files[0].startswith("test/NORMAL/000_000") and table.patients[:6] == (
         "0",
         "0",

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pneumo_keras.data.films import FilmArray, count_classes
-from pneumo_keras.data.sources import DataCard
+from pneumo_keras.data.sources import DataCard, ImageNames
 from pneumo_keras.evaluation.calibration import Calibration, ErrorChange
 from pneumo_keras.evaluation.comparison import compare_figures
 from pneumo_keras.evaluation.reliability import to_reliability_bins
@@ -307,6 +307,21 @@ def test_the_pictures_of_mistakes_are_those_films(without_plots):
         assert image["alt"] == f"Synthetic film {index}, labelled {label}, score {scores[index]:.3f}"
         pixels = np.asarray(Image.open(io.BytesIO(decode(image["src"]))))
         np.testing.assert_array_equal(pixels, contents.films.images[index])
+
+
+def test_mistakes_are_called_by_their_files_and_patients_where_these_are_known(without_plots):
+    labels = np.array([1, 1, 1, 0], dtype=np.int64)
+    files = ("a<b>&'\n.png", "/home/me/b.png", "val/c.png", "d.png")
+    names = ImageNames(files, ("<i>12", "", "13", ""))
+    page = format_report(gather(labels, np.full(4, 0.4), names=names))
+    assert "<b>&" not in page and "<i>12" not in page and "/home/me" not in page
+    alts = [image["alt"] for image in Elements(page).list_images() if "png" in image["src"][:20]]
+    named = ("a<b>&'\\n.png, patient <i>12", "b.png", "val/c.png, patient 13")
+    assert alts == [f"{name}, labelled pneumonia, score 0.400" for name in named]
+    text = Elements(page).text
+    assert all(f"{name}: pneumonia, score 0.400" in text for name in named)
+    without = Elements(format_report(gather(labels, np.full(4, 0.4), names=ImageNames(files)))).text
+    assert "val/c.png: pneumonia" in without and "patient 13" not in without
 
 
 def test_mistakes_have_their_maps_below_them(without_plots):
