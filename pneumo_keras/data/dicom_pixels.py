@@ -1,6 +1,7 @@
 """Pixels out of DICOM files as they were stored, by pydicom and the codecs that it finds."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from math import ceil, prod
 from typing import Any, cast
 
@@ -105,12 +106,13 @@ def read_array(dataset: Dataset, form: PixelFormat, *, raw: bool) -> Shaped[np.n
         decoder = cast(Any, get_decoder(syntax))  # its options are typed wrongly
     except NotImplementedError:
         raise DataError(_refuse_syntax(syntax)) from None
-    if not decoder.is_available:
+    extended = syntax == JPEGExtended12Bit and form.stored > BYTE
+    if not decoder.is_available or (extended and not find_spec("gdcm")):
         raise DataError(_refuse_syntax(syntax))
     if not syntax.is_encapsulated:
         _check_length(dataset, form)
     try:
-        if syntax == JPEGExtended12Bit and form.stored > BYTE:
+        if extended:
             return _decode_extended(dataset, form)
         # gdcm keeps as many of the lowest bits as are said to be stored.
         kept = {"bits_stored": form.high + 1, "correct_unused_bits": False}
@@ -138,7 +140,12 @@ def _find_syntax(dataset: Dataset) -> UID:
 
 
 def _refuse_syntax(syntax: UID) -> str:
-    return f"its pixels are compressed as {syntax.name}, which no installed codec reads: save it uncompressed"
+    way = (
+        "save it uncompressed"
+        if find_spec("gdcm")
+        else "uv sync --extra dicom brings gdcm, or save it uncompressed"
+    )
+    return f"its pixels are compressed as {syntax.name}, which no installed codec reads: {way}"
 
 
 def _check_length(dataset: Dataset, form: PixelFormat) -> None:

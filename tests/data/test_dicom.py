@@ -7,13 +7,16 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.uid import (
+    MPEG2MPML,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
     ImplicitVRLittleEndian,
     JPEGLSLossless,
     RLELossless,
 )
 
+from pneumo_keras.data import dicom_pixels
 from pneumo_keras.data.image_preparation import Preparation, prepare_image
 from pneumo_keras.data.pictures import NOTE, Limits, load_film
 from pneumo_keras.errors import DataError
@@ -341,6 +344,24 @@ def test_jpeg_of_twelve_bits_is_read(name):
     values = np.asarray(load_film(path)) * (4095 / 255)
     assert (values.min(), round(values.max())) == (0, 264)
     assert values.mean() == pytest.approx(14.37, abs=0.01)  # as DCMTK decodes it
+
+
+@pytest.mark.parametrize("name", ["JPGExtended.dcm", "JPEG-lossy.dcm"])
+def test_what_would_read_compressed_pixels_is_named(name, monkeypatch):
+    monkeypatch.setattr(dicom_pixels, "find_spec", lambda name: None)
+    with pytest.raises(
+        DataError, match=r"JPEG Extended .*no installed codec reads: uv sync --extra dicom brings gdcm"
+    ):
+        load_film(Path(pydicom.data.get_testdata_file(name, download=False)))
+
+
+@pytest.mark.parametrize("syntax", [MPEG2MPML, HTJ2KLossless])
+def test_a_syntax_that_nothing_reads_is_refused(syntax):
+    pixels = pydicom.encaps.encapsulate([FILM.tobytes()])
+    dataset = build_dataset(FILM, PixelData=pixels)
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = syntax
+    assert "which no installed codec reads: save it uncompressed" in refuse(dataset)
 
 
 GROUPS = ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGExtended12Bit
 
 from pneumo_keras.data.pictures import load_film
 from pneumo_keras.errors import DataError
@@ -154,3 +154,13 @@ def test_grey_values_drawn_at_random_look_as_in_dcmtk(seed, tmp_path):
         image = None
     alike = image is None and np.ptp(shown) <= ALIKE  # refused for that reason
     assert alike or dcmtk.compare(image, shown) <= ALIKE, (options, dataset)
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int16])
+def test_jpeg_of_twelve_bits_looks_as_in_dcmtk(kind, tmp_path):
+    steps = np.add.outer(np.arange(64) * 30, np.arange(80) * 25)
+    dataset = build_dataset((steps - (2000 if kind is np.int16 else 0)).astype(kind), bits=12)
+    path = tmp_path / "extended.dcm"
+    encode(dataset, "dcmcjpeg --encode-extended", path)
+    assert pydicom.dcmread(path).file_meta.TransferSyntaxUID == JPEGExtended12Bit
+    assert dcmtk.compare(load_film(path), dcmtk.show(path, tmp_path, dcmtk.FULL)) <= ALIKE
