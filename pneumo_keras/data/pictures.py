@@ -24,7 +24,7 @@ TRANSPARENT = "transparency"  # in the info of an image of Pillow
 WIDE = "I;16"  # how Pillow's modes of 16 bits begin
 DAMAGES = {
     "its end is missing": ("truncated", "end of file", "not enough"),
-    "it unpacks to too much": ("too large",),
+    "it is too large once decompressed": ("data too large",),
 }
 """Kinds of damage, by what decoders say of them."""
 OUT_OF_MEMORY = "it takes too much memory to decode"
