@@ -22,6 +22,18 @@ def test_an_audit_prints_findings_and_writes_its_files(invoke, small, tmp_path):
     assert document["findings"]
 
 
+def test_an_audit_looks_at_validation_images_whatever_their_folder_is_called(invoke, tmp_path):
+    write_splits(tmp_path / "clinic", load_phantom_splits((24, 8, 10)))
+    (tmp_path / "clinic" / "val").rename(tmp_path / "clinic" / "valid")
+    (tmp_path / "clinic" / "holdout").mkdir()
+    result = invoke("data", "audit", "--set", "data.source=folder", "--set", "data.path=clinic", "--json")
+    assert result.exit_code == 0, result.output
+    splits = json.loads(result.stdout)["splits"]
+    assert [splits[split]["films"] for split in ("train", "val", "test")] == [24, 8, 10]
+    assert "beside the folders of the splits or classes is not looked at: holdout/" in result.stderr
+    assert "states no" not in result.stderr
+
+
 def test_a_folder_of_films_is_audited_like_any_source(invoke, tmp_path):
     write_splits(tmp_path / "clinic", load_phantom_splits((24, 8, 8)))
     result = invoke("data", "audit", "--set", "data.source=folder", "--set", "data.path=clinic")
