@@ -56,7 +56,7 @@ class Kind:
         for path in _list_paths(cache / self.folder):
             item = items.setdefault(self.to_name(path.name), Item())
             item.paths.append(path)
-            for file in (path, *path.rglob("*")):
+            for file in _walk(path):
                 with contextlib.suppress(OSError):
                     about = file.lstat()
                     # To list a folder is to use it, for the system.
@@ -118,6 +118,13 @@ def _list_paths(folder: Path) -> list[Path]:
         return [path for path in folder.iterdir() if path.name not in (HOLDS, LOCK)]
     except OSError:
         return []
+
+
+def _walk(path: Path) -> Iterator[Path]:
+    """A path and all below it, as far as that can be listed."""
+    yield path
+    with contextlib.suppress(OSError):
+        yield from path.rglob("*")
 
 
 FEATURES = Kind("features", "features", lambda name: name, has_holds=True)

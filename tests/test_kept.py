@@ -69,6 +69,19 @@ def test_what_is_held_stays_however_old(tmp_path):
     assert list_names(tmp_path, PREPARED) == []
 
 
+def test_what_cannot_be_listed_is_left(tmp_path, monkeypatch):
+    write(tmp_path, PREPARED, "a/")
+
+    def refuse(*_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("pathlib.Path.rglob", refuse)
+    PREPARED.shrink(tmp_path, 0)
+    monkeypatch.setattr("pathlib.Path.iterdir", refuse)
+    assert PREPARED.list_items(tmp_path) == {}
+    PREPARED.shrink(tmp_path, 0)
+
+
 def test_there_may_be_no_cache_and_none_that_can_be_written(tmp_path):
     for kind in KINDS:
         assert kind.list_items(tmp_path) == {}
