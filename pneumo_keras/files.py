@@ -186,12 +186,19 @@ def check_free(path: Path, *, option: str) -> None:
         raise _to_taken(path, option=option)
 
 
-def check_new(path: Path, *, option: str) -> None:
+def check_new(path: Path, *, option: str, ending: str = "") -> None:
     """Checks that there is no such file.
 
+    Args:
+        path: Of the file.
+        option: Of the command line that named it, for the message.
+        ending: Of its name, where it must have one.
+
     Raises:
-        RunError: There is one.
+        RunError: There is one, or it is called otherwise.
     """
+    if ending and path.suffix.casefold() != ending:
+        raise RunError(f"{option} must end in {ending}. Received: {path}")
     if path.exists():
         raise RunError(f"{option} must name a new file, since nothing is ever overwritten. Received: {path}")
 

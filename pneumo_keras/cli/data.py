@@ -38,7 +38,7 @@ def prepare(size: str, path: Path | None) -> None:
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Also write audit.json, audit.txt and audit.png there.",
+    help="Also write audit.json, audit.txt and audit.png there; must be new or empty.",
 )
 @JSON
 def audit(name: str, overrides: tuple[str, ...], out: Path | None, as_json: bool) -> None:
@@ -50,8 +50,11 @@ def audit(name: str, overrides: tuple[str, ...], out: Path | None, as_json: bool
     pneumo-keras data audit --set data.path=pneumoniamnist.npz --out audit
     """
     from pneumo_keras.config import load_config
+    from pneumo_keras.files import check_free
 
     config = load_config(name, overrides)
+    if out:
+        check_free(out, option="--out")
     from pneumo_keras.documents import to_document
     from pneumo_keras.recipes.audit import audit_data
     from pneumo_keras.reporting.audit_plots import write_audit
@@ -75,7 +78,7 @@ def audit(name: str, overrides: tuple[str, ...], out: Path | None, as_json: bool
 @click.option("--test", "n_test", type=click.IntRange(2), default=400, show_default=True, help="Films.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Other films for each.")
 def phantom(file: Path, size: int, n_train: int, n_val: int, n_test: int, seed: int) -> None:
-    """Writes synthetic chest films to FILE, an npz with PneumoniaMNIST's arrays.
+    """Writes synthetic chest films to FILE, an npz with PneumoniaMNIST's arrays, which must be new.
 
     \b
     pneumo-keras data phantom films.npz
@@ -83,7 +86,9 @@ def phantom(file: Path, size: int, n_train: int, n_val: int, n_test: int, seed: 
     """
     from pneumo_keras.data.phantom import build_phantom_splits
     from pneumo_keras.data.pneumonia_mnist.archive import save_archive
+    from pneumo_keras.files import check_new
 
+    check_new(file, option="FILE")
     counts = (n_train, n_val, n_test)
     save_archive(file, build_phantom_splits(counts, size=size, seed=seed))
     click.echo(f"{file}: {to_amount(sum(counts), 'synthetic film')}, {size} px")

@@ -219,7 +219,7 @@ def evaluate(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Also draw the ROC curves of all runs there, as PNG.",
+    help="Also draw the ROC curves of all runs there, as PNG; must be new.",
 )
 @JSON
 def compare(runs: tuple[Path, ...], split: str, out: Path | None, as_json: bool) -> None:
@@ -233,11 +233,14 @@ def compare(runs: tuple[Path, ...], split: str, out: Path | None, as_json: bool)
     """
     if len(runs) < 2:
         raise click.UsageError("Name two runs or more.")
+    from pneumo_keras.files import check_new
     from pneumo_keras.runs.folder import RunFolder
 
     folders = [RunFolder(run) for run in runs]
     for folder in folders:
         folder.check_judged()
+    if out:
+        check_new(out, option="--out", ending=".png")
     from pneumo_keras.documents import to_document
     from pneumo_keras.recipes.compare import compare_runs
     from pneumo_keras.reporting.judgement_text import (

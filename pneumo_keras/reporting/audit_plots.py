@@ -18,7 +18,7 @@ from pneumo_keras.arrays import CLASS_NAMES
 from pneumo_keras.audit.audit import Audit
 from pneumo_keras.audit.traces import PerFilm, Place, measure_exposure
 from pneumo_keras.data.films import LabelledFilms, count_classes, iterate_films
-from pneumo_keras.files import explain_unwritable, replace_whole, write_whole
+from pneumo_keras.files import claim_folder, explain_unwritable, replace_whole, write_whole
 from pneumo_keras.printable import to_amount, to_printable
 from pneumo_keras.reporting.audit_text import format_audit
 from pneumo_keras.reporting.plots import DOTS_PER_INCH, save_plot
@@ -51,11 +51,10 @@ def write_audit(
     """Writes `audit.json`, `audit.txt` and `audit.png`.
 
     Raises:
-        RunError: The folder cannot be written.
+        RunError: The folder is taken, or cannot be written.
     """
     plot = draw_audit(splits, audit, title=title)
-    with explain_unwritable(folder, option="--out"):
-        folder.mkdir(parents=True, exist_ok=True)
+    with claim_folder(folder, option="--out"), explain_unwritable(folder, option="--out"):
         write_whole(folder / "audit.json", json.dumps(document, indent=2, allow_nan=False) + "\n")
         write_whole(folder / "audit.txt", format_audit(audit, heading=title) + "\n")
         with replace_whole(folder / "audit.png") as beside:

@@ -250,6 +250,31 @@ def test_a_run_keeps_paths_as_written_and_finds_its_films_from_any_folder(
     assert str(tmp_path) not in report
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "notes.png", "", ".", "roc"])
+@pytest.mark.parametrize(
+    "command", [["compare", "run", "run", "--split", "val", "--out"], ["data", "phantom"]]
+)
+def test_no_file_of_somebody_else_is_replaced(invoke, run, tmp_path, command, name):
+    for path in (tmp_path / "notes.txt", tmp_path / "notes.png"):
+        path.write_text("Ask Anna")
+    done = invoke("-q", *command, name)
+    if name == "roc" and command[0] == "data":
+        assert done.exit_code == 0
+        return
+    assert done.exit_code in (1, 2) and "Traceback" not in done.output
+    assert done.exception is None or isinstance(done.exception, SystemExit)
+    assert (tmp_path / "notes.txt").read_text() == (tmp_path / "notes.png").read_text() == "Ask Anna"
+
+
+def test_an_audit_is_written_to_a_new_folder(invoke, small, tmp_path):
+    (tmp_path / "audit").mkdir()
+    (tmp_path / "audit" / "audit.txt").write_text("Ask Anna")
+    done = invoke("-q", "data", "audit", *small, "--out", "audit")
+    assert done.exit_code == 1
+    assert done.stderr.startswith("Error: --out must name a new or empty folder")
+    assert (tmp_path / "audit" / "audit.txt").read_text() == "Ask Anna"
+
+
 @pytest.fixture
 def own_folder(invoke, small, tmp_path):
     """A run on films of a folder, which has another name since; both commands that open them."""
