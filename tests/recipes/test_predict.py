@@ -161,7 +161,7 @@ def test_no_file_of_another_run_is_taken_for_one_of_this(train, tmp_path):
         try:
             explainer = build_film_explainer(copy)
             list(predict_files(explainer.scorer, [str(film)], workers=1))
-            list(explain_files(explainer, [str(film)], tmp_path / "maps"))
+            list(explain_files(explainer, [str(film)], tmp_path / "maps" / name))
         except PneumoError as error:
             told[name] = str(error).startswith(str(copy.path))
     # The others are read by eval and compare, if by anything, and fit one another there.
