@@ -72,10 +72,16 @@ def audit(name: str, overrides: tuple[str, ...], out: Path | None, as_json: bool
 
 @data.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--size", type=click.IntRange(16), default=28, show_default=True, help="Edge in pixels.")
-@click.option("--train", "n_train", type=click.IntRange(2), default=640, show_default=True, help="Films.")
-@click.option("--val", "n_val", type=click.IntRange(2), default=160, show_default=True, help="Films.")
-@click.option("--test", "n_test", type=click.IntRange(2), default=400, show_default=True, help="Films.")
+@click.option("--size", type=click.IntRange(16, 1024), default=28, show_default=True, help="Edge in pixels.")
+@click.option(
+    "--train", "n_train", type=click.IntRange(2, 100_000), default=640, show_default=True, help="Films."
+)
+@click.option(
+    "--val", "n_val", type=click.IntRange(2, 100_000), default=160, show_default=True, help="Films."
+)
+@click.option(
+    "--test", "n_test", type=click.IntRange(2, 100_000), default=400, show_default=True, help="Films."
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Other films for each.")
 def phantom(file: Path, size: int, n_train: int, n_val: int, n_test: int, seed: int) -> None:
     """Writes synthetic chest films to FILE, an npz with PneumoniaMNIST's arrays, which must be new.

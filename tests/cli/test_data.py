@@ -3,6 +3,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.films import load_phantom_splits, write_splits
 
 
@@ -61,3 +63,8 @@ def test_an_audit_that_cannot_be_written_gets_one_line(invoke, small):
         1,
         "Error: --out must name a place that can be written. Received: file/audit (Not a directory)\n",
     )
+
+
+@pytest.mark.parametrize("option", ["--size", "--train", "--val", "--test"])
+def test_no_more_is_drawn_than_memory_and_minutes_allow(invoke, option):
+    assert invoke("data", "phantom", "films.npz", option, "1000000").exit_code == 2
