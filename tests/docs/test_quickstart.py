@@ -45,7 +45,7 @@ def test_the_quickstart_shows_what_it_promises(cells):
     assert to_text(figures).startswith("auc ") and count_pictures(figures) == 1
     table = to_text(find(cells, "--format table")).splitlines()
     assert sum(line.split()[1] in ("normal", "pneumonia") for line in table if "films/" in line) == 10
-    assert any("films/notes.txt  (not scored: " in line for line in table)
+    assert any("films/broken.png  (not scored: " in line for line in table)
     assert "'verdict': " in find(cells, "--format json").outputs[0]["data"]["text/plain"]
     assert count_pictures(find(cells, "explain runs/demo")) == 1
 
