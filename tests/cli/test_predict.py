@@ -236,7 +236,7 @@ def test_images_whose_decoders_ended_are_tried_again(
     assert scores.read_text().count(decoding.ENDED) >= ended
     scores.write_bytes(scores.read_bytes()[: -cut or None])
     done = invoke("predict", "run", "films", "--out", "scores.csv", "--resume")
-    assert "Trying again what was not scored: 1 film" in done.stderr
+    assert "Trying again what was not scored: " in done.stderr
     assert done.stderr.endswith("Error: 1 of 6 files could not be scored. Its row says why.\n")
     assert scores.read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
