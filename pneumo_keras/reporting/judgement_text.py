@@ -151,8 +151,9 @@ def describe_outside(outside: OutOfDistribution, n: int) -> str:
     """
     if not outside.n:
         return f"None of the {n:,} images lies outside the range of the training images."
+    verb = "lies" if outside.n == 1 else "lie"
     return (
-        f"{outside.n:,} of {n:,} images ({format_percent(outside.n / n)}) {'lies' if outside.n == 1 else 'lie'} "
+        f"{outside.n:,} of {n:,} images ({format_percent(outside.n / n)}) {verb} "
         f"outside the range of the training images, {outside.far_outside:,} of them far outside (more than "
         f"{FAR:g} times the limit), where predictions are of no use."
     )
