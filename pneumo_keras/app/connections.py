@@ -29,7 +29,7 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore
         super().connection_made(transport)
-        self._made, self._last = self.loop.time(), self
+        self.made, self._last = self.loop.time(), self
         self._check = self.loop.call_later(STILL_SECONDS, self._drop_if_still)
         if len(self.connections) > CONNECTIONS:
             self._drop_oldest()
@@ -64,8 +64,7 @@ class Connection(H11Protocol):
     def _drop_oldest(self) -> None:
         """Of all that wait for their clients; of none that is being answered."""
         others = (one for one in self.connections if isinstance(one, Connection) and one.waits)
-        oldest = min(others, key=lambda one: one._made)
-        self.connections.discard(
-            oldest
-        )  # where many come at once it is still closing when the next one comes
+        oldest = min(others, key=lambda one: one.made)
+        # Where many come at once it is still closing when the next one comes.
+        self.connections.discard(oldest)
         oldest.transport.abort()
