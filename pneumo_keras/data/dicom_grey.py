@@ -93,7 +93,10 @@ def to_grey(
 def _build_modality(header: Header, low: int, high: int) -> Modality:
     table = _load_table(header, "ModalityLUTSequence", "Modality LUT", low, high)
     slope, intercept = header.find_number("RescaleSlope"), header.find_number("RescaleIntercept")
-    slope, intercept = 1.0 if slope is None else slope, 0.0 if intercept is None else intercept
+    if slope is None or intercept is None:  # as DCMTK does it
+        if slope not in (None, 1) or intercept not in (None, 0):
+            header.notes.append("it has one of Rescale Slope and Rescale Intercept, which was not used")
+        slope, intercept = 1.0, 0.0
     if table:
         if (slope, intercept) != (1, 0):
             header.notes.append("it has a Modality LUT and a Rescale Slope: the table was used")

@@ -1,5 +1,6 @@
 """Pixels out of DICOM files as they were stored, by pydicom and the codecs that it finds."""
 
+import struct
 from dataclasses import dataclass
 from importlib.util import find_spec
 from math import ceil, prod
@@ -23,6 +24,10 @@ from pneumo_keras.errors import DataError
 
 BYTE, WIDEST = 8, 32  # bits
 HALVED = "YBR_FULL_422"  # has two bytes a pixel
+
+SOI, SIZ, MARK = b"\xff\xd8", b"\xff\x4f\xff\x51", 0xFF  # of JPEG and JPEG-LS, of JPEG 2000, of any segment
+FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+"""Second bytes of the marks of frame headers, JPEG's and JPEG-LS's."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ def read_format(header: Header) -> PixelFormat:
             header.notes.append(f"its High Bit {high:g} cannot be: taken as {stored - 1}")
         high = stored - 1
     return PixelFormat(
-        samples=header.read_integer("SamplesPerPixel", 1, 4),
+        samples=header.read_integer("SamplesPerPixel", 1, 4, default=1),
         allocated=allocated,
         stored=stored,
         high=int(high),
@@ -109,7 +114,9 @@ def read_array(dataset: Dataset, form: PixelFormat, *, raw: bool) -> Shaped[np.n
     extended = syntax == JPEGExtended12Bit and form.stored > BYTE
     if not decoder.is_available or (extended and not find_spec("gdcm")):
         raise DataError(_refuse_syntax(syntax))
-    if not syntax.is_encapsulated:
+    if syntax.is_encapsulated:
+        _check_frame(dataset, form)
+    else:
         _check_length(dataset, form)
     try:
         if extended:
@@ -156,6 +163,52 @@ def _check_length(dataset: Dataset, form: PixelFormat) -> None:
             f"it has {len(dataset.PixelData):,} bytes of pixels, and {dataset.Columns:,} x {dataset.Rows:,} "
             f"pixels take {needed:,}"
         )
+
+
+def _check_frame(dataset: Dataset, form: PixelFormat) -> None:
+    """Holds the head of a compressed image against the data set: codecs believe the one or the other."""
+    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    head = read_head(frame)
+    said = FrameHead(dataset.Rows, dataset.Columns, form.samples, form.allocated)
+    if head is None:
+        return
+    if (head.height, head.width, head.samples) != (said.height, said.width, said.samples):
+        raise DataError(
+            f"its compressed pixels are {head.width:,} x {head.height:,} of {head.samples}, the file says "
+            f"{said.width:,} x {said.height:,} of {said.samples}"
+        )
+    if head.bits > said.bits:
+        raise DataError(f"its compressed pixels have {head.bits} bits, the file allocates {said.bits}")
+
+
+@dataclass(frozen=True)
+class FrameHead:
+    """What a compressed image says of itself: height and width in pixels, numbers a pixel, bits of each."""
+
+    height: int
+    width: int
+    samples: int
+    bits: int
+
+
+def read_head(frame: bytes) -> FrameHead | None:
+    """The head of a JPEG, JPEG-LS or JPEG 2000 image; None where there is none that is known.
+
+    References:
+        ITU-T T.81, B.2.2 (frame header); ISO 14495-1, C.2.2; ISO 15444-1, A.5.1 (SIZ).
+    """
+    if (start := frame.find(SIZ)) >= 0 and len(frame) >= start + 43:
+        right, down, left, top = struct.unpack(">4I", frame[start + 8 : start + 24])
+        samples, depth = struct.unpack(">HB", frame[start + 40 : start + 43])
+        return FrameHead(down - top, right - left, samples, (depth & 127) + 1)
+    place = len(SOI) if frame.startswith(SOI) else len(frame)
+    while place + 10 <= len(frame) and frame[place] == MARK:
+        if frame[place + 1] in FRAMES:
+            bits, height, width, samples = struct.unpack(">BHHB", frame[place + 4 : place + 10])
+            return FrameHead(height, width, samples, bits) if height else None  # 0: stands behind the lines
+        padding = frame[place + 1] == MARK
+        place += 1 if padding else 2 + struct.unpack(">H", frame[place + 2 : place + 4])[0]
+    return None
 
 
 def _decode_extended(dataset: Dataset, form: PixelFormat) -> Integer[np.ndarray, "height width"]:

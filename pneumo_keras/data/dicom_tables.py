@@ -106,7 +106,8 @@ def _read_words(header: Header, item: Dataset, keyword: str) -> Words:
 
 def _unpack_entries(words: Words, declared: int, bits: int) -> tuple[Words, int]:
     """The entries, one a word or two in each, and their bits."""
-    packed = len(words) < declared and (bits <= BYTE or len(words) == (declared + 1) // 2)
+    too_few = len(words) < declared
+    packed = too_few and (len(words) == (declared + 1) // 2 or (bits <= BYTE and words.max(initial=0) > 255))
     if not packed:
         return words[:declared], bits
     return words.astype("<u2").view(np.uint8).astype(np.int64)[:declared], BYTE

@@ -65,6 +65,8 @@ def read_names(stdin: object) -> Iterator[str]:
                 text = (first + source.read()).decode("utf-16")
             except UnicodeDecodeError as error:
                 raise _to_no_list(f"damaged UTF-16 ({error.reason})") from None
+            if "\0" in text:
+                raise _to_no_list("null characters, as UTF-32 has them")
             source, first = io.BytesIO(text.encode("utf-8", "surrogatepass")), b""
         if b"\0" in first:
             raise _to_no_list("null characters, as find -print0 and UTF-16 without a mark write them")

@@ -30,20 +30,27 @@ def find_shared(names: ImageNames, others: Sequence[ImageNames]) -> PerImage | N
     """Which images show a patient of whom the others hold an image, too.
 
     Returns:
-        None where nothing is known of that: no patients, or patients who are numbered anew.
+        None where nothing is known of that: no patients, or none in common while some are numbered anew.
     """
     parts = [names, *others]
-    numberings = {numbering for part in parts for numbering in part.numberings}
-    if not others or len(numberings) != 1 or any(part.patients is None for part in parts):
+    if not others or any(part.patients is None for part in parts):
         return None
     elsewhere = {patient for part in others for patient in part.patients or ()} - {""}
-    return np.array([patient in elsewhere for patient in names.patients or ()], bool)
+    shared = np.array([patient in elsewhere for patient in names.patients or ()], bool)
+    return shared if shared.any() or not are_numbered_anew(parts) else None
+
+
+def are_numbered_anew(parts: Sequence[ImageNames]) -> bool:
+    """Whether one patient may have several names in these sets."""
+    return len({numbering for part in parts for numbering in part.numberings}) != 1
 
 
 def find_new(names: ImageNames, others: Sequence[ImageNames]) -> PerImage | None:
     """Which images show a patient who is known, and of whom the others hold no image; None as above."""
     shared = find_shared(names, others)
-    return None if shared is None else ~shared & np.array([bool(one) for one in names.patients or ()], bool)
+    if shared is None or are_numbered_anew([names, *others]):
+        return None
+    return ~shared & np.array([bool(one) for one in names.patients or ()], bool)
 
 
 def count_shared(names: ImageNames, others: Sequence[ImageNames]) -> SharedPatients | None:

@@ -75,8 +75,14 @@ def to_intervals(
 
 
 def _complete(interval: Interval, value: float, by: str) -> Interval:
-    """The interval of a figure that is undefined is, too: of a precision where one class is missing."""
-    found = Interval(value, math.nan, math.nan, interval.method) if math.isnan(value) else interval
+    """The interval of a figure that is undefined is, too: of a precision where one class is missing.
+
+    A figure stands where its interval alone is undefined: of a precision where a class is of one patient.
+    """
+    if math.isnan(value):
+        found = Interval(value, math.nan, math.nan, interval.method)
+    else:
+        found = replace(interval, value=value) if math.isnan(interval.value) else interval
     return replace(found, method=found.method + by)
 
 

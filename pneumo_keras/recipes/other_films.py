@@ -75,7 +75,8 @@ def evaluate_other_films(
     split = open_judged(data, split_name)
     check_unseen(run, config, split, is_whole=data.open_whole is not None)
     card = describe_seen(data.card, check_few_seen(folder, config, split), len(split.films))
-    card = describe_preparation(card, run, split)
+    if config.data.source == "pneumonia_mnist":  # others were prepared as the run's were
+        card = describe_preparation(card, run, split)
     about = describe_films(target, config, card, split)
     task = Task(
         folder=folder,

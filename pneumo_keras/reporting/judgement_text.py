@@ -181,7 +181,8 @@ def describe_patients(patients: PatientCounts | None, n: int) -> str:
         return ""
     return (
         f"Images of one patient resemble each other: intervals resample the {patients.all:,} patients of the "
-        f"{n:,} images ({patients.normal:,} with normal, {patients.pneumonia:,} with pneumonia)."
+        f"{n:,} images ({patients.normal:,} with normal, {patients.pneumonia:,} with pneumonia; an image "
+        "whose patient is unknown counts as one)."
     )
 
 
@@ -191,8 +192,8 @@ def describe_new_patients(judgement: Judgement) -> str:
     if new is None:
         return ""
     return (
-        f"{new.n:,} of {judgement.evaluation.n:,} images are of patients of whom the run has learnt from no "
-        "image: their figures speak of new patients."
+        f"{new.n:,} of {judgement.evaluation.n:,} images are of known patients of whom the run has learnt "
+        "from no image that is known: their figures speak of new patients."
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from pneumo_keras.arrays import SPLIT_NAMES
-from pneumo_keras.data.patients import count_shared
+from pneumo_keras.data.patients import are_numbered_anew, count_shared
 from pneumo_keras.data.sources import ImageNames
 from pneumo_keras.reporting.numbers import format_percent
 
@@ -23,8 +23,12 @@ def describe_sharing(split: str, names: ImageNames, others: Mapping[str, ImageNa
     if shared is None:
         return f"Patients of the {own} are numbered anew: whether the {among} show them, too, is not known."
     if not shared.images:
-        return f"Of the {shared.known:,} {own} whose patient is known, none shows a patient of the {among}."
+        return (
+            f"Of the {shared.known:,} {own} whose patient is known, none shows a patient who is known among "
+            f"the {among}."
+        )
+    least = "At least " if are_numbered_anew([names, *others.values()]) else ""
     return (
-        f"{shared.images:,} of {n:,} {own} ({format_percent(shared.images / n)}) show a patient whom the "
-        f"{among} show, too: figures on them are flattered by that."
+        f"{least}{shared.images:,} of {n:,} {own} ({format_percent(shared.images / n)}) show a patient whom "
+        f"the {among} show, too: figures on them are flattered by that."
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from pydicom.encaps import get_frame
 from pydicom.uid import (
     MPEG2MPML,
     ExplicitVRBigEndian,
@@ -253,6 +254,61 @@ def test_a_table_of_fewer_bits_than_a_word_that_declares_a_word_is_scaled_by_its
     check(more, FULL, "its VOI LUT declares 8 bits and has 12: scaled by these")
 
 
+@pytest.mark.parametrize("entries", [4095, 3000])
+def test_a_table_of_bytes_that_is_cut_off_is_not_taken_for_two_in_a_word(entries):
+    table = build_table(HALVES[:entries], bits=8, declared=4096)
+    dataset = build_dataset(RAMP, bits=12, VOILUTSequence=[table])
+    check(dataset, FULL.clip(0, HALVES[entries - 1]), f"its VOI LUT has {entries:,} entries of 4,096", atol=1)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"RescaleSlope": 2},
+        {"RescaleSlope": 2, "RescaleIntercept": None},
+        {"RescaleIntercept": -1000},
+        {"RescaleIntercept": -1000, "RescaleSlope": None},
+    ],
+)
+def test_a_slope_or_an_intercept_alone_is_not_used(tags):
+    note = "it has one of Rescale Slope and Rescale Intercept, which was not used"
+    check(build_dataset(RAMP, bits=12, **tags, **WINDOW), SHOWN, note)
+
+
+def describe_frame(dataset):
+    return dicom_pixels.read_head(get_frame(dataset.PixelData, 0, number_of_frames=1))
+
+
+@pytest.mark.parametrize(
+    "syntax", ["JPEGLSLossless", "JPEG2000Lossless", "JPEGLosslessProcess14_1", "JPEGLosslessProcess14"]
+)
+def test_compressed_pixels_say_what_they_are_and_must_be_what_the_file_says(syntax, tmp_path):
+    pixels = np.arange(20 * 12, dtype=np.uint16).reshape(20, 12) * 7
+    dataset = pydicom.dcmread(io.BytesIO(compress(build_dataset(pixels, bits=12), syntax, tmp_path)))
+    assert describe_frame(dataset) in [
+        dicom_pixels.FrameHead(20, 12, 1, bits)
+        for bits in (12, 16)  # some codecs take the bits allocated
+    ]
+    load_film(save(dataset, dataset.file_meta.TransferSyntaxUID))
+    for tags, reason in [
+        ({"Rows": 10}, "its compressed pixels are 12 x 20 of 1, the file says 12 x 10 of 1"),
+        ({"Columns": 10}, "its compressed pixels are 12 x 20 of 1, the file says 10 x 20 of 1"),
+        ({"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}, "bits, the file allocates 8"),
+    ]:
+        other = copy.deepcopy(dataset)
+        for name, value in tags.items():
+            setattr(other, name, value)
+        with pytest.raises(DataError, match=re.escape(reason)):
+            load_film(save(other, dataset.file_meta.TransferSyntaxUID))
+
+
+def test_a_head_that_is_none_is_not_read():
+    assert dicom_pixels.read_head(b"") is None
+    assert dicom_pixels.read_head(b"\xff\xd8") is None
+    assert dicom_pixels.read_head(b"\xff\xd8\xff\xe0\x00\x04ab\xff\xd9") is None
+    assert dicom_pixels.read_head(b"RLE, or whatever else it may be") is None
+
+
 def test_a_table_that_is_cut_off_ends_with_its_last_entry():
     dataset = build_dataset(RAMP, bits=12)
     dataset.VOILUTSequence = [build_table(np.arange(2000), bits=12, declared=4096)]
@@ -416,7 +472,10 @@ ALIKE = "shows all of them alike"
             {"RescaleSlope": 0, "RescaleIntercept": 5},
             "its Rescale Slope is 0: all grey values would be the same",
         ),
-        ({"RescaleSlope": "1e308"}, "its Rescale Slope 1e+308 and Rescale Intercept 0 give no finite values"),
+        (
+            {"RescaleSlope": "1e308", "RescaleIntercept": 0},
+            "its Rescale Slope 1e+308 and Rescale Intercept 0 give no finite values",
+        ),
         (
             {"WindowCenter": 90000, "WindowWidth": 10},
             f"its pixels differ, but its window (center 90000, width 10) {ALIKE}",

@@ -104,6 +104,7 @@ def test_names_in_a_list_need_not_be_text():
     [
         (b"a.png\0b.png\0", "null characters, as find -print0 and UTF-16 without a mark write them"),
         ("a.png\n".encode("utf-16-le"), "null characters, as find -print0 and UTF-16 without a mark write"),
+        ("a.png\n".encode("utf-32"), "null characters, as UTF-32 has them"),
         (codecs.BOM_UTF16_LE + b"a", "damaged UTF-16 (truncated data)"),
         (b"x" * 2**21, "a line above 1,048,576 bytes"),
     ],

@@ -24,10 +24,10 @@ def test_an_image_of_nobody_is_neither_shared_nor_of_a_new_patient():
         (VAL, []),
         (VAL, [ImageNames()]),
         (ImageNames(), [TRAIN]),
-        (VAL, [ImageNames(patients=("b",), numberings=frozenset({"test"}))]),
+        (VAL, [ImageNames(patients=("test-b",), numberings=frozenset({"test"}))]),
         (
-            ImageNames(patients=("b",), numberings=frozenset({"", "test"})),
-            [ImageNames(patients=("b",), numberings=frozenset({"", "test"}))],
+            ImageNames(patients=("train-b",), numberings=frozenset({"train", "test"})),
+            [ImageNames(patients=("test-b",), numberings=frozenset({"train", "test"}))],
         ),
     ],
 )
@@ -35,3 +35,12 @@ def test_where_nothing_is_known_none_is_said(names, others):
     assert find_shared(names, others) is None
     assert find_new(names, others) is None
     assert count_shared(names, others) is None
+
+
+def test_names_that_are_equal_are_one_patient_however_many_numberings_there_are():
+    """As where the published splits were mixed: who is new then is not known."""
+    names = ImageNames(patients=("train-b", "test-b"), numberings=frozenset({"train", "test"}))
+    others = [ImageNames(patients=("train-b",), numberings=frozenset({"train"}))]
+    shared = find_shared(names, others)
+    assert shared is not None and shared.tolist() == [True, False]
+    assert find_new(names, others) is None

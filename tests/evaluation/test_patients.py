@@ -204,3 +204,15 @@ def test_95_percent_of_differences_hold_none_with_three_images_a_patient():
             assert all((one.p_value < 0.05) <= (not one.low <= 0 <= one.high) for one in found)
     assert (held["by patient"] > 0.92).all()
     assert held["by image"][0] < 0.9
+
+
+def test_a_figure_stands_where_a_class_of_one_patient_leaves_its_interval_undefined():
+    labels = np.array([1, 1, 1, 1, 1, 0, 0, 0])
+    scores = np.array([0.9, 0.8, 0.2, 0.7, 0.6, 0.1, 0.3, 0.7])
+    patients = np.array([0, 1, 2, 3, 4, 5, 5, 5])
+    shift = PrevalenceShift(0.5, 0.3)
+    alone = evaluate(labels, scores, 0.5, seed=1, resamples=50, shift=shift).figures
+    together = evaluate(labels, scores, 0.5, seed=1, resamples=50, shift=shift, patients=patients).figures
+    for name in ("precision_pneumonia", "precision_normal"):
+        assert together[name].value == alone[name].value
+        assert np.isnan(together[name].low) and np.isnan(together[name].high)

@@ -18,15 +18,23 @@ def test_images_of_patients_who_stand_elsewhere_are_counted():
 
 def test_patients_who_stand_apart_are_said_to():
     assert describe_sharing("val", ImageNames(patients=("", "c")), {"train": TRAIN}) == (
-        "Of the 1 validation films whose patient is known, none shows a patient of the training films."
+        "Of the 1 validation films whose patient is known, none shows a patient who is known among the "
+        "training films."
     )
 
 
 def test_patients_who_are_numbered_anew_are_said_to_be_unknown():
-    anew = ImageNames(patients=("a",), numberings=frozenset({"test"}))
+    anew = ImageNames(patients=("test-a",), numberings=frozenset({"test"}))
     assert describe_sharing("test", anew, {"train": TRAIN, "val": VAL}) == (
         "Patients of the test films are numbered anew: whether the training films and validation films show "
         "them, too, is not known."
+    )
+
+
+def test_patients_who_are_shared_in_one_of_several_numberings_are_the_least_that_there_are():
+    mixed = ImageNames(patients=("test-a", "b"), numberings=frozenset({"test", ""}))
+    assert describe_sharing("val", mixed, {"train": TRAIN}).startswith(
+        "At least 1 of 2 validation films (50.0 %) show"
     )
 
 

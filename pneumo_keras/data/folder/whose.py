@@ -19,7 +19,7 @@ CHEST_XRAY = re.compile(r"(person\d+)_(?:bacteria|virus)_\d|((?:NORMAL\d+-)?IM-\
 The test images are numbered anew: person12 of the folder test is not person12 of train and val.
 """
 
-UNKNOWN = ("", "nan", "none", "null", "n/a", "#n/a")
+UNKNOWN = ("", "nan", "na", "<na>", "none", "null", "n/a", "#n/a", "unknown", "-", "?")
 """What spreadsheets and programs write where nothing was written."""
 
 
@@ -74,7 +74,8 @@ def _match_known(files: Sequence[FilmFile], place: str) -> list[FilmFile]:
     if repeated := [name for name, count in names.items() if count > 1]:
         log.warning(
             "%s: files are called as Kermany et al. call theirs, but %s of those names stand in several "
-            "folders, first %s: no patients are taken from them. data.patient_pattern says where they stand",
+            "folders, first %s: no patients are taken from them. A CSV with the column patient can say whose "
+            "they are",
             place,
             f"{len(repeated):,}",
             repeated[0],
@@ -87,8 +88,8 @@ def _match_known(files: Sequence[FilmFile], place: str) -> list[FilmFile]:
 
 
 def _number(file: FilmFile, patient: str) -> FilmFile:
-    """The file with its patient, by the nearest folder that is called like a split."""
+    """The file with its patient, numbered as in the nearest folder called like a split, or in its split."""
     splits = filter(None, map(to_split, reversed(PurePath(file.name).parts[:-1])))
-    split = next(splits, "")
+    split = next(splits, file.split)
     numbering = "train" if split == "val" else split
     return replace(file, patient=f"{numbering}-{patient}" if numbering else patient, numbering=numbering)

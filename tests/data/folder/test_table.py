@@ -74,10 +74,27 @@ def test_splits_are_known_by_any_of_their_names(write_table, splits, open_data):
 
 
 def test_a_patient_is_one_in_whatever_form_a_spreadsheet_wrote_the_number(write_table, open_data):
-    spelt = ["12", "12.0", "00012", " 12 ", "12.", "nan", "NaN", "None", "#N/A", "", "0", "00", "1.5", "P012"]
-    patients = spelt + ["120"] * 16
+    spelt = [
+        "12",
+        "12.0",
+        "00012",
+        " 12 ",
+        "12.",
+        "nan",
+        "NaN",
+        "None",
+        "#N/A",
+        "NA",
+        "<NA>",
+        "",
+        "0",
+        "00",
+        "1.5",
+        "P012",
+    ]
+    patients = spelt + ["120"] * 14
     names = open_data(write_table("path", "label", "patient", patient=patients)).name_images(None)
-    assert names.patients[:14] == ("12",) * 5 + ("",) * 5 + ("0", "0", "1.5", "P012")
+    assert names.patients[:16] == ("12",) * 5 + ("",) * 7 + ("0", "0", "1.5", "P012")
 
 
 def test_a_table_of_a_spreadsheet_is_read(write_table, open_data):

@@ -71,7 +71,7 @@ def test_names_that_every_folder_has_are_those_of_no_patient(caplog):
     assert caplog.messages == [
         "clinic: files are called as Kermany et al. call theirs, but 1 of those names stand in several "
         "folders, first IM-0001-0001.dcm: no patients are taken from them. "
-        "data.patient_pattern says where they stand"
+        "A CSV with the column patient can say whose they are"
     ]
 
 
