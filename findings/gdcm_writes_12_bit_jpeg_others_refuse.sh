@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# GDCM compresses a 12-bit film to a JPEG Extended stream of 16 bits, which other decoders refuse.
+# GDCM compresses a 12-bit image to a JPEG Extended stream of 16 bits, which other decoders refuse.
 #
 # Packages: python-gdcm 3.2.6, pydicom 3.0.2, imagecodecs 2026.3.6, numpy 2.4.6 (Python 3.11)
 #
-# Expected: ImageChangeTransferSyntax to JPEG Extended (1.2.840.10008.1.2.4.51, "Process 2 & 4") of a film
+# Expected: ImageChangeTransferSyntax to JPEG Extended (1.2.840.10008.1.2.4.51, "Process 2 & 4") of a image
 #     with 12 bits stored writes a JPEG frame of 12 bits, one of the two precisions the process has (8, 12).
 # Instead: it takes Bits Allocated for the precision and writes 16 into the frame header. No step fails, and
 #     GDCM reads its own file. pylibjpeg-libjpeg 2.5.0 and imagecodecs (libjpeg-turbo) refuse it.
@@ -11,7 +11,7 @@
 #     precision in the JPEG frame header: 16
 #     GDCM: same pixels: True
 #     imagecodecs: Jpeg8Error: Unsupported JPEG data precision 16
-# Why it matters: an archive of chest films compressed in this way may be closed to readers without GDCM.
+# Why it matters: an archive of chest images compressed in this way may be closed to readers without GDCM.
 set -euo pipefail
 
 work=$(mktemp -d)

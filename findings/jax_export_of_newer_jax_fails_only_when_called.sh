@@ -13,8 +13,8 @@
 #     jax 0.10.2: devices 1, calling convention 10, call gives [3.0, 3.0]
 #     jax 0.8.1: devices 0, calling convention 10, call raises ValueError: Function <lambda> was exported
 #         for 0 devices and is called in a context with 1 devices, which is not allowed.
-# Why it matters: a server that loads an exported film classifier starts without an error, and then fails
-#     on every film.
+# Why it matters: a server that loads an exported image classifier starts without an error, and then fails
+#     on every image.
 set -euo pipefail
 
 work=$(mktemp -d)

@@ -7,7 +7,7 @@
 # Expected: for a set of n classes get_dummy_prediction gives n columns, and evaluate refuses scores of any
 #     other number of columns.
 # Instead: it takes the highest label for the number of classes. Labels start at 0, so the last class has no
-#     column. evaluate averages the areas of the columns that are there, counts every film of the last class
+#     column. evaluate averages the areas of the columns that are there, counts every image of the last class
 #     as wrong, and says nothing.
 # Output seen (perfect scores, then the same without the last column):
 #     organamnist: 11 classes, dummy prediction of 10 columns

@@ -13,7 +13,7 @@
 #     10 bits: highest 1023, Pillow 65472, imagecodecs 1023
 #     12 bits: highest 4095, Pillow 65520, imagecodecs 4095
 #     16 bits: highest 65535, Pillow 65535, imagecodecs 65535
-# Why it matters: X-ray films have 10 to 14 bits; a threshold or window given in the film's own units is off
+# Why it matters: X-ray images have 10 to 14 bits; a threshold or window given in the image's own units is off
 #     by up to 64 times on those that came as JPEG 2000, and right on the others.
 set -euo pipefail
 

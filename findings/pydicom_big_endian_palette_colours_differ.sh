@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# pydicom gives other colours for a palette film when it is stored big endian.
+# pydicom gives other colours for a palette image when it is stored big endian.
 #
 # Packages: pydicom 3.0.2, numpy 2.4.6 (Python 3.11)
 #
@@ -46,10 +46,10 @@ def red_values(syntax, order):
         setattr(ds, f"{colour}PaletteColorLookupTableDescriptor", [4, 0, 16])
         setattr(ds, f"{colour}PaletteColorLookupTableData", np.array(PALETTE, order + "u2").tobytes())
     ds.add_new("PixelData", "OB", bytes([0, 1, 2, 3]))
-    ds.save_as("film.dcm", enforce_file_format=True)
-    film = dcmread("film.dcm")
-    assert film.pixel_array.tolist() == [[0, 1, 2, 3]]
-    return apply_color_lut(film.pixel_array, film)[0, :, 0].tolist()
+    ds.save_as("image.dcm", enforce_file_format=True)
+    image = dcmread("image.dcm")
+    assert image.pixel_array.tolist() == [[0, 1, 2, 3]]
+    return apply_color_lut(image.pixel_array, image)[0, :, 0].tolist()
 
 
 little = red_values(ExplicitVRLittleEndian, "<")

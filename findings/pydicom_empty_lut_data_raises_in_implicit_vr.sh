@@ -10,8 +10,8 @@
 # Output seen:
 #     explicit VR: LUTData is None
 #     implicit VR: TypeError: 'NoneType' object is not subscriptable
-# Why it matters: a query for films asks for a value in just this way (an empty key matches anything), and
-#     some scanners write an empty VOI LUT item into chest films, though the standard wants values there;
+# Why it matters: a query for images asks for a value in just this way (an empty key matches anything), and
+#     some scanners write an empty VOI LUT item into chest images, though the standard wants values there;
 #     a program that prints, walks or windows either stops with a message that does not name the cause.
 set -euo pipefail
 

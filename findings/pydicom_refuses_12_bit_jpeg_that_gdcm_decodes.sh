@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# pydicom refuses a 12-bit JPEG Extended film because "GDCM does not support" it; GDCM decodes it exactly.
+# pydicom refuses a 12-bit JPEG Extended image because "GDCM does not support" it; GDCM decodes it exactly.
 #
 # Packages: pydicom 3.0.2, python-gdcm 3.2.6, imagecodecs 2026.3.6 (encodes the JPEG), numpy 2.4.6
 #     (Python 3.11)
@@ -13,7 +13,7 @@
 #     pydicom: RuntimeError: Unable to decode as exceptions were raised by all available plugins:
 #       gdcm: GDCM does not support 'JPEG Extended' for samples with 12-bit precision
 #     gdcm: read, largest difference 0
-# Why it matters: 12-bit JPEG Extended is the lossy form for X-ray films in older archives; the message
+# Why it matters: 12-bit JPEG Extended is the lossy form for X-ray images in older archives; the message
 #     tells a user to give up, or to install one more decoder, with a working one at hand.
 set -euo pipefail
 
@@ -45,19 +45,19 @@ ds.Rows, ds.Columns, ds.SamplesPerPixel, ds.PhotometricInterpretation = 64, 64, 
 ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
 jpeg = imagecodecs.jpeg8_encode(PIXELS, level=100, bitspersample=12)
 ds.add_new("PixelData", "OB", encapsulate([jpeg]))
-ds.save_as("film.dcm", enforce_file_format=True)
+ds.save_as("image.dcm", enforce_file_format=True)
 
 try:
-    dcmread("film.dcm").pixel_array
+    dcmread("image.dcm").pixel_array
     pydicom_says = "read"
 except Exception as error:
     pydicom_says = f"{type(error).__name__}: {error}"
 print("pydicom:", pydicom_says, flush=True)
 
 reader = gdcm.ImageReader()
-reader.SetFileName("film.dcm")
+reader.SetFileName("image.dcm")
 if not reader.Read():
-    sys.exit("The behaviour has changed: GDCM no longer reads the film.")
+    sys.exit("The behaviour has changed: GDCM no longer reads the image.")
 raw = reader.GetImage().GetBuffer().encode("utf-8", "surrogateescape")
 difference = np.abs(np.frombuffer(raw, "<u2").astype(int) - PIXELS.ravel()).max()
 print("gdcm: read, largest difference", difference)

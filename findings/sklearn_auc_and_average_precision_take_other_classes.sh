@@ -12,7 +12,7 @@
 #     labels 0 and 1: AUC 1.000, average precision 1.000
 #     labels 1 and 2: AUC 1.000, average precision 0.354
 #     precision_recall_curve: ValueError: y_true takes value in {1, 2} and pos_label is not specified: ...
-# Why it matters: tables of chest films number their classes from 1 too; the two figures of one model, side
+# Why it matters: tables of chest images number their classes from 1 too; the two figures of one model, side
 #     by side in a report, are then about different diseases.
 set -euo pipefail
 

@@ -13,7 +13,7 @@
 #     phash: 0 apart at 16 bits, 8 at 8 bits
 #     dhash: 0 apart at 16 bits, 64 at 8 bits
 #     whash: 0 apart at 16 bits, 32 at 8 bits
-# Why it matters: a search for films that are in the training and in the test set calls 16-bit PNG films of
+# Why it matters: a search for images that are in the training and in the test set calls 16-bit PNG images of
 #     different patients copies of each other, and throws them out.
 set -euo pipefail
 
@@ -30,9 +30,9 @@ import numpy as np
 from PIL import Image
 
 ramp = (np.arange(64) * 900 + 1000).astype(np.uint16)
-films = [np.tile(ramp, (64, 1)), np.tile(ramp[::-1, None], (1, 64))]
-deep = [Image.fromarray(film) for film in films]
-shallow = [Image.fromarray((film >> 8).astype(np.uint8)) for film in films]
+images = [np.tile(ramp, (64, 1)), np.tile(ramp[::-1, None], (1, 64))]
+deep = [Image.fromarray(image) for image in images]
+shallow = [Image.fromarray((image >> 8).astype(np.uint8)) for image in images]
 assert deep[0].mode == "I;16" and shallow[0].mode == "L"
 
 changed = False
@@ -45,4 +45,4 @@ for name in ("average_hash", "phash", "dhash", "whash"):
 if changed:
     sys.exit("The behaviour has changed: see the lines above and those in the header.")
 PY
-echo "As described: at 16 bits the two films have one hash."
+echo "As described: at 16 bits the two images have one hash."

@@ -12,7 +12,7 @@
 #     NEAREST moved: [1000, 1000, 1000, 1000], rotated: 1000 to 1000, resized: 1000 to 1000
 #     BILINEAR moved: [232, 3, 232, 3], rotated: 3 to 231, resized: 1000 to 1000
 #     BICUBIC moved: [232, 3, 232, 3], rotated: 3 to 231, resized: 1000 to 1000
-# Why it matters: small rotations are the usual way to vary training films; on 16-bit chest films this one
+# Why it matters: small rotations are the usual way to vary training images; on 16-bit chest images this one
 #     gives noise in place of the chest, without an error.
 set -euo pipefail
 

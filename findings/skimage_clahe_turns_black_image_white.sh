@@ -12,7 +12,7 @@
 #     all 100 (uint8): CLAHE 1.0 to 1.0, rescale_intensity 100 to 100
 #     all 0 (uint16): CLAHE 1.0 to 1.0, rescale_intensity 0 to 0
 #     all 100 (uint16): CLAHE 1.0 to 1.0, rescale_intensity 100 to 100
-# Why it matters: CLAHE is the usual first step before chest films are classified; an empty exposure or a
+# Why it matters: CLAHE is the usual first step before chest images are classified; an empty exposure or a
 #     cropped black border goes in black and is judged as wholly white, which is how diseased lungs look.
 set -euo pipefail
 
@@ -30,11 +30,11 @@ from skimage.exposure import equalize_adapthist, rescale_intensity
 changed = False
 for kind in (np.uint8, np.uint16):
     for value in (0, 100):
-        film = np.full((64, 64), value, kind)
-        equalized, rescaled = equalize_adapthist(film), rescale_intensity(film)
-        print(f"all {value} ({film.dtype}): CLAHE {equalized.min()} to {equalized.max()},"
+        image = np.full((64, 64), value, kind)
+        equalized, rescaled = equalize_adapthist(image), rescale_intensity(image)
+        print(f"all {value} ({image.dtype}): CLAHE {equalized.min()} to {equalized.max()},"
               f" rescale_intensity {rescaled.min()} to {rescaled.max()}")
-        changed |= not (np.all(equalized == 1.0) and np.array_equal(rescaled, film))
+        changed |= not (np.all(equalized == 1.0) and np.array_equal(rescaled, image))
 
 if changed:
     sys.exit("The behaviour has changed: see the lines above and those in the header.")

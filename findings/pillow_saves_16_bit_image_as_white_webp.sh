@@ -6,14 +6,14 @@
 # Expected: WebP holds 8 bits a channel, so saving a picture of mode "I;16" is refused, as Pillow refuses it
 #     for JPEG and BMP, or the values are scaled to 8 bits.
 # Instead: the picture is converted on the way and cut off at 255; lossless=True changes nothing in that.
-#     A film of 1000 to 64000 is saved as an even white picture, and no error or warning is raised.
+#     A image of 1000 to 64000 is saved as an even white picture, and no error or warning is raised.
 # Output seen:
 #     PNG: lowest 1000, highest 64000
 #     JPEG: OSError: cannot write mode I;16 as JPEG
 #     BMP: OSError: cannot write mode I;16 as BMP
 #     WEBP: lowest 255, highest 255
-# Why it matters: whoever makes a data set of chest films smaller by saving it again as lossless WebP loses
-#     the films, although the format was asked to lose nothing.
+# Why it matters: whoever makes a data set of chest images smaller by saving it again as lossless WebP loses
+#     the images, although the format was asked to lose nothing.
 set -euo pipefail
 
 work=$(mktemp -d)
