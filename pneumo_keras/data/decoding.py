@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from pneumo_keras.data.image_preparation import Preparation, prepare_image
+from pneumo_keras.data.films import Preparation
+from pneumo_keras.data.image_preparation import prepare_image
 from pneumo_keras.data.pictures import LIMITS, NOTE, OUT_OF_MEMORY, Limits, load_film
 from pneumo_keras.data.worker_process import EndedError, WorkerProcess, block_interrupts
 from pneumo_keras.errors import DataError

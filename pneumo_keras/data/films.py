@@ -21,6 +21,24 @@ Rows = slice | Integer[np.ndarray, " rows"]
 """Which films: a slice, or their indices from 0 in any order."""
 
 
+@dataclass(frozen=True)
+class Preparation:
+    """How images are prepared: as the training images of a run were.
+
+    Attributes:
+        size: Height and width, in pixels.
+        jpeg_quality: Of the JPEG file that each was saved to and read from; None without one.
+    """
+
+    size: int
+    jpeg_quality: int | None = None
+
+    def describe(self) -> str:
+        """For people, in half a sentence."""
+        saved = f", saved as JPEG of quality {self.jpeg_quality}" if self.jpeg_quality else ""
+        return f"the square in the middle, antialiased bilinear to {self.size} x {self.size} px{saved}"
+
+
 @runtime_checkable
 class Films(Protocol):
     """A set of films of one size, with or without labels."""

@@ -2,7 +2,6 @@
 
 import io
 import logging
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from PIL import Image
 from scipy.fft import dctn
 
 from pneumo_keras.arrays import Images
-from pneumo_keras.data.films import Films
+from pneumo_keras.data.films import Films, Preparation
 
 log = logging.getLogger("pneumo_keras")
 
@@ -33,24 +32,6 @@ STEPS = np.array(
         [72, 92, 95, 98, 112, 100, 103, 99],
     ]
 )
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """How images are prepared: as the training images of a run were.
-
-    Attributes:
-        size: Height and width, in pixels.
-        jpeg_quality: Of the JPEG file that each was saved to and read from; None without one.
-    """
-
-    size: int
-    jpeg_quality: int | None = None
-
-    def describe(self) -> str:
-        """For people, in half a sentence."""
-        saved = f", saved as JPEG of quality {self.jpeg_quality}" if self.jpeg_quality else ""
-        return f"the square in the middle, antialiased bilinear to {self.size} x {self.size} px{saved}"
 
 
 def prepare_image(image: Image.Image, preparation: Preparation) -> UInt8[np.ndarray, "size size"]:

@@ -11,8 +11,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from pneumo_keras.arrays import SPLITS, Images, Labels
-from pneumo_keras.data.films import Rows
-from pneumo_keras.data.image_preparation import Preparation
+from pneumo_keras.data.films import Preparation, Rows
 from pneumo_keras.data.phantom_drawing import draw_films, draw_patches
 from pneumo_keras.data.sources import DataCard, DataOptions, DataSet
 from pneumo_keras.errors import DataError

@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pneumo_keras.data.films import LabelledFilms
-from pneumo_keras.data.image_preparation import Preparation
+from pneumo_keras.data.films import LabelledFilms, Preparation
 
 POSITIVE = "PNEUMONIA"
 """Name of the class that is pneumonia, where nobody says otherwise."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumo_keras.arrays import CLASS_NAMES
-from pneumo_keras.data.image_preparation import Preparation
+from pneumo_keras.data.films import Preparation
 from pneumo_keras.documents import to_document
 from pneumo_keras.evaluation.calibration import Calibration
 from pneumo_keras.evaluation.threshold import OperatingPoint

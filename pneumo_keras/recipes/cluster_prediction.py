@@ -16,7 +16,7 @@ from pneumo_keras.backend import start_backend
 from pneumo_keras.cluster.ordered_map import Stage, describe_cluster, map_in_order
 from pneumo_keras.config import find_cache
 from pneumo_keras.data.decoding import DecodedFilm, Decoders
-from pneumo_keras.data.image_preparation import Preparation
+from pneumo_keras.data.films import Preparation
 from pneumo_keras.evaluation.prediction import ScoredFilm
 from pneumo_keras.features.entry import CHUNK
 from pneumo_keras.recipes.resumption import score_rest

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 
 from pneumo_keras.arrays import Scores
 from pneumo_keras.data.decoding import DecodedFilm, decode_films
-from pneumo_keras.data.image_preparation import Preparation
+from pneumo_keras.data.films import Preparation
 from pneumo_keras.evaluation.mistakes import find_mistakes
 from pneumo_keras.evaluation.prediction import ScoredFilm
 from pneumo_keras.files import (

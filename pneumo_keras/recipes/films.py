@@ -7,8 +7,7 @@ from pathlib import Path
 
 from pneumo_keras.arrays import SPLIT_NAMES
 from pneumo_keras.config import Config, find_cache
-from pneumo_keras.data.films import LabelledFilms
-from pneumo_keras.data.image_preparation import Preparation
+from pneumo_keras.data.films import LabelledFilms, Preparation
 from pneumo_keras.data.patients import PerImage, find_new, find_shared
 from pneumo_keras.data.sources import SOURCES, DataOptions, DataSet
 from pneumo_keras.errors import DataError

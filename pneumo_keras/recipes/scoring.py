@@ -10,7 +10,7 @@ import numpy as np
 
 from pneumo_keras.arrays import Features, ImageBatch, Scores
 from pneumo_keras.data.decoding import DecodedFilm
-from pneumo_keras.data.image_preparation import Preparation
+from pneumo_keras.data.films import Preparation
 from pneumo_keras.engines.runner import Runner
 from pneumo_keras.evaluation.prediction import NOT_SCORED, ScoredFilm, to_warning
 from pneumo_keras.evaluation.prevalence import PrevalenceShift

@@ -12,7 +12,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from pneumo_keras.config import Config, load_config
-from pneumo_keras.data.image_preparation import Preparation
+from pneumo_keras.data.films import Preparation
 from pneumo_keras.documents import check_part
 from pneumo_keras.errors import RunError, SettingsError
 from pneumo_keras.evaluation.calibration import Calibration

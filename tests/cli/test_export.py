@@ -9,7 +9,8 @@ import pytest
 from PIL import ExifTags, Image
 
 from pneumo_keras import backend
-from pneumo_keras.data.image_preparation import Preparation, prepare_image
+from pneumo_keras.data.films import Preparation
+from pneumo_keras.data.image_preparation import prepare_image
 from pneumo_keras.data.phantom import PhantomFilms
 from pneumo_keras.data.pictures import load_film
 from pneumo_keras.exports import table

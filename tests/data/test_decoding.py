@@ -10,7 +10,7 @@ from PIL import Image
 
 from pneumo_keras.data import decoding, worker_process
 from pneumo_keras.data.decoding import Decoders, decode_films
-from pneumo_keras.data.image_preparation import Preparation
+from pneumo_keras.data.films import Preparation
 from pneumo_keras.data.pictures import Limits
 from pneumo_keras.errors import DataError
 

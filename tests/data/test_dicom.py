@@ -18,7 +18,8 @@ from pydicom.uid import (
 )
 
 from pneumo_keras.data import dicom_pixels
-from pneumo_keras.data.image_preparation import Preparation, prepare_image
+from pneumo_keras.data.films import Preparation
+from pneumo_keras.data.image_preparation import prepare_image
 from pneumo_keras.data.pictures import NOTE, Limits, load_film
 from pneumo_keras.errors import DataError
 from tests.conftest import SHARED

@@ -4,7 +4,7 @@ import time
 import pytest
 
 from pneumo_keras.data.decoding import decode_films
-from pneumo_keras.data.image_preparation import Preparation
+from pneumo_keras.data.films import Preparation
 from tests.data.hostile import write_hostile_files
 
 

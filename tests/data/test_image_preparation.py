@@ -7,14 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumo_keras.data.films import FilmArray
-from pneumo_keras.data.image_preparation import (
-    Preparation,
-    crop_square,
-    detect_preparation,
-    measure_jpeg,
-    prepare_image,
-)
+from pneumo_keras.data.films import FilmArray, Preparation
+from pneumo_keras.data.image_preparation import crop_square, detect_preparation, measure_jpeg, prepare_image
 from pneumo_keras.data.phantom import PhantomFilms
 from tests.conftest import SHARED
 

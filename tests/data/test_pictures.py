@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumo_keras.data.image_preparation import Preparation, prepare_image
+from pneumo_keras.data.films import Preparation
+from pneumo_keras.data.image_preparation import prepare_image
 from pneumo_keras.data.pictures import Limits, load_film
 from pneumo_keras.errors import DataError
 from tests.data.hostile import build_chunk

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from pneumo_keras.data.decoding import DecodedFilm, decode_file
-from pneumo_keras.data.image_preparation import Preparation
+from pneumo_keras.data.films import Preparation
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.scores import load_scores
 from pneumo_keras.model.attribution import Explainer

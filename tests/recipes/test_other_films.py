@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from pneumo_keras.config import load_config
-from pneumo_keras.data.films import FilmArray
-from pneumo_keras.data.image_preparation import Preparation, prepare_image
+from pneumo_keras.data.films import FilmArray, Preparation
+from pneumo_keras.data.image_preparation import prepare_image
 from pneumo_keras.data.pneumonia_mnist.archive import save_archive
 from pneumo_keras.errors import DataError, RunError
 from pneumo_keras.evaluation.scores import load_score_table, load_scores

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from pneumo_keras.chunked import ChunkedArray
 from pneumo_keras.data.decoding import Decoders
-from pneumo_keras.data.image_preparation import Preparation
+from pneumo_keras.data.films import Preparation
 from pneumo_keras.features.entry import CHUNK
 
 WIDTH = 1056  # features of a film in configs/default.toml

@@ -12,12 +12,11 @@ from pathlib import Path
 from pneumo_keras.arrays import SPLITS, Labels
 from pneumo_keras.code_fingerprint import fingerprint_code
 from pneumo_keras.data import prepared
-from pneumo_keras.data.films import LabelledFilms, count_classes
+from pneumo_keras.data.films import LabelledFilms, Preparation, count_classes
 from pneumo_keras.data.folder.decoded import decode_split
 from pneumo_keras.data.folder.film_file import FilmFile, to_labels
 from pneumo_keras.data.folder.layout import scan_folder
 from pneumo_keras.data.folder.table import scan_table
-from pneumo_keras.data.image_preparation import Preparation
 from pneumo_keras.data.preparation import Edition
 from pneumo_keras.data.sources import UNKNOWN_LIMITS, DataCard, DataOptions, DataSet, ImageNames, Listing
 from pneumo_keras.errors import DataError

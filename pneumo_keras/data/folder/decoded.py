@@ -14,8 +14,8 @@ import numpy as np
 from pneumo_keras.arrays import Images, Labels
 from pneumo_keras.chunked import ChunkedArray, remove
 from pneumo_keras.data.decoding import decode_films
+from pneumo_keras.data.films import Preparation
 from pneumo_keras.data.folder.film_file import FilmFile
-from pneumo_keras.data.image_preparation import Preparation
 from pneumo_keras.errors import DataError
 from pneumo_keras.printable import to_amount
 from pneumo_keras.progress import show_progress

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pneumo_keras.arrays import SPLIT_NAMES, SPLITS
 from pneumo_keras.data import prepared
-from pneumo_keras.data.films import LabelledFilms
+from pneumo_keras.data.films import LabelledFilms, Preparation
 from pneumo_keras.data.hashes import load_hashes
-from pneumo_keras.data.image_preparation import Preparation, detect_preparation
+from pneumo_keras.data.image_preparation import detect_preparation
 from pneumo_keras.data.pneumonia_mnist import patients
 from pneumo_keras.data.pneumonia_mnist.archive import check_archive, count_archived_classes, open_archive
 from pneumo_keras.data.pneumonia_mnist.card import describe_official, describe_own, to_unofficial_line

@@ -4,8 +4,8 @@ from PIL import Image
 
 from pneumo_keras import chunked
 from pneumo_keras.data.decoding import LIMITS, decode_file
+from pneumo_keras.data.films import Preparation
 from pneumo_keras.data.folder import decoded
-from pneumo_keras.data.image_preparation import Preparation
 from pneumo_keras.errors import DataError
 from tests.data.dicom_files import build_dataset, save
 from tests.films import load, sort_by_class
