@@ -134,6 +134,10 @@ def is_passing(name):
     return name in UNFINISHED or Path(name).name.startswith(".")
 
 
+def leave_out_passing(found):
+    return {name: content for name, content in found.items() if not is_passing(name)}
+
+
 def could_not_remove(disk):
     """Whether the disk failed where something was to be removed."""
     return "remove" in disk.lasting or disk.get_failed()[0] in ("remove", "rmdir", "scandir")
@@ -141,6 +145,8 @@ def could_not_remove(disk):
 
 class Training:
     """A training on nothing but its settings."""
+
+    holds_folder = True  # alone: what an earlier one could not remove goes
 
     def __init__(self, parent):
         self.prepared = parent / "start"
@@ -164,6 +170,8 @@ class Training:
 
 class Evaluation:
     """An evaluation of a run that was evaluated before, with other findings."""
+
+    holds_folder = False  # others may be writing there: a hidden half that could not be removed stays
 
     def __init__(self, parent):
         self.prepared = parent / "start"
@@ -205,6 +213,8 @@ class Evaluation:
 
 class Prediction:
     """A table of scores for some films."""
+
+    holds_folder = True
 
     def __init__(self, parent):
         self.prepared = parent / "start"
@@ -266,13 +276,15 @@ def try_once(command, root, disk):
     outcome, faults = judge(done)
     found = command.read(root)
     if could_not_remove(disk):
-        found = {name: content for name, content in found.items() if not is_passing(name)}
+        found = leave_out_passing(found)
     faults += command.check(root, {name: found[name] for name in found.keys() - LOCKS})
     if done.exit_code:
         again = command.retry(root)
         if again.exit_code:
             faults.append(f"the next try failed: {again.output} {again.exception!r}")
         found = command.read(root)
+        if could_not_remove(disk) and not command.holds_folder:
+            found = leave_out_passing(found)
     faults += compare(found, command.whole) + check_manifest(root / "run")
     return Trial((disk.fail_at, *disk.get_failed()), outcome, done.stderr, faults)
 
