@@ -106,7 +106,7 @@ SAVED = {
     "standardised": ["model.standardise=true"],
     "as they are": ["model.standardise=false"],
     "members": ["training.members=3", "evaluation.calibration=platt", LEARNING],
-    "mirrored": ["model.flip_average=true", "evaluation.calibration=temperature"],
+    "mirrored": ["model.flip_average=true", "evaluation.calibration=temperature", LEARNING],
 }
 
 
@@ -298,10 +298,11 @@ def test_films_that_are_not_held_in_memory_are_never_read_all_at_once(train, mon
 @pytest.fixture
 def swapped_validation(tmp_path):
     """Films whose validation labels are swapped, and the settings that name them."""
-    splits = load_phantom_splits(COUNTS)
+    splits = load_phantom_splits((120, 100, 40))
     path = tmp_path / "swapped.npz"
     save_archive(path, {**splits, "val": replace(splits["val"], labels=1 - splits["val"].labels)})
-    return ["data.source=pneumonia_mnist", f"data.path={path}", LEARNING, "training.epochs=10"]
+    settings = ["data.source=pneumonia_mnist", f"data.path={path}", LEARNING, "training.epochs=30"]
+    return [*settings, "training.schedule=cosine"]  # which keeps the last epoch
 
 
 def test_swapped_validation_labels_are_said_at_the_end_of_a_training(train, swapped_validation, caplog):
