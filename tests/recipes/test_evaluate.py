@@ -223,7 +223,7 @@ def test_intervals_resample_patients_and_new_ones_stand_beside_all(train, patien
     assert (trained["figures"], trained["new_patients"]) == (written["figures"], written["new_patients"])
     said = [
         "intervals resample the 15 patients of the 30 images (",
-        "10 of 30 images are of patients of whom the run has learnt from no image",
+        "10 of 30 images are of known patients of whom the run has learnt from no image",
     ]
     for text in (
         format_judgement(judgement, heading=""),
