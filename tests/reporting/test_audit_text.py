@@ -43,7 +43,7 @@ def test_shared_and_repeated_films_are_told(clean):
 def test_patients_are_counted_where_they_are_known(clean):
     train = ImageNames(patients=tuple(f"p{row // 2}" for row in range(40)))
     val = ImageNames(patients=("p0", "p0", "p1", "", *(f"q{row}" for row in range(16))))
-    test = ImageNames(patients=("p0",) * 24, numberings=frozenset({"test"}))
+    test = ImageNames(patients=("test-p0",) * 24, numberings=frozenset({"test"}))
     findings = to_findings(audit_films(clean, {"train": train, "val": val, "test": test}))
     assert findings[1:5] == [
         "Images whose patients are known: 40 of 40 training (20 patients), 19 of 20 validation (18 "
