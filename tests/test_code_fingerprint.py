@@ -62,7 +62,7 @@ def package(tmp_path, monkeypatch):
 
 def fingerprint():
     fingerprint_code.cache_clear()
-    return fingerprint_code(("features.variation", "features.views"))
+    return fingerprint_code(("features.augmentation", "features.views"))
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def fingerprint():
     [
         (lambda text: text.replace("** 0.5", "** 0.25"), False),
         (lambda text: f"{text}FACTOR = 2\n", False),
-        (lambda text: text.replace("Draws how", "Says how"), True),
+        (lambda text: text.replace("Draws what", "Says what"), True),
         (lambda text: text.replace("# Pillow maps", "# It maps"), True),
         (lambda text: text.replace("\n", "\r\n"), True),
         (lambda text: text.replace("\n\n", "\n\n\n"), True),
@@ -78,15 +78,15 @@ def fingerprint():
     ids=["factor", "line", "docstring", "comment", "line ends", "empty lines"],
 )
 def test_another_code_has_another_fingerprint(package, change, same):
-    before, text = fingerprint(), (package / "variation.py").read_text(encoding="utf-8")
+    before, text = fingerprint(), (package / "augmentation.py").read_text(encoding="utf-8")
     assert change(text) != text
-    (package / "variation.py").write_bytes(change(text).encode())
+    (package / "augmentation.py").write_bytes(change(text).encode())
     assert (fingerprint() == before) is same
 
 
 def test_the_name_of_a_module_counts(package):
     before = fingerprint()
-    one, other = package / "variation.py", package / "views.py"
+    one, other = package / "augmentation.py", package / "views.py"
     texts = one.read_bytes(), other.read_bytes()
     one.write_bytes(texts[1])
     other.write_bytes(texts[0])

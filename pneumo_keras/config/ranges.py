@@ -13,13 +13,25 @@ Gamma = Annotated[
     float, Field(ge=1, le=4, description="grey levels to the power of up to this or its inverse")
 ]
 Brightness = Annotated[float, Field(ge=0, le=1, description="shifted by up to this share of 0..255")]
+BrightnessFactor = Annotated[
+    float, Field(ge=1, le=4, description="grey levels times up to this or its inverse")
+]
 Contrast = Annotated[float, Field(ge=0, lt=1, description="stretched by up to this share")]
+Sharpness = Annotated[
+    float,
+    Field(ge=0, le=1, description="sharpened or smoothed by up to this share, as other resizing kernels do"),
+]
+Noise = Annotated[float, Field(ge=0, le=1, description="standard deviation of up to this share of 0..255")]
+JpegQuality = Annotated[
+    int,
+    Field(ge=10, le=100, description="saved as JPEG half of the time, of this quality to 95; 100 for never"),
+]
 FILL = "what stands where a film does not reach: nothing, or its mirror image"
 Fill = Annotated[Literal["black", "mirror"], Field(description=FILL)]
 
 
 class RangeSettings(Settings):
-    """How far films may vary; see `features.variation.Ranges`."""
+    """How far films may vary; see `features.augmentation.AugmentationRanges`."""
 
     rotation_degrees: float = Field(15.0, ge=0, le=180, description="turned by up to this, either way")
     horizontal_flip: bool = Field(True, description="mirrored half of the time")
@@ -27,8 +39,12 @@ class RangeSettings(Settings):
     aspect: Aspect = 1.0
     shift: Shift = 0.0
     gamma: Gamma = 1.0
+    brightness_factor: BrightnessFactor = 1.0
     brightness: Brightness = 0.1
     contrast: Contrast = 0.1
+    sharpness: Sharpness = 0.0
+    noise: Noise = 0.0
+    jpeg_quality: JpegQuality = 100
     fill: Fill = "black"
 
 

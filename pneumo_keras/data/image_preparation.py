@@ -51,7 +51,7 @@ def prepare_image(image: Image.Image, preparation: Preparation) -> UInt8[np.ndar
     if image.size == size:
         return _to_bytes(image)
     grey = _to_bytes(crop_square(image).resize(size, Image.Resampling.BILINEAR))
-    return grey if preparation.jpeg_quality is None else _save_as_jpeg(grey, preparation.jpeg_quality)
+    return grey if preparation.jpeg_quality is None else save_as_jpeg(grey, preparation.jpeg_quality)
 
 
 def crop_square(image: Image.Image) -> Image.Image:
@@ -59,6 +59,13 @@ def crop_square(image: Image.Image) -> Image.Image:
     edge = min(image.size)
     left, top = round((image.width - edge) / 2), round((image.height - edge) / 2)
     return image.crop((left, top, left + edge, top + edge))
+
+
+def save_as_jpeg(grey: UInt8[np.ndarray, "height width"], quality: int) -> UInt8[np.ndarray, "height width"]:
+    """The same image, saved as JPEG of a quality from 1 to 95 and read again."""
+    file = io.BytesIO()
+    Image.fromarray(grey).save(file, "JPEG", quality=quality)
+    return np.array(Image.open(file))
 
 
 def measure_jpeg(images: Images) -> float:
@@ -106,12 +113,6 @@ def _transform_blocks(images: Images) -> Float64[np.ndarray, "n down across 8 8"
     blocks = whole.reshape(n, down, BLOCK, across, BLOCK).swapaxes(2, 3)
     transformed: Any = dctn(blocks, axes=(3, 4), norm="ortho")
     return transformed
-
-
-def _save_as_jpeg(grey: UInt8[np.ndarray, "size size"], quality: int) -> UInt8[np.ndarray, "size size"]:
-    file = io.BytesIO()
-    Image.fromarray(grey).save(file, "JPEG", quality=quality)
-    return np.array(Image.open(file))
 
 
 def _to_bytes(image: Image.Image) -> UInt8[np.ndarray, "height width"]:

@@ -8,9 +8,10 @@ from pneumo_keras.code_fingerprint import fingerprint_code
 
 COMPUTING = (
     *("arrays", "backend", "doors", "prefetch"),
+    "data.image_preparation",
     *("engines.choice", "engines.graph", "engines.jax_operations", "engines.jax_program", "engines.onnx"),
     *("engines.openvino", "engines.runner", "engines.stock", "engines.table", "engines.winograd"),
-    *("features.extract", "features.passage", "features.variation", "features.views"),
+    *("features.augmentation", "features.extract", "features.passage", "features.views"),
     *("model.backbone", "model.classifier", "model.fingerprint", "model.initial", "model.preprocessing"),
     "model.reading",
 )

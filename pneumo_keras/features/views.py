@@ -9,7 +9,13 @@ import numpy as np
 from jaxtyping import Float32, Integer, UInt8
 
 from pneumo_keras.data.films import Films, Rows
-from pneumo_keras.features.variation import Ranges, Variation, draw_variation, vary_films
+from pneumo_keras.features.augmentation import (
+    Augmentation,
+    AugmentationRanges,
+    draw_augmentation,
+    expose_images,
+    warp_images,
+)
 from pneumo_keras.model.classifier import FrozenPart
 
 
@@ -23,7 +29,7 @@ class View:
         about: What tells this view from others.
     """
 
-    draw: Callable[[int], Variation] | None = None
+    draw: Callable[[int], Augmentation] | None = None
     name: str = ""
     about: dict[str, Any] = field(default_factory=lambda: {"view": "plain"})
 
@@ -41,18 +47,18 @@ class View:
             frozen: What brings them to the size of an image.
         """
         size: int = frozen.backbone.input_shape[1]
-        images = films[..., None].astype(np.float32)
         if self.draw is None:
-            return frozen.resize.predict_on_batch(images)
+            return frozen.resize.predict_on_batch(films[..., None].astype(np.float32))
+        augmentations = [self.draw(int(row)) for row in rows]
+        images = expose_images(films, augmentations)
         # A warp looks at single pixels: what is larger than the image is averaged before.
         if max(films.shape[1:]) > size:
-            images = frozen.resize.predict_on_batch(images)
-        variations = [self.draw(int(row)) for row in rows]
-        return vary_films(images[..., 0], variations, size)[..., None]
+            images = frozen.resize.predict_on_batch(images[..., None])[..., 0]
+        return warp_images(images, augmentations, size)[..., None]
 
     def mirror(self) -> "View":
         """The same view, from left to right."""
-        draw = self.draw or (lambda row: Variation())
+        draw = self.draw or (lambda row: Augmentation())
         return View(
             draw=lambda row: draw(row).mirror(),
             name=f"{self.name}, mirrored".removeprefix(", "),
@@ -76,7 +82,7 @@ class SeenFilms:
         return self.view.enlarge(self.films.read(rows), indices, self.frozen)
 
 
-def build_augmented_views(count: int, ranges: Ranges, *, seed: int) -> list[View]:
+def build_augmented_views(count: int, ranges: AugmentationRanges, *, seed: int) -> list[View]:
     """Views that vary films at random, each with draws of its own.
 
     Args:
@@ -90,7 +96,7 @@ def build_augmented_views(count: int, ranges: Ranges, *, seed: int) -> list[View
     ]
 
 
-def build_stressed_view(ranges: Ranges, *, seed: int) -> View:
+def build_stressed_view(ranges: AugmentationRanges, *, seed: int) -> View:
     """The view that heads are tried on: each film varied once, further than in training.
 
     Args:
@@ -100,10 +106,10 @@ def build_stressed_view(ranges: Ranges, *, seed: int) -> View:
     return _build_random_view(ranges, (seed, 0), "stressed")
 
 
-def _build_random_view(ranges: Ranges, key: tuple[int, int], name: str) -> View:
+def _build_random_view(ranges: AugmentationRanges, key: tuple[int, int], name: str) -> View:
     return View(
         # Not from 0, since NumPy takes (seed, 0, 0) for the seed alone.
-        draw=lambda row: draw_variation(ranges, (*key, row + 1)),
+        draw=lambda row: draw_augmentation(ranges, (*key, row + 1)),
         name=name,
         about={"view": list(key), **asdict(ranges), "drawn by": list_versions()},
     )

@@ -12,9 +12,9 @@ from pneumo_keras.company import Company
 from pneumo_keras.config import Config
 from pneumo_keras.config.ranges import AugmentationSettings, StressSettings
 from pneumo_keras.data.films import count_classes
+from pneumo_keras.features.augmentation import AugmentationRanges
 from pneumo_keras.features.extract import Extractor
 from pneumo_keras.features.store import SLICE, FeatureTable
-from pneumo_keras.features.variation import Ranges
 from pneumo_keras.features.views import PLAIN, SeenFilms, View, build_augmented_views, build_stressed_view
 from pneumo_keras.model.classifier import FrozenPart, build_online_model
 from pneumo_keras.model.fingerprint import compute_fingerprint
@@ -147,9 +147,9 @@ def list_stressed_views(config: Config, *, flip_average: bool) -> list[View]:
     )
 
 
-def to_ranges(settings: AugmentationSettings | StressSettings) -> Ranges:
+def to_ranges(settings: AugmentationSettings | StressSettings) -> AugmentationRanges:
     """How far films vary."""
-    return Ranges(**settings.model_dump(exclude={"views", "plain", "seed"}))
+    return AugmentationRanges(**settings.model_dump(exclude={"views", "plain", "seed"}))
 
 
 def to_descent(config: Config) -> Descent:

@@ -14,11 +14,11 @@ from pneumo_keras.cluster.connection import open_cluster
 from pneumo_keras.config import load_config
 from pneumo_keras.engines.choice import build_runner
 from pneumo_keras.errors import BackendError, ClusterError, DataError
+from pneumo_keras.features.augmentation import AugmentationRanges
 from pneumo_keras.features.extract import CHUNK, Extractor
 from pneumo_keras.features.passage import Passage
 from pneumo_keras.features.shared import SharedStore
 from pneumo_keras.features.store import Store
-from pneumo_keras.features.variation import Ranges
 from pneumo_keras.features.views import PLAIN, build_stressed_view
 from pneumo_keras.model.classifier import FrozenPart
 from pneumo_keras.model.fingerprint import compute_fingerprint
@@ -34,7 +34,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning"),
 ]
-VIEW = build_stressed_view(Ranges(rotation_degrees=15.0, gamma=1.2), seed=3)
+VIEW = build_stressed_view(AugmentationRanges(rotation_degrees=15.0, gamma=1.2), seed=3)
 KERAS = functools.partial(build_runner, engine="keras", precision="float32")
 
 

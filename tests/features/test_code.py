@@ -37,7 +37,7 @@ from pneumo_keras.data.films import FilmArray
 from pneumo_keras.engines.choice import build_runner
 from pneumo_keras.features.extract import Extractor
 from pneumo_keras.features.store import Store
-from pneumo_keras.features.variation import Ranges
+from pneumo_keras.features.augmentation import AugmentationRanges
 from pneumo_keras.features.views import build_stressed_view
 from pneumo_keras.model.classifier import build_frozen_part
 from tests.toy import SIZE, build_toy_backbone
@@ -49,7 +49,7 @@ extractor = Extractor(
     Store(Path("store"), 10**9),
 )
 films = FilmArray(np.arange(4 * 144, dtype=np.uint8).reshape(4, 12, 12), np.array([0, 1, 0, 1]))
-extractor.extract(films, "films", build_stressed_view(Ranges(contrast=0.2), seed=1))
+extractor.extract(films, "films", build_stressed_view(AugmentationRanges(contrast=0.2), seed=1))
 """
 
 
@@ -60,10 +60,10 @@ def test_features_are_computed_anew_by_other_code_and_not_where_words_change(tmp
     environment = {**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
     changes = (
         ("", "", "computed"),
-        ("Draws how one film is varied.", "Draws what becomes of one film.", "from the cache"),
+        ("Draws what is done to one image.", "Draws what becomes of one image.", "from the cache"),
         ("1 + ranges.contrast * next(draws)", "1 + 2 * ranges.contrast * next(draws)", "computed"),
     )
-    file = package / "features" / "variation.py"
+    file = package / "features" / "augmentation.py"
     for old, new, expected in changes:
         text = file.read_text(encoding="utf-8")
         assert old in text

@@ -24,9 +24,9 @@ from pneumo_keras.features import extract as module
 from pneumo_keras.features import passage as passage_module
 from pneumo_keras.features import store as store_module
 from pneumo_keras.features import views as views_module
+from pneumo_keras.features.augmentation import AugmentationRanges
 from pneumo_keras.features.extract import CHUNK, Extractor
 from pneumo_keras.features.store import Store, list_entries
-from pneumo_keras.features.variation import Ranges
 from pneumo_keras.features.views import PLAIN, build_augmented_views, build_stressed_view
 from pneumo_keras.model.classifier import FrozenPart
 from pneumo_keras.model.preprocessing import build_resizing, build_scaling
@@ -34,7 +34,7 @@ from tests.damage import mutate
 from tests.toy import SIZE, build_toy_backbone
 
 N = 2 * CHUNK + 5
-STRENGTHS = Ranges(rotation_degrees=15.0, horizontal_flip=True, brightness=0.1, contrast=0.1)
+STRENGTHS = AugmentationRanges(rotation_degrees=15.0, horizontal_flip=True, brightness=0.1, contrast=0.1)
 MIRRORED = PLAIN.mirror()
 
 
@@ -214,7 +214,9 @@ def test_films_larger_than_an_image_are_averaged_before_they_are_varied(build_ex
     frozen = build_extractor().frozen
     size = frozen.backbone.input_shape[1]
     checkers = (np.indices((4 * size, 4 * size)).sum(axis=0) % 2 * 255).astype(np.uint8)
-    images = build_stressed_view(Ranges(rotation_degrees=15.0), seed=1).enlarge(checkers[None], [0], frozen)
+    images = build_stressed_view(AugmentationRanges(rotation_degrees=15.0), seed=1).enlarge(
+        checkers[None], [0], frozen
+    )
     centre = images[0, size // 4 : -size // 4, size // 4 : -size // 4, 0]
     np.testing.assert_allclose(centre, 127.5, atol=2)
 

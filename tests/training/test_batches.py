@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from pneumo_keras.data.films import FilmArray
-from pneumo_keras.features.variation import Ranges
+from pneumo_keras.features.augmentation import AugmentationRanges
 from pneumo_keras.features.views import PLAIN as AS_THEY_ARE
 from pneumo_keras.features.views import SeenFilms, build_augmented_views
 from pneumo_keras.model.classifier import build_frozen_part
@@ -112,7 +112,7 @@ def test_films_are_read_row_by_row_and_enlarged():
 def test_films_are_varied_anew_in_every_epoch_and_alike_in_every_batch():
     films = FilmArray(np.arange(7 * 64, dtype=np.uint8).reshape(7, 8, 8), LABELS)
     frozen = build_frozen_part(build_toy_backbone(), film_size=8)
-    views = build_augmented_views(2, Ranges(rotation_degrees=15, brightness=0.1), seed=1)
+    views = build_augmented_views(2, AugmentationRanges(rotation_degrees=15, brightness=0.1), seed=1)
     tables = [SeenFilms(films, view, frozen) for view in views]
     batches = Batches(tables, LABELS, batch_size=7, seed=None)
     first, _ = batches[0]

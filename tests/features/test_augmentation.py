@@ -1,19 +1,34 @@
+import io
+
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
-from pneumo_keras.features.variation import Ranges, Variation, draw_variation, vary_films
+from pneumo_keras.features.augmentation import (
+    Augmentation,
+    AugmentationRanges,
+    draw_augmentation,
+    expose_images,
+    warp_images,
+)
 from pneumo_keras.model.preprocessing import build_resizing
 
-STRESS = Ranges(15, True, zoom=1.35, aspect=1.12, shift=0.09, gamma=1.42, brightness=0.12, contrast=0.3)
+STRESS = AugmentationRanges(
+    15, True, zoom=1.35, aspect=1.12, shift=0.09, gamma=1.42, brightness=0.12, contrast=0.3
+)
 RANDOM = np.random.default_rng(0)
 FILMS = RANDOM.integers(0, 256, (3, 28, 28), dtype=np.uint8)
 RAMP = np.tile(np.linspace(60, 180, 16, dtype=np.float32), (40, 16, 1))
 
 
-def vary(films=RAMP, size=16, **ranges):
-    draws = [draw_variation(Ranges(**ranges), (1, row)) for row in range(len(films))]
-    return vary_films(films, draws, size)
+def augment(images, augmentations, size):
+    return warp_images(expose_images(images, augmentations), augmentations, size)
+
+
+def vary(images=RAMP, size=16, **ranges):
+    draws = [draw_augmentation(AugmentationRanges(**ranges), (1, row)) for row in range(len(images))]
+    return augment(images, draws, size)
 
 
 def to_smooth_film(size):
@@ -24,8 +39,8 @@ def to_smooth_film(size):
 @pytest.mark.parametrize("size", [28, 75, 149, 299])
 def test_a_film_that_is_left_alone_is_enlarged_as_the_model_enlarges_it(size):
     expected = np.asarray(build_resizing(28, size)(FILMS[..., None].astype(np.float32)))[..., 0]
-    np.testing.assert_allclose(vary_films(FILMS, [Variation()] * 3, size), expected, atol=1e-3)
-    mirrored = vary_films(FILMS, [Variation().mirror()] * 3, size)
+    np.testing.assert_allclose(augment(FILMS, [Augmentation()] * 3, size), expected, atol=1e-3)
+    mirrored = augment(FILMS, [Augmentation().mirror()] * 3, size)
     np.testing.assert_allclose(mirrored, expected[..., ::-1], atol=1e-3)
 
 
@@ -37,7 +52,7 @@ def test_one_warp_turns_a_film_as_keras_turns_its_enlargement(angle):
     expected = np.asarray(layer(enlarged, training=True))[0, ..., 0]
     turn = np.deg2rad(angle)
     matrix = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0]])
-    (mine,) = vary_films(film[None], [Variation(matrix)], 149)
+    (mine,) = augment(film[None], [Augmentation(matrix)], 149)
     inside = slice(20, -20)  # not the edges, which Keras blends into the black
     np.testing.assert_allclose(mine[inside, inside], expected[inside, inside], atol=1)
     assert np.abs(mine - expected).mean() < 1
@@ -48,12 +63,12 @@ def test_what_lies_in_the_upper_right_is_found_there_after_zoom_and_shift():
     film = np.zeros((1, 28, 28), np.uint8)
     film[0, 7, 21] = 255  # its centre a quarter of the edge above and right of the film's
 
-    def find(variation):
-        (image,) = vary_films(film, [variation], 280)
+    def find(augmentation):
+        (image,) = augment(film, [augmentation], 280)
         return np.argwhere(image > 0.9 * image.max()).mean(axis=0)
 
-    np.testing.assert_allclose(find(Variation()), [74.5, 214.5], atol=0.6)
-    zoomed = Variation(np.array([[0.5, 0, 0.05], [0, 0.5, -0.05]]))  # twice as large, moved
+    np.testing.assert_allclose(find(Augmentation()), [74.5, 214.5], atol=0.6)
+    zoomed = Augmentation(np.array([[0.5, 0, 0.05], [0, 0.5, -0.05]]))  # twice as large, moved
     # In the film (x, y) = (0.268, -0.232) of its edge; in the image twice that, less what it was moved.
     expected = [280 * (0.5 + 2 * (-0.232 + 0.05)), 280 * (0.5 + 2 * (0.268 - 0.05))]
     np.testing.assert_allclose(find(zoomed), expected, atol=2)
@@ -63,7 +78,7 @@ def test_films_need_not_be_square():
     tall = np.repeat(np.arange(8, dtype=np.uint8)[:, None] * 30, 4, axis=1)[None]
     bilinear = keras.ops.image.resize(tall[..., None].astype(np.float32), (32, 32), interpolation="bilinear")
     expected = np.asarray(bilinear)[..., 0]
-    np.testing.assert_allclose(vary_films(tall, [Variation()], 32), expected, atol=1e-3)
+    np.testing.assert_allclose(augment(tall, [Augmentation()], 32), expected, atol=1e-3)
 
 
 def test_films_are_mirrored_half_of_the_time():
@@ -96,7 +111,7 @@ def test_gamma_is_a_power_of_the_grey_levels():
 
 @pytest.mark.parametrize(("ranges", "axes"), [({"zoom": 1.3}, "both"), ({"aspect": 1.3}, "against")])
 def test_zoom_and_aspect_are_factors_about_the_centre(ranges, axes):
-    matrices = [draw_variation(Ranges(**ranges), (1, row)).affine for row in range(200)]
+    matrices = [draw_augmentation(AugmentationRanges(**ranges), (1, row)).affine for row in range(200)]
     x, y = np.array([matrix[[0, 1], [0, 1]] for matrix in matrices]).T
     largest = 1.3 if axes == "both" else 1.3**0.5
     assert 1 / largest <= x.min() < 0.9 and 1.1 < x.max() <= largest
@@ -105,7 +120,9 @@ def test_zoom_and_aspect_are_factors_about_the_centre(ranges, axes):
 
 
 def test_a_shift_moves_a_film_by_up_to_its_share_of_the_edge():
-    moves = np.array([draw_variation(Ranges(shift=0.1), (1, row)).affine[:, 2] for row in range(200)])
+    moves = np.array(
+        [draw_augmentation(AugmentationRanges(shift=0.1), (1, row)).affine[:, 2] for row in range(200)]
+    )
     assert (np.abs(moves).max(axis=0) <= 0.1).all() and (np.abs(moves).max(axis=0) > 0.08).all()
     assert (moves.min(axis=0) < 0).all() and (moves.max(axis=0) > 0).all()
 
@@ -132,13 +149,13 @@ def test_no_warp_reaches_beyond_the_mirrored_film():
 
 
 def test_a_film_goes_on_mirrored_at_its_edges():
-    halved = Variation(np.array([[2.0, 0, 0], [0, 2.0, 0]]), fill="mirror")
-    (image,) = vary_films(np.tile(np.arange(8, dtype=np.uint8), (1, 8, 1)), [halved], 16)
+    halved = Augmentation(np.array([[2.0, 0, 0], [0, 2.0, 0]]), fill="mirror")
+    (image,) = augment(np.tile(np.arange(8, dtype=np.uint8), (1, 8, 1)), [halved], 16)
     np.testing.assert_allclose(image[8], [3, 2, 1, 0, *range(8), 7, 6, 5, 4])
 
 
 def test_the_same_key_gives_the_same_draws():
-    first, again, other = (draw_variation(STRESS, key) for key in ((1, 2, 3), (1, 2, 3), (1, 2, 4)))
+    first, again, other = (draw_augmentation(STRESS, key) for key in ((1, 2, 3), (1, 2, 3), (1, 2, 4)))
     np.testing.assert_array_equal(first.affine, again.affine)
     assert (first.gamma, first.brightness, first.contrast) == (again.gamma, again.brightness, again.contrast)
     assert not np.array_equal(first.affine, other.affine)
@@ -147,3 +164,46 @@ def test_the_same_key_gives_the_same_draws():
 def test_grey_levels_stay_in_their_range():
     images = vary(np.repeat(FILMS, 20, axis=0), size=64, **vars(STRESS))
     assert images.min() >= 0 and images.max() <= 255
+
+
+def test_the_brightness_factor_multiplies_grey_levels():
+    factors = (vary(brightness_factor=1.2) / RAMP)[:, 0, 0]
+    assert 1 / 1.2 - 1e-3 <= factors.min() < 0.9
+    assert 1.1 < factors.max() <= 1.2 + 1e-3
+
+
+def test_sharpness_changes_edges_and_leaves_flat_places_and_the_mean_alone():
+    edge = np.repeat(np.array([80, 160], np.uint8), 8)[None, None].repeat(40, 0).repeat(16, 1)
+    varied = vary(edge, sharpness=0.5)
+    steps = (varied[:, 8, 8] - varied[:, 8, 7]) / 80
+    # A share s of a third of the step is added on either side.
+    assert 1 - 0.5 * 2 / 3 - 1e-3 <= steps.min() < 0.8 and 1.2 < steps.max() <= 1 + 0.5 * 2 / 3 + 1e-3
+    np.testing.assert_allclose(varied[..., 0], 80, atol=1e-3)
+    np.testing.assert_allclose(varied.mean(axis=(1, 2)), 120, rtol=1e-5)
+
+
+def test_noise_has_up_to_its_standard_deviation_and_is_drawn_anew_for_each_image():
+    grey = np.full((40, 64, 64), 128, np.uint8)
+    noise = vary(grey, size=64, noise=0.05) - 128
+    deviations = noise.std(axis=(1, 2)) / 255
+    assert deviations.min() < 0.01 and 0.04 < deviations.max() < 0.053
+    assert abs(np.corrcoef(noise[0].ravel(), noise[1].ravel())[0, 1]) < 0.1
+    np.testing.assert_array_equal(vary(grey, size=64, noise=0.05), noise + 128)
+
+
+def test_half_of_the_images_are_saved_as_jpeg_of_a_quality_within_the_range():
+    qualities = [
+        draw_augmentation(AugmentationRanges(jpeg_quality=40), (1, row)).jpeg_quality for row in range(400)
+    ]
+    used = [quality for quality in qualities if quality is not None]
+    assert 170 < len(used) < 230 and 40 <= min(used) < 43 and 92 < max(used) <= 95
+    assert draw_augmentation(AugmentationRanges(jpeg_quality=100), (1, 0)).jpeg_quality is None
+
+
+def test_what_is_saved_as_jpeg_is_what_pillow_reads_of_it():
+    saved = expose_images(FILMS, [Augmentation(jpeg_quality=50)] * 3)
+    for image, film in zip(saved, FILMS, strict=True):
+        file = io.BytesIO()
+        Image.fromarray(film).save(file, "JPEG", quality=50)
+        np.testing.assert_array_equal(image, np.asarray(Image.open(file)))
+    assert np.abs(saved - FILMS).max() > 5
