@@ -134,9 +134,9 @@ def _train(
     help="Correct the scores for films of which this share shows pneumonia. No call changes.",
 )
 @click.option(
-    "--stress",
+    "--perturb",
     is_flag=True,
-    help="Judge the films once more, each varied at random as [stress] in the settings says.",
+    help="Judge the films once more, each varied at random as [perturbation] in the settings says.",
 )
 @click.option(
     "--data",
@@ -153,7 +153,7 @@ def evaluate(
     split: str,
     overrides: tuple[str, ...],
     prevalence: float | None,
-    stress: bool,
+    perturb: bool,
     films: Path | None,
     positive: str | None,
     name: str | None,
@@ -174,13 +174,13 @@ def evaluate(
     Where its own images were moved since, --set data.path=... says where they lie now: they must be the
     same.
 
-    With --stress the same films are also judged varied, in scores_<split>_stressed.csv and
-    metrics_<split>_stressed.json; text and report show both, and the paired change.
+    With --perturb the same films are also judged varied, in scores_<split>_perturbed.csv and
+    metrics_<split>_perturbed.json; text and report show both, and the paired change.
 
     \b
     pneumo-keras eval runs/one
     pneumo-keras eval runs/one --prevalence 0.1
-    pneumo-keras eval runs/one --stress
+    pneumo-keras eval runs/one --perturb
     pneumo-keras eval runs/one --set data.path=moved/chest_xray
     pneumo-keras eval runs/one --data clinic --positive infiltrate
     """
@@ -204,12 +204,12 @@ def evaluate(
     if films is None:
         from pneumo_keras.recipes.evaluate import evaluate_run
 
-        evaluate_run(folder, split, prevalence, stress=stress, moved=moved, tell=tell)
+        evaluate_run(folder, split, prevalence, perturb=perturb, moved=moved, tell=tell)
     else:
         from pneumo_keras.recipes.other_films import OtherFilms, evaluate_other_films
 
         other = OtherFilms(films, positive=positive, name=name)
-        evaluate_other_films(folder, other, split, prevalence, stress=stress, tell=tell)
+        evaluate_other_films(folder, other, split, prevalence, perturb=perturb, tell=tell)
 
 
 @click.command()
@@ -301,8 +301,12 @@ def _to_document(judgement: "Judgement") -> dict[str, Any]:
     for name in ("out_of_distribution", "new_patients"):
         if (part := getattr(judgement, name)) is not None:
             document[name] = to_document(part)
-    if judgement.stressed:
-        changes = {name: to_document(change) for name, change in judgement.stressed.changes.items()}
-        of_stressed = _to_document(judgement.stressed.judgement)
-        document["stressed"] = {"stress": judgement.stressed.ranges, **of_stressed, "changes": changes}
+    if judgement.perturbed:
+        changes = {name: to_document(change) for name, change in judgement.perturbed.changes.items()}
+        of_perturbed = _to_document(judgement.perturbed.judgement)
+        document["perturbed"] = {
+            "perturbation": judgement.perturbed.ranges,
+            **of_perturbed,
+            "changes": changes,
+        }
     return document

@@ -35,10 +35,10 @@ def sweep(
     Every combination of the grid is fitted once without each fold and judged on it; films with the
     same pixels stay in one fold. Features come from the cache, and combinations that differ in
     learning rate and weight decay alone are fitted at once, so that hundreds take minutes. best.toml
-    has the lowest mean of the log losses on films as they are and on films under stress, which [stress]
-    in the settings describes; cheapest.toml takes the frozen network the least work among those within
-    one standard error of the best. Augmentation that comes near the stress is rewarded for having seen
-    its exam.
+    has the lowest mean of the log losses on films as they are and perturbed, as [perturbation] in the
+    settings says; cheapest.toml takes the frozen network the least work among those within
+    one standard error of the best. Augmentation that comes near the perturbation is favoured by that: it
+    was trained on the like.
 
     \b
     A grid names settings as a configuration does, with a list of values for each:

@@ -1,4 +1,4 @@
-"""Settings of how far films vary, in training and under stress."""
+"""Settings of how far films vary: augmentation in training, perturbation in evaluation."""
 
 from typing import Annotated, Literal
 
@@ -49,7 +49,7 @@ class RangeSettings(Settings):
 
 
 class AugmentationSettings(RangeSettings):
-    """How films are varied that are trained on. Those that are judged on are not; see [stress]."""
+    """How films are varied that are trained on. Those that are judged on are not; see [perturbation]."""
 
     views: int = Field(0, ge=0, le=100, description="augmented views of each training film (cached mode)")
     plain: bool = Field(True, description="train on the films as they are, too (cached mode)")
@@ -61,8 +61,8 @@ class AugmentationSettings(RangeSettings):
         return self
 
 
-class StressSettings(RangeSettings):
-    """How films are varied on which heads are tried: each once, for sweep and eval --stress."""
+class PerturbationSettings(RangeSettings):
+    """How films are varied on which heads are tried: each once, for sweep and eval --perturb."""
 
     seed: int = Field(0, ge=0, lt=2**32, description="of the draws; runs of all seeds are tried alike")
     zoom: Zoom = 1.35

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from pneumo_keras.config.choices import OneOf
-from pneumo_keras.config.ranges import AugmentationSettings, StressSettings
+from pneumo_keras.config.ranges import AugmentationSettings, PerturbationSettings
 from pneumo_keras.config.tables import Settings
 from pneumo_keras.data.sources import KERMANY, NOBODY, POSITIVE, SOURCES
 from pneumo_keras.engines.table import ENGINES, Precision
@@ -230,7 +230,9 @@ class Config(Settings):
     augmentation: AugmentationSettings = Field(
         default_factory=lambda: AugmentationSettings.model_validate({})
     )
-    stress: StressSettings = Field(default_factory=lambda: StressSettings.model_validate({}))
+    perturbation: PerturbationSettings = Field(
+        default_factory=lambda: PerturbationSettings.model_validate({})
+    )
     model: ModelSettings = Field(default_factory=lambda: ModelSettings.model_validate({}))
     training: TrainingSettings = Field(default_factory=lambda: TrainingSettings.model_validate({}))
     evaluation: EvaluationSettings = Field(default_factory=lambda: EvaluationSettings.model_validate({}))

@@ -1,4 +1,4 @@
-"""Settings compared by what they say of films that they have not seen, as they are and under stress."""
+"""Settings compared by what they say of films that they have not seen, as they are and perturbed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from pneumo_keras.evaluation.figures import to_figures
 from pneumo_keras.evaluation.report_card import HALF
 
 FIGURES = ("log_loss", "auc", "accuracy", "sensitivity", "specificity")
-PLAIN, STRESSED = "", "stressed_"
+PLAIN, PERTURBED = "", "perturbed_"
 """What figures' names begin with, by the films that they speak of."""
 
 CRITERION = "mean_log_loss"
-"""Of each fold: the mean of the log losses on its films as they are and under stress.
+"""Of each fold: the mean of the log losses on its films as they are and perturbed.
 
-Films as they are tell which features see the disease, stressed films which heads know when they do not
+Films as they are tell which features see the disease, perturbed films which heads know when they do not
 know; either alone says nothing of the other.
 """
 
@@ -33,7 +33,7 @@ class Candidate:
     Attributes:
         values: By dotted key.
         figures: `mean_log_loss`, then `log_loss`, `auc`, `accuracy`, `sensitivity` and `specificity`
-            (at 0.5) of each fold, and the same under stress as `stressed_log_loss`, ...; NaN where
+            (at 0.5) of each fold, and of perturbed films as `perturbed_log_loss`, ...; NaN where
             the fit diverged.
         kept_epochs: The epoch that was kept, in each fold.
         operations: Floating-point operations that the frozen network takes to score a film.
@@ -107,7 +107,7 @@ def build_candidates(
     Args:
         values: Of each combination, by dotted key.
         labels: Of all films.
-        log_odds: Of films as they are (`PLAIN`) and `STRESSED`, from members that have not seen the
+        log_odds: Of films as they are (`PLAIN`) and `PERTURBED`, from members that have not seen the
             fold of the film; NaN for a combination that diverged.
         folds: In which each film was held out.
         kept_epochs: That were kept.
@@ -123,7 +123,7 @@ def build_candidates(
             if not np.isfinite(scores).all():
                 found = {name: np.full(len(of_folds), np.nan) for name, of_folds in found.items()}
             figures |= found
-        mean = (figures[f"{PLAIN}log_loss"] + figures[f"{STRESSED}log_loss"]) / 2
+        mean = (figures[f"{PLAIN}log_loss"] + figures[f"{PERTURBED}log_loss"]) / 2
         candidates.append(
             Candidate(
                 combination, {CRITERION: mean, **figures}, kept_epochs[index].tolist(), operations, weights

@@ -114,7 +114,7 @@ class Judgement:
         at_half: At 0.5, whatever the operating point; where scores are corrected, with the calls of
             plain scores at 0.5.
         members: Each figure of every member alone, at the operating point; empty for one member.
-        stressed: The same films under stress, if they were tried.
+        perturbed: Of the same films perturbed, if that was asked for.
         out_of_distribution: Images that are warned about; None where that was not looked for.
         new_patients: Images of patients of whom the classifier has seen none, at the operating point; None
             where that is unknown, or they are all or none.
@@ -123,17 +123,17 @@ class Judgement:
     evaluation: Evaluation
     at_half: Evaluation
     members: dict[str, MemberSpread]
-    stressed: "Stressed | None" = None
+    perturbed: "Perturbed | None" = None
     out_of_distribution: OutOfDistribution | None = None
     new_patients: Evaluation | None = None
 
 
 @dataclass(frozen=True)
-class Stressed:
-    """The same classifier on the same films under stress.
+class Perturbed:
+    """The same classifier on the same films perturbed.
 
     Attributes:
-        judgement: Of the stressed films.
+        judgement: Of the perturbed films.
         changes: Each figure at the operating point less that of the films as they are, in pairs.
         ranges: How far films were varied.
     """
@@ -154,7 +154,7 @@ class Metrics(Evaluation):
         films_sha256: Fingerprint of the films' pixels.
         labels_sha256: Fingerprint of their labels.
         scores_sha256: Of the file with their scores.
-        stress: How far films were varied before they were scored; None for films as they are.
+        perturbation: How far films were varied before they were scored; None for films as they are.
         out_of_distribution: See `Judgement`.
         new_patients: See `Judgement`.
     """
@@ -165,7 +165,7 @@ class Metrics(Evaluation):
     films_sha256: str
     labels_sha256: str
     scores_sha256: str
-    stress: dict[str, Any] | None
+    perturbation: dict[str, Any] | None
     out_of_distribution: OutOfDistribution | None
     new_patients: Evaluation | None
 
@@ -177,7 +177,7 @@ def to_metrics(
     films_sha256: str,
     labels_sha256: str,
     scores_sha256: str,
-    stress: dict[str, Any] | None = None,
+    perturbation: dict[str, Any] | None = None,
 ) -> Metrics:
     """A judgement with the films it speaks of."""
     return Metrics(
@@ -188,14 +188,14 @@ def to_metrics(
         films_sha256=films_sha256,
         labels_sha256=labels_sha256,
         scores_sha256=scores_sha256,
-        stress=stress,
+        perturbation=perturbation,
         out_of_distribution=judgement.out_of_distribution,
         new_patients=judgement.new_patients,
     )
 
 
 def to_judgement(metrics: Metrics) -> Judgement:
-    """The judgement that metrics were made from, but for what it said under stress."""
+    """The judgement that metrics were made from, but for that of perturbed films."""
     evaluation = Evaluation(**{name: getattr(metrics, name) for name in Evaluation.__dataclass_fields__})
     return Judgement(
         evaluation,

@@ -96,14 +96,14 @@ def build_augmented_views(count: int, ranges: AugmentationRanges, *, seed: int) 
     ]
 
 
-def build_stressed_view(ranges: AugmentationRanges, *, seed: int) -> View:
+def build_perturbed_view(ranges: AugmentationRanges, *, seed: int) -> View:
     """The view that heads are tried on: each film varied once, further than in training.
 
     Args:
         ranges: How far films vary.
         seed: Of all draws.
     """
-    return _build_random_view(ranges, (seed, 0), "stressed")
+    return _build_random_view(ranges, (seed, 0), "perturbed")
 
 
 def _build_random_view(ranges: AugmentationRanges, key: tuple[int, int], name: str) -> View:

@@ -16,14 +16,14 @@ from pneumo_keras.data.sources import DataCard, ImageNames
 from pneumo_keras.evaluation.comparison import compare_figures
 from pneumo_keras.evaluation.patients import to_groups
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
-from pneumo_keras.evaluation.report_card import Distances, Judgement, Stressed
+from pneumo_keras.evaluation.report_card import Distances, Judgement, Perturbed
 from pneumo_keras.evaluation.scores import format_medmnist_scores, to_medmnist_name
 from pneumo_keras.features.guard import load_guard
 from pneumo_keras.features.views import View
 from pneumo_keras.model.classifier import FrozenPart
 from pneumo_keras.recipes.explain import explain_mistakes
 from pneumo_keras.recipes.films import Split, find_new_patients, open_splits, tell_shared_patients
-from pneumo_keras.recipes.heads import list_judged_views, list_stressed_views
+from pneumo_keras.recipes.heads import list_judged_views, list_perturbed_views
 from pneumo_keras.recipes.judging import (
     compute_log_odds,
     decide,
@@ -38,14 +38,14 @@ from pneumo_keras.recipes.saved_classifier import load_judged_classifier
 from pneumo_keras.reporting.explanations import Evidence
 from pneumo_keras.reporting.plots import draw_summary, save_plot
 from pneumo_keras.reporting.report import format_report
-from pneumo_keras.reporting.report_contents import FineTuned, ReportContents, StressedFilms
+from pneumo_keras.reporting.report_contents import FineTuned, PerturbedFilms, ReportContents
 from pneumo_keras.runs.finished import FinishedRun, load_run
 from pneumo_keras.runs.folder import GUARD, RunFolder
 
 log = logging.getLogger("pneumo_keras")
 
 NAME_BYTES = 100  # of a run's name within that of a file, which can have 255
-EXAMPLES = 6  # stressed films that a report shows
+EXAMPLES = 6  # perturbed films that a report shows
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def evaluate_run(
     split_name: str,
     prevalence: float | None = None,
     *,
-    stress: bool = False,
+    perturb: bool = False,
     moved: str | None = None,
     tell: Tell = keep_quiet,
 ) -> Judgement:
@@ -98,7 +98,7 @@ def evaluate_run(
         folder: Of a finished run.
         split_name: `train`, `val` or `test`.
         prevalence: See `judge_films`.
-        stress: See `judge_films`.
+        perturb: See `judge_films`.
         moved: Where the run's films lie now, if they were moved.
         tell: Gets the judgement, which is not lost where the folder cannot be written.
 
@@ -112,20 +112,20 @@ def evaluate_run(
     split = open_splits(data, (split_name,))[split_name]
     new = find_new_patients(data, split_name)
     task = Task(folder, folder.path.resolve().name, run, config, data.card, split, new=new)
-    contents = judge_films(task, prevalence, stress=stress)
+    contents = judge_films(task, prevalence, perturb=perturb)
     tell(folder, contents.judgement)
     write_evaluation(folder, task, contents)
     return contents.judgement
 
 
-def judge_films(task: Task, prevalence: float | None, *, stress: bool) -> ReportContents:
+def judge_films(task: Task, prevalence: float | None, *, perturb: bool) -> ReportContents:
     """Scores films with the saved model of a run, and everything that a report shows of that.
 
     Args:
         task: The run and the films.
         prevalence: Share of pneumonia where the scores are to be used, in (0, 1). Scores, operating
             point and figures are corrected to it; no call changes.
-        stress: Whether the films are also judged under the stress of the run's settings.
+        perturb: Whether the films are also judged under the perturbation of the run's settings.
     """
     run, config, split = task.run, task.config, task.split
     classifier = load_judged_classifier(task.folder, run)
@@ -142,29 +142,29 @@ def judge_films(task: Task, prevalence: float | None, *, stress: bool) -> Report
         return shift.correct_scores(scores) if shift else scores, judgement
 
     flip = classifier.flip_average
-    plain, varied = list_judged_views(flip), list_stressed_views(config, flip_average=flip)
-    extractor.check_room([(split.films, [*plain, *varied] if stress else plain)])
+    plain, varied = list_judged_views(flip), list_perturbed_views(config, flip_average=flip)
+    extractor.check_room([(split.films, [*plain, *varied] if perturb else plain)])
     guard = load_guard(task.folder.verify(GUARD), width=classifier.frozen.backbone.output_shape[-1])
     scores, judgement = judge_views(plain, measure_distances(extractor, guard, split))
     warn_of_backwards(split, judgement)
-    stressed = None
-    if stress:
-        under_stress, of_stressed = judge_views(varied)
+    perturbed = None
+    if perturb:
+        perturbed_scores, of_perturbed = judge_views(varied)
         changes = compare_figures(
             split.films.labels,
             scores,
-            under_stress,
+            perturbed_scores,
             first_threshold=judgement.evaluation.threshold,
             second_threshold=judgement.evaluation.threshold,
             seed=config.seed,
             patients=to_groups(split.patients),
         )
-        ranges = config.stress.model_dump(mode="json")
-        judgement = replace(judgement, stressed=Stressed(of_stressed, changes, ranges))
-        stressed = StressedFilms(under_stress, show_films(split, varied[0], classifier.frozen))
+        ranges = config.perturbation.model_dump(mode="json")
+        judgement = replace(judgement, perturbed=Perturbed(of_perturbed, changes, ranges))
+        perturbed = PerturbedFilms(perturbed_scores, show_films(split, varied[0], classifier.frozen))
     extractor.release()
     evidence = explain_mistakes(task.folder, classifier, split, scores, judgement.evaluation.threshold)
-    return gather_report(task, scores, judgement, evidence, shift, stressed)
+    return gather_report(task, scores, judgement, evidence, shift, perturbed)
 
 
 def show_films(split: Split, view: View, frozen: FrozenPart) -> Images:
@@ -189,15 +189,15 @@ def write_evaluation(folder: RunFolder, task: Task, contents: ReportContents) ->
         title=title if stated is None else f"{title}, corrected to a prevalence of {stated:g}",
     )
     write_scores(folder, split, contents.scores, contents.judgement, corrected)
-    if contents.stressed and contents.judgement.stressed:
-        found = contents.judgement.stressed
+    if contents.perturbed and contents.judgement.perturbed:
+        found = contents.judgement.perturbed
         write_scores(
             folder,
             split,
-            contents.stressed.scores,
+            contents.perturbed.scores,
             found.judgement,
-            f"_stressed{corrected}",
-            stress=found.ranges,
+            f"_perturbed{corrected}",
+            perturbation=found.ranges,
         )
     if contents.card.medmnist_name and stated is None:
         write_medmnist_scores(folder, task.config.data.size, split.name, contents)
@@ -213,7 +213,7 @@ def gather_report(
     judgement: Judgement,
     evidence: Mapping[int, Evidence],
     shift: PrevalenceShift | None,
-    stressed: StressedFilms | None,
+    perturbed: PerturbedFilms | None,
 ) -> ReportContents:
     """What the report shows, files by their names alone."""
     run, point, training = task.run, task.run.operating_point, task.run.config.training
@@ -229,7 +229,7 @@ def gather_report(
         scores=scores,
         judgement=judgement,
         evidence=evidence,
-        stressed=stressed,
+        perturbed=perturbed,
         prevalence=shift.stated if shift else None,
         calibration=run.calibration,
         operating_point=shift.correct_point(point) if shift else point,

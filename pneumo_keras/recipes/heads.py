@@ -10,12 +10,12 @@ import numpy as np
 
 from pneumo_keras.company import Company
 from pneumo_keras.config import Config
-from pneumo_keras.config.ranges import AugmentationSettings, StressSettings
+from pneumo_keras.config.ranges import AugmentationSettings, PerturbationSettings
 from pneumo_keras.data.films import count_classes
 from pneumo_keras.features.augmentation import AugmentationRanges
 from pneumo_keras.features.extract import Extractor
 from pneumo_keras.features.store import SLICE, FeatureTable
-from pneumo_keras.features.views import PLAIN, SeenFilms, View, build_augmented_views, build_stressed_view
+from pneumo_keras.features.views import PLAIN, SeenFilms, View, build_augmented_views, build_perturbed_view
 from pneumo_keras.model.classifier import FrozenPart, build_online_model
 from pneumo_keras.model.fingerprint import compute_fingerprint
 from pneumo_keras.model.head import Moments, build_head
@@ -140,14 +140,14 @@ def list_judged_views(flip_average: bool, view: View = PLAIN) -> list[View]:
     return [view, view.mirror()] if flip_average else [view]
 
 
-def list_stressed_views(config: Config, *, flip_average: bool) -> list[View]:
+def list_perturbed_views(config: Config, *, flip_average: bool) -> list[View]:
     """How films are seen that heads are tried on."""
     return list_judged_views(
-        flip_average, build_stressed_view(to_ranges(config.stress), seed=config.stress.seed)
+        flip_average, build_perturbed_view(to_ranges(config.perturbation), seed=config.perturbation.seed)
     )
 
 
-def to_ranges(settings: AugmentationSettings | StressSettings) -> AugmentationRanges:
+def to_ranges(settings: AugmentationSettings | PerturbationSettings) -> AugmentationRanges:
     """How far films vary."""
     return AugmentationRanges(**settings.model_dump(exclude={"views", "plain", "seed"}))
 

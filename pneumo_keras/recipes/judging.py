@@ -120,7 +120,7 @@ def write_scores(
     judgement: Judgement,
     suffix: str = "",
     *,
-    stress: dict[str, Any] | None = None,
+    perturbation: dict[str, Any] | None = None,
 ) -> None:
     """Writes `scores_<split>.csv` and `metrics_<split>.json`, figures at 0.5 beside those of the run.
 
@@ -130,7 +130,7 @@ def write_scores(
         scores: Of the films.
         judgement: Of the scores.
         suffix: Behind the split in the files' names, where scores are not the plain ones.
-        stress: How far films were varied before they were scored, if they were.
+        perturbation: How far films were varied before they were scored, if they were.
     """
     metrics = to_metrics(
         judgement,
@@ -138,7 +138,7 @@ def write_scores(
         films_sha256=split.films.fingerprint(),
         labels_sha256=hash_labels(split.films.labels),
         scores_sha256=hash_scores(split.films.labels, scores),
-        stress=stress,
+        perturbation=perturbation,
     )
     table = format_scores(split.films.labels, scores, split.files, split.patients)
     folder.write_text(f"scores_{split.name}{suffix}.csv", table)

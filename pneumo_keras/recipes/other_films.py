@@ -46,7 +46,7 @@ def evaluate_other_films(
     split_name: str,
     prevalence: float | None = None,
     *,
-    stress: bool = False,
+    perturb: bool = False,
     tell: Tell = keep_quiet,
 ) -> tuple[RunFolder, Judgement]:
     """Scores other films with the saved model and writes all that an evaluation writes.
@@ -58,7 +58,7 @@ def evaluate_other_films(
         other: The films.
         split_name: Which of them; `test` for all of those that come without splits.
         prevalence: See `evaluate.judge_films`.
-        stress: See `evaluate.judge_films`.
+        perturb: See `evaluate.judge_films`.
         tell: See `evaluate.evaluate_run`.
 
     Returns:
@@ -88,7 +88,7 @@ def evaluate_other_films(
         split=split,
         of_others=True,
     )
-    contents = judge_films(task, prevalence, stress=stress)
+    contents = judge_films(task, prevalence, perturb=perturb)
     tell(target, contents.judgement)
     target.write_json("environment.json", about)
     target.write_text("config.toml", format_config(settings))

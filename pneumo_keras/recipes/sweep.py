@@ -18,8 +18,8 @@ from pneumo_keras.data.films import JoinedFilms
 from pneumo_keras.data.hashes import load_hashes
 from pneumo_keras.errors import SettingsError
 from pneumo_keras.evaluation.ranking import (
+    PERTURBED,
     PLAIN,
-    STRESSED,
     Candidate,
     build_candidates,
     choose_cheapest,
@@ -37,7 +37,7 @@ from pneumo_keras.recipes.heads import (
     build_heads,
     list_fitted_views,
     list_judged_views,
-    list_stressed_views,
+    list_perturbed_views,
     to_descent,
 )
 from pneumo_keras.recipes.network import build_extractor, build_frozen
@@ -165,7 +165,7 @@ class SweptFeatures:
 
     Attributes:
         views: Features of all films (n, d), held in memory, in each view that is trained on.
-        judged: The same in each view that is scored: of the films as they are, and under stress.
+        judged: The same in each view that is scored: of the films as they are, and perturbed.
         operations: That the network takes to score a film.
     """
 
@@ -175,9 +175,9 @@ class SweptFeatures:
 
 
 def list_judged_ways(config: Config) -> dict[str, list[View]]:
-    """How films are seen that are scored, as they are and under stress."""
+    """How films are seen that are scored, as they are and perturbed."""
     flip = config.model.flip_average
-    return {PLAIN: list_judged_views(flip), STRESSED: list_stressed_views(config, flip_average=flip)}
+    return {PLAIN: list_judged_views(flip), PERTURBED: list_perturbed_views(config, flip_average=flip)}
 
 
 def list_views(config: Config) -> list[View]:

@@ -62,13 +62,13 @@ def name_image(contents: ReportContents, index: int) -> str:
     return f"{name}, patient {to_printable(patients[index])}" if patients and patients[index] else name
 
 
-def picture_stressed(contents: ReportContents, index: int) -> FilmPicture:
-    """A stressed film with its name, label and both scores."""
-    stressed: Any = contents.stressed
+def picture_perturbed(contents: ReportContents, index: int) -> FilmPicture:
+    """A perturbed film with its name, label and both scores."""
+    perturbed: Any = contents.perturbed
     label, plain = CLASS_NAMES[contents.films.labels[index]], format_number(contents.scores[index])
-    score, name = format_number(stressed.scores[index]), name_image(contents, index)
+    score, name = format_number(perturbed.scores[index]), name_image(contents, index)
     return FilmPicture(
-        encode_film(stressed.examples[index]),
-        alt=f"{name} under stress, labelled {label}, score {score}, without stress {plain}",
-        caption=f"{name}: {label}, score {score}, without stress {plain}",
+        encode_film(perturbed.examples[index]),
+        alt=f"{name} perturbed, labelled {label}, score {score}, unperturbed {plain}",
+        caption=f"{name}: {label}, score {score}, unperturbed {plain}",
     )

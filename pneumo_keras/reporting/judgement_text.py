@@ -21,7 +21,7 @@ from pneumo_keras.reporting.numbers import (
 from pneumo_keras.reporting.tables import format_table
 
 SHOWN = ("auc", "accuracy", "sensitivity", "specificity")
-STRESSED = (*SHOWN, "log_loss", "brier_loss", "calibration_error")
+PERTURBED = (*SHOWN, "log_loss", "brier_loss", "calibration_error")
 LABELS = {
     "auc": "AUC",
     "precision_pneumonia": "precision pneumonia (PPV)",
@@ -62,7 +62,7 @@ def format_judgement(judgement: Judgement, *, heading: str) -> str:
         "\n".join(_list_counts(judgement)),
         _format_outside(judgement),
         _format_new_patients(judgement),
-        _format_stress(judgement),
+        _format_perturbation(judgement),
         _format_members(judgement.members),
     ]
     if evaluation.stated_prevalence is not None:
@@ -226,22 +226,22 @@ def _format_beside(evaluation: Evaluation, part: Evaluation, name: str) -> str:
     return format_table(rows, header=header, align="lrlrl")
 
 
-def _format_stress(judgement: Judgement) -> str:
+def _format_perturbation(judgement: Judgement) -> str:
     """What the same films, varied at random, make of the figures."""
-    if judgement.stressed is None:
+    if judgement.perturbed is None:
         return ""
-    plain, stressed = judgement.evaluation, judgement.stressed.judgement.evaluation
-    changes = judgement.stressed.changes
+    plain, perturbed = judgement.evaluation, judgement.perturbed.judgement.evaluation
+    changes = judgement.perturbed.changes
     rows = [
         [
             name_figure(name),
-            *(format_number(one.figures[name].value, digits=DIGITS) for one in (plain, stressed)),
+            *(format_number(one.figures[name].value, digits=DIGITS) for one in (plain, perturbed)),
             format_number(changes[name].value, digits=DIGITS, sign="+"),
             format_bounds(changes[name].low, changes[name].high, digits=DIGITS, sign="+"),
         ]
-        for name in STRESSED
+        for name in PERTURBED
     ]
-    header = ("the same films", "as they are", "under stress", "change", "95 % interval, paired")
+    header = ("the same films", "as they are", "perturbed", "change", "95 % interval, paired")
     return format_table(rows, header=header, align="lrrrl")
 
 

@@ -19,7 +19,7 @@ from pneumo_keras.evaluation.reliability import to_reliability_bins
 from pneumo_keras.evaluation.rules import RULES
 from pneumo_keras.printable import to_printable_lines
 from pneumo_keras.reporting.explanations import CAVEAT, to_limit
-from pneumo_keras.reporting.film_pictures import picture_film, picture_stressed
+from pneumo_keras.reporting.film_pictures import picture_film, picture_perturbed
 from pneumo_keras.reporting.judgement_text import (
     describe_backwards,
     describe_correction,
@@ -72,7 +72,7 @@ def format_report(contents: ReportContents) -> str:
     prevalence = "" if stated is None else format_share(stated)
     title = f"{contents.run}: {SPLIT_NAMES[contents.split]}"
     outside = contents.judgement.out_of_distribution
-    examples = contents.stressed.examples if contents.stressed else ()
+    examples = contents.perturbed.examples if contents.perturbed else ()
     return load_template().render(
         contents=contents,
         title=f"{title}, corrected to a prevalence of {prevalence}" if prevalence else title,
@@ -99,7 +99,7 @@ def format_report(contents: ReportContents) -> str:
         alarms=[picture_film(contents, index, limit) for index in alarms.tolist()],
         limit=f"{limit:.0f}" if contents.evidence else "",
         caveat=CAVEAT,
-        stressed=[picture_stressed(contents, index) for index in range(len(examples))],
+        perturbed=[picture_perturbed(contents, index) for index in range(len(examples))],
         splits=list(list_splits(contents)),
         environment=list(flatten(contents.environment)),
     )

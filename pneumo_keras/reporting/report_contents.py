@@ -20,8 +20,8 @@ MISTAKES = 8  # of each kind
 
 
 @dataclass(frozen=True)
-class StressedFilms:
-    """Films under stress.
+class PerturbedFilms:
+    """Films perturbed.
 
     Attributes:
         scores: Of all films of the split.
@@ -59,9 +59,9 @@ class ReportContents:
         weights: As in `model.weights`: `imagenet`, `none` or a file.
         films: Of the split, with their labels.
         scores: Of the same films.
-        judgement: Of the scores, together and member by member, and of the stressed ones, if any.
+        judgement: Of the scores, together and member by member, and of the perturbed ones, if any.
         evidence: Maps of the most confident mistakes, by the films' indices.
-        stressed: The same films under stress, if they were tried.
+        perturbed: The same films perturbed, if that was asked for.
         prevalence: The share of pneumonia that scores, operating point and figures were corrected to,
             if any was stated.
         calibration: `calibration.json`.
@@ -85,7 +85,7 @@ class ReportContents:
     scores: Scores
     judgement: Judgement
     evidence: Mapping[int, Evidence]
-    stressed: StressedFilms | None
+    perturbed: PerturbedFilms | None
     prevalence: float | None
     calibration: Calibration
     operating_point: OperatingPoint

@@ -19,9 +19,9 @@ SHOWN = 10
 FIGURES = {
     CRITERION: "mean log loss",
     "log_loss": "log loss",
-    "stressed_log_loss": "stressed log loss",
+    "perturbed_log_loss": "perturbed log loss",
     "auc": "AUC",
-    "stressed_auc": "stressed AUC",
+    "perturbed_auc": "perturbed AUC",
 }
 COLUMNS = 3
 
@@ -42,8 +42,8 @@ def write_sweep(
         head = (
             f"# The {name} of {to_amount(len(ranked), 'combination')}. "
             f"Log loss {candidate.to_mean('log_loss'):.4f}, "
-            f"under stress {candidate.to_mean('stressed_log_loss'):.4f}; "
-            f"AUC {candidate.to_mean('auc'):.4f}, under stress {candidate.to_mean('stressed_auc'):.4f}.\n"
+            f"perturbed {candidate.to_mean('perturbed_log_loss'):.4f}; "
+            f"AUC {candidate.to_mean('auc'):.4f}, perturbed {candidate.to_mean('perturbed_auc'):.4f}.\n"
             f"# {candidate.operations / 1e9:.2f} GFLOP a film, {candidate.weights:,} weights.\n# {title}.\n"
         )
         write_whole(folder / f"{name}.toml", head + settings)
@@ -83,8 +83,8 @@ def format_sweep(ranked: Sequence[Candidate], *, heading: str) -> str:
             table,
             "",
             *hidden,
-            f"{to_amount(len(ranked), 'combination')}; log loss of held-out films as they are and under "
-            "stress, and the mean of both; mean and standard deviation over folds.",
+            f"{to_amount(len(ranked), 'combination')}; log loss of held-out films as they are and "
+            "perturbed, and the mean of both; mean and standard deviation over folds.",
             f"Within one standard error of the best: {len(equals)}. The cheapest of them, with "
             f"{cheapest.operations / 1e9:.2f} GFLOP a film and {cheapest.weights:,} weights: {values}.",
         ]
@@ -113,7 +113,7 @@ def draw_sweep(ranked: Sequence[Candidate], *, title: str) -> Figure:
     for axes in panels[len(keys) :]:
         axes.set_visible(False)
     for axes in panels[::columns]:
-        axes.set_ylabel("mean of plain and stressed log loss")
+        axes.set_ylabel("mean of plain and perturbed log loss")
     panels[0].set_ylim(low, high)
     handles, names = panels[0].get_legend_handles_labels()
     plot.legend(handles, names, loc="outside lower center", ncols=4, frameon=False, fontsize=9)

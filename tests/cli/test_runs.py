@@ -25,13 +25,13 @@ def test_train_and_eval_print_one_json_document(invoke, small, tmp_path):
     assert document["tn"] + document["fp"] + document["fn"] + document["tp"] == 40
     metrics = json.loads((tmp_path / "run" / "metrics_test.json").read_text())
     assert metrics["figures"] == document["figures"]
-    assert "stressed" not in document
-    stressed = json.loads(invoke("eval", "run", "--stress", "--json").stdout)["stressed"]
-    assert stressed["n"] == 40
-    changed = stressed["figures"]["auc"]["value"] - document["figures"]["auc"]["value"]
-    assert stressed["changes"]["auc"]["value"] == pytest.approx(changed)
-    assert stressed["stress"]["seed"] == 0
-    assert "change  95 % interval, paired" in invoke("eval", "run", "--stress").stdout
+    assert "perturbed" not in document
+    perturbed = json.loads(invoke("eval", "run", "--perturb", "--json").stdout)["perturbed"]
+    assert perturbed["n"] == 40
+    changed = perturbed["figures"]["auc"]["value"] - document["figures"]["auc"]["value"]
+    assert perturbed["changes"]["auc"]["value"] == pytest.approx(changed)
+    assert perturbed["perturbation"]["seed"] == 0
+    assert "change  95 % interval, paired" in invoke("eval", "run", "--perturb").stdout
 
 
 def test_a_run_without_a_name_gets_one_of_config_and_time(invoke, small, tmp_path):

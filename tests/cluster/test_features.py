@@ -19,7 +19,7 @@ from pneumo_keras.features.extract import CHUNK, Extractor
 from pneumo_keras.features.passage import Passage
 from pneumo_keras.features.shared import SharedStore
 from pneumo_keras.features.store import Store
-from pneumo_keras.features.views import PLAIN, build_stressed_view
+from pneumo_keras.features.views import PLAIN, build_perturbed_view
 from pneumo_keras.model.classifier import FrozenPart
 from pneumo_keras.model.fingerprint import compute_fingerprint
 from pneumo_keras.model.preprocessing import build_resizing, build_scaling
@@ -34,7 +34,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning"),
 ]
-VIEW = build_stressed_view(AugmentationRanges(rotation_degrees=15.0, gamma=1.2), seed=3)
+VIEW = build_perturbed_view(AugmentationRanges(rotation_degrees=15.0, gamma=1.2), seed=3)
 KERAS = functools.partial(build_runner, engine="keras", precision="float32")
 
 

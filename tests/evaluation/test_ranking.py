@@ -7,8 +7,8 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from pneumo_keras.evaluation.ranking import (
     CRITERION,
+    PERTURBED,
     PLAIN,
-    STRESSED,
     Candidate,
     build_candidates,
     choose_cheapest,
@@ -41,18 +41,18 @@ def test_figures_are_those_of_each_fold():
 def test_the_lowest_log_loss_comes_first_and_what_diverged_last():
     log_odds = np.concatenate([LOG_ODDS, 0 * LOG_ODDS[:, :1], np.full((90, 1), np.nan)], axis=1)
     values = [{"a": index} for index in range(4)]
-    ways = {PLAIN: log_odds, STRESSED: log_odds[:, [1, 0, 2, 3]] / 2}
+    ways = {PLAIN: log_odds, PERTURBED: log_odds[:, [1, 0, 2, 3]] / 2}
     candidates = build_candidates(values, LABELS, ways, FOLDS, np.ones((4, 3), int), operations=7, weights=9)
     ranked = rank(candidates)
     losses = [candidate.to_mean(CRITERION) for candidate in ranked]
     assert losses[:3] == sorted(losses[:3])
     assert np.isnan(losses[3]) and ranked[3].values == {"a": 3}
     assert ranked[3].to_row()["auc"] is None
-    for candidate, way in itertools.product(ranked[:3], (PLAIN, STRESSED)):
+    for candidate, way in itertools.product(ranked[:3], (PLAIN, PERTURBED)):
         scores = expit(ways[way][:, candidate.values["a"]])
         expected = judge_folds(LABELS, scores, FOLDS)["log_loss"]
         np.testing.assert_allclose(candidate.figures[f"{way}log_loss"], expected)
-    both = (ranked[0].figures["log_loss"] + ranked[0].figures["stressed_log_loss"]) / 2
+    both = (ranked[0].figures["log_loss"] + ranked[0].figures["perturbed_log_loss"]) / 2
     np.testing.assert_allclose(ranked[0].figures[CRITERION], both)
 
 

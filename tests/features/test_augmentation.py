@@ -14,7 +14,7 @@ from pneumo_keras.features.augmentation import (
 )
 from pneumo_keras.model.preprocessing import build_resizing
 
-STRESS = AugmentationRanges(
+PERTURBATION = AugmentationRanges(
     15, True, zoom=1.35, aspect=1.12, shift=0.09, gamma=1.42, brightness=0.12, contrast=0.3
 )
 RANDOM = np.random.default_rng(0)
@@ -155,14 +155,14 @@ def test_a_film_goes_on_mirrored_at_its_edges():
 
 
 def test_the_same_key_gives_the_same_draws():
-    first, again, other = (draw_augmentation(STRESS, key) for key in ((1, 2, 3), (1, 2, 3), (1, 2, 4)))
+    first, again, other = (draw_augmentation(PERTURBATION, key) for key in ((1, 2, 3), (1, 2, 3), (1, 2, 4)))
     np.testing.assert_array_equal(first.affine, again.affine)
     assert (first.gamma, first.brightness, first.contrast) == (again.gamma, again.brightness, again.contrast)
     assert not np.array_equal(first.affine, other.affine)
 
 
 def test_grey_levels_stay_in_their_range():
-    images = vary(np.repeat(FILMS, 20, axis=0), size=64, **vars(STRESS))
+    images = vary(np.repeat(FILMS, 20, axis=0), size=64, **vars(PERTURBATION))
     assert images.min() >= 0 and images.max() <= 255
 
 

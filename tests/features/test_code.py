@@ -38,7 +38,7 @@ from pneumo_keras.engines.choice import build_runner
 from pneumo_keras.features.extract import Extractor
 from pneumo_keras.features.store import Store
 from pneumo_keras.features.augmentation import AugmentationRanges
-from pneumo_keras.features.views import build_stressed_view
+from pneumo_keras.features.views import build_perturbed_view
 from pneumo_keras.model.classifier import build_frozen_part
 from tests.toy import SIZE, build_toy_backbone
 logging.basicConfig(level="INFO", format="%(message)s")
@@ -49,7 +49,7 @@ extractor = Extractor(
     Store(Path("store"), 10**9),
 )
 films = FilmArray(np.arange(4 * 144, dtype=np.uint8).reshape(4, 12, 12), np.array([0, 1, 0, 1]))
-extractor.extract(films, "films", build_stressed_view(AugmentationRanges(contrast=0.2), seed=1))
+extractor.extract(films, "films", build_perturbed_view(AugmentationRanges(contrast=0.2), seed=1))
 """
 
 
@@ -71,4 +71,4 @@ def test_features_are_computed_anew_by_other_code_and_not_where_words_change(tmp
         command = [sys.executable, "-c", EXTRACT]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        assert f"Features of films, stressed: {expected}" in done.stderr
+        assert f"Features of films, perturbed: {expected}" in done.stderr

@@ -27,7 +27,7 @@ from pneumo_keras.features import views as views_module
 from pneumo_keras.features.augmentation import AugmentationRanges
 from pneumo_keras.features.extract import CHUNK, Extractor
 from pneumo_keras.features.store import Store, list_entries
-from pneumo_keras.features.views import PLAIN, build_augmented_views, build_stressed_view
+from pneumo_keras.features.views import PLAIN, build_augmented_views, build_perturbed_view
 from pneumo_keras.model.classifier import FrozenPart
 from pneumo_keras.model.preprocessing import build_resizing, build_scaling
 from tests.damage import mutate
@@ -159,7 +159,7 @@ def test_the_version_of_what_the_engine_runs_on_is_part_of_the_address():
 
 def test_every_way_of_varying_films_has_an_address_of_its_own(build_extractor, counted, monkeypatch):
     def extract(ranges=STRENGTHS, seed=3, mirrored=False):
-        view = build_stressed_view(ranges, seed=seed)
+        view = build_perturbed_view(ranges, seed=seed)
         build_extractor().extract(FILMS, "films", view.mirror() if mirrored else view)
         return len(counted)
 
@@ -201,7 +201,7 @@ def test_an_augmented_view_is_another_and_repeats_itself(build_extractor, tmp_pa
 
 def test_a_varied_view_is_that_of_the_films_whatever_came_before(build_extractor):
     extractor = build_extractor()
-    view = build_stressed_view(STRENGTHS, seed=3)
+    view = build_perturbed_view(STRENGTHS, seed=3)
     expected = compute_directly(extractor, view)
     np.testing.assert_allclose(extractor.extract(FILMS, "films", view)[:], expected, atol=1e-5)
     images, mirrored = (
@@ -214,7 +214,7 @@ def test_films_larger_than_an_image_are_averaged_before_they_are_varied(build_ex
     frozen = build_extractor().frozen
     size = frozen.backbone.input_shape[1]
     checkers = (np.indices((4 * size, 4 * size)).sum(axis=0) % 2 * 255).astype(np.uint8)
-    images = build_stressed_view(AugmentationRanges(rotation_degrees=15.0), seed=1).enlarge(
+    images = build_perturbed_view(AugmentationRanges(rotation_degrees=15.0), seed=1).enlarge(
         checkers[None], [0], frozen
     )
     centre = images[0, size // 4 : -size // 4, size // 4 : -size // 4, 0]

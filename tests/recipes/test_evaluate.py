@@ -159,45 +159,45 @@ def test_all_of_a_run_is_checked_before_anything_of_it_is_replaced(train, name, 
     assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
 
 
-def test_stress_is_written_beside_the_plain_result(train):
+def test_perturbation_is_written_beside_the_plain_result(train):
     folder = train("run", "training.members=2")
     before = evaluate_run(folder, "test")
     plain = {path: path.read_bytes() for path in folder.path.rglob("*.csv")}
-    after = evaluate_run(folder, "test", stress=True)
-    assert before.stressed is None
-    assert replace(after, stressed=None) == before
+    after = evaluate_run(folder, "test", perturb=True)
+    assert before.perturbed is None
+    assert replace(after, perturbed=None) == before
     assert {path: path.read_bytes() for path in plain} == plain
-    new = {path.name for path in folder.path.rglob("*") if path.is_file() and "stressed" in path.name}
-    assert new == {"metrics_test_stressed.json", "scores_test_stressed.csv"}
-    labels, scores = load_scores(folder.path / "scores_test_stressed.csv")
-    auc = after.stressed.judgement.evaluation.figures["auc"].value
+    new = {path.name for path in folder.path.rglob("*") if path.is_file() and "perturbed" in path.name}
+    assert new == {"metrics_test_perturbed.json", "scores_test_perturbed.csv"}
+    labels, scores = load_scores(folder.path / "scores_test_perturbed.csv")
+    auc = after.perturbed.judgement.evaluation.figures["auc"].value
     assert auc == pytest.approx(roc_auc_score(labels, scores))
     plain_auc = before.evaluation.figures["auc"].value
-    assert after.stressed.changes["auc"].value == pytest.approx(auc - plain_auc) != 0
-    written = json.loads((folder.path / "metrics_test_stressed.json").read_text())
-    assert written["stress"]["zoom"] == 1.35
-    assert json.loads((folder.path / "metrics_test.json").read_text())["stress"] is None
-    assert len(after.stressed.judgement.members["auc"].values) == 2
+    assert after.perturbed.changes["auc"].value == pytest.approx(auc - plain_auc) != 0
+    written = json.loads((folder.path / "metrics_test_perturbed.json").read_text())
+    assert written["perturbation"]["zoom"] == 1.35
+    assert json.loads((folder.path / "metrics_test.json").read_text())["perturbation"] is None
+    assert len(after.perturbed.judgement.members["auc"].values) == 2
     page = (folder.path / "report.html").read_text()
-    assert "<h3>Under stress</h3>" in page
-    assert page.count(" under stress, labelled ") == 6
+    assert "<h3>Perturbed</h3>" in page
+    assert page.count(" perturbed, labelled ") == 6
 
 
-def test_no_stress_at_all_changes_no_score(train):
+def test_no_perturbation_at_all_changes_no_score(train):
     still = ["rotation_degrees=0", "horizontal_flip=false", "zoom=1", "aspect=1", "shift=0", "gamma=1"]
-    folder = train("run", *(f"stress.{one}" for one in [*still, "brightness=0", "contrast=0"]))
-    evaluate_run(folder, "test", stress=True)
+    folder = train("run", *(f"perturbation.{one}" for one in [*still, "brightness=0", "contrast=0"]))
+    evaluate_run(folder, "test", perturb=True)
     _, plain = load_scores(folder.path / "scores_test.csv")
-    _, stressed = load_scores(folder.path / "scores_test_stressed.csv")
-    np.testing.assert_allclose(stressed, plain, atol=1e-5)
+    _, perturbed = load_scores(folder.path / "scores_test_perturbed.csv")
+    np.testing.assert_allclose(perturbed, plain, atol=1e-5)
 
 
-def test_stress_and_a_stated_prevalence_go_together(train):
+def test_perturbation_and_a_stated_prevalence_go_together(train):
     folder = train()
-    judgement = evaluate_run(folder, "test", prevalence=0.1, stress=True)
-    assert judgement.stressed.judgement.evaluation.stated_prevalence == 0.1
-    assert (folder.path / "scores_test_stressed_prevalence_0.1.csv").is_file()
-    assert not (folder.path / "scores_test_stressed.csv").exists()
+    judgement = evaluate_run(folder, "test", prevalence=0.1, perturb=True)
+    assert judgement.perturbed.judgement.evaluation.stated_prevalence == 0.1
+    assert (folder.path / "scores_test_perturbed_prevalence_0.1.csv").is_file()
+    assert not (folder.path / "scores_test_perturbed.csv").exists()
 
 
 @pytest.mark.parametrize(
@@ -211,12 +211,12 @@ def test_intervals_resample_patients_and_new_ones_stand_beside_all(train, patien
     """Images of 15 patients, ten of whom the training images show, too."""
     folder = train("run", *patients_folder)
     trained = json.loads((folder.path / "metrics_val.json").read_text())
-    judgement = evaluate_run(folder, "val", stress=True)
+    judgement = evaluate_run(folder, "val", perturb=True)
     assert judgement.evaluation.patients.all == 15
     assert judgement.evaluation.figures["auc"].method == "DeLong, logit, by patient"
     assert judgement.new_patients.n == 10
     assert judgement.new_patients.patients.all == 5
-    assert judgement.stressed.changes["auc"].method == "DeLong, paired, by patient"
+    assert judgement.perturbed.changes["auc"].method == "DeLong, paired, by patient"
     written = json.loads((folder.path / "metrics_val.json").read_text())
     assert written["patients"]["all"] == 15
     assert written["new_patients"]["n"] == 10

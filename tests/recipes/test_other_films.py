@@ -230,11 +230,13 @@ def test_labels_that_changed_are_other_films(train, clinic):
         evaluate_other_films(run, OtherFilms(clinic, positive="NORMAL"), "test")
 
 
-def test_stress_and_a_stated_prevalence_work_on_other_films(train, clinic):
-    target, judgement = evaluate_other_films(train(), OtherFilms(clinic), "test", prevalence=0.1, stress=True)
-    assert judgement.stressed is not None
+def test_perturbation_and_a_stated_prevalence_work_on_other_films(train, clinic):
+    target, judgement = evaluate_other_films(
+        train(), OtherFilms(clinic), "test", prevalence=0.1, perturb=True
+    )
+    assert judgement.perturbed is not None
     assert judgement.evaluation.stated_prevalence == 0.1
-    assert {"scores_test_prevalence_0.1.csv", "scores_test_stressed_prevalence_0.1.csv"} <= list_files(
+    assert {"scores_test_prevalence_0.1.csv", "scores_test_perturbed_prevalence_0.1.csv"} <= list_files(
         target.path
     )
 
@@ -317,7 +319,7 @@ def test_what_is_defined_of_images_of_one_class_is_given(train, tmp_path, others
         save_archive(path, {**others, "test": of_class["test"]})
     runs = [train("one"), train("two", LEARNING)]
     (target, judgement), (again, _) = (
-        evaluate_other_films(run, OtherFilms(path), "test", stress=True) for run in runs
+        evaluate_other_films(run, OtherFilms(path), "test", perturb=True) for run in runs
     )
     figures, counts = judgement.evaluation.figures, judgement.evaluation.counts
     n = len(of_class["test"])

@@ -24,20 +24,22 @@ def test_a_sweep_judges_every_combination_on_films_it_has_not_seen(toy, tmp_path
     assert len(ranked) == 8
     assert len({json.dumps(candidate.values) for candidate in ranked}) == 8
     assert all(len(candidate.figures["auc"]) == 3 for candidate in ranked)
-    assert all(one.to_mean("auc") != one.to_mean("stressed_auc") for one in ranked)
+    assert all(one.to_mean("auc") != one.to_mean("perturbed_auc") for one in ranked)
     assert {path.name for path in (tmp_path / "sweep").iterdir()} == SWEEP_FILES
     best = load_config(str(tmp_path / "sweep" / "best.toml"))
     assert list(best.model.taps) == ranked[0].values["model.taps"]
     assert best.training.epochs == config.training.epochs
     again = sweep_settings(config, GRID, tmp_path / "again", folds=3)
     assert [one.to_row() for one in again] == [one.to_row() for one in ranked]
-    milder = load_config("demo", [*SMALL, "model.flip_average=true", "stress.zoom=1.01", "stress.contrast=0"])
+    milder = load_config(
+        "demo", [*SMALL, "model.flip_average=true", "perturbation.zoom=1.01", "perturbation.contrast=0"]
+    )
     others = sweep_settings(milder, GRID, tmp_path / "milder", folds=3)
     by_values = {str(one.values): one for one in others}
     for one in ranked:
         other = by_values[str(one.values)]
         assert one.to_mean("log_loss") == other.to_mean("log_loss")
-        assert one.to_mean("stressed_log_loss") != other.to_mean("stressed_log_loss")
+        assert one.to_mean("perturbed_log_loss") != other.to_mean("perturbed_log_loss")
 
 
 @pytest.mark.parametrize("known", ["column", "names"])

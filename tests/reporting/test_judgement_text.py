@@ -6,7 +6,7 @@ import pytest
 
 from pneumo_keras.evaluation.comparison import Difference, compare_figures
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
-from pneumo_keras.evaluation.report_card import Stressed, evaluate, judge
+from pneumo_keras.evaluation.report_card import Perturbed, evaluate, judge
 from pneumo_keras.reporting.judgement_text import describe_backwards, format_differences, format_judgement
 
 LABELS = np.array([0, 0, 0, 1, 1, 1], dtype=np.int64)
@@ -73,13 +73,13 @@ def test_members_stand_below():
     assert accuracy == "accuracy           0.5000     0.2357  0.3333 to 0.6667"
 
 
-def test_figures_under_stress_stand_beside_the_plain_ones():
+def test_perturbed_figures_stand_beside_the_plain_ones():
     judgement = judge(LABELS, SCORES, 0.5, members=[], seed=1)
     under = judge(LABELS, 1 - SCORES, 0.5, members=[], seed=1)
     changes = compare_figures(LABELS, SCORES, 1 - SCORES, first_threshold=0.5, second_threshold=0.5, seed=1)
-    stressed = Stressed(under, changes, {})
-    assert "under stress" not in format_judgement(judgement, heading="")
-    lines = format_judgement(replace(judgement, stressed=stressed), heading="").splitlines()
+    perturbed = Perturbed(under, changes, {})
+    assert "perturbed" not in format_judgement(judgement, heading="")
+    lines = format_judgement(replace(judgement, perturbed=perturbed), heading="").splitlines()
     start = next(place for place, line in enumerate(lines) if line.startswith("the same films"))
     assert lines[start].split("  ")[-1] == "95 % interval, paired"
     accuracy = next(line for line in lines[start:] if line.startswith("accuracy"))

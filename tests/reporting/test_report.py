@@ -15,13 +15,13 @@ from pneumo_keras.data.sources import DataCard, ImageNames
 from pneumo_keras.evaluation.calibration import Calibration, ErrorChange
 from pneumo_keras.evaluation.comparison import compare_figures
 from pneumo_keras.evaluation.reliability import to_reliability_bins
-from pneumo_keras.evaluation.report_card import Judgement, Stressed, evaluate, judge
+from pneumo_keras.evaluation.report_card import Judgement, Perturbed, evaluate, judge
 from pneumo_keras.evaluation.spread import to_member_spread
 from pneumo_keras.evaluation.threshold import choose_operating_point
 from pneumo_keras.reporting import report
 from pneumo_keras.reporting.explanations import CAVEAT
 from pneumo_keras.reporting.report import format_report
-from pneumo_keras.reporting.report_contents import FineTuned, ReportContents, StressedFilms
+from pneumo_keras.reporting.report_contents import FineTuned, PerturbedFilms, ReportContents
 from pneumo_keras.reporting.report_plots import (
     draw_precision_recall,
     draw_reliability,
@@ -97,7 +97,7 @@ def gather(labels, scores, *, threshold=0.5, images=None, **changes):
             members={},
         ),
         evidence={},
-        stressed=None,
+        perturbed=None,
         prevalence=None,
         calibration=CALIBRATION,
         operating_point=choose_operating_point(
@@ -439,7 +439,7 @@ def test_what_was_chosen_on_validation_films_is_said(drawn):
     assert "The epoch, the operating point and the calibration were chosen on these films" in page
 
 
-def test_stressed_films_are_shown_with_both_scores(drawn):
+def test_perturbed_films_are_shown_with_both_scores(drawn):
     films, scores = drawn
     under = replace(gather(films.labels, 1 - scores).judgement, members={})
     plain = gather(films.labels, scores)
@@ -448,16 +448,16 @@ def test_stressed_films_are_shown_with_both_scores(drawn):
     )
     contents = replace(
         plain,
-        judgement=replace(plain.judgement, stressed=Stressed(under, changes, {})),
-        stressed=StressedFilms(1 - scores, films.images[:2]),
+        judgement=replace(plain.judgement, perturbed=Perturbed(under, changes, {})),
+        perturbed=PerturbedFilms(1 - scores, films.images[:2]),
     )
     page = format_report(contents)
     auc = under.evaluation.figures["auc"].value
-    section = page[page.index("<h3>Under stress</h3>") :]
+    section = page[page.index("<h3>Perturbed</h3>") :]
     assert section[: section.index("</tr>", section.index("AUC"))].count(f"<b>{auc:.3f}</b>") == 1
     assert f"{changes['auc'].value:+.3f}" in section
-    assert f"score {1 - scores[1]:.3f}, without stress {scores[1]:.3f}" in page
-    assert "Under stress" not in format_report(plain)
+    assert f"score {1 - scores[1]:.3f}, unperturbed {scores[1]:.3f}" in page
+    assert "Perturbed" not in format_report(plain)
 
 
 def test_a_threshold_of_the_settings_is_not_called_chosen(contents, page):

@@ -16,7 +16,7 @@ from pneumo_keras.reporting.sweep import (
 
 
 def build(taps, rate, loss):
-    names = (CRITERION, "log_loss", "stressed_log_loss", "auc", "stressed_auc")
+    names = (CRITERION, "log_loss", "perturbed_log_loss", "auc", "perturbed_auc")
     figures = {name: loss + np.array([-0.01, 0, 0.01]) for name in names}
     values = {"model.taps": taps, "model.dropout": 0.5, "training.learning_rate": rate}
     return Candidate(values, figures, [3, 4, 4], operations=2_500_000_000, weights=1200)
@@ -55,7 +55,7 @@ def test_the_text_shows_what_was_varied_and_how_many_are_as_good(ranked):
     lines = format_sweep(ranked, heading="sweeps/one, 3 folds").splitlines()
     assert lines[0] == "sweeps/one, 3 folds"
     assert lines[2].split() == [
-        *("mean", "log", "loss", "log", "loss", "stressed", "log", "loss", "AUC", "stressed", "AUC"),
+        *("mean", "log", "loss", "log", "loss", "perturbed", "log", "loss", "AUC", "perturbed", "AUC"),
         *("taps", "learning_rate"),
     ]
     assert lines[3].split()[-2:] == ["mixed4", "0.0001"]
