@@ -136,7 +136,8 @@ def _train(
 @click.option(
     "--perturb",
     is_flag=True,
-    help="Judge the films once more, each varied at random as [perturbation] in the settings says.",
+    help="Evaluate the images perturbed, too: combined as [perturbation] in the settings says, and by kind "
+    "and severity. Minutes: 96 passes of the split through the network.",
 )
 @click.option(
     "--data",
@@ -166,6 +167,7 @@ def evaluate(
 
     With --data it judges other films, of a folder without splits all of them, and writes the same
     into RUN/data/NAME, which compare takes for a run. Operating point and calibration stay the run's.
+    Larger images are prepared as the training images were.
 
     A score is a probability among films like those of the training: the class weights, or the
     calibration, say which share of them shows pneumonia. Where you know the share among yours, state
@@ -174,8 +176,10 @@ def evaluate(
     Where its own images were moved since, --set data.path=... says where they lie now: they must be the
     same.
 
-    With --perturb the same films are also judged varied, in scores_<split>_perturbed.csv and
-    metrics_<split>_perturbed.json; text and report show both, and the paired change.
+    With --perturb the same images are also evaluated perturbed: all at once as [perturbation] says, with
+    the paired change, and by kind in five severities, thirteen kinds of them MedMNIST-C's. Scores are in
+    scores_<split>_perturbed.csv, figures in metrics_<split>_perturbed.json, a picture in
+    figures/perturbations.png. Larger images (--data) are corrupted before they are prepared.
 
     \b
     pneumo-keras eval runs/one
@@ -305,8 +309,7 @@ def _to_document(judgement: "Judgement") -> dict[str, Any]:
         changes = {name: to_document(change) for name, change in judgement.perturbed.changes.items()}
         of_perturbed = _to_document(judgement.perturbed.judgement)
         document["perturbed"] = {
-            "perturbation": judgement.perturbed.ranges,
-            **of_perturbed,
-            "changes": changes,
+            "combined": {"perturbation": judgement.perturbed.ranges, **of_perturbed, "changes": changes},
+            **to_document(judgement.perturbed.robustness),
         }
     return document

@@ -25,6 +25,7 @@ from pneumo_keras.evaluation.patients import (
 )
 from pneumo_keras.evaluation.prediction import FAR
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
+from pneumo_keras.evaluation.robustness import MedmnistC, PerturbationKind, PerturbedFigures, Robustness
 from pneumo_keras.evaluation.scores import check_scores
 from pneumo_keras.evaluation.small_sets import list_short_intervals
 from pneumo_keras.evaluation.spread import MemberSpread, to_member_spreads
@@ -136,11 +137,13 @@ class Perturbed:
         judgement: Of the perturbed films.
         changes: Each figure at the operating point less that of the films as they are, in pairs.
         ranges: How far films were varied.
+        robustness: The same by kind and severity, each kind alone.
     """
 
     judgement: Judgement
     changes: dict[str, Difference]
     ranges: dict[str, Any]
+    robustness: Robustness
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +171,22 @@ class Metrics(Evaluation):
     perturbation: dict[str, Any] | None
     out_of_distribution: OutOfDistribution | None
     new_patients: Evaluation | None
+
+
+@dataclass(frozen=True)
+class PerturbedMetrics:
+    """`metrics_<split>_perturbed.json`.
+
+    Attributes:
+        combined: Every image perturbed once as the settings say.
+        seed: See `Robustness`, as the rest.
+    """
+
+    combined: Metrics
+    seed: int
+    unperturbed: PerturbedFigures
+    kinds: dict[str, PerturbationKind]
+    medmnist_c: MedmnistC
 
 
 def to_metrics(

@@ -17,6 +17,7 @@ from pneumo_keras.evaluation.comparison import compare_figures
 from pneumo_keras.evaluation.patients import to_groups
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.evaluation.report_card import Distances, Judgement, Perturbed
+from pneumo_keras.evaluation.robustness import ScoredImages
 from pneumo_keras.evaluation.scores import format_medmnist_scores, to_medmnist_name
 from pneumo_keras.features.guard import load_guard
 from pneumo_keras.features.views import View
@@ -34,9 +35,10 @@ from pneumo_keras.recipes.judging import (
 )
 from pneumo_keras.recipes.network import build_extractor
 from pneumo_keras.recipes.own_films import check_unchanged, open_own_data
+from pneumo_keras.recipes.perturbations import list_kinds, measure_robustness
 from pneumo_keras.recipes.saved_classifier import load_judged_classifier
 from pneumo_keras.reporting.explanations import Evidence
-from pneumo_keras.reporting.plots import draw_summary, save_plot
+from pneumo_keras.reporting.plots import draw_robustness, draw_summary, save_plot
 from pneumo_keras.reporting.report import format_report
 from pneumo_keras.reporting.report_contents import FineTuned, PerturbedFilms, ReportContents
 from pneumo_keras.runs.finished import FinishedRun, load_run
@@ -125,7 +127,8 @@ def judge_films(task: Task, prevalence: float | None, *, perturb: bool) -> Repor
         task: The run and the films.
         prevalence: Share of pneumonia where the scores are to be used, in (0, 1). Scores, operating
             point and figures are corrected to it; no call changes.
-        perturb: Whether the films are also judged under the perturbation of the run's settings.
+        perturb: Whether the films are also judged perturbed: all at once as the run's settings say, and
+            by kind and severity.
     """
     run, config, split = task.run, task.config, task.split
     classifier = load_judged_classifier(task.folder, run)
@@ -141,10 +144,19 @@ def judge_films(task: Task, prevalence: float | None, *, perturb: bool) -> Repor
         )
         return shift.correct_scores(scores) if shift else scores, judgement
 
-    flip = classifier.flip_average
-    plain, varied = list_judged_views(flip), list_perturbed_views(config, flip_average=flip)
-    extractor.check_room([(split.films, [*plain, *varied] if perturb else plain)])
     guard = load_guard(task.folder.verify(GUARD), width=classifier.frozen.backbone.output_shape[-1])
+    flip, seed = classifier.flip_average, config.perturbation.seed
+
+    def score(seen: Split, view: View) -> ScoredImages:
+        log_odds = compute_log_odds(extractor, classifier.head, seen, list_judged_views(flip, view))
+        distances = measure_distances(extractor, guard, seen, view)
+        extractor.release()
+        return ScoredImages(log_odds.mean(axis=1, dtype=np.float64), to_scores(log_odds), distances)
+
+    plain, varied = list_judged_views(flip), list_perturbed_views(config, flip_average=flip)
+    kinds = list_kinds(split, seed=seed) if perturb else {}
+    jobs = [(seen.films, list_judged_views(flip, view)) for _, seen, view in kinds.values()]
+    extractor.check_room([(split.films, [*plain, *varied] if perturb else plain), *jobs])
     scores, judgement = judge_views(plain, measure_distances(extractor, guard, split))
     warn_of_backwards(split, judgement)
     perturbed = None
@@ -159,8 +171,10 @@ def judge_films(task: Task, prevalence: float | None, *, perturb: bool) -> Repor
             seed=config.seed,
             patients=to_groups(split.patients),
         )
+        threshold = run.operating_point.threshold
+        robustness = measure_robustness(split, kinds, score, threshold=threshold, shift=shift, seed=seed)
         ranges = config.perturbation.model_dump(mode="json")
-        judgement = replace(judgement, perturbed=Perturbed(of_perturbed, changes, ranges))
+        judgement = replace(judgement, perturbed=Perturbed(of_perturbed, changes, ranges, robustness))
         perturbed = PerturbedFilms(perturbed_scores, show_films(split, varied[0], classifier.frozen))
     extractor.release()
     evidence = explain_mistakes(task.folder, classifier, split, scores, judgement.evaluation.threshold)
@@ -197,8 +211,10 @@ def write_evaluation(folder: RunFolder, task: Task, contents: ReportContents) ->
             contents.perturbed.scores,
             found.judgement,
             f"_perturbed{corrected}",
-            perturbation=found.ranges,
+            perturbed=found,
         )
+        plot = draw_robustness(found.robustness, title=f"{title}, perturbed")
+        folder.write_with(f"figures/perturbations{suffix}.png", functools.partial(save_plot, plot))
     if contents.card.medmnist_name and stated is None:
         write_medmnist_scores(folder, task.config.data.size, split.name, contents)
     folder.write_with(f"figures/summary{suffix}.png", functools.partial(save_plot, summary))

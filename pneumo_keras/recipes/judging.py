@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -14,12 +13,19 @@ from pneumo_keras.data.patients import PerImage
 from pneumo_keras.evaluation.calibration import Calibration, describe_calibration, fit_scaling
 from pneumo_keras.evaluation.patients import to_groups
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
-from pneumo_keras.evaluation.report_card import Distances, Judgement, judge, to_metrics
+from pneumo_keras.evaluation.report_card import (
+    Distances,
+    Judgement,
+    Perturbed,
+    PerturbedMetrics,
+    judge,
+    to_metrics,
+)
 from pneumo_keras.evaluation.scores import format_scores, hash_scores
 from pneumo_keras.evaluation.threshold import OperatingPoint, choose_operating_point
 from pneumo_keras.features.extract import Extractor
 from pneumo_keras.features.guard import Guard
-from pneumo_keras.features.views import View
+from pneumo_keras.features.views import PLAIN, View
 from pneumo_keras.recipes.films import Split
 from pneumo_keras.reporting.judgement_text import describe_backwards
 from pneumo_keras.runs.folder import RunFolder
@@ -41,9 +47,9 @@ def compute_log_odds(extractor: Extractor, head: keras.Model, split: Split, view
     return np.mean(log_odds, axis=0)
 
 
-def measure_distances(extractor: Extractor, guard: Guard, split: Split) -> Distances:
+def measure_distances(extractor: Extractor, guard: Guard, split: Split, view: View = PLAIN) -> Distances:
     """How far images lie from the training images: above 1, further than all but a few validation images."""
-    table = extractor.extract(split.films, split.title)
+    table = extractor.extract(split.films, split.title, view)
     return np.concatenate([guard.measure(features) for features in table.iterate()])
 
 
@@ -120,7 +126,7 @@ def write_scores(
     judgement: Judgement,
     suffix: str = "",
     *,
-    perturbation: dict[str, Any] | None = None,
+    perturbed: Perturbed | None = None,
 ) -> None:
     """Writes `scores_<split>.csv` and `metrics_<split>.json`, figures at 0.5 beside those of the run.
 
@@ -130,7 +136,7 @@ def write_scores(
         scores: Of the films.
         judgement: Of the scores.
         suffix: Behind the split in the files' names, where scores are not the plain ones.
-        perturbation: How far films were varied before they were scored, if they were.
+        perturbed: With this judgement, if the images were perturbed: it is written by kind, too.
     """
     metrics = to_metrics(
         judgement,
@@ -138,8 +144,9 @@ def write_scores(
         films_sha256=split.films.fingerprint(),
         labels_sha256=hash_labels(split.films.labels),
         scores_sha256=hash_scores(split.films.labels, scores),
-        perturbation=perturbation,
+        perturbation=perturbed.ranges if perturbed else None,
     )
     table = format_scores(split.films.labels, scores, split.files, split.patients)
     folder.write_text(f"scores_{split.name}{suffix}.csv", table)
-    folder.write_json(f"metrics_{split.name}{suffix}.json", metrics)
+    document = PerturbedMetrics(metrics, **vars(perturbed.robustness)) if perturbed else metrics
+    folder.write_json(f"metrics_{split.name}{suffix}.json", document)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pneumo_keras.config import Config, change_config, format_config, resolve_paths
 from pneumo_keras.data.image_preparation import JPEG_LENGTH, JPEG_QUALITY, measure_sample
+from pneumo_keras.data.resized import ResizedFilms
 from pneumo_keras.data.sources import DataCard
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.report_card import Judgement
@@ -174,7 +175,13 @@ def describe_seen(card: DataCard, seen: int, n: int) -> DataCard:
 
 
 def describe_preparation(card: DataCard, run: FinishedRun, split: Split) -> DataCard:
-    """The card of images that have the training images' size, but were saved otherwise: taken as they are."""
+    """The card of images that were larger, or have the training images' size but were saved otherwise."""
+    if isinstance(split.films, ResizedFilms):
+        pixels = split.films.films.shape[0]
+        prepared = (
+            f"Images of {pixels} px, prepared as the training images were: {run.preparation.describe()}."
+        )
+        return replace(card, notice=f"{prepared} {card.notice}".strip())
     quality = run.preparation.jpeg_quality
     if (measure_sample(split.films) > JPEG_LENGTH) == (quality is not None):
         return card

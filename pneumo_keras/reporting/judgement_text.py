@@ -18,6 +18,7 @@ from pneumo_keras.reporting.numbers import (
     format_percent,
     format_share,
 )
+from pneumo_keras.reporting.robustness import ALIGN, HEADER, describe_robustness, list_rows
 from pneumo_keras.reporting.tables import format_table
 
 SHOWN = ("auc", "accuracy", "sensitivity", "specificity")
@@ -227,7 +228,7 @@ def _format_beside(evaluation: Evaluation, part: Evaluation, name: str) -> str:
 
 
 def _format_perturbation(judgement: Judgement) -> str:
-    """What the same films, varied at random, make of the figures."""
+    """What perturbation of the same images makes of the figures: all at once, and by kind."""
     if judgement.perturbed is None:
         return ""
     plain, perturbed = judgement.evaluation, judgement.perturbed.judgement.evaluation
@@ -242,7 +243,10 @@ def _format_perturbation(judgement: Judgement) -> str:
         for name in PERTURBED
     ]
     header = ("the same films", "as they are", "perturbed", "change", "95 % interval, paired")
-    return format_table(rows, header=header, align="lrrrl")
+    robustness = judgement.perturbed.robustness
+    by_kind = format_table(list_rows(robustness), header=HEADER, align=ALIGN)
+    combined = format_table(rows, header=header, align="lrrrl")
+    return "\n\n".join([combined, by_kind, describe_robustness(robustness)])
 
 
 def _format_members(members: Mapping[str, MemberSpread]) -> str:

@@ -21,11 +21,14 @@ from pneumo_keras.evaluation.metrics import (
 )
 from pneumo_keras.evaluation.patients import Patients
 from pneumo_keras.evaluation.report_card import Evaluation
+from pneumo_keras.evaluation.robustness import PerturbationKind, PerturbedFigures, Robustness
 from pneumo_keras.printable import to_printable
 from pneumo_keras.reporting.numbers import format_with_bounds
+from pneumo_keras.reporting.robustness import name_kind
 
 TRAINING, VALIDATION, ACCENT, GREY = "#3b6ea5", "#c8553d", "#2a7f62", "#8a8a8a"
 DOTS_PER_INCH = 150
+COLUMNS = 4  # of panels, one for each kind of perturbation
 NAME = 60  # characters of a run's path that a legend has room for: the last ones tell runs apart
 
 
@@ -93,6 +96,29 @@ def draw_rocs(
     legend = axes.legend(loc="lower right", fontsize=9, title="points: operating points", title_fontsize=9)
     for text in legend.get_texts():  # as labels, names that begin with an underscore would be left out
         text.set(text=names[text.get_text()], parse_math=False)
+    return plot
+
+
+def draw_robustness(robustness: Robustness, *, title: str) -> Figure:
+    """AUC and balanced error over severities 0 to 5, a panel for each kind. 1,600 px wide.
+
+    Args:
+        robustness: The figures.
+        title: Names run, split and data.
+    """
+    rows = -(-len(robustness.kinds) // COLUMNS)
+    size = (1600 / DOTS_PER_INCH, (130 + 330 * rows) / DOTS_PER_INCH)
+    plot = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(plot)
+    plot.suptitle(to_printable(title), fontsize=13, parse_math=False)
+    plot.supxlabel("severity", fontsize=10)
+    panels = plot.subplots(rows, COLUMNS, sharey=True, squeeze=False).ravel()
+    for axes, (name, kind) in zip(panels, robustness.kinds.items(), strict=False):
+        _draw_kind(axes, name, robustness.unperturbed, kind, robustness.medmnist_c.alexnet.get(name))
+    for axes in panels[len(robustness.kinds) :]:
+        axes.set_visible(False)
+    handles, labels = panels[0].get_legend_handles_labels()
+    plot.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=10)
     return plot
 
 
@@ -178,3 +204,18 @@ def _draw_roc(axes: Axes, labels: Labels, scores: Scores, evaluation: Evaluation
         label=f"threshold {evaluation.threshold:.3g}",
     )
     axes.legend(loc="lower right")
+
+
+def _draw_kind(
+    axes: Axes, name: str, plain: PerturbedFigures, kind: PerturbationKind, alexnet: float | None
+) -> None:
+    states = [plain, *kind.severities]
+    axes.plot([one.auc for one in states], "o-", color=ACCENT, markersize=3, label="AUC")
+    errors = [one.balanced_error for one in states]
+    axes.plot(errors, "s-", color=VALIDATION, markersize=3, label="balanced error")
+    if alexnet is not None:
+        label = "AlexNet's balanced error, mean of severities"
+        axes.axhline(alexnet, color=GREY, linestyle=":", label=label)
+    axes.set(ylim=(-0.02, 1.02), xticks=range(len(states)))
+    axes.set_title(name_kind(name), fontsize=10)
+    axes.grid(alpha=0.3)

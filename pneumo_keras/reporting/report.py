@@ -30,7 +30,7 @@ from pneumo_keras.reporting.judgement_text import (
     describe_short_intervals,
 )
 from pneumo_keras.reporting.numbers import DASH, format_bounds, format_number, format_percent, format_share
-from pneumo_keras.reporting.plots import draw_summary
+from pneumo_keras.reporting.plots import draw_robustness, draw_summary
 from pneumo_keras.reporting.report_contents import MISTAKES, ReportContents
 from pneumo_keras.reporting.report_plots import (
     draw_precision_recall,
@@ -40,6 +40,7 @@ from pneumo_keras.reporting.report_plots import (
     encode_panels,
     encode_plot,
 )
+from pneumo_keras.reporting.robustness import HEADER, describe_robustness, list_rows
 
 TEMPLATES = Path(__file__).with_name("templates")
 UNLISTED = ("films", "class_weights", "paths")
@@ -73,6 +74,7 @@ def format_report(contents: ReportContents) -> str:
     title = f"{contents.run}: {SPLIT_NAMES[contents.split]}"
     outside = contents.judgement.out_of_distribution
     examples = contents.perturbed.examples if contents.perturbed else ()
+    robustness = contents.judgement.perturbed.robustness if contents.judgement.perturbed else None
     return load_template().render(
         contents=contents,
         title=f"{title}, corrected to a prevalence of {prevalence}" if prevalence else title,
@@ -100,6 +102,10 @@ def format_report(contents: ReportContents) -> str:
         limit=f"{limit:.0f}" if contents.evidence else "",
         caveat=CAVEAT,
         perturbed=[picture_perturbed(contents, index) for index in range(len(examples))],
+        kinds=list_rows(robustness) if robustness else (),
+        kinds_header=HEADER,
+        kinds_meaning=describe_robustness(robustness) if robustness else "",
+        kinds_plot=encode_plot(draw_robustness(robustness, title="")) if robustness else "",
         splits=list(list_splits(contents)),
         environment=list(flatten(contents.environment)),
     )

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from pneumo_keras.data import prepared
-from pneumo_keras.recipes import bench_maps
+from pneumo_keras.recipes import bench_maps, perturbations
 from pneumo_keras.recipes import train as train_recipe
 from tests.films import load_phantom_splits, write_films
 from tests.small import LEARNING
 
 
-def test_train_and_eval_print_one_json_document(invoke, small, tmp_path):
+def test_train_and_eval_print_one_json_document(invoke, small, tmp_path, monkeypatch):
     trained = invoke("train", *small, "--run", "run", "--json")
     assert trained.exit_code == 0
     assert json.loads(trained.stdout)["split"] == "val"
@@ -26,12 +26,18 @@ def test_train_and_eval_print_one_json_document(invoke, small, tmp_path):
     metrics = json.loads((tmp_path / "run" / "metrics_test.json").read_text())
     assert metrics["figures"] == document["figures"]
     assert "perturbed" not in document
+    kept = {"shot_noise": perturbations.CORRUPTIONS["shot_noise"]}
+    monkeypatch.setattr(perturbations, "CORRUPTIONS", kept)
     perturbed = json.loads(invoke("eval", "run", "--perturb", "--json").stdout)["perturbed"]
-    assert perturbed["n"] == 40
-    changed = perturbed["figures"]["auc"]["value"] - document["figures"]["auc"]["value"]
-    assert perturbed["changes"]["auc"]["value"] == pytest.approx(changed)
-    assert perturbed["perturbation"]["seed"] == 0
-    assert "change  95 % interval, paired" in invoke("eval", "run", "--perturb").stdout
+    combined = perturbed["combined"]
+    assert combined["n"] == 40
+    changed = combined["figures"]["auc"]["value"] - document["figures"]["auc"]["value"]
+    assert combined["changes"]["auc"]["value"] == pytest.approx(changed)
+    assert combined["perturbation"]["seed"] == perturbed["seed"] == 0
+    assert set(perturbed["kinds"]) == {"shot_noise", *perturbations.PERTURBATIONS}
+    told = invoke("eval", "run", "--perturb").stdout
+    assert "change  95 % interval, paired" in told
+    assert f"medmnistc 0.1.0: {perturbed['medmnist_c']['mean_relative_error']:.3f}." in told
 
 
 def test_a_run_without_a_name_gets_one_of_config_and_time(invoke, small, tmp_path):

@@ -2,18 +2,23 @@ import pytest
 
 from pneumo_keras.config import load_config
 from pneumo_keras.data.pneumonia_mnist.archive import save_archive
-from pneumo_keras.recipes import network
+from pneumo_keras.recipes import network, perturbations
 from pneumo_keras.recipes.train import train_run
 from pneumo_keras.runs.folder import RunFolder
 from tests.films import load_phantom_splits, sort_by_class, write_splits
 from tests.small import COUNTS, SMALL
 from tests.toy import build_toy_backbone
 
+FEW = ["shot_noise", "gamma_corr_down", "rotation"]
+
 
 @pytest.fixture
 def toy(monkeypatch):
-    """The recipes with a small network in place of InceptionV3."""
+    """The recipes with a small network in place of InceptionV3, and three kinds of perturbation."""
     monkeypatch.setattr(network, "build_backbone", build_toy_backbone)
+    for table, kinds in (("CORRUPTIONS", FEW[:2]), ("PERTURBATIONS", FEW[2:])):
+        whole = getattr(perturbations, table)
+        monkeypatch.setattr(perturbations, table, {kind: whole[kind] for kind in kinds})
 
 
 @pytest.fixture

@@ -169,13 +169,14 @@ def test_perturbation_is_written_beside_the_plain_result(train):
     assert {path: path.read_bytes() for path in plain} == plain
     new = {path.name for path in folder.path.rglob("*") if path.is_file() and "perturbed" in path.name}
     assert new == {"metrics_test_perturbed.json", "scores_test_perturbed.csv"}
+    assert (folder.path / "figures/perturbations.png").is_file()
     labels, scores = load_scores(folder.path / "scores_test_perturbed.csv")
     auc = after.perturbed.judgement.evaluation.figures["auc"].value
     assert auc == pytest.approx(roc_auc_score(labels, scores))
     plain_auc = before.evaluation.figures["auc"].value
     assert after.perturbed.changes["auc"].value == pytest.approx(auc - plain_auc) != 0
     written = json.loads((folder.path / "metrics_test_perturbed.json").read_text())
-    assert written["perturbation"]["zoom"] == 1.35
+    assert written["combined"]["perturbation"]["zoom"] == 1.35
     assert json.loads((folder.path / "metrics_test.json").read_text())["perturbation"] is None
     assert len(after.perturbed.judgement.members["auc"].values) == 2
     page = (folder.path / "report.html").read_text()
@@ -196,7 +197,11 @@ def test_perturbation_and_a_stated_prevalence_go_together(train):
     folder = train()
     judgement = evaluate_run(folder, "test", prevalence=0.1, perturb=True)
     assert judgement.perturbed.judgement.evaluation.stated_prevalence == 0.1
+    kinds = json.loads((folder.path / "metrics_test_perturbed_prevalence_0.1.json").read_text())["kinds"]
+    mean = kinds["rotation"]["mean"]
+    assert mean["accuracy"] == pytest.approx(0.1 * mean["sensitivity"] + 0.9 * mean["specificity"])
     assert (folder.path / "scores_test_perturbed_prevalence_0.1.csv").is_file()
+    assert (folder.path / "figures/perturbations_prevalence_0.1.png").is_file()
     assert not (folder.path / "scores_test_perturbed.csv").exists()
 
 

@@ -8,6 +8,7 @@ from pneumo_keras.evaluation.comparison import Difference, compare_figures
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.evaluation.report_card import Perturbed, evaluate, judge
 from pneumo_keras.reporting.judgement_text import describe_backwards, format_differences, format_judgement
+from tests.robustness import build_robustness
 
 LABELS = np.array([0, 0, 0, 1, 1, 1], dtype=np.int64)
 SCORES = np.array([0.1, 0.3, 0.6, 0.4, 0.8, 0.9])
@@ -77,13 +78,22 @@ def test_perturbed_figures_stand_beside_the_plain_ones():
     judgement = judge(LABELS, SCORES, 0.5, members=[], seed=1)
     under = judge(LABELS, 1 - SCORES, 0.5, members=[], seed=1)
     changes = compare_figures(LABELS, SCORES, 1 - SCORES, first_threshold=0.5, second_threshold=0.5, seed=1)
-    perturbed = Perturbed(under, changes, {})
+    perturbed = Perturbed(under, changes, {}, build_robustness())
     assert "perturbed" not in format_judgement(judgement, heading="")
     lines = format_judgement(replace(judgement, perturbed=perturbed), heading="").splitlines()
     start = next(place for place, line in enumerate(lines) if line.startswith("the same films"))
     assert lines[start].split("  ")[-1] == "95 % interval, paired"
     accuracy = next(line for line in lines[start:] if line.startswith("accuracy"))
     assert accuracy.split()[1:4] == ["0.6667", "0.3333", "-0.3333"]
+    *_, header, plain, gamma, rotation, _, meaning = lines
+    assert header.split()[-2:] == ["of", "AlexNet's"]
+    assert plain.split() == [
+        *("unperturbed", "0.950", "0.900", "0.800", "0.700", "0.050", "+0.00", "0.0", "%", "2.0", "%", "0.50")
+    ]
+    assert gamma.split()[:3] == ["gamma", "up", "0.850"]
+    assert gamma.split()[-1] == f"{0.3 / 0.09606837606837607:.2f}"
+    assert rotation.split()[-1] == "-"
+    assert meaning.endswith(f"medmnistc 0.1.0: {0.3 / 0.09606837606837607:.3f}.")
 
 
 def test_a_difference_without_an_interval_has_a_dash():

@@ -1,7 +1,8 @@
 import numpy as np
 
 from pneumo_keras.evaluation.report_card import evaluate
-from pneumo_keras.reporting.plots import draw_summary
+from pneumo_keras.reporting.plots import DOTS_PER_INCH, draw_robustness, draw_summary
+from tests.robustness import build_robustness
 
 LABELS = np.array([0, 0, 1, 1, 1])
 SCORES = np.array([0.1, 0.6, 0.4, 0.8, 0.9])
@@ -38,3 +39,16 @@ def test_members_keep_epochs_of_their_own():
 
 def test_epochs_in_which_blocks_learn_are_marked():
     assert to_legend([0.5, 0.3, 0.4], phase=[1, 1, 2])[-1] == "blocks learn, too"
+
+
+def test_each_kind_of_perturbation_has_a_panel_from_the_images_as_they_are_on():
+    plot = draw_robustness(build_robustness(), title="run")
+    assert plot.get_size_inches()[0] * DOTS_PER_INCH == 1600
+    gamma, rotation, *spare = plot.axes
+    assert [axes.get_title() for axes in (gamma, rotation)] == ["gamma up", "rotation"]
+    auc, error, alexnet = gamma.lines
+    assert auc.get_ydata().tolist() == [0.95, *[0.85] * 5]
+    np.testing.assert_allclose(error.get_ydata()[1:], [0.1, 0.2, 0.3, 0.4, 0.5])
+    assert alexnet.get_ydata()[0] == 0.09606837606837607
+    assert len(rotation.lines) == 2  # AlexNet was not tried on it
+    assert not any(axes.get_visible() for axes in spare)

@@ -28,6 +28,7 @@ from pneumo_keras.reporting.report_plots import (
     draw_threshold_curve,
 )
 from tests.films import build_phantom_films
+from tests.robustness import build_robustness
 
 PLOTS = (
     "loss",
@@ -448,7 +449,7 @@ def test_perturbed_films_are_shown_with_both_scores(drawn):
     )
     contents = replace(
         plain,
-        judgement=replace(plain.judgement, perturbed=Perturbed(under, changes, {})),
+        judgement=replace(plain.judgement, perturbed=Perturbed(under, changes, {}, build_robustness())),
         perturbed=PerturbedFilms(1 - scores, films.images[:2]),
     )
     page = format_report(contents)
@@ -457,6 +458,9 @@ def test_perturbed_films_are_shown_with_both_scores(drawn):
     assert section[: section.index("</tr>", section.index("AUC"))].count(f"<b>{auc:.3f}</b>") == 1
     assert f"{changes['auc'].value:+.3f}" in section
     assert f"score {1 - scores[1]:.3f}, unperturbed {scores[1]:.3f}" in page
+    kinds = Elements(section[section.index("by kind") :]).text
+    assert "gamma up" in kinds and "rotation" in kinds and "medmnistc 0.1.0" in kinds
+    assert 'alt="AUC and balanced error over five severities' in section
     assert "Perturbed" not in format_report(plain)
 
 

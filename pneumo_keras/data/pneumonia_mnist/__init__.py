@@ -11,10 +11,16 @@ from pneumo_keras.data.films import LabelledFilms, Preparation
 from pneumo_keras.data.hashes import load_hashes
 from pneumo_keras.data.image_preparation import detect_preparation
 from pneumo_keras.data.pneumonia_mnist import patients
-from pneumo_keras.data.pneumonia_mnist.archive import check_archive, count_archived_classes, open_archive
+from pneumo_keras.data.pneumonia_mnist.archive import (
+    check_archive,
+    count_archived_classes,
+    open_archive,
+    read_size,
+)
 from pneumo_keras.data.pneumonia_mnist.card import describe_official, describe_own, to_unofficial_line
 from pneumo_keras.data.pneumonia_mnist.catalog import Release, describe_edition, load_release
 from pneumo_keras.data.pneumonia_mnist.npz_file import NpzFile, locate_npz, to_medmnist_folder
+from pneumo_keras.data.resized import ResizedFilms
 from pneumo_keras.data.sources import CACHE_LIMIT, DataCard, DataOptions, DataSet, ImageNames
 from pneumo_keras.errors import DataError
 
@@ -25,7 +31,8 @@ def open_films(options: DataOptions, release: Release | None = None) -> DataSet:
     """PneumoniaMNIST, or a file of the user's own with arrays like its.
 
     Args:
-        options: With `path`, that file is used; without it medmnist's copy, or the network.
+        options: With `path`, that file is used; without it medmnist's copy, or the network. With a
+            preparation, larger images are prepared so.
         release: The published file, if not the one that medmnist names.
 
     Raises:
@@ -40,7 +47,11 @@ def open_films(options: DataOptions, release: Release | None = None) -> DataSet:
     def open_split(split: str) -> LabelledFilms:
         if split not in SPLITS:
             raise DataError(f"A split must be one of {', '.join(SPLITS)}. Received: {split}.")
-        return load_split(npz, split, size=options.size, cache=options.cache, limit=options.cache_limit)
+        wanted, size = options.preparation, options.size
+        if wanted:  # larger images become like those of the training
+            size = max(size, read_size(npz.path, split))
+        films = load_split(npz, split, size=size, cache=options.cache, limit=options.cache_limit)
+        return ResizedFilms(films, wanted) if wanted and size > options.size else films
 
     @functools.cache
     def name_images(split: str | None) -> ImageNames:

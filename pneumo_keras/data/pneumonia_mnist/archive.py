@@ -105,6 +105,16 @@ def count_archived_classes(path: Path, split: str) -> tuple[int, int]:
         return count_classes(_load_labels(path, archive, split, n=n))
 
 
+def read_size(path: Path, split: str) -> int:
+    """Height and width of the films of a split, in pixels.
+
+    Raises:
+        DataError: It is no such file, or its films break a rule.
+    """
+    with _open_archive(path) as archive:
+        return _read_outline(path, archive, split).shape[1]
+
+
 def save_archive(path: Path, splits: Mapping[str, LabelledFilms]) -> None:
     """Writes films as an npz with the arrays of PneumoniaMNIST, whole or not at all.
 

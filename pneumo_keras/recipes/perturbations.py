@@ -1,0 +1,113 @@
+"""A run evaluated on perturbed images, kind by kind."""
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from pneumo_keras.data.corruptions import CORRUPTIONS, CorruptedFilms
+from pneumo_keras.data.films import JoinedFilms, LabelledFilms
+from pneumo_keras.data.resized import ResizedFilms
+from pneumo_keras.evaluation.prevalence import PrevalenceShift
+from pneumo_keras.evaluation.robustness import (
+    Robustness,
+    ScoredImages,
+    to_kind,
+    to_perturbed_figures,
+    to_robustness,
+)
+from pneumo_keras.features.perturbations import PERTURBATIONS, build_severities_view
+from pneumo_keras.features.views import PLAIN, View
+from pneumo_keras.progress import show_progress
+from pneumo_keras.recipes.films import Split
+
+log = logging.getLogger("pneumo_keras")
+
+Kind = tuple[Sequence[float], Split, View]
+"""Parameters of its severities; the images of one severity after the other; how these are seen."""
+
+
+def list_kinds(split: Split, *, seed: int) -> dict[str, Kind]:
+    """All kinds of perturbation by name, each with the images of a split in all severities.
+
+    Args:
+        split: The images as they are.
+        seed: Of what is drawn.
+    """
+    n, kinds = len(split.films), {}
+    for name, corruption in CORRUPTIONS.items():
+        severities = range(1, 1 + len(corruption.parameters))
+        films = JoinedFilms([corrupt_films(split.films, name, one, seed=seed) for one in severities])
+        seen = replace(split, films=films, title=f"{split.title}, {name}")
+        kinds[name] = corruption.parameters, seen, PLAIN
+    for name, perturbation in PERTURBATIONS.items():
+        films = JoinedFilms([split.films] * len(perturbation.parameters))
+        view = build_severities_view(name, n=n, seed=seed)
+        kinds[name] = perturbation.parameters, replace(split, films=films), view
+    return kinds
+
+
+def corrupt_films(films: LabelledFilms, kind: str, severity: int, *, seed: int) -> LabelledFilms:
+    """The images with corrupted pixels: of those that are prepared as they are read, before that."""
+    if isinstance(films, ResizedFilms):
+        return replace(films, films=corrupt_films(films.films, kind, severity, seed=seed))
+    return CorruptedFilms(films, kind, severity, seed)
+
+
+def measure_robustness(
+    split: Split,
+    kinds: Mapping[str, Kind],
+    score: Callable[[Split, View], ScoredImages],
+    *,
+    threshold: float,
+    shift: PrevalenceShift | None,
+    seed: int,
+) -> Robustness:
+    """Evaluates a split in every kind and severity of perturbation, one kind after the other.
+
+    Args:
+        split: The images as they are.
+        kinds: Of this split.
+        score: Scores images in a view, and forgets their features.
+        threshold: The operating point, as it was chosen.
+        shift: To a stated share of pneumonia.
+        seed: Of what is drawn.
+    """
+    labels, started, found = split.films.labels, time.monotonic(), {}
+    options = {"threshold": threshold, "shift": shift}
+    with show_progress("Kinds of perturbation", len(kinds), "kinds") as progress:
+        with only_warnings():
+            plain = score(split, PLAIN)
+        for name, (parameters, seen, view) in kinds.items():
+            with only_warnings():
+                perturbed = score(seen, view)
+            severities = [
+                to_perturbed_figures(labels, one, plain, **options)
+                for one in split_severities(perturbed, len(parameters))
+            ]
+            found[name] = to_kind(name, parameters, severities)
+            progress.advance(1)
+    log.info(
+        "Perturbations: %d kinds in five severities each, %.1f s", len(kinds), time.monotonic() - started
+    )
+    return to_robustness(to_perturbed_figures(labels, plain, plain, **options), found, seed=seed)
+
+
+def split_severities(scored: ScoredImages, count: int) -> list[ScoredImages]:
+    """Images of one severity after the other, apart."""
+    parts = (np.split(array, count) for array in vars(scored).values())
+    return [ScoredImages(*one) for one in zip(*parts, strict=True)]
+
+
+@contextlib.contextmanager
+def only_warnings() -> Iterator[None]:
+    """Leaves out what is said of each view of the images: there are as many of them as kinds."""
+    level = log.level
+    log.setLevel(max(level, logging.WARNING))
+    try:
+        yield
+    finally:
+        log.setLevel(level)

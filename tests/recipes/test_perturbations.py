@@ -1,0 +1,162 @@
+import json
+import logging
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.metrics import balanced_accuracy_score
+
+from pneumo_keras.data.corruptions import CORRUPTIONS, CorruptedFilms
+from pneumo_keras.data.films import FilmArray, Preparation
+from pneumo_keras.data.image_preparation import prepare_image
+from pneumo_keras.data.pneumonia_mnist.archive import save_archive
+from pneumo_keras.data.resized import ResizedFilms
+from pneumo_keras.errors import DataError, RunError
+from pneumo_keras.evaluation.robustness import ALEXNET, ALEXNET_CLEAN
+from pneumo_keras.evaluation.scores import load_scores
+from pneumo_keras.features import store
+from pneumo_keras.features.perturbations import PERTURBATIONS
+from pneumo_keras.features.views import PLAIN
+from pneumo_keras.recipes import perturbations
+from pneumo_keras.recipes.evaluate import evaluate_run
+from pneumo_keras.recipes.films import Split
+from pneumo_keras.recipes.other_films import OtherFilms, evaluate_other_films
+from pneumo_keras.recipes.perturbations import list_kinds
+from tests.films import build_phantom_films, load_phantom_splits
+from tests.small import LEARNING
+
+
+@pytest.fixture
+def all_kinds(train, monkeypatch):
+    """After `toy` has left three of them."""
+    monkeypatch.setattr(perturbations, "CORRUPTIONS", CORRUPTIONS)
+    monkeypatch.setattr(perturbations, "PERTURBATIONS", PERTURBATIONS)
+
+
+def read_metrics(folder, suffix=""):
+    return json.loads((folder.path / f"metrics_test_perturbed{suffix}.json").read_text())
+
+
+def test_every_kind_and_severity_is_evaluated_and_written(train, all_kinds, caplog):
+    folder = train("run", "training.members=2", "model.flip_average=true", LEARNING)
+    caplog.set_level(logging.INFO, "pneumo_keras")
+    caplog.clear()
+    robustness = evaluate_run(folder, "test", perturb=True).perturbed.robustness
+    assert list(robustness.kinds) == [*CORRUPTIONS, *PERTURBATIONS]
+    assert all(len(kind.severities) == 5 for kind in robustness.kinds.values())
+    written = read_metrics(folder)
+    assert set(written) == {"combined", "seed", "unperturbed", "kinds", "medmnist_c"}
+    labels, scores = load_scores(folder.path / "scores_test.csv")
+    error = 1 - balanced_accuracy_score(labels, scores > 0.5)
+    assert written["unperturbed"]["balanced_error"] == pytest.approx(error)
+    assert written["unperturbed"]["changed"] == written["unperturbed"]["mean_shift"] == 0
+    contrast = written["kinds"]["contrast_down"]
+    assert contrast["parameters"] == [0.9, 0.8, 0.7, 0.6, 0.4]
+    shifts = [abs(one["mean_shift"]) for one in contrast["severities"]]
+    assert 0 < shifts[0] < shifts[-1]
+    relative = [written["kinds"][name]["mean"]["balanced_error"] / ALEXNET[name] for name in CORRUPTIONS]
+    assert written["medmnist_c"]["mean_relative_error"] == pytest.approx(np.mean(relative))
+    assert written["medmnist_c"]["clean_relative_error"] == pytest.approx(error / ALEXNET_CLEAN)
+    # One line for all kinds, and none for each.
+    assert sum("Features of" in line for line in caplog.messages) == 4
+    (line,) = [line for line in caplog.messages if line.startswith("Perturbations: ")]
+    assert line.startswith("Perturbations: 19 kinds in five severities each")
+    page = (folder.path / "report.html").read_text()
+    assert "<h3>Perturbed, by kind</h3>" in page and "gaussian blur" in page
+    with Image.open(folder.path / "figures/perturbations.png") as picture:
+        assert picture.width == 1600
+
+
+def test_the_same_evaluation_again_takes_features_from_the_cache_and_gives_the_same_bytes(
+    train, monkeypatch, caplog
+):
+    folder = train()
+    evaluate_run(folder, "test", perturb=True)
+    before = read_metrics(folder)
+    caplog.set_level(logging.INFO, "pneumo_keras")
+    caplog.clear()
+    evaluate_run(folder, "test", perturb=True)
+    assert read_metrics(folder) == before
+    assert not any("To pass the network" in line or "damaged" in line for line in caplog.messages)
+
+
+def test_another_seed_draws_another_noise(train):
+    kinds = [
+        read_metrics_of(train(name, f"perturbation.seed={seed}"))["kinds"]
+        for name, seed in (("one", 1), ("two", 2))
+    ]
+    assert kinds[0]["gamma_corr_down"] == kinds[1]["gamma_corr_down"]
+    assert kinds[0]["shot_noise"] != kinds[1]["shot_noise"]
+    assert kinds[0]["rotation"] != kinds[1]["rotation"]
+
+
+def read_metrics_of(folder):
+    evaluate_run(folder, "test", perturb=True)
+    return read_metrics(folder)
+
+
+def test_room_for_all_kinds_is_checked_before_anything_is_computed(train, monkeypatch):
+    folder = train()
+    asked = []
+    monkeypatch.setattr(store.Store, "check_room", lambda self, entries: asked.extend(entries))
+    evaluate_run(folder, "test", perturb=True)
+    assert sorted({entry.shape[0] for entry in asked}) == [40, 5 * 40]
+    assert len(asked) == 2 + 3
+
+
+def test_pixels_are_corrupted_before_an_image_is_prepared():
+    large = build_phantom_films(3, size=64, seed=1)
+    preparation = Preparation(28, 75)
+    split = Split("test", "images", ResizedFilms(large, preparation))
+    kinds = list_kinds(split, seed=4)
+    _, seen, view = kinds["speckle_noise"]
+    assert view is PLAIN
+    corrupted = np.concatenate(
+        [CorruptedFilms(large, "speckle_noise", one, 4).read(slice(None)) for one in range(1, 6)]
+    )
+    expected = [prepare_image(Image.fromarray(image), preparation) for image in corrupted]
+    assert np.array_equal(seen.films.read(slice(None)), expected)
+    assert np.array_equal(seen.films.labels, np.tile(large.labels, 5))
+    _, seen, view = kinds["rotation"]
+    assert np.array_equal(seen.films.read(slice(None)), np.tile(split.films.read(slice(None)), (5, 1, 1)))
+    assert view is not PLAIN
+
+
+@pytest.fixture
+def large_file(tmp_path):
+    """Images of 64 px as an npz file, and the same prepared to 28 px as another."""
+    splits = load_phantom_splits((40, 20, 30), size=64, seed=7)
+    save_archive(tmp_path / "large.npz", splits)
+    small = {
+        name: FilmArray(ResizedFilms(films, Preparation(28)).read(slice(None)), films.labels)
+        for name, films in splits.items()
+    }
+    save_archive(tmp_path / "small.npz", small)
+    return tmp_path / "large.npz", tmp_path / "small.npz"
+
+
+def test_larger_images_are_evaluated_as_their_prepared_ones_are(train, large_file):
+    folder = train()
+    targets = [evaluate_other_films(folder, OtherFilms(file), "test", perturb=True)[0] for file in large_file]
+    scores = [(one.path / "scores_test.csv").read_bytes() for one in targets]
+    assert scores[0] == scores[1]
+    documents = [read_metrics(one) for one in targets]
+    # Turned alike after the preparation, but noise of 64 px is no noise of 28 px.
+    assert documents[0]["kinds"]["rotation"] == documents[1]["kinds"]["rotation"]
+    assert documents[0]["kinds"]["shot_noise"] != documents[1]["kinds"]["shot_noise"]
+    notices = [one.load_document(dict, "environment.json")["data"]["notice"] for one in targets]
+    prepared = "Images of 64 px, prepared as the training images were: the square in the middle"
+    assert prepared in notices[0] and prepared not in notices[1]
+    assert prepared in (targets[0].path / "report.html").read_text()
+
+
+def test_smaller_images_get_one_line(train, large_file, tmp_path):
+    save_archive(tmp_path / "tiny.npz", load_phantom_splits((40, 20, 30), size=16))
+    with pytest.raises(DataError, match=r"the films must be 28 px, as data.size says\. Received: 16 px"):
+        evaluate_other_films(train(), OtherFilms(tmp_path / "tiny.npz"), "test")
+
+
+def test_a_run_does_not_take_larger_images_for_its_own(train, own_file, large_file):
+    folder = train("run", *own_file[1])
+    with pytest.raises(RunError, match="must be as they were"):
+        evaluate_run(folder, "test", moved=str(large_file[0]))
