@@ -26,8 +26,10 @@ JpegQuality = Annotated[
     int,
     Field(ge=10, le=100, description="saved as JPEG half of the time, of this quality to 95; 100 for never"),
 ]
-FILL = "what stands where a film does not reach: nothing, or its mirror image"
-Fill = Annotated[Literal["black", "mirror"], Field(description=FILL)]
+FILL = (
+    "what stands where an image does not reach: nothing, its mirror image, or one of the two for each image"
+)
+Fill = Annotated[Literal["black", "mirror", "either"], Field(description=FILL)]
 
 
 class RangeSettings(Settings):

@@ -19,6 +19,9 @@ from pneumo_keras.data.image_preparation import save_as_jpeg
 Fill = Literal["black", "mirror"]
 """What stands where an image does not reach: nothing, or the image once more, mirrored at its edges."""
 
+FillRange = Literal["black", "mirror", "either"]
+"""The same for all images, or drawn for each."""
+
 Affine = Float64[np.ndarray, "2 3"]
 """From a place in the new image to one in the old one, both (x, y) from -0.5 to 0.5 about the centre."""
 
@@ -60,7 +63,7 @@ class AugmentationRanges:
     sharpness: float = 0.0
     noise: float = 0.0
     jpeg_quality: int = 100
-    fill: Fill = "black"
+    fill: FillRange = "black"
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ def draw_augmentation(ranges: AugmentationRanges, key: Sequence[int]) -> Augment
         key: The same numbers, the same draws: such as seed, view and row of the image.
     """
     random = np.random.default_rng(key)
-    draws = iter(random.uniform(-1, 1, 14).tolist())
+    draws = iter(random.uniform(-1, 1, 15).tolist())
 
     def draw_factor(largest: float) -> float:
         return largest ** next(draws)
@@ -125,7 +128,7 @@ def draw_augmentation(ranges: AugmentationRanges, key: Sequence[int]) -> Augment
         noise=ranges.noise * abs(next(draws)),
         jpeg_quality=_choose_quality(ranges.jpeg_quality, next(draws), next(draws)),
         noise_seed=int(random.integers(2**32)),
-        fill=ranges.fill,
+        fill=_choose_fill(ranges.fill, next(draws)),
     )
 
 
@@ -161,6 +164,13 @@ def warp_images(
         _warp(image, augmentation, size) for image, augmentation in zip(images, augmentations, strict=True)
     ]
     return np.stack(warped)
+
+
+def _choose_fill(fill: FillRange, which: float) -> Fill:
+    """Of a draw from -1 to 1."""
+    if fill == "either":
+        return "black" if which < 0 else "mirror"
+    return fill
 
 
 def _choose_quality(lowest: int, which: float, whether: float) -> int | None:

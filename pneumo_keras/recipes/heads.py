@@ -31,7 +31,7 @@ log = logging.getLogger("pneumo_keras")
 
 WORKERS = 8  # threads that vary films ahead of an online fit, at most
 MOMENTS = "moments"  # the note of the first process for all others, which extract no features
-IN_MEMORY = 128 * 2**20  # bytes of features of a split that are held and not read again in every epoch
+IN_MEMORY = 2**30  # bytes of features of a split that are held and not read again in every epoch
 
 
 def weigh_classes(split: Split) -> dict[int, float]:

@@ -116,7 +116,7 @@ def draw_sweep(ranked: Sequence[Candidate], *, title: str) -> Figure:
         axes.set_ylabel("mean of plain and perturbed log loss")
     panels[0].set_ylim(low, high)
     handles, names = panels[0].get_legend_handles_labels()
-    plot.legend(handles, names, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    plot.legend(handles, names, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
     return plot
 
 
@@ -127,9 +127,21 @@ def _draw_setting(axes: Axes, key: str, ranked: Sequence[Candidate]) -> None:
     losses = np.array([candidate.to_mean(CRITERION) for candidate in ranked])
     # Left of the middle, which belongs to the best of each value and its bar.
     jitter = np.random.default_rng(0).uniform(-0.28, -0.08, len(places))
-    axes.scatter(
-        places + jitter, losses, s=22, color=TRAINING, alpha=0.75, linewidths=0, label="a combination"
-    )
+    equals = set(map(id, list_equals(ranked)))
+    equal = np.array([id(one) in equals for one in ranked])
+    for which, color, name in (
+        (~equal, TRAINING, "a combination"),
+        (equal, ACCENT, "within one standard error of the best"),
+    ):
+        axes.scatter(
+            (places + jitter)[which],
+            losses[which],
+            s=22,
+            color=color,
+            alpha=0.75,
+            linewidths=0,
+            label=name,
+        )
     best = [ranked[texts.index(value)] for value in values]
     axes.errorbar(
         np.arange(len(values)),
@@ -143,8 +155,6 @@ def _draw_setting(axes: Axes, key: str, ranked: Sequence[Candidate]) -> None:
         label="best of the value, deviation over folds",
     )
     axes.plot(places[0], losses[0], "*", markersize=15, color=VALIDATION, label="best of all", zorder=3)
-    limit = losses[0] + ranked[0].to_error(CRITERION)
-    axes.axhspan(losses[0], limit, color=ACCENT, alpha=0.2, linewidth=0, label="one standard error", zorder=0)
     axes.set_xticks(range(len(values)), [value.replace(" ", "\n") or "-" for value in values], fontsize=9)
     axes.set_xlim(-0.6, len(values) - 0.4)
     axes.set_title(key, fontsize=11)

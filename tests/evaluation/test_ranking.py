@@ -23,8 +23,9 @@ FOLDS = np.tile([0, 1, 2], 30)
 LOG_ODDS = RANDOM.normal(size=(90, 2)) + 2 * LABELS[:, None] - 1
 
 
-def build(log_loss, deviation=0.01, operations=7, weights=9):
-    spread = np.array([-1.0, 0.0, 1.0]) * deviation
+def build(log_loss, turned=0, operations=7, weights=9):
+    """A candidate whose folds differ by 0.01; `turned` says which fold is the best."""
+    spread = 0.01 * np.roll([-1.0, 0.0, 1.0], turned)
     return Candidate({"model.dropout": 0.5}, {CRITERION: log_loss + spread}, [1, 2, 2], operations, weights)
 
 
@@ -56,18 +57,24 @@ def test_the_lowest_log_loss_comes_first_and_what_diverged_last():
     np.testing.assert_allclose(ranked[0].figures[CRITERION], both)
 
 
-def test_equals_lie_within_a_standard_error_of_the_best():
-    error = 0.01 / np.sqrt(3)
-    assert build(0.1).to_error(CRITERION) == pytest.approx(error)
-    ranked = [build(0.1), build(0.1 + 0.9 * error), build(0.1 + 1.1 * error)]
-    assert list_equals(ranked) == ranked[:2]
+def test_equals_lie_within_a_standard_error_of_their_difference_to_the_best_fold_by_fold():
+    best, close, apart = build(0.1), build(0.1), build(0.1)
+    # Both are 0.002 worse in the mean: one in some folds more than in others, the other in each alike.
+    close.figures[CRITERION] = best.figures[CRITERION] + [0.006, -0.002, 0.002]
+    apart.figures[CRITERION] = best.figures[CRITERION] + [0.003, 0.002, 0.001]
+    assert close.to_loss(best, CRITERION) == pytest.approx((0.002, 0.004 / np.sqrt(3)))
+    assert apart.to_loss(best, CRITERION) == pytest.approx((0.002, 0.001 / np.sqrt(3)))
+    assert list_equals([best, close, apart]) == [best, close]
 
 
 def test_the_cheapest_of_the_equals_takes_the_fewest_operations_then_weights():
-    losses, weights = [0.1, 0.101, 0.102, 0.103, 0.2], [50, 20, 10, 10, 1]
-    ranked = [build(loss, weights=count) for loss, count in zip(losses, weights, strict=True)]
+    # The fourth is as much worse in every fold, and the last one much worse.
+    losses, weights, turns = [0.1, 0.101, 0.102, 0.103, 0.2], [50, 20, 10, 10, 1], [0, 1, 2, 0, 1]
+    ranked = [
+        build(loss, turned, weights=count) for loss, turned, count in zip(losses, turns, weights, strict=True)
+    ]
     assert choose_cheapest(ranked) is ranked[2]
-    deeper = [build(0.1, operations=3, weights=1), build(0.101, operations=2, weights=99)]
+    deeper = [build(0.1, operations=3, weights=1), build(0.101, 1, operations=2, weights=99)]
     assert choose_cheapest(deeper) is deeper[1]
     lost = build(np.nan)
     assert choose_cheapest([lost]) is lost

@@ -207,3 +207,8 @@ def test_what_is_saved_as_jpeg_is_what_pillow_reads_of_it():
         Image.fromarray(film).save(file, "JPEG", quality=50)
         np.testing.assert_array_equal(image, np.asarray(Image.open(file)))
     assert np.abs(saved - FILMS).max() > 5
+
+
+def test_either_fill_is_drawn_for_each_image():
+    drawn = [draw_augmentation(AugmentationRanges(fill="either"), (1, row)).fill for row in range(100)]
+    assert 35 < drawn.count("black") < 65 and set(drawn) == {"black", "mirror"}
