@@ -25,7 +25,7 @@ from pneumo_keras.evaluation.patients import (
 )
 from pneumo_keras.evaluation.prediction import FAR
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
-from pneumo_keras.evaluation.robustness import MedmnistC, PerturbationKind, PerturbedFigures, Robustness
+from pneumo_keras.evaluation.robustness import Robustness
 from pneumo_keras.evaluation.scores import check_scores
 from pneumo_keras.evaluation.small_sets import list_short_intervals
 from pneumo_keras.evaluation.spread import MemberSpread, to_member_spreads
@@ -173,20 +173,15 @@ class Metrics(Evaluation):
     new_patients: Evaluation | None
 
 
-@dataclass(frozen=True)
-class PerturbedMetrics:
-    """`metrics_<split>_perturbed.json`.
+@dataclass(frozen=True, kw_only=True)
+class PerturbedMetrics(Robustness):
+    """`metrics_<split>_perturbed.json`: kind by kind, and all at once.
 
     Attributes:
         combined: Every image perturbed once as the settings say.
-        seed: See `Robustness`, as the rest.
     """
 
     combined: Metrics
-    seed: int
-    unperturbed: PerturbedFigures
-    kinds: dict[str, PerturbationKind]
-    medmnist_c: MedmnistC
 
 
 def to_metrics(

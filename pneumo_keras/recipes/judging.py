@@ -148,5 +148,5 @@ def write_scores(
     )
     table = format_scores(split.films.labels, scores, split.files, split.patients)
     folder.write_text(f"scores_{split.name}{suffix}.csv", table)
-    document = PerturbedMetrics(metrics, **vars(perturbed.robustness)) if perturbed else metrics
+    document = PerturbedMetrics(combined=metrics, **vars(perturbed.robustness)) if perturbed else metrics
     folder.write_json(f"metrics_{split.name}{suffix}.json", document)

@@ -78,12 +78,10 @@ def measure_robustness(
     """
     labels, started, found = split.films.labels, time.monotonic(), {}
     options = {"threshold": threshold, "shift": shift}
-    with show_progress("Kinds of perturbation", len(kinds), "kinds") as progress:
-        with only_warnings():
-            plain = score(split, PLAIN)
+    with leave_out_views(), show_progress("Kinds of perturbation", len(kinds), "kinds") as progress:
+        plain = score(split, PLAIN)
         for name, (parameters, seen, view) in kinds.items():
-            with only_warnings():
-                perturbed = score(seen, view)
+            perturbed = score(seen, view)
             severities = [
                 to_perturbed_figures(labels, one, plain, **options)
                 for one in split_severities(perturbed, len(parameters))
@@ -103,11 +101,14 @@ def split_severities(scored: ScoredImages, count: int) -> list[ScoredImages]:
 
 
 @contextlib.contextmanager
-def only_warnings() -> Iterator[None]:
-    """Leaves out what is said of each view of the images: there are as many of them as kinds."""
-    level = log.level
-    log.setLevel(max(level, logging.WARNING))
+def leave_out_views() -> Iterator[None]:
+    """Leaves out of the log that a view is done, which `Extractor` says of each: here are many."""
+    log.addFilter(_is_wanted)
     try:
         yield
     finally:
-        log.setLevel(level)
+        log.removeFilter(_is_wanted)
+
+
+def _is_wanted(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.INFO or not str(record.msg).startswith("Features of %s: ")
