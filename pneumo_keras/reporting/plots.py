@@ -111,14 +111,14 @@ def draw_robustness(robustness: Robustness, *, title: str) -> Figure:
     plot = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(plot)
     plot.suptitle(to_printable(title), fontsize=13, parse_math=False)
-    plot.supxlabel("severity", fontsize=10)
     panels = plot.subplots(rows, COLUMNS, sharey=True, squeeze=False).ravel()
     for axes, (name, kind) in zip(panels, robustness.kinds.items(), strict=False):
         _draw_kind(axes, name, robustness.unperturbed, kind, robustness.medmnist_c.alexnet.get(name))
     for axes in panels[len(robustness.kinds) :]:
         axes.set_visible(False)
     handles, labels = panels[0].get_legend_handles_labels()
-    plot.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=10)
+    names = {"title": "by severity, from 0 (unperturbed) to 5", "fontsize": 10}
+    plot.legend(handles, labels, loc="outside lower center", ncols=len(labels), **names)
     return plot
 
 

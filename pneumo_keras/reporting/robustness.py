@@ -34,7 +34,8 @@ def describe_robustness(robustness: Robustness) -> str:
 
 def name_kind(name: str) -> str:
     """A kind for people."""
-    return name.replace("_corr_", " ").replace("_", " ")
+    words = name.replace("_corr_", " ").replace("_", " ")
+    return words.replace("jpeg", "JPEG").replace("gaussian", "Gaussian")
 
 
 def _to_row(name: str, figures: PerturbedFigures, relative_error: float | None) -> list[str]:

@@ -62,7 +62,7 @@ def test_every_kind_and_severity_is_evaluated_and_written(train, all_kinds, capl
     (line,) = [line for line in caplog.messages if line.startswith("Perturbations: ")]
     assert line.startswith("Perturbations: 19 kinds in five severities each")
     page = (folder.path / "report.html").read_text()
-    assert "<h3>Perturbed, by kind</h3>" in page and "gaussian blur" in page
+    assert "<h3>Perturbed, by kind</h3>" in page and "Gaussian blur" in page
     with Image.open(folder.path / "figures/perturbations.png") as picture:
         assert picture.width == 1600
 
