@@ -9,7 +9,13 @@ from jaxtyping import Float64, Int64
 from scipy.special import expit
 
 from pneumo_keras.arrays import Labels, Scores
-from pneumo_keras.evaluation.figures import to_figures
+from pneumo_keras.evaluation.figures import LOG_LOSS_CLIP
+from pneumo_keras.evaluation.metrics import (
+    count_confusions,
+    to_accuracy,
+    to_sensitivity,
+    to_specificity,
+)
 from pneumo_keras.evaluation.report_card import HALF
 
 FIGURES = ("log_loss", "auc", "accuracy", "sensitivity", "specificity")
@@ -92,10 +98,25 @@ def judge_folds(
         prefix: Of the figures' names.
     """
     by_fold = [
-        to_figures(labels[inside], scores[inside], scores[inside] > HALF)
+        _to_figures(labels[inside], scores[inside])
         for inside in (folds == fold for fold in range(int(folds.max()) + 1))
     ]
     return {prefix + name: np.array([figures[name] for figures in by_fold]) for name in FIGURES}
+
+
+def _to_figures(labels: Labels, scores: Scores) -> dict[str, float]:
+    """The figures of a fold: all of `to_figures` would take longer than the fits of a sweep."""
+    from sklearn.metrics import roc_auc_score  # takes seconds to import, and `config` does without
+
+    counts = count_confusions(labels, scores, HALF)
+    clipped = np.clip(scores, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)
+    return {
+        "log_loss": -float(np.log(np.where(labels == 1, clipped, 1 - clipped)).mean()),
+        "auc": float(roc_auc_score(labels, scores)),
+        "accuracy": to_accuracy(counts),
+        "sensitivity": to_sensitivity(counts),
+        "specificity": to_specificity(counts),
+    }
 
 
 def build_candidates(

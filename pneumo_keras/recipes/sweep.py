@@ -42,7 +42,7 @@ from pneumo_keras.recipes.heads import (
 )
 from pneumo_keras.recipes.network import build_extractor, build_frozen
 from pneumo_keras.reporting.sweep import write_sweep, write_sweep_plot
-from pneumo_keras.training.cross_validation import cross_validate
+from pneumo_keras.training.cross_validation import compute_fold_moments, cross_validate
 from pneumo_keras.training.folds import Folds, draw_folds
 
 log = logging.getLogger("pneumo_keras")
@@ -92,7 +92,7 @@ def sweep_settings(config: Config, grid: Grid, folder: Path, *, folds: int) -> l
                 if seen not in loaded:
                     for network in networks.values():
                         network.release()
-                    loaded = {seen: load_swept_features(shared, networks[model.image_size], splits)}
+                    loaded = {seen: load_swept_features(shared, networks[model.image_size], splits, held_out)}
                 ranked = rank([*ranked, *validate_group(shared, group, loaded[seen], both.labels, held_out)])
                 write_candidates(folder, config, ranked, title=title)
                 progress.advance(len(group))
@@ -141,8 +141,8 @@ def build_networks(
     for size, alike in by_size.items():
         sized = change_config(config, {"model.image_size": size})
         networks[size] = build_extractor(sized, build_frozen(sized, list_taps_of(alike)))
-        for shared in alike:
-            views = list_views(shared)
+        by_views = {(shared.augmentation, shared.model.flip_average): list_views(shared) for shared in alike}
+        for views in by_views.values():
             networks[size].check_room([(split.films, views) for split in splits.values()])
     return networks
 
@@ -166,11 +166,13 @@ class SweptFeatures:
     Attributes:
         views: Features of all films (n, d), held in memory, in each view that is trained on.
         judged: The same in each view that is scored: of the films as they are, and perturbed.
+        moments: Of the views outside each fold.
         operations: That the network takes to score a film.
     """
 
     views: list[Features]
     judged: dict[str, list[Features]]
+    moments: tuple[Moments, Moments]
     operations: int
 
 
@@ -185,16 +187,20 @@ def list_views(config: Config) -> list[View]:
     return [*list_fitted_views(config), *itertools.chain(*list_judged_ways(config).values())]
 
 
-def load_swept_features(config: Config, extractor: Extractor, splits: Mapping[str, Split]) -> SweptFeatures:
+def load_swept_features(
+    config: Config, extractor: Extractor, splits: Mapping[str, Split], held_out: Folds
+) -> SweptFeatures:
     """Features of all films in memory, in the views that are trained on and in those that are scored."""
 
     def load(view: View) -> Features:
         tables = [extractor.extract(split.films, split.title, view) for split in splits.values()]
         return np.concatenate([table.select(config.model.taps)[:] for table in tables])
 
+    fitted = [load(view) for view in list_fitted_views(config)]
     return SweptFeatures(
-        views=[load(view) for view in list_fitted_views(config)],
+        views=fitted,
         judged={way: [load(view) for view in views] for way, views in list_judged_ways(config).items()},
+        moments=compute_fold_moments(fitted, held_out),
         operations=count_operations(select_taps(extractor.frozen.backbone, config.model.taps))
         * len(list_judged_views(config.model.flip_average)),
     )
@@ -220,6 +226,7 @@ def validate_group(
         features.judged,
         labels,
         held_out,
+        moments=features.moments,
         learning_rates=[one.get("training.learning_rate", training.learning_rate) for one in group],
         weight_decays=[one.get("training.weight_decay", training.weight_decay) for one in group],
         descent=to_descent(shared),

@@ -47,6 +47,7 @@ def cross_validate(
     labels: Labels,
     folds: Folds,
     *,
+    moments: tuple[Moments, Moments],
     learning_rates: Sequence[float],
     weight_decays: Sequence[float],
     descent: Descent,
@@ -66,6 +67,7 @@ def cross_validate(
             log odds are averaged. The first view of the first way is the one that schedules see.
         labels: Of the films.
         folds: In which each film is held out.
+        moments: What `compute_fold_moments` says of the views.
         learning_rates: Of each setting.
         weight_decays: Of each setting.
         descent: See `fit`.
@@ -73,8 +75,7 @@ def cross_validate(
         seed: Of initial weights, dropout and the order of films.
     """
     settings, count = len(learning_rates), int(folds.max()) + 1
-    outside = folds[:, None] != np.arange(count)
-    mean, variance = (np.tile(part, (settings, 1)) for part in compute_moments(views, outside))
+    mean, variance = (np.tile(part, (settings, 1)) for part in moments)
     head = build_head(derive_seeds(seed, count=count) * settings, (mean, variance))
     in_fold = (folds[:, None] == np.arange(count)).astype(np.float32)
     weights = np.tile(weigh_folds(labels, folds), (1, settings))
@@ -95,6 +96,11 @@ def cross_validate(
         kept_epochs=np.array(history.kept_epochs).reshape(settings, count),
         weights=sum(math.prod(variable.shape[1:]) for variable in head.trainable_variables),
     )
+
+
+def compute_fold_moments(views: Sequence[Features], folds: Folds) -> tuple[Moments, Moments]:
+    """Mean and variance of each feature over all films outside each fold and all views: each (folds, d)."""
+    return compute_moments(views, folds[:, None] != np.arange(int(folds.max()) + 1))
 
 
 def _score_unseen(

@@ -6,7 +6,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from pneumo_keras.model.head import build_head
 from pneumo_keras.training import cross_validation as module
-from pneumo_keras.training.cross_validation import cross_validate, weigh_folds
+from pneumo_keras.training.cross_validation import compute_fold_moments, cross_validate, weigh_folds
 from pneumo_keras.training.fit import Descent, fit
 
 RANDOM = np.random.default_rng(0)
@@ -30,6 +30,7 @@ def validate(features, judged=None, *, standardise=False, hidden_units=8, dropou
     descent = Descent("adamw", "plateau", changes.pop("epochs", 8), 0.2, changes.pop("plateau_patience", 2))
     settings = {"learning_rates": [1e-2], "weight_decays": [0.0], "batch_size": 16, "seed": 1, **changes}
     ways = {"plain": judged or [features]}
+    settings["moments"] = compute_fold_moments([features], FOLDS)
     return cross_validate(build, [features], ways, LABELS, FOLDS, descent=descent, **settings)
 
 
@@ -105,6 +106,7 @@ def test_films_are_judged_in_several_ways_by_heads_that_have_not_seen_them():
         {"plain": [FEATURES], "mirrored": [-FEATURES]},
         LABELS,
         FOLDS,
+        moments=compute_fold_moments([FEATURES], FOLDS),
         learning_rates=[0.1, 1.0],
         weight_decays=[0.0, 0.1],
         descent=Descent("sgd", "cosine", 8, 0.2, 2),
@@ -130,6 +132,7 @@ def test_heads_shrink_as_much_as_in_a_training_on_the_other_films(count):
         {"plain": [FEATURES]},
         LABELS,
         folds,
+        moments=compute_fold_moments([FEATURES], folds),
         learning_rates=[1.0],
         weight_decays=[0.5],
         descent=Descent("sgd", "cosine", 200, 0.2, 2),
