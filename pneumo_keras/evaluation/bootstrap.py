@@ -102,12 +102,13 @@ def draw_call_figures(
     labels: Labels,
     classifiers: list[Calls],
     *,
+    prevalence: float | None = None,
     resamples: int = RESAMPLES,
     seed: int,
     patients: Patients | None = None,
 ) -> list[dict[str, Draws]]:
     """Draws the figures that depend on calls alone, which takes a fraction of the time."""
-    weights = weigh_films(labels, None)
+    weights = weigh_films(labels, prevalence)
     measures = [functools.partial(to_resampled_calls, labels, calls, weights) for calls in classifiers]
     return _draw(draw_resamples(labels, resamples, seed, patients), measures)
 

@@ -42,7 +42,14 @@ from pneumo_keras.evaluation.patients import (
 )
 from pneumo_keras.evaluation.scores import check_scores
 
-OF_CALLS = ("balanced_accuracy", "precision_pneumonia", "precision_normal", "f1_pneumonia", "f1_normal")
+OF_CALLS = (
+    "accuracy",
+    "balanced_accuracy",
+    "precision_pneumonia",
+    "precision_normal",
+    "f1_pneumonia",
+    "f1_normal",
+)
 ADDED = ", one film of each disagreement added"
 
 
@@ -76,6 +83,7 @@ class Rivals:
         first_calls: Which films the first calls pneumonia.
         second_calls: Which films the second calls pneumonia.
         patients: Of the films, where known.
+        prevalence: Share of pneumonia that figures are to speak of; None for the films' own.
     """
 
     labels: Labels
@@ -84,6 +92,7 @@ class Rivals:
     first_calls: Calls
     second_calls: Calls
     patients: Patients | None = None
+    prevalence: float | None = None
 
     def add_disagreements(self) -> "Rivals":
         """With one film more of each kind of disagreement, for every label that there is."""
@@ -96,13 +105,14 @@ class Rivals:
             np.append(self.first_calls, only_first),
             np.append(self.second_calls, ~only_first),
             None if self.patients is None else add_patients(self.patients, len(labels)),
+            self.prevalence,
         )
 
     def to_gains(self) -> dict[str, float]:
         """Every figure of the second minus that of the first."""
         films = np.ones((1, len(self.labels)), dtype=np.int64)
         before, after = (
-            to_resampled_figures(self.labels, scores, calls, films)
+            to_resampled_figures(self.labels, scores, calls, films, prevalence=self.prevalence)
             for scores, calls in ((self.first, self.first_calls), (self.second, self.second_calls))
         )
         return {name: float(after[name][0] - before[name][0]) for name in before}
@@ -112,6 +122,7 @@ class Rivals:
         before, after = draw_figures(
             self.labels,
             [(self.first, self.first_calls), (self.second, self.second_calls)],
+            prevalence=self.prevalence,
             resamples=resamples,
             seed=seed,
             patients=self.patients,
@@ -123,6 +134,7 @@ class Rivals:
         before, after = draw_call_figures(
             self.labels,
             [self.first_calls, self.second_calls],
+            prevalence=self.prevalence,
             resamples=resamples,
             seed=seed,
             patients=self.patients,
@@ -141,6 +153,7 @@ def compare_figures(
     seed: int,
     level: float = LEVEL,
     patients: Patients | None = None,
+    prevalence: float | None = None,
 ) -> dict[str, Difference]:
     """Differences of all figures, second minus first: by DeLong, McNemar, the rest by bootstrap.
 
@@ -156,21 +169,25 @@ def compare_figures(
         seed: Of the bootstrap.
         level: Of the intervals.
         patients: Of the films, where known: all differences then take the images of one together.
+        prevalence: Share of pneumonia in a population that the scores speak of, and the figures are to;
+            None for the films' own. McNemar's test knows no weights: the accuracy is then bootstrapped, too.
 
     Raises:
-        DataError: There are no films, or labels or scores are out of range.
+        DataError: There are no films, labels or scores are out of range, or a prevalence is stated for
+            films of one class.
     """
     for scores in (first, second):
         check_scores(labels, scores)
-    rivals = Rivals(labels, first, second, first > first_threshold, second > second_threshold, patients)
+    rivals = Rivals(
+        labels, first, second, first > first_threshold, second > second_threshold, patients, prevalence
+    )
     differences = compare_by_bootstrap(rivals, resamples=resamples, seed=seed, level=level)
     differences["auc"] = compare_aucs(rivals, level=level)
     right = [calls == (labels == 1) for calls in (rivals.first_calls, rivals.second_calls)]
-    for name, films in {
-        "accuracy": labels >= 0,
-        "sensitivity": labels == 1,
-        "specificity": labels == 0,
-    }.items():
+    shares = {"sensitivity": labels == 1, "specificity": labels == 0}
+    if prevalence is None:
+        shares["accuracy"] = labels >= 0
+    for name, films in shares.items():
         of_films = None if patients is None else select_patients(patients, films)
         differences[name] = compare_shares(right[0][films], right[1][films], of_films, level=level)
     by = "" if patients is None else BY_PATIENT

@@ -170,6 +170,7 @@ def judge_films(task: Task, prevalence: float | None, *, perturb: bool) -> Repor
             second_threshold=judgement.evaluation.threshold,
             seed=config.seed,
             patients=to_groups(split.patients),
+            prevalence=prevalence,
         )
         threshold = run.operating_point.threshold
         robustness = measure_robustness(split, kinds, score, threshold=threshold, shift=shift, seed=seed)

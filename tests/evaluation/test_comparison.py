@@ -26,7 +26,9 @@ def build(labels, first, second, *, first_threshold=0.5, second_threshold=0.5):
     return Rivals(labels, first, second, first > first_threshold, second > second_threshold)
 
 
-def compare_plain(labels, first, second, *, first_threshold=0.5, second_threshold=0.5, resamples=200):
+def compare_plain(
+    labels, first, second, *, first_threshold=0.5, second_threshold=0.5, resamples=200, prevalence=None
+):
     return compare_figures(
         labels,
         first,
@@ -35,6 +37,7 @@ def compare_plain(labels, first, second, *, first_threshold=0.5, second_threshol
         second_threshold=second_threshold,
         resamples=resamples,
         seed=0,
+        prevalence=prevalence,
     )
 
 
@@ -270,7 +273,7 @@ def test_one_film_of_a_class_expands_to_all_draws():
 
 def test_figures_of_calls_always_have_disagreements_added(rivals):
     labels, first, second = rivals
-    differences = compare_plain(labels, first, second)
+    differences = compare_plain(labels, first, second, prevalence=0.1)
     for name in OF_CALLS:
         assert differences[name].method == "bootstrap, paired, stratified, percentile" + ADDED
     for name in ("average_precision", "brier_loss", "log_loss", "calibration_error"):
@@ -310,6 +313,30 @@ def test_paired_bounds_of_the_auc_agree_with_the_bootstraps(rivals):
     resampled = to_bootstrap_difference(0.0, after["auc"] - before["auc"])
     difference = compare_aucs(build(labels, first, second))
     assert (resampled.low, resampled.high) == pytest.approx((difference.low, difference.high), abs=2e-3)
+
+
+@pytest.mark.parametrize("prevalence", [None, 0.02, 0.9])
+def test_every_difference_is_that_of_the_figures_at_the_same_prevalence(rivals, prevalence):
+    labels, *both = rivals
+    before, after = (to_figures(labels, one, one > 0.5, prevalence=prevalence) for one in both)
+    differences = compare_plain(labels, *both, prevalence=prevalence)
+    assert differences.keys() == before.keys() - {"prevalence"}
+    for name, one in differences.items():
+        assert one.value == pytest.approx(after[name] - before[name], abs=1e-12), name
+        assert one.low <= one.value <= one.high
+
+
+def test_intervals_are_weighted_as_their_figures_are(rivals):
+    labels, first, _ = rivals
+    # The second errs on other normal films alone: the rarer pneumonia, the more that weighs.
+    second = np.where(labels == 1, first, np.random.default_rng(5).permutation(first))
+    rare, common = (compare_plain(labels, first, second, prevalence=share) for share in (0.05, 0.95))
+    for name in ("accuracy", "brier_loss", "log_loss"):
+        widths = [one[name].high - one[name].low for one in (rare, common)]
+        assert widths[0] > 3 * widths[1], name
+    for name in ("auc", "sensitivity", "specificity"):
+        assert rare[name] == common[name]
+    assert rare["balanced_accuracy"].value == pytest.approx(common["balanced_accuracy"].value)
 
 
 def test_comparison_of_one_class_does_not_fail():

@@ -196,7 +196,12 @@ def test_no_perturbation_at_all_changes_no_score(train):
 def test_perturbation_and_a_stated_prevalence_go_together(train):
     folder = train()
     judgement = evaluate_run(folder, "test", prevalence=0.1, perturb=True)
-    assert judgement.perturbed.judgement.evaluation.stated_prevalence == 0.1
+    plain, perturbed = judgement.evaluation, judgement.perturbed.judgement.evaluation
+    assert perturbed.stated_prevalence == 0.1
+    changes = {name: one.value for name, one in judgement.perturbed.changes.items()}
+    assert changes == pytest.approx(
+        {name: perturbed.figures[name].value - plain.figures[name].value for name in changes}, nan_ok=True
+    )
     kinds = json.loads((folder.path / "metrics_test_perturbed_prevalence_0.1.json").read_text())["kinds"]
     mean = kinds["rotation"]["mean"]
     assert mean["accuracy"] == pytest.approx(0.1 * mean["sensitivity"] + 0.9 * mean["specificity"])
