@@ -53,6 +53,12 @@ class RangeSettings(Settings):
 class AugmentationSettings(RangeSettings):
     """How films are varied that are trained on. Those that are judged on are not; see [perturbation]."""
 
+    seed: int = Field(
+        42,
+        ge=0,
+        lt=2**32,
+        description="of the draws: runs of all seeds share views, and their cached features",
+    )
     views: int = Field(0, ge=0, le=100, description="augmented views of each training film (cached mode)")
     plain: bool = Field(True, description="train on the films as they are, too (cached mode)")
 

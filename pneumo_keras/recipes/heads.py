@@ -97,7 +97,9 @@ def fit_online(
     """
     model = build_online_model(frozen, head)
     # A view for each epoch: films take turns, so that each is varied anew every time.
-    fresh = build_augmented_views(config.training.epochs, to_ranges(config.augmentation), seed=config.seed)
+    fresh = build_augmented_views(
+        config.training.epochs, to_ranges(config.augmentation), seed=config.augmentation.seed
+    )
     films = [SeenFilms(splits["train"].films, view, frozen) for view in fresh]
     judged_on = [SeenFilms(splits["val"].films, PLAIN, frozen)]
     # What is small for a head is large for a network.
@@ -131,7 +133,7 @@ def hear_moments(company: Company, d: int) -> tuple[Moments, Moments] | None:
 def list_fitted_views(config: Config) -> list[View]:
     """How films are seen that are trained on: in online mode, for moments and guard alone."""
     augmentation = config.augmentation
-    augmented = build_augmented_views(augmentation.views, to_ranges(augmentation), seed=config.seed)
+    augmented = build_augmented_views(augmentation.views, to_ranges(augmentation), seed=augmentation.seed)
     return [PLAIN, *augmented] if augmentation.plain else augmented
 
 
