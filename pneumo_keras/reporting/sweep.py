@@ -24,6 +24,7 @@ FIGURES = {
     "perturbed_auc": "perturbed AUC",
 }
 COLUMNS = 3
+MOST_ACROSS = 8  # values whose names find room beside each other
 
 
 def write_sweep(
@@ -155,7 +156,8 @@ def _draw_setting(axes: Axes, key: str, ranked: Sequence[Candidate]) -> None:
         label="best of the value, deviation over folds",
     )
     axes.plot(places[0], losses[0], "*", markersize=15, color=VALIDATION, label="best of all", zorder=3)
-    axes.set_xticks(range(len(values)), [value.replace(" ", "\n") or "-" for value in values], fontsize=9)
+    names = [value.replace(" ", "\n") or "-" for value in values]
+    axes.set_xticks(range(len(values)), names, fontsize=9, rotation=90 if len(values) > MOST_ACROSS else 0)
     axes.set_xlim(-0.6, len(values) - 0.4)
     axes.set_title(key, fontsize=11)
     axes.grid(axis="y", alpha=0.3)
