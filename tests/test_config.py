@@ -417,7 +417,7 @@ def test_what_is_no_file_of_settings_is_not_waited_for(tmp_path, kind):
 @pytest.mark.parametrize("name", ["x" * 300, "abc\0", "/dev/null/x"])
 def test_a_name_that_no_file_can_have_gets_one_line(name):
     assert message(name).startswith(
-        "--config must be one of accurate, default, default_128, default_224, default_64, demo, fine, reference, or a TOML file."
+        "--config must be one of accurate, default, demo, fine, reference, or a TOML file."
     )
 
 

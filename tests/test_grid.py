@@ -25,7 +25,7 @@ def test_the_grids_that_come_with_the_package_are_whole():
         ("demo", "demo"),
         ("features", "default"),
         ("heads", "default"),
-        ("larger", "default_128"),
+        ("larger", "default"),
     ):
         groups = group_combinations(load_config(config), load_grid(name), at_once=20)
         assert sum(len(group) for _, group in groups) > 10
