@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int64
 from scipy.special import expit
+from sklearn.metrics import roc_auc_score
 
 from pneumo_keras.arrays import Labels, Scores
-from pneumo_keras.evaluation.figures import LOG_LOSS_CLIP
+from pneumo_keras.evaluation.figures import to_film_losses
 from pneumo_keras.evaluation.metrics import (
     count_confusions,
     to_accuracy,
@@ -106,12 +107,9 @@ def judge_folds(
 
 def _to_figures(labels: Labels, scores: Scores) -> dict[str, float]:
     """The figures of a fold: all of `to_figures` would take longer than the fits of a sweep."""
-    from sklearn.metrics import roc_auc_score  # takes seconds to import, and `config` does without
-
     counts = count_confusions(labels, scores, HALF)
-    clipped = np.clip(scores, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)
     return {
-        "log_loss": -float(np.log(np.where(labels == 1, clipped, 1 - clipped)).mean()),
+        "log_loss": float(to_film_losses(labels, scores)["log_loss"].mean()),
         "auc": float(roc_auc_score(labels, scores)),
         "accuracy": to_accuracy(counts),
         "sensitivity": to_sensitivity(counts),

@@ -112,14 +112,15 @@ def draw_augmentation(ranges: AugmentationRanges, key: Sequence[int]) -> Augment
     def draw_factor(largest: float) -> float:
         return largest ** next(draws)
 
-    angle = math.radians(ranges.rotation_degrees * next(draws))
-    zoom, stretch = draw_factor(ranges.zoom), draw_factor(ranges.aspect) ** 0.5
-    move = ranges.shift * np.array([next(draws), next(draws)])
-    mirror = -1.0 if ranges.horizontal_flip and next(draws) < 0 else 1.0
-    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    matrix = np.diag([mirror / (zoom * stretch), stretch / zoom]) @ turn
+    # Arguments are evaluated in their order, and so are the draws.
     return Augmentation(
-        np.column_stack([matrix, -matrix @ move]),
+        build_affine(
+            angle=math.radians(ranges.rotation_degrees * next(draws)),
+            zoom=draw_factor(ranges.zoom),
+            stretch=draw_factor(ranges.aspect) ** 0.5,
+            move=(ranges.shift * next(draws), ranges.shift * next(draws)),
+            mirrored=ranges.horizontal_flip and next(draws) < 0,
+        ),
         gamma=draw_factor(ranges.gamma),
         brightness=ranges.brightness * next(draws),
         contrast=1 + ranges.contrast * next(draws),
@@ -130,6 +131,28 @@ def draw_augmentation(ranges: AugmentationRanges, key: Sequence[int]) -> Augment
         noise_seed=int(random.integers(2**32)),
         fill=_choose_fill(ranges.fill, next(draws)),
     )
+
+
+def build_affine(
+    *,
+    angle: float = 0.0,
+    zoom: float = 1.0,
+    stretch: float = 1.0,
+    move: tuple[float, float] = (0.0, 0.0),
+    mirrored: bool = False,
+) -> Affine:
+    """Where in an image each place comes from, when it is turned and moved, enlarged and mirrored.
+
+    Args:
+        angle: By which it is turned, in radians.
+        zoom: Factor by which it is enlarged.
+        stretch: Factor by which it is stretched along x, and its inverse along y.
+        move: Shares of its edge along x and y.
+        mirrored: From left to right.
+    """
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    matrix = np.diag([(-1.0 if mirrored else 1.0) / (zoom * stretch), stretch / zoom]) @ turn
+    return np.column_stack([matrix, -matrix @ np.array(move)])
 
 
 def expose_images(

@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64
 
 from pneumo_keras.code_fingerprint import fingerprint_code
-from pneumo_keras.features.augmentation import Augmentation
+from pneumo_keras.features.augmentation import Augmentation, build_affine
 from pneumo_keras.features.views import View, list_versions
 
 
@@ -29,18 +28,19 @@ class Perturbation:
 def rotate(degrees: float, draw: float) -> Augmentation:
     """Turns the image, either way."""
     angle = math.copysign(math.radians(degrees), draw - 0.5)
-    return _warp(np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]))
+    return Augmentation(build_affine(angle=angle), fill="mirror")
 
 
 def zoom(factor: float, draw: float) -> Augmentation:
     """Enlarges the image by a factor, or shrinks it by one below 1."""
-    return _warp(np.eye(2) / factor)
+    return Augmentation(build_affine(zoom=factor), fill="mirror")
 
 
 def move(share: float, draw: float) -> Augmentation:
     """Moves the image by a share of its edge, in any direction."""
     angle = 2 * math.pi * draw
-    return _warp(np.eye(2), share * np.array([math.cos(angle), math.sin(angle)]))
+    move = (share * math.cos(angle), share * math.sin(angle))
+    return Augmentation(build_affine(move=move), fill="mirror")
 
 
 def sharpen(share: float, draw: float) -> Augmentation:
@@ -77,10 +77,3 @@ def build_severities_view(kind: str, *, n: int, seed: int) -> View:
     code = fingerprint_code(("features.perturbations",))
     about = {"view": "perturbation", "kind": kind, "images": n, "seed": seed, "code": code}
     return View(draw, kind, {**about, "drawn by": list_versions()})
-
-
-def _warp(
-    matrix: Float64[np.ndarray, "2 2"], offset: Float64[np.ndarray, " 2"] | None = None
-) -> Augmentation:
-    moved = np.zeros(2) if offset is None else -matrix @ offset
-    return Augmentation(np.column_stack([matrix, moved]), fill="mirror")

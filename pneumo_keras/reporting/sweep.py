@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -109,8 +110,10 @@ def draw_sweep(ranked: Sequence[Candidate], *, title: str) -> Figure:
     hidden = f"\nAbove the picture: {above} of {len(ranked)}" if above else ""
     plot.suptitle(to_printable(title) + hidden, fontsize=12, parse_math=False)
     panels = plot.subplots(rows, columns, squeeze=False, sharey=True).ravel()
+    equals = set(map(id, list_equals(ranked)))
+    equal = np.array([id(one) in equals for one in ranked])
     for axes, key in zip(panels, keys, strict=False):
-        _draw_setting(axes, key, ranked)
+        _draw_setting(axes, key, ranked, equal)
     for axes in panels[len(keys) :]:
         axes.set_visible(False)
     for axes in panels[::columns]:
@@ -121,15 +124,15 @@ def draw_sweep(ranked: Sequence[Candidate], *, title: str) -> Figure:
     return plot
 
 
-def _draw_setting(axes: Axes, key: str, ranked: Sequence[Candidate]) -> None:
+def _draw_setting(
+    axes: Axes, key: str, ranked: Sequence[Candidate], equal: Bool[np.ndarray, " candidates"]
+) -> None:
     texts = [_to_text(candidate.values[key]) for candidate in ranked]
     values = list(dict.fromkeys(_to_text(value) for value in _list_values(ranked, key)))
     places = np.array([values.index(text) for text in texts])
     losses = np.array([candidate.to_mean(CRITERION) for candidate in ranked])
     # Left of the middle, which belongs to the best of each value and its bar.
     jitter = np.random.default_rng(0).uniform(-0.28, -0.08, len(places))
-    equals = set(map(id, list_equals(ranked)))
-    equal = np.array([id(one) in equals for one in ranked])
     for which, color, name in (
         (~equal, TRAINING, "a combination"),
         (equal, ACCENT, "within one standard error of the best"),
