@@ -4,11 +4,11 @@ import contextlib
 import os
 import sys
 
-from pneumo_keras import supervision
 from pneumo_keras.cli import main
 from pneumo_keras.cli.group import Exhausted
-from pneumo_keras.invocation import find_call
-from pneumo_keras.stopping import STATUSES, is_crash_expected
+from pneumo_keras.distributed import launcher
+from pneumo_keras.runtime.invocation import find_call
+from pneumo_keras.runtime.signals import STATUSES, is_crash_expected
 
 
 def start(arguments: list[str] | None = None) -> None:
@@ -18,13 +18,13 @@ def start(arguments: list[str] | None = None) -> None:
         arguments: Those of the command line if none are given.
     """
     open_closed()
-    if supervision.is_watched():
-        supervision.attach()
+    if launcher.is_watched():
+        launcher.attach()
     try:
         main(arguments, prog_name=find_call())
     except SystemExit as end:
         at_once = end.code in STATUSES or isinstance(end, Exhausted) or is_crash_expected()
-        if at_once or supervision.is_watched():
+        if at_once or launcher.is_watched():
             # Threads of JAX and OpenVINO may still compute: they crash where Python takes itself down. And
             # JAX would wait for companions that are gone.
             with contextlib.suppress(OSError):

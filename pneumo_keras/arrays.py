@@ -1,6 +1,6 @@
 """The arrays that travel between the stages, by shape and type.
 
-`n` counts films; `height`, `width` are pixels; `d` counts features. Films are grey, 0 (black) to
+`n` counts images; `height`, `width` are pixels; `d` counts features. Images are grey, 0 (black) to
 255 (white); images are what the network sees, three channels in [-1, 1]. Labels are 0 (normal) or 1
 (pneumonia). Scores are probabilities of pneumonia; members are heads that learn side by side.
 """
@@ -19,7 +19,7 @@ Scores = Float64[np.ndarray, " n"]
 CLASS_NAMES = ("normal", "pneumonia")
 
 SPLITS = ("train", "val", "test")
-SPLIT_NAMES = {"train": "training films", "val": "validation films", "test": "test films"}
+SPLIT_NAMES = {"train": "training images", "val": "validation images", "test": "test images"}
 
 
 def lengthen(rows: Shaped[np.ndarray, "n ..."], size: int) -> Shaped[np.ndarray, "size ..."]:

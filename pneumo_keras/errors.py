@@ -4,7 +4,7 @@ import errno
 import math
 from collections.abc import Iterator
 
-from pneumo_keras.printable import to_printable
+from pneumo_keras.storage.printable import to_printable
 
 
 class PneumoError(Exception):
@@ -24,7 +24,7 @@ class SettingsError(PneumoError):
 
 
 class DataError(PneumoError):
-    """Films or labels are missing, damaged or not what they claim to be."""
+    """ImageSet or labels are missing, damaged or not what they claim to be."""
 
 
 class DownloadError(DataError):
@@ -79,7 +79,7 @@ def explain_memory(error: BaseException) -> str:
     text = f"{type(found).__name__}: {found}"
     return (
         f"Memory ran out{_say_limit()}. Lower training.batch_size, model.image_size, model.hidden_units or "
-        f"training.members, or take fewer model.taps. Received: {' '.join(text.split())[:200]}"
+        f"training.members, or take fewer model.feature_layers. Received: {' '.join(text.split())[:200]}"
     )
 
 

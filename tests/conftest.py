@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from pneumo_keras.backend import start_backend
+from pneumo_keras.runtime.backend import start_backend
 
 # The same examples every time, and few of them: a machine that others use is slow now and then.
 settings.register_profile(
@@ -36,7 +36,7 @@ assert pneumo_keras.BACKEND
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("real_data") and not SHARED.is_dir():
-            item.add_marker(pytest.mark.skip(reason="needs the real films and weights of ../shared"))
+            item.add_marker(pytest.mark.skip(reason="needs the real images and weights of ../shared"))
 
 
 @pytest.fixture(scope="session", autouse=True)

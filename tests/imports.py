@@ -2,7 +2,7 @@
 
 import ast
 
-from pneumo_keras.code_fingerprint import PACKAGE
+from pneumo_keras.runtime.code_fingerprint import PACKAGE
 
 
 def find(name):

@@ -2,8 +2,8 @@
 
 COUNTS = (60, 30, 40)
 SMALL = [
-    f"data.phantom_films={list(COUNTS)}",
-    "model.taps=['mixed10']",
+    f"data.phantom_images={list(COUNTS)}",
+    "model.feature_layers=['mixed10']",
     "training.epochs=2",
     "model.hidden_units=4",
 ]

@@ -1,6 +1,6 @@
 """A fit that somebody asks to stop."""
 
-from pneumo_keras.stopping import Stopped
+from pneumo_keras.runtime.signals import Stopped
 from pneumo_keras.training import keeper
 
 

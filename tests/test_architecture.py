@@ -1,4 +1,4 @@
-"""Rooms are stages, and imports go one way."""
+"""Packages are stages, and imports go one way."""
 
 import ast
 import subprocess
@@ -10,40 +10,18 @@ import pytest
 import pneumo_keras
 
 PACKAGE = Path(pneumo_keras.__file__).parent
-# What each room may import, beside itself.
-FOUNDATION = {
-    *("archives", "arrays", "backend", "chunked", "company", "documents", "doors", "errors", "files"),
-    *(
-        "code_fingerprint",
-        "hold",
-        "kept",
-        "links",
-        "invocation",
-        "meeting",
-        "notes",
-        "npy",
-        "ordinary_files",
-        "place",
-        "prefetch",
-        "printable",
-        "progress",
-        "seeds",
-        "stopping",
-        "supervision",
-        "turns",
-    ),
-}
+# What each package may import, beside itself.
+FOUNDATION = {"arrays", "errors", "runtime", "storage", "distributed"}
 STAGES = ["data", "model", "engines", "features", "training"]
 ALLOWED = {
-    **{room: FOUNDATION for room in FOUNDATION},
-    **{room: FOUNDATION | set(STAGES[:place]) for place, room in enumerate(STAGES)},
+    **{package: FOUNDATION for package in FOUNDATION},
+    **{package: FOUNDATION | set(STAGES[:place]) for place, package in enumerate(STAGES)},
     "evaluation": FOUNDATION,
     "cluster": FOUNDATION,
 }
 CONFIG = FOUNDATION | {*STAGES, "evaluation"}
 ALLOWED |= {
     "config": CONFIG,
-    "grid": {*CONFIG, "config"},
     "audit": {*FOUNDATION, "data", "evaluation"},
     "bench": FOUNDATION | {"data", "model", "engines", "features"},
     "exports": FOUNDATION | {"data", "model", "engines", "evaluation"},
@@ -53,14 +31,14 @@ ALLOWED |= {
 ALLOWED["recipes"] = {*CONFIG, *ALLOWED}
 ALLOWED["app"] = {*ALLOWED}
 ALLOWED["cli"] = {*ALLOWED}
-ALLOWED["__main__"] = {"cli", "invocation", "stopping", "supervision"}
+ALLOWED["__main__"] = {"cli", "runtime", "distributed"}
 
 
-def list_rooms():
+def list_packages():
     return sorted({path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in PACKAGE.rglob("*.py")})
 
 
-def list_imported_rooms(path):
+def list_imported_packages(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = []
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -69,19 +47,21 @@ def list_imported_rooms(path):
             names = [alias.name for alias in node.names]
         for name in names:
             parts = name.split(".")
-            if parts[0] == "pneumo_keras" and len(parts) > 1 and parts[1] in list_rooms():
+            if parts[0] == "pneumo_keras" and len(parts) > 1 and parts[1] in list_packages():
                 yield parts[1]
 
 
-def test_every_room_has_its_place():
-    assert set(list_rooms()) == {*ALLOWED, "__init__"}
+def test_every_package_is_listed():
+    assert set(list_packages()) == {*ALLOWED, "__init__"}
 
 
-@pytest.mark.parametrize("room", sorted(ALLOWED))
-def test_imports_go_one_way(room):
-    paths = [*(PACKAGE / room).rglob("*.py"), *PACKAGE.glob(f"{room}.py")]
-    imported = {(path.name, other) for path in paths for other in list_imported_rooms(path) if other != room}
-    assert sorted(pair for pair in imported if pair[1] not in ALLOWED[room]) == []
+@pytest.mark.parametrize("package", sorted(ALLOWED))
+def test_imports_go_one_way(package):
+    paths = [*(PACKAGE / package).rglob("*.py"), *PACKAGE.glob(f"{package}.py")]
+    imported = {
+        (path.name, other) for path in paths for other in list_imported_packages(path) if other != package
+    }
+    assert sorted(pair for pair in imported if pair[1] not in ALLOWED[package]) == []
 
 
 def test_evaluation_never_imports_training_or_keras():
@@ -98,7 +78,7 @@ def test_settings_objects_stay_above_recipes():
     users = {
         str(path.relative_to(PACKAGE))
         for path in PACKAGE.rglob("*.py")
-        if "config" in set(list_imported_rooms(path))
+        if "config" in set(list_imported_packages(path))
     }
     below = {user for user in users if not user.startswith(("recipes/", "cli/", "config/"))}
-    assert below <= {"grid.py", "runs/folder.py", "runs/finished.py", "runs/unfinished.py"}
+    assert below <= {"runs/folder.py", "runs/finished.py", "runs/unfinished.py"}

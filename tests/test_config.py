@@ -47,7 +47,7 @@ def test_the_named_configurations_are_those_of_the_design():
 def test_the_reference_configuration_is_the_reference_protocol():
     config = load_config("reference")
     assert (config.model.hidden_units, config.model.dropout, config.model.outputs) == (512, 0.5, 2)
-    assert config.model.taps == ("mixed10",)
+    assert config.model.feature_layers == ("mixed10",)
     assert not config.model.standardise
     assert (config.training.epochs, config.training.batch_size) == (10, 16)
     assert (config.training.learning_rate, config.training.weight_decay) == (1e-4, 1e-5)
@@ -64,12 +64,16 @@ def test_an_override_wins_over_the_file(tmp_path):
 
 
 def test_overrides_are_toml_or_bare_words(empty):
-    config = load_config(empty, ['model.taps=["mixed4"]', "model.weights=none", "augmentation.plain=true"])
-    assert (config.model.taps, config.model.weights) == (("mixed4",), "none")
+    config = load_config(
+        empty, ['model.feature_layers=["mixed4"]', "model.weights=none", "augmentation.plain=true"]
+    )
+    assert (config.model.feature_layers, config.model.weights) == (("mixed4",), "none")
 
 
 def test_a_written_configuration_reads_back_the_same(empty, tmp_path):
-    config = load_config(empty, ["data.path=films.npz", "seed=7", "model.taps=['mixed1','mixed2']"])
+    config = load_config(
+        empty, ["data.path=images.npz", "seed=7", "model.feature_layers=['mixed1','mixed2']"]
+    )
     path = tmp_path / "again.toml"
     path.write_text(format_config(config))
     assert load_config(str(path)) == config
@@ -77,28 +81,28 @@ def test_a_written_configuration_reads_back_the_same(empty, tmp_path):
 
 def test_paths_stay_as_they_were_written_and_are_resolved_for_the_work(empty, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config = load_config(empty, ["data.path=films.npz", "model.weights=w.weights.h5"])
-    assert (config.data.path, config.model.weights) == (Path("films.npz"), "w.weights.h5")
+    config = load_config(empty, ["data.path=images.npz", "model.weights=w.weights.h5"])
+    assert (config.data.path, config.model.weights) == (Path("images.npz"), "w.weights.h5")
     resolved = resolve_paths(config)
-    assert resolved.data.path == tmp_path / "films.npz"
+    assert resolved.data.path == tmp_path / "images.npz"
     assert resolved.model.weights == str(tmp_path / "w.weights.h5")
     assert resolve_paths(load_config(empty)) == load_config(empty)
 
 
 def test_noted_paths_are_found_from_any_working_folder(empty, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config = load_config(empty, ["data.path=films.npz"])
+    config = load_config(empty, ["data.path=images.npz"])
     noted = list_paths(config)
-    assert noted == {"data.path": str(tmp_path / "films.npz")}
+    assert noted == {"data.path": str(tmp_path / "images.npz")}
     monkeypatch.chdir("/")
-    assert resolve_paths(config, noted).data.path == tmp_path / "films.npz"
+    assert resolve_paths(config, noted).data.path == tmp_path / "images.npz"
 
 
 def test_a_home_folder_is_found_and_one_of_nobody_gets_one_line(empty, monkeypatch):
     monkeypatch.setenv("HOME", "/home/ann")
-    config = load_config(empty, ["data.path=~/films.npz"])
-    assert str(config.data.path) == "~/films.npz"
-    assert resolve_paths(config).data.path == Path("/home/ann/films.npz")
+    config = load_config(empty, ["data.path=~/images.npz"])
+    assert str(config.data.path) == "~/images.npz"
+    assert resolve_paths(config).data.path == Path("/home/ann/images.npz")
     nobody = load_config(empty, ["model.weights=~nosuchuser/w.h5"])
     with pytest.raises(SettingsError) as caught:
         resolve_paths(nobody)
@@ -109,8 +113,8 @@ def test_a_home_folder_is_found_and_one_of_nobody_gets_one_line(empty, monkeypat
 
 
 def test_a_report_gets_file_names_alone(empty):
-    config = name_files(load_config(empty, ["data.path=/mine/films.npz", "model.weights=/mine/w.h5"]))
-    assert (config.data.path, config.model.weights) == (Path("films.npz"), "w.h5")
+    config = name_files(load_config(empty, ["data.path=/mine/images.npz", "model.weights=/mine/w.h5"]))
+    assert (config.data.path, config.model.weights) == (Path("images.npz"), "w.h5")
 
 
 @pytest.mark.parametrize(
@@ -143,14 +147,14 @@ def test_a_report_gets_file_names_alone(empty):
             "Did you mean 'cached'?",
         ),
         (
-            "model.taps=mixed44",
-            "Setting 'model.taps' must be a list such as [\"mixed4\"], of mixed0, mixed1, mixed2, mixed3, "
+            "model.feature_layers=mixed44",
+            "Setting 'model.feature_layers' must be a list such as [\"mixed4\"], of mixed0, mixed1, mixed2, mixed3, "
             "mixed4, mixed5, mixed6, mixed7, mixed8, mixed9, mixed10. Received: 'mixed44'. Did you mean "
             "'mixed4'?",
         ),
         (
-            "data.phantom_films=[1, 2]",
-            "Setting 'data.phantom_films' must be a list of 3 whole numbers at most 100,000. "
+            "data.phantom_images=[1, 2]",
+            "Setting 'data.phantom_images' must be a list of 3 whole numbers at most 100,000. "
             "Received: [1, 2]",
         ),
         (
@@ -178,12 +182,12 @@ def test_a_report_gets_file_names_alone(empty):
         ),
         ("training=3", "Setting 'training' must be a table of settings. Received: 3"),
         ("epochs", "--set must look like training.epochs=3. Received: epochs"),
-        ("model.taps=[]", "model.taps must name each block once, and at least one"),
+        ("model.feature_layers=[]", "model.feature_layers must name each block once, and at least one"),
         (
             "augmentation.plain=false",
             "augmentation.plain=false needs augmentation.views of at least 1",
         ),
-        ("data.source=folder", 'data.source="folder" needs data.path: a folder of films, or a CSV'),
+        ("data.source=folder", 'data.source="folder" needs data.path: a folder of images, or a CSV'),
         ("data.patient_pattern=person", f"{PATTERN_RULE}. Received: 'person', with 0 groups"),
         ("data.patient_pattern=(a)(b)", f"{PATTERN_RULE}. Received: '(a)(b)', with 2 groups"),
         (
@@ -232,8 +236,8 @@ def test_views_belong_to_the_cached_mode(empty):
             "Received: cached, 3. Leave it unset, or change them",
         ),
         (
-            ["model.taps=['mixed7', 'mixed2']"],
-            "training.unfreeze_from must not lie above the highest of model.taps, which is mixed7. "
+            ["model.feature_layers=['mixed7', 'mixed2']"],
+            "training.unfreeze_from must not lie above the highest of model.feature_layers, which is mixed7. "
             "Received: mixed8",
         ),
         (
@@ -275,7 +279,7 @@ def test_a_file_that_cannot_be_read_gets_one_line(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("pneumo_keras.ordinary_files.os.open", refuse)
+    monkeypatch.setattr("pneumo_keras.storage.ordinary_files.os.open", refuse)
     assert message(str(path)) == f"{path} cannot be read: Permission denied"
 
 
@@ -304,8 +308,8 @@ def test_what_is_empty_is_neither_the_working_folder_nor_a_default(tmp_path):
     assert load_config(str(path), ["seed=1", "compute.store="]).compute.store == ""
 
 
-def test_one_tap_needs_no_brackets(empty):
-    assert load_config(empty, ["model.taps=mixed4"]).model.taps == ("mixed4",)
+def test_one_feature_layer_needs_no_brackets(empty):
+    assert load_config(empty, ["model.feature_layers=mixed4"]).model.feature_layers == ("mixed4",)
 
 
 @pytest.mark.parametrize(
@@ -358,7 +362,7 @@ def test_settings_are_described_for_programs(empty):
     described = describe_config(load_config(empty, ["training.epochs=3"]))
     assert described["training.epochs"] == {
         "value": 3,
-        "description": "passes over the training films",
+        "description": "passes over the training images",
         "default": 10,
         "rule": "a whole number at least 1 and at most 10,000",
         "choices": None,
@@ -366,7 +370,7 @@ def test_settings_are_described_for_programs(empty):
         "maximum": 10_000,
     }
     assert described["training.mode"]["choices"] == ["cached", "online"]
-    assert described["model.taps"]["choices"][4] == "mixed4"
+    assert described["model.feature_layers"]["choices"][4] == "mixed4"
     assert described["data.path"]["value"] is None
     assert described["training.unfreeze_from"]["choices"][8] == "mixed8"
     assert described["model.dropout"]["exclusiveMaximum"] == 1
@@ -385,7 +389,7 @@ def test_settings_are_described_for_programs(empty):
         ".".join("a" * 4000) + " = 1",
         "model.outputs = true",
         "training.epochs = true",
-        "data.phantom_films = [true, 4, 5]",
+        "data.phantom_images = [true, 4, 5]",
         'data.path = "a\\u0000b"',
         '"a\\nb" = 1',
         "data.positive = " + repr("x" * 5000),
@@ -426,7 +430,7 @@ def test_an_override_is_one_line(override):
     assert message("demo", override).startswith("--set must look like training.epochs=3. Received: seed=1")
 
 
-@pytest.mark.parametrize("path", ["~nosuchuser/films.npz", "x" * 300])
+@pytest.mark.parametrize("path", ["~nosuchuser/images.npz", "x" * 300])
 def test_a_path_that_no_file_can_have_gets_one_line(empty, path):
     config = load_config(empty, [f"data.path={path}"])
     with pytest.raises(SettingsError, match=r"^Setting 'data.path' must be a path\. Received: ") as caught:
@@ -441,7 +445,7 @@ def test_a_path_that_no_file_can_have_gets_one_line(empty, path):
         (["model.hidden_units=16384", "training.members=2"], "training.members times model.hidden_units"),
         (["model.image_size=20000"], "at most 1,024"),
         (["training.mode=online", "model.image_size=1024", "training.batch_size=64"], "pixels in a step"),
-        (["data.phantom_films=[100000000, 2, 2]"], "at most 100,000"),
+        (["data.phantom_images=[100000000, 2, 2]"], "at most 100,000"),
         (["augmentation.views=1000"], "at most 100"),
         (["training.epochs=1000000000"], "at most 10,000"),
         (["training.batch_size=1000000"], "at most 8,192"),

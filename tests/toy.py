@@ -2,13 +2,13 @@
 
 import keras
 
-from pneumo_keras.model.backbone import join_taps
+from pneumo_keras.model.backbone import join_feature_layers
 
 SIZE = 16
 
 
-def build_toy_backbone(weights="none", *, image_size=SIZE, taps=("mixed10",)):
-    """Images (n, size, size, 3) -> features (n, 6 * taps), with BatchNorm as in InceptionV3."""
+def build_toy_backbone(weights="none", *, image_size=SIZE, feature_layers=("mixed10",)):
+    """Images (n, size, size, 3) -> features (n, 6 * feature layers), with BatchNorm as in InceptionV3."""
     images = keras.Input((image_size, image_size, 3))
     x = images
     pooled = {}
@@ -20,10 +20,10 @@ def build_toy_backbone(weights="none", *, image_size=SIZE, taps=("mixed10",)):
         x = keras.layers.BatchNormalization(scale=False, name=f"{name}_norm")(x)
         x = keras.layers.Activation("relu", name=name)(x)
         pooled[name] = keras.layers.GlobalAveragePooling2D(name=f"{name}_pooled")(x)
-    return join_taps(images, [pooled[tap] for tap in taps])
+    return join_feature_layers(images, [pooled[feature_layer] for feature_layer in feature_layers])
 
 
-def build_branched_backbone(weights="none", *, image_size=SIZE, taps=("mixed10",)):
+def build_branched_backbone(weights="none", *, image_size=SIZE, feature_layers=("mixed10",)):
     """The same with a stem and blocks of two branches each, as InceptionV3's: it can be cut between them."""
     seeds = iter(range(100))
 
@@ -41,4 +41,4 @@ def build_branched_backbone(weights="none", *, image_size=SIZE, taps=("mixed10",
     for name in ("mixed0", "mixed4", "mixed10"):
         x = keras.layers.Concatenate(name=name)([conv(x, 3, 1), conv(conv(x, 2, 1), 4, 3)])
         pooled[name] = keras.layers.GlobalAveragePooling2D(name=f"{name}_pooled")(x)
-    return join_taps(images, [pooled[tap] for tap in taps])
+    return join_feature_layers(images, [pooled[feature_layer] for feature_layer in feature_layers])

@@ -1,1 +1,1 @@
-"""A page to try a run on films of one's own."""
+"""A page to try a run on images of one's own."""

@@ -19,17 +19,23 @@ from pneumo_keras.errors import DataError
 
 TEMPLATES = Path(__file__).with_name("templates")
 
-Judge = Callable[[bytes], Awaitable[dict[str, Any]]]
+Evaluate = Callable[[bytes], Awaitable[dict[str, Any]]]
 
 
 def build_server(
-    judge: Judge, examples: Sequence[bytes], *, run: str, notice: str, max_bytes: int, hosts: Sequence[str]
+    evaluate: Evaluate,
+    examples: Sequence[bytes],
+    *,
+    run: str,
+    notice: str,
+    max_bytes: int,
+    hosts: Sequence[str],
 ) -> Middleware:
     """The page and what it asks for.
 
     Args:
-        judge: What is said of a film, from all that its file holds; raises DataError.
-        examples: Films as PNG files, offered to be tried.
+        evaluate: What is said of an image, from all that its file holds; raises DataError.
+        examples: Images as PNG files, offered to be tried.
         run: How the page names the run.
         notice: What the page says of its examples.
         max_bytes: Of a file.
@@ -50,10 +56,10 @@ def build_server(
             raise HTTPException(404)
         return Response(pictures[name], media_type="image/png")
 
-    async def judge_film(request: Request) -> Response:
+    async def evaluate_image(request: Request) -> Response:
         try:
             async with uploads.read(request) as content:
-                return JSONResponse(await answer_unless_gone(request, judge(content)))
+                return JSONResponse(await answer_unless_gone(request, evaluate(content)))
         except DataError as error:
             return refuse(422, str(error))
         except ClientDisconnect:  # nobody is there to be answered
@@ -63,7 +69,7 @@ def build_server(
         routes=[
             Route("/", show_page),
             Route("/examples/{name}", show_example),
-            Route("/films", judge_film, methods=["POST"]),
+            Route("/images", evaluate_image, methods=["POST"]),
         ],
         exception_handlers={HTTPException: _explain, Exception: _explain},
     )

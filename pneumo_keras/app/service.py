@@ -1,4 +1,4 @@
-"""What the page is told of a film."""
+"""What the page is told of an image."""
 
 import asyncio
 import base64
@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from pneumo_keras.data.decoding import DecodedFilm, Decoders
-from pneumo_keras.data.phantom import PhantomFilms
+from pneumo_keras.data.decoding import DecodedImage, Decoders
+from pneumo_keras.data.phantom import PhantomImages
 from pneumo_keras.errors import DataError
-from pneumo_keras.recipes.explain import FilmExplainer
+from pneumo_keras.recipes.explain import ImageExplainer
 from pneumo_keras.reporting.explanations import CAVEAT, LEGEND, SHOWN_EDGE, paint_evidence, to_limit
 
 EXAMPLES, EXAMPLE_SIZE, EXAMPLE_SEED = 5, 256, 11
@@ -21,41 +21,41 @@ NOTICE = "They are synthetic: a program drew them."
 
 
 class Service:
-    """A run that judges one film after the other."""
+    """A run that evaluates one image after the other."""
 
-    def __init__(self, explainer: FilmExplainer, decoders: Decoders) -> None:
+    def __init__(self, explainer: ImageExplainer, decoders: Decoders) -> None:
         self._explainer, self._decoders = explainer, decoders
         self._turns = ThreadPoolExecutor(1, "explain")  # a client that is gone does not end what runs
 
-    async def judge(self, content: bytes) -> dict[str, Any]:
-        """What there is to say of the film of a file, ready for JSON; pictures as `data:` addresses.
+    async def evaluate(self, content: bytes) -> dict[str, Any]:
+        """What there is to say of the image of a file, ready for JSON; pictures as `data:` addresses.
 
         Raises:
-            DataError: There is no film in it. Says why.
+            DataError: There is no image in it. Says why.
         """
-        film = await asyncio.wrap_future(self._decoders.submit(content))
-        if film.image is None:
-            raise DataError(film.reason)
-        return await asyncio.get_running_loop().run_in_executor(self._turns, self._describe, film)
+        image = await asyncio.wrap_future(self._decoders.submit(content))
+        if image.image is None:
+            raise DataError(image.reason)
+        return await asyncio.get_running_loop().run_in_executor(self._turns, self._describe, image)
 
     def warm_up(self) -> None:
-        """Makes all programs ready, so that the first film does not wait for them."""
+        """Makes all programs ready, so that the first image does not wait for them."""
         size = self._explainer.preparation.size
-        image = PhantomFilms(2, size, EXAMPLE_SEED).read(slice(0, 1))[0]
-        self._describe(DecodedFilm("", image, shape=image.shape, shown=image))
+        image = PhantomImages(2, size, EXAMPLE_SEED).read(slice(0, 1))[0]
+        self._describe(DecodedImage("", image, shape=image.shape, shown=image))
 
-    def _describe(self, film: DecodedFilm) -> dict[str, Any]:
-        one = self._explainer.explain(film)
+    def _describe(self, image: DecodedImage) -> dict[str, Any]:
+        one = self._explainer.explain(image)
         scored, evidence = one.scored, one.explanation.evidence
         limit = to_limit([evidence])
         return {
             "probability": scored.probability,
-            "verdict": scored.verdict,
+            "prediction": scored.prediction,
             "threshold": scored.threshold,
             "margin": scored.margin,
             "warning": scored.warning,
-            "film_size": self._explainer.preparation.size,
-            "film": encode_png(one.shown),
+            "data_size": self._explainer.preparation.size,
+            "image": encode_png(one.shown),
             "map": encode_png(paint_evidence(one.shown, evidence, limit=limit, edge=SHOWN_EDGE)),
             "limit": limit,
             "legend": " ".join(LEGEND.split()),
@@ -64,9 +64,9 @@ class Service:
 
 
 def draw_examples() -> list[bytes]:
-    """Phantom films to try, as PNG files."""
-    films = PhantomFilms(EXAMPLES, EXAMPLE_SIZE, EXAMPLE_SEED).read(slice(None))
-    return [_to_png(film) for film in films]
+    """Phantom images to try, as PNG files."""
+    images = PhantomImages(EXAMPLES, EXAMPLE_SIZE, EXAMPLE_SEED).read(slice(None))
+    return [_to_png(image) for image in images]
 
 
 def encode_png(image: UInt8[np.ndarray, "..."]) -> str:

@@ -15,7 +15,7 @@ from pneumo_keras.app.service import NOTICE, Service, draw_examples
 from pneumo_keras.data.decoding import Decoders
 from pneumo_keras.data.pictures import Limits
 from pneumo_keras.errors import RunError
-from pneumo_keras.recipes.explain import build_film_explainer
+from pneumo_keras.recipes.explain import build_image_explainer
 from pneumo_keras.reporting.explanations import SHOWN_EDGE
 from pneumo_keras.runs.folder import RunFolder
 
@@ -31,7 +31,7 @@ def serve_run(folder: RunFolder, *, host: str, port: int, max_bytes: int) -> Non
         folder: Of a finished run.
         host: Address to listen on.
         port: To listen on; 0 takes a free one.
-        max_bytes: Of a film's file.
+        max_bytes: Of an image's file.
 
     Raises:
         RunError: The run is damaged, or the address cannot be had.
@@ -68,24 +68,24 @@ class PageServer(uvicorn.Server):
 
 @contextmanager
 def open_server(folder: RunFolder, *, host: str, max_bytes: int) -> Iterator[Middleware]:
-    """The server of a run's page, ready to judge, and the process that decodes for it.
+    """The server of a run's page, ready to evaluate, and the process that decodes for it.
 
     Args:
         folder: Of a finished run.
         host: Address that it will be asked by.
-        max_bytes: Of a film's file.
+        max_bytes: Of an image's file.
 
     Raises:
         RunError: The run is damaged.
     """
-    explainer = build_film_explainer(folder)
+    explainer = build_image_explainer(folder)
     with Decoders(
         explainer.preparation, shown=SHOWN_EDGE, workers=DECODERS, limits=Limits(bytes=max_bytes)
     ) as decoders:
         service = Service(explainer, decoders)
         service.warm_up()
         yield build_server(
-            service.judge,
+            service.evaluate,
             draw_examples(),
             run=folder.path.resolve().name,
             notice=NOTICE,

@@ -1,1 +1,1 @@
-"""A look at films before anybody trains on them."""
+"""A look at images before anybody trains on them."""

@@ -1,4 +1,4 @@
-"""A look at films before anybody trains on them. Nothing is changed or removed."""
+"""A look at images before anybody trains on them. Nothing is changed or removed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ from pneumo_keras.audit.exposure import (
 from pneumo_keras.audit.lookalikes import SIMILARITY, Alike, find_alike
 from pneumo_keras.audit.patients import Patients, compare_patients
 from pneumo_keras.audit.repeats import Identical, find_identical
-from pneumo_keras.audit.traces import Traces, choose_shape, trace_films
-from pneumo_keras.data.films import LabelledFilms, count_classes
+from pneumo_keras.audit.traces import Traces, choose_shape, trace_images
+from pneumo_keras.data.images import LabelledImages, count_classes
 from pneumo_keras.data.sources import ImageNames
 from pneumo_keras.errors import DataError
 
@@ -31,21 +31,21 @@ class SplitFacts:
     """One split.
 
     Attributes:
-        films: How many.
-        normal: Films with label 0.
-        pneumonia: Films with label 1.
+        images: How many.
+        normal: Images with label 0.
+        pneumonia: Images with label 1.
         pneumonia_share: The prior, in [0, 1].
         height: In pixels.
         width: In pixels.
-        blank: Films of one grey level.
-        exposure: By measure (mean grey of a film; contrast, the standard deviation of its pixels)
+        blank: Images of one grey level.
+        exposure: By measure (mean grey of an image; contrast, the standard deviation of its pixels)
             and class, on the scale 0 to 255.
         separation: By measure, the AUC with which that number alone tells the classes apart; in
             [0.5, 1], NaN where a class is missing.
         telling: Measures whose separation is beyond chance and large enough to matter.
     """
 
-    films: int
+    images: int
     normal: int
     pneumonia: int
     pneumonia_share: float
@@ -84,29 +84,29 @@ class Audit:
     patients: Patients
 
 
-def audit_films(
-    splits: Mapping[str, LabelledFilms],
+def audit_images(
+    splits: Mapping[str, LabelledImages],
     names: Mapping[str, ImageNames] | None = None,
     *,
     similarity: float = SIMILARITY,
 ) -> Audit:
-    """Measures what a training should know about its films.
+    """Measures what a training should know about its images.
 
     Args:
         splits: The first one, train by custom, is what the others are compared with.
         names: What is known of each image of the same splits, if anything is.
-        similarity: From here on two films count as almost equal, in (0, 1]. It is the correlation
-            of their fine structure, of one film as it is or mirrored. Films above 28 px are
-            averaged down first. A blank film is like no other.
+        similarity: From here on two images count as almost equal, in (0, 1]. It is the correlation
+            of their fine structure, of one image as it is or mirrored. ImageSet above 28 px are
+            averaged down first. A blank image is like no other.
 
     Raises:
         DataError: A split is empty.
     """
-    for split, films in splits.items():
-        if not len(films):
-            raise DataError(f"An audit needs films in every split. Received: none in split '{split}'.")
-    shape = choose_shape([films.shape for films in splits.values()])
-    traces = [trace_films(split, films, shape) for split, films in splits.items()]
+    for split, images in splits.items():
+        if not len(images):
+            raise DataError(f"An audit needs images in every split. Received: none in split '{split}'.")
+    shape = choose_shape([images.shape for images in splits.values()])
+    traces = [trace_images(split, images, shape) for split, images in splits.items()]
     facts = {part.split: _describe(part, splits[part.split].shape) for part in traces}
     return Audit(
         splits=facts,
@@ -118,18 +118,18 @@ def audit_films(
     )
 
 
-def _describe(films: Traces, shape: tuple[int, int]) -> SplitFacts:
-    normal, pneumonia = count_classes(films.labels)
-    separation = {name: to_separation(values, films.labels) for name, values in films.exposure.items()}
+def _describe(images: Traces, shape: tuple[int, int]) -> SplitFacts:
+    normal, pneumonia = count_classes(images.labels)
+    separation = {name: to_separation(values, images.labels) for name, values in images.exposure.items()}
     return SplitFacts(
-        films=len(films.labels),
+        images=len(images.labels),
         normal=normal,
         pneumonia=pneumonia,
-        pneumonia_share=pneumonia / len(films.labels),
+        pneumonia_share=pneumonia / len(images.labels),
         height=shape[0],
         width=shape[1],
-        blank=int((films.exposure["contrast"] == 0).sum()),
-        exposure={name: to_group_figures(values, films.labels) for name, values in films.exposure.items()},
+        blank=int((images.exposure["contrast"] == 0).sum()),
+        exposure={name: to_group_figures(values, images.labels) for name, values in images.exposure.items()},
         separation=separation,
         telling=list_telling(separation, normal=normal, pneumonia=pneumonia),
     )

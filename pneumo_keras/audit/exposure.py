@@ -1,4 +1,4 @@
-"""How bright films are and how rich in contrast, by class; how far that tells classes or splits apart."""
+"""How bright images are and how rich in contrast, by class; how far that tells classes or splits apart."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from jaxtyping import Float64
 from scipy import stats
 
 from pneumo_keras.arrays import CLASS_NAMES, Labels
-from pneumo_keras.audit.traces import MEASURES, PerFilm, Traces
+from pneumo_keras.audit.traces import MEASURES, PerImage, Traces
 from pneumo_keras.evaluation.intervals import to_guessing_error, to_placements
 from pneumo_keras.evaluation.metrics import has_both_classes
 
@@ -25,7 +25,7 @@ Others = Float64[np.ndarray, " others"]
 
 @dataclass(frozen=True)
 class MeanAndDeviation:
-    """Mean and standard deviation over films; NaN where there are too few."""
+    """Mean and standard deviation over images; NaN where there are too few."""
 
     n: int
     mean: float
@@ -34,11 +34,11 @@ class MeanAndDeviation:
 
 @dataclass(frozen=True)
 class ExposureShift:
-    """How far one measure of the films in `second` lies from that in `first`.
+    """How far one measure of the images in `second` lies from that in `first`.
 
     Attributes:
         measure: Mean grey or contrast.
-        films: All, or those of one class.
+        images: All, or those of one class.
         first: The split compared with.
         second: The split that is compared.
         d: Difference of the means over the pooled standard deviation (Cohen's d).
@@ -47,7 +47,7 @@ class ExposureShift:
     """
 
     measure: str
-    films: str
+    images: str
     first: str
     second: str
     d: float
@@ -60,12 +60,12 @@ class ExposureShift:
         return (abs(self.d) >= SMALL_D or self.ks >= SMALL_KS) and self.p < CHANCE
 
 
-def to_group_figures(values: PerFilm, labels: Labels) -> dict[str, MeanAndDeviation]:
-    """Of all films, and of those of each class."""
+def to_group_figures(values: PerImage, labels: Labels) -> dict[str, MeanAndDeviation]:
+    """Of all images, and of those of each class."""
     return {group: _to_mean_and_deviation(_pick(values, labels, group)) for group in GROUPS}
 
 
-def _pick(values: PerFilm, labels: Labels, group: str) -> Picked:
+def _pick(values: PerImage, labels: Labels, group: str) -> Picked:
     return values if group == "all" else values[labels == CLASS_NAMES.index(group)]
 
 
@@ -77,7 +77,7 @@ def _to_mean_and_deviation(values: Picked) -> MeanAndDeviation:
     )
 
 
-def to_separation(values: PerFilm, labels: Labels) -> float:
+def to_separation(values: PerImage, labels: Labels) -> float:
     """AUC with which a number alone tells the classes apart, in [0.5, 1]; NaN where one is missing."""
     if not has_both_classes(labels):
         return math.nan
@@ -86,7 +86,7 @@ def to_separation(values: PerFilm, labels: Labels) -> float:
 
 
 def list_telling(separation: Mapping[str, float], *, normal: int, pneumonia: int) -> list[str]:
-    """Measures that tell the classes, of so many films, apart beyond chance and far enough to matter."""
+    """Measures that tell the classes, of so many images, apart beyond chance and far enough to matter."""
     least = max(TELLING_AUC, 0.5 + 3 * to_guessing_error(normal, pneumonia))
     return [measure for measure, auc in separation.items() if auc >= least]
 
@@ -104,7 +104,7 @@ def compare_exposure(splits: Sequence[Traces]) -> list[ExposureShift]:
 
 
 def _to_shift(a: Picked, b: Others) -> tuple[float, float, float]:
-    """Cohen's d, Kolmogorov-Smirnov distance and its p; NaN below two films."""
+    """Cohen's d, Kolmogorov-Smirnov distance and its p; NaN below two images."""
     if min(len(a), len(b)) < 2:
         return math.nan, math.nan, math.nan
     freedom = len(a) + len(b) - 2

@@ -1,4 +1,4 @@
-"""Films that are almost equal but not identical: altered copies, or one patient twice."""
+"""Images that are almost equal but not identical: altered copies, or one patient twice."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from jaxtyping import Bool, Float32, Int64
 
 from pneumo_keras.audit.repeats import name_pair
 from pneumo_keras.audit.traces import Place, Traces
-from pneumo_keras.progress import Progress, show_progress
+from pneumo_keras.runtime.progress import Progress, show_progress
 
-# Chosen on PneumoniaMNIST at 28 px, by eye and by altering its films. Its closest films that are not
+# Chosen on PneumoniaMNIST at 28 px, by eye and by altering its images. Its closest images that are not
 # identical reach 0.90 and are plainly different children; phantoms reach 0.95, one pair in 12 million
 # 0.9602. At least 99 % of copies stay above the threshold when saved as JPEG of quality 75, brightened
 # or darkened (gamma 0.6 to 1.6), turned by 1 degree, zoomed by 2 % or moved by a quarter of a pixel.
 # Moved by half a pixel, turned by 2 degrees or saved at quality 50 most fall below it and are missed.
 SIMILARITY = 0.96
 
-TILE = 1024  # films a side of one matrix product: 4 MB
+TILE = 1024  # images a side of one matrix product: 4 MB
 PAIRS_KEPT = 10_000
 
 Scores = Float32[np.ndarray, "rows columns"]
@@ -26,7 +26,7 @@ Scores = Float32[np.ndarray, "rows columns"]
 
 @dataclass(frozen=True)
 class Pair:
-    """Two films that are not identical, with their similarity in [-1, 1] to four decimals."""
+    """Two images that are not identical, with their similarity in [-1, 1] to four decimals."""
 
     first: Place
     second: Place
@@ -36,12 +36,12 @@ class Pair:
 
 @dataclass(frozen=True)
 class Alike:
-    """Pairs of films that are almost equal but not identical.
+    """Pairs of images that are almost equal but not identical.
 
     Attributes:
         similarity: Pairs count from here on.
-        height: At which films were compared, in pixels.
-        width: At which films were compared, in pixels.
+        height: At which images were compared, in pixels.
+        width: At which images were compared, in pixels.
         counts: Pairs, by pair of splits; a split is paired with itself, too.
         conflicts: Pairs with different labels.
         closest: The most similar pair, by pair of splits, also below `similarity`.
@@ -58,18 +58,18 @@ class Alike:
 
 
 def find_alike(splits: Sequence[Traces], similarity: float) -> Alike:
-    """Compares every film with every other one, as it is and mirrored.
+    """Compares every image with every other one, as it is and mirrored.
 
     Args:
-        splits: Whose films are compared.
-        similarity: From here on two films count as almost equal, in (0, 1].
+        splits: Whose images are compared.
+        similarity: From here on two images count as almost equal, in (0, 1].
     """
     counts: dict[str, int] = {}
     closest: dict[str, Pair] = {}
     pairs: list[Pair] = []
     conflicts = 0
     n = sum(len(part.labels) for part in splits)
-    with show_progress("Comparing films", n * (n - 1) // 2, "pairs", scale=True) as progress:
+    with show_progress("Comparing images", n * (n - 1) // 2, "pairs", scale=True) as progress:
         for first, second in combinations_with_replacement(splits, 2):
             name = name_pair(first.split, second.split)
             counts[name], differing, found = _compare(first, second, similarity, progress)
@@ -105,13 +105,13 @@ def _compare(
 def _score_tile(
     first: Traces, second: Traces, i: int, j: int
 ) -> tuple[Scores, Bool[np.ndarray, "rows columns"]]:
-    """Similarity of each pair of a tile, and whether it is that of the mirrored film.
+    """Similarity of each pair of a tile, and whether it is that of the mirrored image.
 
-    Pairs of identical films, of a film with itself and those that come twice are -inf.
+    Pairs of identical images, of an image with itself and those that come twice are -inf.
     """
     rows, columns = slice(i, i + TILE), slice(j, j + TILE)
     left, right = first.details[rows], second.details[columns]
-    plain, flipped = (np.tensordot(films, right, ((1, 2), (1, 2))) for films in (left, left[:, :, ::-1]))
+    plain, flipped = (np.tensordot(images, right, ((1, 2), (1, 2))) for images in (left, left[:, :, ::-1]))
     # Rounded before anything is counted, so that what is shown agrees with what is counted.
     scores = np.minimum(np.maximum(plain, flipped), 1).round(4)
     scores[first.digests[rows, None] == second.digests[columns]] = -np.inf

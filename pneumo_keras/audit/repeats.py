@@ -1,4 +1,4 @@
-"""Films that stand more than once, byte by byte."""
+"""Images that stand more than once, byte by byte."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,14 +10,14 @@ from pneumo_keras.audit.traces import Place, Traces
 
 @dataclass(frozen=True)
 class Identical:
-    """Byte-identical films of the same height and width.
+    """Byte-identical images of the same height and width.
 
     Attributes:
-        groups: Two or more places of the same film; those with both labels first, then those in
+        groups: Two or more places of the same image; those with both labels first, then those in
             several splits.
-        repeats: By split, the films beyond the first of their group inside the split. A film that
+        repeats: By split, the images beyond the first of their group inside the split. An image that
             stands three times counts two.
-        shared: By pair of splits, the distinct films that stand in both, however often.
+        shared: By pair of splits, the distinct images that stand in both, however often.
         conflicts: Groups with both labels.
     """
 
@@ -28,7 +28,7 @@ class Identical:
 
 
 def find_identical(splits: Sequence[Traces]) -> Identical:
-    """Groups the films of all splits by their digests."""
+    """Groups the images of all splits by their digests."""
     places: dict[int, list[Place]] = defaultdict(list)
     for part in splits:
         for index, digest in enumerate(part.digests.tolist()):

@@ -9,16 +9,16 @@ import keras
 import numpy as np
 
 from pneumo_keras.arrays import Features, ImageBatch
-from pneumo_keras.backend import describe_device
 from pneumo_keras.bench.speeds import EngineSpeed
-from pneumo_keras.data.films import Films
+from pneumo_keras.data.images import ImageSet
 from pneumo_keras.engines.choice import build_runner
 from pneumo_keras.engines.runner import Runner
 from pneumo_keras.engines.table import ENGINES, Precision
 from pneumo_keras.errors import PneumoError
 from pneumo_keras.features.extract import CHUNK
 from pneumo_keras.model.classifier import FrozenPart
-from pneumo_keras.progress import show_progress
+from pneumo_keras.runtime.backend import describe_device
+from pneumo_keras.runtime.progress import show_progress
 
 log = logging.getLogger("pneumo_keras")
 
@@ -28,9 +28,9 @@ Key = tuple[str, Precision]
 STOCK: Key = ("keras", "float32")
 
 
-def build_images(films: Films, frozen: FrozenPart) -> ImageBatch:
-    """One batch as the backbone sees it; the films are repeated where they do not fill it."""
-    some = films.read(np.arange(CHUNK) % len(films))[..., None].astype(np.float32)
+def build_images(images: ImageSet, frozen: FrozenPart) -> ImageBatch:
+    """One batch as the backbone sees it; the images are repeated where they do not fill it."""
+    some = images.read(np.arange(CHUNK) % len(images))[..., None].astype(np.float32)
     return np.asarray(keras.ops.convert_to_numpy(frozen.scale(frozen.resize(some))))
 
 

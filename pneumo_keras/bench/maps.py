@@ -11,8 +11,8 @@ from pneumo_keras.arrays import Images
 
 Planes = Float[np.ndarray, "n height width"]
 
-DENSE = 0.25  # of the densest place of a film's opacities: what is denser counts as opacity
-BLOB = 0.08  # standard deviation of random blobs, as a share of the film's edge: as smooth as maps are
+DENSE = 0.25  # of the densest place of an image's opacities: what is denser counts as opacity
+BLOB = 0.08  # standard deviation of random blobs, as a share of the image's edge: as smooth as maps are
 
 
 @dataclass(frozen=True)
@@ -20,30 +20,30 @@ class PointingGame:
     """How often a map's highest point lies on an opacity.
 
     Attributes:
-        films: How many.
-        hits: Share of the films whose highest point lies on one, in [0, 1].
-        chance: The same of a point drawn at random: the mean share of a film that opacities take.
+        images: How many.
+        hits: Share of the images whose highest point lies on one, in [0, 1].
+        chance: The same of a point drawn at random: the mean share of an image that opacities take.
     """
 
-    films: int
+    images: int
     hits: float
     chance: float
 
 
 @dataclass(frozen=True)
 class Deletion:
-    """How log odds change when a part of each film is replaced by an average normal film.
+    """How log odds change when a part of each image is replaced by an average normal image.
 
     Attributes:
-        films: How many.
-        share: Of each film that is replaced.
-        highest: Mean change where the film's own map is highest.
-        others: Where the map of another film is.
+        images: How many.
+        share: Of each image that is replaced.
+        highest: Mean change where the image's own map is highest.
+        others: Where the map of another image is.
         random: In random blobs.
         errors: Standard errors of these three.
     """
 
-    films: int
+    images: int
     share: float
     highest: float
     others: float
@@ -55,8 +55,8 @@ def play_pointing_game(evidence: Planes, patches: Planes) -> PointingGame:
     """Holds maps against opacities that are known.
 
     Args:
-        evidence: A map of each film.
-        patches: How dense the opacities of each film are at each pixel.
+        evidence: A map of each image.
+        patches: How dense the opacities of each image are at each pixel.
 
     References:
         Zhang, J. et al. (2016). Top-down neural attention by excitation backprop. ECCV: the pointing game,
@@ -70,7 +70,7 @@ def play_pointing_game(evidence: Planes, patches: Planes) -> PointingGame:
 
 
 def measure_deletion(
-    films: Images,
+    images: Images,
     evidence: Planes,
     fill: Float[np.ndarray, "height width"],
     compute_log_odds: Callable[[Images], Float64[np.ndarray, " n"]],
@@ -81,11 +81,11 @@ def measure_deletion(
     """Takes away what maps show, and the same amount elsewhere.
 
     Args:
-        films: Of pneumonia, in an order that has nothing to do with what they show.
+        images: Of pneumonia, in an order that has nothing to do with what they show.
         evidence: A map of each.
-        fill: An average normal film.
-        compute_log_odds: Log odds of films.
-        share: Of each film that is replaced.
+        fill: An average normal image.
+        compute_log_odds: Log odds of images.
+        share: Of each image that is replaced.
         seed: Of the random blobs.
 
     References:
@@ -93,15 +93,15 @@ def measure_deletion(
     """
     noise = np.random.default_rng(seed).normal(size=evidence.shape)
     blobs = gaussian_filter(noise, (0, *(BLOB * edge for edge in evidence.shape[1:])))
-    before = compute_log_odds(films)
+    before = compute_log_odds(images)
     changes = [
-        compute_log_odds(np.where(choose_highest(planes, share), fill.round(), films).astype(np.uint8))
+        compute_log_odds(np.where(choose_highest(planes, share), fill.round(), images).astype(np.uint8))
         - before
-        for planes in (evidence, np.roll(evidence, len(films) // 2, axis=0), blobs)
+        for planes in (evidence, np.roll(evidence, len(images) // 2, axis=0), blobs)
     ]
     means = [float(change.mean()) for change in changes]
-    first, second, third = (float(change.std(ddof=1) / np.sqrt(len(films))) for change in changes)
-    return Deletion(len(films), share, *means, errors=(first, second, third))
+    first, second, third = (float(change.std(ddof=1) / np.sqrt(len(images))) for change in changes)
+    return Deletion(len(images), share, *means, errors=(first, second, third))
 
 
 def choose_highest(planes: Planes, share: float) -> Bool[np.ndarray, "n height width"]:

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from pneumo_keras.backend import describe_device
+from pneumo_keras.runtime.backend import describe_device
 
 PRODUCT_EDGE = 2048
 

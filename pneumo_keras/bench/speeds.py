@@ -49,7 +49,7 @@ class Bench:
 
     Attributes:
         network: What runs, in words.
-        films: On what, in words.
+        images: On what, in words.
         operations: Additions and multiplications for an image, as stock Keras does them.
         product_rate: Operations a second of a plain float32 matrix product.
         engines: Stock Keras first.
@@ -57,7 +57,7 @@ class Bench:
     """
 
     network: str
-    films: str
+    images: str
     operations: int
     product_rate: float
     engines: Sequence[EngineSpeed]

@@ -1,4 +1,4 @@
-"""A page to try a run on films of one's own."""
+"""A page to try a run on images of one's own."""
 
 from pathlib import Path
 
@@ -19,10 +19,10 @@ from pneumo_keras.cli.predict import RUN
     help="Address to listen on. Any other one lets other machines in: there is no password.",
 )
 @click.option(
-    "--max-megabytes", type=click.IntRange(1, 256), default=64, show_default=True, help="Of a film's file."
+    "--max-megabytes", type=click.IntRange(1, 256), default=64, show_default=True, help="Of an image's file."
 )
 def app(run: Path, port: int, host: str, max_megabytes: int) -> None:
-    """Opens a page to try the run in folder RUN: drop a film, see score, verdict, warning and heat map.
+    """Opens a page to try the run in folder RUN: drop an image, see score, prediction, warning and heat map.
 
     The page is served by this machine to this machine, until Ctrl-C. It needs no network, keeps nothing and
     sends nothing elsewhere. A research tool, not a medical device.
@@ -30,9 +30,9 @@ def app(run: Path, port: int, host: str, max_megabytes: int) -> None:
     \b
     pneumo-keras app runs/one
     """
-    from pneumo_keras.backend import check_backend, check_packages, start_backend
     from pneumo_keras.config import find_cache
     from pneumo_keras.runs.folder import RunFolder
+    from pneumo_keras.runtime.backend import check_backend, check_packages, start_backend
 
     check_backend("app")
     check_packages("pneumo-keras app", ["starlette", "uvicorn"], extra="app")

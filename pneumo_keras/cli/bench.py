@@ -23,20 +23,20 @@ from pneumo_keras.cli.group import CONFIG, JSON, SET, print_json
 def bench(ctx: click.Context, name: str, overrides: tuple[str, ...], run: Path | None, as_json: bool) -> None:
     """Measures the engines of this machine.
 
-    Each runs the frozen network on the same films: images a second, the deviation of the features
+    Each runs the frozen network on the same images: images a second, the deviation of the features
     from stock Keras, and the share of what a plain matrix product reaches.
 
-    With --maps: how much the log odds of validation films fall when the tenth of a film where its map is
-    highest is replaced by an average normal film, and the same for other tenths; for a run on phantom
-    films also how often the highest point lies on an opacity. There, --set takes data.path alone: where the
+    With --maps: how much the log odds of validation images fall when the tenth of an image where its map is
+    highest is replaced by an average normal image, and the same for other tenths; for a run on phantom
+    images also how often the highest point lies on an opacity. There, --set takes data.path alone: where the
     images of the run lie now, if they were moved.
 
     \b
     Without any download:
       pneumo-keras bench --config demo
     """
-    from pneumo_keras.backend import check_backend, start_backend
     from pneumo_keras.config import find_cache, load_config
+    from pneumo_keras.runtime.backend import check_backend, start_backend
 
     check_backend("bench")
     if run:
@@ -57,20 +57,20 @@ def bench(ctx: click.Context, name: str, overrides: tuple[str, ...], run: Path |
 
 
 def _bench_maps(run: Path, overrides: tuple[str, ...], as_json: bool) -> None:
-    from pneumo_keras.backend import start_backend
     from pneumo_keras.config import find_cache, find_moved_data
     from pneumo_keras.runs.folder import RunFolder
+    from pneumo_keras.runtime.backend import start_backend
 
     folder = RunFolder(run)
     folder.check_finished()
     moved = find_moved_data(overrides)
     start_backend(find_cache())
-    from pneumo_keras.documents import to_document
     from pneumo_keras.recipes.bench_maps import measure_maps
     from pneumo_keras.reporting.bench import format_map_quality
+    from pneumo_keras.storage.documents import to_document
 
     measured = measure_maps(folder, moved)
     if as_json:
         print_json(to_document(measured))
     else:
-        click.echo(format_map_quality(measured.films, measured.deletion, measured.pointing))
+        click.echo(format_map_quality(measured.images, measured.deletion, measured.pointing))

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from pneumo_keras.cli.group import JSON, print_json
-from pneumo_keras.printable import to_printable
+from pneumo_keras.storage.printable import to_printable
 
 
 @click.group()
@@ -55,7 +55,7 @@ def clear() -> None:
     click.echo(f"{find_cache()} is empty")
 
 
-HEADER = ("used", "MB", "films", "film set", "tap", "image", "view", "engine", "device")
+HEADER = ("used", "MB", "images", "image set", "feature_layer", "image", "view", "engine", "device")
 
 
 def _to_minute(time: str) -> str:
@@ -67,10 +67,10 @@ def _to_cells(row: dict[str, Any]) -> list[str]:
     return [
         _to_minute(row["used"]),
         f"{row['size'] / 1e6:,.1f}",
-        f"{row['films']:,} of {row['n']:,}",
+        f"{row['images']:,} of {row['n']:,}",
         to_printable(row["title"]),
         *(
             to_printable(cell.format_map(about))
-            for cell in ("{tap}", "{image_size} px", "{view}", "{engine} {precision}", "{device}")
+            for cell in ("{feature layer}", "{image_size} px", "{view}", "{engine} {precision}", "{device}")
         ),
     ]

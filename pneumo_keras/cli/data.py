@@ -1,16 +1,16 @@
-"""Films: fetched, looked at, made."""
+"""ImageSet: fetched, looked at, made."""
 
 from pathlib import Path
 
 import click
 
 from pneumo_keras.cli.group import CONFIG, JSON, SET, print_json
-from pneumo_keras.printable import to_amount
+from pneumo_keras.storage.printable import to_amount
 
 
 @click.group()
 def data() -> None:
-    """Gets, looks at and makes films. Needs no network of neurons."""
+    """Gets, looks at and makes images. Needs no network of neurons."""
 
 
 @data.command()
@@ -22,12 +22,12 @@ def prepare(size: str, path: Path | None) -> None:
     \b
     pneumo-keras data prepare --size 64
     """
-    from pneumo_keras.data.films import count_classes
-    from pneumo_keras.recipes.films import prepare_films
+    from pneumo_keras.data.images import count_classes
+    from pneumo_keras.recipes.images import prepare_images
 
-    for split in prepare_films(size=int(size), path=path).values():
-        normal, pneumonia = count_classes(split.films.labels)
-        total = f"{split.name:<6} {to_amount(normal + pneumonia, 'film'):>12}"
+    for split in prepare_images(size=int(size), path=path).values():
+        normal, pneumonia = count_classes(split.images.labels)
+        total = f"{split.name:<6} {to_amount(normal + pneumonia, 'image'):>12}"
         click.echo(f"{total}: {normal:,} normal, {pneumonia:,} pneumonia")
 
 
@@ -42,7 +42,7 @@ def prepare(size: str, path: Path | None) -> None:
 )
 @JSON
 def audit(name: str, overrides: tuple[str, ...], out: Path | None, as_json: bool) -> None:
-    """Looks for repeats, look-alikes, wrong labels and shifts in the films before a training.
+    """Looks for repeats, look-alikes, wrong labels and shifts in the images before a training.
 
     Opens every split. Nothing is changed or removed.
 
@@ -50,20 +50,20 @@ def audit(name: str, overrides: tuple[str, ...], out: Path | None, as_json: bool
     pneumo-keras data audit --set data.path=pneumoniamnist.npz --out audit
     """
     from pneumo_keras.config import load_config
-    from pneumo_keras.files import check_free
+    from pneumo_keras.storage.files import check_free
 
     config = load_config(name, overrides)
     if out:
         check_free(out, option="--out")
-    from pneumo_keras.documents import to_document
     from pneumo_keras.recipes.audit import audit_data
     from pneumo_keras.reporting.audit_plots import write_audit
     from pneumo_keras.reporting.audit_text import format_audit, to_findings
+    from pneumo_keras.storage.documents import to_document
 
-    heading, films, found = audit_data(config)
-    document = {"films": heading, **to_document(found), "findings": to_findings(found)}
+    heading, images, found = audit_data(config)
+    document = {"images": heading, **to_document(found), "findings": to_findings(found)}
     if out:
-        write_audit(out, films, found, document, title=heading)
+        write_audit(out, images, found, document, title=heading)
     if as_json:
         print_json(document)
     else:
@@ -74,27 +74,27 @@ def audit(name: str, overrides: tuple[str, ...], out: Path | None, as_json: bool
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--size", type=click.IntRange(16, 1024), default=28, show_default=True, help="Edge in pixels.")
 @click.option(
-    "--train", "n_train", type=click.IntRange(2, 100_000), default=640, show_default=True, help="Films."
+    "--train", "n_train", type=click.IntRange(2, 100_000), default=640, show_default=True, help="Images."
 )
 @click.option(
-    "--val", "n_val", type=click.IntRange(2, 100_000), default=160, show_default=True, help="Films."
+    "--val", "n_val", type=click.IntRange(2, 100_000), default=160, show_default=True, help="Images."
 )
 @click.option(
-    "--test", "n_test", type=click.IntRange(2, 100_000), default=400, show_default=True, help="Films."
+    "--test", "n_test", type=click.IntRange(2, 100_000), default=400, show_default=True, help="Images."
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Other films for each.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Other images for each.")
 def phantom(file: Path, size: int, n_train: int, n_val: int, n_test: int, seed: int) -> None:
-    """Writes synthetic chest films to FILE, an npz with PneumoniaMNIST's arrays, which must be new.
+    """Writes synthetic chest images to FILE, an npz with PneumoniaMNIST's arrays, which must be new.
 
     \b
-    pneumo-keras data phantom films.npz
-    pneumo-keras train --set data.path=films.npz
+    pneumo-keras data phantom images.npz
+    pneumo-keras train --set data.path=images.npz
     """
     from pneumo_keras.data.phantom import build_phantom_splits
     from pneumo_keras.data.pneumonia_mnist.archive import save_archive
-    from pneumo_keras.files import check_new
+    from pneumo_keras.storage.files import check_new
 
     check_new(file, option="FILE")
     counts = (n_train, n_val, n_test)
     save_archive(file, build_phantom_splits(counts, size=size, seed=seed))
-    click.echo(f"{file}: {to_amount(sum(counts), 'synthetic film')}, {size} px")
+    click.echo(f"{file}: {to_amount(sum(counts), 'synthetic image')}, {size} px")

@@ -1,4 +1,4 @@
-"""Films explained."""
+"""ImageSet explained."""
 
 import sys
 from pathlib import Path
@@ -24,31 +24,31 @@ if TYPE_CHECKING:
 )
 @JSON
 def explain(run: Path, paths: tuple[str, ...], out: Path | None, as_json: bool) -> None:
-    """Shows which places of a film the score of the run in folder RUN comes from.
+    """Shows which places of an image the score of the run in folder RUN comes from.
 
-    PATH is a film (PNG, JPEG, TIFF, BMP, WebP, DICOM), a folder with all images that lie below it but
+    PATH is an image (PNG, JPEG, TIFF, BMP, WebP, DICOM), a folder with all images that lie below it but
     hidden files, a pattern in quotes, or - for a list on stdin, one name a line.
 
-    Each film gets a picture, NAME.png: the film, and beside it the same film with its map, red where it
-    looks less normal than normal films do at the same place, blue where more so. The numbers are in
-    NAME.npy, one for each pixel of the film as the classifier sees it: how far the log odds would lie
-    above those of normal films, were all of the film like this place. Their mean is how far they do lie
-    above. explanations.csv lists all films. In RUN/explanations, files of an earlier call are replaced.
+    Each image gets a picture, NAME.png: the image, and beside it the same image with its map, red where it
+    looks less normal than normal images do at the same place, blue where more so. The numbers are in
+    NAME.npy, one for each pixel of the image as the classifier sees it: how far the log odds would lie
+    above those of normal images, were all of the image like this place. Their mean is how far they do lie
+    above. explanations.csv lists all images. In RUN/explanations, files of an earlier call are replaced.
 
-    The map shows what the classifier summed up, not where the disease is. On synthetic films the
+    The map shows what the classifier summed up, not where the disease is. On synthetic images the
     reddest point of a run of `default` with pretrained stand-in weights lay on an opacity in 85 % of 222
-    films (25 % by chance); nobody has measured that on patients. A research tool, not a medical device.
+    images (25 % by chance); nobody has measured that on patients. A research tool, not a medical device.
 
     \b
-    pneumo-keras explain runs/one film.png
-    pneumo-keras explain runs/one films/ --out maps
+    pneumo-keras explain runs/one image.png
+    pneumo-keras explain runs/one images/ --out maps
     """
-    from pneumo_keras.backend import check_backend, start_backend
     from pneumo_keras.config import find_cache
     from pneumo_keras.data.kinds import PassedOver
     from pneumo_keras.data.listing import list_files, read_names
-    from pneumo_keras.files import check_free
     from pneumo_keras.runs.folder import RunFolder
+    from pneumo_keras.runtime.backend import check_backend, start_backend
+    from pneumo_keras.storage.files import check_free
 
     check_backend("explain")
     folder = RunFolder(run)
@@ -59,10 +59,10 @@ def explain(run: Path, paths: tuple[str, ...], out: Path | None, as_json: bool) 
     names = list(list_files(paths, read_names(sys.stdin), others))  # before there are pictures among them
     check_found(len(names), paths, others)
     start_backend(find_cache())
-    from pneumo_keras.printable import to_printable
-    from pneumo_keras.recipes.explain import build_film_explainer, explain_files
+    from pneumo_keras.recipes.explain import build_image_explainer, explain_files
+    from pneumo_keras.storage.printable import to_printable
 
-    explainer, target = build_film_explainer(folder), out or run / "explanations"
+    explainer, target = build_image_explainer(folder), out or run / "explanations"
     explained = []
     for one in explain_files(explainer, names, target, run=None if out else run):
         explained.append(one)
@@ -73,15 +73,15 @@ def explain(run: Path, paths: tuple[str, ...], out: Path | None, as_json: bool) 
         elif not as_json:
             warning = f" ({said.warning})" if said.warning else ""
             picture = target / one.picture
-            click.echo(f"{name}: score {said.probability:.3f}, called {said.verdict}{warning}: {picture}")
+            click.echo(f"{name}: score {said.probability:.3f}, called {said.prediction}{warning}: {picture}")
     if as_json:
-        print_json({"run": str(run), "out": str(target), "films": [one.to_row() for one in explained]})
+        print_json({"run": str(run), "out": str(target), "images": [one.to_row() for one in explained]})
     _conclude(explained)
 
 
 def _conclude(explained: "list[ExplainedFile]") -> None:
     from pneumo_keras.errors import DataError
-    from pneumo_keras.printable import to_amount
+    from pneumo_keras.storage.printable import to_amount
 
     failed = sum(one.scored.probability is None for one in explained)
     if failed:

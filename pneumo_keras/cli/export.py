@@ -21,7 +21,7 @@ from pneumo_keras.exports.table import FORMS
 def export(run: Path, form: str, out: Path | None, as_json: bool) -> None:
     """Writes the classifier of the run in folder RUN as a file that runs without Keras.
 
-    All is inside: resizing films of any size, scaling, network, heads, calibration. Grey films (n,
+    All is inside: resizing images of any size, scaling, network, heads, calibration. Grey images (n,
     height, width, 1), 0..255, go in; the probability of pneumonia (n, 1) comes out.
 
     \b
@@ -29,9 +29,9 @@ def export(run: Path, form: str, out: Path | None, as_json: bool) -> None:
     openvino   .xml and .bin for Intel's runtime; compile with INFERENCE_PRECISION_HINT=f32
     stablehlo  one file for jax.export.deserialize, on a CPU or NVIDIA GPU
 
-    The file is then run by its own runtime on 64 synthetic films of several sizes. Where a
+    The file is then run by its own runtime on 64 synthetic images of several sizes. Where a
     probability is more than 1e-4 away from that of Keras, or its log odds more than 1e-2, nothing is
-    kept. The JSON beside it says what a stranger must know: classes, input, preparation of a film,
+    kept. The JSON beside it says what a stranger must know: classes, input, preparation of an image,
     operating point, fingerprints.
     The warning of `predict` for an image outside the range of the training images is not in the file.
 
@@ -39,11 +39,11 @@ def export(run: Path, form: str, out: Path | None, as_json: bool) -> None:
     pneumo-keras export runs/one --format onnx
     pneumo-keras export runs/one --format openvino --out clinic/pneumonia.xml
     """
-    from pneumo_keras.backend import check_backend, start_backend
     from pneumo_keras.config import find_cache
     from pneumo_keras.exports.place import choose_place
     from pneumo_keras.exports.table import check_form
     from pneumo_keras.runs.folder import RunFolder
+    from pneumo_keras.runtime.backend import check_backend, start_backend
 
     check_backend("export")
     check_form(form)
@@ -51,8 +51,8 @@ def export(run: Path, form: str, out: Path | None, as_json: bool) -> None:
     folder.check_finished()
     place = choose_place(run, form, out)
     start_backend(find_cache())
-    from pneumo_keras.documents import to_document
     from pneumo_keras.recipes.export import export_run
+    from pneumo_keras.storage.documents import to_document
 
     written = export_run(folder, form, place)
     files, sidecar = [place.folder / name for name in place.names], place.folder / place.sidecar
@@ -71,7 +71,7 @@ def export(run: Path, form: str, out: Path | None, as_json: bool) -> None:
         return
     click.echo(f"{files[0]}, {written.bytes / 1e6:,.1f} MB")
     click.echo(
-        f"{tried.runtime} scores {tried.films} films of {len(tried.sizes)} sizes as Keras does, within "
+        f"{tried.runtime} scores {tried.images} images of {len(tried.sizes)} sizes as Keras does, within "
         f"{tried.largest_difference:.1e} (allowed: {tried.tolerance:.0e})"
     )
     click.echo(f"How to use it: {sidecar}")

@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 import pneumo_keras
-from pneumo_keras import backend
 from pneumo_keras.errors import ClusterError, PneumoError, explain_memory, explain_system
-from pneumo_keras.printable import PrintableFormatter
-from pneumo_keras.stopping import Stopped, heed_signals, keep_stopped
+from pneumo_keras.runtime import backend
+from pneumo_keras.runtime.signals import Stopped, heed_signals, keep_stopped
+from pneumo_keras.storage.printable import PrintableFormatter
 
 log = logging.getLogger("pneumo_keras")
 
@@ -46,7 +46,7 @@ SPLIT = click.option(
     type=click.Choice(["train", "val", "test"]),
     default="test",
     show_default=True,
-    help="Films to judge on.",
+    help="ImageSet to evaluate on.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
@@ -104,19 +104,19 @@ class PneumoGroup(click.Group):
 @click.version_option(pneumo_keras.__version__, prog_name="pneumo-keras")
 @click.option("-q", "--quiet", is_flag=True, help="Only warnings on stderr.")
 def main(quiet: bool) -> None:
-    """Trains and judges a pneumonia classifier for chest X-rays.
+    """Trains and evaluates a pneumonia classifier for chest X-rays.
 
-    A frozen InceptionV3 looks at each film once; a small head learns from what it saw.
+    A frozen InceptionV3 looks at each image once; a small head learns from what it saw.
     The backend is JAX, or what the environment variable KERAS_BACKEND names (tensorflow, torch;
     openvino for all but train and sweep). A research tool, not a medical device.
 
     \b
-    Try it without any download, on synthetic films:
+    Try it without any download, on synthetic images:
       pneumo-keras train --config demo --run runs/demo
       pneumo-keras eval runs/demo
 
     \b
-    Then with your own films:
+    Then with your own images:
       pneumo-keras data audit --set data.path=FILE
       pneumo-keras config show default
     """

@@ -1,4 +1,4 @@
-"""Films of the user's own."""
+"""Images of the user's own."""
 
 import contextlib
 import functools
@@ -17,7 +17,7 @@ from pneumo_keras.errors import DataError
 
 if TYPE_CHECKING:
     from pneumo_keras.data.kinds import PassedOver
-    from pneumo_keras.evaluation.prediction import ScoredFilm
+    from pneumo_keras.evaluation.prediction import ScoredImage
 
 log = logging.getLogger("pneumo_keras")
 
@@ -51,7 +51,7 @@ PATHS = click.argument("paths", nargs=-1, required=True, metavar="PATH...")
     "--prevalence",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     metavar="SHARE",
-    help="Correct scores and threshold for films of which this share shows pneumonia. No verdict changes.",
+    help="Correct scores and threshold for images of which this share shows pneumonia. No prediction changes.",
 )
 @click.option("--workers", type=click.IntRange(1), help="Processes that decode files.  [default: one a core]")
 @click.option(
@@ -70,36 +70,36 @@ def predict(
     workers: int | None,
     cluster: str | None,
 ) -> None:
-    """Scores films with the run in folder RUN.
+    """Scores images with the run in folder RUN.
 
     PATH is an image (PNG, JPEG, TIFF, BMP, WebP, DICOM), a folder with all images that lie below it but
     hidden files, a pattern in quotes, or - for a list on stdin, one name a line. Files of other kinds that
     lie there are passed over and counted. Images are prepared as the run's training images were: cut to the
     square in the middle, shrunk, and saved as JPEG where those were.
 
-    Each gets a row: path, probability of pneumonia, verdict (pneumonia above the run's threshold, which was
-    chosen on its validation films), threshold, margin (probability less threshold) and warning. An image
+    Each gets a row: path, probability of pneumonia, prediction (pneumonia above the run's threshold, which was
+    chosen on its validation images), threshold, margin (probability less threshold) and warning. An image
     outside the range of the training images is scored with a warning, far outside (1.5 times the limit) its
     score is of no use. A file that cannot be read has its reason there, and no score; then the exit status is
     1, when all is done.
 
     On a cluster the rows are the same. RAY_ADDRESS=host:port names its head; without it an instance starts
-    here by itself. Its machines must see run, films and this working folder under the same names.
+    here by itself. Its machines must see run, images and this working folder under the same names.
 
     In tables and CSV, signs of a path that cannot be printed are spelled out (\\n); JSON has them as they
     are. A research tool, not a medical device.
 
     \b
-    pneumo-keras predict runs/one film.png
-    pneumo-keras predict runs/one films/ --out scores.csv
-    find films -name '*.dcm' | pneumo-keras predict runs/one - --format json
+    pneumo-keras predict runs/one image.png
+    pneumo-keras predict runs/one images/ --out scores.csv
+    find images -name '*.dcm' | pneumo-keras predict runs/one - --format json
     """
-    from pneumo_keras.backend import check_backend, check_packages
     from pneumo_keras.data.kinds import PassedOver
-    from pneumo_keras.files import check_free, check_new, claim_file, explain_unwritable
-    from pneumo_keras.printable import to_amount
     from pneumo_keras.reporting.predictions import LAYOUTS, Written, replace_lines, resume_csv
     from pneumo_keras.runs.folder import RunFolder
+    from pneumo_keras.runtime.backend import check_backend, check_packages
+    from pneumo_keras.storage.files import check_free, check_new, claim_file, explain_unwritable
+    from pneumo_keras.storage.printable import to_amount
 
     if resume and (out is None or layout in ("table", "json")):
         raise click.UsageError("--resume goes on with a CSV file: name it with --out.")
@@ -122,24 +122,24 @@ def predict(
         names, before = _list_names(paths, out, others), Written()
         if out and out.exists():
             before, names = resume_csv(out, names, threshold=threshold)
-        if before.films:
-            log.info("%s has %s already", out, to_amount(before.films, "film"))
+        if before.images:
+            log.info("%s has %s already", out, to_amount(before.images, "image"))
         if before.again:
-            log.info("Trying again what was not scored: %s", to_amount(len(before.again), "film"))
-        counts = Counter(before=before.films - before.failed, failed=before.failed - len(before.again))
+            log.info("Trying again what was not scored: %s", to_amount(len(before.again), "image"))
+        counts = Counter(before=before.images - before.failed, failed=before.failed - len(before.again))
         rest = itertools.chain((path for _, path in before.again), names)
-        films = held.enter_context(contextlib.closing(score(paths=rest, last=before.last)))
-        scored = _count_each(films, counts, held.enter_context(_show_progress(out)))
+        images = held.enter_context(contextlib.closing(score(paths=rest, last=before.last)))
+        scored = _count_each(images, counts, held.enter_context(_show_progress(out)))
         if out and before.again:
             anew = zip(before.again, scored, strict=False)
-            lines = [(start, chosen.format(film)) for (start, _), film in anew]
+            lines = [(start, chosen.format(image)) for (start, _), image in anew]
             with explain_unwritable(out, option="--out"):
                 replace_lines(out, lines)
         with _open_output(out, resume=resume) as (write, is_empty):
             if is_empty and chosen.header:
                 write(chosen.header)
-            for film in scored:
-                write(chosen.format(film))
+            for image in scored:
+                write(chosen.format(image))
     if parts and out:
         from pneumo_keras.reporting.parts import write_parts
 
@@ -149,12 +149,12 @@ def predict(
 
 
 def _count_each(
-    films: Iterator["ScoredFilm"], counts: Counter[str], advance: Callable[[int], object]
-) -> Iterator["ScoredFilm"]:
-    for film in films:
-        yield film
-        counts[film.verdict or "failed"] += 1
-        counts["warned"] += film.probability is not None and bool(film.warning)
+    images: Iterator["ScoredImage"], counts: Counter[str], advance: Callable[[int], object]
+) -> Iterator["ScoredImage"]:
+    for image in images:
+        yield image
+        counts[image.prediction or "failed"] += 1
+        counts["warned"] += image.probability is not None and bool(image.warning)
         advance(1)
 
 
@@ -180,8 +180,8 @@ def _open_scoring(
         with open_cluster():
             yield point.threshold, functools.partial(predict_on_cluster, folder, run, **options)
         return
-    from pneumo_keras.backend import start_backend
     from pneumo_keras.config import find_cache
+    from pneumo_keras.runtime.backend import start_backend
 
     start_backend(find_cache())
     from pneumo_keras.recipes.predict import predict_files
@@ -210,7 +210,7 @@ def _count_workers(workers: int | None, paths: tuple[str, ...]) -> int | None:
 @contextlib.contextmanager
 def _open_output(out: Path | None, *, resume: bool) -> Iterator[tuple[Callable[[str], object], bool]]:
     """What writes a line, and whether it writes the first one."""
-    from pneumo_keras.files import explain_unwritable
+    from pneumo_keras.storage.files import explain_unwritable
 
     if out is None:
         yield click.echo, True
@@ -231,13 +231,13 @@ def _open_output(out: Path | None, *, resume: bool) -> Iterator[tuple[Callable[[
 
 @contextlib.contextmanager
 def _show_progress(out: Path | None) -> Iterator[Callable[[int], object]]:
-    """What counts films; on a terminal that shows their rows, nothing: a bar would stand between them."""
+    """What counts images; on a terminal that shows their rows, nothing: a bar would stand between them."""
     if out is None and sys.stdout.isatty():
         yield lambda count: None
         return
-    from pneumo_keras.progress import show_progress
+    from pneumo_keras.runtime.progress import show_progress
 
-    with show_progress("Scoring", 0, "films") as progress:
+    with show_progress("Scoring", 0, "images") as progress:
         yield progress.advance
 
 
@@ -256,17 +256,17 @@ def check_found(count: int, paths: tuple[str, ...], others: "PassedOver") -> Non
         log.warning("%s", others.describe())
     if not count:
         kind = "image" if others.count else "file"
-        raise DataError(f"PATH must name films. Received: no {kind} in {' '.join(paths)}")
+        raise DataError(f"PATH must name images. Received: no {kind} in {' '.join(paths)}")
 
 
 def _conclude(counts: Mapping[str, int], out: Path | None) -> None:
-    from pneumo_keras.printable import to_amount
+    from pneumo_keras.storage.printable import to_amount
 
     failed, now = counts["failed"], counts["pneumonia"] + counts["normal"]
     numbers = (counts["pneumonia"], counts["normal"], counts["warned"], failed)
     log.info(
         "%s scored: %s called pneumonia, %s normal; %s with a warning; %s not scored%s",
-        to_amount(now, "film"),
+        to_amount(now, "image"),
         *(f"{n:,}" for n in numbers),
         f". {out}" if out else "",
     )

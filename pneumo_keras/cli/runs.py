@@ -9,11 +9,11 @@ import click
 from click.core import ParameterSource
 
 from pneumo_keras.cli.group import CONFIG, JSON, MOVED, SET, SPLIT, print_json
-from pneumo_keras.invocation import to_command
+from pneumo_keras.runtime.invocation import to_command
 
 if TYPE_CHECKING:
-    from pneumo_keras.company import Company
-    from pneumo_keras.evaluation.report_card import Judgement
+    from pneumo_keras.distributed.process_group import Company
+    from pneumo_keras.evaluation.report_card import Evaluation
 
 log = logging.getLogger("pneumo_keras")
 
@@ -50,9 +50,9 @@ def train(
     """
     if resume and not run:
         raise click.UsageError("--resume goes with --run.")
-    from pneumo_keras.backend import check_backend
     from pneumo_keras.cli.together import find_shared, join_company, train_beside, watch_worker
-    from pneumo_keras.supervision import is_watched
+    from pneumo_keras.distributed.launcher import is_watched
+    from pneumo_keras.runtime.backend import check_backend
 
     check_backend("train")
     named = ctx.get_parameter_source("name") is not ParameterSource.DEFAULT
@@ -80,13 +80,13 @@ def _train(
     named: bool,
     company: "Company | None" = None,
 ) -> None:
-    from pneumo_keras.backend import start_backend
     from pneumo_keras.cli.together import to_next_step
     from pneumo_keras.config import find_cache, forget_place, list_paths, load_config
-    from pneumo_keras.files import make_dated_folder
     from pneumo_keras.runs.folder import RunFolder
-    from pneumo_keras.runs.unfinished import load_stored_judgement, load_unfinished
-    from pneumo_keras.stopping import Stopped
+    from pneumo_keras.runs.unfinished import load_stored_evaluation, load_unfinished
+    from pneumo_keras.runtime.backend import start_backend
+    from pneumo_keras.runtime.signals import Stopped
+    from pneumo_keras.storage.files import make_dated_folder
 
     folder = RunFolder(run) if run else None
     if folder and resume and (folder.is_finished() or folder.is_begun() or not named):
@@ -94,12 +94,12 @@ def _train(
         base = str(written) if not named and written.is_file() else name
         asked = forget_place(load_config(base, overrides)) if named or overrides else None
         if folder.is_finished():
-            judgement = load_stored_judgement(folder, "val", asked)
+            evaluation = load_stored_evaluation(folder, "val", asked)
             folder.clear()
             log.info("%s is finished: nothing is left to do", folder.path)
             if company:
                 company.say_nothing_to_do()
-            _print(folder.path, "val", judgement, as_json)
+            _print(folder.path, "val", evaluation, as_json)
             return
         config, paths = load_unfinished(folder, asked)
     else:
@@ -114,13 +114,13 @@ def _train(
     new = nullcontext(run) if run else make_dated_folder(Path("runs"), Path(name).stem, option="--run")
     with new as path:
         try:
-            judgement = train_run(config, RunFolder(path), paths, resume=resume, company=company)
+            evaluation = train_run(config, RunFolder(path), paths, resume=resume, company=company)
         except Stopped as stopped:
             alone = f"Go on with: {to_command('train', '--run', path, '--resume')}"
             stopped.next_step = to_next_step(path) if company else alone
             raise
     log.info("Next: %s", to_command("eval", path))
-    _print(path, "val", judgement, as_json)
+    _print(path, "val", evaluation, as_json)
 
 
 @click.command("eval")
@@ -131,7 +131,7 @@ def _train(
     "--prevalence",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     metavar="SHARE",
-    help="Correct the scores for films of which this share shows pneumonia. No call changes.",
+    help="Correct the scores for images of which this share shows pneumonia. No call changes.",
 )
 @click.option(
     "--perturb",
@@ -141,13 +141,13 @@ def _train(
 )
 @click.option(
     "--data",
-    "films",
+    "images",
     type=click.Path(exists=True, path_type=Path),
     metavar="FILE|FOLDER",
-    help="Judge other labelled films: an npz file, a folder by class, or a CSV.",
+    help="Evaluate other labelled images: an npz file, a folder by class, or a CSV.",
 )
 @click.option("--positive", metavar="CLASS", help="With --data: the class that is pneumonia.")
-@click.option("--name", metavar="NAME", help="With --data: what the films are called in RUN/data/NAME.")
+@click.option("--name", metavar="NAME", help="With --data: what the images are called in RUN/data/NAME.")
 @JSON
 def evaluate(
     run: Path,
@@ -155,23 +155,23 @@ def evaluate(
     overrides: tuple[str, ...],
     prevalence: float | None,
     perturb: bool,
-    films: Path | None,
+    images: Path | None,
     positive: str | None,
     name: str | None,
     as_json: bool,
 ) -> None:
-    """Judges the run in folder RUN on a split of its films.
+    """Evaluates the run in folder RUN on a split of its images.
 
     Writes scores, metrics, figures and report.html into the folder, and of PneumoniaMNIST's official
-    films alone MedMNIST's standard result file.
+    images alone MedMNIST's standard result file.
 
-    With --data it judges other films, of a folder without splits all of them, and writes the same
+    With --data it evaluates other images, of a folder without splits all of them, and writes the same
     into RUN/data/NAME, which compare takes for a run. Operating point and calibration stay the run's.
     Larger images are prepared as the training images were.
 
-    A score is a probability among films like those of the training: the class weights, or the
+    A score is a probability among images like those of the training: the class weights, or the
     calibration, say which share of them shows pneumonia. Where you know the share among yours, state
-    it. It is never learnt from the films that are judged.
+    it. It is never learnt from the images that are evaluated.
 
     Where its own images were moved since, --set data.path=... says where they lie now: they must be the
     same.
@@ -188,13 +188,13 @@ def evaluate(
     pneumo-keras eval runs/one --set data.path=moved/chest_xray
     pneumo-keras eval runs/one --data clinic --positive infiltrate
     """
-    if films is None and (positive or name):
+    if images is None and (positive or name):
         raise click.UsageError("--positive and --name go with --data.")
-    if films and overrides:
+    if images and overrides:
         raise click.UsageError("--set says where the run's own images lie, and --data names others.")
-    from pneumo_keras.backend import check_backend, start_backend
     from pneumo_keras.config import find_cache, find_moved_data
     from pneumo_keras.runs.folder import RunFolder
+    from pneumo_keras.runtime.backend import check_backend, start_backend
 
     check_backend("eval")
     folder = RunFolder(run)
@@ -202,18 +202,18 @@ def evaluate(
     moved = find_moved_data(overrides)
     start_backend(find_cache())
 
-    def tell(judged: RunFolder, judgement: "Judgement") -> None:
-        _print(judged.path, split, judgement, as_json)
+    def tell(evaluated: RunFolder, evaluation: "Evaluation") -> None:
+        _print(evaluated.path, split, evaluation, as_json)
 
-    if films is None:
+    if images is None:
         from pneumo_keras.recipes.evaluate import evaluate_run
 
         evaluate_run(folder, split, prevalence, perturb=perturb, moved=moved, tell=tell)
     else:
-        from pneumo_keras.recipes.other_films import OtherFilms, evaluate_other_films
+        from pneumo_keras.recipes.other_images import OtherImages, evaluate_other_images
 
-        other = OtherFilms(films, positive=positive, name=name)
-        evaluate_other_films(folder, other, split, prevalence, perturb=perturb, tell=tell)
+        other = OtherImages(images, positive=positive, name=name)
+        evaluate_other_images(folder, other, split, prevalence, perturb=perturb, tell=tell)
 
 
 @click.command()
@@ -227,9 +227,9 @@ def evaluate(
 )
 @JSON
 def compare(runs: tuple[Path, ...], split: str, out: Path | None, as_json: bool) -> None:
-    """Compares evaluated runs on the same films.
+    """Compares evaluated runs on the same images.
 
-    Each is compared with the first one. Films are paired, so that differences show that two separate
+    Each is compared with the first one. Images are paired, so that differences show that two separate
     intervals would hide. RUN/data/NAME, which eval --data writes, is a run here.
 
     \b
@@ -237,22 +237,22 @@ def compare(runs: tuple[Path, ...], split: str, out: Path | None, as_json: bool)
     """
     if len(runs) < 2:
         raise click.UsageError("Name two runs or more.")
-    from pneumo_keras.files import check_new
     from pneumo_keras.runs.folder import RunFolder
+    from pneumo_keras.storage.files import check_new
 
     folders = [RunFolder(run) for run in runs]
     for folder in folders:
-        folder.check_judged()
+        folder.check_evaluated()
     if out:
         check_new(out, option="--out", ending=".png")
-    from pneumo_keras.documents import to_document
     from pneumo_keras.recipes.compare import compare_runs
-    from pneumo_keras.reporting.judgement_text import (
+    from pneumo_keras.reporting.evaluation_text import (
         PAIRED_BY_PATH,
         describe_patients,
         describe_short_intervals,
         format_differences,
     )
+    from pneumo_keras.storage.documents import to_document
 
     found = compare_runs(folders[0], folders[1:], split, out)
     if as_json:
@@ -285,31 +285,31 @@ def compare(runs: tuple[Path, ...], split: str, out: Path | None, as_json: bool)
     click.echo("\n\n".join(texts))
 
 
-def _print(run: Path, split: str, judgement: "Judgement", as_json: bool) -> None:
-    from pneumo_keras.reporting.judgement_text import format_judgement
+def _print(run: Path, split: str, evaluation: "Evaluation", as_json: bool) -> None:
+    from pneumo_keras.reporting.evaluation_text import format_evaluation
 
     if as_json:
-        print_json({"run": str(run), "split": split, **_to_document(judgement)})
+        print_json({"run": str(run), "split": split, **_to_document(evaluation)})
     else:
-        click.echo(format_judgement(judgement, heading=f"{run}, split {split}"))
+        click.echo(format_evaluation(evaluation, heading=f"{run}, split {split}"))
 
 
-def _to_document(judgement: "Judgement") -> dict[str, Any]:
-    from pneumo_keras.documents import to_document
+def _to_document(evaluation: "Evaluation") -> dict[str, Any]:
+    from pneumo_keras.storage.documents import to_document
 
     document = {
-        **to_document(judgement.evaluation),
-        "at_0.5": to_document(judgement.at_half),
-        "members": {name: to_document(spread) for name, spread in judgement.members.items()},
+        **to_document(evaluation.at_threshold),
+        "at_0.5": to_document(evaluation.at_half),
+        "members": {name: to_document(spread) for name, spread in evaluation.members.items()},
     }
     for name in ("out_of_distribution", "new_patients"):
-        if (part := getattr(judgement, name)) is not None:
+        if (part := getattr(evaluation, name)) is not None:
             document[name] = to_document(part)
-    if judgement.perturbed:
-        changes = {name: to_document(change) for name, change in judgement.perturbed.changes.items()}
-        of_perturbed = _to_document(judgement.perturbed.judgement)
+    if evaluation.perturbed:
+        changes = {name: to_document(change) for name, change in evaluation.perturbed.changes.items()}
+        of_perturbed = _to_document(evaluation.perturbed.evaluation)
         document["perturbed"] = {
-            "combined": {"perturbation": judgement.perturbed.ranges, **of_perturbed, "changes": changes},
-            **to_document(judgement.perturbed.robustness),
+            "combined": {"perturbation": evaluation.perturbed.ranges, **of_perturbed, "changes": changes},
+            **to_document(evaluation.perturbed.robustness),
         }
     return document

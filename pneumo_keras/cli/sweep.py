@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pneumo_keras.cli.group import CONFIG, JSON, SET, print_json
-from pneumo_keras.invocation import to_command
+from pneumo_keras.runtime.invocation import to_command
 
 log = logging.getLogger("pneumo_keras")
 
@@ -31,11 +31,11 @@ def sweep(
 ) -> None:
     """Compares settings by cross-validation.
 
-    On training and validation films together; the test split is never opened.
-    Every combination of the grid is fitted once without each fold and judged on it; films with the
+    On training and validation images together; the test split is never opened.
+    Every combination of the grid is fitted once without each fold and evaluated on it; images with the
     same pixels stay in one fold. Features come from the cache, and combinations that differ in
     learning rate and weight decay alone are fitted at once, so that hundreds take minutes. best.toml
-    has the lowest mean of the log losses on films as they are and perturbed, as [perturbation] in the
+    has the lowest mean of the log losses on images as they are and perturbed, as [perturbation] in the
     settings says; cheapest.toml takes the frozen network the least work among those within
     one standard error of the best. Augmentation that comes near the perturbation is favoured by that: it
     was trained on the like.
@@ -43,7 +43,7 @@ def sweep(
     \b
     A grid names settings as a configuration does, with a list of values for each:
       [model]
-      taps = [["mixed4"], ["mixed2", "mixed5"]]
+      feature_layers = [["mixed4"], ["mixed2", "mixed5"]]
       [training]
       learning_rate = [1e-4, 1e-3]
 
@@ -51,10 +51,10 @@ def sweep(
     pneumo-keras sweep --config demo --grid grid.toml --out sweeps/one
     pneumo-keras train --config sweeps/one/cheapest.toml
     """
-    from pneumo_keras.backend import check_backend, start_backend
     from pneumo_keras.config import find_cache, load_config
-    from pneumo_keras.files import check_free, make_dated_folder
-    from pneumo_keras.grid import load_grid
+    from pneumo_keras.config.grid import load_grid
+    from pneumo_keras.runtime.backend import check_backend, start_backend
+    from pneumo_keras.storage.files import check_free, make_dated_folder
 
     check_backend("sweep")
     config, values = load_config(name, overrides), load_grid(grid)

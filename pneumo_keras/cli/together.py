@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from pneumo_keras.errors import PneumoError
 
 if TYPE_CHECKING:
-    from pneumo_keras.company import Company
     from pneumo_keras.config import Config
+    from pneumo_keras.distributed.process_group import Company
 
 log = logging.getLogger("pneumo_keras")
 
@@ -54,8 +54,8 @@ def watch_worker(arguments: Sequence[str], run: Path | None) -> None:
         SystemExit: Always, with the status of the other one.
         BackendError: The backend cannot join processes.
     """
-    from pneumo_keras.meeting import check_backend
-    from pneumo_keras.supervision import watch
+    from pneumo_keras.distributed.launcher import watch
+    from pneumo_keras.distributed.meeting import check_backend
 
     check_backend()
     raise SystemExit(watch(arguments, next_step=to_next_step(run)))
@@ -63,10 +63,10 @@ def watch_worker(arguments: Sequence[str], run: Path | None) -> None:
 
 def join_company(config: "Config") -> "Company":
     """Starts the backend together with all other processes."""
-    from pneumo_keras.backend import start_backend
     from pneumo_keras.config import find_cache
-    from pneumo_keras.meeting import join
-    from pneumo_keras.place import Place
+    from pneumo_keras.distributed.meeting import join
+    from pneumo_keras.distributed.topology import Place
+    from pneumo_keras.runtime.backend import start_backend
 
     compute = config.compute
     # The first one speaks for all, once it is known.

@@ -15,11 +15,11 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from pneumo_keras.backend import check_packages
 from pneumo_keras.cluster.watch import explain_ray
-from pneumo_keras.doors import keep_ray_off_stdout
 from pneumo_keras.errors import ClusterError
-from pneumo_keras.stopping import SIGNALS, is_stop_asked
+from pneumo_keras.runtime.backend import check_packages
+from pneumo_keras.runtime.private_apis import keep_ray_off_stdout
+from pneumo_keras.runtime.signals import SIGNALS, is_stop_asked
 
 log = logging.getLogger("pneumo_keras")
 

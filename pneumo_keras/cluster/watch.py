@@ -10,9 +10,9 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from pneumo_keras.doors import find_ray_socket
 from pneumo_keras.errors import ClusterError
-from pneumo_keras.stopping import expect_crash, keep_stopped, raise_signal
+from pneumo_keras.runtime.private_apis import find_ray_socket
+from pneumo_keras.runtime.signals import expect_crash, keep_stopped, raise_signal
 
 INTERVAL = 0.5  # seconds from look to look
 MISSES = 3  # in a row, of what does not answer any more

@@ -1,4 +1,4 @@
-"""Settings of how far films vary: augmentation in training, perturbation in evaluation."""
+"""Settings of how far images vary: augmentation in training, perturbation in evaluation."""
 
 from typing import Annotated, Literal
 
@@ -33,7 +33,7 @@ Fill = Annotated[Literal["black", "mirror", "either"], Field(description=FILL)]
 
 
 class RangeSettings(Settings):
-    """How far films may vary; see `features.augmentation.AugmentationRanges`."""
+    """How far images may vary; see `features.augmentation.AugmentationRanges`."""
 
     rotation_degrees: float = Field(15.0, ge=0, le=180, description="turned by up to this, either way")
     horizontal_flip: bool = Field(True, description="mirrored half of the time")
@@ -51,7 +51,7 @@ class RangeSettings(Settings):
 
 
 class AugmentationSettings(RangeSettings):
-    """How films are varied that are trained on. Those that are judged on are not; see [perturbation]."""
+    """How images are varied that are trained on. Those that are evaluated on are not; see [perturbation]."""
 
     seed: int = Field(
         42,
@@ -59,8 +59,8 @@ class AugmentationSettings(RangeSettings):
         lt=2**32,
         description="of the draws: runs of all seeds share views, and their cached features",
     )
-    views: int = Field(0, ge=0, le=100, description="augmented views of each training film (cached mode)")
-    plain: bool = Field(True, description="train on the films as they are, too (cached mode)")
+    views: int = Field(0, ge=0, le=100, description="augmented views of each training image (cached mode)")
+    plain: bool = Field(True, description="train on the images as they are, too (cached mode)")
 
     @model_validator(mode="after")
     def _check(self) -> "AugmentationSettings":
@@ -70,7 +70,7 @@ class AugmentationSettings(RangeSettings):
 
 
 class PerturbationSettings(RangeSettings):
-    """How films are varied on which heads are tried: each once, for sweep and eval --perturb."""
+    """How images are varied on which heads are tried: each once, for sweep and eval --perturb."""
 
     seed: int = Field(0, ge=0, lt=2**32, description="of the draws; runs of all seeds are tried alike")
     zoom: Zoom = 1.35

@@ -11,14 +11,14 @@ from pneumo_keras.config.choices import OneOf
 from pneumo_keras.config.ranges import AugmentationSettings, PerturbationSettings
 from pneumo_keras.config.tables import Settings
 from pneumo_keras.data.sources import KERMANY, NOBODY, POSITIVE, SOURCES
+from pneumo_keras.distributed.topology import MOST_PROCESSES, Place
 from pneumo_keras.engines.table import ENGINES, Precision
 from pneumo_keras.evaluation.rules import RULES
-from pneumo_keras.place import MOST_PROCESSES, Place
-from pneumo_keras.printable import to_printable
+from pneumo_keras.storage.printable import to_printable
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, le=1e6)]
-Tap = Literal[
+FeatureLayer = Literal[
     "mixed0",
     "mixed1",
     "mixed2",
@@ -32,9 +32,11 @@ Tap = Literal[
     "mixed10",
 ]
 SMALLEST_IMAGE = 75  # InceptionV3's five halvings leave nothing of a smaller one
-# What may be asked for without taking memory or days by mistake. Five times the largest films that are kept.
+# What may be asked for without taking memory or days by mistake. Five times the largest images that are kept.
 LARGEST_IMAGE = 1024
-MOST_UNITS = 16_384  # hidden units of all members: with all taps a kernel of 0.7 GB, and twice that for Adam
+MOST_UNITS = (
+    16_384  # hidden units of all members: with all feature layers a kernel of 0.7 GB, and twice that for Adam
+)
 MOST_PIXELS = 1 << 25  # of the images of a step of online training: 375 of 299 px, tens of gigabytes
 PATTERN_RULE = (
     "Setting 'data.patient_pattern' must be kermany, none or a regular expression with one group, or one "
@@ -43,11 +45,11 @@ PATTERN_RULE = (
 SECRET = re.compile("://[^/]*:[^/]*@")  # in an address, and settings are written into every run
 
 
-FilmCount = Annotated[int, Field(le=100_000)]  # what a minute or two can draw
+ImageCount = Annotated[int, Field(le=100_000)]  # what a minute or two can draw
 
 
 def _to_list(value: Any) -> Any:
-    """`--set model.taps=mixed4` means a list of one."""
+    """`--set model.feature_layers=mixed4` means a list of one."""
     return [value] if isinstance(value, str) else value
 
 
@@ -72,15 +74,15 @@ def _check_pattern(pattern: str) -> str:
 
 
 class DataSettings(Settings):
-    """Which films to train and judge on."""
+    """Which images to train and evaluate on."""
 
     source: Annotated[str, OneOf(tuple(SOURCES))] = Field(
-        "pneumonia_mnist", description="PneumoniaMNIST, a folder of your films, or synthetic phantom films"
+        "pneumonia_mnist", description="PneumoniaMNIST, a folder of your images, or synthetic phantom images"
     )
     path: Path | None = Field(
         None, description="your own copy of pneumoniamnist.npz, or the folder or CSV of the source folder"
     )
-    size: Literal[28, 64, 128, 224] = Field(28, description="edge of the films in pixels")
+    size: Literal[28, 64, 128, 224] = Field(28, description="edge of the images in pixels")
     positive: Annotated[str, BeforeValidator(_to_name)] = Field(
         POSITIVE, description="name of the class that is pneumonia, for the source folder"
     )
@@ -89,18 +91,18 @@ class DataSettings(Settings):
         description="what finds the patient in a file's name, for the source folder where no CSV says it: "
         '"kermany" (chest_xray), "none" or a regular expression with one group, or one called patient',
     )
-    phantom_films: tuple[FilmCount, FilmCount, FilmCount] = Field(
-        (640, 160, 400), description="phantom films in train, validation and test, at most 100,000 each"
+    phantom_images: tuple[ImageCount, ImageCount, ImageCount] = Field(
+        (640, 160, 400), description="phantom images in train, validation and test, at most 100,000 each"
     )
 
     @model_validator(mode="after")
     def _check(self) -> "DataSettings":
-        if min(self.phantom_films) < 2:
-            raise ValueError("data.phantom_films must be at least 2 films for every split")
+        if min(self.phantom_images) < 2:
+            raise ValueError("data.phantom_images must be at least 2 images for every split")
         if self.path is not None and not SOURCES[self.source].takes_path:
             raise ValueError(f'data.source="{self.source}" reads no file. Leave data.path unset')
         if self.path is None and SOURCES[self.source].needs_path:
-            raise ValueError(f'data.source="{self.source}" needs data.path: a folder of films, or a CSV')
+            raise ValueError(f'data.source="{self.source}" needs data.path: a folder of images, or a CSV')
         return self
 
 
@@ -109,21 +111,21 @@ class ModelSettings(Settings):
 
     weights: str = Field("imagenet", description='"imagenet", "none" (random) or a weights file')
     image_size: int = Field(
-        299, ge=SMALLEST_IMAGE, le=LARGEST_IMAGE, description="edge in pixels to which films are enlarged"
+        299, ge=SMALLEST_IMAGE, le=LARGEST_IMAGE, description="edge in pixels to which images are enlarged"
     )
-    taps: Annotated[tuple[Tap, ...], BeforeValidator(_to_list)] = Field(
+    feature_layers: Annotated[tuple[FeatureLayer, ...], BeforeValidator(_to_list)] = Field(
         ("mixed10",), description="blocks whose outputs are pooled"
     )
     standardise: bool = Field(True, description="features to zero mean, unit variance")
     hidden_units: int = Field(512, ge=0, le=MOST_UNITS, description="width of the hidden layer, 0 for none")
     dropout: Share = Field(0.5, description="share of units dropped while training")
     outputs: Literal[1, 2] = Field(1, description="one sigmoid output or two softmax outputs")
-    flip_average: bool = Field(False, description="average a film's log odds with its mirror image's")
+    flip_average: bool = Field(False, description="average an image's log odds with its mirror image's")
 
     @model_validator(mode="after")
     def _check(self) -> "ModelSettings":
-        if not self.taps or len(set(self.taps)) != len(self.taps):
-            raise ValueError("model.taps must name each block once, and at least one")
+        if not self.feature_layers or len(set(self.feature_layers)) != len(self.feature_layers):
+            raise ValueError("model.feature_layers must name each block once, and at least one")
         return self
 
 
@@ -134,8 +136,8 @@ class TrainingSettings(Settings):
         "cached", description="features once and for all, or the whole model in every epoch"
     )
     members: int = Field(1, ge=1, le=100, description="heads of different seeds, fitted at once, averaged")
-    epochs: int = Field(10, ge=1, le=10_000, description="passes over the training films")
-    batch_size: int = Field(16, ge=1, le=8192, description="films in a step")
+    epochs: int = Field(10, ge=1, le=10_000, description="passes over the training images")
+    batch_size: int = Field(16, ge=1, le=8192, description="images in a step")
     optimizer: Literal["adamw", "sgd"] = Field(
         "adamw", description="AdamW, or gradient descent with Nesterov momentum for linear heads"
     )
@@ -155,20 +157,20 @@ class TrainingSettings(Settings):
     plateau_patience: int = Field(
         2, ge=1, le=10_000, description="... after this many epochs without a better validation loss"
     )
-    unfreeze_from: Tap | None = Field(
+    unfreeze_from: FeatureLayer | None = Field(
         None,
         description="once the head is fitted, this block of the network and all above it learn, too: the cut "
-        "lies below it; what crosses it is cached, up to 1.4 MB for each view of a film at 299 px",
+        "lies below it; what crosses it is cached, up to 1.4 MB for each view of an image at 299 px",
     )
     unfrozen_learning_rate: Positive = Field(1e-5, description="of head and blocks then, always by adamw")
-    unfrozen_batch_size: int = Field(16, ge=1, le=8192, description="films in a step then")
+    unfrozen_batch_size: int = Field(16, ge=1, le=8192, description="images in a step then")
     unfrozen_epochs: int = Field(
-        10, ge=1, le=10_000, description="passes over the training films then, the best of them or none kept"
+        10, ge=1, le=10_000, description="passes over the training images then, the best of them or none kept"
     )
 
 
 class EvaluationSettings(Settings):
-    """How scores are calibrated and the operating point is chosen, on validation films."""
+    """How scores are calibrated and the operating point is chosen, on validation images."""
 
     calibration: Literal["none", "temperature", "platt"] = Field(
         "none", description="of the log odds: left alone, a slope, or a slope and an intercept"
@@ -269,7 +271,7 @@ class Config(Settings):
         return self
 
     def _check_unfreezing(self) -> None:
-        training, order = self.training, get_args(Tap)
+        training, order = self.training, get_args(FeatureLayer)
         if training.unfreeze_from is None:
             return
         if training.mode == "online" or training.members > 1:
@@ -277,10 +279,10 @@ class Config(Settings):
                 'training.unfreeze_from needs training.mode="cached" and training.members=1. Received: '
                 f"{training.mode}, {training.members}. Leave it unset, or change them"
             )
-        highest = max(self.model.taps, key=order.index)
+        highest = max(self.model.feature_layers, key=order.index)
         if order.index(training.unfreeze_from) > order.index(highest):
             raise ValueError(
-                f"training.unfreeze_from must not lie above the highest of model.taps, which is {highest}. "
+                f"training.unfreeze_from must not lie above the highest of model.feature_layers, which is {highest}. "
                 f"Received: {training.unfreeze_from}"
             )
         pixels = training.unfrozen_batch_size * self.model.image_size**2

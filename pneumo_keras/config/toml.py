@@ -20,7 +20,7 @@ from pneumo_keras.config.wording import (
     to_unknown_key,
 )
 from pneumo_keras.errors import SettingsError
-from pneumo_keras.ordinary_files import read_text
+from pneumo_keras.storage.ordinary_files import read_text
 
 FILE_BYTES = 1 << 16  # of a file of settings; ours take a tenth
 LINE = 2 * LONGEST_TEXT  # characters of a line: time and memory for a key grow with the square of its parts

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from pneumo_keras.config.choices import to_hint
 from pneumo_keras.config.settings import Config
 from pneumo_keras.config.tables import LONGEST_TEXT
-from pneumo_keras.invocation import to_command
+from pneumo_keras.runtime.invocation import to_command
 
 Fragment = dict[str, Any]
 """What JSON Schema says of one setting."""

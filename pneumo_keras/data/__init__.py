@@ -1,1 +1,1 @@
-"""Where films come from: named data sets, folders of files, phantoms."""
+"""Where images come from: named data sets, folders of files, phantoms."""

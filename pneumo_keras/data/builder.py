@@ -1,4 +1,4 @@
-"""Films for TensorFlow Datasets, made and read without TensorFlow.
+"""ImageSet for TensorFlow Datasets, made and read without TensorFlow.
 
 Importing this module imports tensorflow_datasets, which takes a second: do so inside a function.
 """
@@ -14,11 +14,11 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from pneumo_keras.arrays import CLASS_NAMES
-from pneumo_keras.data.films import count_classes, hash_along
-from pneumo_keras.data.preparation import Edition, RawFilms, sum_pixels
-from pneumo_keras.progress import show_progress
+from pneumo_keras.data.images import count_classes, hash_along
+from pneumo_keras.data.preparation import Edition, RawImages, sum_pixels
+from pneumo_keras.runtime.progress import show_progress
 
-# TFDS holds the films of a shard until it is written, and those of all shards if it may sort them.
+# TFDS holds the images of a shard until it is written, and those of all shards if it may sort them.
 SHARD_BYTES = 1 << 26
 
 Examples = Iterator[tuple[int, dict[str, Any]]]
@@ -29,31 +29,33 @@ tfds.disable_progress_bar()
 
 # TFDS lists a pneumonia_mnist of its own, 28 px only and in need of TensorFlow. Out of the
 # register, ours leaves that name alone.
-class FilmBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
-    """Chest films of one split, normal or with pneumonia, in their order.
+class ImageBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
+    """Chest images of one split, normal or with pneumonia, in their order.
 
-    Its configuration is the film size in pixels. `info.metadata` holds `class_counts`, the counts of
-    normal and pneumonia films, and `fingerprint`, the SHA-256 of their pixels.
+    Its configuration is the image size in pixels. `info.metadata` holds `class_counts`, the counts of
+    normal and pneumonia images, and `fingerprint`, the SHA-256 of their pixels.
     """
 
-    def __init__(self, edition: Edition, *, size: int, data_dir: Path, films: RawFilms | None = None) -> None:
+    def __init__(
+        self, edition: Edition, *, size: int, data_dir: Path, images: RawImages | None = None
+    ) -> None:
         """Makes a builder for one split.
 
         Args:
             edition: What the data set is called.
-            size: Height and width of the films in pixels.
+            size: Height and width of the images in pixels.
             data_dir: Where the data set is, or will be written.
-            films: Those that `download_and_prepare` writes; not needed for reading.
+            images: Those that `download_and_prepare` writes; not needed for reading.
         """
         self.name = edition.name  # pyright: ignore[reportAttributeAccessIssue]  # TFDS wants a class for each name
-        self._edition, self._size, self._films = edition, size, films
-        self.checksums: list[int] = []  # of the pixels of each film that was written
+        self._edition, self._size, self._images = edition, size, images
+        self.checksums: list[int] = []  # of the pixels of each image that was written
         self._facts = tfds.core.MetadataDict()
         config = tfds.core.BuilderConfig(
             name=str(size),
             version=edition.version,
             release_notes=dict(edition.release_notes),
-            description=f"Films of {size} x {size} pixels.",
+            description=f"Images of {size} x {size} pixels.",
         )
         super().__init__(file_format="array_record", config=config, data_dir=data_dir)
 
@@ -94,30 +96,30 @@ class FilmBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     def _shard_iterators_per_split(
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, list[Callable[[], Examples]]]:
-        films = self._films
-        if films is None:
-            raise ValueError("There are no films to prepare")
-        self._facts["class_counts"] = count_classes(films.labels)
-        examples, in_shard = self._iterate_examples(films), max(1, SHARD_BYTES // self._size**2)
-        shards = -(-len(films) // in_shard)
+        images = self._images
+        if images is None:
+            raise ValueError("There are no images to prepare")
+        self._facts["class_counts"] = count_classes(images.labels)
+        examples, in_shard = self._iterate_examples(images), max(1, SHARD_BYTES // self._size**2)
+        shards = -(-len(images) // in_shard)
         # TFDS asks for one after the other.
-        return {films.split: [functools.partial(itertools.islice, examples, in_shard)] * shards}
+        return {images.split: [functools.partial(itertools.islice, examples, in_shard)] * shards}
 
-    def _iterate_examples(self, films: RawFilms) -> Examples:
+    def _iterate_examples(self, source: RawImages) -> Examples:
         index = itertools.count()
-        with show_progress(f"Preparing the {films.split} films", len(films), "films") as progress:
-            for images, digest in hash_along((len(films), *films.shape), films.iterate()):
+        with show_progress(f"Preparing the {source.split} images", len(source), "images") as progress:
+            for images, digest in hash_along((len(source), *source.shape), source.iterate()):
                 self._facts["fingerprint"] = digest
                 for image in images:
                     at = next(index)
                     self.checksums.append(sum_pixels(image))
                     # TFDS takes PNG bytes as they are; an array it would hand to TensorFlow.
-                    yield at, {"image": to_png(image), "label": int(films.labels[at])}
+                    yield at, {"image": to_png(image), "label": int(source.labels[at])}
                 progress.advance(len(images))
 
 
 def to_png(image: Any) -> bytes:
-    """A grey film (height, width) as the bytes of a PNG file."""
+    """A grey image (height, width) as the bytes of a PNG file."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG")
     return file.getvalue()

@@ -21,9 +21,9 @@ from PIL import Image, ImageEnhance
 from scipy.ndimage import correlate1d
 
 from pneumo_keras.arrays import Images, Labels
-from pneumo_keras.code_fingerprint import fingerprint_code
-from pneumo_keras.data.films import LabelledFilms, Rows
 from pneumo_keras.data.image_preparation import save_as_jpeg
+from pneumo_keras.data.images import LabelledImages, Rows
+from pneumo_keras.runtime.code_fingerprint import fingerprint_code
 
 Grey = UInt8[np.ndarray, "height width"]
 Colour = Float64[np.ndarray, "height width 3"]
@@ -132,44 +132,44 @@ CORRUPTIONS: Mapping[str, Corruption] = {
 
 
 @dataclass(frozen=True)
-class CorruptedFilms:
+class CorruptedImages:
     """Images that are corrupted as they are read, each always in the same way.
 
     Attributes:
-        films: As they are.
+        images: As they are.
         kind: Of `CORRUPTIONS`.
         severity: 1 to 5.
         seed: Of what is drawn.
     """
 
-    films: LabelledFilms
+    images: LabelledImages
     kind: str
     severity: int
     seed: int
 
     def __len__(self) -> int:
-        return len(self.films)
+        return len(self.images)
 
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width in pixels."""
-        return self.films.shape
+        return self.images.shape
 
     @property
     def labels(self) -> Labels:
         """Of all images."""
-        return self.films.labels
+        return self.images.labels
 
     def fingerprint(self) -> str:
         """SHA-256 of the images as they are, of what corrupts them, and of the code that does it."""
         versions = [importlib.metadata.version(package) for package in PACKAGES]
         code = fingerprint_code(("data.corruptions", "data.image_preparation"))
-        about = [self.films.fingerprint(), self.kind, self.severity, self.seed, code, versions]
+        about = [self.images.fingerprint(), self.kind, self.severity, self.seed, code, versions]
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
     def read(self, rows: Rows) -> Images:
         """The corrupted images of these rows."""
-        images = self.films.read(rows)
+        images = self.images.read(rows)
         corruption, kind = CORRUPTIONS[self.kind], zlib.crc32(self.kind.encode())
         parameter = corruption.parameters[self.severity - 1]
         corrupted = np.empty_like(images)

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from pneumo_keras.data.films import Preparation
 from pneumo_keras.data.image_preparation import prepare_image
-from pneumo_keras.data.pictures import LIMITS, NOTE, OUT_OF_MEMORY, Limits, load_film
+from pneumo_keras.data.images import Preparation
+from pneumo_keras.data.pictures import LIMITS, NOTE, OUT_OF_MEMORY, Limits, load_image
 from pneumo_keras.data.worker_process import EndedError, WorkerProcess, block_interrupts
 from pneumo_keras.errors import DataError
 
@@ -30,15 +30,15 @@ ENDED = "the process that decoded it ended, twice: it may need more memory than 
 
 
 @dataclass(frozen=True)
-class DecodedFilm:
+class DecodedImage:
     """What came of a file.
 
     Attributes:
         path: Of the file, as it was named; "" where its content was given.
-        image: The film as the classifier knows films; None where there is none.
+        image: The image as the classifier knows images; None where there is none.
         reason: Why there is none; "" where there is one.
-        shape: Height and width of the film in the file, in pixels.
-        shown: The same square of the film at a size to look at, if that was asked for.
+        shape: Height and width of the image in the file, in pixels.
+        shown: The same square of the image at a size to look at, if that was asked for.
         note: What to know of how the file was read, where it contradicts itself; "" if nothing.
     """
 
@@ -50,7 +50,7 @@ class DecodedFilm:
     note: str = ""
 
 
-Future = concurrent.futures.Future[DecodedFilm]
+Future = concurrent.futures.Future[DecodedImage]
 
 
 class Decoders:
@@ -102,7 +102,7 @@ class Decoders:
         """
         return self._threads.submit(self._decode, source)
 
-    def decode(self, paths: Iterable[str]) -> Generator[DecodedFilm, None, None]:
+    def decode(self, paths: Iterable[str]) -> Generator[DecodedImage, None, None]:
         """Images in the order of their paths, decoded ahead of time; only a few are held.
 
         Raises:
@@ -116,18 +116,18 @@ class Decoders:
         while waiting:
             yield waiting.popleft().result()
 
-    def _decode(self, source: str | bytes) -> DecodedFilm:
+    def _decode(self, source: str | bytes) -> DecodedImage:
         path = source if isinstance(source, str) else ""
         try:
             return self._decode_or_retry(source)
         except TimeoutError:
-            return DecodedFilm(path, None, reason=f"{TIMED_OUT} {self.limits.seconds:g} s to decode")
+            return DecodedImage(path, None, reason=f"{TIMED_OUT} {self.limits.seconds:g} s to decode")
         except EndedError as error:
             if error.before_start:
                 raise DataError(f"No process that decodes images can be started: {error}") from error
-            return DecodedFilm(path, None, reason=ENDED)
+            return DecodedImage(path, None, reason=ENDED)
 
-    def _decode_or_retry(self, source: str | bytes) -> DecodedFilm:
+    def _decode_or_retry(self, source: str | bytes) -> DecodedImage:
         process = self._idle.pop()
         try:
             with contextlib.suppress(EndedError), self._turns.beside_others():
@@ -143,17 +143,17 @@ class Decoders:
                 process.stop_if_late()
 
 
-def decode_films(
+def decode_images(
     paths: Iterable[str], *, preparation: Preparation, shown: int = 0, workers: int | None = None
-) -> Generator[DecodedFilm, None, None]:
-    """Films in the order of their paths, by processes of their own; see `Decoders`."""
+) -> Generator[DecodedImage, None, None]:
+    """Images in the order of their paths, by processes of their own; see `Decoders`."""
     with Decoders(preparation, shown=shown, workers=workers) as decoders:
         yield from decoders.decode(paths)
 
 
 def decode_file(
     source: str | bytes, preparation: Preparation, limits: Limits = LIMITS, shown: int = 0
-) -> DecodedFilm:
+) -> DecodedImage:
     """What one file holds; never raises for what it holds.
 
     Args:
@@ -164,17 +164,17 @@ def decode_file(
     """
     path = source if isinstance(source, str) else ""
     try:
-        film = load_film(Path(source) if isinstance(source, str) else source, limits)
-        seen = prepare_image(film, Preparation(min(shown, *film.size))) if shown else None
-        return DecodedFilm(
+        image = load_image(Path(source) if isinstance(source, str) else source, limits)
+        seen = prepare_image(image, Preparation(min(shown, *image.size))) if shown else None
+        return DecodedImage(
             path,
-            prepare_image(film, preparation),
-            shape=(film.height, film.width),
+            prepare_image(image, preparation),
+            shape=(image.height, image.width),
             shown=seen,
-            note=film.info.get(NOTE, ""),
+            note=image.info.get(NOTE, ""),
         )
     except (DataError, MemoryError) as error:
-        return DecodedFilm(path, None, reason=str(error) or OUT_OF_MEMORY)
+        return DecodedImage(path, None, reason=str(error) or OUT_OF_MEMORY)
 
 
 def count_cores() -> int:

@@ -76,7 +76,7 @@ def _check_frames(header: Header) -> None:
         raise DataError("it is a DICOM file without a picture")
     frames = header.find_number("NumberOfFrames") or 1
     if frames > 1:
-        raise DataError(f"it holds {int(frames):,} pictures: one film a file")
+        raise DataError(f"it holds {int(frames):,} pictures: one image a file")
     dataset.NumberOfFrames = 1
 
 

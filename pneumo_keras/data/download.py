@@ -12,11 +12,11 @@ from urllib.parse import urljoin, urlsplit
 
 from pneumo_keras import __version__
 from pneumo_keras.errors import DownloadError
-from pneumo_keras.files import replace_whole
-from pneumo_keras.prefetch import Prefetch
-from pneumo_keras.printable import to_printable
-from pneumo_keras.progress import show_progress
-from pneumo_keras.turns import take_turn
+from pneumo_keras.runtime.prefetch import Prefetch
+from pneumo_keras.runtime.progress import show_progress
+from pneumo_keras.storage.files import replace_whole
+from pneumo_keras.storage.locks import take_turn
+from pneumo_keras.storage.printable import to_printable
 
 log = logging.getLogger("pneumo_keras")
 

@@ -9,7 +9,7 @@ from jaxtyping import Float64, UInt8
 from PIL import Image
 
 from pneumo_keras.arrays import Images
-from pneumo_keras.data.films import Films, Preparation
+from pneumo_keras.data.images import ImageSet, Preparation
 
 log = logging.getLogger("pneumo_keras")
 
@@ -85,16 +85,16 @@ def measure_jpeg(images: Images) -> float:
     return float(np.abs(np.exp(2j * np.pi * turns[told]).mean())) if told.any() else 0.0
 
 
-def measure_sample(films: Films) -> float:
+def measure_sample(images: ImageSet) -> float:
     """The same of a few hundred images of a data set."""
-    rows = np.unique(np.linspace(0, len(films) - 1, SAMPLE).round().astype(int))
-    return measure_jpeg(films.read(rows))
+    rows = np.unique(np.linspace(0, len(images) - 1, SAMPLE).round().astype(int))
+    return measure_jpeg(images.read(rows))
 
 
-def detect_preparation(films: Films) -> Preparation:
+def detect_preparation(images: ImageSet) -> Preparation:
     """How square images were prepared, as far as they show it: looks for JPEG in a few hundred of them."""
-    length = measure_sample(films)
-    found = Preparation(films.shape[0], JPEG_QUALITY if length > JPEG_LENGTH else None)
+    length = measure_sample(images)
+    found = Preparation(images.shape[0], JPEG_QUALITY if length > JPEG_LENGTH else None)
     log.info(
         "The images %s (%.2f; 1 where all were, 0 where none was): others will be prepared so, %s",
         f"were saved as JPEG of quality {JPEG_QUALITY}" if found.jpeg_quality else "were not saved as JPEG",

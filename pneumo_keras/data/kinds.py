@@ -8,8 +8,8 @@ import struct
 import sys
 from pathlib import Path
 
-from pneumo_keras.ordinary_files import open_ordinary
-from pneumo_keras.printable import to_amount
+from pneumo_keras.storage.ordinary_files import open_ordinary
+from pneumo_keras.storage.printable import to_amount
 
 ENDINGS = frozenset(
     f".{name}"

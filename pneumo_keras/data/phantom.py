@@ -1,4 +1,4 @@
-"""Phantom films: synthetic chest films, to try everything out without a download."""
+"""Phantom images: synthetic chest images, to try everything out without a download."""
 
 import functools
 import hashlib
@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import Float32
 
 from pneumo_keras.arrays import SPLITS, Images, Labels
-from pneumo_keras.data.films import Preparation, Rows
-from pneumo_keras.data.phantom_drawing import draw_films, draw_patches
+from pneumo_keras.data.images import Preparation, Rows
+from pneumo_keras.data.phantom_drawing import draw_images, draw_patches
 from pneumo_keras.data.sources import DataCard, DataOptions, DataSet
 from pneumo_keras.errors import DataError
-from pneumo_keras.seeds import derive_seeds
+from pneumo_keras.runtime.seeds import derive_seeds
 
 Patches = Float32[np.ndarray, "n size size"]
 
@@ -24,7 +24,7 @@ log = logging.getLogger("pneumo_keras")
 # Part of the fingerprint: to be raised with every change of what is drawn.
 GENERATOR_VERSION = 2
 
-# Of the films that `data.source = "phantom"` means.
+# Of the images that `data.source = "phantom"` means.
 SOURCE_SEED = 0
 
 # Below 16 pixels a rib is thinner than a pixel, and a faint opacity is one pixel.
@@ -36,17 +36,17 @@ LABEL_BLOCK = 50
 
 
 @dataclass(frozen=True)
-class PhantomFilms:
-    """Chest films with labels, in random order, drawn when they are read.
+class PhantomImages:
+    """Chest images with labels, in random order, drawn when they are read.
 
-    Film i depends on the other arguments and on i, never on n: a longer set starts with the shorter
-    one. The first two films are of different classes, so that every set has both.
+    Image i depends on the other arguments and on i, never on n: a longer set starts with the shorter
+    one. The first two images are of different classes, so that every set has both.
 
     Attributes:
-        n: Films, at least 2.
+        n: ImageSet, at least 2.
         size: Height and width in pixels, at least 16.
         seed: At least 0.
-        pneumonia_share: Share of films with pneumonia, in (0, 1). The default is that of
+        pneumonia_share: Share of images with pneumonia, in (0, 1). The default is that of
             PneumoniaMNIST.
 
     Raises:
@@ -60,7 +60,7 @@ class PhantomFilms:
 
     def __post_init__(self) -> None:
         rules = (
-            (self.n >= 2, "n must be at least 2, a film of each class", self.n),
+            (self.n >= 2, "n must be at least 2, an image of each class", self.n),
             (self.size >= MIN_SIZE, f"size must be at least {MIN_SIZE} pixels", self.size),
             (self.seed >= 0, "seed must be at least 0", self.seed),
             (
@@ -71,7 +71,7 @@ class PhantomFilms:
         )
         for holds, rule, value in rules:
             if not holds:
-                raise DataError(f"Phantom films: {rule}. Received: {value}.")
+                raise DataError(f"Phantom images: {rule}. Received: {value}.")
 
     def __len__(self) -> int:
         return self.n
@@ -88,15 +88,15 @@ class PhantomFilms:
 
     @property
     def labels(self) -> Labels:
-        """Of all films."""
+        """Of all images."""
         return _draw_labels(self.n, self.seed, self.pneumonia_share)
 
     def read(self, rows: Rows) -> Images:
-        """The films of these rows; whole blocks are drawn for them."""
+        """The images of these rows; whole blocks are drawn for them."""
         return self._read_blocks(rows, _draw_block, np.uint8)
 
     def read_patches(self, rows: Rows) -> Patches:
-        """How much of the lung an opacity fills at each pixel of these films, in [0, 1]."""
+        """How much of the lung an opacity fills at each pixel of these images, in [0, 1]."""
         return self._read_blocks(rows, _draw_block_patches, np.float32)
 
     def _read_blocks(self, rows: Rows, draw: Callable[..., Any], kind: type[np.generic]) -> Any:
@@ -110,11 +110,11 @@ class PhantomFilms:
         return planes
 
 
-def build_phantom_splits(counts: tuple[int, int, int], *, size: int, seed: int) -> dict[str, PhantomFilms]:
-    """The splits of a set of phantoms. No film of one stands in another, or in one of another seed.
+def build_phantom_splits(counts: tuple[int, int, int], *, size: int, seed: int) -> dict[str, PhantomImages]:
+    """The splits of a set of phantoms. No image of one stands in another, or in one of another seed.
 
     Args:
-        counts: Films in train, val and test, each at least 2.
+        counts: Images in train, val and test, each at least 2.
         size: Height and width in pixels, at least 16.
         seed: At least 0.
 
@@ -123,19 +123,19 @@ def build_phantom_splits(counts: tuple[int, int, int], *, size: int, seed: int) 
     """
     seeds = derive_seeds(seed, count=len(SPLITS))
     return {
-        split: PhantomFilms(n, size, split_seed)
+        split: PhantomImages(n, size, split_seed)
         for split, n, split_seed in zip(SPLITS, counts, seeds, strict=True)
     }
 
 
-def open_films(options: DataOptions) -> DataSet:
+def open_images(options: DataOptions) -> DataSet:
     """The source `phantom`."""
-    splits = build_phantom_splits(options.phantom_films, size=options.size, seed=SOURCE_SEED)
+    splits = build_phantom_splits(options.phantom_images, size=options.size, seed=SOURCE_SEED)
     card = DataCard(
         title=f"synthetic phantoms, {options.size} px",
-        description="A program drew these films, and each label is the one that it was told to draw.",
+        description="A program drew these images, and each label is the one that it was told to draw.",
         limits=(
-            "It was trained and judged on synthetic films. The figures show that the machinery works, "
+            "It was trained and evaluated on synthetic images. The figures show that the machinery works, "
             "and say nothing about patients.",
         ),
         notice="",
@@ -145,7 +145,7 @@ def open_films(options: DataOptions) -> DataSet:
         medmnist_name=None,
         files={},
     )
-    log.info("The films are %s", card.title)
+    log.info("The images are %s", card.title)
     return DataSet(card, splits.__getitem__, lambda: Preparation(options.size))
 
 
@@ -176,9 +176,9 @@ def _draw_block_labels(share: float, block: int, lot: np.random.SeedSequence) ->
     return labels
 
 
-@functools.lru_cache(maxsize=2)  # films read in their order meet a block twice at most
+@functools.lru_cache(maxsize=2)  # images read in their order meet a block twice at most
 def _draw_block(size: int, seed: int, share: float, block: int) -> Images:
-    return draw_films(*_open_block(size, seed, share, block))
+    return draw_images(*_open_block(size, seed, share, block))
 
 
 def _draw_block_patches(size: int, seed: int, share: float, block: int) -> Patches:

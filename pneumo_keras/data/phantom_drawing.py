@@ -1,10 +1,10 @@
-"""How a phantom film is drawn: a synthetic chest film, its label and lots for all that is random.
+"""How a phantom image is drawn: a synthetic chest image, its label and lots for all that is random.
 
-A film is drawn from its anatomy in coordinates of the chest: x and y run from about -1 to 1 across
-the film, y downwards, the patient's left at positive x as on any chest film. Densities run from
+An image is drawn from its anatomy in coordinates of the chest: x and y run from about -1 to 1 across
+the image, y downwards, the patient's left at positive x as on any chest image. Densities run from
 0 (air, black) to 1 (white).
 
-The label sets one number of a film, the severity of its opacities. Pose, exposure, anatomy and
+The label sets one number of an image, the severity of its opacities. Pose, exposure, anatomy and
 noise know nothing of it, so there is no short cut to the answer, and the classes overlap.
 
 Drawing needs only sums, products, quotients and square roots, which IEEE 754 fixes to the last bit,
@@ -25,31 +25,31 @@ Trait = Float32[np.ndarray, "n 1 1"]
 # One plane of a batch takes 1 MB: it stays in the processor's cache, and memory stays small.
 BATCH_PIXELS = 2**18
 
-# Least and greatest severity, by label. The overlap decides how hard the films are: benign haze
-# against opacities from barely visible to plain. Chosen so that logistic regression on 600 films of
+# Least and greatest severity, by label. The overlap decides how hard the images are: benign haze
+# against opacities from barely visible to plain. Chosen so that logistic regression on 600 images of
 # 28 pixels, seen through an InceptionV3 of random weights, reaches an AUC near 0.90, not 1.
 SEVERITY = ((0.00, 0.22), (0.18, 1.00))
 
 # More opacities would merge into one.
 SPOTS = 4
 
-# Cells across the film: clouds as wide as a segment of a lobe, strands as wide as a vessel.
+# Cells across the image: clouds as wide as a segment of a lobe, strands as wide as a vessel.
 CLOUD_CELLS, STRAND_CELLS = 7, 23
 
-# Densities, matched by eye to the mean films of PneumoniaMNIST. Each but the first two adds to what
+# Densities, matched by eye to the mean images of PneumoniaMNIST. Each but the first two adds to what
 # lies in front of it, as absorption does. Filled lung looks like heart: its border disappears.
 BACKGROUND, FILLED_LUNG = 0.12, 0.66
 FLANK, MIDDLE, BELLY, MEDIASTINUM = 0.54, 0.12, 0.14, 0.09
 CHEST_WALL, CLAVICLE, SPINE = 0.10, 0.11, 0.04
 
-# Where the traits of a film may lie: lengths in chest coordinates, the rest densities or factors.
+# Where the traits of an image may lie: lengths in chest coordinates, the rest densities or factors.
 RANGES: Mapping[str, tuple[float, float]] = {
-    # pose: film and chest never quite meet, and children turn
+    # pose: image and chest never quite meet, and children turn
     "shift_x": (-0.10, 0.10),
     "shift_y": (-0.16, 0.08),
     "zoom": (0.74, 1.02),
     "tilt": (-0.10, 0.10),
-    # exposure: grey levels of whole films differ more between machines than between the classes
+    # exposure: grey levels of whole images differ more between machines than between the classes
     "gain": (0.84, 1.02),
     "offset": (-0.03, 0.08),
     "curve": (-0.30, 0.30),
@@ -76,7 +76,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class Chest:
-    """Chest coordinates of the pixels of a batch, with what was drawn by lot for each film."""
+    """Chest coordinates of the pixels of a batch, with what was drawn by lot for each image."""
 
     x: Plane
     y: Plane
@@ -86,14 +86,14 @@ class Chest:
     strands: Plane
 
 
-def draw_films(labels: Labels, size: int, lots: Sequence[np.random.Generator]) -> Images:
-    """Draws a film for each label.
+def draw_images(labels: Labels, size: int, lots: Sequence[np.random.Generator]) -> Images:
+    """Draws an image for each label.
 
     Args:
-        labels: What the films are to show.
+        labels: What the images are to show.
         size: Height and width in pixels.
-        lots: Four, for traits, textures, opacities and grain. Each gives a film after the other its
-            share, so that a film is the same in whichever batch it is drawn.
+        lots: Four, for traits, textures, opacities and grain. Each gives an image after the other its
+            share, so that an image is the same in whichever batch it is drawn.
     """
     images = np.empty((len(labels), size, size), np.uint8)
     batch = max(1, BATCH_PIXELS // size**2)
@@ -104,7 +104,7 @@ def draw_films(labels: Labels, size: int, lots: Sequence[np.random.Generator]) -
 
 
 def draw_patches(labels: Labels, size: int, lots: Sequence[np.random.Generator]) -> Plane:
-    """Where the films that `draw_films` draws of the same lots show opacities.
+    """Where the images that `draw_images` draws of the same lots show opacities.
 
     Args:
         labels: As there.
@@ -230,7 +230,7 @@ def _to_body_share(chest: Chest) -> Plane:
 
 
 def _draw_severity(chest: Chest, labels: Labels, lot: np.random.Generator) -> tuple[Trait, Plane]:
-    """How severe the opacities of each film are, and where they lie: patches from 0 to 1."""
+    """How severe the opacities of each image are, and where they lie: patches from 0 to 1."""
     drawn = lot.random((len(labels), 1 + 6 * SPOTS), np.float32)[:, :, None, None]
     low, high = np.array(SEVERITY, np.float32)[labels, :, None, None].swapaxes(0, 1)
     severity = low + (high - low) * drawn[:, 0]
@@ -239,7 +239,7 @@ def _draw_severity(chest: Chest, labels: Labels, lot: np.random.Generator) -> tu
 
 
 def _to_filling(chest: Chest, severity: Trait, patches: Plane) -> Plane:
-    """How full the lungs are, in [0, 1]: of vessels in every film, of opacities by severity."""
+    """How full the lungs are, in [0, 1]: of vessels in every image, of opacities by severity."""
     trait = chest.traits
     hila = _bump(((np.abs(chest.x) - 0.26) / 0.30) ** 2 + ((chest.y - 0.05) / 0.45) ** 2)
     vessels = trait["hilum"] * hila + trait["strands"] * chest.strands

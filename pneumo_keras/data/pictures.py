@@ -1,6 +1,6 @@
-"""Films out of picture files: PNG, JPEG, TIFF, BMP, WebP and DICOM.
+"""ImageSet out of picture files: PNG, JPEG, TIFF, BMP, WebP and DICOM.
 
-One way for training folders, predictions and explanations. Whatever a file holds, it ends in a film or in a
+One way for training folders, predictions and explanations. Whatever a file holds, it ends in an image or in a
 reason: a `DataError` in a few words without the file's name, which the caller knows.
 """
 
@@ -54,11 +54,11 @@ class Limits:
 LIMITS = Limits()
 
 
-def load_film(source: Source, limits: Limits = LIMITS) -> Image.Image:
-    """The film of a file, upright and grey: 0 (black) to 255 (white).
+def load_image(source: Source, limits: Limits = LIMITS) -> Image.Image:
+    """The image of a file, upright and grey: 0 (black) to 255 (white).
 
     Colour becomes luminance (ITU-R BT.601), what is transparent becomes black, 16 bits become fractions of
-    the full range: nothing is stretched, so that a film in a wrong range stays one, and can be told.
+    the full range: nothing is stretched, so that an image in a wrong range stays one, and can be told.
 
     Args:
         source: Of the file, or all that it holds.
@@ -68,7 +68,7 @@ def load_film(source: Source, limits: Limits = LIMITS) -> Image.Image:
         In Pillow's mode "L", or "F" where the file has more than 8 bits.
 
     Raises:
-        DataError: There is no film in it that can be read. Says why.
+        DataError: There is no image in it that can be read. Says why.
     """
     try:
         with _open(source, limits) as file:
@@ -139,7 +139,7 @@ def _load_picture(file: io.BytesIO, limits: Limits) -> Image.Image:
         check_pixels(*picture.size, limits)
         frames = getattr(picture, "n_frames", 1)
         if frames > 1 and picture.format != FIRST_COUNTS:
-            raise DataError(f"it holds {frames:,} pictures: one film a file")
+            raise DataError(f"it holds {frames:,} pictures: one image a file")
         # White at zero: Pillow inverts pixels of 8 bits alone.
         tags = getattr(picture, "tag_v2", {})
         inverted = tags.get(PHOTOMETRIC_INTERPRETATION) == 0

@@ -1,4 +1,4 @@
-"""How films become a TFDS data set on disk: once, whole or not at all."""
+"""How images become a TFDS data set on disk: once, whole or not at all."""
 
 import contextlib
 import itertools
@@ -15,25 +15,25 @@ import numpy as np
 from jaxtyping import UInt8
 
 from pneumo_keras.arrays import Images, Labels
-from pneumo_keras.chunked import remove
 from pneumo_keras.data.seal import write_seal
 from pneumo_keras.errors import DataError
-from pneumo_keras.turns import take_turn
+from pneumo_keras.storage.chunked import remove
+from pneumo_keras.storage.locks import take_turn
 
 LABELS = "labels.npy"
 CHECKSUMS = "checksums.npy"
-RECORDS = ".array_record"  # in the names of files with films
+RECORDS = ".array_record"  # in the names of files with images
 
 
 @dataclass(frozen=True)
 class Edition:
-    """What prepared films are called, and what is told of them beside.
+    """What prepared images are called, and what is told of them beside.
 
     Attributes:
         name: Of the data set, in snake case.
         version: Raised with every change of what is written.
         release_notes: What changed, by version.
-        description: What the films show and where they come from.
+        description: What the images show and where they come from.
         homepage: Where more is told; "" if nowhere.
         citation: BibTeX; "" where unknown.
         licence: With its address; "" where unknown.
@@ -49,8 +49,8 @@ class Edition:
 
 
 @runtime_checkable
-class RawFilms(Protocol):
-    """A split that is to be prepared: its films come once, in their order."""
+class RawImages(Protocol):
+    """A split that is to be prepared: its images come once, in their order."""
 
     @property
     def split(self) -> str:
@@ -59,12 +59,12 @@ class RawFilms(Protocol):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Height and width of every film in pixels."""
+        """Height and width of every image in pixels."""
         ...
 
     @property
     def labels(self) -> Labels:
-        """Of all films."""
+        """Of all images."""
         ...
 
     def __len__(self) -> int:
@@ -72,21 +72,21 @@ class RawFilms(Protocol):
         ...
 
     def iterate(self) -> Iterator[Images]:
-        """All films in their order, some at a time."""
+        """All images in their order, some at a time."""
         ...
 
 
-OpenRaw = Callable[[Path], AbstractContextManager[RawFilms]]
-"""Opens the films until they are prepared. The path is free for what is kept if that is cut off."""
+OpenRaw = Callable[[Path], AbstractContextManager[RawImages]]
+"""Opens the images until they are prepared. The path is free for what is kept if that is cut off."""
 
 
-def sum_pixels(film: UInt8[np.ndarray, "height width"]) -> int:
-    """A checksum of a film."""
-    return zlib.crc32(np.ascontiguousarray(film).data)
+def sum_pixels(image: UInt8[np.ndarray, "height width"]) -> int:
+    """A checksum of an image."""
+    return zlib.crc32(np.ascontiguousarray(image).data)
 
 
 def prepare(edition: Edition, open_raw: OpenRaw, folder: Path, is_whole: Callable[[], bool]) -> None:
-    """Prepares films, unless somebody else has done so when their turn comes.
+    """Prepares images, unless somebody else has done so when their turn comes.
 
     Args:
         edition: What they are called.
@@ -95,34 +95,34 @@ def prepare(edition: Edition, open_raw: OpenRaw, folder: Path, is_whole: Callabl
         is_whole: Finds out whether that is so already.
 
     Raises:
-        DataError: `folder` cannot be written, or the films break a rule.
+        DataError: `folder` cannot be written, or the images break a rule.
     """
     partial, raw = (folder.with_name(f".{folder.name}.{part}") for part in ("partial", "raw"))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = folder.with_name(f".{folder.name}.lock")
-        with take_turn(lock, "it prepares the same films", lambda: _find_last_change(partial, raw)):
+        with take_turn(lock, "it prepares the same images", lambda: _find_last_change(partial, raw)):
             if not is_whole():
-                with open_raw(raw) as films:
-                    _prepare_once(edition, films, folder, partial)
+                with open_raw(raw) as images:
+                    _prepare_once(edition, images, folder, partial)
     except (OSError, NotImplementedError) as error:  # the last one is filelock's, where nothing can be locked
         raise DataError(
-            f"{folder}: the cache must take the prepared films. Received: {error}. "
+            f"{folder}: the cache must take the prepared images. Received: {error}. "
             "Make room there, or name another folder with PNEUMO_KERAS_CACHE."
         ) from error
 
 
-def _prepare_once(edition: Edition, films: RawFilms, folder: Path, partial: Path) -> None:
+def _prepare_once(edition: Edition, images: RawImages, folder: Path, partial: Path) -> None:
     """Prepares beside `folder` and renames: a killed run leaves nothing that looks whole."""
     remove(partial)
     try:
         with untouched_root_logger(), tempfile.TemporaryDirectory() as downloads:
-            from pneumo_keras.data.builder import FilmBuilder
+            from pneumo_keras.data.builder import ImageBuilder
 
-            builder = FilmBuilder(edition, size=films.shape[0], data_dir=partial, films=films)
+            builder = ImageBuilder(edition, size=images.shape[0], data_dir=partial, images=images)
             with _explain_unwritten():
                 builder.download_and_prepare(download_dir=downloads)
-        np.save(partial / LABELS, films.labels)
+        np.save(partial / LABELS, images.labels)
         np.save(partial / CHECKSUMS, np.array(builder.checksums, np.uint32))
         notes = [file for file in partial.rglob("*") if file.is_file() and RECORDS not in file.name]
         write_seal(partial, notes, address=folder.name)

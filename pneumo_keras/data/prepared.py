@@ -1,6 +1,6 @@
-"""Each split of a set of films as a TFDS data set on disk, made once.
+"""Each split of a set of images as a TFDS data set on disk, made once.
 
-TFDS takes a second to import and is needed by those who write films or read them: where features are
+TFDS takes a second to import and is needed by those who write images or read them: where features are
 in the cache, labels and fingerprints do.
 """
 
@@ -22,7 +22,7 @@ from jaxtyping import Integer, UInt32
 from PIL import Image
 
 from pneumo_keras.arrays import Images, Labels
-from pneumo_keras.data.films import AT_ONCE, Rows
+from pneumo_keras.data.images import AT_ONCE, Rows
 from pneumo_keras.data.preparation import (
     CHECKSUMS,
     LABELS,
@@ -34,8 +34,8 @@ from pneumo_keras.data.preparation import (
 )
 from pneumo_keras.data.seal import BrokenSealError, check_seal
 from pneumo_keras.errors import DataError
-from pneumo_keras.hold import Hold
-from pneumo_keras.kept import PREPARED
+from pneumo_keras.storage.hold import Hold
+from pneumo_keras.storage.kept import PREPARED
 
 log = logging.getLogger("pneumo_keras")
 
@@ -55,10 +55,10 @@ UNREADABLE = (
 
 
 @dataclass(frozen=True)
-class PreparedFilms:
-    """A verified split as a data set on disk, decoded film by film as it is read.
+class PreparedImages:
+    """A verified split as a data set on disk, decoded image by image as it is read.
 
-    A film whose pixels are not those that were written is found when it is read; then all are prepared
+    An image whose pixels are not those that were written is found when it is read; then all are prepared
     anew.
 
     Attributes:
@@ -66,10 +66,10 @@ class PreparedFilms:
         edition: What it is called.
         split: Its name.
         shape: Height and width in pixels.
-        labels: Of all films, in their order.
-        checksums: Of the pixels of each film.
+        labels: Of all images, in their order.
+        checksums: Of the pixels of each image.
         digest: SHA-256 of all pixels, taken when they were written.
-        mend: Prepares the films anew, unless what it is given finds them whole when its turn comes.
+        mend: Prepares the images anew, unless what it is given finds them whole when its turn comes.
         hold: Keeps them where they are as long as they are used here.
     """
 
@@ -96,7 +96,7 @@ class PreparedFilms:
         return self.digest
 
     def read(self, rows: Rows) -> Images:
-        """The films of these rows.
+        """The images of these rows.
 
         Raises:
             DataError: They are gone or damaged, and cannot be prepared anew.
@@ -105,7 +105,7 @@ class PreparedFilms:
         try:
             return self._decode(indices)
         except UNREADABLE as error:
-            _warn_of_damage(self.folder, "films that cannot be read", error)
+            _warn_of_damage(self.folder, "images that cannot be read", error)
         self.mend(lambda: self._is_whole(indices))
         try:
             return self._decode_again(indices)
@@ -119,7 +119,7 @@ class PreparedFilms:
             for offset, example in enumerate(self._records.__getitems__(at), start):
                 images[offset] = np.asarray(Image.open(io.BytesIO(example["image"])))
                 if sum_pixels(images[offset]) != self.checksums[indices[offset]]:
-                    raise ValueError(f"film {indices[offset]} has other pixels than were written")
+                    raise ValueError(f"image {indices[offset]} has other pixels than were written")
         return images
 
     def _decode_again(self, indices: Integer[np.ndarray, " n"]) -> Images:
@@ -139,9 +139,9 @@ class PreparedFilms:
     def builder(self) -> Any:
         """The door to TFDS."""
         with untouched_root_logger():
-            from pneumo_keras.data.builder import FilmBuilder
+            from pneumo_keras.data.builder import ImageBuilder
 
-            return FilmBuilder(self.edition, size=self.shape[0], data_dir=self.folder)
+            return ImageBuilder(self.edition, size=self.shape[0], data_dir=self.folder)
 
     @functools.cached_property
     def _records(self) -> Any:
@@ -151,33 +151,33 @@ class PreparedFilms:
 
 def load_prepared(
     edition: Edition, address: str, split: str, *, size: int, cache: Path, limit: int, open_raw: OpenRaw
-) -> PreparedFilms:
+) -> PreparedImages:
     """The prepared data set of a split; prepared first if this is its first time.
 
     Its folder carries name, size, version, address and split, and takes its name when whole. Where it
-    is there, the films that it was made from are not opened. Where it is damaged it is prepared anew.
+    is there, the images that it was made from are not opened. Where it is damaged it is prepared anew.
 
     Args:
         edition: What it is called.
-        address: SHA-256 of everything else that the films are made from.
+        address: SHA-256 of everything else that the images are made from.
         split: Its name.
-        size: Height and width of the films in pixels.
-        cache: The folder below which prepared films are kept.
+        size: Height and width of the images in pixels.
+        cache: The folder below which prepared images are kept.
         limit: Bytes of all that are kept. What was used longest ago goes first; what any job uses stays.
-        open_raw: Opens the films that are prepared.
+        open_raw: Opens the images that are prepared.
 
     Raises:
-        DataError: The films break a rule, or must be prepared and `cache` cannot be written.
+        DataError: The images break a rule, or must be prepared and `cache` cannot be written.
     """
     folder = cache / PREPARED.folder / f"{edition.name}-{size}-{edition.version}-{address[:16]}-{split}"
     mend = functools.partial(prepare, edition, open_raw, folder)
     hold = _hold(folder)
 
-    def load() -> PreparedFilms:
+    def load() -> PreparedImages:
         check_seal(folder, address=folder.name)
         notes = folder / edition.name / str(size) / edition.version / "metadata.json"
         try:
-            return PreparedFilms(
+            return PreparedImages(
                 folder=folder,
                 edition=edition,
                 split=split,
@@ -205,7 +205,7 @@ def load_prepared(
 
 
 def _hold(folder: Path) -> Hold:
-    """Keeps prepared films where they are, and notes that they are used, where that can be written."""
+    """Keeps prepared images where they are, and notes that they are used, where that can be written."""
     hold = Hold(folder.parent)
     with contextlib.suppress(OSError, NotImplementedError):
         hold.add([folder.name])
@@ -226,22 +226,22 @@ def _refuse_to_mend(folder: Path, is_whole: Callable[[], bool]) -> None:
     """In another process, which may run on another machine.
 
     Raises:
-        DataError: The films are not there, or damaged.
+        DataError: The images are not there, or damaged.
     """
     if not is_whole():
         raise DataError(
-            f"{folder}: prepared films must be readable on every machine of a cluster. Received: they are "
+            f"{folder}: prepared images must be readable on every machine of a cluster. Received: they are "
             f"not on {socket.gethostname()}. Name a folder that all share with PNEUMO_KERAS_CACHE."
         )
 
 
 def _warn_of_damage(folder: Path, found: str, error: Exception) -> None:
     reason = " ".join(str(error).split())[:200]
-    log.warning("Prepared films in %s are damaged and are prepared anew: %s (%s)", folder, found, reason)
+    log.warning("Prepared images in %s are damaged and are prepared anew: %s (%s)", folder, found, reason)
 
 
 def _to_damage(folder: Path, found: str) -> DataError:
     return DataError(
-        f"{folder}: the prepared films must be whole. Received: {found}. "
+        f"{folder}: the prepared images must be whole. Received: {found}. "
         "Remove that folder; the next run prepares it again."
     )

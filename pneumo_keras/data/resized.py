@@ -12,25 +12,25 @@ import numpy as np
 from PIL import Image
 
 from pneumo_keras.arrays import Images, Labels
-from pneumo_keras.code_fingerprint import fingerprint_code
-from pneumo_keras.data.films import LabelledFilms, Preparation, Rows
 from pneumo_keras.data.image_preparation import prepare_image
+from pneumo_keras.data.images import LabelledImages, Preparation, Rows
+from pneumo_keras.runtime.code_fingerprint import fingerprint_code
 
 
 @dataclass(frozen=True)
-class ResizedFilms:
+class ResizedImages:
     """Images prepared as the training images of a run were.
 
     Attributes:
-        films: As they lie there, square.
+        images: As they lie there, square.
         preparation: Of the training images.
     """
 
-    films: LabelledFilms
+    images: LabelledImages
     preparation: Preparation
 
     def __len__(self) -> int:
-        return len(self.films)
+        return len(self.images)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -40,13 +40,13 @@ class ResizedFilms:
     @property
     def labels(self) -> Labels:
         """Of all images."""
-        return self.films.labels
+        return self.images.labels
 
     def fingerprint(self) -> str:
         """SHA-256 of the images as they lie there, of their preparation, and of the code that does it."""
         code = fingerprint_code(("data.image_preparation",))
         about = [
-            self.films.fingerprint(),
+            self.images.fingerprint(),
             asdict(self.preparation),
             code,
             importlib.metadata.version("pillow"),
@@ -55,5 +55,5 @@ class ResizedFilms:
 
     def read(self, rows: Rows) -> Images:
         """The prepared images of these rows."""
-        images = [prepare_image(Image.fromarray(image), self.preparation) for image in self.films.read(rows)]
+        images = [prepare_image(Image.fromarray(image), self.preparation) for image in self.images.read(rows)]
         return np.stack(images) if images else np.empty((0, *self.shape), np.uint8)

@@ -1,4 +1,4 @@
-"""The table of sources: where films can come from, by the name that `data.source` gives them.
+"""The table of sources: where images can come from, by the name that `data.source` gives them.
 
 A new source is a module with the two functions of `Source`, and a line in the table.
 """
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pneumo_keras.data.films import LabelledFilms, Preparation
+from pneumo_keras.data.images import LabelledImages, Preparation
 
 POSITIVE = "PNEUMONIA"
 """Name of the class that is pneumonia, where nobody says otherwise."""
@@ -22,21 +22,21 @@ NOBODY = "none"
 """Instead of a pattern: names of files tell no patient."""
 
 UNKNOWN_LIMITS = (
-    "It knows films like those it was trained on. What they show, where they come from and who "
-    "judged them is not known to this program; other hospitals, ages and machines are untried.",
+    "It knows images like those it was trained on. What they show, where they come from and who "
+    "evaluated them is not known to this program; other hospitals, ages and machines are untried.",
 )
-"""What not to conclude from films of the user's own."""
+"""What not to conclude from images of the user's own."""
 
 
 @dataclass(frozen=True)
 class DataOptions:
-    """What the settings say of the films.
+    """What the settings say of the images.
 
     Attributes:
         path: A file or folder of the user's own.
-        size: Height and width of the films in pixels.
-        phantom_films: Phantom films in train, val and test.
-        cache: The folder below which prepared films are kept.
+        size: Height and width of the images in pixels.
+        phantom_images: Phantom images in train, val and test.
+        cache: The folder below which prepared images are kept.
         cache_limit: In bytes, of all that are kept there.
         positive: Name of the class that is pneumonia, for a source whose classes have names.
         preparation: Of the images that they are to be like; None where they are the first.
@@ -47,7 +47,7 @@ class DataOptions:
 
     path: Path | None
     size: int
-    phantom_films: tuple[int, int, int]
+    phantom_images: tuple[int, int, int]
     cache: Path
     cache_limit: int = CACHE_LIMIT
     positive: str = POSITIVE
@@ -57,12 +57,12 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class DataCard:
-    """What the films are, for people.
+    """What the images are, for people.
 
     Attributes:
         title: In a few words, with the size.
         description: In a sentence or two.
-        limits: Sentences for the model card: what not to conclude from these films.
+        limits: Sentences for the model card: what not to conclude from these images.
         notice: What a reader must know before comparing results; "" if nothing.
         licence: With its address; "" where unknown.
         citation: BibTeX; "" where unknown.
@@ -86,11 +86,11 @@ class DataCard:
 
 @dataclass(frozen=True)
 class Listing:
-    """What is known of the films of a split before they are read.
+    """What is known of the images of a split before they are read.
 
     Attributes:
-        sha256: Of all that tells them from others: films that change have another.
-        class_counts: Normal and pneumonia films.
+        sha256: Of all that tells them from others: images that change have another.
+        class_counts: Normal and pneumonia images.
     """
 
     sha256: str
@@ -115,33 +115,33 @@ class ImageNames:
 
 @dataclass(frozen=True)
 class DataSet:
-    """Films that were found.
+    """Images that were found.
 
     Attributes:
         card: What they are.
         open_split: Opens `train`, `val` or `test`, and that split alone.
         find_preparation: Finds how its images were prepared, so that others can be prepared alike.
-        open_whole: Opens all films as one set; None where they come in splits.
-        list_split: Lists a split without reading its films; None where they all lie in one file, or in none.
+        open_whole: Opens all images as one set; None where they come in splits.
+        list_split: Lists a split without reading its images; None where they all lie in one file, or in none.
         name_images: What is known of each image of a split; of None, of all images as one set.
     """
 
     card: DataCard
-    open_split: Callable[[str], LabelledFilms]
+    open_split: Callable[[str], LabelledImages]
     find_preparation: Callable[[], Preparation]
-    open_whole: Callable[[], LabelledFilms] | None = None
+    open_whole: Callable[[], LabelledImages] | None = None
     list_split: Callable[[str], Listing] | None = None
     name_images: Callable[[str | None], ImageNames] = lambda _: ImageNames()
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where films come from.
+    """Where images come from.
 
     Attributes:
-        open: Finds the films, fetching them if need be. Raises DataError.
+        open: Finds the images, fetching them if need be. Raises DataError.
         is_at_hand: Whether they can be opened without a download.
-        takes_path: Whether `data.path` may name films of the user's own.
+        takes_path: Whether `data.path` may name images of the user's own.
         needs_path: Whether it must.
     """
 
@@ -154,7 +154,7 @@ class Source:
 def _defer(module: str, *, takes_path: bool, needs_path: bool = False) -> Source:
     """A source whose module is imported on its first use: the table is read for its names, too."""
     return Source(
-        open=lambda options: importlib.import_module(module).open_films(options),
+        open=lambda options: importlib.import_module(module).open_images(options),
         is_at_hand=lambda options: importlib.import_module(module).is_at_hand(options),
         takes_path=takes_path,
         needs_path=needs_path,

@@ -7,11 +7,11 @@ from typing import Any
 
 import keras
 
-from pneumo_keras.backend import check_packages
 from pneumo_keras.engines.graph import read_graph
 from pneumo_keras.engines.runner import Runner
 from pneumo_keras.engines.table import ENGINES, Precision
 from pneumo_keras.errors import ModelError, SettingsError
+from pneumo_keras.runtime.backend import check_packages
 
 log = logging.getLogger("pneumo_keras")
 

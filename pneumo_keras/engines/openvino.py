@@ -13,12 +13,12 @@ import keras
 import numpy as np
 
 from pneumo_keras.arrays import Features
-from pneumo_keras.backend import import_openvino
 from pneumo_keras.engines.graph import read_graph
 from pneumo_keras.engines.onnx import write_onnx
 from pneumo_keras.engines.runner import ImageStream, Runner
 from pneumo_keras.engines.table import Precision
 from pneumo_keras.errors import BackendError
+from pneumo_keras.runtime.backend import import_openvino
 
 SPARE_REQUESTS = 8  # beyond those computing: work in hand while the caller prepares more
 

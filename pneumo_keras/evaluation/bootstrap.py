@@ -1,6 +1,6 @@
-"""The stratified bootstrap: films drawn with replacement, as many of each class as there are.
+"""The stratified bootstrap: images drawn with replacement, as many of each class as there are.
 
-Where patients are known, they are drawn with all their films.
+Where patients are known, they are drawn with all their images.
 
 Like DeLong's variance it takes the share of pneumonia as given. It says nothing when all resamples
 agree (a flawless classifier).
@@ -27,12 +27,12 @@ from pneumo_keras.evaluation.figures import (
 from pneumo_keras.evaluation.intervals import LEVEL, ROUNDING, Interval
 from pneumo_keras.evaluation.metrics import Calls, to_prevalence
 from pneumo_keras.evaluation.patients import Patients
-from pneumo_keras.evaluation.prevalence import PrevalenceShift, weigh_classes, weigh_films
+from pneumo_keras.evaluation.prevalence import PrevalenceShift, weigh_classes, weigh_images
 from pneumo_keras.evaluation.reliability import to_bin_members
 
 RESAMPLES = 2000
 CHUNK_CELLS = 2**18
-"""Films times resamples held at once: 2 MB an array, which stays in the processor's cache."""
+"""ImageSet times resamples held at once: 2 MB an array, which stays in the processor's cache."""
 
 
 def draw_resamples(
@@ -51,10 +51,10 @@ def draw_resamples(
     chunk = max(1, CHUNK_CELLS // len(labels))
     for start in range(0, resamples, chunk):
         rows = min(chunk, resamples - start)
-        films = np.concatenate(
-            [films[rng.integers(0, max(len(films), 1), (rows, len(films)))] for films in strata], axis=1
+        images = np.concatenate(
+            [images[rng.integers(0, max(len(images), 1), (rows, len(images)))] for images in strata], axis=1
         )
-        cells = films + n * np.arange(rows)[:, None]
+        cells = images + n * np.arange(rows)[:, None]
         drawn = np.bincount(cells.ravel(), minlength=rows * n).reshape(rows, n)
         yield drawn if patients is None else _to_images(drawn[:, patients], labels)
 
@@ -81,15 +81,15 @@ def draw_figures(
     seed: int,
     patients: Patients | None = None,
 ) -> list[dict[str, Draws]]:
-    """Draws the figures of one or more classifiers, all on the same resamples of the same films.
+    """Draws the figures of one or more classifiers, all on the same resamples of the same images.
 
     Args:
-        labels: The films' labels.
+        labels: The images' labels.
         classifiers: Scores and calls of each.
         prevalence: See `to_figures`.
         resamples: How many.
         seed: Of the draws.
-        patients: Of the films, where known.
+        patients: Of the images, where known.
     """
     measures = [
         functools.partial(to_resampled_figures, labels, scores, calls, prevalence=prevalence)
@@ -108,7 +108,7 @@ def draw_call_figures(
     patients: Patients | None = None,
 ) -> list[dict[str, Draws]]:
     """Draws the figures that depend on calls alone, which takes a fraction of the time."""
-    weights = weigh_films(labels, prevalence)
+    weights = weigh_images(labels, prevalence)
     measures = [functools.partial(to_resampled_calls, labels, calls, weights) for calls in classifiers]
     return _draw(draw_resamples(labels, resamples, seed, patients), measures)
 
@@ -133,7 +133,7 @@ def draw_precisions_and_gaps(
     patients: Patients | None = None,
 ) -> tuple[Draws, BinGaps]:
     """Draws average precisions and bins' gaps: the figures whose intervals no formula gives."""
-    weights = weigh_films(labels, prevalence)
+    weights = weigh_images(labels, prevalence)
     precisions, gaps = zip(
         *(
             (
@@ -160,13 +160,13 @@ def to_average_precision_interval(
 ) -> Interval:
     """Interval of an average precision, symmetric in its logit: percentiles lie too high near 1.
 
-    Resampling k films leaves out 1 / k of their variance, and how well k films tell it is Student's
-    affair: both by the rarer class. NaN for a flawless ranking, or with one film of a class.
+    Resampling k images leaves out 1 / k of their variance, and how well k images tell it is Student's
+    affair: both by the rarer class. NaN for a flawless ranking, or with one image of a class.
 
     Args:
-        value: Of the films.
+        value: Of the images.
         draws: Of their resamples.
-        rarer: Films, or patients where they are drawn, of the rarer class.
+        rarer: ImageSet, or patients where they are drawn, of the rarer class.
         level: Of the interval.
 
     References:
@@ -195,7 +195,7 @@ def draw_chance_errors(
     """Draws calibration errors of labels that the scores themselves have drawn: what chance alone gives.
 
     Labels of one patient are drawn by one number, so that they are as alike as the scores let them be.
-    Scores that speak of a stated prevalence draw labels at the films' own share, weighed as the films are.
+    Scores that speak of a stated prevalence draw labels at the images' own share, weighed as the images are.
 
     References:
         Bröcker, J. & Smith, L. A. (2007). Increasing the reliability of reliability diagrams.
@@ -220,15 +220,15 @@ def draw_chance_errors(
 def to_calibration_interval(
     gaps: Float64[np.ndarray, " bins"], draws: BinGaps, chance: Draws, *, level: float = LEVEL
 ) -> Interval:
-    """Interval of a calibration error: those true errors that the films do not contradict.
+    """Interval of a calibration error: those true errors that the images do not contradict.
 
     Noise makes a calibration error larger, and resampling adds that noise once more, so percentiles
     themselves lie too high. Here bins are thought to be off by what they show times a scale, the same
-    for all, and to this the noise of resampling is added; the scales at which the error of the films
+    for all, and to this the noise of resampling is added; the scales at which the error of the images
     would be one of the largest, and of the smallest, give the bounds. 0 is included if chance may do it.
 
     Args:
-        gaps: Of the films, by bin; the absolute values sum to their calibration error.
+        gaps: Of the images, by bin; the absolute values sum to their calibration error.
         draws: Gaps of their resamples.
         chance: Errors of labels drawn from the scores, see `draw_chance_errors`.
         level: Of the interval.

@@ -1,4 +1,4 @@
-"""Scores that mean what they say: log odds scaled on validation films.
+"""Scores that mean what they say: log odds scaled on validation images.
 
 Scaling keeps the order of the images, and with it the AUC: a slope that would turn it round is refused.
 """
@@ -12,11 +12,11 @@ from pydantic import Field
 from scipy.special import expit
 
 from pneumo_keras.arrays import Labels, Scores
-from pneumo_keras.documents import FloatOrNan
 from pneumo_keras.errors import DataError
 from pneumo_keras.evaluation.metrics import check_both_classes, to_prevalence
 from pneumo_keras.evaluation.prevalence import BALANCED_PREVALENCE
 from pneumo_keras.evaluation.reliability import BINS, to_calibration_error
+from pneumo_keras.storage.documents import FloatOrNan
 
 Logits = Float64[np.ndarray, " n"]
 
@@ -56,7 +56,7 @@ UNSCALED = LogitScaling(slope=1.0, intercept=0.0, method="none")
 
 @dataclass(frozen=True)
 class ErrorChange:
-    """Calibration error of the same films, plain and scaled."""
+    """Calibration error of the same images, plain and scaled."""
 
     before: FloatOrNan
     after: FloatOrNan
@@ -67,9 +67,9 @@ class Calibration(LogitScaling):
     """What scores mean: `calibration.json`.
 
     Attributes:
-        fitted_on: The films, for instance `val`.
+        fitted_on: The images, for instance `val`.
         prevalence: Share of pneumonia that the scores speak of.
-        calibration_error: Of the same films.
+        calibration_error: Of the same images.
         bins: Of the calibration error.
     """
 
@@ -82,12 +82,12 @@ class Calibration(LogitScaling):
 def describe_calibration(
     scaling: LogitScaling, labels: Labels, logits: Logits, *, fitted_on: str
 ) -> Calibration:
-    """What a scaling does to the films it was fitted on, under heads fitted with balanced class weights."""
+    """What a scaling does to the images it was fitted on, under heads fitted with balanced class weights."""
     errors = [to_calibration_error(labels, one.to_scores(logits)) for one in (UNSCALED, scaling)]
     return Calibration(
         **asdict(scaling),
         fitted_on=fitted_on,
-        # An intercept moves the scores to the share of the films it was fitted on.
+        # An intercept moves the scores to the share of the images it was fitted on.
         prevalence=to_prevalence(labels) if scaling.method == "platt" else BALANCED_PREVALENCE,
         calibration_error=ErrorChange(*errors),
         bins=BINS,
@@ -100,8 +100,8 @@ def fit_scaling(method: Method, labels: Labels, logits: Logits) -> LogitScaling:
     Args:
         method: `none`, `temperature` (a slope; the temperature stays in [0.01, 100]) or `platt` (a
             slope and an intercept).
-        labels: Of films that are not evaluated later.
-        logits: Of the same films.
+        labels: Of images that are not evaluated later.
+        logits: Of the same images.
 
     Raises:
         DataError: A class is missing, or scores do not rise from normal to pneumonia.
@@ -136,7 +136,7 @@ def fit_logistic(labels: Labels, logits: Logits, *, intercept: bool) -> tuple[fl
     # In standard units the two parameters are about equally large and nearly independent.
     spread = float(np.sqrt(np.mean((logits - centre) ** 2))) or 1.0
     standard, targets = (logits - centre) / spread, to_platt_targets(labels)
-    # A soft target is the film once as pneumonia and once as normal, with these weights.
+    # A soft target is the image once as pneumonia and once as normal, with these weights.
     model = LogisticRegression(C=np.inf, fit_intercept=intercept, tol=1e-10, max_iter=1000)
     model.fit(
         np.tile(standard, 2)[:, None],
@@ -148,9 +148,9 @@ def fit_logistic(labels: Labels, logits: Logits, *, intercept: bool) -> tuple[fl
 
 
 def to_platt_targets(labels: Labels) -> Float64[np.ndarray, " n"]:
-    """(n1 + 1) / (n1 + 2) for the n1 pneumonia films, 1 / (n0 + 2) for the n0 normal ones.
+    """(n1 + 1) / (n1 + 2) for the n1 pneumonia images, 1 / (n0 + 2) for the n0 normal ones.
 
-    Against 1 and 0 films without overlap ask for an infinite slope; against these they do not.
+    Against 1 and 0 images without overlap ask for an infinite slope; against these they do not.
 
     References:
         Platt, J. (1999). Probabilistic outputs for support vector machines and comparisons to

@@ -24,7 +24,7 @@ def to_mean_interval(value: float, first: Interval, second: Interval, *, share: 
     Args:
         value: The mean.
         first: Of the first share.
-        second: Of the second, of other films than the first.
+        second: Of the second, of other images than the first.
         share: Weight of the first; the second has the rest.
     """
     rest = 1 - share
@@ -36,14 +36,14 @@ def to_mean_interval(value: float, first: Interval, second: Interval, *, share: 
 def to_f1_interval(value: float, recall: Interval, other: Interval, *, share: float) -> Interval:
     """Interval of the F1 of a class.
 
-    F1 rises with the Jaccard index, films of the class called the class among all that are the class or
+    F1 rises with the Jaccard index, images of the class called the class among all that are the class or
     are called it. Its logarithm is a difference of two independent parts, one for each recall.
 
     Args:
         value: The F1; NaN bounds where a recall is undefined.
         recall: Of the class.
         other: Recall of the other class.
-        share: Of the class among all films.
+        share: Of the class among all images.
     """
     if math.isnan(recall.low) or math.isnan(other.low):
         return Interval(value, math.nan, math.nan, METHOD)

@@ -1,15 +1,15 @@
-"""Two classifiers on the same films: is the second better, or is it chance?
+"""Two classifiers on the same images: is the second better, or is it chance?
 
-Differences are second minus first. Films are paired, so intervals are much shorter than those of two
+Differences are second minus first. Images are paired, so intervals are much shorter than those of two
 separate figures: overlapping intervals of two classifiers do not say that they are equal.
 
-Where no film speaks (all resamples agree, or DeLong's variance is 0) the films say nothing about how
-large a difference may be that they happen not to show. Bounds then come from the films and one film of
+Where no image speaks (all resamples agree, or DeLong's variance is 0) the images say nothing about how
+large a difference may be that they happen not to show. Bounds then come from the images and one image of
 each kind of disagreement: for each label one that only the first scores 1 and the second 0, and one the
-other way round. Figures of the calls get such films at all times, as paired proportions do by Bonett and
-Price: a handful of films on which calls differ says too little by itself.
+other way round. Figures of the calls get such images at all times, as paired proportions do by Bonett and
+Price: a handful of images on which calls differ says too little by itself.
 
-Where patients are known, their images are taken together; each added film is of a patient of its own.
+Where patients are known, their images are taken together; each added image is of a patient of its own.
 """
 
 import math
@@ -20,7 +20,6 @@ from jaxtyping import Bool, Float64
 from scipy.special import bdtr, ndtr, ndtri, stdtr, stdtrit
 
 from pneumo_keras.arrays import Labels, Scores
-from pneumo_keras.documents import FloatOrNan
 from pneumo_keras.evaluation.bootstrap import RESAMPLES, draw_call_figures, draw_figures, to_percentiles
 from pneumo_keras.evaluation.figures import Draws, to_resampled_figures
 from pneumo_keras.evaluation.intervals import (
@@ -41,6 +40,7 @@ from pneumo_keras.evaluation.patients import (
     to_variance,
 )
 from pneumo_keras.evaluation.scores import check_scores
+from pneumo_keras.storage.documents import FloatOrNan
 
 OF_CALLS = (
     "accuracy",
@@ -50,7 +50,7 @@ OF_CALLS = (
     "f1_pneumonia",
     "f1_normal",
 )
-ADDED = ", one film of each disagreement added"
+ADDED = ", one image of each disagreement added"
 
 
 @dataclass(frozen=True)
@@ -74,16 +74,16 @@ class Difference:
 
 @dataclass(frozen=True)
 class Rivals:
-    """Two classifiers on the same films.
+    """Two classifiers on the same images.
 
     Attributes:
-        labels: Of the films.
+        labels: Of the images.
         first: Scores of the first.
         second: Scores of the second.
-        first_calls: Which films the first calls pneumonia.
-        second_calls: Which films the second calls pneumonia.
-        patients: Of the films, where known.
-        prevalence: Share of pneumonia that figures are to speak of; None for the films' own.
+        first_calls: Which images the first calls pneumonia.
+        second_calls: Which images the second calls pneumonia.
+        patients: Of the images, where known.
+        prevalence: Share of pneumonia that figures are to speak of; None for the images' own.
     """
 
     labels: Labels
@@ -95,7 +95,7 @@ class Rivals:
     prevalence: float | None = None
 
     def add_disagreements(self) -> "Rivals":
-        """With one film more of each kind of disagreement, for every label that there is."""
+        """With one image more of each kind of disagreement, for every label that there is."""
         labels = np.repeat(np.unique(self.labels), 2)
         only_first = np.arange(len(labels)) % 2 == 0
         return Rivals(
@@ -110,9 +110,9 @@ class Rivals:
 
     def to_gains(self) -> dict[str, float]:
         """Every figure of the second minus that of the first."""
-        films = np.ones((1, len(self.labels)), dtype=np.int64)
+        images = np.ones((1, len(self.labels)), dtype=np.int64)
         before, after = (
-            to_resampled_figures(self.labels, scores, calls, films, prevalence=self.prevalence)
+            to_resampled_figures(self.labels, scores, calls, images, prevalence=self.prevalence)
             for scores, calls in ((self.first, self.first_calls), (self.second, self.second_calls))
         )
         return {name: float(after[name][0] - before[name][0]) for name in before}
@@ -160,21 +160,21 @@ def compare_figures(
     An interval is NaN only where the figure itself is.
 
     Args:
-        labels: Of the films.
+        labels: Of the images.
         first: Scores of the first.
         second: Scores of the second.
-        first_threshold: Above it the first calls a film pneumonia.
+        first_threshold: Above it the first calls an image pneumonia.
         second_threshold: The same of the second.
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
         level: Of the intervals.
-        patients: Of the films, where known: all differences then take the images of one together.
+        patients: Of the images, where known: all differences then take the images of one together.
         prevalence: Share of pneumonia in a population that the scores speak of, and the figures are to;
-            None for the films' own. McNemar's test knows no weights: the accuracy is then bootstrapped, too.
+            None for the images' own. McNemar's test knows no weights: the accuracy is then bootstrapped, too.
 
     Raises:
-        DataError: There are no films, labels or scores are out of range, or a prevalence is stated for
-            films of one class.
+        DataError: There are no images, labels or scores are out of range, or a prevalence is stated for
+            images of one class.
     """
     for scores in (first, second):
         check_scores(labels, scores)
@@ -187,15 +187,15 @@ def compare_figures(
     shares = {"sensitivity": labels == 1, "specificity": labels == 0}
     if prevalence is None:
         shares["accuracy"] = labels >= 0
-    for name, films in shares.items():
-        of_films = None if patients is None else select_patients(patients, films)
-        differences[name] = compare_shares(right[0][films], right[1][films], of_films, level=level)
+    for name, images in shares.items():
+        of_images = None if patients is None else select_patients(patients, images)
+        differences[name] = compare_shares(right[0][images], right[1][images], of_images, level=level)
     by = "" if patients is None else BY_PATIENT
     return {name: replace(one, method=one.method + by) for name, one in differences.items()}
 
 
 def compare_aucs(rivals: Rivals, *, level: float = LEVEL) -> Difference:
-    """Difference of two AUCs on the same films, by DeLong's test.
+    """Difference of two AUCs on the same images, by DeLong's test.
 
     References:
         DeLong, DeLong & Clarke-Pearson (1988). See `intervals`.
@@ -229,22 +229,22 @@ def to_student_difference(
 
 
 def compare_shares(
-    first: Bool[np.ndarray, " films"],
-    second: Bool[np.ndarray, " films"],
+    first: Bool[np.ndarray, " images"],
+    second: Bool[np.ndarray, " images"],
     patients: Patients | None = None,
     *,
     level: float = LEVEL,
 ) -> Difference:
-    """Difference of two shares of the same films (accuracy, sensitivity), by McNemar's exact test.
+    """Difference of two shares of the same images (accuracy, sensitivity), by McNemar's exact test.
 
-    The bounds are Bonett and Price's: Wald's, after adding one film to each kind of disagreement.
+    The bounds are Bonett and Price's: Wald's, after adding one image to each kind of disagreement.
     Test and bounds may disagree in a close case.
 
     Args:
-        first: Which films the first calls rightly.
-        second: Which films the second calls rightly.
-        patients: Of the films, where known: test and bounds are then Student's, of sums over the films of
-            each patient, with the films added.
+        first: Which images the first calls rightly.
+        second: Which images the second calls rightly.
+        patients: Of the images, where known: test and bounds are then Student's, of sums over the images of
+            each patient, with the images added.
         level: Of the interval.
 
     References:
@@ -292,7 +292,7 @@ def compare_by_bootstrap(
         name: (
             _borrow_bounds(value, to_bootstrap_difference(value, added[name], level=level))
             if name in OF_CALLS or (name in added and _is_mute(gains[name]))
-            else expand_difference(value, gains[name], films=rarer, level=level)
+            else expand_difference(value, gains[name], images=rarer, level=level)
         )
         for name, value in values.items()
     }
@@ -312,22 +312,22 @@ def to_bootstrap_difference(value: float, gains: Draws, *, level: float = LEVEL)
     return Difference(value, *to_percentiles(gains, level=level), p_value, method)
 
 
-def expand_difference(value: float, gains: Draws, *, films: int, level: float = LEVEL) -> Difference:
-    """The same with percentiles further out: resamples of few films spread less than such films do.
+def expand_difference(value: float, gains: Draws, *, images: int, level: float = LEVEL) -> Difference:
+    """The same with percentiles further out: resamples of few images spread less than such images do.
 
-    By as much as Student's interval of a mean is longer than one from resamples of the same films.
+    By as much as Student's interval of a mean is longer than one from resamples of the same images.
 
     Args:
         value: The difference.
         gains: Of resamples.
-        films: Of the rarer class, which tells the least; patients where they are drawn.
+        images: Of the rarer class, which tells the least; patients where they are drawn.
         level: Of the interval.
 
     References:
         Hesterberg, T. C. (2015). What teachers should know about the bootstrap. The American
         Statistician 69, 371-386, section 4.3: expanded percentiles.
     """
-    freedom = max(films, 2) - 1
+    freedom = max(images, 2) - 1
     stretch = math.sqrt((freedom + 1) / freedom)
     tail = float(ndtr(stretch * stdtrit(freedom, (1 - level) / 2)))
     plain = to_bootstrap_difference(value, gains, level=1 - 2 * tail)
@@ -341,7 +341,7 @@ def _is_mute(gains: Draws) -> bool:
 
 
 def _borrow_bounds(value: float, disputed: Difference) -> Difference:
-    """The difference of the films themselves, with bounds and p-value of those with disagreements added."""
+    """The difference of the images themselves, with bounds and p-value of those with disagreements added."""
     p_value = 1.0 if abs(value) <= ROUNDING else disputed.p_value
     low, high = min(disputed.low, value), max(disputed.high, value)
     return Difference(value, low, high, p_value, disputed.method + ADDED)

@@ -15,7 +15,7 @@ from pneumo_keras.evaluation.bootstrap import (
     to_calibration_interval,
 )
 from pneumo_keras.evaluation.combined_intervals import to_f1_interval, to_mean_interval
-from pneumo_keras.evaluation.figures import to_film_losses, to_resampled_gaps
+from pneumo_keras.evaluation.figures import to_image_losses, to_resampled_gaps
 from pneumo_keras.evaluation.intervals import (
     LEVEL,
     Interval,
@@ -32,7 +32,7 @@ from pneumo_keras.evaluation.patients import (
     select_patients,
     to_effective_size,
 )
-from pneumo_keras.evaluation.prevalence import weigh_films
+from pneumo_keras.evaluation.prevalence import weigh_images
 
 
 def to_intervals(
@@ -49,20 +49,20 @@ def to_intervals(
 ) -> dict[str, Interval]:
     """The interval of every figure, in the order of the values.
 
-    Shares of films get Wilson's, what is made of two of them MOVER's, the AUC DeLong's, losses Hall's,
+    Shares of images get Wilson's, what is made of two of them MOVER's, the AUC DeLong's, losses Hall's,
     average precision and calibration error the stratified bootstrap's. Of known patients all of them take
     the images of one together.
 
     Args:
         values: Of `to_figures`, for the same arguments.
-        labels: Of the films.
+        labels: Of the images.
         scores: See `to_figures`.
-        calls: Which films are called pneumonia.
+        calls: Which images are called pneumonia.
         prevalence: See `to_figures`.
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
         level: Of the intervals.
-        patients: Of the films, where known.
+        patients: Of the images, where known.
     """
     drawing = {"prevalence": prevalence, "resamples": resamples, "seed": seed, "patients": patients}
     intervals = {
@@ -98,7 +98,7 @@ def to_score_intervals(
     patients: Patients | None = None,
 ) -> dict[str, Interval]:
     """Of the figures, but for the AUC, that depend on scores and not on calls."""
-    weights = weigh_films(labels, prevalence)
+    weights = weigh_images(labels, prevalence)
     drawing = {"prevalence": prevalence, "resamples": resamples, "seed": seed, "patients": patients}
     precisions, draws = draw_precisions_and_gaps(labels, scores, **drawing)
     chance = draw_chance_errors(labels, scores, **drawing)
@@ -109,7 +109,7 @@ def to_score_intervals(
         ),
         **{
             name: to_loss_interval(values[name], labels, weights * losses, patients, level=level)
-            for name, losses in to_film_losses(labels, scores).items()
+            for name, losses in to_image_losses(labels, scores).items()
         },
         "calibration_error": to_calibration_interval(gaps, draws, chance, level=level),
     }
@@ -157,7 +157,7 @@ def to_call_intervals(
 def _to_effective_counts(
     calls: Calls, inside: Calls, patients: Patients | None, level: float
 ) -> tuple[float, float]:
-    """Films of a class called pneumonia, and all of them, as many as tell as much when independent."""
+    """Images of a class called pneumonia, and all of them, as many as tell as much when independent."""
     n = int(inside.sum())
     size = to_effective_size(calls[inside], select_patients(patients, inside), level=level)
     return int(calls[inside].sum()) * (size / n), size

@@ -1,6 +1,6 @@
-"""Every figure by its name: of the films themselves, and of many resamples of them at once.
+"""Every figure by its name: of the images themselves, and of many resamples of them at once.
 
-A film called rightly and a film scored rightly are different things: calls come beside scores, so
+An image called rightly and an image scored rightly are different things: calls come beside scores, so
 that scores that were corrected for another share of pneumonia keep their calls.
 """
 
@@ -12,7 +12,7 @@ from jaxtyping import Float64, Int64
 
 from pneumo_keras.arrays import Labels, Scores
 from pneumo_keras.evaluation.metrics import Calls, has_both_classes
-from pneumo_keras.evaluation.prevalence import weigh_films
+from pneumo_keras.evaluation.prevalence import weigh_images
 from pneumo_keras.evaluation.reliability import to_bin_members, to_calibration_error
 from pneumo_keras.evaluation.scores import check_scores
 
@@ -20,44 +20,44 @@ LOG_LOSS_CLIP = 2.0**-24
 """Scores are kept this far from 0 and 1: below 1, float32 scores come no closer than this."""
 
 Resamples = Int64[np.ndarray, "resamples n"] | Float64[np.ndarray, "resamples n"]
-"""How often each resample holds each film; as much as each counts where patients are drawn."""
+"""How often each resample holds each image; as much as each counts where patients are drawn."""
 
 Weights = Float64[np.ndarray, " n"]
-"""How much each film counts."""
+"""How much each image counts."""
 
 Draws = Float64[np.ndarray, " resamples"]
 """One figure, of each resample."""
 
 BinGaps = Float64[np.ndarray, "resamples bins"]
-"""Sum of score less label over the films of a bin, as a share of all films: a calibration error, signed."""
+"""Sum of score less label over the images of a bin, as a share of all images: a calibration error, signed."""
 
 
 def to_figures(
     labels: Labels, scores: Scores, calls: Calls, *, prevalence: float | None = None
 ) -> dict[str, float]:
-    """Every figure of the films, by scikit-learn; NaN where undefined.
+    """Every figure of the images, by scikit-learn; NaN where undefined.
 
-    Scores are clipped to [2**-24, 1 - 2**-24] for the log loss, so one film costs at most 16.6 nats.
+    Scores are clipped to [2**-24, 1 - 2**-24] for the log loss, so one image costs at most 16.6 nats.
 
     Args:
         labels: 0 (normal) or 1 (pneumonia).
         scores: Probabilities of pneumonia, where `prevalence` is given in a population with it.
-        calls: Which films are called pneumonia.
-        prevalence: Share of pneumonia that the figures are to speak of; None for the films' own.
+        calls: Which images are called pneumonia.
+        prevalence: Share of pneumonia that the figures are to speak of; None for the images' own.
 
     Raises:
-        DataError: There are no films, labels or scores are out of range, or a prevalence is stated
-            for films of one class.
+        DataError: There are no images, labels or scores are out of range, or a prevalence is stated
+            for images of one class.
     """
     # scikit-learn takes seconds to import, and `compare` does without.
     from sklearn import metrics as sklearn_metrics
 
     check_scores(labels, scores)
-    weights = weigh_films(labels, prevalence)
-    judged = (labels, calls.astype(np.int64))
+    weights = weigh_images(labels, prevalence)
+    evaluated = (labels, calls.astype(np.int64))
     options = {"sample_weight": weights, "zero_division": math.nan}
     recall, precision, f1 = (
-        functools.partial(figure, *judged, **options)
+        functools.partial(figure, *evaluated, **options)
         for figure in (
             sklearn_metrics.recall_score,
             sklearn_metrics.precision_score,
@@ -73,7 +73,7 @@ def to_figures(
     figures = {
         "auc": auc,
         "average_precision": average_precision,
-        "accuracy": sklearn_metrics.accuracy_score(*judged, sample_weight=weights),
+        "accuracy": sklearn_metrics.accuracy_score(*evaluated, sample_weight=weights),
         "balanced_accuracy": (recall() + recall(pos_label=0)) / 2,
         "sensitivity": recall(),
         "specificity": recall(pos_label=0),
@@ -100,9 +100,9 @@ def to_resampled_figures(
 ) -> dict[str, Draws]:
     """The figures of `to_figures` for every resample, in array operations.
 
-    Resamples hold as many films of each class as there are, so that films keep their weights.
+    Resamples hold as many images of each class as there are, so that images keep their weights.
     """
-    weights = weigh_films(labels, prevalence)
+    weights = weigh_images(labels, prevalence)
     return {
         **to_resampled_rankings(labels, scores, weights, resamples),
         **to_resampled_calls(labels, calls, weights, resamples),
@@ -118,7 +118,7 @@ def to_resampled_rankings(
         undefined = np.full(len(resamples), np.nan)
         return {"auc": undefined, "average_precision": undefined}
     order = np.argsort(-scores, kind="stable")
-    # Films of equal score cannot be told apart by any threshold: sums are read at the last of them.
+    # Images of equal score cannot be told apart by any threshold: sums are read at the last of them.
     last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
     drawn = resamples[:, order]
     pneumonia = np.cumsum(drawn * labels[order], axis=1)[:, last]
@@ -160,14 +160,14 @@ def to_resampled_calls(
 def _to_probability_figures(
     labels: Labels, scores: Scores, weights: Weights, resamples: Resamples
 ) -> dict[str, Draws]:
-    losses = to_film_losses(labels, scores)
+    losses = to_image_losses(labels, scores)
     means = resamples @ (np.stack(list(losses.values()), axis=1) * weights[:, None]) / len(labels)
     gaps = to_resampled_gaps(labels, scores, weights, resamples)
     return {**dict(zip(losses, means.T, strict=True)), "calibration_error": np.abs(gaps).sum(axis=1)}
 
 
-def to_film_losses(labels: Labels, scores: Scores) -> dict[str, Float64[np.ndarray, " n"]]:
-    """What each film adds to the losses that are means over films."""
+def to_image_losses(labels: Labels, scores: Scores) -> dict[str, Float64[np.ndarray, " n"]]:
+    """What each image adds to the losses that are means over images."""
     given = np.clip(np.where(labels == 1, scores, 1 - scores), LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)
     return {"brier_loss": (scores - labels) ** 2, "log_loss": -np.log(given)}
 

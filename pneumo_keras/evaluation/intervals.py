@@ -11,7 +11,6 @@ from jaxtyping import Bool, Float64
 from scipy.special import expit, logit, ndtri, stdtrit
 
 from pneumo_keras.arrays import Labels, Scores
-from pneumo_keras.documents import FloatOrNan
 from pneumo_keras.evaluation.metrics import has_both_classes
 from pneumo_keras.evaluation.patients import (
     Patients,
@@ -21,6 +20,7 @@ from pneumo_keras.evaluation.patients import (
     to_effective_size,
     to_variance,
 )
+from pneumo_keras.storage.documents import FloatOrNan
 
 LEVEL = 0.95
 ROUNDING = 1e-12  # differences of figures below this are none
@@ -95,18 +95,18 @@ def to_share_interval(
 
 
 def to_precision_interval(
-    found: float, films: float, alarms: float, others: float, *, prevalence: float, level: float = LEVEL
+    found: float, images: float, alarms: float, others: float, *, prevalence: float, level: float = LEVEL
 ) -> Interval:
     """Interval of a precision (PPV, NPV) where the class has a stated prevalence, symmetric in its logit.
 
     With none found or no false alarm the logit is infinite: bounds are then those of shares with z^2
-    films more, half of them called, as Agresti and Coull have it, and reach to the value itself.
+    images more, half of them called, as Agresti and Coull have it, and reach to the value itself.
 
     Args:
-        found: Films of the class called the class.
-        films: Films of the class.
-        alarms: Other films called the class.
-        others: Other films.
+        found: Images of the class called the class.
+        images: Images of the class.
+        alarms: Other images called the class.
+        others: Other images.
         prevalence: Stated share of the class, in (0, 1).
         level: Of the interval.
 
@@ -118,11 +118,11 @@ def to_precision_interval(
     if not found + alarms:
         return Interval(math.nan, math.nan, math.nan, method)
     z, odds = to_z(level), prevalence / (1 - prevalence)
-    right, wrong = odds * found / films, alarms / others
+    right, wrong = odds * found / images, alarms / others
     value = right / (right + wrong)
     more = 0.0 if found and alarms else z * z
-    recall, alarm = (found + more / 2) / (films + more), (alarms + more / 2) / (others + more)
-    variance = (1 - recall) / (recall * (films + more)) + (1 - alarm) / (alarm * (others + more))
+    recall, alarm = (found + more / 2) / (images + more), (alarms + more / 2) / (others + more)
+    variance = (1 - recall) / (recall * (images + more)) + (1 - alarm) / (alarm * (others + more))
     centre, half = math.log(odds * recall / alarm), z * math.sqrt(variance)
     low, high = float(expit(centre - half)), float(expit(centre + half))
     return Interval(value, min(low, value), max(high, value), method)
@@ -141,7 +141,7 @@ def to_guessing_error(normal: int, pneumonia: int) -> float:
 def to_placements(
     labels: Labels, scores: Scores
 ) -> tuple[Float64[np.ndarray, " pneumonia"], Float64[np.ndarray, " normal"]]:
-    """Each pneumonia film's share of normal films below it, and each normal film's of those above.
+    """Each pneumonia image's share of normal images below it, and each normal image's of those above.
 
     Ties count one half. The mean of either is the AUC. O(n log n).
     """
@@ -150,25 +150,25 @@ def to_placements(
 
 
 def _to_share_below(
-    films: Float64[np.ndarray, " films"], others: Float64[np.ndarray, " others"]
-) -> Float64[np.ndarray, " films"]:
+    images: Float64[np.ndarray, " images"], others: Float64[np.ndarray, " others"]
+) -> Float64[np.ndarray, " images"]:
     ranked = np.sort(others)
     # Left of equals and right of them: the mean splits ties.
-    left, right = (np.searchsorted(ranked, films, side) for side in ("left", "right"))
+    left, right = (np.searchsorted(ranked, images, side) for side in ("left", "right"))
     return (left + right) / (2 * len(others))
 
 
 def to_placement_variance(
     pneumonia: Float64[np.ndarray, " pneumonia"], normal: Float64[np.ndarray, " normal"]
 ) -> float:
-    """Variance of the mean placement; NaN with fewer than two films of a class."""
+    """Variance of the mean placement; NaN with fewer than two images of a class."""
     if min(len(pneumonia), len(normal)) < 2:
         return math.nan
     return float(np.var(pneumonia, ddof=1) / len(pneumonia) + np.var(normal, ddof=1) / len(normal))
 
 
 def to_auc_variance(labels: Labels, scores: Scores) -> float:
-    """DeLong's variance of the AUC; NaN with fewer than two films of a class.
+    """DeLong's variance of the AUC; NaN with fewer than two images of a class.
 
     References:
         DeLong, E. R., DeLong, D. M. & Clarke-Pearson, D. L. (1988). Comparing the areas under two
@@ -198,10 +198,10 @@ def to_auc_interval(
     """Interval of an AUC from DeLong's variance, symmetric in its logit.
 
     The logit keeps the bounds inside [0, 1] and covers better near 1. Of 95 % intervals, on 2,000
-    draws of 390 pneumonia and 234 normal films from two normal distributions, so many held the true
+    draws of 390 pneumonia and 234 normal images from two normal distributions, so many held the true
     AUC, with the symmetric interval in brackets: AUC 0.90 95.7 % (95.2 %), 0.97 94.8 % (94.0 %),
     0.99 94.0 % (91.5 %). Where DeLong's variance is 0 (the classes do not overlap) or undefined (one
-    film of a class), Newcombe's score interval takes over, which asks for the AUC and counts alone.
+    image of a class), Newcombe's score interval takes over, which asks for the AUC and counts alone.
     Of known patients the variance is Obuchowski's, with Student's quantile.
 
     References:
@@ -228,7 +228,7 @@ def to_auc_interval(
 
 
 def to_newcombe_interval(auc: float, pneumonia: int, normal: int, *, level: float = LEVEL) -> Interval:
-    """Interval of an AUC from the AUC and the counts of films alone: those AUCs it does not contradict.
+    """Interval of an AUC from the AUC and the counts of images alone: those AUCs it does not contradict.
 
     References:
         Newcombe, R. G. (2006). Confidence intervals for an effect size measure based on the

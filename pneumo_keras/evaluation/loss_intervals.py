@@ -1,4 +1,4 @@
-"""Interval of a loss that is a mean over films: few films cost most of it, and it is skewed to the right."""
+"""Interval of a loss that is a mean over images: few images cost most of it, and it is skewed to the right."""
 
 import math
 
@@ -11,7 +11,7 @@ from pneumo_keras.evaluation.intervals import LEVEL, ROUNDING, Interval
 from pneumo_keras.evaluation.patients import Patients, list_sums
 
 Losses = Float64[np.ndarray, " n"]
-"""What each film costs, times its weight."""
+"""What each image costs, times its weight."""
 
 METHOD = "Hall, Welch's t"
 STRAIGHT = 1e-6  # skewness below this moves no bound that is shown
@@ -20,17 +20,17 @@ STRAIGHT = 1e-6  # skewness below this moves no bound that is shown
 def to_loss_interval(
     value: float, labels: Labels, losses: Losses, patients: Patients | None = None, *, level: float = LEVEL
 ) -> Interval:
-    """Interval of a mean loss of as many films of each class as there are.
+    """Interval of a mean loss of as many images of each class as there are.
 
     Student's t of the mean is as skewed as the losses; Hall's cubic takes the skewness out, its inverse
     puts it into the bounds. The degrees of freedom are Welch's, as the classes differ in spread. NaN
-    where a class has but one film or all losses of each class agree: that says nothing of their spread.
+    where a class has but one image or all losses of each class agree: that says nothing of their spread.
 
     Args:
         value: The mean loss.
-        labels: Of the films.
-        losses: Of the films, none negative; their mean is the value.
-        patients: Of the films, where known: their losses are summed.
+        labels: Of the images.
+        losses: Of the images, none negative; their mean is the value.
+        patients: Of the images, where known: their losses are summed.
         level: Of the interval.
 
     References:
@@ -42,13 +42,13 @@ def to_loss_interval(
     if patients is not None:
         means = np.array([losses[labels == label].mean() for label in labels])
         classes = list_sums(losses - means, labels, patients)
-    if min(len(films) for films in classes) < 2 or max(np.ptp(films) for films in classes) <= ROUNDING:
+    if min(len(images) for images in classes) < 2 or max(np.ptp(images) for images in classes) <= ROUNDING:
         return Interval(value, math.nan, math.nan, METHOD)
     # What each class adds to variance and third moment of the sum of all losses.
-    variances = np.array([len(films) * np.var(films, ddof=1) for films in classes])
-    thirds = sum(float(np.sum((films - films.mean()) ** 3)) for films in classes)
+    variances = np.array([len(images) * np.var(images, ddof=1) for images in classes])
+    thirds = sum(float(np.sum((images - images.mean()) ** 3)) for images in classes)
     variance = float(variances.sum())
-    freedom = variance**2 / float(np.sum(variances**2 / [len(films) - 1 for films in classes]))
+    freedom = variance**2 / float(np.sum(variances**2 / [len(images) - 1 for images in classes]))
     quantile = float(stdtrit(freedom, (1 + level) / 2))
     skewness, error = thirds / variance**1.5, math.sqrt(variance) / len(losses)
     low = value - error * _restore_skewness(quantile, skewness)

@@ -1,4 +1,4 @@
-"""The films that were called wrongly."""
+"""The images that were called wrongly."""
 
 import numpy as np
 from jaxtyping import Int64

@@ -1,7 +1,7 @@
-"""Another share of pneumonia than in training: scores, thresholds and films made to speak of it.
+"""Another share of pneumonia than in training: scores, thresholds and images made to speak of it.
 
 The one place where that is done. It is right where only the shares of the classes differ, not the
-looks of normal and pneumonia films. Sensitivity, specificity and AUC do not depend on the share.
+looks of normal and pneumonia images. Sensitivity, specificity and AUC do not depend on the share.
 """
 
 from dataclasses import dataclass, replace
@@ -13,11 +13,11 @@ from pneumo_keras.arrays import Labels, Scores
 from pneumo_keras.errors import DataError, SettingsError
 from pneumo_keras.evaluation.metrics import has_both_classes, to_prevalence
 from pneumo_keras.evaluation.threshold import OperatingPoint
-from pneumo_keras.printable import to_amount
+from pneumo_keras.storage.printable import to_amount
 
 BALANCED_PREVALENCE = 0.5
 """The share of pneumonia that balanced class weights show to a classifier: they give both classes the
-same total weight, whatever the counts of films."""
+same total weight, whatever the counts of images."""
 
 
 @dataclass(frozen=True)
@@ -68,30 +68,30 @@ class PrevalenceShift:
 
 
 def weigh_classes(labels: Labels, prevalence: float | None) -> tuple[float, float]:
-    """Weights of a normal and of a pneumonia film with which films stand for a population.
+    """Weights of a normal and of a pneumonia image with which images stand for a population.
 
     Args:
-        labels: Of the films.
-        prevalence: Share of pneumonia in the population, in (0, 1); None for the films' own.
+        labels: Of the images.
+        prevalence: Share of pneumonia in the population, in (0, 1); None for the images' own.
 
     Returns:
-        Weights whose sum over all films is their number; (1, 1) for the films' own share.
+        Weights whose sum over all images is their number; (1, 1) for the images' own share.
 
     Raises:
-        DataError: The films of one class cannot stand for a population with both.
+        DataError: The images of one class cannot stand for a population with both.
     """
     if prevalence is None:
         return 1.0, 1.0
     if not has_both_classes(labels):
         raise DataError(
-            "A stated prevalence takes normal and pneumonia films. "
-            f"Received: {to_amount(len(labels), 'film')} of one class."
+            "A stated prevalence takes normal and pneumonia images. "
+            f"Received: {to_amount(len(labels), 'image')} of one class."
         )
     share = to_prevalence(labels)
     return (1 - prevalence) / (1 - share), prevalence / share
 
 
-def weigh_films(labels: Labels, prevalence: float | None) -> Float64[np.ndarray, " n"]:
-    """The weight of each film, see `weigh_classes`."""
+def weigh_images(labels: Labels, prevalence: float | None) -> Float64[np.ndarray, " n"]:
+    """The weight of each image, see `weigh_classes`."""
     normal, pneumonia = weigh_classes(labels, prevalence)
     return np.where(labels == 1, pneumonia, normal)

@@ -1,4 +1,4 @@
-"""Settings compared by what they say of films that they have not seen, as they are and perturbed."""
+"""Settings compared by what they say of images that they have not seen, as they are and perturbed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
 from pneumo_keras.arrays import Labels, Scores
-from pneumo_keras.evaluation.figures import to_film_losses
+from pneumo_keras.evaluation.figures import to_image_losses
 from pneumo_keras.evaluation.metrics import (
     count_confusions,
     to_accuracy,
@@ -21,12 +21,12 @@ from pneumo_keras.evaluation.report_card import HALF
 
 FIGURES = ("log_loss", "auc", "accuracy", "sensitivity", "specificity")
 PLAIN, PERTURBED = "", "perturbed_"
-"""What figures' names begin with, by the films that they speak of."""
+"""What figures' names begin with, by the images that they speak of."""
 
 CRITERION = "mean_log_loss"
-"""Of each fold: the mean of the log losses on its films as they are and perturbed.
+"""Of each fold: the mean of the log losses on its images as they are and perturbed.
 
-Films as they are tell which features see the disease, perturbed films which heads know when they do not
+Images as they are tell which features see the disease, perturbed images which heads know when they do not
 know; either alone says nothing of the other.
 """
 
@@ -40,10 +40,10 @@ class Candidate:
     Attributes:
         values: By dotted key.
         figures: `mean_log_loss`, then `log_loss`, `auc`, `accuracy`, `sensitivity` and `specificity`
-            (at 0.5) of each fold, and of perturbed films as `perturbed_log_loss`, ...; NaN where
+            (at 0.5) of each fold, and of perturbed images as `perturbed_log_loss`, ...; NaN where
             the fit diverged.
         kept_epochs: The epoch that was kept, in each fold.
-        operations: Floating-point operations that the frozen network takes to score a film.
+        operations: Floating-point operations that the frozen network takes to score an image.
         weights: Numbers that a head learns.
     """
 
@@ -87,15 +87,15 @@ class Candidate:
         }
 
 
-def judge_folds(
+def evaluate_folds(
     labels: Labels, scores: Scores, folds: Int64[np.ndarray, " n"], *, prefix: str = PLAIN
 ) -> FoldFigures:
     """Figures of each fold by itself; calls at 0.5.
 
     Args:
-        labels: Of all films.
-        scores: From members that have not seen the fold of the film.
-        folds: In which each film was held out.
+        labels: Of all images.
+        scores: From members that have not seen the fold of the image.
+        folds: In which each image was held out.
         prefix: Of the figures' names.
     """
     by_fold = [
@@ -109,7 +109,7 @@ def _to_figures(labels: Labels, scores: Scores) -> dict[str, float]:
     """The figures of a fold: all of `to_figures` would take longer than the fits of a sweep."""
     counts = count_confusions(labels, scores, HALF)
     return {
-        "log_loss": float(to_film_losses(labels, scores)["log_loss"].mean()),
+        "log_loss": float(to_image_losses(labels, scores)["log_loss"].mean()),
         "auc": float(roc_auc_score(labels, scores)),
         "accuracy": to_accuracy(counts),
         "sensitivity": to_sensitivity(counts),
@@ -131,10 +131,10 @@ def build_candidates(
 
     Args:
         values: Of each combination, by dotted key.
-        labels: Of all films.
-        log_odds: Of films as they are (`PLAIN`) and `PERTURBED`, from members that have not seen the
-            fold of the film; NaN for a combination that diverged.
-        folds: In which each film was held out.
+        labels: Of all images.
+        log_odds: Of images as they are (`PLAIN`) and `PERTURBED`, from members that have not seen the
+            fold of the image; NaN for a combination that diverged.
+        folds: In which each image was held out.
         kept_epochs: That were kept.
         operations: Of the frozen network.
         weights: Numbers that a head learns.
@@ -144,7 +144,7 @@ def build_candidates(
         figures: FoldFigures = {}
         for prefix, of_settings in log_odds.items():
             scores = expit(of_settings[:, index])
-            found = judge_folds(labels, np.nan_to_num(scores, nan=0.5), folds, prefix=prefix)
+            found = evaluate_folds(labels, np.nan_to_num(scores, nan=0.5), folds, prefix=prefix)
             if not np.isfinite(scores).all():
                 found = {name: np.full(len(of_folds), np.nan) for name, of_folds in found.items()}
             figures |= found

@@ -1,4 +1,4 @@
-"""Do scores mean what they say: of the films scored about 0.8, are 80 % pneumonia?"""
+"""Do scores mean what they say: of the images scored about 0.8, are 80 % pneumonia?"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +10,7 @@ from pneumo_keras.arrays import Labels, Scores
 from pneumo_keras.evaluation.intervals import LEVEL, to_share_interval
 from pneumo_keras.evaluation.metrics import to_prevalence
 from pneumo_keras.evaluation.patients import Patients
-from pneumo_keras.evaluation.prevalence import PrevalenceShift, weigh_films
+from pneumo_keras.evaluation.prevalence import PrevalenceShift, weigh_images
 from pneumo_keras.evaluation.scores import check_scores
 
 BINS = 15
@@ -19,14 +19,14 @@ Binning = Literal["width", "mass"]
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """The films of one bin of scores, low < score <= high (the first bin holds `low` too).
+    """The images of one bin of scores, low < score <= high (the first bin holds `low` too).
 
     Attributes:
         low: Lower edge.
         high: Upper edge.
-        n: Films.
+        n: Images.
         mean_score: Mean score, what the classifier promises.
-        share: Share of pneumonia films, what comes true.
+        share: Share of pneumonia images, what comes true.
         share_low: Lower bound of Wilson's interval of the share.
         share_high: Upper bound of it.
     """
@@ -43,7 +43,7 @@ class ReliabilityBin:
 def to_bin_edges(
     scores: Scores, *, bins: int = BINS, binning: Binning = "width"
 ) -> Float64[np.ndarray, " edges"]:
-    """Edges from 0 to 1 of bins of equal width, or of about equally many films.
+    """Edges from 0 to 1 of bins of equal width, or of about equally many images.
 
     Equal scores share a bin, so "mass" may return fewer bins.
     """
@@ -59,7 +59,7 @@ def to_bin_index(scores: Scores, edges: Float64[np.ndarray, " edges"]) -> Int64[
 
 
 def to_bin_members(scores: Scores) -> Float64[np.ndarray, "n bins"]:
-    """1 where a film lies in a bin of the default width, 0 elsewhere."""
+    """1 where an image lies in a bin of the default width, 0 elsewhere."""
     index = to_bin_index(scores, to_bin_edges(scores))
     return (index[:, None] == np.arange(BINS)).astype(np.float64)
 
@@ -72,10 +72,10 @@ def to_calibration_error(
     binning: Binning = "width",
     prevalence: float | None = None,
 ) -> float:
-    """Expected calibration error: mean over films of their bin's |mean score - share of pneumonia|.
+    """Expected calibration error: mean over images of their bin's |mean score - share of pneumonia|.
 
     In [0, 1], smaller is better. It depends on the bins, and chance alone makes it positive: with
-    few films a perfectly calibrated score does not reach 0. With a `prevalence`, films are weighted so
+    few images a perfectly calibrated score does not reach 0. With a `prevalence`, images are weighted so
     that they stand for a population with that share of pneumonia.
 
     References:
@@ -83,7 +83,7 @@ def to_calibration_error(
         using Bayesian binning. AAAI. For the binary probability, not for the top class's confidence.
     """
     edges = to_bin_edges(scores, bins=bins, binning=binning)
-    weights = weigh_films(labels, prevalence)
+    weights = weigh_images(labels, prevalence)
     gaps = np.bincount(to_bin_index(scores, edges), weights=weights * (scores - labels))
     return float(np.abs(gaps).sum() / len(labels))
 
@@ -98,18 +98,18 @@ def to_reliability_bins(
     prevalence: float | None = None,
     patients: Patients | None = None,
 ) -> list[ReliabilityBin]:
-    """The table behind a reliability diagram; bins without films are left out.
+    """The table behind a reliability diagram; bins without images are left out.
 
-    With a `prevalence`, shares and their bounds are carried from the films' share of pneumonia to the
+    With a `prevalence`, shares and their bounds are carried from the images' share of pneumonia to the
     stated one as scores are: what holds inside a bin is moved by the same odds.
 
     Raises:
-        DataError: There are no films, or labels or scores are out of range.
+        DataError: There are no images, or labels or scores are out of range.
     """
     check_scores(labels, scores)
     edges = to_bin_edges(scores, bins=bins, binning=binning)
     index = to_bin_index(scores, edges)
-    weights = weigh_films(labels, prevalence)
+    weights = weigh_images(labels, prevalence)
     table = []
     for bin_ in np.unique(index):
         inside = index == bin_

@@ -37,24 +37,24 @@ HALF = 0.5  # MedMNIST's threshold, for comparable figures
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class ThresholdMetrics:
     """All figures at one threshold.
 
     Attributes:
-        n: Films.
-        threshold: A film is called pneumonia when its score is above it.
-        tn: Normal films called normal.
-        fp: Normal films called pneumonia.
-        fn: Pneumonia films called normal.
-        tp: Pneumonia films called pneumonia.
+        n: Images.
+        threshold: An image is called pneumonia when its score is above it.
+        tn: Normal images called normal.
+        fp: Normal images called pneumonia.
+        fn: Pneumonia images called normal.
+        tp: Pneumonia images called pneumonia.
         figures: Each figure with its interval, by name.
         level: Of the intervals.
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
         stated_prevalence: Share of pneumonia that figures, scores and threshold were corrected for;
-            None where they speak of the films as they are.
+            None where they speak of the images as they are.
         trained_prevalence: Share of pneumonia that they were corrected from, if they were.
-        short_intervals: Figures whose intervals are known to be too short for so few films.
+        short_intervals: Figures whose intervals are known to be too short for so few images.
         patients: Where they are known, and intervals take the images of one together; None where each
             image stands for itself.
     """
@@ -76,7 +76,7 @@ class Evaluation:
 
     @property
     def counts(self) -> ConfusionCounts:
-        """Films by label and call."""
+        """ImageSet by label and call."""
         return ConfusionCounts(self.tn, self.fp, self.fn, self.tp)
 
     @property
@@ -98,7 +98,7 @@ class OutOfDistribution:
 
     outside: int
     far_outside: int
-    inside: Evaluation | None
+    inside: ThresholdMetrics | None
 
     @property
     def n(self) -> int:
@@ -107,7 +107,7 @@ class OutOfDistribution:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Evaluation:
     """A classifier on one split: at its operating point, at 0.5, and member by member.
 
     Attributes:
@@ -115,62 +115,62 @@ class Judgement:
         at_half: At 0.5, whatever the operating point; where scores are corrected, with the calls of
             plain scores at 0.5.
         members: Each figure of every member alone, at the operating point; empty for one member.
-        perturbed: Of the same films perturbed, if that was asked for.
+        perturbed: Of the same images perturbed, if that was asked for.
         out_of_distribution: Images that are warned about; None where that was not looked for.
         new_patients: Images of patients of whom the classifier has seen none, at the operating point; None
             where that is unknown, or they are all or none.
     """
 
-    evaluation: Evaluation
-    at_half: Evaluation
+    at_threshold: ThresholdMetrics
+    at_half: ThresholdMetrics
     members: dict[str, MemberSpread]
     perturbed: "Perturbed | None" = None
     out_of_distribution: OutOfDistribution | None = None
-    new_patients: Evaluation | None = None
+    new_patients: ThresholdMetrics | None = None
 
 
 @dataclass(frozen=True)
 class Perturbed:
-    """The same classifier on the same films perturbed.
+    """The same classifier on the same images perturbed.
 
     Attributes:
-        judgement: Of the perturbed films.
-        changes: Each figure at the operating point less that of the films as they are, in pairs.
-        ranges: How far films were varied.
+        evaluation: Of the perturbed images.
+        changes: Each figure at the operating point less that of the images as they are, in pairs.
+        ranges: How far images were varied.
         robustness: The same by kind and severity, each kind alone.
     """
 
-    judgement: Judgement
+    evaluation: Evaluation
     changes: dict[str, Difference]
     ranges: dict[str, Any]
     robustness: Robustness
 
 
 @dataclass(frozen=True, kw_only=True)
-class Metrics(Evaluation):
+class Metrics(ThresholdMetrics):
     """`metrics_<split>.json`: the evaluation at the operating point, and what belongs to it.
 
     Attributes:
-        at_half: See `Judgement`.
-        members: See `Judgement`.
+        at_half: See `Evaluation`.
+        members: See `Evaluation`.
         split: `train`, `val` or `test`.
-        films_sha256: Fingerprint of the films' pixels.
+        images_sha256: Fingerprint of the images' pixels.
         labels_sha256: Fingerprint of their labels.
         scores_sha256: Of the file with their scores.
-        perturbation: How far films were varied before they were scored; None for films as they are.
-        out_of_distribution: See `Judgement`.
-        new_patients: See `Judgement`.
+        perturbation: How far images were varied before they were scored; None for images as they are.
+        out_of_distribution: See `Evaluation`.
+        new_patients: See `Evaluation`.
     """
 
-    at_half: Annotated[Evaluation, Field(alias="at_0.5")]
+    at_half: Annotated[ThresholdMetrics, Field(alias="at_0.5")]
     members: dict[str, MemberSpread]
     split: str
-    films_sha256: str
+    images_sha256: str
     labels_sha256: str
     scores_sha256: str
     perturbation: dict[str, Any] | None
     out_of_distribution: OutOfDistribution | None
-    new_patients: Evaluation | None
+    new_patients: ThresholdMetrics | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,34 +185,36 @@ class PerturbedMetrics(Robustness):
 
 
 def to_metrics(
-    judgement: Judgement,
+    evaluation: Evaluation,
     *,
     split: str,
-    films_sha256: str,
+    images_sha256: str,
     labels_sha256: str,
     scores_sha256: str,
     perturbation: dict[str, Any] | None = None,
 ) -> Metrics:
-    """A judgement with the films it speaks of."""
+    """An evaluation with the images it speaks of."""
     return Metrics(
-        **vars(judgement.evaluation),
-        at_half=judgement.at_half,
-        members=judgement.members,
+        **vars(evaluation.at_threshold),
+        at_half=evaluation.at_half,
+        members=evaluation.members,
         split=split,
-        films_sha256=films_sha256,
+        images_sha256=images_sha256,
         labels_sha256=labels_sha256,
         scores_sha256=scores_sha256,
         perturbation=perturbation,
-        out_of_distribution=judgement.out_of_distribution,
-        new_patients=judgement.new_patients,
+        out_of_distribution=evaluation.out_of_distribution,
+        new_patients=evaluation.new_patients,
     )
 
 
-def to_judgement(metrics: Metrics) -> Judgement:
-    """The judgement that metrics were made from, but for that of perturbed films."""
-    evaluation = Evaluation(**{name: getattr(metrics, name) for name in Evaluation.__dataclass_fields__})
-    return Judgement(
-        evaluation,
+def to_evaluation(metrics: Metrics) -> Evaluation:
+    """The evaluation that metrics were made from, but for that of perturbed images."""
+    at_threshold = ThresholdMetrics(
+        **{name: getattr(metrics, name) for name in ThresholdMetrics.__dataclass_fields__}
+    )
+    return Evaluation(
+        at_threshold,
         metrics.at_half,
         metrics.members,
         out_of_distribution=metrics.out_of_distribution,
@@ -220,7 +222,7 @@ def to_judgement(metrics: Metrics) -> Judgement:
     )
 
 
-def judge(
+def evaluate(
     labels: Labels,
     scores: Scores,
     threshold: float,
@@ -231,7 +233,7 @@ def judge(
     distances: Distances | None = None,
     patients: Patients | None = None,
     new: Bool[np.ndarray, " n"] | None = None,
-) -> Judgement:
+) -> Evaluation:
     """Evaluates scores at the operating point and at 0.5, and every member by itself.
 
     Args:
@@ -249,8 +251,8 @@ def judge(
         DataError: See `evaluate`.
     """
     options = {"seed": seed, "shift": shift, "patients": patients}
-    evaluation = evaluate(labels, scores, threshold, **options)
-    at_half = evaluation if threshold == HALF else evaluate(labels, scores, HALF, **options)
+    at_threshold = evaluate_at(labels, scores, threshold, **options)
+    at_half = at_threshold if threshold == HALF else evaluate_at(labels, scores, HALF, **options)
     evaluate_part = functools.partial(evaluate_some, labels, scores, threshold, **options)
     figures = []
     for alone in members if len(members) > 1 else []:
@@ -261,8 +263,8 @@ def judge(
     if distances is not None:
         far = int((distances > FAR).sum())
         outside = OutOfDistribution(int((distances > 1).sum()) - far, far, evaluate_part(distances <= 1))
-    return Judgement(
-        evaluation,
+    return Evaluation(
+        at_threshold,
         at_half,
         to_member_spreads(figures) if figures else {},
         out_of_distribution=outside,
@@ -279,7 +281,7 @@ def evaluate_some(
     seed: int,
     shift: PrevalenceShift | None = None,
     patients: Patients | None = None,
-) -> Evaluation | None:
+) -> ThresholdMetrics | None:
     """The same of some of the images; None where they are all or none, or a prevalence lacks a class.
 
     Args:
@@ -295,10 +297,10 @@ def evaluate_some(
     if not 0 < len(kept) < len(labels) or (shift and not has_both_classes(kept)):
         return None
     of_kept = select_patients(patients, inside)
-    return evaluate(kept, scores[inside], threshold, seed=seed, shift=shift, patients=of_kept)
+    return evaluate_at(kept, scores[inside], threshold, seed=seed, shift=shift, patients=of_kept)
 
 
-def evaluate(
+def evaluate_at(
     labels: Labels,
     scores: Scores,
     threshold: float,
@@ -308,27 +310,27 @@ def evaluate(
     level: float = LEVEL,
     shift: PrevalenceShift | None = None,
     patients: Patients | None = None,
-) -> Evaluation:
+) -> ThresholdMetrics:
     """Evaluates scores: every figure with its interval.
 
-    Shares of films get Wilson's interval, what is made of two of them MOVER's, the AUC DeLong's, losses
+    Shares of images get Wilson's interval, what is made of two of them MOVER's, the AUC DeLong's, losses
     Hall's, average precision and calibration error the stratified bootstrap's. The intervals speak of
-    other films of the same kind, not of other hospitals or training runs.
+    other images of the same kind, not of other hospitals or training runs.
 
     Args:
         labels: 0 (normal) or 1 (pneumonia).
         scores: Probabilities of pneumonia, as the classifier gives them.
-        threshold: Chosen on other films than these.
+        threshold: Chosen on other images than these.
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
         level: Of the intervals, in (0, 1).
         shift: To a stated share of pneumonia: scores and threshold are corrected together, calls
-            stay, and the films are weighted to stand for a population with that share.
-        patients: Of the films, where known: intervals then take the films of one together.
+            stay, and the images are weighted to stand for a population with that share.
+        patients: Of the images, where known: intervals then take the images of one together.
 
     Raises:
-        DataError: There are no films, labels or scores are out of range, or a prevalence is stated
-            for films of one class.
+        DataError: There are no images, labels or scores are out of range, or a prevalence is stated
+            for images of one class.
     """
     check_scores(labels, scores)
     calls, prevalence = scores > threshold, shift.stated if shift else None
@@ -347,7 +349,7 @@ def evaluate(
         level=level,
         patients=patients,
     )
-    return Evaluation(
+    return ThresholdMetrics(
         counts.n,
         threshold,
         **asdict(counts),

@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float64
 
 from pneumo_keras.arrays import Labels, Scores
-from pneumo_keras.documents import FloatOrNan
 from pneumo_keras.evaluation.figures import to_figures
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
+from pneumo_keras.storage.documents import FloatOrNan
 
 ALEXNET_CLEAN = 0.10085470085470083
 ALEXNET: Mapping[str, float] = {

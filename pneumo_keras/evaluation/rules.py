@@ -1,7 +1,7 @@
 """The rules by which an operating point is chosen: a new one is a function here and a line in `RULES`.
 
 Thresholds lie midway between neighbouring scores, so that tiny numerical differences do not flip a
-film. Imports nothing heavy: settings are checked against the table.
+image. Imports nothing heavy: settings are checked against the table.
 """
 
 import math
@@ -26,17 +26,17 @@ class Rule:
         choose: The threshold from labels, scores and the demands, those by keyword.
         demands: What the rule is to be told, with the value that stands unless another is given.
         description: For people, the demands in braces.
-        from_films: Whether labels and scores decide, not the settings alone.
+        from_images: Whether labels and scores decide, not the settings alone.
     """
 
     choose: Callable[..., float]
     demands: Mapping[str, float]
     description: str
-    from_films: bool = True
+    from_images: bool = True
 
 
 def take_threshold(labels: Labels, scores: Scores, *, threshold: float) -> float:
-    """The threshold as it is given, whatever the films.
+    """The threshold as it is given, whatever the images.
 
     Raises:
         SettingsError: It is not in [0, 1].
@@ -64,11 +64,11 @@ def choose_youden_threshold(labels: Labels, scores: Scores) -> float:
 
 
 def choose_sensitive_threshold(labels: Labels, scores: Scores, *, sensitivity: float) -> float:
-    """The highest threshold that finds this share of pneumonia films, and so the fewest false alarms.
+    """The highest threshold that finds this share of pneumonia images, and so the fewest false alarms.
 
     Raises:
         SettingsError: The share is not in (0, 1].
-        DataError: A class is missing, or too many pneumonia films score 0.
+        DataError: A class is missing, or too many pneumonia images score 0.
     """
     if not 0 < sensitivity <= 1:
         raise SettingsError(f"The sensitivity to reach is a share in (0, 1]. Received: {sensitivity}.")
@@ -79,7 +79,7 @@ def choose_sensitive_threshold(labels: Labels, scores: Scores, *, sensitivity: f
     if not len(reached):
         raise DataError(
             f"No threshold reaches a sensitivity of {sensitivity}: {pneumonia - tp[0]} of {pneumonia} "
-            "pneumonia films score exactly 0. Ask for less."
+            "pneumonia images score exactly 0. Ask for less."
         )
     return float(thresholds[reached[-1]])
 
@@ -87,7 +87,7 @@ def choose_sensitive_threshold(labels: Labels, scores: Scores, *, sensitivity: f
 def choose_cheapest_threshold(labels: Labels, scores: Scores, *, cost_fn: float, cost_fp: float) -> float:
     """The threshold of the least cost_fn * fn + cost_fp * fp; of equals the lowest, which misses least.
 
-    The films' own share of pneumonia weighs in: where it differs in use, scale the costs.
+    The images' own share of pneumonia weighs in: where it differs in use, scale the costs.
 
     Raises:
         SettingsError: A cost is not positive.
@@ -108,7 +108,7 @@ def choose_cheapest_threshold(labels: Labels, scores: Scores, *, cost_fn: float,
 def to_candidates(
     labels: Labels, scores: Scores
 ) -> tuple[Float64[np.ndarray, " k"], Int64[np.ndarray, " k"], Int64[np.ndarray, " k"]]:
-    """Every threshold in [0, 1] that calls the films differently, rising, with its tp and fp.
+    """Every threshold in [0, 1] that calls the images differently, rising, with its tp and fp.
 
     Midway between neighbouring scores; below the lowest midway to 0, above the highest midway to 1.
     """
@@ -127,7 +127,7 @@ def to_candidates(
 
 
 RULES: dict[str, Rule] = {
-    "fixed": Rule(take_threshold, {"threshold": 0.5}, "given in the settings", from_films=False),
+    "fixed": Rule(take_threshold, {"threshold": 0.5}, "given in the settings", from_images=False),
     "youden": Rule(choose_youden_threshold, {}, "the largest sum of sensitivity and specificity (Youden)"),
     "sensitivity": Rule(
         choose_sensitive_threshold,

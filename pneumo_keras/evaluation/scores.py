@@ -15,12 +15,12 @@ from jaxtyping import Float64, Int64
 
 from pneumo_keras.arrays import Labels, Scores
 from pneumo_keras.errors import DataError, RunError
-from pneumo_keras.ordinary_files import read_text
-from pneumo_keras.printable import to_cell
+from pneumo_keras.storage.ordinary_files import read_text
+from pneumo_keras.storage.printable import to_cell
 
 HEADER = "index,label,score"
 NAMES = ("path", "patient")  # columns behind those, each where it is known
-MOST_BYTES = 1 << 28  # of a file of scores: ten million films
+MOST_BYTES = 1 << 28  # of a file of scores: ten million images
 LABEL_DIGITS = 9  # of a label, to be told which it is if it is none
 SHOWN = 100  # characters of a line that is not as it should be
 RUN_BYTES = 120  # of the name of a run in that of a file, which may have 255
@@ -44,25 +44,27 @@ class ScoreTable:
 
 
 def check_scores(labels: Int64[np.ndarray, " labels"], scores: Float64[np.ndarray, " scores"]) -> None:
-    """Checks that there are films, each with one label (0 or 1) and one score in [0, 1].
+    """Checks that there are images, each with one label (0 or 1) and one score in [0, 1].
 
     Raises:
         DataError: Something is missing or out of its range.
     """
     if len(labels) != len(scores):
         raise DataError(
-            f"Every film needs one label and one score. Received: {len(labels)} labels, {len(scores)} scores."
+            f"Every image needs one label and one score. Received: {len(labels)} labels, {len(scores)} scores."
         )
     if not len(labels):
-        raise DataError("There is nothing to evaluate without films. Received: 0 films.")
+        raise DataError("There is nothing to evaluate without images. Received: 0 images.")
     strange = np.flatnonzero((labels != 0) & (labels != 1))
     if len(strange):
-        film = strange[0]
-        raise DataError(f"A label is 0 (normal) or 1 (pneumonia). Received: {labels[film]} for film {film}.")
+        image = strange[0]
+        raise DataError(
+            f"A label is 0 (normal) or 1 (pneumonia). Received: {labels[image]} for image {image}."
+        )
     strange = np.flatnonzero(~((scores >= 0) & (scores <= 1)))
     if len(strange):
-        film = strange[0]
-        raise DataError(f"A score is a probability in [0, 1]. Received: {scores[film]} for film {film}.")
+        image = strange[0]
+        raise DataError(f"A score is a probability in [0, 1]. Received: {scores[image]} for image {image}.")
 
 
 def format_scores(
@@ -104,7 +106,7 @@ def parse_scores(text: str, *, name: str) -> ScoreTable:
         name: The file, for error messages.
 
     Raises:
-        DataError: The columns, the order of the films, a label or a score is not as it should be.
+        DataError: The columns, the order of the images, a label or a score is not as it should be.
     """
     header, *lines = text.replace("\r\n", "\n").split("\n")
     named = tuple(name for name in NAMES if f",{name}" in header)
@@ -139,8 +141,8 @@ def _parse_row(line: str, index: int, name: str, *, named: int) -> tuple[int, fl
         ) from None
     if row[0] != index:
         raise DataError(
-            f"{name}, line {index + 2}, must hold film {index}: films are counted from 0 without gaps. "
-            f"Received: film {row[0]}."
+            f"{name}, line {index + 2}, must hold image {index}: images are counted from 0 without gaps. "
+            f"Received: image {row[0]}."
         )
     return *row[1:], cells[len(row) :]
 
@@ -188,7 +190,7 @@ def to_medmnist_name(*, split: str, auc: float, accuracy: float, run: str, size:
         accuracy: At MedMNIST's threshold, 0.5, not at the run's operating point.
         run: Anything without `@`, `.` or a path separator; the evaluator cuts the name there. A long one
             is cut here.
-        size: Pixels a side of the source films: 28, 64, 128 or 224.
+        size: Pixels a side of the source images: 28, 64, 128 or 224.
 
     Raises:
         DataError: `run` would be cut short.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pneumo_keras.documents import FloatOrNan
+from pneumo_keras.storage.documents import FloatOrNan
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""Operating points: from which score on a film is called pneumonia.
+"""Operating points: from which score on an image is called pneumonia.
 
-They are chosen on validation films or out of fold, never on the films that are evaluated: nothing
+They are chosen on validation images or out of fold, never on the images that are evaluated: nothing
 here can check that, so an operating point says where it was chosen.
 """
 
@@ -13,7 +13,6 @@ from jaxtyping import Float64
 from pydantic import Field
 
 from pneumo_keras.arrays import SPLIT_NAMES, Labels, Scores
-from pneumo_keras.documents import FloatOrNan
 from pneumo_keras.errors import SettingsError
 from pneumo_keras.evaluation.metrics import (
     ConfusionCounts,
@@ -23,6 +22,7 @@ from pneumo_keras.evaluation.metrics import (
 )
 from pneumo_keras.evaluation.rules import RULES
 from pneumo_keras.evaluation.scores import check_scores
+from pneumo_keras.storage.documents import FloatOrNan
 
 Curve = Float64[np.ndarray, " k"]
 
@@ -32,14 +32,14 @@ class OperatingPoint:
     """A threshold, how it was chosen, and what it reaches: `operating_point.json`.
 
     Attributes:
-        threshold: A film is called pneumonia when its score is above it.
+        threshold: An image is called pneumonia when its score is above it.
         rule: A name in `RULES`.
         demand: What the rule was told, by name.
-        chosen_on: The films that the rest speaks of, for instance `val`, and on which the rule
-            chose, if it is one that asks films.
-        counts: Those films by label and call.
-        sensitivity: Share of their pneumonia films called pneumonia; NaN without any.
-        specificity: Share of their normal films called normal; NaN without any.
+        chosen_on: The images that the rest speaks of, for instance `val`, and on which the rule
+            chose, if it is one that asks images.
+        counts: Those images by label and call.
+        sensitivity: Share of their pneumonia images called pneumonia; NaN without any.
+        specificity: Share of their normal images called normal; NaN without any.
     """
 
     threshold: Annotated[float, Field(ge=0, le=1)]
@@ -62,11 +62,11 @@ class OperatingPoint:
                 raise ValueError(f"'{name}' must be that of its counts")
 
     def describe_rule(self) -> str:
-        """How the threshold came about, and on which films if films were asked."""
+        """How the threshold came about, and on which images if images were asked."""
         rule = RULES[self.rule]
         text = rule.description.format(**self.demand)
-        films = SPLIT_NAMES.get(self.chosen_on, self.chosen_on)
-        return f"{text}, chosen on {films}" if rule.from_films else text
+        images = SPLIT_NAMES.get(self.chosen_on, self.chosen_on)
+        return f"{text}, chosen on {images}" if rule.from_images else text
 
 
 def _is_same(first: float, second: float) -> bool:
@@ -76,18 +76,18 @@ def _is_same(first: float, second: float) -> bool:
 def choose_operating_point(
     labels: Labels, scores: Scores, *, rule: str, chosen_on: str, **demands: float
 ) -> OperatingPoint:
-    """Chooses a threshold by a rule and says what it reaches on the same films.
+    """Chooses a threshold by a rule and says what it reaches on the same images.
 
     Args:
-        labels: Of films that are not evaluated later.
-        scores: Of the same films.
+        labels: Of images that are not evaluated later.
+        scores: Of the same images.
         rule: A name in `RULES`.
-        chosen_on: The films, for the record.
+        chosen_on: The images, for the record.
         demands: What rules are to be told; each takes its own.
 
     Raises:
         SettingsError: The rule is unknown or its demand out of range.
-        DataError: The films cannot meet the demand.
+        DataError: The images cannot meet the demand.
     """
     check_scores(labels, scores)
     if rule not in RULES:
@@ -103,7 +103,7 @@ def choose_operating_point(
 def to_threshold_curves(labels: Labels, scores: Scores) -> tuple[Curve, Curve, Curve, Curve]:
     """Thresholds from 0 to 1 at which calls change, with sensitivity, specificity and accuracy from there on.
 
-    NaN where a class has no films.
+    NaN where a class has no images.
     """
     thresholds = np.unique([0.0, *scores, 1.0])
     tn, fn = (np.searchsorted(np.sort(scores[labels == label]), thresholds, side="right") for label in (0, 1))

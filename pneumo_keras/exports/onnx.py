@@ -19,11 +19,11 @@ from pneumo_keras.exports.preprocessing import (
 )
 from pneumo_keras.exports.resizing import to_centres, to_weights
 from pneumo_keras.exports.scoring import (
-    FILM_SHAPE,
-    FILMS,
+    IMAGE_SHAPE,
+    IMAGES,
     PROBABILITY,
     PROBABILITY_SHAPE,
-    Films,
+    ImageSet,
     Probabilities,
     Scoring,
 )
@@ -49,12 +49,12 @@ def load_scoring(path: Path) -> Scoring:
     return functools.partial(_score, session)
 
 
-def _score(session: Any, films: Films) -> Probabilities:
-    return session.run([PROBABILITY], {FILMS: films})[0]
+def _score(session: Any, images: ImageSet) -> Probabilities:
+    return session.run([PROBABILITY], {IMAGES: images})[0]
 
 
 def to_onnx(classifier: Classifier) -> bytes:
-    """The classifier as a model from `films` to `probability`, any number of any size.
+    """The classifier as a model from `images` to `probability`, any number of any size.
 
     Raises:
         ModelError: It holds something that has no exact rewriting.
@@ -70,44 +70,44 @@ def to_onnx(classifier: Classifier) -> bytes:
         log_odds = nodes.add("ReduceMean", pairs, nodes.hold([0]), keepdims=0)
     mean = nodes.add("ReduceMean", log_odds, nodes.hold([1]), keepdims=1)
     nodes.add("Sigmoid", write_scaling(nodes, read_decision(classifier.decision), mean), name=PROBABILITY)
-    return nodes.to_model("classifier", {FILMS: FILM_SHAPE}, {PROBABILITY: PROBABILITY_SHAPE})
+    return nodes.to_model("classifier", {IMAGES: IMAGE_SHAPE}, {PROBABILITY: PROBABILITY_SHAPE})
 
 
 def write_preprocessing(nodes: Nodes, preprocessing: Preprocessing) -> str:
-    """From films (n, height, width, 1) to images (n, channels, size, size); gives their name."""
-    films = nodes.add("Transpose", FILMS, perm=CHANNELS_FIRST)
-    size = None  # of films: any
+    """From images (n, height, width, 1) to images (n, channels, size, size); gives their name."""
+    images = nodes.add("Transpose", IMAGES, perm=CHANNELS_FIRST)
+    size = None  # of images: any
     for resize in preprocessing.resizes:
-        films, size = write_resize(nodes, resize, films, size), resize
-    grey = write_scaling(nodes, preprocessing.scaling, films)
+        images, size = write_resize(nodes, resize, images, size), resize
+    grey = write_scaling(nodes, preprocessing.scaling, images)
     return nodes.add("Concat", *[grey] * preprocessing.channels, axis=1)
 
 
-def write_resize(nodes: Nodes, resize: Resize, films: str, size: Resize | None) -> str:
+def write_resize(nodes: Nodes, resize: Resize, images: str, size: Resize | None) -> str:
     """Two matrix products, along the height and along the width.
 
     Args:
         nodes: Of the model.
         resize: What to make.
-        films: Name of the films (n, 1, height, width).
+        images: Name of the images (n, 1, height, width).
         size: What made them; None where their size is known only when the model runs.
 
     Returns:
-        The name of the resized films.
+        The name of the resized images.
     """
     if size is None:
-        rows = write_weights(nodes, write_size(nodes, films, HEIGHT), resize.height)
-        columns = write_weights(nodes, write_size(nodes, films, WIDTH), resize.width)
+        rows = write_weights(nodes, write_size(nodes, images, HEIGHT), resize.height)
+        columns = write_weights(nodes, write_size(nodes, images, WIDTH), resize.width)
         columns = nodes.add("Transpose", columns, perm=[1, 0])
     else:
         rows = nodes.hold(to_weights(size.height, resize.height))
         columns = nodes.hold(to_weights(size.width, resize.width).T)
-    return nodes.add("MatMul", nodes.add("MatMul", rows, films), columns)
+    return nodes.add("MatMul", nodes.add("MatMul", rows, images), columns)
 
 
-def write_size(nodes: Nodes, films: str, axis: int) -> str:
+def write_size(nodes: Nodes, images: str, axis: int) -> str:
     """Pixels along an axis, as an integer without axes."""
-    return nodes.add("Gather", nodes.add("Shape", films), nodes.hold(np.array(axis)), axis=0)
+    return nodes.add("Gather", nodes.add("Shape", images), nodes.hold(np.array(axis)), axis=0)
 
 
 def write_weights(nodes: Nodes, source: str, target: int) -> str:

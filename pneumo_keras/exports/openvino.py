@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pneumo_keras.backend import import_openvino
 from pneumo_keras.exports.onnx import to_onnx
-from pneumo_keras.exports.scoring import Films, Probabilities, Scoring
+from pneumo_keras.exports.scoring import ImageSet, Probabilities, Scoring
 from pneumo_keras.exports.table import FORMS
 from pneumo_keras.model.classifier import Classifier
+from pneumo_keras.runtime.backend import import_openvino
 
 
 def write_classifier(classifier: Classifier, path: Path) -> None:
@@ -38,5 +38,5 @@ def load_scoring(path: Path) -> Scoring:
     return functools.partial(_score, core.compile_model(core.read_model(path), "CPU", settings))
 
 
-def _score(compiled: Any, films: Films) -> Probabilities:
-    return compiled(films)[0]
+def _score(compiled: Any, images: ImageSet) -> Probabilities:
+    return compiled(images)[0]

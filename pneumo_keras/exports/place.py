@@ -5,8 +5,8 @@ from pathlib import Path
 
 from pneumo_keras.errors import ExportError
 from pneumo_keras.exports.table import FORMS
-from pneumo_keras.files import check_new
-from pneumo_keras.links import check_within
+from pneumo_keras.storage.files import check_new
+from pneumo_keras.storage.links import check_within
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From films (n, height, width, 1), 0..255, of any size, to what the backbone sees.
+    """From images (n, height, width, 1), 0..255, of any size, to what the backbone sees.
 
     Attributes:
         resizes: In their order, at least one.
@@ -45,8 +45,8 @@ class Preprocessing:
     channels: int
 
     @property
-    def film_size(self) -> int:
-        """Height to which films are brought first, in pixels."""
+    def data_size(self) -> int:
+        """Height to which images are brought first, in pixels."""
         return self.resizes[0].height
 
 
@@ -59,7 +59,7 @@ def read_preprocessing(frozen: FrozenPart) -> Preprocessing:
     resizes = tuple(read_resize(operation) for operation in list_operations(frozen.resize))
     if not resizes:
         raise to_refusal(frozen.resize, "must resize", part="preprocessing")
-    rescale, copy = read_kinds(frozen.scale, ("Rescaling", "Concatenate"), part="scaling of films")
+    rescale, copy = read_kinds(frozen.scale, ("Rescaling", "Concatenate"), part="scaling of images")
     return Preprocessing(resizes, Scaling(float(rescale.scale), float(rescale.offset)), len(copy.input))
 
 

@@ -1,18 +1,18 @@
-"""What every form makes of films when its own runtime reads it."""
+"""What every form makes of images when its own runtime reads it."""
 
 from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float32
 
-Films = Float32[np.ndarray, "n height width 1"]
+ImageSet = Float32[np.ndarray, "n height width 1"]
 """Grey levels, 0 (black) to 255 (white), of any size."""
 
 Probabilities = Float32[np.ndarray, "n 1"]
 """Of pneumonia."""
 
-Scoring = Callable[[Films], Probabilities]
+Scoring = Callable[[ImageSet], Probabilities]
 
-FILMS, PROBABILITY = "films", "probability"
-FILM_SHAPE = ("n", "height", "width", 1)
+IMAGES, PROBABILITY = "images", "probability"
+IMAGE_SHAPE = ("n", "height", "width", 1)
 PROBABILITY_SHAPE = ("n", 1)

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from pneumo_keras.arrays import CLASS_NAMES
-from pneumo_keras.data.films import Preparation
-from pneumo_keras.documents import to_document
+from pneumo_keras.data.images import Preparation
 from pneumo_keras.evaluation.calibration import Calibration
 from pneumo_keras.evaluation.threshold import OperatingPoint
 from pneumo_keras.exports.preprocessing import Preprocessing
-from pneumo_keras.exports.scoring import FILM_SHAPE, FILMS, PROBABILITY, PROBABILITY_SHAPE
+from pneumo_keras.exports.scoring import IMAGE_SHAPE, IMAGES, PROBABILITY, PROBABILITY_SHAPE
 from pneumo_keras.exports.table import FORMS
+from pneumo_keras.storage.documents import to_document
 
 FORMAT_VERSION = 2  # to be raised when who reads the old one would read the new one wrongly
 
@@ -42,10 +42,10 @@ LEFT_OUT = (
     "little from those of `pneumo-keras predict`."
 )
 
-GUARD = {
+OOD_DETECTOR = {
     "included": False,
     "description": "Unlike `pneumo-keras predict`, this file does not say when an image is outside the range "
-    "of the training images: it scores photographs, turned films and other views as readily as chest films.",
+    "of the training images: it scores photographs, turned images and other views as readily as chest images.",
 }
 
 
@@ -73,7 +73,7 @@ def describe_file(form: str, files: list[Path]) -> dict[str, Any]:
 def describe_use(
     preparation: Preparation, preprocessing: Preprocessing, calibration: Calibration, point: OperatingPoint
 ) -> dict[str, Any]:
-    """From a film to a call: what goes in, what happens inside, what comes out and what it means."""
+    """From an image to a call: what goes in, what happens inside, what comes out and what it means."""
     resizes = [
         {"operation": "resize", "antialias": True, "kernel": "bilinear", **asdict(one)}
         for one in preprocessing.resizes
@@ -82,11 +82,11 @@ def describe_use(
     return {
         "classes": {str(label): name for label, name in enumerate(CLASS_NAMES)},
         "input": {
-            "name": FILMS,
-            "shape": list(FILM_SHAPE),
+            "name": IMAGES,
+            "shape": list(IMAGE_SHAPE),
             "dtype": "float32",
             "range": [0, 255],
-            "meaning": "Grey levels of n films of one size, whichever: 0 is black, 255 is white, bone is "
+            "meaning": "Grey levels of n images of one size, whichever: 0 is black, 255 is white, bone is "
             "bright (MONOCHROME2).",
         },
         "preparation": describe_preparation(preparation),
@@ -95,7 +95,7 @@ def describe_use(
             "name": PROBABILITY,
             "shape": list(PROBABILITY_SHAPE),
             "dtype": "float32",
-            "meaning": f"Probability of {pneumonia} among films of which a share of "
+            "meaning": f"Probability of {pneumonia} among images of which a share of "
             f"{calibration.prevalence:g} shows it.",
         },
         "operating_point": {
@@ -104,7 +104,7 @@ def describe_use(
             **to_document(point),
         },
         "calibration": {"applied": "inside the model", **to_document(calibration)},
-        "guard": dict(GUARD),
+        "ood_detector": dict(OOD_DETECTOR),
     }
 
 
@@ -127,14 +127,14 @@ def describe_origin(
         environment: What its run was made with.
         versions: Of the packages that wrote the files.
     """
-    data, films = environment.get("data", {}), environment.get("films", {})
+    data, images = environment.get("data", {}), environment.get("images", {})
     return {
         "trained_on": {"title": data.get("title"), "notice": data.get("notice")},
         "fingerprints": {
             "model_sha256": fingerprint,
             "weights_sha256": environment.get("weights_sha256"),
             **{name: environment[name] for name in ("fine_tuned_weights_sha256",) if name in environment},
-            "films_sha256": {split: about.get("sha256") for split, about in films.items()},
+            "images_sha256": {split: about.get("sha256") for split, about in images.items()},
         },
         "versions": dict(versions),
     }

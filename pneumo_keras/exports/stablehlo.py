@@ -10,7 +10,7 @@ import jax
 import jax.export
 import numpy as np
 
-from pneumo_keras.exports.scoring import FILM_SHAPE, Films, Probabilities, Scoring
+from pneumo_keras.exports.scoring import IMAGE_SHAPE, ImageSet, Probabilities, Scoring
 from pneumo_keras.model.classifier import Classifier
 
 PLATFORMS = ("cpu", "cuda")
@@ -19,7 +19,7 @@ PLATFORMS = ("cpu", "cuda")
 def write_classifier(classifier: Classifier, path: Path) -> None:
     """Writes the program that JAX traces through the Keras model, its weights inside."""
     score = jax.jit(functools.partial(classifier.join(), training=False))
-    shape = jax.export.symbolic_shape(", ".join(map(str, FILM_SHAPE)))
+    shape = jax.export.symbolic_shape(", ".join(map(str, IMAGE_SHAPE)))
     with _without_source_lines():
         program = jax.export.export(score, platforms=PLATFORMS)(jax.ShapeDtypeStruct(shape, np.float32))
     path.write_bytes(program.serialize())
@@ -42,5 +42,5 @@ def load_scoring(path: Path) -> Scoring:
     return functools.partial(_score, jax.export.deserialize(bytearray(path.read_bytes())))
 
 
-def _score(program: Any, films: Films) -> Probabilities:
-    return np.asarray(program.call(films))
+def _score(program: Any, images: ImageSet) -> Probabilities:
+    return np.asarray(program.call(images))

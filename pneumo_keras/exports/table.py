@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pneumo_keras import BACKEND
-from pneumo_keras.backend import check_packages
 from pneumo_keras.errors import BackendError
+from pneumo_keras.runtime.backend import check_packages
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""An exported classifier run by its own runtime beside Keras, on the same films."""
+"""An exported classifier run by its own runtime beside Keras, on the same images."""
 
 import importlib
 from collections.abc import Iterator
@@ -8,9 +8,9 @@ import keras
 import numpy as np
 from scipy.special import logit
 
-from pneumo_keras.data.phantom import MIN_SIZE, PhantomFilms
+from pneumo_keras.data.phantom import MIN_SIZE, PhantomImages
 from pneumo_keras.errors import ExportError
-from pneumo_keras.exports.scoring import Films, Probabilities, Scoring
+from pneumo_keras.exports.scoring import ImageSet, Probabilities, Scoring
 
 TOLERANCE = 1e-4
 """Of a probability: what two backends of Keras may differ by."""
@@ -22,10 +22,10 @@ EDGE = 1e-5
 """Probabilities nearer to 0 or 1 count as this near: what lies beyond is the rounding of the sigmoid."""
 
 CONTRASTS = 1.0, 0.3
-"""Of the first and the last film of a size: real runs score nearly all phantoms 1, but not dim ones."""
+"""Of the first and the last image of a size: real runs score nearly all phantoms 1, but not dim ones."""
 
 COUNTS = (48, 8, 8)
-"""Films of the training films' size, larger ones and smaller ones."""
+"""Images of the training images' size, larger ones and smaller ones."""
 
 
 @dataclass(frozen=True)
@@ -34,48 +34,48 @@ class Verification:
 
     Attributes:
         runtime: That ran the file, with its version.
-        films: How many were compared.
+        images: How many were compared.
         sizes: Their heights and widths in pixels.
-        largest_difference: Of two probabilities of the same film.
+        largest_difference: Of two probabilities of the same image.
         tolerance: That it had to keep.
-        largest_log_odds_difference: Of the same film, relative where they are above 1.
+        largest_log_odds_difference: Of the same image, relative where they are above 1.
         log_odds_tolerance: That it had to keep.
-        telling_films: Films that Keras scores neither 0 nor 1, so that a wrong head would show.
+        telling_images: Images that Keras scores neither 0 nor 1, so that a wrong head would show.
         lowest: Of Keras' probabilities.
         highest: Of Keras' probabilities.
     """
 
     runtime: str
-    films: int
+    images: int
     sizes: list[tuple[int, int]]
     largest_difference: float
     tolerance: float
     largest_log_odds_difference: float
     log_odds_tolerance: float
-    telling_films: int
+    telling_images: int
     lowest: float
     highest: float
 
 
-def verify_scoring(scoring: Scoring, runtime: str, model: keras.Model, film_size: int) -> Verification:
-    """Compares the scores of an exported classifier with Keras' on 64 synthetic films of several sizes.
+def verify_scoring(scoring: Scoring, runtime: str, model: keras.Model, data_size: int) -> Verification:
+    """Compares the scores of an exported classifier with Keras' on 64 synthetic images of several sizes.
 
     Args:
         scoring: The exported classifier.
         runtime: The package that runs it.
-        model: The saved classifier, films (n, height, width, 1) -> probabilities (n, 1).
-        film_size: To which the model brings films first, in pixels.
+        model: The saved classifier, images (n, height, width, 1) -> probabilities (n, 1).
+        data_size: To which the model brings images first, in pixels.
 
     Raises:
         ExportError: A score or its log odds differ by more than the tolerance, or are no number; or all
-            films score 0 or 1, where another head would score the same.
+            images score 0 or 1, where another head would score the same.
     """
     # OpenVINO puts the name of its build behind the number.
     version = f"{runtime} {importlib.import_module(runtime).__version__.partition('-')[0]}"
     sizes, probabilities, scores, log_odds = [], [], [], []
-    for films in draw_films(film_size):
-        stock, exported = np.asarray(model.predict_on_batch(films)), scoring(films)
-        sizes.append(films.shape[1:3])
+    for images in draw_images(data_size):
+        stock, exported = np.asarray(model.predict_on_batch(images)), scoring(images)
+        sizes.append(images.shape[1:3])
         probabilities.append(stock)
         scores.append(float(np.abs(exported - stock).max()))
         log_odds.append(compare_log_odds(exported, stock))
@@ -85,18 +85,18 @@ def verify_scoring(scoring: Scoring, runtime: str, model: keras.Model, film_size
     telling = int(np.count_nonzero((stock > EDGE) & (stock < 1 - EDGE)))
     if not telling:
         raise ExportError(
-            f"Nothing was exported: Keras scores all {len(stock)} films within {EDGE:.0e} of 0 or 1, where a "
+            f"Nothing was exported: Keras scores all {len(stock)} images within {EDGE:.0e} of 0 or 1, where a "
             "wrong file would score the same. A run with evaluation.calibration=platt may score them between."
         )
     return Verification(
         runtime=version,
-        films=len(stock),
+        images=len(stock),
         sizes=sizes,
         largest_difference=float(np.max(scores)),
         tolerance=TOLERANCE,
         largest_log_odds_difference=float(np.max(log_odds)),
         log_odds_tolerance=LOG_ODDS_TOLERANCE,
-        telling_films=telling,
+        telling_images=telling,
         lowest=float(stock.min()),
         highest=float(stock.max()),
     )
@@ -120,22 +120,22 @@ def check_differences(
         worst = int(np.argmax(differences))
         height, width = sizes[worst]
         raise ExportError(
-            f"Nothing was exported: a film of {height} x {width} pixels {verb} {differences[worst]:.1e} away "
+            f"Nothing was exported: an image of {height} x {width} pixels {verb} {differences[worst]:.1e} away "
             f"from Keras, more than the {tolerance:.0e} allowed. Try another --format, and report it."
         )
 
 
-def draw_films(film_size: int) -> Iterator[Films]:
-    """Synthetic films: of the size itself, larger ones higher than wide, smaller ones wider than high.
+def draw_images(data_size: int) -> Iterator[ImageSet]:
+    """Synthetic images: of the size itself, larger ones higher than wide, smaller ones wider than high.
 
     Each is dimmer than the one before.
     """
     shapes = (
-        (film_size, film_size),
-        (2 * film_size + 9, film_size + 5),
-        (max(MIN_SIZE, film_size - 3) - 4, max(MIN_SIZE, film_size - 3)),
+        (data_size, data_size),
+        (2 * data_size + 9, data_size + 5),
+        (max(MIN_SIZE, data_size - 3) - 4, max(MIN_SIZE, data_size - 3)),
     )
     for n, (height, width) in zip(COUNTS, shapes, strict=True):
-        films = PhantomFilms(n, max(height, width), seed=0).read(slice(None))
+        images = PhantomImages(n, max(height, width), seed=0).read(slice(None))
         contrasts = np.linspace(*CONTRASTS, n, dtype=np.float32)[:, None, None, None]
-        yield films[:, :height, :width, None] * contrasts
+        yield images[:, :height, :width, None] * contrasts

@@ -1,1 +1,1 @@
-"""From films to the features of the frozen backbone."""
+"""From images to the features of the frozen backbone."""

@@ -4,10 +4,10 @@ A list beside the code, so that whoever writes a module decides whether it is on
 through what these modules import.
 """
 
-from pneumo_keras.code_fingerprint import fingerprint_code
+from pneumo_keras.runtime.code_fingerprint import fingerprint_code
 
 COMPUTING = (
-    *("arrays", "backend", "doors", "prefetch"),
+    *("arrays", "runtime.backend", "runtime.private_apis", "runtime.prefetch"),
     "data.image_preparation",
     *("engines.choice", "engines.graph", "engines.jax_operations", "engines.jax_program", "engines.onnx"),
     *("engines.openvino", "engines.runner", "engines.stock", "engines.table", "engines.winograd"),
@@ -18,5 +18,5 @@ COMPUTING = (
 
 
 def fingerprint_computing() -> str:
-    """Of the code of this version that turns films into features."""
+    """Of the code of this version that turns images into features."""
     return fingerprint_code(COMPUTING)

@@ -1,4 +1,4 @@
-"""Features on disk: an entry for each view of a set of films through one tap.
+"""Features on disk: an entry for each view of a set of images through one feature layer.
 
 An entry is addressed by everything that determines its content, so nothing stale is ever read. It
 is written chunk by chunk, and a killed run goes on at the chunk where it stopped.
@@ -14,28 +14,28 @@ from pathlib import Path
 from typing import Any
 
 from pneumo_keras.arrays import Features
-from pneumo_keras.chunked import ChunkedArray, remove
 from pneumo_keras.errors import DataError
-from pneumo_keras.files import write_whole
-from pneumo_keras.invocation import to_command
-from pneumo_keras.turns import take_turn
+from pneumo_keras.runtime.invocation import to_command
+from pneumo_keras.storage.chunked import ChunkedArray, remove
+from pneumo_keras.storage.files import write_whole
+from pneumo_keras.storage.locks import take_turn
 
 ABOUT = "about.json"
-CHUNK = 32  # films that pass the network and are written together
+CHUNK = 32  # images that pass the network and are written together
 # Of a JSON file that was cut off or written by others.
 DAMAGE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """The features of one view of one set of films through one tap.
+    """The features of one view of one set of images through one feature layer.
 
     `features.npy` holds them, with checksums beside; `about.json` says what they are, for people.
 
     Attributes:
         store: Folder of all entries.
         about: Everything that determines the features.
-        shape: Films and features (n, d).
+        shape: Images and features (n, d).
     """
 
     store: Path
@@ -55,7 +55,7 @@ class Entry:
 
     @cached_property
     def array(self) -> ChunkedArray:
-        """The features (n, d), float32, in chunks of CHUNK films."""
+        """The features (n, d), float32, in chunks of CHUNK images."""
         return ChunkedArray(self.folder / "features.npy", self.shape, "<f4", CHUNK, self.name)
 
     @property
@@ -77,7 +77,7 @@ class Entry:
             yield
 
     def count_done(self) -> int:
-        """How many films had their features written; whether those are whole is for `find_missing`."""
+        """How many images had their features written; whether those are whole is for `find_missing`."""
         return sum(len(self.array.get_rows(chunk)) for chunk in self.array.list_written())
 
     def start(self) -> None:
@@ -94,7 +94,7 @@ class Entry:
         """So that the entry is not the first to go when the store is full.
 
         Args:
-            title: Whose films these are, in words; no part of the address.
+            title: Whose images these are, in words; no part of the address.
 
         Raises:
             OSError: It cannot be written.
@@ -108,13 +108,13 @@ class Entry:
         """What the features are of, as JSON.
 
         Args:
-            title: Whose films these are, in words; no part of the address.
+            title: Whose images these are, in words; no part of the address.
         """
         n, d = self.shape
         return json.dumps({"title": title, "n": n, "d": d, **self.about}, indent=2)
 
     def write(self, chunk: int, features: Features) -> None:
-        """Writes the features of a chunk of films.
+        """Writes the features of a chunk of images.
 
         Raises:
             OSError: They cannot be written.
@@ -128,10 +128,10 @@ class StoredEntry:
 
     Attributes:
         folder: Of the entry.
-        title: Whose films these are, in words.
-        n: How many films there are.
+        title: Whose images these are, in words.
+        n: How many images there are.
         about: What the features are of.
-        films: How many films have their features there.
+        images: How many images have their features there.
         size: In bytes.
         used: When it was last opened, in seconds since 1970.
     """
@@ -140,7 +140,7 @@ class StoredEntry:
     title: str
     n: int
     about: dict[str, Any]
-    films: int
+    images: int
     size: int
     used: float
 

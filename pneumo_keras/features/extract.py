@@ -1,4 +1,4 @@
-"""From films to features: each view passes the frozen network once, then comes from the cache."""
+"""From images to features: each view passes the frozen network once, then comes from the cache."""
 
 import contextlib
 import importlib.metadata
@@ -14,7 +14,7 @@ import numpy as np
 
 import pneumo_keras
 from pneumo_keras.arrays import Features
-from pneumo_keras.data.films import Films
+from pneumo_keras.data.images import ImageSet
 from pneumo_keras.engines.runner import Runner
 from pneumo_keras.errors import ModelError
 from pneumo_keras.features.code import fingerprint_computing
@@ -24,10 +24,10 @@ from pneumo_keras.features.passage import Passage
 from pneumo_keras.features.shared import SharedStore
 from pneumo_keras.features.store import FeatureTable, Store
 from pneumo_keras.features.views import PLAIN, View
-from pneumo_keras.model.backbone import list_taps
+from pneumo_keras.model.backbone import list_feature_layers
 from pneumo_keras.model.classifier import FrozenPart
-from pneumo_keras.model.fingerprint import compute_fingerprint, compute_tap_fingerprints
-from pneumo_keras.progress import show_progress
+from pneumo_keras.model.fingerprint import compute_feature_layer_fingerprints, compute_fingerprint
+from pneumo_keras.runtime.progress import show_progress
 
 log = logging.getLogger("pneumo_keras")
 
@@ -40,15 +40,15 @@ PACKAGES = {
 }
 
 
-Job = tuple[Films, Sequence[View]]
+Job = tuple[ImageSet, Sequence[View]]
 
 
 @dataclass(frozen=True)
 class Extractor:
-    """Everything between films and features. Holds what it has opened, until `release` or its end.
+    """Everything between images and features. Holds what it has opened, until `release` or its end.
 
     Attributes:
-        frozen: Films -> features.
+        frozen: ImageSet -> features.
         build_runner: Makes a backbone run over a stream of batches of CHUNK images.
         about: What computes the features: engine, precision, backend, device.
         store: Where features are kept.
@@ -65,31 +65,31 @@ class Extractor:
     _opened: dict[tuple[str, ...], FeatureTable] = field(default_factory=dict, init=False, repr=False)
     _forecast: Forecast = field(default_factory=Forecast, init=False, repr=False)
 
-    def extract(self, films: Films, name: str, view: View = PLAIN) -> FeatureTable:
-        """Features of the films in one view, from the cache where they are there.
+    def extract(self, images: ImageSet, name: str, view: View = PLAIN) -> FeatureTable:
+        """Features of the images in one view, from the cache where they are there.
 
         Args:
-            films: Of any size.
-            name: Whose films they are, in words.
+            images: Of any size.
+            name: Whose images they are, in words.
             view: How they are seen.
         """
-        entries = self._list_entries(films, view)
+        entries = self._list_entries(images, view)
         address = tuple(entry.name for entry in entries.values())
         if address not in self._opened:
-            self._opened[address] = self._open(entries, films, name, view)
+            self._opened[address] = self._open(entries, images, name, view)
         return self._opened[address]
 
     def list_passages(self, jobs: Sequence[Job]) -> list[list[Entry]]:
-        """For each passage of films through the network the entries of its features, a tap each."""
-        return [list(self._list_entries(films, view).values()) for films, views in jobs for view in views]
+        """For each passage of images through the network the entries of its features, a feature layer each."""
+        return [list(self._list_entries(images, view).values()) for images, views in jobs for view in views]
 
     def check_room(self, jobs: Sequence[Job], others: Iterable[Entry] = ()) -> None:
-        """Checks before any work that the features of all these films and their views find room.
+        """Checks before any work that the features of all these images and their views find room.
 
-        It also says how many films will pass the network for them.
+        It also says how many images will pass the network for them.
 
         Args:
-            jobs: Films, and how they are seen.
+            jobs: ImageSet, and how they are seen.
             others: For which there must be room beside them.
 
         Raises:
@@ -107,31 +107,37 @@ class Extractor:
         self.store.held.release()
 
     def _count_missing(self, entry: Entry) -> int:
-        """Films whose features were never written; what is damaged is found when it is read."""
+        """ImageSet whose features were never written; what is damaged is found when it is read."""
         there = set(entry.array.list_written())
         if self.shared and len(there) < entry.array.count:
             there.update(chunk for part in self.shared.find(entry) for chunk in part.chunks)
         return entry.shape[0] - sum(len(entry.array.get_rows(chunk)) for chunk in there)
 
-    def _list_entries(self, films: Films, view: View) -> dict[str, Entry]:
-        about = {**self.about, **self._fixed, **view.about, "films": films.fingerprint()}
+    def _list_entries(self, images: ImageSet, view: View) -> dict[str, Entry]:
+        about = {**self.about, **self._fixed, **view.about, "images": images.fingerprint()}
         return {
-            tap: Entry(self.store.folder, {**about, "tap": tap, "network": below}, (len(films), d))
-            for (tap, d), below in zip(self._taps.items(), self._fingerprints, strict=True)
+            feature_layer: Entry(
+                self.store.folder,
+                {**about, "feature_layer": feature_layer, "network": below},
+                (len(images), d),
+            )
+            for (feature_layer, d), below in zip(
+                self._feature_layers.items(), self._fingerprints, strict=True
+            )
         }
 
     @cached_property
-    def _taps(self) -> dict[str, int]:
-        return list_taps(self.frozen.backbone)
+    def _feature_layers(self) -> dict[str, int]:
+        return list_feature_layers(self.frozen.backbone)
 
     @cached_property
     def _fingerprints(self) -> list[str]:
-        """Of all that lies below each tap; computed once, since it is frozen."""
-        return list(compute_tap_fingerprints(self.frozen.backbone).values())
+        """Of all that lies below each feature layer; computed once, since it is frozen."""
+        return list(compute_feature_layer_fingerprints(self.frozen.backbone).values())
 
     @cached_property
     def _fixed(self) -> dict[str, Any]:
-        """What the features depend on beside films, view and network."""
+        """What the features depend on beside images, view and network."""
         return {
             "image_size": self.frozen.backbone.input_shape[1],
             "preprocessing": [
@@ -141,12 +147,14 @@ class Extractor:
             "versions": list_versions(self.about["engine"]),
         }
 
-    def _open(self, entries: dict[str, Entry], films: Films, name: str, view: View) -> FeatureTable:
+    def _open(self, entries: dict[str, Entry], images: ImageSet, name: str, view: View) -> FeatureTable:
         self.store.hold(entries.values())
-        missing = {tap: entry for tap, entry in entries.items() if entry.array.find_missing()}
+        missing = {
+            feature_layer: entry for feature_layer, entry in entries.items() if entry.array.find_missing()
+        }
         if missing:
             with self.store.writing(missing.values(), name):
-                self._fill(entries, list(missing), films, name, view)
+                self._fill(entries, list(missing), images, name, view)
         else:
             log.info("Features of %s: from the cache", _to_title(name, view))
         if self.shared:
@@ -154,42 +162,55 @@ class Extractor:
                 self.shared.announce(entry, name)
                 self.shared.publish(entry)
         self.store.mark_used(entries.values(), name)
-        files = {tap: entry.array.file for tap, entry in entries.items()}
-        return FeatureTable(files, len(films), self.store.held)
+        files = {feature_layer: entry.array.file for feature_layer, entry in entries.items()}
+        return FeatureTable(files, len(images), self.store.held)
 
     def _fill(
-        self, entries: dict[str, Entry], taps: Sequence[str], films: Films, name: str, view: View
+        self,
+        entries: dict[str, Entry],
+        feature_layers: Sequence[str],
+        images: ImageSet,
+        name: str,
+        view: View,
     ) -> None:
-        """Computes the chunks that are missing at some of the taps; others may have done so meanwhile."""
+        """Computes the chunks that are missing at some of the feature layers; others may have done so meanwhile."""
         title = _to_title(name, view)
-        missing = {tap: set(entries[tap].array.find_missing()) for tap in taps}
+        missing = {
+            feature_layer: set(entries[feature_layer].array.find_missing())
+            for feature_layer in feature_layers
+        }
         if self.shared and any(missing.values()):
             with self.store.explain_unwritable():
                 self.shared.fetch(entries, missing, title)
-            for tap in taps:
-                self.shared.announce(entries[tap], name)
+            for feature_layer in feature_layers:
+                self.shared.announce(entries[feature_layer], name)
         chunks = sorted(set[int]().union(*missing.values()))
         if not chunks:
             log.info("Features of %s: computed by another job", title)
             return
-        for tap in taps:
-            damaged = len(missing[tap].intersection(entries[tap].array.list_written()))
+        for feature_layer in feature_layers:
+            damaged = len(missing[feature_layer].intersection(entries[feature_layer].array.list_written()))
             if damaged:
                 log.warning(
                     "Features of %s: %d of %d chunks of %s are damaged and are computed anew",
                     title,
                     damaged,
-                    entries[tap].array.count,
-                    tap,
+                    entries[feature_layer].array.count,
+                    feature_layer,
                 )
         # A part of an entry is computed in the company of the rest, or its last digits might be others.
-        begun = any(len(missing[tap]) < entries[tap].array.count for tap in taps)
-        computed = entries if begun else {tap: entries[tap] for tap in taps}
-        passage = Passage(self.frozen, self.build_runner, list(computed), films, view)
+        begun = any(
+            len(missing[feature_layer]) < entries[feature_layer].array.count
+            for feature_layer in feature_layers
+        )
+        computed = (
+            entries if begun else {feature_layer: entries[feature_layer] for feature_layer in feature_layers}
+        )
+        passage = Passage(self.frozen, self.build_runner, list(computed), images, view)
         started = time.monotonic()
         self._compute(passage, computed, missing, chunks, title)
         seconds = time.monotonic() - started
-        waited = f", of which the network waited for films {100 * passage.waited / seconds:.1f} %"
+        waited = f", of which the network waited for images {100 * passage.waited / seconds:.1f} %"
         log.info("Features of %s: computed in %.1f s%s", title, seconds, "" if self.spread else waited)
 
     def _compute(
@@ -200,26 +221,26 @@ class Extractor:
         chunks: Sequence[int],
         title: str,
     ) -> None:
-        """Passes chunks of films through the network and writes each where it is missing.
+        """Passes chunks of images through the network and writes each where it is missing.
 
         Raises:
             DataError: The features cannot be written. Those of earlier chunks stay.
             ModelError: They are no numbers.
             ClusterError: They are computed on a cluster, which gives up.
         """
-        n = len(passage.films)
+        n = len(passage.images)
         columns = np.cumsum([entry.shape[1] for entry in entries.values()])[:-1]
         counts = {chunk: min(CHUNK, n - CHUNK * chunk) for chunk in chunks}
         done = n - sum(counts.values())
         with (
             contextlib.closing((self.spread or Passage.run)(passage, chunks)) as computed,
-            show_progress(f"Features of {title}", n, "films", done=done) as progress,
+            show_progress(f"Features of {title}", n, "images", done=done) as progress,
         ):
             for chunk, features in zip(chunks, computed, strict=True):
                 _check_finite(features, title)
                 parts = np.split(features[: counts[chunk]], columns, axis=1)
-                for (tap, entry), part in zip(entries.items(), parts, strict=True):
-                    if chunk in missing.get(tap, ()):
+                for (feature_layer, entry), part in zip(entries.items(), parts, strict=True):
+                    if chunk in missing.get(feature_layer, ()):
                         with self.store.explain_unwritable():
                             entry.write(chunk, part)
                         if self.shared:

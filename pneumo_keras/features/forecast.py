@@ -5,7 +5,7 @@ import time
 
 from tqdm import tqdm
 
-from pneumo_keras.printable import to_amount
+from pneumo_keras.storage.printable import to_amount
 
 log = logging.getLogger("pneumo_keras")
 
@@ -14,7 +14,7 @@ WORTH_TELLING = 60.0  # seconds that are left
 
 
 class Forecast:
-    """Counts passages of films through the network, in all views of a job."""
+    """Counts passages of images through the network, in all views of a job."""
 
     def __init__(self) -> None:
         self._left = self._done = 0
@@ -25,7 +25,7 @@ class Forecast:
         """Says how many passages are due, before the first."""
         self._left = passages
         if passages:
-            log.info("To pass the network: %s, each view counted", to_amount(passages, "film"))
+            log.info("To pass the network: %s, each view counted", to_amount(passages, "image"))
 
     def advance(self, count: int) -> None:
         """Counts passages that are done; the network is compiled in the first of them."""
@@ -41,4 +41,4 @@ class Forecast:
             return
         self._told = True
         left = tqdm.format_interval(self._left / rate)
-        log.info("The network takes %.1f films/s: about %s for all that are left", rate, left)
+        log.info("The network takes %.1f images/s: about %s for all that are left", rate, left)

@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from pneumo_keras.files import replace_whole
+from pneumo_keras.storage.files import replace_whole
 
 
 class Objects:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pneumo_keras.arrays import Features
-from pneumo_keras.chunked import to_header
 from pneumo_keras.features.entry import CHUNK, Entry
+from pneumo_keras.storage.chunked import to_header
 
-CHUNKS = 64  # of a part: 2,048 films, 16 MB of the widest tap
+CHUNKS = 64  # of a part: 2,048 images, 16 MB of the widest feature layer
 SEAL = hashlib.sha256().digest_size
 NUMBERS = np.dtype("<f4")
 
@@ -45,7 +45,7 @@ class Part:
 
     @property
     def rows(self) -> range:
-        """Numbers of the films."""
+        """Numbers of the images."""
         first, n = self.number * CHUNKS * CHUNK, self.entry.shape[0]
         return range(first, min(first + CHUNKS * CHUNK, n))
 
@@ -69,7 +69,7 @@ class Part:
         return content + self._seal(memoryview(content))
 
     def decode(self, content: bytes) -> Features:
-        """The features of the films.
+        """The features of the images.
 
         Raises:
             ValueError: The object is damaged, or another one. One line.

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pneumo_keras.code_fingerprint import fingerprint_code
 from pneumo_keras.features.augmentation import Augmentation, build_affine
 from pneumo_keras.features.views import View, list_versions
+from pneumo_keras.runtime.code_fingerprint import fingerprint_code
 
 
 @dataclass(frozen=True)

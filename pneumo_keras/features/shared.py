@@ -15,7 +15,7 @@ from pneumo_keras.features.entry import ABOUT, Entry
 from pneumo_keras.features.objects import Objects
 from pneumo_keras.features.part import CHUNKS, Part, list_parts
 from pneumo_keras.features.store import FeatureTable
-from pneumo_keras.progress import show_progress
+from pneumo_keras.runtime.progress import show_progress
 
 log = logging.getLogger("pneumo_keras")
 
@@ -50,8 +50,8 @@ class SharedStore:
         """Writes chunks that are missing into their entries, as far as they are there.
 
         Args:
-            entries: By tap.
-            missing: Numbers of chunks by tap; those that were there are taken out.
+            entries: By feature layer.
+            missing: Numbers of chunks by feature layer; those that were there are taken out.
             title: Whose features they are, for messages.
 
         Raises:
@@ -60,14 +60,14 @@ class SharedStore:
         """
         wanted = sum(map(len, missing.values()))
         found = [
-            (tap, part, size)
-            for tap, chunks in missing.items()
-            for part, size in self._list(entries[tap])
+            (feature_layer, part, size)
+            for feature_layer, chunks in missing.items()
+            for part, size in self._list(entries[feature_layer])
             if chunks.intersection(part.chunks)
         ]
         with show_progress(f"Features of {title}, from {self.address}", len(found), "parts") as progress:
-            for tap, part, size in found:
-                self._copy(part, size, missing[tap])
+            for feature_layer, part, size in found:
+                self._copy(part, size, missing[feature_layer])
                 progress.advance(1)
         left = sum(map(len, missing.values()))
         if found:
@@ -78,7 +78,7 @@ class SharedStore:
 
         Args:
             entry: Of which features will be put there.
-            title: Whose films these are, in words.
+            title: Whose images these are, in words.
 
         Raises:
             DataError: The store cannot be read.

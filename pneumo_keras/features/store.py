@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Integer
 
 from pneumo_keras.arrays import Features
-from pneumo_keras.chunked import remove
 from pneumo_keras.errors import DataError, SettingsError
 from pneumo_keras.features.entry import Entry, StoredEntry, load_entry
-from pneumo_keras.hold import Hold, load_held, lock_store
+from pneumo_keras.storage.chunked import remove
+from pneumo_keras.storage.hold import Hold, load_held, lock_store
 
 log = logging.getLogger("pneumo_keras")
 
@@ -28,11 +28,11 @@ SLICE = 1024  # rows in memory at once, where all of them are read
 
 @dataclass(frozen=True)
 class FeatureTable:
-    """The features of one view of the films, taps side by side (n, d), read when asked for.
+    """The features of one view of the images, feature layers side by side (n, d), read when asked for.
 
     Attributes:
-        files: Each tap's features.
-        n: Films.
+        files: Each feature layer's features.
+        n: Images.
         hold: Keeps the files where they are as long as the table is used.
     """
 
@@ -49,7 +49,7 @@ class FeatureTable:
         return sum(file.stat().st_size for file in self.files.values())
 
     def __getitem__(self, rows: slice | Integer[np.ndarray, " b"]) -> Features:
-        """The features of these films.
+        """The features of these images.
 
         Raises:
             DataError: They were taken away, where nobody could be kept from it.
@@ -61,9 +61,11 @@ class FeatureTable:
             raise DataError(f"Features that were in use are gone: {error}. Run it again.") from error
         return np.concatenate(parts, axis=1)
 
-    def select(self, taps: Sequence[str]) -> "FeatureTable":
-        """The features of some taps alone, in the order asked for."""
-        return FeatureTable({tap: self.files[tap] for tap in taps}, self.n, self.hold)
+    def select(self, feature_layers: Sequence[str]) -> "FeatureTable":
+        """The features of some feature layers alone, in the order asked for."""
+        return FeatureTable(
+            {feature_layer: self.files[feature_layer] for feature_layer in feature_layers}, self.n, self.hold
+        )
 
     def iterate(self) -> Iterator[Features]:
         """All rows in slices."""

@@ -1,4 +1,4 @@
-"""Views: the ways of seeing films before they pass the frozen network."""
+"""Views: the ways of seeing images before they pass the frozen network."""
 
 import importlib.metadata
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Integer, UInt8
 
-from pneumo_keras.data.films import Films, Rows
+from pneumo_keras.data.images import ImageSet, Rows
 from pneumo_keras.features.augmentation import (
     Augmentation,
     AugmentationRanges,
@@ -21,10 +21,10 @@ from pneumo_keras.model.classifier import FrozenPart
 
 @dataclass(frozen=True)
 class View:
-    """One way of seeing the films: as they are, or varied.
+    """One way of seeing the images: as they are, or varied.
 
     Attributes:
-        draw: How the film of a row is varied, always in the same way; None for the plain view.
+        draw: How the image of a row is varied, always in the same way; None for the plain view.
         name: Of the view, in messages; empty for the plain one.
         about: What tells this view from others.
     """
@@ -35,26 +35,26 @@ class View:
 
     def enlarge(
         self,
-        films: UInt8[np.ndarray, "n _height _width"],
+        images: UInt8[np.ndarray, "n _height _width"],
         rows: Sequence[int] | Integer[np.ndarray, " n"],
         frozen: FrozenPart,
     ) -> Float32[np.ndarray, "n size size 1"]:
         """Images, 0..255, as the backbone's scaling takes them.
 
         Args:
-            films: Of any size.
-            rows: Which films these are.
+            images: Of any size.
+            rows: Which images these are.
             frozen: What brings them to the size of an image.
         """
         size: int = frozen.backbone.input_shape[1]
         if self.draw is None:
-            return frozen.resize.predict_on_batch(films[..., None].astype(np.float32))
+            return frozen.resize.predict_on_batch(images[..., None].astype(np.float32))
         augmentations = [self.draw(int(row)) for row in rows]
-        images = expose_images(films, augmentations)
+        changed = expose_images(images, augmentations)
         # A warp looks at single pixels: what is larger than the image is averaged before.
-        if max(films.shape[1:]) > size:
-            images = frozen.resize.predict_on_batch(images[..., None])[..., 0]
-        return warp_images(images, augmentations, size)[..., None]
+        if max(images.shape[1:]) > size:
+            changed = frozen.resize.predict_on_batch(changed[..., None])[..., 0]
+        return warp_images(changed, augmentations, size)[..., None]
 
     def mirror(self) -> "View":
         """The same view, from left to right."""
@@ -70,24 +70,24 @@ PLAIN = View()
 
 
 @dataclass(frozen=True)
-class SeenFilms:
-    """Films in one view, enlarged when asked for: images (n, size, size, 1), 0..255."""
+class SeenImages:
+    """Images in one view, enlarged when asked for: images (n, size, size, 1), 0..255."""
 
-    films: Films
+    images: ImageSet
     view: View
     frozen: FrozenPart
 
     def __getitem__(self, rows: Rows) -> np.ndarray:
-        indices = range(len(self.films))[rows] if isinstance(rows, slice) else rows
-        return self.view.enlarge(self.films.read(rows), indices, self.frozen)
+        indices = range(len(self.images))[rows] if isinstance(rows, slice) else rows
+        return self.view.enlarge(self.images.read(rows), indices, self.frozen)
 
 
 def build_augmented_views(count: int, ranges: AugmentationRanges, *, seed: int) -> list[View]:
-    """Views that vary films at random, each with draws of its own.
+    """Views that vary images at random, each with draws of its own.
 
     Args:
         count: Of the views.
-        ranges: How far films vary.
+        ranges: How far images vary.
         seed: Of all draws.
     """
     return [
@@ -97,10 +97,10 @@ def build_augmented_views(count: int, ranges: AugmentationRanges, *, seed: int) 
 
 
 def build_perturbed_view(ranges: AugmentationRanges, *, seed: int) -> View:
-    """The view that heads are tried on: each film varied once, further than in training.
+    """The view that heads are tried on: each image varied once, further than in training.
 
     Args:
-        ranges: How far films vary.
+        ranges: How far images vary.
         seed: Of all draws.
     """
     return _build_random_view(ranges, (seed, 0), "perturbed")

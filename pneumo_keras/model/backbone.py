@@ -26,7 +26,7 @@ IMAGENET = Release(
     bytes=87_910_968,
 )
 
-POOLED, FLAT = "_pooled", "_flat"  # ends of the names of layers in which taps end
+POOLED, FLAT = "_pooled", "_flat"  # ends of the names of layers in which feature layers end
 
 # What Keras, h5py and NumPy raise on weights files that are damaged or of another network; each was met.
 UNREADABLE = (
@@ -43,14 +43,14 @@ UNREADABLE = (
 )
 
 
-def build_backbone(weights: str, *, image_size: int, taps: Sequence[str]) -> keras.Model:
+def build_backbone(weights: str, *, image_size: int, feature_layers: Sequence[str]) -> keras.Model:
     """Builds the frozen network from images to pooled features.
 
     Args:
         weights: "imagenet" (fetched on first use), "none" (random, seeded by Python's `random`) or the path
             of a weights file in Keras 3 (`.weights.h5`) or legacy (`.h5`) format.
         image_size: Edge of the images in pixels, at least 75.
-        taps: Blocks (`mixed0` ... `mixed10`) whose outputs are averaged over the image and
+        feature_layers: Blocks (`mixed0` ... `mixed10`) whose outputs are averaged over the image and
             concatenated.
 
     Returns:
@@ -61,53 +61,55 @@ def build_backbone(weights: str, *, image_size: int, taps: Sequence[str]) -> ker
         DownloadError: The ImageNet weights could not be fetched.
         ModelError: The weights file is missing, damaged or of another architecture.
     """
-    network: Any = _build_network(weights, image_size, taps)
+    network: Any = _build_network(weights, image_size, feature_layers)
     pooled = [
-        keras.layers.GlobalAveragePooling2D(name=f"{tap}{POOLED}")(network.get_layer(tap).output)
-        for tap in taps
+        keras.layers.GlobalAveragePooling2D(name=f"{feature_layer}{POOLED}")(
+            network.get_layer(feature_layer).output
+        )
+        for feature_layer in feature_layers
     ]
-    return join_taps(network.input, pooled)
+    return join_feature_layers(network.input, pooled)
 
 
-def join_taps(images: keras.KerasTensor, pooled: list[keras.KerasTensor]) -> keras.Model:
+def join_feature_layers(images: keras.KerasTensor, pooled: list[keras.KerasTensor]) -> keras.Model:
     """Pooled blocks side by side, with nothing to train: a backbone from any network.
 
     Args:
         images: The network's input.
-        pooled: Outputs (n, features) of layers named `<tap>_pooled`; `<tap>_flat` where nothing is averaged.
+        pooled: Outputs (n, features) of layers named `<feature layer>_pooled`; `<feature layer>_flat` where nothing is averaged.
     """
-    features = pooled[0] if len(pooled) == 1 else keras.layers.Concatenate(name="taps")(pooled)
+    features = pooled[0] if len(pooled) == 1 else keras.layers.Concatenate(name="feature_layers")(pooled)
     backbone = keras.Model(images, features, name="backbone")
     backbone.trainable = False
     return backbone
 
 
 def list_ends(backbone: keras.Model) -> dict[str, Any]:
-    """The layers in which the taps of a backbone end, by tap, in their order."""
+    """The layers in which the feature layers of a backbone end, by feature layer, in their order."""
     ends = [layer for layer in backbone.layers if layer.name.endswith((POOLED, FLAT))]
-    order = backbone.get_layer("taps").input if len(ends) > 1 else [ends[0].output]
+    order = backbone.get_layer("feature_layers").input if len(ends) > 1 else [ends[0].output]
     by_output = {id(layer.output): layer for layer in ends}
     layers = [by_output[id(output)] for output in order]
     return {layer.name.rpartition("_")[0]: layer for layer in layers}
 
 
-def list_taps(backbone: keras.Model) -> dict[str, int]:
-    """The taps of a backbone with their numbers of features, in their order."""
-    return {tap: layer.output.shape[-1] for tap, layer in list_ends(backbone).items()}
+def list_feature_layers(backbone: keras.Model) -> dict[str, int]:
+    """The feature layers of a backbone with their numbers of features, in their order."""
+    return {feature_layer: layer.output.shape[-1] for feature_layer, layer in list_ends(backbone).items()}
 
 
-def select_taps(backbone: keras.Model, taps: Sequence[str]) -> keras.Model:
-    """The same network with some of its taps, and without the layers that none of them needs."""
+def select_feature_layers(backbone: keras.Model, feature_layers: Sequence[str]) -> keras.Model:
+    """The same network with some of its feature layers, and without the layers that none of them needs."""
     images: Any = backbone.input
     ends = list_ends(backbone)
-    return join_taps(images, [ends[tap].output for tap in taps])
+    return join_feature_layers(images, [ends[feature_layer].output for feature_layer in feature_layers])
 
 
-def _build_network(weights: str, image_size: int, taps: Sequence[str]) -> keras.Model:
-    """From images to the highest tap."""
+def _build_network(weights: str, image_size: int, feature_layers: Sequence[str]) -> keras.Model:
+    """From images to the highest feature layer."""
     if weights == "none":
         with replace_draws(build_glorot(random.getrandbits(64))):
-            return _cut(_build_inception(image_size), taps)
+            return _cut(_build_inception(image_size), feature_layers)
     path = fetch_imagenet() if weights == "imagenet" else Path(weights)
     if not path.is_file():
         raise ModelError(
@@ -116,7 +118,7 @@ def _build_network(weights: str, image_size: int, taps: Sequence[str]) -> keras.
         )
     with replace_draws(draw_nothing):
         whole = _build_inception(image_size)
-    network = _cut(whole, taps)
+    network = _cut(whole, feature_layers)
     # Keras reads a part of its own format alone.
     _load_weights(network if path.name.endswith(".weights.h5") else whole, path)
     return network
@@ -127,10 +129,10 @@ def _build_inception(image_size: int) -> keras.Model:
     return build(include_top=False, weights=None, input_shape=(image_size, image_size, 3))
 
 
-def _cut(whole: keras.Model, taps: Sequence[str]) -> keras.Model:
-    """The network without what lies above the highest tap: more than half of all weights, mostly."""
+def _cut(whole: keras.Model, feature_layers: Sequence[str]) -> keras.Model:
+    """The network without what lies above the highest feature layer: more than half of all weights, mostly."""
     names = [layer.name for layer in whole.layers]
-    return keras.Model(whole.input, whole.get_layer(max(taps, key=names.index)).output)
+    return keras.Model(whole.input, whole.get_layer(max(feature_layers, key=names.index)).output)
 
 
 def _load_weights(network: keras.Model, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The whole classifier: grey films in, probability of pneumonia out."""
+"""The whole classifier: grey images in, probability of pneumonia out."""
 
 import json
 import zipfile
@@ -24,7 +24,7 @@ class FrozenPart:
     """All that never learns.
 
     Attributes:
-        resize: Films (n, height, width, 1), 0..255, any size -> (n, size, size, 1).
+        resize: ImageSet (n, height, width, 1), 0..255, any size -> (n, size, size, 1).
         scale: (n, size, size, 1) -> (n, size, size, 3) in [-1, 1].
         backbone: Images (n, size, size, 3) -> features (n, d).
     """
@@ -39,10 +39,10 @@ class Classifier:
     """A classifier by its parts.
 
     Attributes:
-        frozen: Films -> features (n, d).
+        frozen: ImageSet -> features (n, d).
         head: Features (n, d) -> log odds of pneumonia (n, members).
         decision: Log odds (n, members) -> probability of pneumonia (n, 1).
-        flip_average: Whether a film's log odds are averaged with those of its mirror image.
+        flip_average: Whether an image's log odds are averaged with those of its mirror image.
     """
 
     frozen: FrozenPart
@@ -51,25 +51,25 @@ class Classifier:
     flip_average: bool
 
     def join(self) -> keras.Model:
-        """The model that is saved: grey films (n, height, width, 1), 0..255, any size -> (n, 1)."""
-        films = keras.Input((None, None, 1), name="films")
-        images = self.frozen.scale(self.frozen.resize(films))
-        log_odds = self.head(self.frozen.backbone(images))
+        """The model that is saved: grey images (n, height, width, 1), 0..255, any size -> (n, 1)."""
+        images = keras.Input((None, None, 1), name="images")
+        scaled = self.frozen.scale(self.frozen.resize(images))
+        log_odds = self.head(self.frozen.backbone(scaled))
         if self.flip_average:
-            mirrored = self.head(self.frozen.backbone(keras.ops.flip(images, axis=2)))
+            mirrored = self.head(self.frozen.backbone(keras.ops.flip(scaled, axis=2)))
             log_odds = keras.layers.Average(name=FLIP_AVERAGE)([log_odds, mirrored])
-        return keras.Model(films, self.decision(log_odds), name="pneumo_keras")
+        return keras.Model(images, self.decision(log_odds), name="pneumo_keras")
 
 
-def build_frozen_part(backbone: keras.Model, *, film_size: int) -> FrozenPart:
+def build_frozen_part(backbone: keras.Model, *, data_size: int) -> FrozenPart:
     """Puts the preprocessing in front of a backbone.
 
     Args:
         backbone: Images (n, size, size, 3) in [-1, 1] -> features (n, d).
-        film_size: Height and width of the films to be trained on, in pixels.
+        data_size: Height and width of the images to be trained on, in pixels.
     """
     size: Any = backbone.input_shape[1]
-    return FrozenPart(build_resizing(film_size, size), build_scaling(size), backbone)
+    return FrozenPart(build_resizing(data_size, size), build_scaling(size), backbone)
 
 
 def build_online_model(frozen: FrozenPart, head: keras.Model) -> keras.Model:
@@ -85,7 +85,7 @@ def save_classifier(model: keras.Model, path: Path) -> None:
     Keras would write the hour into it, and the addresses of objects that layers share.
 
     Args:
-        model: Films (n, height, width, 1), 0..255 -> probability of pneumonia (n, 1).
+        model: ImageSet (n, height, width, 1), 0..255 -> probability of pneumonia (n, 1).
         path: Ends in `.keras`.
     """
     model.save(path)

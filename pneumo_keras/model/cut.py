@@ -8,12 +8,12 @@ from typing import Any
 
 import keras
 
-from pneumo_keras.model.backbone import FLAT, join_taps, list_ends
+from pneumo_keras.model.backbone import FLAT, join_feature_layers, list_ends
 from pneumo_keras.model.initial import draw_nothing, replace_draws
 from pneumo_keras.model.reading import list_operations
 
 CUT = "cut"
-"""The tap of the lower part that is not pooled."""
+"""The feature layer of the lower part that is not pooled."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class CutBackbone:
 
     Attributes:
         whole: Images (n, size, size, 3) -> features (n, d), as the backbone was.
-        lower: Images -> activations (n, a): what crosses the cut, flat, and then the pooled taps below it.
+        lower: Images -> activations (n, a): what crosses the cut, flat, and then the pooled feature layers below it.
         upper: Activations -> features. Its convolutions learn. Its BatchNorm does not, neither statistics
             nor offsets: that alone keeps it in inference mode, since a model that is fitted calls all that
             is in it with `training=True`, whatever was said before.
@@ -46,7 +46,7 @@ def cut_backbone(backbone: keras.Model, block: str) -> CutBackbone:
     ends = [layer.output for layer in list_ends(whole).values()]
     untouched = [end for end in ends if all(layer.output is not below for layer in trunks[id(end)])]
     flat = keras.layers.Flatten(name=f"{CUT}{FLAT}")(below)
-    lower = join_taps(whole.input, [flat, *untouched])
+    lower = join_feature_layers(whole.input, [flat, *untouched])
     above = keras.Model([below, *untouched], whole.output, name="above")
     for layer in above.layers:
         layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
@@ -73,7 +73,7 @@ def find_trunks(model: Any) -> dict[int, Sequence[Any]]:
 
 
 def _flatten_inputs(above: Any) -> keras.Model:
-    """The upper part on activations that lie side by side in one row a film."""
+    """The upper part on activations that lie side by side in one row an image."""
     shapes = [one.shape[1:] for one in above.inputs]
     ends = list(itertools.accumulate(math.prod(shape) for shape in shapes))
     activations: Any = keras.Input((ends[-1],), name="activations")

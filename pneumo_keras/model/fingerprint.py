@@ -8,8 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from pneumo_keras.doors import trace_tensor
 from pneumo_keras.model.backbone import list_ends
+from pneumo_keras.runtime.private_apis import trace_tensor
 
 # Of a layer's settings, those that change nothing of what it computes in inference.
 IDLE = ("name", "trainable")
@@ -27,8 +27,8 @@ def compute_structure(model: keras.Model) -> str:
     return _hash_values(compute_fingerprints(model.outputs, hash_operation=_hash_kind))
 
 
-def compute_tap_fingerprints(backbone: keras.Model) -> dict[str, str]:
-    """Fingerprint of all that lies below each tap of a backbone; each layer is hashed once."""
+def compute_feature_layer_fingerprints(backbone: keras.Model) -> dict[str, str]:
+    """Fingerprint of all that lies below each feature layer of a backbone; each layer is hashed once."""
     ends = list_ends(backbone)
     outputs: list[Any] = [layer.output for layer in ends.values()]
     return dict(zip(ends, compute_fingerprints(outputs), strict=True))

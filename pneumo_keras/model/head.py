@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pneumo_keras.model.initial import build_glorot, draw_nothing, replace_draws
-from pneumo_keras.seeds import derive_seeds
+from pneumo_keras.runtime.seeds import derive_seeds
 
 Moments = Float[np.ndarray, "*members d"]
 """Of the features (d), or of those that each member learns from (members, d)."""
@@ -88,7 +88,7 @@ def build_head(
 class StandardisingDense(keras.layers.EinsumDense):
     """A dense layer (n, d) -> (n, members, outputs) whose members standardise features each in its own way.
 
-    Moments are multiplied into the kernels, so that films are not standardised once for each member.
+    Moments are multiplied into the kernels, so that images are not standardised once for each member.
     For cross-validation: it is fitted, never saved.
     """
 

@@ -1,4 +1,4 @@
-"""What the taps of a backbone hold before they are averaged, and where on the film each cell of it lies."""
+"""What the feature layers of a backbone hold before they are averaged, and where on the image each cell of it lies."""
 
 import math
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from pneumo_keras.model.backbone import list_ends
 
 Shares = Float64[np.ndarray, "_pixels _cells"]
 
-# Standard deviation of what a cell spreads over, as a share of the film's edge: single cells are noise.
-# Chosen on phantom films: 0.05 finds fewer opacities, 0.1 no more (docs/benchmarks.md).
+# Standard deviation of what a cell spreads over, as a share of the image's edge: single cells are noise.
+# Chosen on phantom images: 0.05 finds fewer opacities, 0.1 no more (docs/benchmarks.md).
 BLUR = 0.08
 
 
@@ -44,15 +44,15 @@ class Axis:
         return Axis(self.first + self.step * ((window - 1) / 2 - before), self.step * step)
 
     def spread(self, cells: int, *, length: int, pixels: int) -> Shares:
-        """The share of each cell that falls to each pixel of a film, so that nothing is lost or added.
+        """The share of each cell that falls to each pixel of an image, so that nothing is lost or added.
 
-        A cell lies where its field of view has its centre. To stretch the cells over the film instead would
+        A cell lies where its field of view has its centre. To stretch the cells over the image instead would
         move what they show by a tenth of it: a network that pads nothing has no cells near the border.
 
         Args:
             cells: Of the map along this side.
             length: Of the image along this side, in pixels of the image.
-            pixels: Of the film along this side.
+            pixels: Of the image along this side.
         """
         borders = np.linspace(0, length, pixels + 1) - 0.5
         centres = self.first + self.step * np.arange(cells)
@@ -62,7 +62,7 @@ class Axis:
 
 
 def build_map_model(backbone: keras.Model) -> keras.Model:
-    """From images (n, size, size, 3) to the taps' maps (n, cells, cells, channels), a list in their order."""
+    """From images (n, size, size, 3) to the feature layers' maps (n, cells, cells, channels), a list in their order."""
     images: Any = backbone.input
     return keras.Model(images, [layer.input for layer in list_ends(backbone).values()], name="maps")
 

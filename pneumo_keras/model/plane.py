@@ -1,4 +1,4 @@
-"""A head around a film: the plane that it is there, computed from its matrices, the same on every backend."""
+"""A head around an image: the plane that it is there, computed from its matrices, the same on every backend."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ TOLERANCE = 1e-3  # of log odds, here against the head's own; relative where the
 
 @dataclass(frozen=True)
 class Plane:
-    """What the mean log odds of a head's members are around each film.
+    """What the mean log odds of a head's members are around each image.
 
     Attributes:
         gradient: Of the mean log odds by the features.
@@ -28,11 +28,11 @@ class Plane:
 
 
 def read_plane(head: keras.Model, features: Features) -> Plane:
-    """The head around each film, exact as long as the same hidden units stay active.
+    """The head around each image, exact as long as the same hidden units stay active.
 
     Args:
         head: From features (n, d) to log odds (n, members), as `build_head` makes it.
-        features: Of films.
+        features: Of images.
 
     Raises:
         ModelError: It is another head.
@@ -51,7 +51,7 @@ def read_plane(head: keras.Model, features: Features) -> Plane:
 
 def _compute_plane(members: HeadMembers, features: Float64[np.ndarray, "n d"]) -> Plane:
     values = features if members.shift is None else features - members.shift
-    slopes = []  # of ReLU or nothing: members, films, outputs
+    slopes = []  # of ReLU or nothing: members, images, outputs
     for layer in members.layers:
         values = values @ layer.kernels + layer.biases[:, None]
         slopes.append(values > 0 if layer.relu else np.ones(values.shape))

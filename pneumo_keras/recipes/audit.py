@@ -1,19 +1,19 @@
-"""Films looked at before a training."""
+"""ImageSet looked at before a training."""
 
 from pneumo_keras.arrays import SPLITS
-from pneumo_keras.audit.audit import Audit, audit_films
+from pneumo_keras.audit.audit import Audit, audit_images
 from pneumo_keras.config import Config, resolve_paths
-from pneumo_keras.data.films import LabelledFilms
-from pneumo_keras.recipes.films import open_data
+from pneumo_keras.data.images import LabelledImages
+from pneumo_keras.recipes.images import open_data
 
 
-def audit_data(config: Config) -> tuple[str, dict[str, LabelledFilms], Audit]:
-    """Judges the films of every split.
+def audit_data(config: Config) -> tuple[str, dict[str, LabelledImages], Audit]:
+    """Evaluates the images of every split.
 
     Returns:
-        What they are, the films by split, and what was found.
+        What they are, the images by split, and what was found.
     """
     data = open_data(resolve_paths(config))
-    films = {split: data.open_split(split) for split in SPLITS}
+    images = {split: data.open_split(split) for split in SPLITS}
     names = {split: data.name_images(split) for split in SPLITS}
-    return data.card.title, films, audit_films(films, names)
+    return data.card.title, images, audit_images(images, names)

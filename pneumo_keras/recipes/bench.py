@@ -6,7 +6,7 @@ from pneumo_keras.bench.speeds import Bench
 from pneumo_keras.config import Config, change_config, resolve_paths
 from pneumo_keras.data.sources import SOURCES
 from pneumo_keras.features.extract import CHUNK
-from pneumo_keras.recipes.films import open_data, open_splits, to_options
+from pneumo_keras.recipes.images import open_data, open_splits, to_options
 from pneumo_keras.recipes.network import build_frozen
 from pneumo_keras.runs.environment import describe_environment
 
@@ -16,7 +16,7 @@ SUBSTITUTE = "phantom"  # needs no download
 def bench_machine(config: Config) -> Bench:
     """Measures every engine on this machine.
 
-    On the films of the settings where they lie on this machine, on phantom films otherwise.
+    On the images of the settings where they lie on this machine, on phantom images otherwise.
     """
     config = resolve_paths(config)
     if not SOURCES[config.data.source].is_at_hand(to_options(config)):
@@ -24,10 +24,10 @@ def bench_machine(config: Config) -> Bench:
     frozen = build_frozen(config)
     split = open_splits(open_data(config), ("val",))["val"]
     return Bench(
-        network=f"InceptionV3 up to {', '.join(config.model.taps)}, {config.model.image_size} px",
-        films=f"{CHUNK} {split.title}",
+        network=f"InceptionV3 up to {', '.join(config.model.feature_layers)}, {config.model.image_size} px",
+        images=f"{CHUNK} {split.title}",
         operations=count_operations(frozen.backbone),
         product_rate=measure_product_rate(),
-        engines=measure_engines(frozen.backbone, build_images(split.films, frozen)),
+        engines=measure_engines(frozen.backbone, build_images(split.images, frozen)),
         environment=describe_environment(),
     )

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pneumo_keras.company import Company
 from pneumo_keras.config import Config, resolve_paths
+from pneumo_keras.distributed.process_group import Company
 from pneumo_keras.errors import TrainingError
-from pneumo_keras.recipes.films import open_data, open_splits
 from pneumo_keras.recipes.heads import build_heads, fit_online, hear_moments, list_member_seeds, weigh_classes
+from pneumo_keras.recipes.images import open_data, open_splits
 from pneumo_keras.recipes.network import build_extractor, build_frozen
 from pneumo_keras.recipes.train import describe_run, to_identity
 
@@ -20,7 +20,7 @@ def train_beside(config: Config, company: Company) -> None:
         company: To which this process belongs.
 
     Raises:
-        TrainingError: Films, network or settings are not those of the first process, or it came to an end.
+        TrainingError: ImageSet, network or settings are not those of the first process, or it came to an end.
         Stopped: Somebody asked for it, here or there.
     """
     task = company.hear_task()

@@ -7,8 +7,8 @@ from typing import Any
 from pneumo_keras.config import find_cache
 from pneumo_keras.errors import RunError
 from pneumo_keras.features.store import list_entries
-from pneumo_keras.kept import KINDS
-from pneumo_keras.printable import to_amount
+from pneumo_keras.storage.kept import KINDS
+from pneumo_keras.storage.printable import to_amount
 
 
 def list_features() -> list[dict[str, Any]]:

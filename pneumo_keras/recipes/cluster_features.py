@@ -1,6 +1,6 @@
 """Features computed on the machines of a cluster: each gets the frozen network once, then runs of chunks.
 
-The network goes there as it is here, weights and all; films are drawn or read where they pass it. The
+The network goes there as it is here, weights and all; images are drawn or read where they pass it. The
 features come back in order, to be written by whoever asked for them. Nothing of Keras is imported with this
 module: in an actor, its backend starts first.
 """
@@ -15,15 +15,15 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 from pneumo_keras.arrays import Features
-from pneumo_keras.backend import BACKEND, describe_device, start_backend
 from pneumo_keras.cluster.connection import open_cluster
 from pneumo_keras.cluster.ordered_map import Stage, describe_cluster, map_in_order
 from pneumo_keras.config import find_cache
 from pneumo_keras.errors import ClusterError
+from pneumo_keras.runtime.backend import BACKEND, describe_device, start_backend
 
 log = logging.getLogger("pneumo_keras")
 
-RUN = 16  # chunks of a run: films are read ahead within it, and 512 of them are lost with an actor
+RUN = 16  # chunks of a run: images are read ahead within it, and 512 of them are lost with an actor
 FEW = 32  # chunks: the network has seen them here before an actor has compiled it
 
 
@@ -31,14 +31,14 @@ def pass_on_cluster(passage: Any, chunks: Sequence[int], *, engine: str) -> Gene
     """Does on a cluster what `passage.run` does here, if there are more than a few chunks.
 
     Args:
-        passage: A `features.passage.Passage` that has not run. Its films must be such that every machine can
+        passage: A `features.passage.Passage` that has not run. Its images must be such that every machine can
             read them.
         chunks: Numbers of chunks.
         engine: That runs the network.
 
     Raises:
         ClusterError: There is no cluster, its machines compute otherwise than this one, or Ray gives up.
-        DataError: The films cannot be read on one of them.
+        DataError: The images cannot be read on one of them.
     """
     if len(chunks) <= FEW:
         yield from passage.run(chunks)

@@ -1,7 +1,7 @@
 """Files of the user's own scored by a finished run on the machines of a cluster.
 
 The files go in packets through two stages: decoded by a core each, scored by an accelerator or a machine
-each, which has read the run once. Here are no films and no network, and nothing of Keras.
+each, which has read the run once. Here are no images and no network, and nothing of Keras.
 """
 
 import contextlib
@@ -12,20 +12,20 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
-from pneumo_keras.backend import start_backend
 from pneumo_keras.cluster.ordered_map import Stage, describe_cluster, map_in_order
 from pneumo_keras.config import find_cache
-from pneumo_keras.data.decoding import DecodedFilm, Decoders
-from pneumo_keras.data.films import Preparation
-from pneumo_keras.evaluation.prediction import ScoredFilm
+from pneumo_keras.data.decoding import DecodedImage, Decoders
+from pneumo_keras.data.images import Preparation
+from pneumo_keras.evaluation.prediction import ScoredImage
 from pneumo_keras.features.entry import CHUNK
 from pneumo_keras.recipes.resumption import score_rest
 from pneumo_keras.runs.finished import FinishedRun
 from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.runtime.backend import start_backend
 
 log = logging.getLogger("pneumo_keras")
 
-Packet = list[Any]  # of paths, then of the films in them, then of what is said of each
+Packet = list[Any]  # of paths, then of the images in them, then of what is said of each
 
 
 def predict_on_cluster(
@@ -36,7 +36,7 @@ def predict_on_cluster(
     prevalence: float | None = None,
     workers: int | None = None,
     last: tuple[str, float] | None = None,
-) -> Generator[ScoredFilm, None, None]:
+) -> Generator[ScoredImage, None, None]:
     """Scores files in their order on the open cluster; see `predict.predict_files`.
 
     Args:
@@ -59,7 +59,7 @@ def predict_on_cluster(
         Stage(functools.partial(build_scoring, folder, prevalence), whole=True),
     ]
 
-    def score(files: Iterable[str]) -> Generator[ScoredFilm, None, None]:
+    def score(files: Iterable[str]) -> Generator[ScoredImage, None, None]:
         with contextlib.closing(map_in_order(_pack(files), stages)) as packets:
             yield from itertools.chain.from_iterable(packets)
 
@@ -67,7 +67,7 @@ def predict_on_cluster(
 
 
 def build_decoding(preparation: Preparation) -> Callable[[Iterator[Packet]], Iterator[Packet]]:
-    """In an actor: packets of paths -> packets of films.
+    """In an actor: packets of paths -> packets of images.
 
     Args:
         preparation: Of the images that the classifier was trained on.
@@ -79,7 +79,7 @@ def build_decoding(preparation: Preparation) -> Callable[[Iterator[Packet]], Ite
 def build_scoring(
     folder: RunFolder, prevalence: float | None
 ) -> Callable[[Iterator[Packet]], Iterator[Packet]]:
-    """In an actor: packets of films -> packets of what the run says of them.
+    """In an actor: packets of images -> packets of what the run says of them.
 
     Raises:
         RunError: The run cannot be read from there.
@@ -104,7 +104,7 @@ def _keep_packets(
     """Does the work on what is in the packets, as one stream, and packs the results alike."""
     sizes: deque[int] = deque()
 
-    def unpack() -> Iterator[str | DecodedFilm]:
+    def unpack() -> Iterator[str | DecodedImage]:
         for packet in packets:
             sizes.append(len(packet))
             yield from packet

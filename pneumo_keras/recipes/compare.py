@@ -1,4 +1,4 @@
-"""Runs compared on the same films."""
+"""Runs compared on the same images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pneumo_keras.arrays import SPLIT_NAMES, Labels, Scores
 from pneumo_keras.config import Config, find_changes
-from pneumo_keras.data.films import hash_labels
+from pneumo_keras.data.images import hash_labels
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.comparison import Difference, compare_figures
 from pneumo_keras.evaluation.metrics import ConfusionCounts, count_confusions
@@ -14,9 +14,9 @@ from pneumo_keras.evaluation.patients import PatientCounts, count_patients, coun
 from pneumo_keras.evaluation.report_card import Metrics
 from pneumo_keras.evaluation.scores import ScoreTable, hash_scores, load_score_table
 from pneumo_keras.evaluation.small_sets import list_short_differences
-from pneumo_keras.files import explain_unwritable, replace_whole
 from pneumo_keras.runs.finished import load_settings
 from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.storage.files import explain_unwritable, replace_whole
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Comparison:
         run: The one that is compared.
         differences: By the name of the figure, less that of the other one.
         changed: Settings in which they differ, by dotted key: the other's value, and this one's.
-        counts: Of the films.
-        short_intervals: Figures whose intervals are known to be too short for so few films.
-        patients: Of the films, where they are known and intervals resample them.
-        paired_by_path: Whether films were prepared otherwise for the two runs, and are paired by their paths.
+        counts: Of the images.
+        short_intervals: Figures whose intervals are known to be too short for so few images.
+        patients: Of the images, where they are known and intervals resample them.
+        paired_by_path: Whether images were prepared otherwise for the two runs, and are paired by their paths.
     """
 
     run: Path
@@ -43,7 +43,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class _Judged:
+class _Evaluated:
     """What an evaluation left of a run."""
 
     folder: RunFolder
@@ -64,7 +64,7 @@ class _Judged:
 def compare_runs(
     first: RunFolder, others: Sequence[RunFolder], split: str, picture: Path | None = None
 ) -> list[Comparison]:
-    """Paired differences of all figures, each of the others minus the first, on the same films.
+    """Paired differences of all figures, each of the others minus the first, on the same images.
 
     Files of one folder that were prepared otherwise for two runs, for instance at another size, are paired
     by their paths.
@@ -72,16 +72,16 @@ def compare_runs(
     Args:
         first: What the others are compared with.
         others: One run or more.
-        split: On whose films.
+        split: On whose images.
         picture: Where the ROC curves of all runs are drawn, as PNG.
 
     Raises:
-        RunError: A run has no scores of the split, the runs were scored on different films or against
+        RunError: A run has no scores of the split, the runs were scored on different images or against
             different labels, or the picture cannot be written.
     """
-    runs = [_load_judged(folder, split) for folder in (first, *others)]
+    runs = [_load_evaluated(folder, split) for folder in (first, *others)]
     for run in runs:
-        _check_same_films(runs[0], run, split)
+        _check_same_images(runs[0], run, split)
     if picture:
         draw_runs(runs, picture, title=f"{len(runs[0].labels):,} {SPLIT_NAMES[split]}")
     settings = [load_settings(run.folder) for run in runs]
@@ -91,7 +91,7 @@ def compare_runs(
     ]
 
 
-def draw_runs(runs: Sequence[_Judged], picture: Path, *, title: str) -> None:
+def draw_runs(runs: Sequence[_Evaluated], picture: Path, *, title: str) -> None:
     """Draws the ROC curves of all runs as PNG."""
     # Pictures take a second to import.
     from pneumo_keras.reporting.plots import draw_rocs, save_plot
@@ -103,7 +103,7 @@ def draw_runs(runs: Sequence[_Judged], picture: Path, *, title: str) -> None:
         save_plot(plot, beside)
 
 
-def _compare(first: _Judged, of_first: Config, run: _Judged, of_run: Config) -> Comparison:
+def _compare(first: _Evaluated, of_first: Config, run: _Evaluated, of_run: Config) -> Comparison:
     patients = to_groups(first.table.patients)
     differences = compare_figures(
         run.labels,
@@ -121,24 +121,24 @@ def _compare(first: _Judged, of_first: Config, run: _Judged, of_run: Config) -> 
         counts=run.metrics.counts,
         short_intervals=list_short_differences(count_rarer(run.labels, patients), differences),
         patients=None if patients is None else count_patients(run.labels, patients),
-        paired_by_path=run.metrics.films_sha256 != first.metrics.films_sha256,
+        paired_by_path=run.metrics.images_sha256 != first.metrics.images_sha256,
     )
 
 
-def _load_judged(folder: RunFolder, split: str) -> _Judged:
+def _load_evaluated(folder: RunFolder, split: str) -> _Evaluated:
     folder.verify_all(may_lack=True)
     file = f"metrics_{split}.json"
     metrics = folder.load_document(Metrics, file)
-    judged = _Judged(folder, metrics, load_score_table(folder.verify(f"scores_{split}.csv")))
-    if hash_labels(judged.labels) == metrics.labels_sha256 and not _fits(judged, split):
+    evaluated = _Evaluated(folder, metrics, load_score_table(folder.verify(f"scores_{split}.csv")))
+    if hash_labels(evaluated.labels) == metrics.labels_sha256 and not _fits(evaluated, split):
         raise RunError(
             f"{folder.path / file} must speak of the scores in scores_{split}.csv: one of them was changed. "
             "Evaluate the run again."
         )
-    return judged
+    return evaluated
 
 
-def _fits(run: _Judged, split: str) -> bool:
+def _fits(run: _Evaluated, split: str) -> bool:
     """Whether metrics are those of the scores beside them."""
     metrics = run.metrics
     return (
@@ -150,21 +150,21 @@ def _fits(run: _Judged, split: str) -> bool:
     )
 
 
-def _check_same_films(first: _Judged, run: _Judged, split: str) -> None:
-    if run.metrics.films_sha256 != first.metrics.films_sha256 and not _has_same_files(first, run):
+def _check_same_images(first: _Evaluated, run: _Evaluated, split: str) -> None:
+    if run.metrics.images_sha256 != first.metrics.images_sha256 and not _has_same_files(first, run):
         raise RunError(
-            f"Runs can be compared on the same films alone. {first.folder.path} and {run.folder.path} were "
+            f"Runs can be compared on the same images alone. {first.folder.path} and {run.folder.path} were "
             f"scored on different {SPLIT_NAMES[split]}. The same files prepared otherwise, for instance at "
             "another size, are paired by their paths: evaluate both runs on one folder, with --data."
         )
     if len({run.metrics.labels_sha256, *(hash_labels(one.labels) for one in (first, run))}) > 1:
         raise RunError(
             f"Runs can be compared against the same labels alone. {first.folder.path} and {run.folder.path} "
-            f"were judged against different labels of the {SPLIT_NAMES[split]}."
+            f"were evaluated against different labels of the {SPLIT_NAMES[split]}."
         )
 
 
-def _has_same_files(first: _Judged, run: _Judged) -> bool:
+def _has_same_files(first: _Evaluated, run: _Evaluated) -> bool:
     """Whether both were scored on the files of one place, which may have been prepared otherwise."""
     known = [(_find_place(one.folder), one.table.files) for one in (first, run)]
     return None not in known[0] and known[0] == known[1]

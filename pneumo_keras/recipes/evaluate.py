@@ -1,4 +1,4 @@
-"""A run judged on films."""
+"""A run evaluated on images."""
 
 import functools
 import logging
@@ -16,51 +16,51 @@ from pneumo_keras.data.sources import DataCard, ImageNames
 from pneumo_keras.evaluation.comparison import compare_figures
 from pneumo_keras.evaluation.patients import to_groups
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
-from pneumo_keras.evaluation.report_card import Distances, Judgement, Perturbed
+from pneumo_keras.evaluation.report_card import Distances, Evaluation, Perturbed
 from pneumo_keras.evaluation.robustness import ScoredImages
 from pneumo_keras.evaluation.scores import format_medmnist_scores, to_medmnist_name
-from pneumo_keras.features.guard import load_guard
+from pneumo_keras.features.ood import load_ood_detector
 from pneumo_keras.features.views import View
 from pneumo_keras.model.classifier import FrozenPart
-from pneumo_keras.recipes.explain import explain_mistakes
-from pneumo_keras.recipes.films import Split, find_new_patients, open_splits, tell_shared_patients
-from pneumo_keras.recipes.heads import list_judged_views, list_perturbed_views
-from pneumo_keras.recipes.judging import (
+from pneumo_keras.recipes.evaluating import (
     compute_log_odds,
     decide,
-    judge_members,
+    evaluate_members,
     measure_distances,
     warn_of_backwards,
     write_scores,
 )
+from pneumo_keras.recipes.explain import explain_mistakes
+from pneumo_keras.recipes.heads import list_evaluated_views, list_perturbed_views
+from pneumo_keras.recipes.images import Split, find_new_patients, open_splits, tell_shared_patients
 from pneumo_keras.recipes.network import build_extractor
-from pneumo_keras.recipes.own_films import check_unchanged, open_own_data
+from pneumo_keras.recipes.own_images import check_unchanged, open_own_data
 from pneumo_keras.recipes.perturbations import list_kinds, measure_robustness
-from pneumo_keras.recipes.saved_classifier import load_judged_classifier
+from pneumo_keras.recipes.saved_classifier import load_evaluated_classifier
 from pneumo_keras.reporting.explanations import Evidence
 from pneumo_keras.reporting.plots import draw_robustness, draw_summary, save_plot
 from pneumo_keras.reporting.report import format_report
-from pneumo_keras.reporting.report_contents import FineTuned, PerturbedFilms, ReportContents
+from pneumo_keras.reporting.report_contents import FineTuned, PerturbedImages, ReportContents
 from pneumo_keras.runs.finished import FinishedRun, load_run
-from pneumo_keras.runs.folder import GUARD, RunFolder
+from pneumo_keras.runs.folder import OOD_DETECTOR, RunFolder
 
 log = logging.getLogger("pneumo_keras")
 
 NAME_BYTES = 100  # of a run's name within that of a file, which can have 255
-EXAMPLES = 6  # perturbed films that a report shows
+EXAMPLES = 6  # perturbed images that a report shows
 
 
 @dataclass(frozen=True)
 class Task:
-    """A finished run, and the films that it is judged on.
+    """A finished run, and the images that it is evaluated on.
 
     Attributes:
         folder: Of the run.
         name: Of the run, for the report.
-        run: All of it but its model, with settings that name these films.
+        run: All of it but its model, with settings that name these images.
         config: The same settings with the paths of this machine.
-        card: What the films are.
-        split: The films.
+        card: What the images are.
+        split: The images.
         of_others: Whether they are others than those that the run was made with.
         new: Which show patients of whom the run has learnt from no image; None where that is unknown.
     """
@@ -75,11 +75,11 @@ class Task:
     new: PerImage | None = None
 
 
-Tell = Callable[[RunFolder, Judgement], None]
-"""Takes the judgement, and the folder that will hold it, before anything is written."""
+Tell = Callable[[RunFolder, Evaluation], None]
+"""Takes the evaluation, and the folder that will hold it, before anything is written."""
 
 
-def keep_quiet(folder: RunFolder, judgement: Judgement) -> None:
+def keep_quiet(folder: RunFolder, evaluation: Evaluation) -> None:
     """Tells nothing."""
 
 
@@ -91,7 +91,7 @@ def evaluate_run(
     perturb: bool = False,
     moved: str | None = None,
     tell: Tell = keep_quiet,
-) -> Judgement:
+) -> Evaluation:
     """Scores a split with the saved model and writes its scores, figures and pictures.
 
     All of the run is read and checked, and everything computed, before anything of it is replaced.
@@ -99,13 +99,13 @@ def evaluate_run(
     Args:
         folder: Of a finished run.
         split_name: `train`, `val` or `test`.
-        prevalence: See `judge_films`.
-        perturb: See `judge_films`.
-        moved: Where the run's films lie now, if they were moved.
-        tell: Gets the judgement, which is not lost where the folder cannot be written.
+        prevalence: See `evaluate_images`.
+        perturb: See `evaluate_images`.
+        moved: Where the run's images lie now, if they were moved.
+        tell: Gets the evaluation, which is not lost where the folder cannot be written.
 
     Raises:
-        RunError: The films that the run learnt from have changed, or one of its files is damaged.
+        RunError: The images that the run learnt from have changed, or one of its files is damaged.
     """
     run = load_run(folder)
     config, data = open_own_data(folder, run, moved)
@@ -114,60 +114,64 @@ def evaluate_run(
     split = open_splits(data, (split_name,))[split_name]
     new = find_new_patients(data, split_name)
     task = Task(folder, folder.path.resolve().name, run, config, data.card, split, new=new)
-    contents = judge_films(task, prevalence, perturb=perturb)
-    tell(folder, contents.judgement)
+    contents = evaluate_images(task, prevalence, perturb=perturb)
+    tell(folder, contents.evaluation)
     write_evaluation(folder, task, contents)
-    return contents.judgement
+    return contents.evaluation
 
 
-def judge_films(task: Task, prevalence: float | None, *, perturb: bool) -> ReportContents:
-    """Scores films with the saved model of a run, and everything that a report shows of that.
+def evaluate_images(task: Task, prevalence: float | None, *, perturb: bool) -> ReportContents:
+    """Scores images with the saved model of a run, and everything that a report shows of that.
 
     Args:
-        task: The run and the films.
+        task: The run and the images.
         prevalence: Share of pneumonia where the scores are to be used, in (0, 1). Scores, operating
             point and figures are corrected to it; no call changes.
-        perturb: Whether the films are also judged perturbed: all at once as the run's settings say, and
+        perturb: Whether the images are also evaluated perturbed: all at once as the run's settings say, and
             by kind and severity.
     """
     run, config, split = task.run, task.config, task.split
-    classifier = load_judged_classifier(task.folder, run)
+    classifier = load_evaluated_classifier(task.folder, run)
     extractor = build_extractor(config, classifier.frozen, must_share=False)
     shift = PrevalenceShift(run.calibration.prevalence, prevalence) if prevalence is not None else None
     to_scores = functools.partial(decide, classifier.decision)
 
-    def judge_views(views: Sequence[View], distances: Distances | None = None) -> tuple[Scores, Judgement]:
+    def evaluate_views(
+        views: Sequence[View], distances: Distances | None = None
+    ) -> tuple[Scores, Evaluation]:
         log_odds = compute_log_odds(extractor, classifier.head, split, views)
         scores = to_scores(log_odds)
-        judgement = judge_members(
+        evaluation = evaluate_members(
             config, split, log_odds, to_scores, run.operating_point, shift, distances=distances, new=task.new
         )
-        return shift.correct_scores(scores) if shift else scores, judgement
+        return shift.correct_scores(scores) if shift else scores, evaluation
 
-    guard = load_guard(task.folder.verify(GUARD), width=classifier.frozen.backbone.output_shape[-1])
+    ood_detector = load_ood_detector(
+        task.folder.verify(OOD_DETECTOR), width=classifier.frozen.backbone.output_shape[-1]
+    )
     flip, seed = classifier.flip_average, config.perturbation.seed
 
     def score(seen: Split, view: View) -> ScoredImages:
-        log_odds = compute_log_odds(extractor, classifier.head, seen, list_judged_views(flip, view))
-        distances = measure_distances(extractor, guard, seen, view)
+        log_odds = compute_log_odds(extractor, classifier.head, seen, list_evaluated_views(flip, view))
+        distances = measure_distances(extractor, ood_detector, seen, view)
         extractor.release()
         return ScoredImages(log_odds.mean(axis=1, dtype=np.float64), to_scores(log_odds), distances)
 
-    plain, varied = list_judged_views(flip), list_perturbed_views(config, flip_average=flip)
+    plain, varied = list_evaluated_views(flip), list_perturbed_views(config, flip_average=flip)
     kinds = list_kinds(split, seed=seed) if perturb else {}
-    jobs = [(seen.films, list_judged_views(flip, view)) for _, seen, view in kinds.values()]
-    extractor.check_room([(split.films, [*plain, *varied] if perturb else plain), *jobs])
-    scores, judgement = judge_views(plain, measure_distances(extractor, guard, split))
-    warn_of_backwards(split, judgement)
+    jobs = [(seen.images, list_evaluated_views(flip, view)) for _, seen, view in kinds.values()]
+    extractor.check_room([(split.images, [*plain, *varied] if perturb else plain), *jobs])
+    scores, evaluation = evaluate_views(plain, measure_distances(extractor, ood_detector, split))
+    warn_of_backwards(split, evaluation)
     perturbed = None
     if perturb:
-        perturbed_scores, of_perturbed = judge_views(varied)
+        perturbed_scores, of_perturbed = evaluate_views(varied)
         changes = compare_figures(
-            split.films.labels,
+            split.images.labels,
             scores,
             perturbed_scores,
-            first_threshold=judgement.evaluation.threshold,
-            second_threshold=judgement.evaluation.threshold,
+            first_threshold=evaluation.at_threshold.threshold,
+            second_threshold=evaluation.at_threshold.threshold,
             seed=config.seed,
             patients=to_groups(split.patients),
             prevalence=prevalence,
@@ -175,18 +179,18 @@ def judge_films(task: Task, prevalence: float | None, *, perturb: bool) -> Repor
         threshold = run.operating_point.threshold
         robustness = measure_robustness(split, kinds, score, threshold=threshold, shift=shift, seed=seed)
         ranges = config.perturbation.model_dump(mode="json")
-        judgement = replace(judgement, perturbed=Perturbed(of_perturbed, changes, ranges, robustness))
-        perturbed = PerturbedFilms(perturbed_scores, show_films(split, varied[0], classifier.frozen))
+        evaluation = replace(evaluation, perturbed=Perturbed(of_perturbed, changes, ranges, robustness))
+        perturbed = PerturbedImages(perturbed_scores, show_images(split, varied[0], classifier.frozen))
     extractor.release()
-    evidence = explain_mistakes(task.folder, classifier, split, scores, judgement.evaluation.threshold)
-    return gather_report(task, scores, judgement, evidence, shift, perturbed)
+    evidence = explain_mistakes(task.folder, classifier, split, scores, evaluation.at_threshold.threshold)
+    return gather_report(task, scores, evaluation, evidence, shift, perturbed)
 
 
-def show_films(split: Split, view: View, frozen: FrozenPart) -> Images:
-    """The first films of a split as a view shows them to the network."""
-    films = split.films.read(slice(EXAMPLES))
-    images = view.enlarge(films, range(len(films)), frozen)
-    return images[..., 0].round().astype(np.uint8)
+def show_images(split: Split, view: View, frozen: FrozenPart) -> Images:
+    """The first images of a split as a view shows them to the network."""
+    images = split.images.read(slice(EXAMPLES))
+    shown = view.enlarge(images, range(len(images)), frozen)
+    return shown[..., 0].round().astype(np.uint8)
 
 
 def write_evaluation(folder: RunFolder, task: Task, contents: ReportContents) -> None:
@@ -195,22 +199,22 @@ def write_evaluation(folder: RunFolder, task: Task, contents: ReportContents) ->
     corrected = "" if stated is None else f"_prevalence_{stated:g}"
     suffix = ("" if split.name == "test" else f"_{split.name}") + corrected
     report, page = f"report{suffix}.html", format_report(contents)
-    title = f"{contents.run}: {len(split.films):,} {split.title}"
+    title = f"{contents.run}: {len(split.images):,} {split.title}"
     summary = draw_summary(
         contents.history,
-        split.films.labels,
+        split.images.labels,
         contents.scores,
-        contents.evaluation,
+        contents.at_threshold,
         title=title if stated is None else f"{title}, corrected to a prevalence of {stated:g}",
     )
-    write_scores(folder, split, contents.scores, contents.judgement, corrected)
-    if contents.perturbed and contents.judgement.perturbed:
-        found = contents.judgement.perturbed
+    write_scores(folder, split, contents.scores, contents.evaluation, corrected)
+    if contents.perturbed and contents.evaluation.perturbed:
+        found = contents.evaluation.perturbed
         write_scores(
             folder,
             split,
             contents.perturbed.scores,
-            found.judgement,
+            found.evaluation,
             f"_perturbed{corrected}",
             perturbed=found,
         )
@@ -227,10 +231,10 @@ def write_evaluation(folder: RunFolder, task: Task, contents: ReportContents) ->
 def gather_report(
     task: Task,
     scores: Scores,
-    judgement: Judgement,
+    evaluation: Evaluation,
     evidence: Mapping[int, Evidence],
     shift: PrevalenceShift | None,
-    perturbed: PerturbedFilms | None,
+    perturbed: PerturbedImages | None,
 ) -> ReportContents:
     """What the report shows, files by their names alone."""
     run, point, training = task.run, task.run.operating_point, task.run.config.training
@@ -240,11 +244,11 @@ def gather_report(
         date=time.strftime("%Y-%m-%d"),
         card=task.card,
         weights=run.config.model.weights,
-        films=task.split.films,
+        images=task.split.images,
         patients=to_groups(task.split.patients),
         names=ImageNames(task.split.files, task.split.patients),
         scores=scores,
-        judgement=judgement,
+        evaluation=evaluation,
         evidence=evidence,
         perturbed=perturbed,
         prevalence=shift.stated if shift else None,
@@ -270,7 +274,7 @@ def describe_fine_tuning(run: FinishedRun) -> FineTuned | None:
 
 def write_medmnist_scores(folder: RunFolder, size: int, split: str, contents: ReportContents) -> None:
     """Writes MedMNIST's standard result file, in place of an older one."""
-    figures = contents.judgement.at_half.figures
+    figures = contents.evaluation.at_half.figures
     file = to_medmnist_name(
         split=split,
         auc=figures["auc"].value,

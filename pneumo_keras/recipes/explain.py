@@ -1,4 +1,4 @@
-"""Films explained by a finished run: which places of a film its log odds come from."""
+"""ImageSet explained by a finished run: which places of an image its log odds come from."""
 
 import contextlib
 import functools
@@ -14,55 +14,55 @@ import numpy as np
 from jaxtyping import UInt8
 
 from pneumo_keras.arrays import Scores
-from pneumo_keras.data.decoding import DecodedFilm, decode_films
-from pneumo_keras.data.films import Preparation
+from pneumo_keras.data.decoding import DecodedImage, decode_images
+from pneumo_keras.data.images import Preparation
 from pneumo_keras.evaluation.mistakes import find_mistakes
-from pneumo_keras.evaluation.prediction import ScoredFilm
-from pneumo_keras.files import (
+from pneumo_keras.evaluation.prediction import ScoredImage
+from pneumo_keras.model.attribution import Explainer, Explanation, build_explainer
+from pneumo_keras.model.classifier import Classifier
+from pneumo_keras.recipes.images import Split
+from pneumo_keras.recipes.scoring import Scorer, build_scorer
+from pneumo_keras.reporting.explanations import SHOWN_EDGE, Evidence, draw_explanation
+from pneumo_keras.reporting.plots import save_plot
+from pneumo_keras.reporting.predictions import list_values
+from pneumo_keras.reporting.report_contents import MISTAKES
+from pneumo_keras.runs.folder import NORMAL_IMAGES, RunFolder
+from pneumo_keras.runs.normal_images import load_normal_images
+from pneumo_keras.runtime.progress import show_progress
+from pneumo_keras.storage.files import (
     claim_folder,
     explain_unwritable,
     format_csv,
     replace_whole,
     write_whole,
 )
-from pneumo_keras.links import check_within
-from pneumo_keras.model.attribution import Explainer, Explanation, build_explainer
-from pneumo_keras.model.classifier import Classifier
-from pneumo_keras.printable import to_amount, to_printable
-from pneumo_keras.progress import show_progress
-from pneumo_keras.recipes.films import Split
-from pneumo_keras.recipes.scoring import Scorer, build_scorer
-from pneumo_keras.reporting.explanations import SHOWN_EDGE, Evidence, draw_explanation
-from pneumo_keras.reporting.plots import save_plot
-from pneumo_keras.reporting.predictions import list_values
-from pneumo_keras.reporting.report_contents import MISTAKES
-from pneumo_keras.runs.folder import NORMAL_FILMS, RunFolder
-from pneumo_keras.runs.normal_films import load_normal_films
+from pneumo_keras.storage.links import check_within
+from pneumo_keras.storage.printable import to_amount, to_printable
 
 log = logging.getLogger("pneumo_keras")
 
 TABLE = "explanations.csv"
-STEM = 80  # characters of a film's name that its pictures keep
+STEM = 80  # characters of an image's name that its pictures keep
 
 
 @dataclass(frozen=True)
-class ExplainedFilm:
-    """A film with its score, and where that comes from.
+class ExplainedImage:
+    """An image with its score, and where that comes from.
 
     Attributes:
         scored: What the run says of it.
         explanation: Of the score.
-        shown: The film at a size to look at.
+        shown: The image at a size to look at.
     """
 
-    scored: ScoredFilm
+    scored: ScoredImage
     explanation: Explanation
     shown: UInt8[np.ndarray, "edge edge"]
 
 
 @dataclass(frozen=True)
-class FilmExplainer:
-    """A finished run that scores films and explains the scores.
+class ImageExplainer:
+    """A finished run that scores images and explains the scores.
 
     Attributes:
         scorer: The run.
@@ -77,19 +77,19 @@ class FilmExplainer:
         """Of the images that it takes."""
         return self.scorer.preparation
 
-    def explain(self, film: DecodedFilm) -> ExplainedFilm:
-        """Scores and explains one film.
+    def explain(self, image: DecodedImage) -> ExplainedImage:
+        """Scores and explains one image.
 
         Args:
-            film: As `decode_file` makes it, readable.
+            image: As `decode_file` makes it, readable.
 
         Raises:
             ModelError: The run's head is of a kind that is not known here.
         """
-        (scored,) = self.scorer.score([film])
-        image: Any = film.image
-        return ExplainedFilm(
-            scored, self.explainer.explain(image), image if film.shown is None else film.shown
+        (scored,) = self.scorer.score([image])
+        pixels: Any = image.image
+        return ExplainedImage(
+            scored, self.explainer.explain(pixels), pixels if image.shown is None else image.shown
         )
 
 
@@ -99,11 +99,11 @@ class ExplainedFile:
 
     Attributes:
         scored: What the run says of it, or why it says nothing.
-        picture: Name of the PNG file with the film and its map; "" where there is none.
+        picture: Name of the PNG file with the image and its map; "" where there is none.
         map: Name of the NPY file with the map; "" where there is none.
     """
 
-    scored: ScoredFilm
+    scored: ScoredImage
     picture: str = ""
     map: str = ""
 
@@ -112,26 +112,26 @@ class ExplainedFile:
         return {**list_values(self.scored), "picture": self.picture, "map": self.map}
 
 
-def build_film_explainer(folder: RunFolder) -> FilmExplainer:
-    """Reads a finished run and makes it explain films.
+def build_image_explainer(folder: RunFolder) -> ImageExplainer:
+    """Reads a finished run and makes it explain images.
 
     Raises:
         RunError: There is no finished run, or it is damaged.
     """
     scorer = build_scorer(folder, chunk=1)
-    normal = load_normal_films(folder.verify(NORMAL_FILMS), size=scorer.film_size)
-    log.info("Comparing with %s of the run", to_amount(len(normal), "normal film"))
-    return FilmExplainer(scorer, build_explainer(scorer.classifier, normal))
+    normal = load_normal_images(folder.verify(NORMAL_IMAGES), size=scorer.data_size)
+    log.info("Comparing with %s of the run", to_amount(len(normal), "normal image"))
+    return ImageExplainer(scorer, build_explainer(scorer.classifier, normal))
 
 
 def explain_files(
-    explainer: FilmExplainer, paths: Iterable[str], out: Path, *, run: Path | None = None
+    explainer: ImageExplainer, paths: Iterable[str], out: Path, *, run: Path | None = None
 ) -> Iterator[ExplainedFile]:
-    """Explains films one by one: a picture and a map of each, and a table at the end.
+    """Explains images one by one: a picture and a map of each, and a table at the end.
 
     Args:
         explainer: Of a run.
-        paths: Of the films. What cannot be read has its reason, and does not stop the others.
+        paths: Of the images. What cannot be read has its reason, and does not stop the others.
         out: The folder for all files, which is made.
         run: Of whose folder it is a part, so that files of the same names are replaced; None where the folder
             must be new or empty.
@@ -148,14 +148,14 @@ def explain_files(
 
 
 def _explain_files(
-    explainer: FilmExplainer, paths: Iterable[str], out: Path, within: Path
+    explainer: ImageExplainer, paths: Iterable[str], out: Path, within: Path
 ) -> Iterator[ExplainedFile]:
     rows = []
-    decoded = decode_films(paths, preparation=explainer.preparation, shown=SHOWN_EDGE)
-    with contextlib.closing(decoded) as films, show_progress("Explaining", 0, "films") as progress:
-        for film, stem in name_films(films):
-            one = explain_file(explainer, film, out, stem, within)
-            rows.append({**one.to_row(), "path": to_printable(film.path)})
+    decoded = decode_images(paths, preparation=explainer.preparation, shown=SHOWN_EDGE)
+    with contextlib.closing(decoded) as images, show_progress("Explaining", 0, "images") as progress:
+        for image, stem in name_images(images):
+            one = explain_file(explainer, image, out, stem, within)
+            rows.append({**one.to_row(), "path": to_printable(image.path)})
             yield one
             progress.advance(1)
     if rows:
@@ -164,13 +164,13 @@ def _explain_files(
 
 
 def explain_file(
-    explainer: FilmExplainer, film: DecodedFilm, out: Path, stem: str, within: Path
+    explainer: ImageExplainer, image: DecodedImage, out: Path, stem: str, within: Path
 ) -> ExplainedFile:
-    """Explains a film, and writes `<stem>.png` and `<stem>.npy`.
+    """Explains an image, and writes `<stem>.png` and `<stem>.npy`.
 
     Args:
         explainer: Of a run.
-        film: What came of a file.
+        image: What came of a file.
         out: A folder that is there.
         stem: Of the new files' names.
         within: A folder that `out` lies in, from where no link may lead to elsewhere.
@@ -178,15 +178,15 @@ def explain_file(
     Raises:
         RunError: A file cannot be written, or is a link.
     """
-    if film.image is None:
-        return ExplainedFile(explainer.scorer.refuse(film))
-    one = explainer.explain(film)
+    if image.image is None:
+        return ExplainedFile(explainer.scorer.refuse(image))
+    one = explainer.explain(image)
     plot = draw_explanation(
         one.shown,
         one.explanation.evidence,
         base=one.explanation.base,
         scored=one.scored,
-        title=to_printable(Path(film.path).name),
+        title=to_printable(Path(image.path).name),
     )
     files = {
         f"{stem}.png": functools.partial(save_plot, plot),
@@ -202,35 +202,35 @@ def explain_file(
 def explain_mistakes(
     folder: RunFolder, classifier: Classifier, split: Split, scores: Scores, threshold: float
 ) -> dict[int, Evidence]:
-    """Maps of the most confident mistakes, by the films' indices.
+    """Maps of the most confident mistakes, by the images' indices.
 
     Args:
         folder: Of the run.
         classifier: Of the run.
-        split: Whose films were scored.
-        scores: Of the films.
-        threshold: Above it a film was called pneumonia.
+        split: Whose images were scored.
+        scores: Of the images.
+        threshold: Above it an image was called pneumonia.
 
     Raises:
-        RunError: The run's normal films are missing or damaged.
+        RunError: The run's normal images are missing or damaged.
     """
-    mistakes = np.concatenate(find_mistakes(split.films.labels, scores, threshold, limit=MISTAKES))
+    mistakes = np.concatenate(find_mistakes(split.images.labels, scores, threshold, limit=MISTAKES))
     if not len(mistakes):
         return {}
-    films = split.films.read(mistakes)
+    images = split.images.read(mistakes)
     explainer = build_explainer(
-        classifier, load_normal_films(folder.verify(NORMAL_FILMS), size=films.shape[1])
+        classifier, load_normal_images(folder.verify(NORMAL_IMAGES), size=images.shape[1])
     )
-    explained = [explainer.explain(film).evidence for film in films]
+    explained = [explainer.explain(image).evidence for image in images]
     return dict(zip(mistakes.tolist(), explained, strict=True))
 
 
-def name_films(films: Iterable[DecodedFilm]) -> Iterator[tuple[DecodedFilm, str]]:
-    """Films with stems for new files: safe in any file system, each used once."""
+def name_images(images: Iterable[DecodedImage]) -> Iterator[tuple[DecodedImage, str]]:
+    """Images with stems for new files: safe in any file system, each used once."""
     taken: set[str] = set()
-    for film in films:
-        plain = re.sub(r"[^\w.-]+", "-", Path(film.path).stem, flags=re.ASCII).strip("-.")[:STEM] or "film"
+    for image in images:
+        plain = re.sub(r"[^\w.-]+", "-", Path(image.path).stem, flags=re.ASCII).strip("-.")[:STEM] or "image"
         numbered = (f"{plain}-{number}" for number in itertools.count(2))
         stem = next(one for one in itertools.chain([plain], numbered) if one.casefold() not in taken)
         taken.add(stem.casefold())
-        yield film, stem
+        yield image, stem

@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pneumo_keras.documents import to_document
 from pneumo_keras.exports.place import Place
 from pneumo_keras.exports.preprocessing import read_preprocessing
 from pneumo_keras.exports.sidecar import describe_file, describe_origin, describe_use
 from pneumo_keras.exports.table import FORMS
 from pneumo_keras.exports.verification import Verification, verify_scoring
-from pneumo_keras.files import explain_unwritable, make_folder, replace_together
 from pneumo_keras.model.classifier import Classifier
 from pneumo_keras.model.fingerprint import compute_fingerprint
-from pneumo_keras.recipes.saved_classifier import load_judged_classifier
+from pneumo_keras.recipes.saved_classifier import load_evaluated_classifier
 from pneumo_keras.runs.environment import describe_environment
 from pneumo_keras.runs.finished import FinishedRun, load_run
 from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.storage.documents import to_document
+from pneumo_keras.storage.files import explain_unwritable, make_folder, replace_together
 
 log = logging.getLogger("pneumo_keras")
 
@@ -37,7 +37,7 @@ class Export:
 
 
 def export_run(folder: RunFolder, form: str, place: Place) -> Export:
-    """Writes the classifier of a run, has its own runtime score films beside Keras, and says how to use it.
+    """Writes the classifier of a run, has its own runtime score images beside Keras, and says how to use it.
 
     Nothing of it stays where the scores differ.
 
@@ -51,7 +51,7 @@ def export_run(folder: RunFolder, form: str, place: Place) -> Export:
         RunError: The files cannot be written.
     """
     run = load_run(folder)
-    classifier = load_judged_classifier(folder, run)
+    classifier = load_evaluated_classifier(folder, run)
     names = (*place.names, place.sidecar)
     with (
         explain_unwritable(place.folder, option="--out"),
@@ -75,10 +75,10 @@ def verify_form(form: str, classifier: Classifier, file: Path) -> Verification:
     Raises:
         ExportError: It does not score as Keras does.
     """
-    log.info("Scoring films with %s and with Keras", FORMS[form].runtime)
+    log.info("Scoring images with %s and with Keras", FORMS[form].runtime)
     scoring = FORMS[form].load_module().load_scoring(file)
-    film_size = read_preprocessing(classifier.frozen).film_size
-    return verify_scoring(scoring, FORMS[form].runtime, classifier.join(), film_size)
+    data_size = read_preprocessing(classifier.frozen).data_size
+    return verify_scoring(scoring, FORMS[form].runtime, classifier.join(), data_size)
 
 
 def describe_export(

@@ -11,8 +11,8 @@ from pneumo_keras.features.extract import Extractor, Job
 from pneumo_keras.features.views import PLAIN
 from pneumo_keras.model.classifier import FrozenPart
 from pneumo_keras.model.cut import CutBackbone, cut_backbone
-from pneumo_keras.recipes.films import Split
-from pneumo_keras.recipes.heads import hold_small, list_fitted_views, list_judged_views
+from pneumo_keras.recipes.heads import hold_small, list_evaluated_views, list_fitted_views
+from pneumo_keras.recipes.images import Split
 from pneumo_keras.recipes.network import build_extractor
 from pneumo_keras.training.batches import Batches
 from pneumo_keras.training.checkpoint import Checkpoint
@@ -27,7 +27,7 @@ class FineTuning:
 
     Attributes:
         cut: A copy of the network, cut in two below them.
-        lower: Films -> activations at the cut.
+        lower: ImageSet -> activations at the cut.
     """
 
     cut: CutBackbone
@@ -42,7 +42,7 @@ def prepare_fine_tuning(
     Args:
         config: The settings.
         extractor: Of the frozen network.
-        splits: The films.
+        splits: The images.
         block: The lowest that learns.
 
     Raises:
@@ -52,10 +52,10 @@ def prepare_fine_tuning(
     log.info("Blocks from %s on learn after the head: what comes from below them is computed once", block)
     cut = cut_backbone(extractor.frozen.backbone, block)
     lower = build_extractor(config, replace(extractor.frozen, backbone=cut.lower))
-    train, val = splits["train"].films, splits["val"].films
-    fitted, judged = list_fitted_views(config), [PLAIN, *list_judged_views(config.model.flip_average)]
-    first: list[Job] = [(train, fitted), (val, judged)]
-    last: list[Job] = [(train, fitted[:1]), (val, judged)]
+    train, val = splits["train"].images, splits["val"].images
+    fitted, evaluated = list_fitted_views(config), [PLAIN, *list_evaluated_views(config.model.flip_average)]
+    first: list[Job] = [(train, fitted), (val, evaluated)]
+    last: list[Job] = [(train, fitted[:1]), (val, evaluated)]
     before, after = (
         [entry for passage in extractor.list_passages(jobs) for entry in passage] for jobs in (first, last)
     )
@@ -88,13 +88,13 @@ def fine_tune(
     training, lower, upper = config.training, tuning.lower, tuning.cut.upper
     train, val = splits["train"], splits["val"]
     below = f"below {training.unfreeze_from}"
-    views = [lower.extract(train.films, f"{train.title}, {below}", v) for v in list_fitted_views(config)]
-    validation = [lower.extract(val.films, f"{val.title}, {below}")]
+    views = [lower.extract(train.images, f"{train.title}, {below}", v) for v in list_fitted_views(config)]
+    validation = [lower.extract(val.images, f"{val.title}, {below}")]
     size = training.unfrozen_batch_size
     history = fit(
         keras.Model(upper.input, head(upper.output), name="unfrozen"),
-        Batches(hold_small(views), train.films.labels, batch_size=size, seed=config.seed),
-        Batches(hold_small(validation), val.films.labels, batch_size=size, seed=None),
+        Batches(hold_small(views), train.images.labels, batch_size=size, seed=config.seed),
+        Batches(hold_small(validation), val.images.labels, batch_size=size, seed=None),
         class_weights=class_weights,
         learning_rates=[training.unfrozen_learning_rate],
         weight_decays=[0.0],

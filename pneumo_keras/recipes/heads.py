@@ -8,19 +8,19 @@ from contextlib import nullcontext
 import keras
 import numpy as np
 
-from pneumo_keras.company import Company
 from pneumo_keras.config import Config
 from pneumo_keras.config.ranges import AugmentationSettings, PerturbationSettings
-from pneumo_keras.data.films import count_classes
+from pneumo_keras.data.images import count_classes
+from pneumo_keras.distributed.process_group import Company
 from pneumo_keras.features.augmentation import AugmentationRanges
 from pneumo_keras.features.extract import Extractor
 from pneumo_keras.features.store import SLICE, FeatureTable
-from pneumo_keras.features.views import PLAIN, SeenFilms, View, build_augmented_views, build_perturbed_view
+from pneumo_keras.features.views import PLAIN, SeenImages, View, build_augmented_views, build_perturbed_view
 from pneumo_keras.model.classifier import FrozenPart, build_online_model
 from pneumo_keras.model.fingerprint import compute_fingerprint
 from pneumo_keras.model.head import Moments, build_head
-from pneumo_keras.recipes.films import Split
-from pneumo_keras.seeds import derive_seeds
+from pneumo_keras.recipes.images import Split
+from pneumo_keras.runtime.seeds import derive_seeds
 from pneumo_keras.training.batches import Batches, Table
 from pneumo_keras.training.checkpoint import Checkpoint
 from pneumo_keras.training.fit import Descent, History, compute_class_weights, fit
@@ -29,17 +29,17 @@ from pneumo_keras.training.spread import Spread, find_spread
 
 log = logging.getLogger("pneumo_keras")
 
-WORKERS = 8  # threads that vary films ahead of an online fit, at most
+WORKERS = 8  # threads that vary images ahead of an online fit, at most
 MOMENTS = "moments"  # the note of the first process for all others, which extract no features
 IN_MEMORY = 2**30  # bytes of features of a split that are held and not read again in every epoch
 
 
 def weigh_classes(split: Split) -> dict[int, float]:
-    """Balanced class weights of the training films."""
-    class_weights = compute_class_weights(split.films.labels)
-    counts = count_classes(split.films.labels)
+    """Balanced class weights of the training images."""
+    class_weights = compute_class_weights(split.images.labels)
+    counts = count_classes(split.images.labels)
     log.info(
-        "Training films: %d normal (class weight %.4f), %d pneumonia (class weight %.4f)",
+        "Training images: %d normal (class weight %.4f), %d pneumonia (class weight %.4f)",
         counts[0],
         class_weights[0],
         counts[1],
@@ -56,25 +56,25 @@ def fit_heads(
     checkpoint: Checkpoint,
     company: Company | None = None,
 ) -> tuple[keras.Model, History]:
-    """Fits the heads on cached features, or on films with fresh augmentation in every epoch.
+    """Fits the heads on cached features, or on images with fresh augmentation in every epoch.
 
     What a checkpoint says of an earlier attempt is not done again. In company, all other processes get the
     moments from here.
     """
     cached = config.training.mode == "cached"
     fitted_on = list_fitted_views(config)
-    judged = list_judged_views(config.model.flip_average)
-    extractor.check_room([(splits["train"].films, fitted_on), (splits["val"].films, [PLAIN, *judged])])
-    views = [extractor.extract(splits["train"].films, splits["train"].title, view) for view in fitted_on]
+    evaluated = list_evaluated_views(config.model.flip_average)
+    extractor.check_room([(splits["train"].images, fitted_on), (splits["val"].images, [PLAIN, *evaluated])])
+    views = [extractor.extract(splits["train"].images, splits["train"].title, view) for view in fitted_on]
     width: int = extractor.frozen.backbone.output_shape[-1]
     moments = compute_moments(views) if config.model.standardise else None
     if company:
         company.say(MOMENTS, b"".join(part.tobytes() for part in moments or ()))
     head = build_heads(config, width, moments, list_member_seeds(config))
     if cached:
-        validation = extractor.extract(splits["val"].films, splits["val"].title)
-        inputs, judged_on = hold_small(views), hold_small([validation])
-        fitted = fit_model(config, head, inputs, judged_on, splits, class_weights, head, checkpoint, SLICE)
+        validation = extractor.extract(splits["val"].images, splits["val"].title)
+        inputs, evaluated_on = hold_small(views), hold_small([validation])
+        fitted = fit_model(config, head, inputs, evaluated_on, splits, class_weights, head, checkpoint, SLICE)
         return head, fitted
     return head, fit_online(config, extractor.frozen, head, splits, class_weights, checkpoint, company)
 
@@ -88,7 +88,7 @@ def fit_online(
     checkpoint: Checkpoint | None,
     company: Company | None,
 ) -> History:
-    """Fits the head in the whole model, on films that are varied anew in every epoch.
+    """Fits the head in the whole model, on images that are varied anew in every epoch.
 
     All devices that JAX has share each step, and those of the company.
 
@@ -96,22 +96,22 @@ def fit_online(
         SettingsError: A batch cannot be shared evenly.
     """
     model = build_online_model(frozen, head)
-    # A view for each epoch: films take turns, so that each is varied anew every time.
+    # A view for each epoch: images take turns, so that each is varied anew every time.
     fresh = build_augmented_views(
         config.training.epochs, to_ranges(config.augmentation), seed=config.augmentation.seed
     )
-    films = [SeenFilms(splits["train"].films, view, frozen) for view in fresh]
-    judged_on = [SeenFilms(splits["val"].films, PLAIN, frozen)]
+    images = [SeenImages(splits["train"].images, view, frozen) for view in fresh]
+    evaluated_on = [SeenImages(splits["val"].images, PLAIN, frozen)]
     # What is small for a head is large for a network.
     size = config.training.batch_size
     spread = find_spread(company)
     if spread is None:
-        return fit_model(config, model, films, judged_on, splits, class_weights, head, checkpoint, size)
+        return fit_model(config, model, images, evaluated_on, splits, class_weights, head, checkpoint, size)
     share = spread.to_share(size)
-    log.info("%d films a step over %d devices: %d each", size, spread.count, size // spread.count)
+    log.info("%d images a step over %d devices: %d each", size, spread.count, size // spread.count)
     with spread.scope(), company.fitting() if company else nullcontext():
         history = fit_model(
-            config, model, films, judged_on, splits, class_weights, head, checkpoint, size, spread, share
+            config, model, images, evaluated_on, splits, class_weights, head, checkpoint, size, spread, share
         )
     if company:
         company.check_same("weights", compute_fingerprint(head))
@@ -131,26 +131,26 @@ def hear_moments(company: Company, d: int) -> tuple[Moments, Moments] | None:
 
 
 def list_fitted_views(config: Config) -> list[View]:
-    """How films are seen that are trained on: in online mode, for moments and guard alone."""
+    """How images are seen that are trained on: in online mode, for moments and OOD detector alone."""
     augmentation = config.augmentation
     augmented = build_augmented_views(augmentation.views, to_ranges(augmentation), seed=augmentation.seed)
     return [PLAIN, *augmented] if augmentation.plain else augmented
 
 
-def list_judged_views(flip_average: bool, view: View = PLAIN) -> list[View]:
-    """How films are seen that are scored; log odds are averaged over them."""
+def list_evaluated_views(flip_average: bool, view: View = PLAIN) -> list[View]:
+    """How images are seen that are scored; log odds are averaged over them."""
     return [view, view.mirror()] if flip_average else [view]
 
 
 def list_perturbed_views(config: Config, *, flip_average: bool) -> list[View]:
-    """How films are seen that heads are tried on."""
-    return list_judged_views(
+    """How images are seen that heads are tried on."""
+    return list_evaluated_views(
         flip_average, build_perturbed_view(to_ranges(config.perturbation), seed=config.perturbation.seed)
     )
 
 
 def to_ranges(settings: AugmentationSettings | PerturbationSettings) -> AugmentationRanges:
-    """How far films vary."""
+    """How far images vary."""
     return AugmentationRanges(**settings.model_dump(exclude={"views", "plain", "seed"}))
 
 
@@ -217,13 +217,13 @@ def fit_model(
     Args:
         config: The settings.
         model: From inputs to log odds (n, members).
-        inputs: The training films in each view.
-        validation: The validation films in the one that is judged.
+        inputs: The training images in each view.
+        validation: The validation images in the one that is evaluated.
         splits: Whose labels these are.
         class_weights: Of the loss.
         head: The part of the model that learns.
         checkpoint: Where the fit is kept, and goes on from.
-        at_once: Validation films that pass the model together.
+        at_once: Validation images that pass the model together.
         spread: Devices that share each step, if more than one does it.
         share: This process's rows of each batch of them.
 
@@ -236,14 +236,14 @@ def fit_model(
         model,
         Batches(
             inputs,
-            splits["train"].films.labels,
+            splits["train"].images.labels,
             batch_size=training.batch_size,
             seed=config.seed,
             share=share,
-            # Cached features are there when asked for; films must be varied.
+            # Cached features are there when asked for; images must be varied.
             workers=1 if training.mode == "cached" else min(WORKERS, os.cpu_count() or 1),
         ),
-        Batches(validation, splits["val"].films.labels, batch_size=at_once, seed=None, share=share),
+        Batches(validation, splits["val"].images.labels, batch_size=at_once, seed=None, share=share),
         class_weights=class_weights,
         learning_rates=[training.learning_rate] * training.members,
         weight_decays=[training.weight_decay] * training.members,

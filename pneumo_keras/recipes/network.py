@@ -1,4 +1,4 @@
-"""The frozen part of a classifier, and what turns films into its features."""
+"""The frozen part of a classifier, and what turns images into its features."""
 
 import functools
 import logging
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import keras
 
-from pneumo_keras.backend import describe_device
 from pneumo_keras.cluster.connection import check_cluster
 from pneumo_keras.config import Config, find_cache
 from pneumo_keras.engines.choice import build_runner, choose_engine
@@ -18,18 +17,21 @@ from pneumo_keras.features.store import Store
 from pneumo_keras.model.backbone import build_backbone
 from pneumo_keras.model.classifier import FrozenPart, build_frozen_part
 from pneumo_keras.recipes.cluster_features import pass_on_cluster
+from pneumo_keras.runtime.backend import describe_device
 
 log = logging.getLogger("pneumo_keras")
 
 
-def build_frozen(config: Config, taps: Sequence[str] | None = None) -> FrozenPart:
-    """The frozen part that the settings ask for, with other taps if any are given."""
+def build_frozen(config: Config, feature_layers: Sequence[str] | None = None) -> FrozenPart:
+    """The frozen part that the settings ask for, with other feature layers if any are given."""
     model = config.model
     # A random network draws its seed from here; Keras' own set_random_seed imports TensorFlow.
     random.seed(config.seed)
     log.info("Building InceptionV3, weights %s, at %d px", model.weights, model.image_size)
-    backbone = build_backbone(model.weights, image_size=model.image_size, taps=taps or model.taps)
-    return build_frozen_part(backbone, film_size=config.data.size)
+    backbone = build_backbone(
+        model.weights, image_size=model.image_size, feature_layers=feature_layers or model.feature_layers
+    )
+    return build_frozen_part(backbone, data_size=config.data.size)
 
 
 def build_frozen_runner(config: Config, frozen: FrozenPart) -> Runner:
@@ -39,11 +41,11 @@ def build_frozen_runner(config: Config, frozen: FrozenPart) -> Runner:
 
 
 def build_extractor(config: Config, frozen: FrozenPart, *, must_share: bool = True) -> Extractor:
-    """What turns films into features, on the engine that the settings ask for.
+    """What turns images into features, on the engine that the settings ask for.
 
     Args:
         config: The settings.
-        frozen: Films -> features.
+        frozen: ImageSet -> features.
         must_share: Whether a shared store that cannot be read ends the job, as where the user has just named
             it. Otherwise it is done without.
     """

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from pneumo_keras.data.corruptions import CORRUPTIONS, CorruptedFilms
-from pneumo_keras.data.films import JoinedFilms, LabelledFilms
-from pneumo_keras.data.resized import ResizedFilms
+from pneumo_keras.data.corruptions import CORRUPTIONS, CorruptedImages
+from pneumo_keras.data.images import JoinedImages, LabelledImages
+from pneumo_keras.data.resized import ResizedImages
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.evaluation.robustness import (
     Robustness,
@@ -21,8 +21,8 @@ from pneumo_keras.evaluation.robustness import (
 )
 from pneumo_keras.features.perturbations import PERTURBATIONS, build_severities_view
 from pneumo_keras.features.views import PLAIN, View
-from pneumo_keras.progress import show_progress
-from pneumo_keras.recipes.films import Split
+from pneumo_keras.recipes.images import Split
+from pneumo_keras.runtime.progress import show_progress
 
 log = logging.getLogger("pneumo_keras")
 
@@ -37,24 +37,24 @@ def list_kinds(split: Split, *, seed: int) -> dict[str, Kind]:
         split: The images as they are.
         seed: Of what is drawn.
     """
-    n, kinds = len(split.films), {}
+    n, kinds = len(split.images), {}
     for name, corruption in CORRUPTIONS.items():
         severities = range(1, 1 + len(corruption.parameters))
-        films = JoinedFilms([corrupt_films(split.films, name, one, seed=seed) for one in severities])
-        seen = replace(split, films=films, title=f"{split.title}, {name}")
+        images = JoinedImages([corrupt_images(split.images, name, one, seed=seed) for one in severities])
+        seen = replace(split, images=images, title=f"{split.title}, {name}")
         kinds[name] = corruption.parameters, seen, PLAIN
     for name, perturbation in PERTURBATIONS.items():
-        films = JoinedFilms([split.films] * len(perturbation.parameters))
+        images = JoinedImages([split.images] * len(perturbation.parameters))
         view = build_severities_view(name, n=n, seed=seed)
-        kinds[name] = perturbation.parameters, replace(split, films=films), view
+        kinds[name] = perturbation.parameters, replace(split, images=images), view
     return kinds
 
 
-def corrupt_films(films: LabelledFilms, kind: str, severity: int, *, seed: int) -> LabelledFilms:
+def corrupt_images(images: LabelledImages, kind: str, severity: int, *, seed: int) -> LabelledImages:
     """The images with corrupted pixels: of those that are prepared as they are read, before that."""
-    if isinstance(films, ResizedFilms):
-        return replace(films, films=corrupt_films(films.films, kind, severity, seed=seed))
-    return CorruptedFilms(films, kind, severity, seed)
+    if isinstance(images, ResizedImages):
+        return replace(images, images=corrupt_images(images.images, kind, severity, seed=seed))
+    return CorruptedImages(images, kind, severity, seed)
 
 
 def measure_robustness(
@@ -76,7 +76,7 @@ def measure_robustness(
         shift: To a stated share of pneumonia.
         seed: Of what is drawn.
     """
-    labels, started, found = split.films.labels, time.monotonic(), {}
+    labels, started, found = split.images.labels, time.monotonic(), {}
     options = {"threshold": threshold, "shift": shift}
     with leave_out_views(), show_progress("Kinds of perturbation", len(kinds), "kinds") as progress:
         plain = score(split, PLAIN)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Generator, Iterable
 
 from pneumo_keras.data.decoding import Decoders
-from pneumo_keras.evaluation.prediction import ScoredFilm
+from pneumo_keras.evaluation.prediction import ScoredImage
 from pneumo_keras.recipes.resumption import score_rest
 from pneumo_keras.recipes.scoring import Scorer
 
@@ -17,8 +17,8 @@ def predict_files(
     *,
     workers: int | None = None,
     last: tuple[str, float] | None = None,
-) -> Generator[ScoredFilm, None, None]:
-    """Scores files in their order. A file without a film has its reason; none stops the others.
+) -> Generator[ScoredImage, None, None]:
+    """Scores files in their order. A file without an image has its reason; none stops the others.
 
     Args:
         scorer: Of a finished run.

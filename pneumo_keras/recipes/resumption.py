@@ -5,16 +5,16 @@ import itertools
 from collections.abc import Callable, Generator, Iterable
 
 from pneumo_keras.errors import RunError
-from pneumo_keras.evaluation.prediction import ScoredFilm
+from pneumo_keras.evaluation.prediction import ScoredImage
 
 TOLERANCE = 1e-3  # of a score between machines and engines
 
 
 def score_rest(
-    score: Callable[[Iterable[str]], Generator[ScoredFilm, None, None]],
+    score: Callable[[Iterable[str]], Generator[ScoredImage, None, None]],
     paths: Iterable[str],
     last: tuple[str, float] | None,
-) -> Generator[ScoredFilm, None, None]:
+) -> Generator[ScoredImage, None, None]:
     """Scores files, and before them once more the last one that an earlier call scored.
 
     Args:
@@ -25,16 +25,16 @@ def score_rest(
     Raises:
         RunError: That file has another score now: it is another run, or another file.
     """
-    with contextlib.closing(score(itertools.chain([last[0]] if last else [], paths))) as films:
+    with contextlib.closing(score(itertools.chain([last[0]] if last else [], paths))) as images:
         if last:
-            _check_last(next(films), last[1])
-        yield from films
+            _check_last(next(images), last[1])
+        yield from images
 
 
-def _check_last(film: ScoredFilm, before: float) -> None:
-    if film.probability is None or abs(film.probability - before) > TOLERANCE:
-        found = film.warning if film.probability is None else f"{film.probability:.6f}"
+def _check_last(image: ScoredImage, before: float) -> None:
+    if image.probability is None or abs(image.probability - before) > TOLERANCE:
+        found = image.warning if image.probability is None else f"{image.probability:.6f}"
         raise RunError(
-            "To go on with --resume, run and films must be the same as before. Received: "
-            f"{film.path!r} had the score {before:.6f}, and now {found}"
+            "To go on with --resume, run and images must be the same as before. Received: "
+            f"{image.path!r} had the score {before:.6f}, and now {found}"
         )

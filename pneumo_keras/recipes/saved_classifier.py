@@ -7,7 +7,7 @@ import numpy as np
 
 from pneumo_keras.config import Config
 from pneumo_keras.errors import ModelError
-from pneumo_keras.model.backbone import list_taps
+from pneumo_keras.model.backbone import list_feature_layers
 from pneumo_keras.model.classifier import Classifier, load_classifier
 from pneumo_keras.model.fingerprint import compute_fingerprint, compute_structure
 from pneumo_keras.model.head import build_decision
@@ -17,7 +17,7 @@ from pneumo_keras.runs.finished import FinishedRun
 from pneumo_keras.runs.folder import MODEL, RunFolder
 
 
-def load_judged_classifier(folder: RunFolder, run: FinishedRun) -> Classifier:
+def load_evaluated_classifier(folder: RunFolder, run: FinishedRun) -> Classifier:
     """Reads the classifier of a run and compares it with what the run says of it.
 
     Args:
@@ -40,13 +40,13 @@ def _find_faults(classifier: Classifier, run: FinishedRun) -> Iterator[tuple[str
     if frozen.backbone.input_shape != (None, size, size, 3):
         yield "backbone", f"takes {frozen.backbone.input_shape}, where model.image_size is {size}"
     try:
-        taps = tuple(list_taps(frozen.backbone))
+        feature_layers = tuple(list_feature_layers(frozen.backbone))
     except (AttributeError, IndexError, KeyError, ValueError):  # it has no layers of such names
-        taps = ()
-    if taps != run.config.model.taps:
-        yield "backbone", f"has the taps {', '.join(taps) or 'of no known network'}"
+        feature_layers = ()
+    if feature_layers != run.config.model.feature_layers:
+        yield "backbone", f"has the feature layers {', '.join(feature_layers) or 'of no known network'}"
     if classifier.flip_average != run.config.model.flip_average:
-        yield "it", "averages a film and its mirror image, or does not, against the settings"
+        yield "it", "averages an image and its mirror image, or does not, against the settings"
     calibration = run.calibration
     expected = {
         "resize": (frozen.resize, build_resizing(run.config.data.size, size)),

@@ -1,4 +1,4 @@
-"""Films of the user's own scored by a finished run, as a stream."""
+"""Images of the user's own scored by a finished run, as a stream."""
 
 import contextlib
 from collections import deque
@@ -9,90 +9,90 @@ from typing import Any
 import numpy as np
 
 from pneumo_keras.arrays import Features, ImageBatch, Scores
-from pneumo_keras.data.decoding import DecodedFilm
-from pneumo_keras.data.films import Preparation
+from pneumo_keras.data.decoding import DecodedImage
+from pneumo_keras.data.images import Preparation
 from pneumo_keras.engines.runner import Runner
-from pneumo_keras.evaluation.prediction import NOT_SCORED, ScoredFilm, to_warning
+from pneumo_keras.evaluation.prediction import NOT_SCORED, ScoredImage, to_warning
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.features.extract import CHUNK
-from pneumo_keras.features.guard import Guard, load_guard
+from pneumo_keras.features.ood import OodDetector, load_ood_detector
 from pneumo_keras.model.classifier import Classifier
-from pneumo_keras.prefetch import Prefetch
 from pneumo_keras.recipes.network import build_frozen_runner
-from pneumo_keras.recipes.saved_classifier import load_judged_classifier
+from pneumo_keras.recipes.saved_classifier import load_evaluated_classifier
 from pneumo_keras.runs.finished import load_run
-from pneumo_keras.runs.folder import GUARD, RunFolder
+from pneumo_keras.runs.folder import OOD_DETECTOR, RunFolder
+from pneumo_keras.runtime.prefetch import Prefetch
 
-AT_ONCE = 8 * CHUNK  # files, at most, that are held for the sake of a batch of films
+AT_ONCE = 8 * CHUNK  # files, at most, that are held for the sake of a batch of images
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """A finished run that scores films.
+    """A finished run that scores images.
 
     Attributes:
         classifier: Of the run.
         runner: The frozen network on its engine.
-        guard: Of the run.
+        OOD detector: Of the run.
         threshold: Of its operating point.
         preparation: Of the images that it takes.
-        shift: To another prevalence, which changes scores and threshold and no verdict.
-        chunk: Films that pass the network together.
+        shift: To another prevalence, which changes scores and threshold and no prediction.
+        chunk: Images that pass the network together.
     """
 
     classifier: Classifier
     runner: Runner
-    guard: Guard
+    ood_detector: OodDetector
     threshold: float
     preparation: Preparation
     shift: PrevalenceShift | None
     chunk: int
 
     @property
-    def film_size(self) -> int:
+    def data_size(self) -> int:
         """Height and width of the images that it takes, in pixels."""
         return self.preparation.size
 
-    def score(self, films: Iterable[DecodedFilm]) -> Generator[ScoredFilm, None, None]:
-        """Scores films in their order; only a few are held."""
-        packets: deque[list[DecodedFilm]] = deque()
-        running: Any = self.runner(Prefetch(self._prepare(films, packets)))
+    def score(self, images: Iterable[DecodedImage]) -> Generator[ScoredImage, None, None]:
+        """Scores images in their order; only a few are held."""
+        packets: deque[list[DecodedImage]] = deque()
+        running: Any = self.runner(Prefetch(self._prepare(images, packets)))
         with contextlib.closing(running) as features:  # or the other thread would go on after an error here
             for plain in features:
                 mirrored = next(features) if self.classifier.flip_average else None
-                yield from self._judge(packets.popleft(), plain, mirrored)
+                yield from self._evaluate(packets.popleft(), plain, mirrored)
 
-    def refuse(self, film: DecodedFilm) -> ScoredFilm:
-        """What is said of a file without a film."""
-        return ScoredFilm(film.path, None, self.threshold, f"{NOT_SCORED}{film.reason}")
+    def refuse(self, image: DecodedImage) -> ScoredImage:
+        """What is said of a file without an image."""
+        return ScoredImage(image.path, None, self.threshold, f"{NOT_SCORED}{image.reason}")
 
     def _prepare(
-        self, films: Iterable[DecodedFilm], packets: "deque[list[DecodedFilm]]"
+        self, images: Iterable[DecodedImage], packets: "deque[list[DecodedImage]]"
     ) -> Iterator[ImageBatch]:
         """Batches of one shape for the network; what they hold goes to `packets` before."""
         frozen = self.classifier.frozen
-        for packet in _pack(films, self.chunk):
+        for packet in _pack(images, self.chunk):
             packets.append(packet)
-            batch = np.zeros((self.chunk, self.film_size, self.film_size, 1), np.float32)
-            images = [film.image for film in packet if film.image is not None]
-            batch[: len(images), ..., 0] = images or 0
+            batch = np.zeros((self.chunk, self.data_size, self.data_size, 1), np.float32)
+            arrays = [image.image for image in packet if image.image is not None]
+            batch[: len(arrays), ..., 0] = arrays or 0
             scaled = np.asarray(frozen.scale.predict_on_batch(frozen.resize.predict_on_batch(batch)))
             yield scaled
             if self.classifier.flip_average:
                 yield np.ascontiguousarray(scaled[:, :, ::-1])
 
-    def _judge(
-        self, packet: list[DecodedFilm], plain: Features, mirrored: Features | None
-    ) -> Iterator[ScoredFilm]:
-        scores, distances = self._to_scores(plain, mirrored), self.guard.measure(plain)
-        judged = zip(scores.tolist(), distances.tolist(), strict=True)
-        for film in packet:
-            if film.image is None:
-                yield self.refuse(film)
+    def _evaluate(
+        self, packet: list[DecodedImage], plain: Features, mirrored: Features | None
+    ) -> Iterator[ScoredImage]:
+        scores, distances = self._to_scores(plain, mirrored), self.ood_detector.measure(plain)
+        evaluated = zip(scores.tolist(), distances.tolist(), strict=True)
+        for image in packet:
+            if image.image is None:
+                yield self.refuse(image)
             else:
-                score, distance = next(judged)
-                warnings = film.note, to_warning(distance, film.shape, self.film_size)
-                yield ScoredFilm(film.path, score, self.threshold, "; ".join(filter(None, warnings)))
+                score, distance = next(evaluated)
+                warnings = image.note, to_warning(distance, image.shape, self.data_size)
+                yield ScoredImage(image.path, score, self.threshold, "; ".join(filter(None, warnings)))
 
     def _to_scores(self, plain: Features, mirrored: Features | None) -> Scores:
         views = [plain] if mirrored is None else [plain, mirrored]
@@ -108,19 +108,21 @@ def build_scorer(folder: RunFolder, *, prevalence: float | None = None, chunk: i
     Args:
         folder: Of the run.
         prevalence: Share of pneumonia where the scores are to be used, in (0, 1).
-        chunk: Films that pass the network together: one where somebody waits for each.
+        chunk: Images that pass the network together: one where somebody waits for each.
 
     Raises:
         RunError: There is no finished run, or it is damaged.
     """
     run = load_run(folder)
-    classifier = load_judged_classifier(folder, run)
-    guard = load_guard(folder.verify(GUARD), width=classifier.frozen.backbone.output_shape[-1])
+    classifier = load_evaluated_classifier(folder, run)
+    ood_detector = load_ood_detector(
+        folder.verify(OOD_DETECTOR), width=classifier.frozen.backbone.output_shape[-1]
+    )
     shift, point = run.state_prevalence(prevalence)
     return Scorer(
         classifier=classifier,
         runner=build_frozen_runner(run.config, classifier.frozen),
-        guard=guard,
+        ood_detector=ood_detector,
         threshold=point.threshold,
         preparation=run.preparation,
         shift=shift,
@@ -128,13 +130,13 @@ def build_scorer(folder: RunFolder, *, prevalence: float | None = None, chunk: i
     )
 
 
-def _pack(films: Iterable[DecodedFilm], chunk: int) -> Iterator[list[DecodedFilm]]:
-    """Files in packets with as many films as pass the network together, or fewer among many broken ones."""
-    packet: list[DecodedFilm] = []
+def _pack(images: Iterable[DecodedImage], chunk: int) -> Iterator[list[DecodedImage]]:
+    """Files in packets with as many images as pass the network together, or fewer among many broken ones."""
+    packet: list[DecodedImage] = []
     readable = 0
-    for film in films:
-        packet.append(film)
-        readable += film.image is not None
+    for image in images:
+        packet.append(image)
+        readable += image.image is not None
         if readable == chunk or len(packet) == AT_ONCE:
             yield packet
             packet, readable = [], 0

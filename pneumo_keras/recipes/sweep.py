@@ -1,4 +1,4 @@
-"""Settings compared on training and validation films."""
+"""Settings compared on training and validation images."""
 
 import itertools
 import logging
@@ -13,9 +13,10 @@ import numpy as np
 from pneumo_keras.arrays import Features, Labels
 from pneumo_keras.bench.operations import count_operations
 from pneumo_keras.config import Config, change_config, find_cache, format_config, resolve_paths
-from pneumo_keras.config.settings import Tap
-from pneumo_keras.data.films import JoinedFilms
+from pneumo_keras.config.grid import Grid, group_combinations
+from pneumo_keras.config.settings import FeatureLayer
 from pneumo_keras.data.hashes import load_hashes
+from pneumo_keras.data.images import JoinedImages
 from pneumo_keras.errors import SettingsError
 from pneumo_keras.evaluation.ranking import (
     PERTURBED,
@@ -27,21 +28,20 @@ from pneumo_keras.evaluation.ranking import (
 )
 from pneumo_keras.features.extract import Extractor
 from pneumo_keras.features.views import View
-from pneumo_keras.files import claim_folder
-from pneumo_keras.grid import Grid, group_combinations
-from pneumo_keras.model.backbone import select_taps
+from pneumo_keras.model.backbone import select_feature_layers
 from pneumo_keras.model.head import Moments
-from pneumo_keras.progress import show_progress
-from pneumo_keras.recipes.films import Split, open_data, open_splits
 from pneumo_keras.recipes.heads import (
     build_heads,
+    list_evaluated_views,
     list_fitted_views,
-    list_judged_views,
     list_perturbed_views,
     to_descent,
 )
+from pneumo_keras.recipes.images import Split, open_data, open_splits
 from pneumo_keras.recipes.network import build_extractor, build_frozen
 from pneumo_keras.reporting.sweep import write_sweep, write_sweep_plot
+from pneumo_keras.runtime.progress import show_progress
+from pneumo_keras.storage.files import claim_folder
 from pneumo_keras.training.cross_validation import compute_fold_moments, cross_validate
 from pneumo_keras.training.folds import Folds, draw_folds
 
@@ -51,7 +51,7 @@ MEMBERS_AT_ONCE = 100  # heads that a sweep fits at the same time
 
 
 def sweep_settings(config: Config, grid: Grid, folder: Path, *, folds: int) -> list[Candidate]:
-    """Cross-validates all combinations of a grid on training and validation films together.
+    """Cross-validates all combinations of a grid on training and validation images together.
 
     The test split is not opened. Everything is written anew after each group of combinations that
     are fitted at once, so that a sweep that is stopped leaves what it found.
@@ -79,16 +79,16 @@ def sweep_settings(config: Config, grid: Grid, folder: Path, *, folds: int) -> l
         resolved = resolve_paths(config)
         data = open_data(resolved)
         splits = open_splits(data, ("train", "val"))
-        both = JoinedFilms([split.films for split in splits.values()])
+        both = JoinedImages([split.images for split in splits.values()])
         held_out = hold_out(splits, folds=folds, seed=config.seed)
-        title = f"{folds} folds of {len(both):,} training and validation films of {data.card.title}"
+        title = f"{folds} folds of {len(both):,} training and validation images of {data.card.title}"
         networks = build_networks(resolved, [shared for shared, _ in groups], splits)
         loaded: dict[Any, SweptFeatures] = {}
         ranked: list[Candidate] = []
         with show_progress("Sweep", sum(len(group) for _, group in groups), "combinations") as progress:
             for shared, group in groups:
                 model = shared.model
-                seen = (model.image_size, model.taps, shared.augmentation, model.flip_average)
+                seen = (model.image_size, model.feature_layers, shared.augmentation, model.flip_average)
                 if seen not in loaded:
                     for network in networks.values():
                         network.release()
@@ -105,10 +105,10 @@ def sweep_settings(config: Config, grid: Grid, folder: Path, *, folds: int) -> l
 def hold_out(splits: Mapping[str, Split], *, folds: int, seed: int) -> Folds:
     """The fold in which each image of some splits is held out, together with all others of its patient."""
     parts = splits.values()
-    patients = [patient for part in parts for patient in part.patients or ("",) * len(part.films)]
+    patients = [patient for part in parts for patient in part.patients or ("",) * len(part.images)]
     held_out = draw_folds(
-        np.concatenate([part.films.labels for part in parts]),
-        np.concatenate([load_hashes(part.films, find_cache()) for part in parts]),
+        np.concatenate([part.images.labels for part in parts]),
+        np.concatenate([load_hashes(part.images, find_cache()) for part in parts]),
         patients,
         folds=folds,
         seed=seed,
@@ -127,12 +127,12 @@ def hold_out(splits: Mapping[str, Split], *, folds: int, seed: int) -> Folds:
 def build_networks(
     config: Config, shares: Sequence[Config], splits: Mapping[str, Split]
 ) -> dict[int, Extractor]:
-    """For each image size the network up to all taps that any combination has there.
+    """For each image size the network up to all feature layers that any combination has there.
 
     Args:
         config: With the paths of this machine.
         shares: What the combinations of each group share.
-        splits: The films, whose features must find room.
+        splits: The images, whose features must find room.
     """
     by_size: dict[int, list[Config]] = {}
     for shared in shares:
@@ -140,16 +140,20 @@ def build_networks(
     networks = {}
     for size, alike in by_size.items():
         sized = change_config(config, {"model.image_size": size})
-        networks[size] = build_extractor(sized, build_frozen(sized, list_taps_of(alike)))
+        networks[size] = build_extractor(sized, build_frozen(sized, list_feature_layers_of(alike)))
         by_views = {(shared.augmentation, shared.model.flip_average): list_views(shared) for shared in alike}
         for views in by_views.values():
-            networks[size].check_room([(split.films, views) for split in splits.values()])
+            networks[size].check_room([(split.images, views) for split in splits.values()])
     return networks
 
 
-def list_taps_of(configs: Sequence[Config]) -> list[str]:
-    """All taps that any of the configurations has, in the order of the network."""
-    return [tap for tap in get_args(Tap) if any(tap in config.model.taps for config in configs)]
+def list_feature_layers_of(configs: Sequence[Config]) -> list[str]:
+    """All feature layers that any of the configurations has, in the order of the network."""
+    return [
+        feature_layer
+        for feature_layer in get_args(FeatureLayer)
+        if any(feature_layer in config.model.feature_layers for config in configs)
+    ]
 
 
 def write_candidates(folder: Path, config: Config, ranked: Sequence[Candidate], *, title: str) -> None:
@@ -161,48 +165,50 @@ def write_candidates(folder: Path, config: Config, ranked: Sequence[Candidate], 
 
 @dataclass(frozen=True)
 class SweptFeatures:
-    """What the combinations of a group are fitted and judged on.
+    """What the combinations of a group are fitted and evaluated on.
 
     Attributes:
-        views: Features of all films (n, d), held in memory, in each view that is trained on.
-        judged: The same in each view that is scored: of the films as they are, and perturbed.
+        views: Features of all images (n, d), held in memory, in each view that is trained on.
+        evaluated: The same in each view that is scored: of the images as they are, and perturbed.
         moments: Of the views outside each fold.
-        operations: That the network takes to score a film.
+        operations: That the network takes to score an image.
     """
 
     views: list[Features]
-    judged: dict[str, list[Features]]
+    evaluated: dict[str, list[Features]]
     moments: tuple[Moments, Moments]
     operations: int
 
 
-def list_judged_ways(config: Config) -> dict[str, list[View]]:
-    """How films are seen that are scored, as they are and perturbed."""
+def list_evaluated_ways(config: Config) -> dict[str, list[View]]:
+    """How images are seen that are scored, as they are and perturbed."""
     flip = config.model.flip_average
-    return {PLAIN: list_judged_views(flip), PERTURBED: list_perturbed_views(config, flip_average=flip)}
+    return {PLAIN: list_evaluated_views(flip), PERTURBED: list_perturbed_views(config, flip_average=flip)}
 
 
 def list_views(config: Config) -> list[View]:
-    """All ways in which films are seen, for the fit or for the scores."""
-    return [*list_fitted_views(config), *itertools.chain(*list_judged_ways(config).values())]
+    """All ways in which images are seen, for the fit or for the scores."""
+    return [*list_fitted_views(config), *itertools.chain(*list_evaluated_ways(config).values())]
 
 
 def load_swept_features(
     config: Config, extractor: Extractor, splits: Mapping[str, Split], held_out: Folds
 ) -> SweptFeatures:
-    """Features of all films in memory, in the views that are trained on and in those that are scored."""
+    """Features of all images in memory, in the views that are trained on and in those that are scored."""
 
     def load(view: View) -> Features:
-        tables = [extractor.extract(split.films, split.title, view) for split in splits.values()]
-        return np.concatenate([table.select(config.model.taps)[:] for table in tables])
+        tables = [extractor.extract(split.images, split.title, view) for split in splits.values()]
+        return np.concatenate([table.select(config.model.feature_layers)[:] for table in tables])
 
     fitted = [load(view) for view in list_fitted_views(config)]
     return SweptFeatures(
         views=fitted,
-        judged={way: [load(view) for view in views] for way, views in list_judged_ways(config).items()},
+        evaluated={way: [load(view) for view in views] for way, views in list_evaluated_ways(config).items()},
         moments=compute_fold_moments(fitted, held_out),
-        operations=count_operations(select_taps(extractor.frozen.backbone, config.model.taps))
-        * len(list_judged_views(config.model.flip_average)),
+        operations=count_operations(
+            select_feature_layers(extractor.frozen.backbone, config.model.feature_layers)
+        )
+        * len(list_evaluated_views(config.model.flip_average)),
     )
 
 
@@ -223,7 +229,7 @@ def validate_group(
     found = cross_validate(
         build,
         features.views,
-        features.judged,
+        features.evaluated,
         labels,
         held_out,
         moments=features.moments,

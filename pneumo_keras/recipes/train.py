@@ -1,4 +1,4 @@
-"""A training, from films to the folder of a run."""
+"""A training, from images to the folder of a run."""
 
 import functools
 import hashlib
@@ -11,39 +11,39 @@ from typing import Any
 import numpy as np
 
 from pneumo_keras.arrays import SPLIT_NAMES, Scores
-from pneumo_keras.backend import count_devices
-from pneumo_keras.company import Company
 from pneumo_keras.config import Config, list_paths, name_files, resolve_paths
 from pneumo_keras.data.sources import DataSet
-from pneumo_keras.evaluation.report_card import Judgement
+from pneumo_keras.distributed.process_group import Company
+from pneumo_keras.evaluation.report_card import Evaluation
 from pneumo_keras.features.extract import Extractor, list_versions
-from pneumo_keras.features.guard import fit_guard
+from pneumo_keras.features.ood import fit_ood_detector
 from pneumo_keras.model.classifier import Classifier, save_classifier
 from pneumo_keras.model.fingerprint import compute_fingerprint
 from pneumo_keras.model.head import build_decision
-from pneumo_keras.recipes.films import (
+from pneumo_keras.recipes.evaluating import (
+    calibrate,
+    choose_threshold,
+    compute_log_odds,
+    decide,
+    evaluate_members,
+    warn_of_backwards,
+    write_scores,
+)
+from pneumo_keras.recipes.fine_tuning import fine_tune, join_histories, prepare_fine_tuning
+from pneumo_keras.recipes.heads import fit_heads, list_evaluated_views, list_fitted_views, weigh_classes
+from pneumo_keras.recipes.images import (
     Split,
     find_new_patients,
     open_data,
     open_splits,
     tell_shared_patients,
 )
-from pneumo_keras.recipes.fine_tuning import fine_tune, join_histories, prepare_fine_tuning
-from pneumo_keras.recipes.heads import fit_heads, list_fitted_views, list_judged_views, weigh_classes
-from pneumo_keras.recipes.judging import (
-    calibrate,
-    choose_threshold,
-    compute_log_odds,
-    decide,
-    judge_members,
-    warn_of_backwards,
-    write_scores,
-)
 from pneumo_keras.recipes.network import build_extractor, build_frozen
-from pneumo_keras.recipes.own_films import describe_splits, write_seen_films
+from pneumo_keras.recipes.own_images import describe_splits, write_seen_images
 from pneumo_keras.runs.environment import describe_environment
-from pneumo_keras.runs.folder import GUARD, MODEL, NORMAL_FILMS, RunFolder
-from pneumo_keras.runs.normal_films import choose_normal_films, save_normal_films
+from pneumo_keras.runs.folder import MODEL, NORMAL_IMAGES, OOD_DETECTOR, RunFolder
+from pneumo_keras.runs.normal_images import choose_normal_images, save_normal_images
+from pneumo_keras.runtime.backend import count_devices
 from pneumo_keras.training.checkpoint import Checkpoint
 
 log = logging.getLogger("pneumo_keras")
@@ -58,7 +58,7 @@ def train_run(
     *,
     resume: bool = False,
     company: Company | None = None,
-) -> Judgement:
+) -> Evaluation:
     """Fits a head on the frozen network and writes the run's folder.
 
     Args:
@@ -98,7 +98,7 @@ def train_run(
             extractor = build_extractor(config, frozen)
             about["fine_tuned_weights_sha256"] = compute_fingerprint(frozen.backbone)
         flip_average = config.model.flip_average
-        log_odds = compute_log_odds(extractor, head, splits["val"], list_judged_views(flip_average))
+        log_odds = compute_log_odds(extractor, head, splits["val"], list_evaluated_views(flip_average))
         calibration = calibrate(config, splits["val"], log_odds)
         decision = build_decision(slope=calibration.slope, intercept=calibration.intercept)
         to_scores = functools.partial(decide, decision)
@@ -106,11 +106,11 @@ def train_run(
         warn_of_constant(scores)
         point = choose_threshold(config, splits["val"], scores)
         new = find_new_patients(data, "val")
-        judgement = judge_members(config, splits["val"], log_odds, to_scores, point, new=new)
-        warn_of_backwards(splits["val"], judgement)
-        guard = fit_guard(
-            extractor.extract(splits["train"].films, splits["train"].title, list_fitted_views(config)[0]),
-            extractor.extract(splits["val"].films, splits["val"].title),
+        evaluation = evaluate_members(config, splits["val"], log_odds, to_scores, point, new=new)
+        warn_of_backwards(splits["val"], evaluation)
+        ood_detector = fit_ood_detector(
+            extractor.extract(splits["train"].images, splits["train"].title, list_fitted_views(config)[0]),
+            extractor.extract(splits["val"].images, splits["val"].title),
         )
         folder.write_table("history.csv", history.epochs)
         folder.write_json("calibration.json", calibration)
@@ -118,14 +118,14 @@ def train_run(
         classifier = Classifier(frozen, head, decision, flip_average).join()
         about["classifier_sha256"] = compute_fingerprint(classifier)
         folder.write_json("environment.json", {**about, "paths": dict(paths)})
-        write_seen_films(folder, splits)
-        write_scores(folder, splits["val"], scores, judgement)
-        normal = splits["val"].films.read(choose_normal_films(splits["val"].films.labels, scores))
-        folder.write_with(NORMAL_FILMS, functools.partial(save_normal_films, films=normal))
-        folder.write_with(GUARD, guard.save)
+        write_seen_images(folder, splits)
+        write_scores(folder, splits["val"], scores, evaluation)
+        normal = splits["val"].images.read(choose_normal_images(splits["val"].images.labels, scores))
+        folder.write_with(NORMAL_IMAGES, functools.partial(save_normal_images, images=normal))
+        folder.write_with(OOD_DETECTOR, ood_detector.save)
         folder.write_with(MODEL, functools.partial(save_classifier, classifier))
         extractor.release()
-    return judgement
+    return evaluation
 
 
 def describe_run(
@@ -143,19 +143,19 @@ def describe_run(
             "files": dict(card.files),
             "preparation": asdict(data.find_preparation()),
         },
-        "films": describe_splits(data, splits),
+        "images": describe_splits(data, splits),
         "class_weights": class_weights,
     }
 
 
 def to_identity(about: Mapping[str, Any], config: Config) -> dict[str, Any]:
     """What a fit that is resumed must have in common with the one that was stopped."""
-    films, engine = about["films"], about["extractor"]["engine"]
+    images, engine = about["images"], about["extractor"]["engine"]
     settings = name_files(config).model_dump(mode="json", exclude={"data": {"path"}, "model": {"weights"}})
     return {
         "settings": hashlib.sha256(json.dumps(settings).encode()).hexdigest(),
-        **{SPLIT_NAMES[name]: one["sha256"] for name, one in films.items()},
-        **{f"labels of the {SPLIT_NAMES[name]}": one["labels_sha256"] for name, one in films.items()},
+        **{SPLIT_NAMES[name]: one["sha256"] for name, one in images.items()},
+        **{f"labels of the {SPLIT_NAMES[name]}": one["labels_sha256"] for name, one in images.items()},
         "weights of the network": about["weights_sha256"],
         "backend": about["backend"],
         "device": about["device"],
@@ -166,10 +166,10 @@ def to_identity(about: Mapping[str, Any], config: Config) -> dict[str, Any]:
 
 
 def warn_of_constant(scores: Scores) -> None:
-    """Says so where a classifier tells no film from another."""
+    """Says so where a classifier tells no image from another."""
     if np.ptp(scores) < CONSTANT:
         log.warning(
-            "All validation films have the score %.4f: the classifier tells none from another. Check "
+            "All validation images have the score %.4f: the classifier tells none from another. Check "
             "model.weights and training.learning_rate, or train longer",
             scores[0],
         )

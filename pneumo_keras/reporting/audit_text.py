@@ -11,8 +11,8 @@ from pneumo_keras.audit.exposure import GROUPS, ExposureShift, MeanAndDeviation
 from pneumo_keras.audit.lookalikes import to_rank
 from pneumo_keras.audit.repeats import name_pair
 from pneumo_keras.audit.traces import MEASURES, Place
-from pneumo_keras.printable import to_printable
 from pneumo_keras.reporting.tables import format_table
+from pneumo_keras.storage.printable import to_printable
 
 LINE = 78
 PAIRS_SHOWN = 6
@@ -23,13 +23,13 @@ def format_audit(audit: Audit, *, heading: str) -> str:
 
     Args:
         audit: What was found.
-        heading: Names the films.
+        heading: Names the images.
     """
     repeats = {name_pair(split, split): n for split, n in audit.identical.repeats.items()}
     blocks = [
         to_printable(heading),
         _format_classes(audit),
-        "Identical films: repeats within a split, distinct films in two\n"
+        "Identical images: repeats within a split, distinct images in two\n"
         + _format_matrix(audit, {**repeats, **audit.identical.shared}),
         f"Pairs almost equal: similarity {audit.alike.similarity:g} or more\n"
         + _format_matrix(audit, audit.alike.counts),
@@ -47,10 +47,10 @@ def _wrap(finding: str) -> str:
 def _format_classes(audit: Audit) -> str:
     rows = []
     for split, facts in audit.splits.items():
-        counts = (f"{count:,}" for count in (facts.films, facts.normal, facts.pneumonia))
+        counts = (f"{count:,}" for count in (facts.images, facts.normal, facts.pneumonia))
         share, size = f"{100 * facts.pneumonia_share:.1f} %", f"{facts.height} x {facts.width}"
         rows.append((split, *counts, share, size))
-    return format_table(rows, header=("", "films", *CLASS_NAMES, "prior", "size"), align="lrrrrr")
+    return format_table(rows, header=("", "images", *CLASS_NAMES, "prior", "size"), align="lrrrrr")
 
 
 def _format_matrix(audit: Audit, counts: Mapping[str, int]) -> str:
@@ -75,7 +75,7 @@ def _format_pairs(audit: Audit) -> Iterator[str]:
         for pair in pairs[:PAIRS_SHOWN]
     ]
     found = sum(alike.counts.values())
-    title = f"The most similar of {found:,}" if found else "The most similar pair of films, below that"
+    title = f"The most similar of {found:,}" if found else "The most similar pair of images, below that"
     yield f"{title}\n{format_table(rows, align='rlll')}"
 
 
@@ -121,7 +121,7 @@ def to_findings(audit: Audit) -> list[str]:
 
 
 def _noun(split: str) -> str:
-    return SPLIT_NAMES.get(split, split).removesuffix(" films")
+    return SPLIT_NAMES.get(split, split).removesuffix(" images")
 
 
 def _tell_priors(audit: Audit) -> Iterator[str]:
@@ -129,22 +129,22 @@ def _tell_priors(audit: Audit) -> Iterator[str]:
         first, second = (100 * audit.splits[split].pneumonia_share for split in (shift.first, shift.second))
         if shift.is_notable:
             yield (
-                f"Pneumonia is {first:.1f} % of the {_noun(shift.first)} films but {second:.1f} % of the "
-                f"{_noun(shift.second)} films: accuracy, precision and calibration do not carry over; "
+                f"Pneumonia is {first:.1f} % of the {_noun(shift.first)} images but {second:.1f} % of the "
+                f"{_noun(shift.second)} images: accuracy, precision and calibration do not carry over; "
                 "sensitivity, specificity and AUC do not depend on it."
             )
 
 
 def _tell_shared(audit: Audit) -> Iterator[str]:
     if not any(audit.identical.shared.values()):
-        yield "No film stands in two splits."
+        yield "No image stands in two splits."
     for first, second in combinations(audit.splits, 2):
         if n := audit.identical.shared[name_pair(first, second)]:
             both = (g for g in audit.identical.groups if {first, second} <= {place.split for place in g})
             copies = sum(place.split == second for group in both for place in group)
             yield (
-                f"Films of {_noun(first)} that are also in {_noun(second)}: {n:,} "
-                f"({100 * copies / audit.splits[second].films:.1f} % of the {_noun(second)} films are known "
+                f"Images of {_noun(first)} that are also in {_noun(second)}: {n:,} "
+                f"({100 * copies / audit.splits[second].images:.1f} % of the {_noun(second)} images are known "
                 "beforehand; figures on them flatter)."
             )
 
@@ -153,7 +153,7 @@ def _tell_patients(audit: Audit) -> Iterator[str]:
     """How many are known, and who stands in two splits."""
     found = audit.patients
     known = [
-        f"{found.images[split]:,} of {audit.splits[split].films:,} {_noun(split)} ({patients:,} patients)"
+        f"{found.images[split]:,} of {audit.splits[split].images:,} {_noun(split)} ({patients:,} patients)"
         for split, patients in found.patients.items()
         if patients
     ]
@@ -168,7 +168,7 @@ def _tell_patients(audit: Audit) -> Iterator[str]:
                 "share any is not known."
             )
         elif shared and shared.images:
-            share = 100 * shared.images / audit.splits[second].films
+            share = 100 * shared.images / audit.splits[second].images
             yield (
                 f"Patients of {_noun(first)} who are also in {_noun(second)}: {shared.patients:,}, with "
                 f"{shared.images:,} images there ({share:.1f} % of the {_noun(second)} images; figures on "
@@ -181,7 +181,7 @@ def _tell_patients(audit: Audit) -> Iterator[str]:
 def _tell_repeats(audit: Audit) -> Iterator[str]:
     for split, n in audit.identical.repeats.items():
         if n:
-            yield f"Repeats among the {_noun(split)} films, each of which counts again: {n:,}."
+            yield f"Repeats among the {_noun(split)} images, each of which counts again: {n:,}."
 
 
 def _tell_conflicts(audit: Audit) -> Iterator[str]:
@@ -189,11 +189,11 @@ def _tell_conflicts(audit: Audit) -> Iterator[str]:
     if n := audit.identical.conflicts:
         places = ", ".join(map(_to_address, groups[0]))
         yield (
-            f"Films that stand there as normal and as pneumonia: {n:,}. One label of each is wrong; see "
+            f"Images that stand there as normal and as pneumonia: {n:,}. One label of each is wrong; see "
             f"{places}."
         )
     elif groups:
-        yield "Identical films have identical labels."
+        yield "Identical images have identical labels."
 
 
 def _tell_alike(audit: Audit) -> Iterator[str]:
@@ -201,11 +201,11 @@ def _tell_alike(audit: Audit) -> Iterator[str]:
     found = sum(alike.counts.values())
     threshold = f"(similarity {alike.similarity:g} or more)"
     if not found:
-        yield f"No two films are almost equal without being identical {threshold}."
+        yield f"No two images are almost equal without being identical {threshold}."
         return
     across = found - sum(alike.counts[name_pair(split, split)] for split in audit.splits)
     yield (
-        f"Pairs of films almost equal without being identical {threshold}: {found:,}, across splits "
+        f"Pairs of images almost equal without being identical {threshold}: {found:,}, across splits "
         f"{across:,}, with different labels {alike.conflicts:,}. An altered copy, or one patient twice."
     )
 
@@ -222,10 +222,11 @@ def _tell_exposure(audit: Audit) -> Iterator[str]:
 
 def _to_words(audit: Audit, shift: ExposureShift) -> str:
     first, second = (
-        audit.splits[split].exposure[shift.measure][shift.films].mean for split in (shift.first, shift.second)
+        audit.splits[split].exposure[shift.measure][shift.images].mean
+        for split in (shift.first, shift.second)
     )
     return (
-        f"{shift.measure} of {shift.films} films, {first:.1f} in {_noun(shift.first)} and {second:.1f} in "
+        f"{shift.measure} of {shift.images} images, {first:.1f} in {_noun(shift.first)} and {second:.1f} in "
         f"{_noun(shift.second)} (d {shift.d:+.2f}, Kolmogorov-Smirnov {shift.ks:.2f}, p {shift.p:.2g})."
     )
 
@@ -244,4 +245,4 @@ def _tell_separation(audit: Audit) -> Iterator[str]:
 def _tell_blank(audit: Audit) -> Iterator[str]:
     for split, facts in audit.splits.items():
         if facts.blank:
-            yield f"Films of {_noun(split)} of one grey level, which show nothing: {facts.blank:,}."
+            yield f"Images of {_noun(split)} of one grey level, which show nothing: {facts.blank:,}."

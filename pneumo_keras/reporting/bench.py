@@ -13,7 +13,7 @@ LINE = 98
 HEADER = ("engine", "precision", "images/s", "min to max", "x keras", "min to max")
 HEADER += ("GFLOP/s", "of product", "deviation")
 NOTE = (
-    "Medians of {rounds} rounds in which the engines take turns, films already prepared. x keras: the rate "
+    "Medians of {rounds} rounds in which the engines take turns, images already prepared. x keras: the rate "
     "over that of stock Keras in the same round; the machine's drift drops out of it, so it need not be the "
     "ratio of the medians. Operations are those of stock Keras, deviation is the largest of any feature "
     "over the largest feature."
@@ -28,7 +28,7 @@ def format_bench(bench: Bench) -> str:
     return "\n".join(
         [
             f"{bench.network}: {bench.operations / 1e9:.2f} GFLOP an image",
-            f"{bench.films}; {versions} on {about['device']}; {about['processor']}, {about['cores']} cores",
+            f"{bench.images}; {versions} on {about['device']}; {about['processor']}, {about['cores']} cores",
             f"A plain float32 matrix product runs at {bench.product_rate / 1e9:,.0f} GFLOP/s.",
             "",
             format_table(rows, header=HEADER, align="llrlrlrrr"),
@@ -38,27 +38,27 @@ def format_bench(bench: Bench) -> str:
     )
 
 
-def format_map_quality(films: str, deletion: Deletion, pointing: PointingGame | None) -> str:
+def format_map_quality(images: str, deletion: Deletion, pointing: PointingGame | None) -> str:
     """How well maps do, as lines."""
     rows = [
         (name, f"{change:+.2f}", f"{error:.2f}")
         for name, change, error in zip(
-            ("where its map is highest", "where another film's map is highest", "in random blobs"),
+            ("where its map is highest", "where another image's map is highest", "in random blobs"),
             (deletion.highest, deletion.others, deletion.random),
             deletion.errors,
             strict=True,
         )
     ]
     lines = [
-        f"{deletion.films} {films}, all with pneumonia; {format_share(deletion.share)} of each film replaced "
-        "by an average normal film:",
+        f"{deletion.images} {images}, all with pneumonia; {format_share(deletion.share)} of each image replaced "
+        "by an average normal image:",
         "",
         format_table(rows, header=("replaced", "log odds", "standard error"), align="lrr"),
     ]
     if pointing:
         lines += [
             "",
-            f"On {pointing.films} phantom films the map's highest point lies on an opacity in "
+            f"On {pointing.images} phantom images the map's highest point lies on an opacity in "
             f"{format_percent(pointing.hits)}, a random one in {format_percent(pointing.chance)}.",
         ]
     return "\n".join(lines)

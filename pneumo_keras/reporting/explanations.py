@@ -1,4 +1,4 @@
-"""Pictures of where a film's log odds come from."""
+"""Pictures of where an image's log odds come from."""
 
 import textwrap
 
@@ -13,63 +13,63 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pneumo_keras.arrays import CLASS_NAMES
-from pneumo_keras.evaluation.prediction import ScoredFilm
+from pneumo_keras.evaluation.prediction import ScoredImage
 from pneumo_keras.reporting.numbers import format_number
 from pneumo_keras.reporting.plots import DOTS_PER_INCH
 
-Film = UInt8[np.ndarray, "film_height film_width"]
+GreyImage = UInt8[np.ndarray, "height width"]
 Evidence = Float32[np.ndarray, "_height _width"]
 Painting = UInt8[np.ndarray, "edge edge 3"]
 
-SHOWN_EDGE = 512  # pixels of a film that a picture shows, at most
+SHOWN_EDGE = 512  # pixels of an image that a picture shows, at most
 COLOURS = "coolwarm"  # blue is below zero, red above
-TITLE = 60  # characters of a film's name that a picture has room for
+TITLE = 60  # characters of an image's name that a picture has room for
 LEAST_LIMIT = 10.0  # log odds, from one certainty to the other: little evidence is to look little
-OPACITY = 0.65  # of all but faint colours: the film stays to be seen
-LEGEND = "log odds above or below those of normal films,\nwere all of the film like this place"
+OPACITY = 0.65  # of all but faint colours: the image stays to be seen
+LEGEND = "log odds above or below those of normal images,\nwere all of the image like this place"
 
 # Measured by `pneumo-keras bench --maps`: see docs/benchmarks.md.
 CAVEAT = (
     "The map shows what the classifier summed up, not where the disease is. Measured on runs of the "
-    "configuration default with pretrained stand-in weights: on synthetic films, whose opacities are known, "
-    "the reddest point lay on one of them in 85 % of 222 films (25 % by chance). Real films lost 2.7 of "
-    "their log odds when the reddest tenth was replaced by an average normal film, 2.0 when it was a tenth "
-    "that is red on another film, and 1.5 at random places."
+    "configuration default with pretrained stand-in weights: on synthetic images, whose opacities are known, "
+    "the reddest point lay on one of them in 85 % of 222 images (25 % by chance). Real images lost 2.7 of "
+    "their log odds when the reddest tenth was replaced by an average normal image, 2.0 when it was a tenth "
+    "that is red on another image, and 1.5 at random places."
 )
 
 
 def draw_explanation(
-    film: Film,
+    image: GreyImage,
     evidence: Evidence,
     *,
     base: float,
-    scored: ScoredFilm,
+    scored: ScoredImage,
     title: str,
 ) -> Figure:
-    """The film, and beside it the same film with its map over it. 1,500 px wide.
+    """The image, and beside it the same image with its map over it. 1,500 px wide.
 
     Args:
-        film: Square, 0 (black) to 255 (white).
+        image: Square, 0 (black) to 255 (white).
         evidence: Log odds, positive for pneumonia, on a grid over the same square.
         base: Log odds without the evidence, which is added in its mean.
-        scored: What the run says of the film.
-        title: Of the film.
+        scored: What the run says of the image.
+        title: Of the image.
     """
     plot = Figure(figsize=(1500 / DOTS_PER_INCH, 900 / DOTS_PER_INCH), layout="constrained")
     FigureCanvasAgg(plot)
-    side = "not above" if scored.verdict == CLASS_NAMES[0] else "above"
+    side = "not above" if scored.prediction == CLASS_NAMES[0] else "above"
     score = format_number(scored.probability)
-    called = f"score {score}, {side} {scored.threshold:.3g}: called {scored.verdict}"
+    called = f"score {score}, {side} {scored.threshold:.3g}: called {scored.prediction}"
     warning = f"\nWarning: {scored.warning}" if scored.warning else ""
     name = title if len(title) <= TITLE else f"{title[:TITLE]}..."
     plot.suptitle(f"{name}\n{called}{warning}", fontsize=13, parse_math=False)
     plain, painted = plot.subplots(1, 2)
     limit = to_limit([evidence])
-    plain.imshow(film, cmap="gray", vmin=0, vmax=255)
-    painted.imshow(paint_evidence(film, evidence, limit=limit, edge=SHOWN_EDGE))
+    plain.imshow(image, cmap="gray", vmin=0, vmax=255)
+    painted.imshow(paint_evidence(image, evidence, limit=limit, edge=SHOWN_EDGE))
     mean = float(evidence.mean())
     summed = f"base {base:+.1f}, map {mean:+.1f} in its mean: log odds {base + mean:+.1f}"
-    titles = ("the film", f"what the classifier summed up\n{summed}")
+    titles = ("the image", f"what the classifier summed up\n{summed}")
     for axes, name in zip((plain, painted), titles, strict=True):
         axes.set_title(name, fontsize=11)
         axes.set_axis_off()
@@ -78,11 +78,11 @@ def draw_explanation(
     return plot
 
 
-def paint_evidence(film: Film, evidence: Evidence, *, limit: float, edge: int) -> Painting:
-    """A film with its map over it; where there is no evidence the film alone is seen.
+def paint_evidence(image: GreyImage, evidence: Evidence, *, limit: float, edge: int) -> Painting:
+    """An image with its map over it; where there is no evidence the image alone is seen.
 
     Args:
-        film: Square, 0 (black) to 255 (white).
+        image: Square, 0 (black) to 255 (white).
         evidence: Log odds on a grid over the same square.
         limit: Log odds, up or down, that get the strongest colour.
         edge: Height and width of the picture in pixels.
@@ -91,8 +91,8 @@ def paint_evidence(film: Film, evidence: Evidence, *, limit: float, edge: int) -
     share = np.clip(np.asarray(smooth) / limit, -1, 1)
     colours = matplotlib.colormaps[COLOURS]((share + 1) / 2)[..., :3]
     opacity = OPACITY * (1 - np.exp(-np.square(3 * share)))[..., None]  # no line where the sign changes
-    shrunk = Image.Resampling.BOX if len(film) > edge else Image.Resampling.NEAREST
-    grey = np.asarray(Image.fromarray(film).resize((edge, edge), shrunk))[..., None] / 255
+    shrunk = Image.Resampling.BOX if len(image) > edge else Image.Resampling.NEAREST
+    grey = np.asarray(Image.fromarray(image).resize((edge, edge), shrunk))[..., None] / 255
     return np.rint(255 * (grey * (1 - opacity) + colours * opacity)).astype(np.uint8)
 
 

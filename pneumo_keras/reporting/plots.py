@@ -20,11 +20,11 @@ from pneumo_keras.evaluation.metrics import (
     to_specificity,
 )
 from pneumo_keras.evaluation.patients import Patients
-from pneumo_keras.evaluation.report_card import Evaluation
+from pneumo_keras.evaluation.report_card import ThresholdMetrics
 from pneumo_keras.evaluation.robustness import PerturbationKind, PerturbedFigures, Robustness
-from pneumo_keras.printable import to_printable
 from pneumo_keras.reporting.numbers import format_with_bounds
 from pneumo_keras.reporting.robustness import name_kind
+from pneumo_keras.storage.printable import to_printable
 
 TRAINING, VALIDATION, ACCENT, GREY = "#3b6ea5", "#c8553d", "#2a7f62", "#8a8a8a"
 DOTS_PER_INCH = 150
@@ -36,7 +36,7 @@ def draw_summary(
     history: Sequence[dict[str, float]],
     labels: Labels,
     scores: Scores,
-    evaluation: Evaluation,
+    at_threshold: ThresholdMetrics,
     *,
     title: str,
 ) -> Figure:
@@ -46,7 +46,7 @@ def draw_summary(
         history: A row an epoch, as in `history.csv`.
         labels: Of the split.
         scores: Of the split.
-        evaluation: Figures of the split at the run's threshold.
+        at_threshold: Figures of the split at the run's threshold.
         title: Names run, split and data.
     """
     plot = Figure(figsize=(1600 / DOTS_PER_INCH, 1280 / DOTS_PER_INCH), layout="constrained")
@@ -55,8 +55,8 @@ def draw_summary(
     (loss, accuracy), (confusion, roc) = plot.subplots(2, 2)
     _draw_curves(loss, history, "loss", "Loss (training: class-weighted)")
     _draw_curves(accuracy, history, "accuracy", "Accuracy")
-    _draw_confusion(confusion, evaluation)
-    _draw_roc(roc, labels, scores, evaluation)
+    _draw_confusion(confusion, at_threshold)
+    _draw_roc(roc, labels, scores, at_threshold)
     return plot
 
 
@@ -67,13 +67,13 @@ def draw_rocs(
     title: str,
     patients: Patients | None = None,
 ) -> Figure:
-    """ROC curves of several runs on the same films, with their operating points. 1,200 px wide.
+    """ROC curves of several runs on the same images, with their operating points. 1,200 px wide.
 
     Args:
-        labels: Of the films.
-        runs: By name: scores of the films, and the threshold of the run.
-        title: Names the films.
-        patients: Of the films, where known.
+        labels: Of the images.
+        runs: By name: scores of the images, and the threshold of the run.
+        title: Names the images.
+        patients: Of the images, where known.
     """
     plot = Figure(figsize=(1200 / DOTS_PER_INCH, 1200 / DOTS_PER_INCH), layout="constrained")
     FigureCanvasAgg(plot)
@@ -153,8 +153,8 @@ def _draw_curves(axes: Axes, history: Sequence[dict[str, float]], name: str, tit
     axes.legend()
 
 
-def _draw_confusion(axes: Axes, evaluation: Evaluation) -> None:
-    counts = evaluation.counts
+def _draw_confusion(axes: Axes, at_threshold: ThresholdMetrics) -> None:
+    counts = at_threshold.counts
     table = np.array([[counts.tn, counts.fp], [counts.fn, counts.tp]])
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -170,7 +170,7 @@ def _draw_confusion(axes: Axes, evaluation: Evaluation) -> None:
                 color="white" if shares[row, column] > 0.5 else "black",
             )
     axes.set(
-        title=f"Confusion matrix at threshold {evaluation.threshold:.3g} (shares of a row)",
+        title=f"Confusion matrix at threshold {at_threshold.threshold:.3g} (shares of a row)",
         xlabel="called",
         ylabel="is",
         xticks=[0, 1],
@@ -180,15 +180,15 @@ def _draw_confusion(axes: Axes, evaluation: Evaluation) -> None:
     axes.set_yticklabels(CLASS_NAMES, rotation=90, va="center")
 
 
-def _draw_roc(axes: Axes, labels: Labels, scores: Scores, evaluation: Evaluation) -> None:
+def _draw_roc(axes: Axes, labels: Labels, scores: Scores, at_threshold: ThresholdMetrics) -> None:
     axes.set(title="ROC", xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="guessing")
     axes.grid(alpha=0.3)
     if not has_both_classes(labels):
-        axes.text(0.5, 0.4, "undefined: films of one class", ha="center")
+        axes.text(0.5, 0.4, "undefined: images of one class", ha="center")
         return
     false_positive, true_positive, _ = roc_curve(labels, scores)
-    auc = format_with_bounds(evaluation.figures["auc"], level=evaluation.level)
+    auc = format_with_bounds(at_threshold.figures["auc"], level=at_threshold.level)
     axes.plot(
         false_positive,
         true_positive,
@@ -197,11 +197,11 @@ def _draw_roc(axes: Axes, labels: Labels, scores: Scores, evaluation: Evaluation
         label=f"AUC {auc}",
     )
     axes.plot(
-        1 - evaluation.figures["specificity"].value,
-        evaluation.figures["sensitivity"].value,
+        1 - at_threshold.figures["specificity"].value,
+        at_threshold.figures["sensitivity"].value,
         "o",
         color=VALIDATION,
-        label=f"threshold {evaluation.threshold:.3g}",
+        label=f"threshold {at_threshold.threshold:.3g}",
     )
     axes.legend(loc="lower right")
 

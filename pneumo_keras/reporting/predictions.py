@@ -13,13 +13,13 @@ from typing import BinaryIO
 
 from pneumo_keras.data.decoding import may_pass
 from pneumo_keras.errors import RunError
-from pneumo_keras.evaluation.prediction import NOT_SCORED, ScoredFilm
-from pneumo_keras.files import replace_whole
-from pneumo_keras.printable import to_cell, to_printable
+from pneumo_keras.evaluation.prediction import NOT_SCORED, ScoredImage
+from pneumo_keras.storage.files import replace_whole
+from pneumo_keras.storage.printable import to_cell, to_printable
 
 BLOCK = 2**20  # bytes that are copied at once
 SHOWN = 200  # characters of a line that is not what it should be
-FIELDS = ("path", "probability", "verdict", "threshold", "margin", "warning")
+FIELDS = ("path", "probability", "prediction", "threshold", "margin", "warning")
 
 
 @dataclass(frozen=True)
@@ -28,33 +28,31 @@ class Layout:
 
     Attributes:
         header: The first line; "" for none.
-        format: A line for a film.
+        format: A line for an image.
     """
 
     header: str
-    format: Callable[[ScoredFilm], str]
+    format: Callable[[ScoredImage], str]
 
 
-def format_row(film: ScoredFilm) -> str:
+def format_row(image: ScoredImage) -> str:
     """A row of the table."""
-    words = (film.path, film.warning and f"({film.warning})")
+    words = (image.path, image.warning and f"({image.warning})")
     told = "  ".join(to_printable(word) for word in words if word)
-    if film.probability is None or film.margin is None:
-        return f"{'-':>11}  {'-':<9}  {film.threshold:>9.4f}  {'-':>7}  {told}"
-    return (
-        f"{film.probability:>11.4f}  {film.verdict:<9}  {film.threshold:>9.4f}  {film.margin:>+7.4f}  {told}"
-    )
+    if image.probability is None or image.margin is None:
+        return f"{'-':>11}  {'-':<9}  {image.threshold:>9.4f}  {'-':>7}  {told}"
+    return f"{image.probability:>11.4f}  {image.prediction:<9}  {image.threshold:>9.4f}  {image.margin:>+7.4f}  {told}"
 
 
-def format_csv_line(film: ScoredFilm) -> str:
+def format_csv_line(image: ScoredImage) -> str:
     """A line of CSV; numbers in as many digits as read back the same."""
-    cells = {**list_values(film), "path": to_cell(film.path)}
+    cells = {**list_values(image), "path": to_cell(image.path)}
     return _join([to_printable(str("" if value is None else value)) for value in cells.values()])
 
 
-def format_json_line(film: ScoredFilm) -> str:
+def format_json_line(image: ScoredImage) -> str:
     """A line of JSON; the path just as the system has it."""
-    return json.dumps(list_values(film))
+    return json.dumps(list_values(image))
 
 
 @dataclass(frozen=True)
@@ -62,13 +60,13 @@ class Written:
     """What a CSV file of predictions holds already.
 
     Attributes:
-        films: How many.
+        images: How many.
         failed: How many of them without a score.
         last: The last one with a score: its path as it is named now, and the score.
         again: Those without a score that may get one now: where their lines begin, in bytes, and their paths.
     """
 
-    films: int = 0
+    images: int = 0
     failed: int = 0
     last: tuple[str, float] | None = None
     again: list[tuple[int, str]] = field(default_factory=list)
@@ -82,14 +80,14 @@ def resume_csv(file: Path, paths: Iterator[str], *, threshold: float) -> tuple[W
 
     Args:
         file: As `format_csv_line` wrote it.
-        paths: Of the films to be scored.
+        paths: Of the images to be scored.
         threshold: Of the run that goes on.
 
     Returns:
-        What the file has, and the paths of the films that it lacks.
+        What the file has, and the paths of the images that it lacks.
 
     Raises:
-        RunError: It is another kind of file, or holds other films or the scores of another run.
+        RunError: It is another kind of file, or holds other images or the scores of another run.
     """
     if not file.is_file():
         raise _to_refusal(file, "must be a file", "something else")
@@ -143,8 +141,8 @@ def _copy(old: BinaryIO, new: BinaryIO, count: int) -> None:
 def _add_line(
     written: Written, file: Path, text: str, path: str | None, threshold: float
 ) -> tuple[Written, str]:
-    """What the file holds with this line, and why the film has no score; "" where it has one."""
-    number, opening = written.films + 2, _open_line(path)
+    """What the file holds with this line, and why the image has no score; "" where it has one."""
+    number, opening = written.images + 2, _open_line(path)
     if not opening or not text.startswith(opening):
         raise _to_others(file, number, path, text)
     row = next(csv.reader([text.removeprefix(opening)]), [])
@@ -160,18 +158,18 @@ def _add_line(
         raise _to_refusal(file, f"must hold a probability in line {number}", text) from None
     reason = "" if last else said["warning"].removeprefix(NOT_SCORED)
     failed = written.failed + (last is None)
-    return Written(written.films + 1, failed, last or written.last, written.again), reason
+    return Written(written.images + 1, failed, last or written.last, written.again), reason
 
 
 def _check_rest(written: Written, file: Path, rest: bytes, path: str | None) -> None:
-    """Checks that a last line without an end is what was written of the next film, or the beginning of it."""
+    """Checks that a last line without an end is what was written of the next image, or the beginning of it."""
     opening = _open_line(path).encode()
     if not opening or not (rest.startswith(opening) or opening.startswith(rest)):
-        raise _to_others(file, written.films + 2, path, _decode(rest))
+        raise _to_others(file, written.images + 2, path, _decode(rest))
 
 
 def _open_line(path: str | None) -> str:
-    """What the line of a film begins with; "" where there is none."""
+    """What the line of an image begins with; "" where there is none."""
     return "" if path is None else f"{_join([to_cell(path)])},"
 
 
@@ -180,9 +178,9 @@ def _decode(line: bytes) -> str:
 
 
 def _to_others(file: Path, number: int, path: str | None, text: str) -> RunError:
-    named = "no more films" if path is None else _cut(to_printable(path))
+    named = "no more images" if path is None else _cut(to_printable(path))
     cells = next(csv.reader([_cut(text)]), [])
-    rule = f"must hold the same films in the same order; line {number}: {named}"
+    rule = f"must hold the same images in the same order; line {number}: {named}"
     return _to_refusal(file, rule, cells[0] if cells else "")
 
 
@@ -194,9 +192,9 @@ def _cut(text: str) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
-def list_values(film: ScoredFilm) -> dict[str, str | float | None]:
-    """What is said of a film, by column."""
-    return {name: getattr(film, name) for name in FIELDS}
+def list_values(image: ScoredImage) -> dict[str, str | float | None]:
+    """What is said of an image, by column."""
+    return {name: getattr(image, name) for name in FIELDS}
 
 
 def _join(cells: list[str]) -> str:
@@ -206,7 +204,7 @@ def _join(cells: list[str]) -> str:
 
 
 LAYOUTS: Mapping[str, Layout] = {
-    "table": Layout("probability  verdict    threshold   margin  film", format_row),
+    "table": Layout("probability  prediction    threshold   margin  image", format_row),
     "csv": Layout(",".join(FIELDS), format_csv_line),
     "json": Layout("", format_json_line),
 }

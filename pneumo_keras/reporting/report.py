@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 
 from pneumo_keras.arrays import SPLIT_NAMES
-from pneumo_keras.data.films import count_classes, hash_labels
+from pneumo_keras.data.images import count_classes, hash_labels
 from pneumo_keras.evaluation.calibration import Calibration
 from pneumo_keras.evaluation.comparison import Difference
 from pneumo_keras.evaluation.intervals import Interval
@@ -17,10 +17,7 @@ from pneumo_keras.evaluation.metrics import to_prevalence
 from pneumo_keras.evaluation.mistakes import find_mistakes
 from pneumo_keras.evaluation.reliability import to_reliability_bins
 from pneumo_keras.evaluation.rules import RULES
-from pneumo_keras.printable import to_printable_lines
-from pneumo_keras.reporting.explanations import CAVEAT, to_limit
-from pneumo_keras.reporting.film_pictures import picture_film, picture_perturbed
-from pneumo_keras.reporting.judgement_text import (
+from pneumo_keras.reporting.evaluation_text import (
     describe_backwards,
     describe_correction,
     describe_new_patients,
@@ -29,6 +26,8 @@ from pneumo_keras.reporting.judgement_text import (
     describe_patients,
     describe_short_intervals,
 )
+from pneumo_keras.reporting.explanations import CAVEAT, to_limit
+from pneumo_keras.reporting.image_pictures import picture_image, picture_perturbed
 from pneumo_keras.reporting.numbers import DASH, format_bounds, format_number, format_percent, format_share
 from pneumo_keras.reporting.plots import draw_robustness, draw_summary
 from pneumo_keras.reporting.report_contents import MISTAKES, ReportContents
@@ -41,9 +40,10 @@ from pneumo_keras.reporting.report_plots import (
     encode_plot,
 )
 from pneumo_keras.reporting.robustness import HEADER, describe_robustness, list_rows
+from pneumo_keras.storage.printable import to_printable_lines
 
 TEMPLATES = Path(__file__).with_name("templates")
-UNLISTED = ("films", "class_weights", "paths")
+UNLISTED = ("images", "class_weights", "paths")
 """Of `environment.json`: what the data card shows, and paths, which are nobody else's business."""
 
 SCALINGS = {
@@ -55,50 +55,50 @@ SCALINGS = {
 
 @dataclass(frozen=True)
 class SplitRow:
-    """A split in the data card: its name, counts of normal and pneumonia films, and two fingerprints."""
+    """A split in the data card: its name, counts of normal and pneumonia images, and two fingerprints."""
 
     name: str
     class_counts: tuple[int, int]
-    films_sha256: str
+    images_sha256: str
     labels_sha256: str
 
 
 def format_report(contents: ReportContents) -> str:
     """The page, HTML in UTF-8: the same text for the same contents."""
     missed, alarms = find_mistakes(
-        contents.films.labels, contents.scores, contents.evaluation.threshold, limit=MISTAKES
+        contents.images.labels, contents.scores, contents.at_threshold.threshold, limit=MISTAKES
     )
     limit = to_limit(list(contents.evidence.values()))
     chosen_on, stated = contents.operating_point.chosen_on, contents.prevalence
     prevalence = "" if stated is None else format_share(stated)
     title = f"{contents.run}: {SPLIT_NAMES[contents.split]}"
-    outside = contents.judgement.out_of_distribution
+    outside = contents.evaluation.out_of_distribution
     examples = contents.perturbed.examples if contents.perturbed else ()
-    robustness = contents.judgement.perturbed.robustness if contents.judgement.perturbed else None
+    robustness = contents.evaluation.perturbed.robustness if contents.evaluation.perturbed else None
     return load_template().render(
         contents=contents,
         title=f"{title}, corrected to a prevalence of {prevalence}" if prevalence else title,
         correction="" if stated is None else describe_correction(stated),
         short_intervals=describe_short_intervals(
-            contents.evaluation.counts, contents.evaluation.short_intervals
+            contents.at_threshold.counts, contents.at_threshold.short_intervals
         ),
-        outside=describe_outside(outside, contents.evaluation.n) if outside else "",
-        one_class=describe_one_class(contents.evaluation),
-        patients=describe_patients(contents.evaluation.patients, contents.evaluation.n),
-        new_patients=describe_new_patients(contents.judgement),
-        backwards=describe_backwards(contents.evaluation),
+        outside=describe_outside(outside, contents.at_threshold.n) if outside else "",
+        one_class=describe_one_class(contents.at_threshold),
+        patients=describe_patients(contents.at_threshold.patients, contents.at_threshold.n),
+        new_patients=describe_new_patients(contents.evaluation),
+        backwards=describe_backwards(contents.at_threshold),
         prevalence=prevalence,
-        own_prevalence=format_percent(to_prevalence(contents.films.labels)),
+        own_prevalence=format_percent(to_prevalence(contents.images.labels)),
         weights=name_weights(contents.weights),
-        level=format_share(contents.evaluation.level),
+        level=format_share(contents.at_threshold.level),
         rule=contents.operating_point.describe_rule(),
         chosen_on_validation=describe_choices(contents),
-        point_films=SPLIT_NAMES.get(chosen_on, chosen_on),
+        point_images=SPLIT_NAMES.get(chosen_on, chosen_on),
         scaling=describe_scaling(contents.calibration),
         meaning=describe_prevalence(contents),
         plots=draw_plots(contents),
-        missed=[picture_film(contents, index, limit) for index in missed.tolist()],
-        alarms=[picture_film(contents, index, limit) for index in alarms.tolist()],
+        missed=[picture_image(contents, index, limit) for index in missed.tolist()],
+        alarms=[picture_image(contents, index, limit) for index in alarms.tolist()],
         limit=f"{limit:.0f}" if contents.evidence else "",
         caveat=CAVEAT,
         perturbed=[picture_perturbed(contents, index) for index in range(len(examples))],
@@ -143,7 +143,7 @@ def format_change_bounds(change: Difference) -> str:
 
 
 def format_normal_share(class_counts: tuple[int, int]) -> str:
-    """Share of normal films; a dash without films."""
+    """Share of normal images; a dash without images."""
     return format_percent(class_counts[0] / sum(class_counts)) if sum(class_counts) else DASH
 
 
@@ -153,15 +153,15 @@ def name_weights(weights: str) -> str:
 
 
 def describe_choices(contents: ReportContents) -> str:
-    """What was chosen on validation films, and what that does to their figures."""
+    """What was chosen on validation images, and what that does to their figures."""
     chosen = ["the epoch"] * contents.epoch_chosen
-    chosen += ["the operating point"] * RULES[contents.operating_point.rule].from_films
+    chosen += ["the operating point"] * RULES[contents.operating_point.rule].from_images
     chosen += ["the calibration"] * (contents.calibration.method != "none")
     if not chosen:
-        return "Nothing was fitted or chosen on these films in this run; its settings may have been."
+        return "Nothing was fitted or chosen on these images in this run; its settings may have been."
     *others, final = chosen
     words = f"{', '.join(others)} and {final} were" if others else f"{final} was"
-    return f"{words[0].upper()}{words[1:]} chosen on these films: the figures are flattered by that."
+    return f"{words[0].upper()}{words[1:]} chosen on these images: the figures are flattered by that."
 
 
 def describe_scaling(calibration: Calibration) -> str:
@@ -171,24 +171,26 @@ def describe_scaling(calibration: Calibration) -> str:
 
 
 def describe_prevalence(contents: ReportContents) -> str:
-    """Among which films a score is to be read as a probability."""
+    """Among which images a score is to be read as a probability."""
     trained = format_percent(contents.calibration.prevalence)
     if contents.prevalence is None:
-        return f"films of which {trained} show pneumonia"
+        return f"images of which {trained} show pneumonia"
     stated = format_share(contents.prevalence)
-    return f"films of which {stated} show pneumonia, as was stated for this evaluation (fitted for {trained})"
+    return (
+        f"images of which {stated} show pneumonia, as was stated for this evaluation (fitted for {trained})"
+    )
 
 
 def draw_plots(contents: ReportContents) -> dict[str, str]:
     """Data URIs by name: the summary's four panels, and the curves that it has no room for."""
-    labels, scores, evaluation = contents.films.labels, contents.scores, contents.evaluation
-    summary = draw_summary(contents.history, labels, scores, evaluation, title="")
+    labels, scores, at_threshold = contents.images.labels, contents.scores, contents.at_threshold
+    summary = draw_summary(contents.history, labels, scores, at_threshold, title="")
     bins = to_reliability_bins(labels, scores, prevalence=contents.prevalence, patients=contents.patients)
     more = {
-        "precision_recall": draw_precision_recall(labels, scores, evaluation, contents.prevalence),
+        "precision_recall": draw_precision_recall(labels, scores, at_threshold, contents.prevalence),
         "reliability": draw_reliability(bins),
-        "scores": draw_score_distributions(labels, scores, evaluation.threshold),
-        "thresholds": draw_threshold_curve(labels, scores, evaluation.threshold, contents.prevalence),
+        "scores": draw_score_distributions(labels, scores, at_threshold.threshold),
+        "thresholds": draw_threshold_curve(labels, scores, at_threshold.threshold, contents.prevalence),
     }
     panels = zip(("loss", "accuracy", "confusion", "roc"), encode_panels(summary), strict=True)
     return {**dict(panels), **{name: encode_plot(plot) for name, plot in more.items()}}
@@ -196,13 +198,13 @@ def draw_plots(contents: ReportContents) -> dict[str, str]:
 
 def list_splits(contents: ReportContents) -> Iterator[SplitRow]:
     """The splits that the training knew, and that of the page."""
-    films = contents.films
+    images = contents.images
     own = {
-        "class_counts": count_classes(films.labels),
-        "sha256": films.fingerprint(),
-        "labels_sha256": hash_labels(films.labels),
+        "class_counts": count_classes(images.labels),
+        "sha256": images.fingerprint(),
+        "labels_sha256": hash_labels(images.labels),
     }
-    known = {**contents.environment.get("films", {}), contents.split: own}
+    known = {**contents.environment.get("images", {}), contents.split: own}
     for split, name in SPLIT_NAMES.items():
         if part := known.get(split):
             yield SplitRow(name, tuple(part["class_counts"]), part["sha256"], part["labels_sha256"])

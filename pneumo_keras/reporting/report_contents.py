@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from pneumo_keras.arrays import Scores
-from pneumo_keras.data.films import LabelledFilms
+from pneumo_keras.data.images import LabelledImages
 from pneumo_keras.data.sources import DataCard, ImageNames
 from pneumo_keras.evaluation.calibration import Calibration
 from pneumo_keras.evaluation.patients import Patients
-from pneumo_keras.evaluation.report_card import Evaluation, Judgement
+from pneumo_keras.evaluation.report_card import Evaluation, ThresholdMetrics
 from pneumo_keras.evaluation.threshold import OperatingPoint
 from pneumo_keras.reporting.explanations import Evidence
 
@@ -20,11 +20,11 @@ MISTAKES = 8  # of each kind
 
 
 @dataclass(frozen=True)
-class PerturbedFilms:
-    """Films perturbed.
+class PerturbedImages:
+    """ImageSet perturbed.
 
     Attributes:
-        scores: Of all films of the split.
+        scores: Of all images of the split.
         examples: The first of them, as the network saw them.
     """
 
@@ -55,13 +55,13 @@ class ReportContents:
         run: Name of the run.
         split: `train`, `val` or `test`.
         date: As it is to be shown.
-        card: What the films are.
+        card: What the images are.
         weights: As in `model.weights`: `imagenet`, `none` or a file.
-        films: Of the split, with their labels.
-        scores: Of the same films.
-        judgement: Of the scores, together and member by member, and of the perturbed ones, if any.
-        evidence: Maps of the most confident mistakes, by the films' indices.
-        perturbed: The same films perturbed, if that was asked for.
+        images: Of the split, with their labels.
+        scores: Of the same images.
+        evaluation: Of the scores, together and member by member, and of the perturbed ones, if any.
+        evidence: Maps of the most confident mistakes, by the images' indices.
+        perturbed: The same images perturbed, if that was asked for.
         prevalence: The share of pneumonia that scores, operating point and figures were corrected to,
             if any was stated.
         calibration: `calibration.json`.
@@ -71,9 +71,9 @@ class ReportContents:
         settings: Text of `config.toml`, files by their names alone.
         environment: `environment.json`.
         fine_tuned: Which blocks of the network learnt with the head, and at which rate, if any did.
-        of_others: Whether the films are others than those that the run was made with.
-        patients: Of the films, where known.
-        names: Of the files of the films and of their patients, where known.
+        of_others: Whether the images are others than those that the run was made with.
+        patients: Of the images, where known.
+        names: Of the files of the images and of their patients, where known.
     """
 
     run: str
@@ -81,11 +81,11 @@ class ReportContents:
     date: str
     card: DataCard
     weights: str
-    films: LabelledFilms
+    images: LabelledImages
     scores: Scores
-    judgement: Judgement
+    evaluation: Evaluation
     evidence: Mapping[int, Evidence]
-    perturbed: PerturbedFilms | None
+    perturbed: PerturbedImages | None
     prevalence: float | None
     calibration: Calibration
     operating_point: OperatingPoint
@@ -99,13 +99,13 @@ class ReportContents:
     names: ImageNames = field(default_factory=ImageNames)
 
     @property
-    def evaluation(self) -> Evaluation:
+    def at_threshold(self) -> ThresholdMetrics:
         """At the operating point."""
-        return self.judgement.evaluation
+        return self.evaluation.at_threshold
 
     @property
-    def evaluations(self) -> list[Evaluation]:
+    def at_thresholds(self) -> list[ThresholdMetrics]:
         """At the operating point, and at 0.5 where that is another threshold."""
-        at_half = self.judgement.at_half
-        same = self.evaluation.threshold == at_half.threshold
-        return [self.evaluation] if same else [self.evaluation, at_half]
+        at_half = self.evaluation.at_half
+        same = self.at_threshold.threshold == at_half.threshold
+        return [self.at_threshold] if same else [self.at_threshold, at_half]

@@ -17,13 +17,13 @@ from pneumo_keras.arrays import CLASS_NAMES, Labels, Scores
 from pneumo_keras.evaluation.metrics import has_both_classes, to_prevalence
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.evaluation.reliability import BINS, ReliabilityBin
-from pneumo_keras.evaluation.report_card import Evaluation
+from pneumo_keras.evaluation.report_card import ThresholdMetrics
 from pneumo_keras.evaluation.threshold import to_threshold_curves
-from pneumo_keras.printable import to_amount
 from pneumo_keras.reporting.numbers import format_with_bounds
 from pneumo_keras.reporting.plots import ACCENT, GREY, TRAINING, VALIDATION
+from pneumo_keras.storage.printable import to_amount
 
-Film = UInt8[np.ndarray, "height width *colours"]
+GreyImage = UInt8[np.ndarray, "height width *colours"]
 
 PANEL_INCHES = (5.2, 3.9)  # a panel of the summary
 NORMAL, PNEUMONIA = TRAINING, VALIDATION
@@ -63,10 +63,10 @@ def _to_panel_box(plot: Figure) -> Bbox:
     return Bbox.from_extents(centre - half, seen.y0, centre + half, seen.y1)
 
 
-def encode_film(film: Film) -> str:
-    """A film as a PNG data URI, pixel by pixel."""
+def encode_image(image: GreyImage) -> str:
+    """An image as a PNG data URI, pixel by pixel."""
     png = io.BytesIO()
-    Image.fromarray(film).save(png, format="PNG")
+    Image.fromarray(image).save(png, format="PNG")
     return encode_data(png.getvalue(), "image/png")
 
 
@@ -76,14 +76,14 @@ def encode_data(data: bytes, media_type: str) -> str:
 
 
 def draw_precision_recall(
-    labels: Labels, scores: Scores, evaluation: Evaluation, prevalence: float | None = None
+    labels: Labels, scores: Scores, at_threshold: ThresholdMetrics, prevalence: float | None = None
 ) -> Figure:
     """Precision against sensitivity, with the operating point and the prevalence, which guessing reaches.
 
     Args:
-        labels: Of the films.
-        scores: Of the films.
-        evaluation: At the operating point.
+        labels: Of the images.
+        scores: Of the images.
+        at_threshold: At the operating point.
         prevalence: Share of pneumonia to which precision is corrected, as it is in the evaluation.
     """
     plot, (axes,) = build_plot()
@@ -95,7 +95,7 @@ def draw_precision_recall(
     own = to_prevalence(labels)
     if prevalence is not None:
         precision = PrevalenceShift(own, prevalence).correct_scores(precision)
-    area = format_with_bounds(evaluation.figures["average_precision"], level=evaluation.level)
+    area = format_with_bounds(at_threshold.figures["average_precision"], level=at_threshold.level)
     axes.axhline(own if prevalence is None else prevalence, color=GREY, linestyle=":", label="guessing")
     axes.plot(
         recall,
@@ -106,18 +106,18 @@ def draw_precision_recall(
         label=f"average precision {area}",
     )
     axes.plot(
-        evaluation.figures["sensitivity"].value,
-        evaluation.figures["precision_pneumonia"].value,
+        at_threshold.figures["sensitivity"].value,
+        at_threshold.figures["precision_pneumonia"].value,
         "o",
         color=VALIDATION,
-        label=f"threshold {evaluation.threshold:.3g}",
+        label=f"threshold {at_threshold.threshold:.3g}",
     )
     axes.legend(loc="lower left")
     return plot
 
 
 def draw_reliability(bins: list[ReliabilityBin]) -> Figure:
-    """Share of pneumonia against mean score, with Wilson's intervals, above the counts of films."""
+    """Share of pneumonia against mean score, with Wilson's intervals, above the counts of images."""
     plot, (axes, counts) = build_plot(height_ratios=(3, 1))
     promised = np.array([bin_.mean_score for bin_ in bins])
     shares = np.array([bin_.share for bin_ in bins])
@@ -132,7 +132,7 @@ def draw_reliability(bins: list[ReliabilityBin]) -> Figure:
         color=ACCENT,
         ecolor=ACCENT,
         capsize=2,
-        label="films of a bin, 95 % interval",
+        label="images of a bin, 95 % interval",
     )
     axes.set(title="Reliability", ylabel="share of pneumonia", ylim=(-0.03, 1.03))
     axes.legend(loc="best")
@@ -140,7 +140,7 @@ def draw_reliability(bins: list[ReliabilityBin]) -> Figure:
     bars = counts.bar(middles, [bin_.n for bin_ in bins], width=0.9 / BINS, color=GREY)
     counts.bar_label(bars, fontsize=8)
     counts.margins(y=0.35)
-    counts.set(xlabel="score", ylabel="films", xlim=(-0.03, 1.03))
+    counts.set(xlabel="score", ylabel="images", xlim=(-0.03, 1.03))
     return plot
 
 
@@ -149,12 +149,12 @@ def draw_score_distributions(labels: Labels, scores: Scores, threshold: float) -
     plot, rows = build_plot(height_ratios=(1, 1))
     edges = np.linspace(0, 1, 41).tolist()
     for axes, label, color in zip(rows, (1, 0), (PNEUMONIA, NORMAL), strict=True):
-        films = scores[labels == label]
+        images = scores[labels == label]
         axes.hist(
-            films, bins=edges, color=color, label=f"{CLASS_NAMES[label]}, {to_amount(len(films), 'film')}"
+            images, bins=edges, color=color, label=f"{CLASS_NAMES[label]}, {to_amount(len(images), 'image')}"
         )
         axes.axvline(threshold, color="black", linestyle="--", linewidth=1)
-        axes.set(ylabel="films", xlim=(-0.02, 1.02))
+        axes.set(ylabel="images", xlim=(-0.02, 1.02))
         axes.legend(loc="upper center", framealpha=0.9)
     rows[0].set(title=f"Scores by class; called pneumonia right of {threshold:.3g}")
     rows[1].set(xlabel="score")
@@ -167,10 +167,10 @@ def draw_threshold_curve(
     """Sensitivity, specificity and accuracy at every threshold, with the operating point.
 
     Args:
-        labels: Of the films.
-        scores: Of the films.
+        labels: Of the images.
+        scores: Of the images.
         threshold: The operating point.
-        prevalence: Share of pneumonia to which accuracy is corrected; the films' own if None.
+        prevalence: Share of pneumonia to which accuracy is corrected; the images' own if None.
     """
     plot, (axes,) = build_plot()
     thresholds, sensitivity, specificity, accuracy = to_threshold_curves(labels, scores)
@@ -199,5 +199,5 @@ def build_plot(height_ratios: tuple[int, ...] = (1,)) -> tuple[Figure, list[Axes
 
 def write_undefined(plot: Figure, axes: Axes) -> Figure:
     """Says in place of a curve why there is none."""
-    axes.text(0.5, 0.5, "undefined: the films are of one class", ha="center", va="center")
+    axes.text(0.5, 0.5, "undefined: the images are of one class", ha="center", va="center")
     return plot

@@ -11,10 +11,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from pneumo_keras.evaluation.ranking import CRITERION, Candidate, choose_cheapest, list_equals
-from pneumo_keras.files import format_csv, replace_whole, write_whole
-from pneumo_keras.printable import to_amount, to_printable
 from pneumo_keras.reporting.plots import ACCENT, DOTS_PER_INCH, TRAINING, VALIDATION, save_plot
 from pneumo_keras.reporting.tables import format_table
+from pneumo_keras.storage.files import format_csv, replace_whole, write_whole
+from pneumo_keras.storage.printable import to_amount, to_printable
 
 SHOWN = 10
 FIGURES = {
@@ -37,7 +37,7 @@ def write_sweep(
         folder: Of the sweep.
         ranked: The candidates so far, the best first.
         chosen: By the name of the file: a candidate, and the configuration with its settings as TOML.
-        title: Names the films and the folds.
+        title: Names the images and the folds.
     """
     write_whole(folder / "sweep.csv", format_candidates(ranked))
     for name, (candidate, settings) in chosen.items():
@@ -46,7 +46,7 @@ def write_sweep(
             f"Log loss {candidate.to_mean('log_loss'):.4f}, "
             f"perturbed {candidate.to_mean('perturbed_log_loss'):.4f}; "
             f"AUC {candidate.to_mean('auc'):.4f}, perturbed {candidate.to_mean('perturbed_auc'):.4f}.\n"
-            f"# {candidate.operations / 1e9:.2f} GFLOP a film, {candidate.weights:,} weights.\n# {title}.\n"
+            f"# {candidate.operations / 1e9:.2f} GFLOP an image, {candidate.weights:,} weights.\n# {title}.\n"
         )
         write_whole(folder / f"{name}.toml", head + settings)
 
@@ -85,10 +85,10 @@ def format_sweep(ranked: Sequence[Candidate], *, heading: str) -> str:
             table,
             "",
             *hidden,
-            f"{to_amount(len(ranked), 'combination')}; log loss of held-out films as they are and "
+            f"{to_amount(len(ranked), 'combination')}; log loss of held-out images as they are and "
             "perturbed, and the mean of both; mean and standard deviation over folds.",
             f"Within one standard error of the best: {len(equals)}. The cheapest of them, with "
-            f"{cheapest.operations / 1e9:.2f} GFLOP a film and {cheapest.weights:,} weights: {values}.",
+            f"{cheapest.operations / 1e9:.2f} GFLOP an image and {cheapest.weights:,} weights: {values}.",
         ]
     )
 
@@ -98,7 +98,7 @@ def draw_sweep(ranked: Sequence[Candidate], *, title: str) -> Figure:
 
     Args:
         ranked: The best first.
-        title: Names the films and the folds.
+        title: Names the images and the folds.
     """
     keys = _list_varied(ranked) or list(ranked[0].values)[:1]
     columns = 2 if len(keys) in (2, 4) else min(COLUMNS, len(keys))
@@ -193,7 +193,7 @@ def _to_cells(candidate: Candidate) -> dict[str, Any]:
 
 
 def _to_name(key: str) -> str:
-    """`taps` for `model.taps`."""
+    """`feature_layers` for `model.feature_layers`."""
     return key.partition(".")[2]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from pneumo_keras.printable import to_printable
+from pneumo_keras.storage.printable import to_printable
 
 SIDES = {"l": "left", "r": "right"}
 

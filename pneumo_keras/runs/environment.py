@@ -9,7 +9,7 @@ from typing import Any
 
 import pneumo_keras
 from pneumo_keras import BACKEND
-from pneumo_keras.backend import describe_device
+from pneumo_keras.runtime.backend import describe_device
 
 PACKAGES = (
     "keras",

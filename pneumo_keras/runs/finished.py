@@ -12,21 +12,21 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from pneumo_keras.config import Config, load_config
-from pneumo_keras.data.films import Preparation
-from pneumo_keras.documents import check_part
+from pneumo_keras.data.images import Preparation
 from pneumo_keras.errors import RunError, SettingsError
 from pneumo_keras.evaluation.calibration import Calibration
 from pneumo_keras.evaluation.prevalence import BALANCED_PREVALENCE, PrevalenceShift
 from pneumo_keras.evaluation.reliability import BINS
 from pneumo_keras.evaluation.threshold import OperatingPoint
-from pneumo_keras.printable import to_amount
 from pneumo_keras.runs.folder import SETTINGS, RunFolder
+from pneumo_keras.storage.documents import check_part
+from pneumo_keras.storage.printable import to_amount
 
 CURVES = {"epoch", "loss", "accuracy", "val_loss", "val_accuracy", "kept"}
 
 
 class NotedSplit(TypedDict):
-    """What `environment.json` says of the films of a split."""
+    """What `environment.json` says of the images of a split."""
 
     sha256: str
     labels_sha256: str
@@ -50,21 +50,21 @@ class NotedData(TypedDict):
     preparation: NotedPreparation
 
 
-class NotedFilms(TypedDict):
-    """The films that a run learnt from."""
+class NotedImages(TypedDict):
+    """The images that a run learnt from."""
 
     train: NotedSplit
     val: NotedSplit
 
 
 NotedWeights = TypedDict("NotedWeights", {"0": float, "1": float})
-"""Class weights, of normal and of pneumonia films."""
+"""Class weights, of normal and of pneumonia images."""
 
 
 class Noted(TypedDict):
     """What is read of `environment.json`; it holds more, for people."""
 
-    films: NotedFilms
+    images: NotedImages
     data: NotedData
     paths: dict[str, str]
     class_weights: NotedWeights
@@ -80,7 +80,7 @@ class FinishedRun:
 
     Attributes:
         config: The settings, as the user wrote them; `environment` has the resolved paths.
-        operating_point: From which score on a film is called pneumonia.
+        operating_point: From which score on an image is called pneumonia.
         calibration: What the scores mean.
         history: A row an epoch.
         environment: What the run was made with.
@@ -144,7 +144,7 @@ def load_settings(folder: RunFolder) -> Config:
 
 
 def _find_faults(run: FinishedRun) -> Iterator[tuple[str, str]]:
-    """Files that do not fit the settings or the films of the run, and in what."""
+    """Files that do not fit the settings or the images of the run, and in what."""
     asked, point, calibration = run.config.evaluation, run.operating_point, run.calibration
     demand = {name: getattr(asked, name) for name in point.demand}
     if (point.rule, point.demand) != (asked.rule, demand):
@@ -156,17 +156,17 @@ def _find_faults(run: FinishedRun) -> Iterator[tuple[str, str]]:
     if calibration.method != "platt" and calibration.prevalence != BALANCED_PREVALENCE:
         yield "calibration.json", f"without an intercept its prevalence is {BALANCED_PREVALENCE}"
     if calibration.fitted_on != "val" or calibration.bins != BINS:
-        yield "calibration.json", "it speaks of other films, or other bins, than this program fits"
-    films, counts = run.environment["films"], point.counts
+        yield "calibration.json", "it speaks of other images, or other bins, than this program fits"
+    images, counts = run.environment["images"], point.counts
     if point.chosen_on != "val":
-        yield "operating_point.json", "it was not chosen on validation films"
-    if films["val"]["class_counts"] != [counts.tn + counts.fp, counts.fn + counts.tp]:
-        yield "operating_point.json", "its counts are of other films than those of environment.json"
-    learnt = films["train"]["class_counts"]
+        yield "operating_point.json", "it was not chosen on validation images"
+    if images["val"]["class_counts"] != [counts.tn + counts.fp, counts.fn + counts.tp]:
+        yield "operating_point.json", "its counts are of other images than those of environment.json"
+    learnt = images["train"]["class_counts"]
     balanced = [sum(learnt) / (2 * count) if count else math.nan for count in learnt]
     weights = [run.environment["class_weights"][label] for label in ("0", "1")]
-    if set(films) != {"train", "val"} or not np.allclose(weights, balanced):
-        yield "environment.json", "its class weights are not those of its training films"
+    if set(images) != {"train", "val"} or not np.allclose(weights, balanced):
+        yield "environment.json", "its class weights are not those of its training images"
     if run.preparation.size != run.config.data.size:
         yield "environment.json", "it speaks of images of another size than the settings"
     training = run.config.training

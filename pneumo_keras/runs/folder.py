@@ -9,28 +9,28 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pneumo_keras.config import Config, format_config
-from pneumo_keras.documents import parse_document, to_document
 from pneumo_keras.errors import PneumoError, RunError
-from pneumo_keras.files import check_free, claim_folder, format_csv, is_claimed, replace_whole
-from pneumo_keras.invocation import to_command
-from pneumo_keras.links import check_within
-from pneumo_keras.ordinary_files import read_text
 from pneumo_keras.runs.log_file import write_log
 from pneumo_keras.runs.manifest import AGAIN, extend_manifest, load_manifest, verify_file
 from pneumo_keras.runs.manifest import NAME as MANIFEST
+from pneumo_keras.runtime.invocation import to_command
+from pneumo_keras.storage.documents import parse_document, to_document
+from pneumo_keras.storage.files import check_free, claim_folder, format_csv, is_claimed, replace_whole
+from pneumo_keras.storage.links import check_within
+from pneumo_keras.storage.ordinary_files import read_text
 
 log = logging.getLogger("pneumo_keras")
 
-OTHER_FILMS = "data"
-"""Folder within that of a run for what it does on other films."""
+OTHER_IMAGES = "data"
+"""Folder within that of a run for what it does on other images."""
 
 SETTINGS, MODEL, LOG = "config.toml", "model.keras", "train.log"
-GUARD = "guard.npz"
+OOD_DETECTOR = "ood_detector.npz"
 """What tells images that are outside the range of the training images."""
-NORMAL_FILMS = "normal_films.npz"
-"""Normal films that others are compared with to be explained."""
-SEEN_FILMS = "seen_films.npy"
-"""Hashes of the training and validation films."""
+NORMAL_IMAGES = "normal_images.npz"
+"""Normal images that others are compared with to be explained."""
+SEEN_IMAGES = "seen_images.npy"
+"""Hashes of the training and validation images."""
 
 UNFINISHED = "unfinished.json"
 """Settings and paths of a training, until it is finished."""
@@ -65,12 +65,12 @@ class RunFolder:
         return self.path / "checkpoint_tuning"
 
     def to_evaluation(self, name: str) -> "RunFolder":
-        """The folder for what the run does on other films: an evaluation like that of a run.
+        """The folder for what the run does on other images: an evaluation like that of a run.
 
         Raises:
             RunError: A link leads from there to elsewhere.
         """
-        folder = RunFolder(self.path / OTHER_FILMS / name, run=self.path)
+        folder = RunFolder(self.path / OTHER_IMAGES / name, run=self.path)
         folder.check_own(SETTINGS)
         return folder
 
@@ -112,7 +112,7 @@ class RunFolder:
                 self.verify(name)
 
     def check_settings(self) -> None:
-        """Checks that there is a run to read, or its evaluation on other films.
+        """Checks that there is a run to read, or its evaluation on other images.
 
         Raises:
             RunError: There is neither.
@@ -135,9 +135,9 @@ class RunFolder:
         if self.is_begun():
             raise self._to_unfinished()
         run = self.path.resolve().parent.parent
-        if self.path.resolve().parent.name == OTHER_FILMS and RunFolder(run).is_finished():
+        if self.path.resolve().parent.name == OTHER_IMAGES and RunFolder(run).is_finished():
             raise RunError(
-                f"RUN must be the folder of a run. {self.path} holds what {run} did on other films: name "
+                f"RUN must be the folder of a run. {self.path} holds what {run} did on other images: name "
                 "that one."
             )
         raise RunError(
@@ -145,8 +145,8 @@ class RunFolder:
             "earlier version, or only a part of a run. Train into another folder."
         )
 
-    def check_judged(self) -> None:
-        """Checks that there is a run that was not stopped, or its evaluation on other films.
+    def check_evaluated(self) -> None:
+        """Checks that there is a run that was not stopped, or its evaluation on other images.
 
         Raises:
             RunError: There is neither.

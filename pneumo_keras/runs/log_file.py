@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pneumo_keras.errors import RunError
-from pneumo_keras.printable import PrintableFormatter
+from pneumo_keras.storage.printable import PrintableFormatter
 
 log = logging.getLogger("pneumo_keras")
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pneumo_keras.errors import RunError
-from pneumo_keras.files import write_whole
-from pneumo_keras.ordinary_files import open_ordinary, read_text
-from pneumo_keras.turns import take_turn
+from pneumo_keras.storage.files import write_whole
+from pneumo_keras.storage.locks import take_turn
+from pneumo_keras.storage.ordinary_files import open_ordinary, read_text
 
 NAME = "manifest.sha256"
 LOCK = ".manifest.lock"

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pneumo_keras.config import Config, find_changes, list_paths, parse_config
-from pneumo_keras.documents import parse_document
 from pneumo_keras.errors import RunError, SettingsError
-from pneumo_keras.evaluation.report_card import Judgement, Metrics, to_judgement
-from pneumo_keras.ordinary_files import read_text
+from pneumo_keras.evaluation.report_card import Evaluation, Metrics, to_evaluation
 from pneumo_keras.runs.finished import load_settings
 from pneumo_keras.runs.folder import SETTINGS, UNFINISHED, RunFolder
+from pneumo_keras.storage.documents import parse_document
+from pneumo_keras.storage.ordinary_files import read_text
 
 PLACES = ("data.path", "model.weights")
 """Settings of files that may have moved meanwhile: what they hold is compared."""
@@ -77,7 +77,7 @@ def find_moved(folder: RunFolder, config: Config, asked: Config | None) -> dict[
     return {key: path for key, path in list_paths(asked).items() if key in changes}
 
 
-def load_stored_judgement(folder: RunFolder, split: str, asked: Config | None) -> Judgement:
+def load_stored_evaluation(folder: RunFolder, split: str, asked: Config | None) -> Evaluation:
     """The figures of a finished run.
 
     Args:
@@ -90,4 +90,4 @@ def load_stored_judgement(folder: RunFolder, split: str, asked: Config | None) -
     """
     folder.verify_all()
     find_moved(folder, load_settings(folder), asked)
-    return to_judgement(folder.load_document(Metrics, f"metrics_{split}.json"))
+    return to_evaluation(folder.load_document(Metrics, f"metrics_{split}.json"))

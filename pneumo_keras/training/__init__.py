@@ -1,1 +1,1 @@
-"""From films to a fitted head: augmentation, the feature cache, the fit."""
+"""From images to a fitted head: augmentation, the feature cache, the fit."""

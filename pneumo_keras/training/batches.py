@@ -9,25 +9,25 @@ from jaxtyping import Int64
 
 from pneumo_keras.arrays import Labels, MemberWeights, lengthen
 from pneumo_keras.features.store import FeatureTable
-from pneumo_keras.features.views import SeenFilms
+from pneumo_keras.features.views import SeenImages
 from pneumo_keras.training.members import PADDING
 
-Table = FeatureTable | SeenFilms | np.ndarray
+Table = FeatureTable | SeenImages | np.ndarray
 """Inputs of a fit, of which any rows can be read."""
 
 
 class Batches(keras.utils.PyDataset):
-    """Every film once an epoch; a film's views take turns from epoch to epoch.
+    """Every image once an epoch; an image's views take turns from epoch to epoch.
 
     Reads only the rows of a batch, so that the features may stay on disk. `start_epoch` says which epoch is
     read: whatever the backend does in between, an epoch has the same batches.
 
     Args:
-        views: The same films in each.
-        labels: Of the films.
-        batch_size: Films in a batch.
-        seed: Of a new order in each epoch; None for the films' own.
-        weights: Of each film for each member (n, members), if any.
+        views: The same images in each.
+        labels: Of the images.
+        batch_size: Images in a batch.
+        seed: Of a new order in each epoch; None for the images' own.
+        weights: Of each image for each member (n, members), if any.
         share: Rows of each batch that are read here, the rest elsewhere; the last batch is padded to the
             size of the others, with `PADDING` for labels. None for all, and no padding.
         workers: Threads that make batches ahead of the fit; with one it makes its own. Keras' own threads
@@ -99,7 +99,7 @@ class Batches(keras.utils.PyDataset):
         return lengthen(inputs, size), labels, *(lengthen(part, size) for part in weights)
 
     def _read_rows(self, rows: Int64[np.ndarray, " rows"]) -> tuple[np.ndarray, ...]:
-        """Inputs and targets of films that are ordered by view."""
+        """Inputs and targets of images that are ordered by view."""
         turns = (rows + self._epoch) % len(self._views)
         rows_by_view = [rows[turns == turn] for turn in range(len(self._views))]
         batch = [view[rows] for view, rows in zip(self._views, rows_by_view, strict=True) if len(rows)]
@@ -107,7 +107,7 @@ class Batches(keras.utils.PyDataset):
         return np.concatenate(batch), *targets
 
     def _draw_orders(self) -> Iterator[Int64[np.ndarray, " n"]]:
-        """The films in a new order for each epoch."""
+        """The images in a new order for each epoch."""
         n = len(self._labels)
         random = None if self._seed is None else np.random.default_rng(self._seed)
         while True:

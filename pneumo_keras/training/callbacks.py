@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from pneumo_keras.errors import TrainingError
-from pneumo_keras.progress import Progress
+from pneumo_keras.runtime.progress import Progress
 from pneumo_keras.training.batches import Batches
 from pneumo_keras.training.checkpoint import State
 
@@ -108,13 +108,13 @@ class FiniteLoss(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if not all(np.isfinite(value) for name, value in (logs or {}).items() if name.startswith("val_loss")):
-            self._refuse("on the validation films", np.zeros(0))
+            self._refuse("on the validation images", np.zeros(0))
 
     def _refuse(self, place: str, inputs: np.ndarray) -> None:
         cause = (
             f"Lower {self._setting}."
             if np.isfinite(inputs).all()
-            else "Features of these films are no numbers: check model.weights."
+            else "Features of these images are no numbers: check model.weights."
         )
         raise TrainingError(f"The loss is no longer a number, in epoch {self._epoch + 1}, {place}. {cause}")
 
@@ -169,7 +169,7 @@ class BestMembers(keras.callbacks.Callback):
         """Counts the weights that are there as those of epoch 0.
 
         Args:
-            figures: Of the validation films: `loss_1`, ...
+            figures: Of the validation images: `loss_1`, ...
         """
         self._lowest = to_member_values(figures, "loss", len(self._lowest))
         log.info("Epoch 0: validation loss %.4f", self._lowest.mean())

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from pneumo_keras.errors import RunError
-from pneumo_keras.files import replace_whole
-from pneumo_keras.npy import load_member
-from pneumo_keras.ordinary_files import read_ordinary
+from pneumo_keras.storage.files import replace_whole
+from pneumo_keras.storage.npy import load_member
+from pneumo_keras.storage.ordinary_files import read_ordinary
 
 State = dict[str, np.ndarray]
 """Arrays by name: all that changes in a fit."""
@@ -30,7 +30,7 @@ class Checkpoint:
 
     Attributes:
         path: Of the file: a SHA-256, and the npz archive that it is of.
-        belongs_to: What the state depends on: it is of no use for another film, network or setting.
+        belongs_to: What the state depends on: it is of no use for another image, network or setting.
     """
 
     path: Path

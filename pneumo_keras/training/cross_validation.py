@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float32, Int64
 from pneumo_keras.arrays import Features, Labels, MemberWeights
 from pneumo_keras.features.store import SLICE
 from pneumo_keras.model.head import Moments
-from pneumo_keras.seeds import derive_seeds
+from pneumo_keras.runtime.seeds import derive_seeds
 from pneumo_keras.training.batches import Batches
 from pneumo_keras.training.fit import Descent, compute_class_weights, fit
 from pneumo_keras.training.folds import Folds
@@ -26,10 +26,10 @@ LogOddsOfSettings = Float32[np.ndarray, "n settings"]
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What each setting says of films that it has not seen.
+    """What each setting says of images that it has not seen.
 
     Attributes:
-        log_odds: By the way in which films are judged: of each film, from the member that was fitted
+        log_odds: By the way in which images are evaluated: of each image, from the member that was fitted
             without its fold; NaN for a setting whose losses were not numbers to the end, in every fold.
         kept_epochs: Of each setting in each fold.
         weights: Numbers that a head learns, the same in all settings.
@@ -43,7 +43,7 @@ class HeldOut:
 def cross_validate(
     build_head: HeadBuilder,
     views: Sequence[Features],
-    judged: Mapping[str, Sequence[Features]],
+    evaluated: Mapping[str, Sequence[Features]],
     labels: Labels,
     folds: Folds,
     *,
@@ -56,30 +56,30 @@ def cross_validate(
 ) -> HeldOut:
     """Fits every setting once without each fold, all of them at the same time.
 
-    As in training, what a schedule learns from validation films it learns from the held-out ones, so
-    their figures may be a little better than those of new films; settings are compared on the same terms.
+    As in training, what a schedule learns from validation images it learns from the held-out ones, so
+    their figures may be a little better than those of new images; settings are compared on the same terms.
 
     Args:
         build_head: See there. Settings differ in the rates and decays below alone, and share the
             seeds of the folds.
-        views: Features of all films in each view that is trained on.
-        judged: The ways in which films are judged, by name: features of all films in each view over which
+        views: Features of all images in each view that is trained on.
+        evaluated: The ways in which images are evaluated, by name: features of all images in each view over which
             log odds are averaged. The first view of the first way is the one that schedules see.
-        labels: Of the films.
-        folds: In which each film is held out.
+        labels: Of the images.
+        folds: In which each image is held out.
         moments: What `compute_fold_moments` says of the views.
         learning_rates: Of each setting.
         weight_decays: Of each setting.
         descent: See `fit`.
-        batch_size: Films in a step, those of the held-out fold included.
-        seed: Of initial weights, dropout and the order of films.
+        batch_size: Images in a step, those of the held-out fold included.
+        seed: Of initial weights, dropout and the order of images.
     """
     settings, count = len(learning_rates), int(folds.max()) + 1
     mean, variance = (np.tile(part, (settings, 1)) for part in moments)
     head = build_head(derive_seeds(seed, count=count) * settings, (mean, variance))
     in_fold = (folds[:, None] == np.arange(count)).astype(np.float32)
     weights = np.tile(weigh_folds(labels, folds), (1, settings))
-    watched = next(iter(judged.values()))[:1]
+    watched = next(iter(evaluated.values()))[:1]
     history = fit(
         head,
         Batches(views, labels, batch_size=batch_size, seed=seed, weights=weights),
@@ -92,14 +92,14 @@ def cross_validate(
     )
     finite = np.array([of_folds.all() for of_folds in history.finite.reshape(settings, count)])
     return HeldOut(
-        log_odds={name: _score_unseen(head, each, folds, finite) for name, each in judged.items()},
+        log_odds={name: _score_unseen(head, each, folds, finite) for name, each in evaluated.items()},
         kept_epochs=np.array(history.kept_epochs).reshape(settings, count),
         weights=sum(math.prod(variable.shape[1:]) for variable in head.trainable_variables),
     )
 
 
 def compute_fold_moments(views: Sequence[Features], folds: Folds) -> tuple[Moments, Moments]:
-    """Mean and variance of each feature over all films outside each fold and all views: each (folds, d)."""
+    """Mean and variance of each feature over all images outside each fold and all views: each (folds, d)."""
     return compute_moments(views, folds[:, None] != np.arange(int(folds.max()) + 1))
 
 
@@ -114,10 +114,10 @@ def _score_unseen(
 
 
 def weigh_folds(labels: Labels, folds: Folds) -> MemberWeights:
-    """Balanced class weights of the films (n, folds) outside each fold, 0 inside it; 1 in the mean of all.
+    """Balanced class weights of the images (n, folds) outside each fold, 0 inside it; 1 in the mean of all.
 
-    Keras takes the mean over all films of a batch, those of weight 0 included: with a mean of 1 each
-    member's loss stands to its penalty as in a training on the films outside alone.
+    Keras takes the mean over all images of a batch, those of weight 0 included: with a mean of 1 each
+    member's loss stands to its penalty as in a training on the images outside alone.
     """
     weights = np.zeros((len(labels), int(folds.max()) + 1), np.float32)
     for fold in range(weights.shape[1]):

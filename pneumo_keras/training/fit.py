@@ -13,8 +13,8 @@ from jaxtyping import Bool
 from sklearn.utils.class_weight import compute_class_weight
 
 from pneumo_keras.arrays import Labels
-from pneumo_keras.progress import show_progress
-from pneumo_keras.stopping import defer_stop
+from pneumo_keras.runtime.progress import show_progress
+from pneumo_keras.runtime.signals import defer_stop
 from pneumo_keras.training.batches import Batches
 from pneumo_keras.training.callbacks import BestMembers, EpochLog, FiniteLoss, FitProgress
 from pneumo_keras.training.checkpoint import Checkpoint
@@ -41,8 +41,8 @@ class Descent:
         optimizer: AdamW, or gradient descent with Nesterov momentum, see `MemberSGD`.
         schedule: On a "plateau" of its validation loss a member slows down, and at the end it gets the
             weights of its best epoch back. On a "cosine" all rates fall to nothing and the last weights
-            stay: validation films have no say.
-        epochs: Passes over the training films.
+            stay: validation images have no say.
+        epochs: Passes over the training images.
         plateau_factor: A member's rate is multiplied by this ...
         plateau_patience: ... after this many epochs without a lower validation loss of its own.
     """
@@ -73,7 +73,7 @@ class History:
 
 
 def compute_class_weights(labels: Labels) -> dict[int, float]:
-    """scikit-learn's balanced weights: n / (2 * films of the class), for `fit`."""
+    """scikit-learn's balanced weights: n / (2 * images of the class), for `fit`."""
     weights = compute_class_weight("balanced", classes=np.array([0, 1]), y=labels)
     return {label: float(weight) for label, weight in enumerate(weights)}
 
@@ -100,9 +100,9 @@ def fit(
         model: All that learns in it has the members as its first axis; whatever learns is that of one alone.
         batches: Training inputs with labels, and with weights (n, members) where there are no class
             weights.
-        validation: The same of the films that are judged on after each epoch; weights where a
-            member is judged on some of them alone.
-        class_weights: Multiplies the loss of the films of a class, in training only.
+        validation: The same of the images that are evaluated on after each epoch; weights where a
+            member is evaluated on some of them alone.
+        class_weights: Multiplies the loss of the images of a class, in training only.
         learning_rates: Of the optimiser at the start, for each member.
         weight_decays: Of the optimiser, for each member.
         descent: All else.

@@ -13,7 +13,7 @@ from pneumo_keras.data.hashes import Hashes
 from pneumo_keras.errors import DataError
 
 Folds = Int64[np.ndarray, " n"]
-"""The fold in which each film is held out, from 0."""
+"""The fold in which each image is held out, from 0."""
 
 Groups = Int64[np.ndarray, " n"]
 """A number for each image, the same for images that must not be parted."""

@@ -7,8 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from pneumo_keras.company import Company
-from pneumo_keras.stopping import Stopped, check_stop, is_stop_asked
+from pneumo_keras.distributed.process_group import Company
+from pneumo_keras.runtime.signals import Stopped, check_stop, is_stop_asked
 from pneumo_keras.training.batches import Batches
 from pneumo_keras.training.callbacks import BestMembers, EpochLog
 from pneumo_keras.training.checkpoint import Checkpoint, State, pack, unpack
@@ -88,7 +88,7 @@ class Keeper(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self.batch += 1
-        # With the last batch of an epoch the film's validation is due, which nobody can go on with.
+        # With the last batch of an epoch the image's validation is due, which nobody can go on with.
         if self.batch < self._batches.count_batches():
             self._save_if_due()
 

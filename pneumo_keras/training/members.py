@@ -9,7 +9,7 @@ import numpy as np
 ops: Any = keras.ops  # untyped
 
 PADDING = -1
-"""Label of a row that stands for no film, in batches that must be of one size."""
+"""Label of a row that stands for no image, in batches that must be of one size."""
 
 
 def to_losses(labels: Any, log_odds: Any) -> Any:
@@ -30,7 +30,7 @@ def _to_counted(labels: Any, dtype: Any, weights: Any = None) -> Any:
 
 
 class MemberCrossentropy(keras.losses.Loss):
-    """Mean cross-entropy over films and members; films may carry weights (n) or (n, members).
+    """Mean cross-entropy over images and members; images may carry weights (n) or (n, members).
 
     Args:
         padded: Whether batches are padded with what counts for nothing.
@@ -43,9 +43,9 @@ class MemberCrossentropy(keras.losses.Loss):
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         if not self._padded:
             return super().__call__(y_true, y_pred, _to_columns(sample_weight))
-        films = ops.sum(_to_counted(y_true, y_pred.dtype))
+        images = ops.sum(_to_counted(y_true, y_pred.dtype))
         weights = _to_counted(y_true, y_pred.dtype, sample_weight)
-        return super().__call__(y_true, y_pred, weights) * (y_pred.shape[0] / films)
+        return super().__call__(y_true, y_pred, weights) * (y_pred.shape[0] / images)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         return to_losses(y_true, y_pred)
@@ -84,7 +84,7 @@ class MemberMetrics(keras.metrics.Metric):
 
 
 class CountedLoss(keras.metrics.Metric):
-    """The mean loss over the films so far, with their weights, where batches are padded.
+    """The mean loss over the images so far, with their weights, where batches are padded.
 
     Keras' own, which it takes the name and the place of, would count the padding.
     """
@@ -140,7 +140,7 @@ class MemberSGD(keras.optimizers.SGD):
     Args:
         learning_rates: Of the biases of each member; 1 to 2 suit standardised features.
         weight_decays: Of each member: decay / 2 times the sum of its squared weights is added to its mean
-            loss. 1 / (C n) gives scikit-learn's logistic regression with C on n films.
+            loss. 1 / (C n) gives scikit-learn's logistic regression with C on n images.
         schedule: Multiplies all rates.
     """
 

@@ -1,4 +1,4 @@
-"""Mean and variance of features, of all films or of those that each member learns from."""
+"""Mean and variance of features, of all images or of those that each member learns from."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,21 +9,21 @@ from pneumo_keras.arrays import Features
 from pneumo_keras.features.store import SLICE, FeatureTable
 from pneumo_keras.model.head import Moments
 
-FilmWeights = Bool[np.ndarray, "n *members"] | Float[np.ndarray, "n *members"]
+ImageWeights = Bool[np.ndarray, "n *members"] | Float[np.ndarray, "n *members"]
 
 
 def compute_moments(
-    views: Sequence[FeatureTable | Float32[np.ndarray, "_n d"]], weights: FilmWeights | None = None
+    views: Sequence[FeatureTable | Float32[np.ndarray, "_n d"]], weights: ImageWeights | None = None
 ) -> tuple[Moments, Moments]:
-    """Mean and variance of each feature over all films and views, in two passes.
+    """Mean and variance of each feature over all images and views, in two passes.
 
     Args:
-        views: Features (n, d); of the same films where these carry weights.
-        weights: Of each film, or of each film for each member; all count alike without. A mask
-            leaves films out.
+        views: Features (n, d); of the same images where these carry weights.
+        weights: Of each image, or of each image for each member; all count alike without. A mask
+            leaves images out.
 
     Returns:
-        Each (d), or (members, d) where each member weighs the films in its own way.
+        Each (d), or (members, d) where each member weighs the images in its own way.
     """
     # Squares about the overall mean, or those of large means would swallow small variances.
     centre = sum(rows.sum(axis=0, dtype=np.float64) for view in views for _, rows in _iterate(view))

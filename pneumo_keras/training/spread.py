@@ -8,9 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from pneumo_keras.backend import count_devices
-from pneumo_keras.company import Company
+from pneumo_keras.distributed.process_group import Company
 from pneumo_keras.errors import SettingsError, TrainingError
+from pneumo_keras.runtime.backend import count_devices
 
 
 class Spread:

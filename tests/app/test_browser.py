@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumo_keras.data.phantom import PhantomFilms
+from pneumo_keras.data.phantom import PhantomImages
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -37,9 +37,9 @@ def page(browser, address, request):
 
 
 @pytest.fixture
-def film(tmp_path):
-    path = tmp_path / "a film <b>.png"
-    Image.fromarray(PhantomFilms(2, 300, 5).read(slice(0, 1))[0]).save(path)
+def image(tmp_path):
+    path = tmp_path / "an image <b>.png"
+    Image.fromarray(PhantomImages(2, 300, 5).read(slice(0, 1))[0]).save(path)
     return path
 
 
@@ -47,13 +47,13 @@ def wait_for_answer(page):
     page.wait_for_selector("#answer:not([hidden])", timeout=20_000)
 
 
-def test_a_film_gets_its_score_verdict_and_map(page, film):
-    page.set_input_files("#file", film)
+def test_an_image_gets_its_score_prediction_and_map(page, image):
+    page.set_input_files("#file", image)
     wait_for_answer(page)
-    assert page.text_content("#name") == "a film <b>.png"
+    assert page.text_content("#name") == "an image <b>.png"
     probability, threshold = (float(page.text_content(f"#{name}")) for name in ("probability", "threshold"))
-    assert page.text_content("#verdict") == ("pneumonia" if probability > threshold else "normal")
-    for picture in ("film", "map"):
+    assert page.text_content("#prediction") == ("pneumonia" if probability > threshold else "normal")
+    for picture in ("image", "map"):
         assert ADDRESS.match(page.get_attribute(f"#{picture}", "src"))
         assert page.evaluate(f"document.getElementById('{picture}').naturalWidth") > 100
     assert "not where the disease is" in page.text_content("#caveat")
@@ -61,8 +61,8 @@ def test_a_film_gets_its_score_verdict_and_map(page, film):
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
-def test_nothing_is_fetched_from_elsewhere(page, film, address):
-    page.set_input_files("#file", film)
+def test_nothing_is_fetched_from_elsewhere(page, image, address):
+    page.set_input_files("#file", image)
     wait_for_answer(page)
     assert all(url.startswith((address, "data:", "blob:")) for url in page.asked)
 
@@ -73,19 +73,19 @@ def test_an_example_gets_its_answer(page):
     assert page.text_content("#name") == "Example 2"
 
 
-def test_a_broken_file_gets_its_reason_and_the_page_goes_on(page, film, tmp_path):
+def test_a_broken_file_gets_its_reason_and_the_page_goes_on(page, image, tmp_path):
     broken = tmp_path / "broken.png"
-    broken.write_bytes(film.read_bytes()[:500])
+    broken.write_bytes(image.read_bytes()[:500])
     page.set_input_files("#file", broken)
     page.wait_for_selector("#status.failed")
     assert page.text_content("#status").startswith("broken.png: it cannot be decoded")
     assert page.is_hidden("#answer")
-    page.set_input_files("#file", film)
+    page.set_input_files("#file", image)
     wait_for_answer(page)
     assert page.text_content("#status") == ""
 
 
-def test_a_picture_that_is_no_film_is_not_to_be_believed(page, tmp_path):
+def test_a_picture_that_is_no_image_is_not_to_be_believed(page, tmp_path):
     path = tmp_path / "noise.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)).save(path)
     page.set_input_files("#file", path)

@@ -19,7 +19,7 @@ from pneumo_keras.app.serving import PageServer, list_names
 MAX_BYTES = 2**20
 
 
-async def judge(content):
+async def evaluate(content):
     if content == b"fail":
         raise ZeroDivisionError
     return {"bytes": len(content)}
@@ -28,7 +28,7 @@ async def judge(content):
 @contextlib.contextmanager
 def serve_page():
     page = build_server(
-        judge, [b"first"], run="one", notice="", max_bytes=MAX_BYTES, hosts=list_names("127.0.0.1")
+        evaluate, [b"first"], run="one", notice="", max_bytes=MAX_BYTES, hosts=list_names("127.0.0.1")
     )
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = PageServer(page)
@@ -76,7 +76,7 @@ def to_request(line, *headers, host: str | None = "127.0.0.1", body=b""):
 
 
 def to_upload(content, *headers):
-    return to_request("POST /films HTTP/1.1", f"Content-Length: {len(content)}", *headers, body=content)
+    return to_request("POST /images HTTP/1.1", f"Content-Length: {len(content)}", *headers, body=content)
 
 
 def answer_other(connect):
@@ -91,7 +91,7 @@ def parse(answer):
     return int(status.split()[1]), headers, body
 
 
-UNFINISHED = b"POST /films HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\nbegun"
+UNFINISHED = b"POST /images HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\nbegun"
 BEGUN_HEAD = b"GET / HTTP/1.1\r\nHost: loc"
 
 HOSTS = {
@@ -131,12 +131,12 @@ HOSTS = {
 }
 PATHS = [
     "/",
-    "/films",
-    "/films/",
+    "/images",
+    "/images/",
     "/examples/0.png",
     "/none",
     "//evil.example/",
-    "http://evil.example/films/",
+    "http://evil.example/images/",
 ]
 
 
@@ -197,10 +197,10 @@ def test_the_origin_is_checked(connect, origin, caplog):
         (to_request("OPTIONS / HTTP/1.1"), 405),
         (to_request("OPTIONS * HTTP/1.1"), 404),
         (to_request("TRACE / HTTP/1.1"), 405),
-        (to_request("DELETE /films HTTP/1.1"), 405),
-        (to_request("GET /films HTTP/1.1"), 405),
-        (to_request("GET /films/ HTTP/1.1"), 404),
-        (to_request("POST /films/ HTTP/1.1", "Content-Length: 3", body=b"abc"), 404),
+        (to_request("DELETE /images HTTP/1.1"), 405),
+        (to_request("GET /images HTTP/1.1"), 405),
+        (to_request("GET /images/ HTTP/1.1"), 404),
+        (to_request("POST /images/ HTTP/1.1", "Content-Length: 3", body=b"abc"), 404),
         (to_request("GET /examples/0.png HTTP/1.1"), 200),
         (to_request("GET /examples/00.png HTTP/1.1"), 404),
         (to_request(f"GET /examples/{'9' * 5000}.png HTTP/1.1"), 404),
@@ -216,11 +216,11 @@ def test_the_origin_is_checked(connect, origin, caplog):
         (to_upload(b""), 200),
         (to_upload(b"abc", "Content-Length: 4"), 400),
         (to_upload(b"abc", "Transfer-Encoding: gzip"), 400),
-        (to_request("POST /films HTTP/1.1", "Content-Length: -3", body=b"abc"), 400),
-        (to_request("POST /films HTTP/1.1", f"Content-Length: {'9' * 19}", body=b"abc"), 422),
-        (to_request("POST /films HTTP/1.1", "Transfer-Encoding: chunked", body=b"zz\r\n"), 400),
+        (to_request("POST /images HTTP/1.1", "Content-Length: -3", body=b"abc"), 400),
+        (to_request("POST /images HTTP/1.1", f"Content-Length: {'9' * 19}", body=b"abc"), 422),
+        (to_request("POST /images HTTP/1.1", "Transfer-Encoding: chunked", body=b"zz\r\n"), 400),
         (
-            to_request("POST /films HTTP/1.1", "Transfer-Encoding: chunked", body=b"3\r\nabc\r\n0\r\n\r\n"),
+            to_request("POST /images HTTP/1.1", "Transfer-Encoding: chunked", body=b"3\r\nabc\r\n0\r\n\r\n"),
             200,
         ),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
@@ -246,9 +246,9 @@ def test_a_failure_of_the_page_is_told_and_logged(connect, caplog):
 
 
 def test_what_is_too_large_is_refused_before_it_is_asked_for(connect):
-    head = to_request("POST /films HTTP/1.1", f"Content-Length: {MAX_BYTES + 1}", "Expect: 100-continue")
+    head = to_request("POST /images HTTP/1.1", f"Content-Length: {MAX_BYTES + 1}", "Expect: 100-continue")
     assert read_answers(connect(head)).startswith(b"HTTP/1.1 422 ")
-    head = to_request("POST /films HTTP/1.1", "Content-Length: 3", "Expect: 100-continue")
+    head = to_request("POST /images HTTP/1.1", "Content-Length: 3", "Expect: 100-continue")
     client = connect(head)
     assert client.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
     client.sendall(b"abc")
@@ -340,10 +340,10 @@ import asyncio, socket, sys
 from pneumo_keras.app.server import build_server
 from pneumo_keras.app.serving import PageServer
 
-async def judge(content):
+async def evaluate(content):
     await asyncio.sleep(60)
 
-page = build_server(judge, [bytes(50_000_000)], run="", notice="", max_bytes=2**20, hosts=[])
+page = build_server(evaluate, [bytes(50_000_000)], run="", notice="", max_bytes=2**20, hosts=[])
 with socket.create_server(("127.0.0.1", 0)) as listener:
     print(listener.getsockname()[1], flush=True)
     PageServer(page).run(sockets=[listener])

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from pneumo_keras.backend import SCORING
 from pneumo_keras.model.classifier import save_classifier
+from pneumo_keras.runtime.backend import SCORING
 from tests.backends.parity import score_everywhere, to_differences
-from tests.exports.classifiers import build_classifier, draw_films
+from tests.exports.classifiers import build_classifier, draw_images
 
-FILMS = draw_films(28, 28, 40)[..., 0].astype(np.uint8)
+IMAGES = draw_images(28, 28, 40)[..., 0].astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -20,14 +20,14 @@ def model_file(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def of_jax(model_file):
-    return score_everywhere(model_file, FILMS, ["jax"])
+    return score_everywhere(model_file, IMAGES, ["jax"])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", SCORING)
-def test_films_of_any_size_score_as_on_jax_and_twice_the_same(need, model_file, of_jax, backend):
+def test_images_of_any_size_score_as_on_jax_and_twice_the_same(need, model_file, of_jax, backend):
     need(backend)
-    scores, again = (score_everywhere(model_file, FILMS, [backend]) for _ in range(2))
+    scores, again = (score_everywhere(model_file, IMAGES, [backend]) for _ in range(2))
     differences = to_differences({**of_jax, **scores}, backend)
     assert len(differences) == 4
     assert max(differences.values()) < 1e-4

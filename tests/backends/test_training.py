@@ -3,15 +3,19 @@
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from pneumo_keras.backend import FITTING
 from pneumo_keras.evaluation.scores import load_scores
+from pneumo_keras.runtime.backend import FITTING
 from tests.backends.processes import run_module
 
 # Dropout is each backend's own.
-SETTINGS = ["data.phantom_films=[320,160,160]", "model.taps=['mixed4','mixed10']", "compute.engine=keras"]
+SETTINGS = [
+    "data.phantom_images=[320,160,160]",
+    "model.feature_layers=['mixed4','mixed10']",
+    "compute.engine=keras",
+]
 HIDDEN = ["model.hidden_units=16", "training.epochs=6"]
 LINEAR = ["model.hidden_units=0", "training.optimizer=sgd", "training.schedule=cosine", "training.epochs=4"]
-KEPT = ["model.keras", "scores_val.csv", "history.csv", "guard.npz", "metrics_val.json"]
+KEPT = ["model.keras", "scores_val.csv", "history.csv", "ood_detector.npz", "metrics_val.json"]
 
 
 def train(backend, folder, *settings):

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from pneumo_keras.backend import start_backend
+from pneumo_keras.runtime.backend import start_backend
 
 
 def build_backbone(*given, **settings):

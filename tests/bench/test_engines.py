@@ -10,7 +10,7 @@ import pytest
 from pneumo_keras.bench import engines as engines_module
 from pneumo_keras.bench.engines import STOCK, build_images, measure_engines, measure_rates, to_deviation
 from pneumo_keras.model.classifier import build_frozen_part
-from tests.films import build_phantom_films
+from tests.images import build_phantom_images
 from tests.toy import SIZE, build_toy_backbone
 
 PROGRAM = ("jax", "float32")
@@ -40,7 +40,7 @@ class FakeClock:
 @pytest.fixture(scope="module")
 def images():
     return build_images(
-        build_phantom_films(5, size=28, seed=0), build_frozen_part(build_toy_backbone(), film_size=28)
+        build_phantom_images(5, size=28, seed=0), build_frozen_part(build_toy_backbone(), data_size=28)
     )
 
 
@@ -49,7 +49,7 @@ def engines(images):
     return measure_engines(build_toy_backbone(), images, windows=2, seconds=0.01)
 
 
-def test_films_are_repeated_to_a_whole_batch(images):
+def test_images_are_repeated_to_a_whole_batch(images):
     assert images.shape == (32, SIZE, SIZE, 3) and images.dtype == np.float32
     np.testing.assert_array_equal(images[:5], images[5:10])
     assert -1 <= images.min() < images.max() <= 1

@@ -12,7 +12,7 @@ def test_operations_of_the_toy_counted_by_hand():
     first = 2 * (3 * 3 * 3) * 6 * (8 * 8)
     second = 2 * (3 * 3 * 6) * 6 * (4 * 4)
     assert count_operations(build_toy_backbone()) == first + second
-    assert count_operations(build_toy_backbone(taps=("mixed4",))) == first
+    assert count_operations(build_toy_backbone(feature_layers=("mixed4",))) == first
 
 
 def test_operations_of_a_grouped_valid_rectangular_convolution_counted_by_hand():

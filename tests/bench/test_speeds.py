@@ -29,7 +29,7 @@ def test_no_share_of_a_product_on_another_device(bench):
 
 def test_what_was_measured_is_one_json_document(bench):
     document = json.loads(json.dumps(bench.to_dict(), allow_nan=False))
-    assert list(document) == ["network", "films", "operations", "product_rate", "engines", "environment"]
+    assert list(document) == ["network", "images", "operations", "product_rate", "engines", "environment"]
     assert document["engines"][1]["rate"] == 11.0 and document["engines"][1]["ratio"] == 2.5
     assert document["engines"][0]["share_of_product"] == pytest.approx(5 * 11.4 / 120)
     assert document["engines"][0]["operations_per_second"] == 57e9

@@ -3,9 +3,9 @@ import shutil
 import pytest
 from click.testing import CliRunner
 
-from pneumo_keras import backend
 from pneumo_keras.cli import main
 from pneumo_keras.recipes import network
+from pneumo_keras.runtime import backend
 from tests.toy import build_toy_backbone
 
 
@@ -23,8 +23,8 @@ def invoke(tmp_path, monkeypatch):
 
 
 SMALL = [
-    "data.phantom_films=[60,30,40]",
-    "model.taps=mixed10",
+    "data.phantom_images=[60,30,40]",
+    "model.feature_layers=mixed10",
     "training.epochs=2",
     "training.learning_rate=0.1",  # or scores might rank backwards, which is warned about
 ]

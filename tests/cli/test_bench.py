@@ -17,13 +17,13 @@ def test_the_maps_of_a_run_are_measured(invoke, small, monkeypatch):
     assert invoke("-q", "train", *small, "--run", "run").exit_code == 0
     document = json.loads(invoke("-q", "bench", "--maps", "run", "--json").stdout)
     deletion, pointing = document["deletion"], document["pointing"]
-    assert deletion["films"] == 5 and 0 <= pointing["hits"] <= 1
+    assert deletion["images"] == 5 and 0 <= pointing["hits"] <= 1
     lines = invoke("-q", "bench", "--maps", "run").stdout.splitlines()
     assert lines[0].startswith(
-        "5 validation films of synthetic phantoms, 28 px, all with pneumonia; 10 % of each"
+        "5 validation images of synthetic phantoms, 28 px, all with pneumonia; 10 % of each"
     )
     assert lines[3].split()[-2:] == [f"{deletion['highest']:+.2f}", f"{deletion['errors'][0]:.2f}"]
     assert lines[-1].startswith(
-        f"On {pointing['films']} phantom films the map's highest point lies on an opacity"
+        f"On {pointing['images']} phantom images the map's highest point lies on an opacity"
     )
     assert invoke("-q", "bench", "--maps", "nowhere").exit_code == 1

@@ -4,10 +4,10 @@ import os
 
 import pytest
 
-from pneumo_keras import kept
-from pneumo_keras.hold import Hold
-from pneumo_keras.kept import KINDS
 from pneumo_keras.recipes import cache as recipe
+from pneumo_keras.storage import kept
+from pneumo_keras.storage.hold import Hold
+from pneumo_keras.storage.kept import KINDS
 
 
 def test_the_cache_is_listed_and_cleared(invoke, small, own_cache):
@@ -17,10 +17,10 @@ def test_the_cache_is_listed_and_cleared(invoke, small, own_cache):
     assert lines[0].split() == [
         "used",
         "MB",
-        "films",
-        "film",
+        "images",
+        "image",
         "set",
-        "tap",
+        "feature_layer",
         "image",
         "view",
         "engine",
@@ -30,16 +30,16 @@ def test_the_cache_is_listed_and_cleared(invoke, small, own_cache):
     assert "mixed10  75 px  plain" in lines[1]
     assert lines[-1] == f"All of it lies in {own_cache}"
     document = json.loads(invoke("cache", "list", "--json").stdout)
-    assert [entry["films"] for entry in document["features"]] == [60, 30]
+    assert [entry["images"] for entry in document["features"]] == [60, 30]
     assert [entry["kind"] for entry in document["kinds"]] == [kind.title for kind in KINDS]
     assert invoke("cache", "clear", "--yes").stdout == f"{own_cache} is empty\n"
     assert {entry["number"] for entry in json.loads(invoke("cache", "list", "--json").stdout)["kinds"]} == {0}
 
 
 def test_every_kind_is_listed_with_its_number_its_size_and_its_last_use(invoke, small, own_cache):
-    films = ["data", "phantom", "films.npz", "--train", "60", "--val", "30", "--test", "40"]
-    assert invoke(*films).exit_code == 0
-    source = ["--set", "data.source=pneumonia_mnist", "--set", "data.path=films.npz"]
+    images = ["data", "phantom", "images.npz", "--train", "60", "--val", "30", "--test", "40"]
+    assert invoke(*images).exit_code == 0
+    source = ["--set", "data.source=pneumonia_mnist", "--set", "data.path=images.npz"]
     assert invoke("train", *small, *source, "--run", "run").exit_code == 0
     (own_cache / "jax").mkdir(exist_ok=True)
     (own_cache / "jax" / "jit_run-1-cache").write_bytes(bytes(1000))
@@ -55,12 +55,12 @@ def test_every_kind_is_listed_with_its_number_its_size_and_its_last_use(invoke, 
     assert {path.name for path in left} <= {"store.lock"}
 
 
-def test_the_film_set_is_named_where_the_store_knows_it(invoke, small, own_cache):
+def test_the_image_set_is_named_where_the_store_knows_it(invoke, small, own_cache):
     assert invoke("train", *small, "--run", "run").exit_code == 0
     for about in (own_cache / "features").glob("*/about.json"):
-        about.write_text(json.dumps({**json.loads(about.read_text()), "title": "My films, training films"}))
+        about.write_text(json.dumps({**json.loads(about.read_text()), "title": "My images, training images"}))
     assert all(
-        "My films, training films" in line for line in invoke("cache", "list").stdout.splitlines()[1:3]
+        "My images, training images" in line for line in invoke("cache", "list").stdout.splitlines()[1:3]
     )
 
 

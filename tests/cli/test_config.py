@@ -5,7 +5,7 @@ def test_config_show_prints_every_setting(invoke):
     result = invoke("config", "show", "demo", "--set", "training.epochs=3")
     assert result.exit_code == 0
     assert (
-        "# passes over the training films; a whole number at least 1 and at most 10,000\nepochs = 3\n"
+        "# passes over the training images; a whole number at least 1 and at most 10,000\nepochs = 3\n"
         in result.stdout
     )
     assert "[augmentation]\n" in result.stdout

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.films import load_phantom_splits, write_splits
+from tests.images import load_phantom_splits, write_splits
 
 
 def test_phantoms_are_written_as_an_archive_to_train_on(invoke):
-    written = invoke("data", "phantom", "films.npz", "--train", "20", "--val", "6", "--test", "4")
-    assert (written.exit_code, written.stdout) == (0, "films.npz: 30 synthetic films, 28 px\n")
-    prepared = invoke("data", "prepare", "--path", "films.npz")
-    assert prepared.stdout.startswith("train      20 films: ")
+    written = invoke("data", "phantom", "images.npz", "--train", "20", "--val", "6", "--test", "4")
+    assert (written.exit_code, written.stdout) == (0, "images.npz: 30 synthetic images, 28 px\n")
+    prepared = invoke("data", "prepare", "--path", "images.npz")
+    assert prepared.stdout.startswith("train      20 images: ")
 
 
 def test_an_audit_prints_findings_and_writes_its_files(invoke, small, tmp_path):
@@ -31,23 +31,23 @@ def test_an_audit_looks_at_validation_images_whatever_their_folder_is_called(inv
     result = invoke("data", "audit", "--set", "data.source=folder", "--set", "data.path=clinic", "--json")
     assert result.exit_code == 0, result.output
     splits = json.loads(result.stdout)["splits"]
-    assert [splits[split]["films"] for split in ("train", "val", "test")] == [24, 8, 10]
+    assert [splits[split]["images"] for split in ("train", "val", "test")] == [24, 8, 10]
     assert "beside the folders of the splits or classes is not looked at: holdout/" in result.stderr
     assert "states no" not in result.stderr
 
 
-def test_a_folder_of_films_is_audited_like_any_source(invoke, tmp_path):
+def test_a_folder_of_images_is_audited_like_any_source(invoke, tmp_path):
     write_splits(tmp_path / "clinic", load_phantom_splits((24, 8, 8)))
     result = invoke("data", "audit", "--set", "data.source=folder", "--set", "data.path=clinic")
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("clinic, 28 px\n")
 
 
-def test_films_are_audited_without_keras(tmp_path):
+def test_images_are_audited_without_keras(tmp_path):
     code = (
         "import sys\n"
         "from pneumo_keras.cli import main\n"
-        "try: main(['data', 'audit', '--config', 'demo', '--set', 'data.phantom_films=[20,9,9]', '--out', "
+        "try: main(['data', 'audit', '--config', 'demo', '--set', 'data.phantom_images=[20,9,9]', '--out', "
         f"{str(tmp_path / 'audit')!r}])\n"
         "except SystemExit as end: print(end.code, file=sys.stderr)\n"
         "print(sorted({'keras', 'jax', 'tensorflow', 'torch'} & set(sys.modules)), file=sys.stderr)"
@@ -67,4 +67,4 @@ def test_an_audit_that_cannot_be_written_gets_one_line(invoke, small):
 
 @pytest.mark.parametrize("option", ["--size", "--train", "--val", "--test"])
 def test_no_more_is_drawn_than_memory_and_minutes_allow(invoke, option):
-    assert invoke("data", "phantom", "films.npz", option, "1000000").exit_code == 2
+    assert invoke("data", "phantom", "images.npz", option, "1000000").exit_code == 2

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from pneumo_keras import backend
-from pneumo_keras.data.films import Preparation
 from pneumo_keras.data.image_preparation import prepare_image
-from pneumo_keras.data.phantom import PhantomFilms
-from pneumo_keras.data.pictures import load_film
+from pneumo_keras.data.images import Preparation
+from pneumo_keras.data.phantom import PhantomImages
+from pneumo_keras.data.pictures import load_image
 from pneumo_keras.exports import table
 from pneumo_keras.model.classifier import load_classifier
+from pneumo_keras.runtime import backend
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 
@@ -31,7 +31,7 @@ def test_export_says_what_it_wrote_how_well_it_agrees_and_what_to_read(invoke, r
     assert result.exit_code == 0, result.output
     assert re.fullmatch(
         r"run/exports/model\.onnx, \d+\.\d MB\n"
-        r"onnxruntime [\d.]+ scores 64 films of 3 sizes as Keras does, "
+        r"onnxruntime [\d.]+ scores 64 images of 3 sizes as Keras does, "
         r"within \d\.\de-\d\d \(allowed: 1e-04\)\n"
         r"How to use it: run/exports/model\.onnx\.json\n",
         result.stdout,
@@ -114,12 +114,12 @@ def find_script():
     return script
 
 
-def write_films(folder, film):
-    """The same film as files of several kinds, of which `predict` makes the same."""
-    upright = Image.fromarray(film)
+def write_images(folder, image):
+    """The same image as files of several kinds, of which `predict` makes the same."""
+    upright = Image.fromarray(image)
     upright.save(folder / "grey.png")
     upright.convert("RGB").save(folder / "colour.png")
-    Image.fromarray(film.astype(np.uint16) * 257).save(folder / "wide.png")
+    Image.fromarray(image.astype(np.uint16) * 257).save(folder / "wide.png")
     clear = Image.new("RGBA", upright.size, "white")
     clear.putalpha(upright)
     clear.save(folder / "clear.png")
@@ -141,15 +141,15 @@ def test_the_script_of_the_readme_prepares_and_scores_as_the_run_does_whatever_t
     about = json.loads(sidecar.read_text())
     about["preparation"]["jpeg_quality"] = quality
     sidecar.write_text(json.dumps(about))
-    (film,) = PhantomFilms(2, 120, 7).read(slice(1))
-    names = write_films(tmp_path, film[:, 11:])  # higher than wide
+    (image,) = PhantomImages(2, 120, 7).read(slice(1))
+    names = write_images(tmp_path, image[:, 11:])  # higher than wide
     assert len(names) == 6
     (tmp_path / "score.py").write_text(find_script(), encoding="utf-8")
     model = load_classifier(run / "model.keras").join()
     threshold = json.loads((run / "operating_point.json").read_text())["threshold"]
     for name in names:
-        image = prepare_image(load_film(tmp_path / name), Preparation(28, quality))
-        score = model.predict_on_batch(image[None, ..., None]).item()
+        pixels = prepare_image(load_image(tmp_path / name), Preparation(28, quality))
+        score = model.predict_on_batch(pixels[None, ..., None]).item()
         predicted = "pneumonia" if score > threshold else "normal"
         command = [sys.executable, "-W", "error", "score.py", "run/exports/model.onnx", name]
         said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import pneumo_keras
-from pneumo_keras import backend
 from pneumo_keras.cli import main
 from pneumo_keras.recipes import train as train_recipe
-from pneumo_keras.stopping import Stopped
+from pneumo_keras.runtime import backend
+from pneumo_keras.runtime.signals import Stopped
 
 
 def test_wrong_usage_is_status_2(invoke):
@@ -43,7 +43,7 @@ def test_ctrl_c_is_status_130_too_where_a_library_tells_of_it(invoke, monkeypatc
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (OSError(errno.EIO, "Input/output error", "films/1.png"), "films/1.png: Input/output error. "),
+        (OSError(errno.EIO, "Input/output error", "images/1.png"), "images/1.png: Input/output error. "),
         (OSError(errno.ENOSPC, "No space left on device"), "No space left on device. "),
         (TimeoutError("the lock\nis held"), "the lock is held. "),
     ],
@@ -163,7 +163,7 @@ def test_keras_json_has_no_say(tmp_path):
     (tmp_path / "keras.json").write_text('{"backend": "numpy", "image_data_format": "channels_first"}')
     environment = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}
     code = (
-        "import pneumo_keras.backend as b, pathlib; b.start_backend(pathlib.Path('.')); import keras; "
+        "import pneumo_keras.runtime.backend as b, pathlib; b.start_backend(pathlib.Path('.')); import keras; "
         "print(keras.config.backend(), keras.config.image_data_format())"
     )
     done = subprocess.run(

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from pneumo_keras.recipes import train as train_recipe
-from pneumo_keras.stopping import Stopped
-from tests.films import build_phantom_films
+from pneumo_keras.runtime.signals import Stopped
+from tests.images import build_phantom_images
 
 COMMANDS = {
     "eval": ["eval", "run"],
@@ -25,8 +25,8 @@ def interrupt(*_):
     raise Stopped(15)
 
 
-def write_films(folder):
-    for index, image in enumerate(build_phantom_films(8, size=28, seed=8).images):
+def write_images(folder):
+    for index, image in enumerate(build_phantom_images(8, size=28, seed=8).images):
         path = folder / ("NORMAL", "PNEUMONIA")[index % 2] / f"{index}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(path)
@@ -41,7 +41,7 @@ def command(request, invoke, small, monkeypatch, tmp_path):
     """A command, beside the run `start` that it is for and the run `whole` that it has been done on."""
     if request.param == "export":
         pytest.importorskip("onnxruntime")
-    write_films(tmp_path / "clinic")
+    write_images(tmp_path / "clinic")
     with monkeypatch.context() as patched:
         if request.param == "resume":
             patched.setattr(train_recipe, "calibrate", interrupt)

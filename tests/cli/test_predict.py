@@ -13,10 +13,10 @@ from PIL import Image
 
 from pneumo_keras.cli import main
 from pneumo_keras.data import decoding
-from pneumo_keras.data.phantom import PhantomFilms
-from pneumo_keras.files import claim_file
+from pneumo_keras.data.phantom import PhantomImages
+from pneumo_keras.storage.files import claim_file
 
-FIELDS = ["path", "probability", "verdict", "threshold", "margin", "warning"]
+FIELDS = ["path", "probability", "prediction", "threshold", "margin", "warning"]
 
 
 def child_environment():
@@ -25,31 +25,31 @@ def child_environment():
 
 
 @pytest.fixture
-def films(invoke, run, tmp_path):
-    """A run, and a folder of films."""
-    (tmp_path / "films").mkdir()
-    for index, image in enumerate(PhantomFilms(6, 28, 5).read(slice(None))):
-        Image.fromarray(image).save(tmp_path / "films" / f"{index}.png")
-    return tmp_path / "films"
+def images(invoke, run, tmp_path):
+    """A run, and a folder of images."""
+    (tmp_path / "images").mkdir()
+    for index, image in enumerate(PhantomImages(6, 28, 5).read(slice(None))):
+        Image.fromarray(image).save(tmp_path / "images" / f"{index}.png")
+    return tmp_path / "images"
 
 
-def test_a_folder_in_and_csv_out(invoke, films):
-    done = invoke("predict", "run", "films")
+def test_a_folder_in_and_csv_out(invoke, images):
+    done = invoke("predict", "run", "images")
     assert done.exit_code == 0
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert list(rows[0]) == FIELDS
-    assert [row["path"] for row in rows] == [f"films/{index}.png" for index in range(6)]
+    assert [row["path"] for row in rows] == [f"images/{index}.png" for index in range(6)]
     for row in rows:
         assert float(row["margin"]) == pytest.approx(float(row["probability"]) - float(row["threshold"]))
-        assert row["verdict"] == ("pneumonia" if float(row["margin"]) > 0 else "normal")
-    called = sum(row["verdict"] == "pneumonia" for row in rows)
-    assert f"6 films scored: {called} called pneumonia, {6 - called} normal;" in done.stderr
+        assert row["prediction"] == ("pneumonia" if float(row["margin"]) > 0 else "normal")
+    called = sum(row["prediction"] == "pneumonia" for row in rows)
+    assert f"6 images scored: {called} called pneumonia, {6 - called} normal;" in done.stderr
     assert "not a medical device" in done.stderr
 
 
-def test_a_broken_film_is_a_row_and_the_exit_status_tells(invoke, films):
-    (films / "2.png").write_text("no film")
-    done = invoke("-q", "predict", "run", "films", "--format", "json")
+def test_a_broken_image_is_a_row_and_the_exit_status_tells(invoke, images):
+    (images / "2.png").write_text("no image")
+    done = invoke("-q", "predict", "run", "images", "--format", "json")
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.exit_code == 1
     assert [row["probability"] is None for row in rows] == [False, False, True, False, False, False]
@@ -57,69 +57,72 @@ def test_a_broken_film_is_a_row_and_the_exit_status_tells(invoke, films):
     assert done.stderr == "Error: 1 of 6 files could not be scored. Its row says why.\n"
 
 
-def test_a_table_when_asked_for(invoke, films):
-    done = invoke("-q", "predict", "run", "films/0.png", "--format", "table")
+def test_a_table_when_asked_for(invoke, images):
+    done = invoke("-q", "predict", "run", "images/0.png", "--format", "table")
     header, row = done.stdout.splitlines()
-    assert header == "probability  verdict    threshold   margin  film"
-    assert "  films/0.png" in row
+    assert header == "probability  prediction    threshold   margin  image"
+    assert "  images/0.png" in row
 
 
-def test_a_file_that_was_cut_off_is_gone_on_with(invoke, films, tmp_path):
+def test_a_file_that_was_cut_off_is_gone_on_with(invoke, images, tmp_path):
     scores = tmp_path / "scores.csv"
-    assert invoke("-q", "predict", "run", "films", "--out", "scores.csv").stdout == ""
+    assert invoke("-q", "predict", "run", "images", "--out", "scores.csv").stdout == ""
     whole = scores.read_bytes()
     for cut in (30, 150, len(whole) - 3):
         scores.write_bytes(whole[:-cut])
-        done = invoke("predict", "run", "films", "--out", "scores.csv", "--resume")
+        done = invoke("predict", "run", "images", "--out", "scores.csv", "--resume")
         assert done.exit_code == 0
         assert scores.read_bytes() == whole
-    refused = invoke("-q", "predict", "run", "films", "--out", "scores.csv")
+    refused = invoke("-q", "predict", "run", "images", "--out", "scores.csv")
     assert (refused.exit_code, refused.stderr) == (
         1,
         "Error: --out must name a new file, since nothing is ever overwritten. Received: scores.csv\n",
     )
 
 
-def test_names_come_on_stdin(films, monkeypatch):
+def test_names_come_on_stdin(images, monkeypatch):
     monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda self: False, raising=False)
-    done = CliRunner().invoke(main, ["-q", "predict", "run", "-"], input="films/3.png\nfilms/1.png\n")
-    assert [row["path"] for row in csv.DictReader(io.StringIO(done.stdout))] == ["films/3.png", "films/1.png"]
+    done = CliRunner().invoke(main, ["-q", "predict", "run", "-"], input="images/3.png\nimages/1.png\n")
+    assert [row["path"] for row in csv.DictReader(io.StringIO(done.stdout))] == [
+        "images/3.png",
+        "images/1.png",
+    ]
 
 
 @pytest.mark.parametrize("command", ["predict", "explain"])
-def test_files_of_other_kinds_are_passed_over_and_counted(invoke, films, command):
-    for path in list(films.iterdir())[1:]:
+def test_files_of_other_kinds_are_passed_over_and_counted(invoke, images, command):
+    for path in list(images.iterdir())[1:]:
         path.unlink()
-    (one,) = films.iterdir()
-    (films / "notes.txt").write_text("Ask Anna")
-    (films / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
-    done = invoke("-q", command, "run", "films")
-    assert (done.exit_code, done.stdout.count(f"films/{one.name}"), done.stdout.count("notes")) == (0, 1, 0)
+    (one,) = images.iterdir()
+    (images / "notes.txt").write_text("Ask Anna")
+    (images / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
+    done = invoke("-q", command, "run", "images")
+    assert (done.exit_code, done.stdout.count(f"images/{one.name}"), done.stdout.count("notes")) == (0, 1, 0)
     assert (
-        done.stderr.endswith("2 files of other kinds passed over: films/Thumbs.db, films/notes.txt\n")
+        done.stderr.endswith("2 files of other kinds passed over: images/Thumbs.db, images/notes.txt\n")
         and done.stderr.count("\n") == 1
     )
-    named = invoke("-q", command, "run", f"films/{one.name}", "films/notes.txt")
+    named = invoke("-q", command, "run", f"images/{one.name}", "images/notes.txt")
     assert named.exit_code == 1
-    assert "films/notes.txt" in named.stdout + named.stderr and "passed over" not in named.stderr
+    assert "images/notes.txt" in named.stdout + named.stderr and "passed over" not in named.stderr
     one.unlink()
-    none = invoke("-q", command, "run", "films")
+    none = invoke("-q", command, "run", "images")
     assert (none.exit_code, none.stderr.splitlines()[-1]) == (
         1,
-        "Error: PATH must name films. Received: no image in films",
+        "Error: PATH must name images. Received: no image in images",
     )
 
 
-def test_a_list_of_windows_notepad_is_read(films):
+def test_a_list_of_windows_notepad_is_read(images):
     for encoding in ("utf-8-sig", "utf-16"):
-        names = "films/3.png\r\nfilms/1.png\r\n".encode(encoding)
+        names = "images/3.png\r\nimages/1.png\r\n".encode(encoding)
         done = CliRunner().invoke(main, ["-q", "predict", "run", "-"], input=names)
         rows = csv.DictReader(io.StringIO(done.stdout))
-        assert [row["path"] for row in rows] == ["films/3.png", "films/1.png"]
+        assert [row["path"] for row in rows] == ["images/3.png", "images/1.png"]
 
 
-def test_a_name_of_any_length_in_a_list_is_gone_on_with(films):
-    names = "\n".join(["films/3.png", "x" * 200_000, "films/1.png"])
+def test_a_name_of_any_length_in_a_list_is_gone_on_with(images):
+    names = "\n".join(["images/3.png", "x" * 200_000, "images/1.png"])
     command = ["-q", "predict", "run", "-", "--out", "scores.csv"]
     for way in ([], ["--resume"]):
         done = CliRunner().invoke(main, [*command, *way], input=names)
@@ -129,40 +132,40 @@ def test_a_name_of_any_length_in_a_list_is_gone_on_with(films):
         )
 
 
-def test_where_there_is_nothing_to_score_it_says_so(invoke, films, tmp_path):
+def test_where_there_is_nothing_to_score_it_says_so(invoke, images, tmp_path):
     (tmp_path / "empty").mkdir()
     done = invoke("-q", "predict", "run", "empty")
-    assert (done.exit_code, done.stderr) == (1, "Error: PATH must name films. Received: no file in empty\n")
+    assert (done.exit_code, done.stderr) == (1, "Error: PATH must name images. Received: no file in empty\n")
 
 
-@pytest.mark.parametrize("text", ["Ask Anna about film 7", "path,note\nfilms/0.png,ask Anna\n", "\n"])
+@pytest.mark.parametrize("text", ["Ask Anna about image 7", "path,note\nimages/0.png,ask Anna\n", "\n"])
 @pytest.mark.parametrize("way", [["--resume"], []])
-def test_a_file_of_somebody_else_is_left_alone(invoke, films, tmp_path, text, way):
+def test_a_file_of_somebody_else_is_left_alone(invoke, images, tmp_path, text, way):
     notes = tmp_path / "notes.txt"
     notes.write_text(text)
-    done = invoke("-q", "predict", "run", "films", "--out", "notes.txt", *way)
+    done = invoke("-q", "predict", "run", "images", "--out", "notes.txt", *way)
     assert (done.exit_code, notes.read_text(), done.stderr.count("\n")) == (1, text, 1)
     assert "notes.txt must open with the line" in done.stderr or "must name a new file" in done.stderr
 
 
 @pytest.mark.parametrize("way", [["--resume"], []])
-def test_a_file_that_another_process_writes_is_refused_under_each_of_its_names(invoke, films, tmp_path, way):
+def test_a_file_that_another_process_writes_is_refused_under_each_of_its_names(invoke, images, tmp_path, way):
     (tmp_path / "sub").mkdir()
     (tmp_path / "link.csv").symlink_to("scores.csv")
     with claim_file(tmp_path / "scores.csv", option="--out"):
         for name in ("scores.csv", "link.csv", "sub/../scores.csv"):
-            done = invoke("-q", "predict", "run", "films", "--out", name, *way)
+            done = invoke("-q", "predict", "run", "images", "--out", name, *way)
             assert (done.exit_code, done.stderr) == (
                 1,
                 f"Error: {name} is being written by another process: name another file.\n",
             )
     assert not (tmp_path / "scores.csv").exists()
-    assert invoke("-q", "predict", "run", "films", "--out", "scores.csv", *way).exit_code == 0
+    assert invoke("-q", "predict", "run", "images", "--out", "scores.csv", *way).exit_code == 0
     assert list(tmp_path.glob(".*")) == []
 
 
-def test_of_two_that_begin_at_once_one_is_refused_and_the_other_s_file_is_whole(films, tmp_path):
-    command = [sys.executable, "-m", "pneumo_keras", "-q", "predict", "run", "films", "--out", "scores.csv"]
+def test_of_two_that_begin_at_once_one_is_refused_and_the_other_s_file_is_whole(images, tmp_path):
+    command = [sys.executable, "-m", "pneumo_keras", "-q", "predict", "run", "images", "--out", "scores.csv"]
     both = [
         subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=child_environment())
         for _ in range(2)
@@ -171,44 +174,47 @@ def test_of_two_that_begin_at_once_one_is_refused_and_the_other_s_file_is_whole(
     assert sorted(process.returncode for process in both) == [0, 1]
     assert "is being written by another process" in "".join(said) or "must name a new file" in "".join(said)
     rows = csv.DictReader(io.StringIO((tmp_path / "scores.csv").read_text()))
-    assert [row["path"] for row in rows] == [f"films/{index}.png" for index in range(6)]
+    assert [row["path"] for row in rows] == [f"images/{index}.png" for index in range(6)]
 
 
-def test_resume_needs_a_csv_file(invoke, films):
-    assert invoke("predict", "run", "films", "--resume").exit_code == 2
-    assert invoke("predict", "run", "films", "--out", "x", "--resume", "--format", "json").exit_code == 2
+def test_resume_needs_a_csv_file(invoke, images):
+    assert invoke("predict", "run", "images", "--resume").exit_code == 2
+    assert invoke("predict", "run", "images", "--out", "x", "--resume", "--format", "json").exit_code == 2
 
 
-def test_a_run_without_a_guard_is_named(invoke, films, tmp_path):
-    (tmp_path / "run" / "guard.npz").unlink()
-    done = invoke("-q", "predict", "run", "films")
-    assert (done.exit_code, done.stderr) == (1, "Error: run/guard.npz is missing. Train or evaluate again.\n")
+def test_a_run_without_a_ood_detector_is_named(invoke, images, tmp_path):
+    (tmp_path / "run" / "ood_detector.npz").unlink()
+    done = invoke("-q", "predict", "run", "images")
+    assert (done.exit_code, done.stderr) == (
+        1,
+        "Error: run/OOD detector.npz is missing. Train or evaluate again.\n",
+    )
 
 
-def test_a_film_of_another_size_is_cut_and_shrunk_first(invoke, films):
-    big = np.asarray(Image.open(films / "0.png").resize((280, 280), Image.Resampling.NEAREST))
+def test_an_image_of_another_size_is_cut_and_shrunk_first(invoke, images):
+    big = np.asarray(Image.open(images / "0.png").resize((280, 280), Image.Resampling.NEAREST))
     wide = np.zeros((280, 400), np.uint8)
     wide[:, 60:340] = big
-    Image.fromarray(big).save(films / "big.png")
-    Image.fromarray(wide).save(films / "wide.png")
-    done = invoke("-q", "predict", "run", "films/big.png", "films/wide.png")
+    Image.fromarray(big).save(images / "big.png")
+    Image.fromarray(wide).save(images / "wide.png")
+    done = invoke("-q", "predict", "run", "images/big.png", "images/wide.png")
     first, second = csv.DictReader(io.StringIO(done.stdout))
     assert first["probability"] == second["probability"]
 
 
-def test_the_file_that_is_written_is_no_film(invoke, films):
-    assert invoke("-q", "predict", "run", "films", "--out", "films/scores.csv").exit_code == 0
+def test_the_file_that_is_written_is_no_image(invoke, images):
+    assert invoke("-q", "predict", "run", "images", "--out", "images/scores.csv").exit_code == 0
 
 
-def test_another_run_does_not_go_on_with_a_file(invoke, films, small, tmp_path):
+def test_another_run_does_not_go_on_with_a_file(invoke, images, small, tmp_path):
     assert invoke("-q", "train", *small, "--set", "seed=7", "--run", "other").exit_code == 0
-    invoke("-q", "predict", "run", "films", "--out", "scores.csv")
+    invoke("-q", "predict", "run", "images", "--out", "scores.csv")
     scores = tmp_path / "scores.csv"
     scores.write_bytes(b"\n".join(scores.read_bytes().split(b"\n")[:4]) + b"\n")
     before = scores.read_bytes()
-    done = invoke("-q", "predict", "other", "films", "--out", "scores.csv", "--resume")
+    done = invoke("-q", "predict", "other", "images", "--out", "scores.csv", "--resume")
     assert done.exit_code == 1
-    assert "run and films must be the same as before. Received: 'films/2.png' had the score" in done.stderr
+    assert "run and images must be the same as before. Received: 'images/2.png' had the score" in done.stderr
     assert scores.read_bytes() == before
 
 
@@ -217,7 +223,7 @@ def end_always(source, preparation, limits, shown):
 
 
 def end_at_one(source, preparation, limits, shown):
-    if source == "films/1.png":
+    if source == "images/1.png":
         os._exit(1)
     return decoding.decode_file(source, preparation, limits, shown)
 
@@ -225,33 +231,33 @@ def end_at_one(source, preparation, limits, shown):
 @pytest.mark.parametrize("cut", [0, 100])
 @pytest.mark.parametrize(("decode", "ended"), [(end_at_one, 1), (end_always, 5)])
 def test_images_whose_decoders_ended_are_tried_again(
-    invoke, films, tmp_path, monkeypatch, cut, decode, ended
+    invoke, images, tmp_path, monkeypatch, cut, decode, ended
 ):
     scores = tmp_path / "scores.csv"
-    (films / "3.png").write_text("no film")
-    invoke("-q", "predict", "run", "films", "--out", "whole.csv")
+    (images / "3.png").write_text("no image")
+    invoke("-q", "predict", "run", "images", "--out", "whole.csv")
     with monkeypatch.context() as patch:
         patch.setattr(decoding, "decode_file", decode)
-        assert invoke("-q", "predict", "run", "films", "--out", "scores.csv").exit_code == 1
+        assert invoke("-q", "predict", "run", "images", "--out", "scores.csv").exit_code == 1
     assert scores.read_text().count(decoding.ENDED) >= ended
     scores.write_bytes(scores.read_bytes()[: -cut or None])
-    done = invoke("predict", "run", "films", "--out", "scores.csv", "--resume")
+    done = invoke("predict", "run", "images", "--out", "scores.csv", "--resume")
     assert "Trying again what was not scored: " in done.stderr
     assert done.stderr.endswith("Error: 1 of 6 files could not be scored. Its row says why.\n")
     assert scores.read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
-def test_what_failed_before_still_counts(invoke, films, tmp_path):
-    (films / "1.png").write_text("no film")
-    assert invoke("-q", "predict", "run", "films", "--out", "scores.csv").exit_code == 1
-    done = invoke("-q", "predict", "run", "films", "--out", "scores.csv", "--resume")
+def test_what_failed_before_still_counts(invoke, images, tmp_path):
+    (images / "1.png").write_text("no image")
+    assert invoke("-q", "predict", "run", "images", "--out", "scores.csv").exit_code == 1
+    done = invoke("-q", "predict", "run", "images", "--out", "scores.csv", "--resume")
     assert (done.exit_code, done.stderr) == (
         1,
         "Error: 1 of 6 files could not be scored. Its row says why.\n",
     )
 
 
-def test_a_disk_that_is_full_is_one_line(invoke, films, monkeypatch):
+def test_a_disk_that_is_full_is_one_line(invoke, images, monkeypatch):
     class FullDisk(io.StringIO):
         def write(self, text):
             raise OSError(28, "No space left on device")
@@ -260,7 +266,7 @@ def test_a_disk_that_is_full_is_one_line(invoke, films, monkeypatch):
     monkeypatch.setattr(
         Path, "open", lambda path, mode="r", **rest: FullDisk() if mode == "x" else real(path, mode, **rest)
     )
-    done = invoke("-q", "predict", "run", "films", "--out", "scores.csv")
+    done = invoke("-q", "predict", "run", "images", "--out", "scores.csv")
     assert (done.exit_code, done.stderr) == (
         1,
         "Error: --out must name a place that can be written. Received: scores.csv (No space left on "
@@ -268,7 +274,7 @@ def test_a_disk_that_is_full_is_one_line(invoke, films, monkeypatch):
     )
 
 
-def test_only_a_file_is_gone_on_with(invoke, films):
-    done = invoke("-q", "predict", "run", "films", "--out", "/dev/null", "--resume")
+def test_only_a_file_is_gone_on_with(invoke, images):
+    done = invoke("-q", "predict", "run", "images", "--out", "/dev/null", "--resume")
     assert done.exit_code == 1
     assert done.stderr.startswith("Error: To go on with --resume, /dev/null must be a file. Received:")

@@ -5,7 +5,7 @@ import pytest
 
 from pneumo_keras.recipes import train as train_recipe
 from pneumo_keras.runs.manifest import load_manifest
-from pneumo_keras.stopping import Stopped
+from pneumo_keras.runtime.signals import Stopped
 
 
 def interrupt(*_):
@@ -28,7 +28,7 @@ def test_a_training_that_is_stopped_is_gone_on_with(invoke, small, stopped, tmp_
     assert resumed.exit_code == 0
     assert "Going on after epoch 2, batch 0" in resumed.stderr
     assert invoke("train", *small, "--run", "whole").exit_code == 0
-    for name in ("history.csv", "scores_val.csv", "metrics_val.json", "guard.npz", "config.toml"):
+    for name in ("history.csv", "scores_val.csv", "metrics_val.json", "ood_detector.npz", "config.toml"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert not (tmp_path / "run" / "checkpoint").exists()
     again = invoke("train", "--run", "run", "--resume", "--json")
@@ -63,8 +63,8 @@ def test_a_finished_run_with_a_flipped_bit_or_a_lost_file_is_not_called_finished
     [
         ["train", "--run", "run"],
         ["eval", "run"],
-        ["predict", "run", "film.png"],
-        ["explain", "run", "film.png"],
+        ["predict", "run", "image.png"],
+        ["explain", "run", "image.png"],
         ["export", "run", "--format", "onnx"],
         ["app", "run"],
         ["compare", "run", "run"],
@@ -72,7 +72,7 @@ def test_a_finished_run_with_a_flipped_bit_or_a_lost_file_is_not_called_finished
     ids=lambda command: command[0],
 )
 def test_every_command_says_of_a_run_that_it_was_not_finished(invoke, stopped, tmp_path, command):
-    (tmp_path / "film.png").touch()
+    (tmp_path / "image.png").touch()
     met = invoke("-q", *command)
     assert (met.exit_code, met.stdout, met.stderr) == (
         1,
@@ -127,10 +127,10 @@ def test_a_run_killed_before_it_wrote_its_settings_is_gone_on_with(invoke, stopp
     assert (tmp_path / "run" / "config.toml").is_file()
 
 
-def test_films_are_found_from_another_folder_and_where_they_moved(invoke, small, tmp_path, monkeypatch):
-    data = ["data", "phantom", "films.npz", "--train", "60", "--val", "30", "--test", "40"]
+def test_images_are_found_from_another_folder_and_where_they_moved(invoke, small, tmp_path, monkeypatch):
+    data = ["data", "phantom", "images.npz", "--train", "60", "--val", "30", "--test", "40"]
     assert invoke(*data).exit_code == 0
-    source = ["--set", "data.source=pneumonia_mnist", "--set", "data.path=films.npz", *small[4:]]
+    source = ["--set", "data.source=pneumonia_mnist", "--set", "data.path=images.npz", *small[4:]]
     with monkeypatch.context() as patched:
         patched.setattr(train_recipe, "calibrate", interrupt)
         assert invoke("train", "--config", "demo", *source, "--run", "run").exit_code == 143
@@ -141,35 +141,35 @@ def test_films_are_found_from_another_folder_and_where_they_moved(invoke, small,
         patched.chdir(elsewhere)
         resumed = invoke("train", "--run", "../run", "--resume")
         assert (resumed.exit_code, "Going on after epoch 2" in resumed.stderr) == (143, True)
-    (tmp_path / "films.npz").rename(tmp_path / "moved.npz")
+    (tmp_path / "images.npz").rename(tmp_path / "moved.npz")
     gone = invoke("-q", "train", "--run", "run", "--resume")
-    assert (gone.exit_code, "films.npz" in gone.stderr) == (1, True)
+    assert (gone.exit_code, "images.npz" in gone.stderr) == (1, True)
     moved = invoke("train", "--run", "run", "--resume", "--set", "data.path=moved.npz")
     assert (moved.exit_code, "Going on after epoch 2" in moved.stderr) == (0, True)
     assert invoke("eval", "run").exit_code == 0
 
 
-def test_other_films_of_that_name_are_refused(invoke, small, monkeypatch):
+def test_other_images_of_that_name_are_refused(invoke, small, monkeypatch):
     counts = ["--train", "60", "--val", "30", "--test", "40"]
-    assert invoke("data", "phantom", "films.npz", *counts).exit_code == 0
+    assert invoke("data", "phantom", "images.npz", *counts).exit_code == 0
     assert invoke("data", "phantom", "other.npz", *counts, "--seed", "7").exit_code == 0
-    source = ["--set", "data.source=pneumonia_mnist", "--set", "data.path=films.npz", *small[4:]]
+    source = ["--set", "data.source=pneumonia_mnist", "--set", "data.path=images.npz", *small[4:]]
     with monkeypatch.context() as patched:
         patched.setattr(train_recipe, "calibrate", interrupt)
         assert invoke("train", "--config", "demo", *source, "--run", "run").exit_code == 143
     ended = invoke("-q", "train", "--run", "run", "--resume", "--set", "data.path=other.npz")
     assert ended.exit_code == 1
-    assert "Error: run/checkpoint was written with other training films: give them back" in ended.stderr
+    assert "Error: run/checkpoint was written with other training images: give them back" in ended.stderr
 
 
-def test_an_evaluation_on_other_films_is_no_training_to_go_on_with(invoke, small):
-    assert invoke("data", "phantom", "films.npz", "--seed", "7").exit_code == 0
+def test_an_evaluation_on_other_images_is_no_training_to_go_on_with(invoke, small):
+    assert invoke("data", "phantom", "images.npz", "--seed", "7").exit_code == 0
     assert invoke("train", *small, "--run", "run").exit_code == 0
-    assert invoke("eval", "run", "--data", "films.npz").exit_code == 0
-    ended = invoke("-q", "train", "--run", "run/data/films", "--resume")
+    assert invoke("eval", "run", "--data", "images.npz").exit_code == 0
+    ended = invoke("-q", "train", "--run", "run/data/images", "--resume")
     assert (ended.exit_code, "which holds none" in ended.stderr) == (1, True)
-    shutil.copytree("run/data/films", "alone")
-    assert invoke("compare", "run/data/films", "alone").exit_code == 0
+    shutil.copytree("run/data/images", "alone")
+    assert invoke("compare", "run/data/images", "alone").exit_code == 0
 
 
 def test_there_must_be_something_to_go_on_with(invoke, tmp_path):

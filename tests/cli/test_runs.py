@@ -10,7 +10,7 @@ import pytest
 from pneumo_keras.data import prepared
 from pneumo_keras.recipes import bench_maps, perturbations
 from pneumo_keras.recipes import train as train_recipe
-from tests.films import load_phantom_splits, write_films
+from tests.images import load_phantom_splits, write_images
 from tests.small import LEARNING
 
 
@@ -18,9 +18,9 @@ def test_train_and_eval_print_one_json_document(invoke, small, tmp_path, monkeyp
     trained = invoke("train", *small, "--run", "run", "--json")
     assert trained.exit_code == 0
     assert json.loads(trained.stdout)["split"] == "val"
-    judged = invoke("eval", "run", "--json")
-    assert judged.exit_code == 0
-    document = json.loads(judged.stdout)
+    evaluated = invoke("eval", "run", "--json")
+    assert evaluated.exit_code == 0
+    document = json.loads(evaluated.stdout)
     assert (document["split"], document["n"]) == ("test", 40)
     assert document["tn"] + document["fp"] + document["fn"] + document["tp"] == 40
     metrics = json.loads((tmp_path / "run" / "metrics_test.json").read_text())
@@ -44,10 +44,10 @@ def test_a_run_without_a_name_gets_one_of_config_and_time(invoke, small, tmp_pat
     assert invoke("-q", "train", *small).exit_code == 0
     (run,) = (tmp_path / "runs").iterdir()
     assert re.fullmatch(r"demo-\d{8}-\d{6}", run.name)
-    judged = invoke("-q", "eval", str(run))
-    assert judged.stderr == ""
-    assert judged.stdout.startswith(f"{run}, split test\n")
-    assert "\nAUC  " in judged.stdout
+    evaluated = invoke("-q", "eval", str(run))
+    assert evaluated.stderr == ""
+    assert evaluated.stdout.startswith(f"{run}, split test\n")
+    assert "\nAUC  " in evaluated.stdout
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_compare_prints_paired_differences(invoke, small):
     text = invoke("compare", "one", "two", "--split", "val").stdout
     assert text.startswith("two minus one, split val\n")
     assert "\nAUC  " in text
-    assert "\n\nFew films (" in text
+    assert "\n\nFew images (" in text
     assert "average precision, brier loss, log loss hold the true figure less often than in 95 %" in text
     compared = invoke("compare", "one", "two", "one", "--split", "val", "--json", "--out", "roc.png")
     document = json.loads(compared.stdout)
@@ -114,7 +114,7 @@ def test_nothing_but_eval_on_the_test_split_opens_its_arrays(invoke, small, monk
     """Not even once: data audit aside, which compares all splits before any choice is made."""
     opened = []
     assert (
-        invoke("data", "phantom", "films.npz", "--train", "60", "--val", "30", "--test", "40").exit_code == 0
+        invoke("data", "phantom", "images.npz", "--train", "60", "--val", "30", "--test", "40").exit_code == 0
     )
     read = zipfile.ZipFile.open
     monkeypatch.setattr(
@@ -122,9 +122,11 @@ def test_nothing_but_eval_on_the_test_split_opens_its_arrays(invoke, small, monk
         "open",
         lambda file, name, *rest, **others: opened.append(str(name)) or read(file, name, *rest, **others),
     )
-    decode = prepared.PreparedFilms.read
+    decode = prepared.PreparedImages.read
     monkeypatch.setattr(
-        prepared.PreparedFilms, "read", lambda films, rows: opened.append(films.split) or decode(films, rows)
+        prepared.PreparedImages,
+        "read",
+        lambda images, rows: opened.append(images.split) or decode(images, rows),
     )
     load = prepared.load_prepared
     monkeypatch.setattr(
@@ -135,9 +137,9 @@ def test_nothing_but_eval_on_the_test_split_opens_its_arrays(invoke, small, monk
         ),
     )
     Path("grid.toml").write_text("[training]\nlearning_rate = [1e-3, 1e-2]\n")
-    source = ["--set", "data.source=pneumonia_mnist", "--set", "data.path=films.npz", *small[4:]]
+    source = ["--set", "data.source=pneumonia_mnist", "--set", "data.path=images.npz", *small[4:]]
     for command in (
-        ["data", "prepare", "--path", "films.npz"],
+        ["data", "prepare", "--path", "images.npz"],
         [
             "train",
             "--config",
@@ -167,9 +169,9 @@ def test_nothing_but_eval_on_the_test_split_opens_its_arrays(invoke, small, monk
 
 
 def test_a_prevalence_is_a_share(invoke):
-    judged = invoke("eval", "run", "--prevalence", "1")
-    assert judged.exit_code == 2
-    assert "1.0 is not in the range 0<x<1" in judged.stderr
+    evaluated = invoke("eval", "run", "--prevalence", "1")
+    assert evaluated.exit_code == 2
+    assert "1.0 is not in the range 0<x<1" in evaluated.stderr
 
 
 PROBE = (
@@ -209,7 +211,7 @@ def test_runs_are_compared_without_keras(invoke, small):
 
 
 def test_two_runs_of_the_same_second_get_two_folders(invoke, small, tmp_path, monkeypatch):
-    monkeypatch.setattr("pneumo_keras.files.time.strftime", lambda *_: "20260101-120000")
+    monkeypatch.setattr("pneumo_keras.storage.files.time.strftime", lambda *_: "20260101-120000")
     for _ in range(2):
         assert invoke("-q", "train", *small).exit_code == 0
     names = sorted(path.name for path in (tmp_path / "runs").iterdir())
@@ -218,8 +220,8 @@ def test_two_runs_of_the_same_second_get_two_folders(invoke, small, tmp_path, mo
 
 def test_eval_says_where_the_report_is(invoke, small):
     invoke("train", *small, "--run", "run")
-    judged = invoke("eval", "run")
-    assert " Report: run/report.html\n" in judged.stderr
+    evaluated = invoke("eval", "run")
+    assert " Report: run/report.html\n" in evaluated.stderr
     assert Path("run/report.html").is_file()
 
 
@@ -233,26 +235,26 @@ def test_a_damaged_run_gets_one_line_and_nothing_of_it_is_replaced(invoke, small
     else:
         (tmp_path / "run" / name).write_text(text)
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*.*")}
-    judged = invoke("-q", "eval", "run", "--split", "val")
-    assert (judged.exit_code, judged.stderr.count("\n")) == (1, 1)
-    assert judged.stderr.startswith(f"Error: run/{name} ")
+    evaluated = invoke("-q", "eval", "run", "--split", "val")
+    assert (evaluated.exit_code, evaluated.stderr.count("\n")) == (1, 1)
+    assert evaluated.stderr.startswith(f"Error: run/{name} ")
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*.*")} == before
 
 
-def test_a_run_keeps_paths_as_written_and_finds_its_films_from_any_folder(
+def test_a_run_keeps_paths_as_written_and_finds_its_images_from_any_folder(
     invoke, small, tmp_path, monkeypatch
 ):
-    invoke("data", "phantom", "films.npz", "--train", "60", "--val", "30", "--test", "40")
-    source = ["--set", "data.source=pneumonia_mnist", "--set", "data.path=films.npz"]
+    invoke("data", "phantom", "images.npz", "--train", "60", "--val", "30", "--test", "40")
+    source = ["--set", "data.source=pneumonia_mnist", "--set", "data.path=images.npz"]
     assert invoke("train", *small, *source, "--run", "run").exit_code == 0
-    assert 'path = "films.npz"' in Path("run/config.toml").read_text()
+    assert 'path = "images.npz"' in Path("run/config.toml").read_text()
     noted = json.loads(Path("run/environment.json").read_text())["paths"]
-    assert noted == {"data.path": str(tmp_path / "films.npz")}
+    assert noted == {"data.path": str(tmp_path / "images.npz")}
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert invoke("eval", "../run").exit_code == 0
     report = Path("../run/report.html").read_text()
-    assert "films.npz" in report
+    assert "images.npz" in report
     assert str(tmp_path) not in report
 
 
@@ -283,16 +285,16 @@ def test_an_audit_is_written_to_a_new_folder(invoke, small, tmp_path):
 
 @pytest.fixture
 def own_folder(invoke, small, tmp_path):
-    """A run on films of a folder, which has another name since; both commands that open them."""
-    for split, films in load_phantom_splits((30, 16, 16), seed=7).items():
-        write_films(tmp_path / "films" / split, films)
-    source = ["--set", "data.source=folder", "--set", "data.path=films"]
+    """A run on images of a folder, which has another name since; both commands that open them."""
+    for split, images in load_phantom_splits((30, 16, 16), seed=7).items():
+        write_images(tmp_path / "images" / split, images)
+    source = ["--set", "data.source=folder", "--set", "data.path=images"]
     assert invoke("-q", "train", *small, *source, "--run", "run").exit_code == 0
-    (tmp_path / "films").rename(tmp_path / "2024")
+    (tmp_path / "images").rename(tmp_path / "2024")
     return ["eval", "run"], ["bench", "--maps", "run"]
 
 
-def test_films_that_were_moved_are_named_and_must_be_the_same(invoke, own_folder, tmp_path, monkeypatch):
+def test_images_that_were_moved_are_named_and_must_be_the_same(invoke, own_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(bench_maps, "DELETED", 3)
     (tmp_path / "other").mkdir()
     for command in own_folder:
@@ -300,7 +302,7 @@ def test_films_that_were_moved_are_named_and_must_be_the_same(invoke, own_folder
         assert (lost.exit_code, lost.stderr) == (
             1,
             "Error: The images that run was made with must lie where they lay then, or where --set "
-            f"data.path=... says. Received: {tmp_path}/films, where there is nothing.\n",
+            f"data.path=... says. Received: {tmp_path}/images, where there is nothing.\n",
         )
         nowhere = invoke("-q", *command, "--set", "data.path=nowhere")
         assert (nowhere.exit_code, f"{tmp_path}/nowhere, where there" in nowhere.stderr) == (1, True)
@@ -319,13 +321,13 @@ def test_films_that_were_moved_are_named_and_must_be_the_same(invoke, own_folder
     [
         ("seed=1", "--set takes data.path alone for a finished run, where its images lie now: its other "),
         ("model.weights=w.h5", "--set takes data.path alone for a finished run, where its images lie now: "),
-        ("data.pth=films", "Unknown setting 'data.pth'. Did you mean 'data.path'?"),
+        ("data.pth=images", "Unknown setting 'data.pth'. Did you mean 'data.path'?"),
         ("data.path=", "Setting 'data.path' must be a path. Received: ''"),
         ("data.path", "--set must look like training.epochs=3. Received: data.path"),
         ("data.path=2024", 'data.source="phantom" reads no file. Leave data.path unset'),
     ],
 )
-def test_of_a_finished_run_nothing_but_the_place_of_its_films_can_be_set(
+def test_of_a_finished_run_nothing_but_the_place_of_its_images_can_be_set(
     invoke, run, command, override, line
 ):
     done = invoke("-q", *command, "--set", override)
@@ -338,15 +340,15 @@ def test_what_contradicts_itself_is_wrong_usage(invoke, run):
     assert invoke("bench", "--maps", "run", "--config", "demo").exit_code == 2
 
 
-def test_runs_are_judged_and_compared_on_films_of_a_folder(invoke, small):
-    write_films(Path("clinic"), load_phantom_splits((40, 20, 30), seed=7)["test"])
+def test_runs_are_evaluated_and_compared_on_images_of_a_folder(invoke, small):
+    write_images(Path("clinic"), load_phantom_splits((40, 20, 30), seed=7)["test"])
     for name, seed in (("one", "1"), ("two", "2")):
         assert invoke("train", *small, "--set", f"seed={seed}", "--run", name).exit_code == 0
-        judged = invoke("eval", name, "--data", "clinic", "--name", "here", "--json")
-        assert judged.exit_code == 0, judged.output
-        document = json.loads(judged.stdout)
+        evaluated = invoke("eval", name, "--data", "clinic", "--name", "here", "--json")
+        assert evaluated.exit_code == 0, evaluated.output
+        document = json.loads(evaluated.stdout)
         assert (document["run"], document["split"], document["n"]) == (f"{name}/data/here", "test", 30)
-        assert f" Report: {name}/data/here/report.html\n" in judged.stderr
+        assert f" Report: {name}/data/here/report.html\n" in evaluated.stderr
     compared = invoke("compare", "one/data/here", "two/data/here")
     assert compared.exit_code == 0, compared.output
     assert compared.stdout.startswith("two/data/here minus one/data/here, split test\n")
@@ -361,6 +363,6 @@ def test_runs_are_judged_and_compared_on_films_of_a_folder(invoke, small):
         (["--data", "nowhere"], "Path 'nowhere' does not exist."),
     ],
 )
-def test_options_of_other_films_are_checked_before_any_work(invoke, arguments, line):
-    judged = invoke("eval", "run", *arguments)
-    assert (judged.exit_code, line in judged.stderr) == (2, True)
+def test_options_of_other_images_are_checked_before_any_work(invoke, arguments, line):
+    evaluated = invoke("eval", "run", *arguments)
+    assert (evaluated.exit_code, line in evaluated.stderr) == (2, True)

@@ -32,10 +32,10 @@ def shell(tmp_path):
 
 
 @pytest.fixture
-def film(run, tmp_path):
-    """A run, and a film."""
-    Image.fromarray(np.arange(28 * 28, dtype=np.uint8).reshape(28, 28)).save(tmp_path / "film.png")
-    return "film.png"
+def image(run, tmp_path):
+    """A run, and an image."""
+    Image.fromarray(np.arange(28 * 28, dtype=np.uint8).reshape(28, 28)).save(tmp_path / "image.png")
+    return "image.png"
 
 
 @pytest.mark.parametrize("command", ["config list", "--help", "train --help", "--version", "cache list"])
@@ -60,24 +60,24 @@ def test_a_reader_that_has_seen_enough_is_no_fault(shell):
     assert len(done.stdout) == 20
 
 
-def test_a_prediction_needs_no_more_streams_than_it_uses(shell, film, tmp_path):
+def test_a_prediction_needs_no_more_streams_than_it_uses(shell, image, tmp_path):
     listed = shell("-q predict run -", "<&-")
     assert (listed.returncode, listed.stderr) == (
         1,
         "Error: PATH - needs a list on stdin, one name a line. Received: stdin is closed\n",
     )
-    silent = shell(f"-q predict run {film}", "<&- >&-")
+    silent = shell(f"-q predict run {image}", "<&- >&-")
     assert (silent.returncode, silent.stderr) == (1, CLOSED)
-    written = shell(f"predict run {film} --out scores.csv", "<&- >&- 2>&-")
+    written = shell(f"predict run {image} --out scores.csv", "<&- >&- 2>&-")
     assert written.returncode == 0
     header, row = (tmp_path / "scores.csv").read_text().splitlines()
-    assert header.startswith("path,probability,") and row.startswith(f"{film},")
+    assert header.startswith("path,probability,") and row.startswith(f"{image},")
     assert 0 <= float(row.split(",")[1]) <= 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems know no such limit")
-@pytest.mark.parametrize("command", ["predict run film.png", "eval run"])
-def test_memory_that_is_limited_is_one_line_and_no_damage(shell, film, command):
+@pytest.mark.parametrize("command", ["predict run image.png", "eval run"])
+def test_memory_that_is_limited_is_one_line_and_no_damage(shell, image, command):
     done = shell(f"-q {command}", before="ulimit -v 1000000;")
     assert (done.returncode, done.stdout, done.stderr) == (
         1,

@@ -1,8 +1,8 @@
-"""How predict scales on Ray, by hand: `python -m tests.cluster.scale --films 20000 --folder /tmp/scale`.
+"""How predict scales on Ray, by hand: `python -m tests.cluster.scale --images 20000 --folder /tmp/scale`.
 
-Phantom films in files through the real network at 75 px: on this machine without Ray, with it, with the actor
+Phantom images in files through the real network at 75 px: on this machine without Ray, with it, with the actor
 that scores killed in the middle, and on two nodes on loopback. Then the memory of whoever asks for results,
-over numbers of films that nobody has. What is made in the folder is used again.
+over numbers of images that nobody has. What is made in the folder is used again.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from tabulate import tabulate
 
 from pneumo_keras.cluster.connection import open_cluster
 from pneumo_keras.cluster.ordered_map import Stage, map_in_order
-from pneumo_keras.data.phantom import PhantomFilms
+from pneumo_keras.data.phantom import PhantomImages
 from tests.cluster import toys
 
 RAY = str(Path(sys.executable).with_name("ray"))
@@ -41,15 +41,15 @@ WAYS = (
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--films", type=int, default=1000)
+    parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--simulated", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--engine", default="auto")
     asked = parser.parse_args()
     asked.folder.mkdir(parents=True, exist_ok=True)
     os.chdir(asked.folder)
-    prepare(asked.films, asked.engine)
-    say(compare(asked.films, asked.engine))
+    prepare(asked.images, asked.engine)
+    say(compare(asked.images, asked.engine))
     fresh = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, fresh, max_tasks_per_child=1) as processes:
         say(processes.map(measure_driver, asked.simulated))
@@ -64,14 +64,14 @@ def say(rows):
     sys.stdout.flush()
 
 
-def prepare(films, engine):
-    """A run, and the films."""
+def prepare(images, engine):
+    """A run, and the images."""
     if not Path(f"run-{engine}").exists():
         call("train", "--config", "demo", "--set", f"compute.engine={engine}", "--run", f"run-{engine}")
-    source = PhantomFilms(films, 28, 7)
-    Path("films").mkdir(exist_ok=True)
-    for index in range(films):
-        path = Path("films", f"{index // 1000:04}", f"{index:07}.png")
+    source = PhantomImages(images, 28, 7)
+    Path("images").mkdir(exist_ok=True)
+    for index in range(images):
+        path = Path("images", f"{index // 1000:04}", f"{index:07}.png")
         path.parent.mkdir(exist_ok=True)
         if not path.exists():
             Image.fromarray(source.read(slice(index, index + 1))[0]).save(path)
@@ -81,40 +81,40 @@ def call(*arguments):
     subprocess.run([sys.executable, "-m", "pneumo_keras", "-q", *arguments], check=True, capture_output=True)
 
 
-def compare(films, engine):
+def compare(images, engine):
     run = f"run-{engine}"
     whole = None
     for name, cluster, kill, nodes in WAYS:
         with start_nodes(nodes) as environment:
-            rate, seconds, killed, text = predict(run, films, cluster, kill, environment)
+            rate, seconds, killed, text = predict(run, images, cluster, kill, environment)
         whole = whole or text
         yield {
             "how": name,
             "seconds in all": seconds,
-            "films/s once it runs": rate,
+            "images/s once it runs": rate,
             "killed": killed,
             "rows": text.count(b"\n") - 1,
             "the same bytes": text == whole,
         }
 
 
-def predict(run, films, cluster, kill, environment):
+def predict(run, images, cluster, kill, environment):
     """Rate between the first tenth and the last row, seconds in all, what was killed, and the rows."""
     out = Path(f"{time.time()}.csv")
-    command = [sys.executable, "-m", "pneumo_keras", "-q", "predict", run, "films", "--out", str(out)]
+    command = [sys.executable, "-m", "pneumo_keras", "-q", "predict", run, "images", "--out", str(out)]
     begun = time.monotonic()
     process = subprocess.Popen([*command, "--cluster", cluster], env={**os.environ, **environment})
     first = killed = None
     while process.poll() is None:
         time.sleep(0.05)
         rows = out.read_bytes().count(b"\n") - 1 if out.exists() else 0
-        if first is None and rows >= films // 10:
+        if first is None and rows >= images // 10:
             first = time.monotonic(), rows
-        if kill and killed is None and rows >= films // 3:
+        if kill and killed is None and rows >= images // 3:
             killed = kill_actor()
     ended = time.monotonic()
     assert process.returncode == 0
-    rate = (films - first[1]) / (ended - first[0])
+    rate = (images - first[1]) / (ended - first[0])
     text = out.read_bytes()
     out.unlink()
     return rate, ended - begun, killed, text
@@ -171,10 +171,10 @@ def wait_for(address):
     raise TimeoutError(address)
 
 
-def measure_driver(films):
-    """Films that are names alone, through both stages."""
+def measure_driver(images):
+    """Images that are names alone, through both stages."""
     process = psutil.Process()
-    packets = ([f"films/{first + row:09}.png" for row in range(32)] for first in range(0, films, 32))
+    packets = ([f"images/{first + row:09}.png" for row in range(32)] for first in range(0, images, 32))
     stages = [Stage(toys.build_passing), Stage(toys.build_scoring, whole=True)]
     begun, most, count = time.monotonic(), 0, 0
     with open_cluster():
@@ -184,7 +184,7 @@ def measure_driver(films):
                 held = process.memory_info()
                 most = max(most, held.rss - held.shared)  # the object store is shared memory
     return {
-        "simulated films": count,
+        "simulated images": count,
         "seconds": time.monotonic() - begun,
         "driver, own MB at most": most / 1e6,
         "driver, peak RSS MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,

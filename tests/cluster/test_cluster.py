@@ -18,20 +18,20 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from pneumo_keras import backend
 from pneumo_keras.cli import main
 from pneumo_keras.cluster import connection, ordered_map
 from pneumo_keras.cluster.connection import open_cluster
 from pneumo_keras.cluster.ordered_map import Stage, describe_cluster, map_in_order
 from pneumo_keras.cluster.worker import Worker
-from pneumo_keras.data.decoding import DecodedFilm
-from pneumo_keras.data.phantom import PhantomFilms
+from pneumo_keras.data.decoding import DecodedImage
+from pneumo_keras.data.phantom import PhantomImages
 from pneumo_keras.errors import ClusterError, RunError
 from pneumo_keras.recipes import cluster_prediction, network
 from pneumo_keras.recipes.cluster_prediction import predict_on_cluster
 from pneumo_keras.recipes.scoring import build_scorer
 from pneumo_keras.runs.finished import load_run
 from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.runtime import backend
 from tests.cluster import toys
 
 # What Ray warns of while it makes its own settings and starts its own processes.
@@ -57,15 +57,15 @@ def cluster():
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run of the real network, which actors build by themselves, with films beside it."""
+    """A run of the real network, which actors build by themselves, with images beside it."""
     folder = tmp_path_factory.mktemp("cluster")
-    films = folder / "films"
-    films.mkdir()
-    for index, image in enumerate(PhantomFilms(70, 28, 5).read(slice(None))):
-        Image.fromarray(image).save(films / f"{index:02}.png")
-    (films / "07.png").write_text("no film")
-    (films / "40.png").write_bytes(b"")
-    settings = ["data.phantom_films=[40,20,20]", "training.epochs=2", "compute.engine=jax"]
+    images = folder / "images"
+    images.mkdir()
+    for index, image in enumerate(PhantomImages(70, 28, 5).read(slice(None))):
+        Image.fromarray(image).save(images / f"{index:02}.png")
+    (images / "07.png").write_text("no image")
+    (images / "40.png").write_bytes(b"")
+    settings = ["data.phantom_images=[40,20,20]", "training.epochs=2", "compute.engine=jax"]
     changed = [part for setting in settings for part in ("--set", setting)]
     call(folder, "-q", "train", "--config", "demo", *changed, "--run", "run")
     return folder
@@ -151,18 +151,18 @@ def test_a_stage_that_cannot_be_made_says_why(cluster):
 
 
 def test_the_same_rows_with_and_without_a_cluster(cluster, run, monkeypatch):
-    plain = call(run, "-q", "predict", "run", "films")
+    plain = call(run, "-q", "predict", "run", "images")
     assert plain.stderr == "Error: 2 of 70 files could not be scored. Their rows say why.\n"
     monkeypatch.chdir(run)
     monkeypatch.setattr(connection, "open_cluster", contextlib.nullcontext)
-    spread = CliRunner().invoke(main, ["-q", "predict", "run", "films", "--cluster", "ray"])
+    spread = CliRunner().invoke(main, ["-q", "predict", "run", "images", "--cluster", "ray"])
     assert (spread.stdout, spread.stderr) == (plain.stdout, plain.stderr)
     assert spread.exit_code == plain.returncode == 1
     assert len(plain.stdout.splitlines()) == 71
 
 
 def test_decoders_are_as_many_as_the_cluster_has_room_for(run, monkeypatch):
-    """And not as many as the caller has cores or films, where their names are given."""
+    """And not as many as the caller has cores or images, where their names are given."""
     asked = []
 
     def predict(*_, workers, **__):
@@ -173,13 +173,13 @@ def test_decoders_are_as_many_as_the_cluster_has_room_for(run, monkeypatch):
     monkeypatch.setattr(connection, "open_cluster", contextlib.nullcontext)
     monkeypatch.setattr(cluster_prediction, "predict_on_cluster", predict)
     for options in [], ["--workers", "3"]:
-        CliRunner().invoke(main, ["-q", "predict", "run", "films/00.png", "--cluster", "ray", *options])
+        CliRunner().invoke(main, ["-q", "predict", "run", "images/00.png", "--cluster", "ray", *options])
     assert asked == [None, 3]
 
 
 def test_a_run_that_workers_cannot_read_is_named(cluster, run, tmp_path):
     with pytest.raises(RunError, match=f"must be the folder of a run.*{tmp_path} is none"):
-        list(predict_on_cluster(RunFolder(tmp_path), load_run(RunFolder(run / "run")), ["film.png"]))
+        list(predict_on_cluster(RunFolder(tmp_path), load_run(RunFolder(run / "run")), ["image.png"]))
 
 
 def test_a_working_folder_that_is_not_shared_is_named(tmp_path):
@@ -195,7 +195,7 @@ def test_without_a_cluster_nothing_of_ray_is_imported(run):
         "main(sys.argv[1:], standalone_mode=False)\n"
         "print({'ray', 'pyarrow'} & set(sys.modules))"
     )
-    done = call(run, "-q", "predict", "run", "films/00.png", code=code)
+    done = call(run, "-q", "predict", "run", "images/00.png", code=code)
     assert done.stdout.splitlines()[-1] == "set()"
 
 
@@ -210,7 +210,7 @@ def test_without_the_extra_one_line_says_what_to_install(run, monkeypatch):
     monkeypatch.setattr(
         backend.importlib.util, "find_spec", lambda name: None if name == "ray" else find(name)
     )
-    done = CliRunner().invoke(main, ["-q", "predict", "run", "films", "--cluster", "ray"])
+    done = CliRunner().invoke(main, ["-q", "predict", "run", "images", "--cluster", "ray"])
     assert (done.exit_code, done.stderr) == (
         1,
         "Error: --cluster ray needs the package ray. Install it: uv sync --extra cluster, or pip install "
@@ -286,17 +286,17 @@ def push(server, answer):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["jax", "keras", "openvino"])
-def test_a_score_does_not_depend_on_the_films_beside_it(run, monkeypatch, engine):
-    """So that films may pass the network in whatever company."""
+def test_a_score_does_not_depend_on_the_images_beside_it(run, monkeypatch, engine):
+    """So that images may pass the network in whatever company."""
     if engine == "openvino":
         pytest.importorskip("openvino")
     choose = network.choose_engine
     monkeypatch.setattr(network, "choose_engine", lambda _, *rest: choose(engine, *rest))
     scorer = build_scorer(RunFolder(run / "run"))
-    images = PhantomFilms(70, 28, 5).read(slice(None))
-    films = [DecodedFilm(str(index), image, shape=(28, 28)) for index, image in enumerate(images)]
-    scores = {film.path: film.probability for film in scorer.score(films)}
-    shuffled = np.random.default_rng(0).permutation(len(films))
+    arrays = PhantomImages(70, 28, 5).read(slice(None))
+    images = [DecodedImage(str(index), pixels, shape=(28, 28)) for index, pixels in enumerate(arrays)]
+    scores = {image.path: image.probability for image in scorer.score(images)}
+    shuffled = np.random.default_rng(0).permutation(len(images))
     for order in (range(1, 70), range(69, -1, -1), shuffled, [3], [50]):
-        for film in scorer.score([films[index] for index in order]):
-            assert film.probability == scores[film.path]
+        for image in scorer.score([images[index] for index in order]):
+            assert image.probability == scores[image.path]

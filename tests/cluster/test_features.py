@@ -25,7 +25,7 @@ from pneumo_keras.model.fingerprint import compute_fingerprint
 from pneumo_keras.model.preprocessing import build_resizing, build_scaling
 from pneumo_keras.recipes import cluster_features
 from pneumo_keras.recipes.network import build_extractor
-from tests.cluster.toy_films import DrawnFilms
+from tests.cluster.toy_images import DrawnImages
 from tests.toy import SIZE, build_toy_backbone
 
 # Ray warns of what it does itself, and JAX of the processes that Ray starts.
@@ -54,7 +54,9 @@ def cluster():
 @pytest.fixture(scope="module")
 def frozen():
     return FrozenPart(
-        build_resizing(12, SIZE), build_scaling(SIZE), build_toy_backbone(taps=("mixed4", "mixed10"))
+        build_resizing(12, SIZE),
+        build_scaling(SIZE),
+        build_toy_backbone(feature_layers=("mixed4", "mixed10")),
     )
 
 
@@ -68,63 +70,63 @@ def build(tmp_path, frozen):
 
 
 @pytest.fixture
-def films(tmp_path):
+def images(tmp_path):
     (tmp_path / "readers").mkdir()
-    return DrawnFilms(5 * CHUNK + 7, tmp_path / "readers")
+    return DrawnImages(5 * CHUNK + 7, tmp_path / "readers")
 
 
 SPREAD = functools.partial(cluster_features.pass_on_cluster, engine="keras")
 
 
-def list_readers(films):
-    return {int(file.name) for file in films.folder.iterdir()}
+def list_readers(images):
+    return {int(file.name) for file in images.folder.iterdir()}
 
 
-def test_features_of_a_cluster_are_the_same_bytes_and_are_shared(cluster, build, films, tmp_path):
-    spread = build("spread", SPREAD, SharedStore(str(tmp_path / "shared"))).extract(films, "films", VIEW)[:]
-    assert os.getpid() not in list_readers(films)
-    alone = build("alone").extract(films, "films", VIEW)[:]
+def test_features_of_a_cluster_are_the_same_bytes_and_are_shared(cluster, build, images, tmp_path):
+    spread = build("spread", SPREAD, SharedStore(str(tmp_path / "shared"))).extract(images, "images", VIEW)[:]
+    assert os.getpid() not in list_readers(images)
+    alone = build("alone").extract(images, "images", VIEW)[:]
     assert spread.tobytes() == alone.tobytes()
-    readers = list_readers(films)
-    again = build("other", None, SharedStore(str(tmp_path / "shared"))).extract(films, "films", VIEW)[:]
+    readers = list_readers(images)
+    again = build("other", None, SharedStore(str(tmp_path / "shared"))).extract(images, "images", VIEW)[:]
     assert again.tobytes() == alone.tobytes()
-    assert list_readers(films) == readers  # and no film was read for it
+    assert list_readers(images) == readers  # and no image was read for it
 
 
-def test_a_few_films_are_not_sent_away(build, films):
-    few = replace(films, n=3 * CHUNK)
-    build("spread", SPREAD).extract(few, "films")
-    assert list_readers(films) == {os.getpid()}
+def test_a_few_images_are_not_sent_away(build, images):
+    few = replace(images, n=3 * CHUNK)
+    build("spread", SPREAD).extract(few, "images")
+    assert list_readers(images) == {os.getpid()}
 
 
-def test_an_actor_that_is_killed_is_replaced_and_each_film_stands_once(cluster, build, films):
-    slow, killed = replace(films, n=12 * CHUNK + 5, seconds=0.1), []
+def test_an_actor_that_is_killed_is_replaced_and_each_image_stands_once(cluster, build, images):
+    slow, killed = replace(images, n=12 * CHUNK + 5, seconds=0.1), []
 
     def spread(passage, chunks):
         with contextlib.closing(SPREAD(passage, chunks)) as results:
             for number, features in enumerate(results):
                 if number == 2:
-                    killed.extend(list_readers(films))
+                    killed.extend(list_readers(images))
                     os.kill(killed[0], signal.SIGKILL)
                 yield features
 
-    features = build("spread", spread).extract(slow, "films")[:]
-    assert len(list_readers(films)) == 2
+    features = build("spread", spread).extract(slow, "images")[:]
+    assert len(list_readers(images)) == 2
     assert not psutil.pid_exists(killed[0]) or psutil.Process(killed[0]).status() == "zombie"
-    alone = build("alone").extract(replace(slow, seconds=0.0), "films")[:]
+    alone = build("alone").extract(replace(slow, seconds=0.0), "images")[:]
     assert features.tobytes() == alone.tobytes()
 
 
-def test_films_that_an_actor_cannot_read_are_one_line_and_what_was_computed_stays(cluster, build, films):
+def test_images_that_an_actor_cannot_read_are_one_line_and_what_was_computed_stays(cluster, build, images):
     extractor = build("spread", SPREAD)
-    with pytest.raises(DataError, match=r"^film 166 cannot be read$"):
-        extractor.extract(replace(films, unreadable=5 * CHUNK), "films")
-    (entry, _) = extractor._list_entries(films, PLAIN).values()
+    with pytest.raises(DataError, match=r"^image 166 cannot be read$"):
+        extractor.extract(replace(images, unreadable=5 * CHUNK), "images")
+    (entry, _) = extractor._list_entries(images, PLAIN).values()
     assert entry.array.list_written() == [0, 1, 2, 3]
 
 
-def test_a_passage_is_the_same_wherever_it_is_pickled_to(frozen, films):
-    passage = Passage(frozen, KERAS, ["mixed10"], films, PLAIN)
+def test_a_passage_is_the_same_wherever_it_is_pickled_to(frozen, images):
+    passage = Passage(frozen, KERAS, ["mixed10"], images, PLAIN)
     other = pickle.loads(pickle.dumps(passage))
     for part in ("resize", "scale", "backbone"):
         mine, its = (getattr(one.frozen, part) for one in (passage, other))

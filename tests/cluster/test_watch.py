@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pneumo_keras import stopping
 from pneumo_keras.cluster import watch
 from pneumo_keras.cluster.watch import explain_ray, is_rays
 from pneumo_keras.errors import ClusterError, RunError
-from pneumo_keras.stopping import Stopped, heed_signals
+from pneumo_keras.runtime import signals
+from pneumo_keras.runtime.signals import Stopped, heed_signals
 
 ray = pytest.importorskip("ray")
 
@@ -35,10 +35,10 @@ with watch.explain_ray():
 
 NAMED = """
 import time
-from pneumo_keras import stopping
+from pneumo_keras.runtime import signals
 from pneumo_keras.cluster import watch
 from pneumo_keras.errors import ClusterError
-from pneumo_keras.stopping import heed_signals
+from pneumo_keras.runtime.signals import heed_signals
 
 places = {"one": lambda: True, "other": lambda: False}
 watch.INTERVAL, watch._list_places = 0.01, lambda ray: places
@@ -46,7 +46,7 @@ try:
     with heed_signals(), watch.explain_ray():
         time.sleep(30)
 except ClusterError as error:
-    print(error, stopping.is_crash_expected())
+    print(error, signals.is_crash_expected())
 """
 
 KILLING = """
@@ -74,7 +74,7 @@ def places(monkeypatch):
     looks = {name: lambda name=name: answers[name] for name in answers}
     monkeypatch.setattr(watch, "_list_places", lambda ray: looks)
     monkeypatch.setattr(watch, "INTERVAL", 0.01)
-    monkeypatch.setattr(stopping._Signals, "crashing", False)
+    monkeypatch.setattr(signals._Signals, "crashing", False)
     return answers
 
 
@@ -97,7 +97,7 @@ def test_whatever_dies_is_named_wherever_python_waits():
 def test_what_answers_is_left_in_peace(places):
     with explain_ray():
         time.sleep(0.1)
-    assert not stopping.is_crash_expected()
+    assert not signals.is_crash_expected()
     places["one"] = False
     time.sleep(0.1)  # nobody looks any more
 

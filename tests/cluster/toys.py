@@ -5,7 +5,7 @@ import signal
 import time
 
 from pneumo_keras.errors import RunError
-from pneumo_keras.evaluation.prediction import ScoredFilm
+from pneumo_keras.evaluation.prediction import ScoredImage
 
 
 class Holder:
@@ -60,5 +60,5 @@ def build_passing():
 
 
 def build_scoring():
-    """Packets of names -> what a scorer says of each, without a film."""
-    return lambda packets: ([ScoredFilm(name, 0.25, 0.5, "") for name in packet] for packet in packets)
+    """Packets of names -> what a scorer says of each, without an image."""
+    return lambda packets: ([ScoredImage(name, 0.25, 0.5, "") for name in packet] for packet in packets)

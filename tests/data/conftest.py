@@ -7,7 +7,7 @@ COUNTS = {"train": 12, "val": 6, "test": 8}
 
 
 def to_arrays(size=28):
-    """Six arrays as MedMNIST writes them: every third film normal."""
+    """Six arrays as MedMNIST writes them: every third image normal."""
     random = np.random.default_rng(0)
     arrays = {}
     for split, count in COUNTS.items():
@@ -28,7 +28,7 @@ def home(tmp_path, monkeypatch):
 def write_npz(tmp_path):
     """Writes a file that differs from a good one by the arrays given; None leaves one out."""
 
-    def write(name="films.npz", *, size=28, **others):
+    def write(name="images.npz", *, size=28, **others):
         arrays = to_arrays(size) | others
         path = tmp_path / name
         np.savez_compressed(path, **{key: a for key, a in arrays.items() if a is not None})

@@ -9,7 +9,7 @@ import numpy as np
 import pydicom
 from PIL import Image
 
-from pneumo_keras.data.phantom import PhantomFilms
+from pneumo_keras.data.phantom import PhantomImages
 from tests.data.dicom_files import build_dataset, save
 
 NAMES = (
@@ -26,30 +26,30 @@ NAMES = (
 def write_hostile_files(folder, n, seed=0):
     """Writes n files; the kinds take turns. Returns how many."""
     random = np.random.default_rng(seed)
-    film = PhantomFilms(2, 64, 3).read(slice(0, 1))[0]
+    image = PhantomImages(2, 64, 3).read(slice(0, 1))[0]
     makers = [
-        *(_damage(kind, film, random) for kind in _to_files(film)),
-        _misname(film, random),
-        _tag(film, random),
+        *(_damage(kind, image, random) for kind in _to_files(image)),
+        _misname(image, random),
+        _tag(image, random),
     ]
-    written = _write_fixed(folder, film)
+    written = _write_fixed(folder, image)
     for index in range(n - written):
         name, content = makers[index % len(makers)]()
         (folder / f"{index:04}-{name}").write_bytes(content)
     return n
 
 
-def _to_files(film):
-    picture = Image.fromarray(film)
+def _to_files(image):
+    picture = Image.fromarray(image)
     files = []
     for kind in ("PNG", "JPEG", "TIFF", "BMP", "WEBP"):
         file = io.BytesIO()
         picture.save(file, kind)
         files.append((f"x.{kind.lower()}", file.getvalue()))
-    return [*files, ("x.dcm", save(build_dataset(film)))]
+    return [*files, ("x.dcm", save(build_dataset(image)))]
 
 
-def _damage(kind, film, random):
+def _damage(kind, image, random):
     name, whole = kind
 
     def make():
@@ -63,13 +63,13 @@ def _damage(kind, film, random):
     return make
 
 
-def _misname(film, random):
-    png = _to_files(film)[0][1]
+def _misname(image, random):
+    png = _to_files(image)[0][1]
     kinds = [
         ("text.png", b"not a picture at all"),
         ("page.jpg", b"<html><script>alert(1)</script></html>"),
-        ("film.dcm", png),
-        ("film.txt", png),
+        ("image.dcm", png),
+        ("image.txt", png),
         ("paper.tif", b"%PDF-1.7\n%\xe2\xe3"),
         ("archive.bmp", b"PK\x03\x04" + bytes(40)),
         ("mark only.dcm", bytes(128) + b"DICM"),
@@ -97,10 +97,10 @@ ODD = {
 }
 
 
-def _tag(film, random):
+def _tag(image, random):
     def make():
         dataset = build_dataset(
-            film, RescaleSlope="1", RescaleIntercept="0", WindowCenter="128", WindowWidth="256"
+            image, RescaleSlope="1", RescaleIntercept="0", WindowCenter="128", WindowWidth="256"
         )
         for _ in range(random.integers(1, 4)):
             name = list(ODD)[random.integers(len(ODD))]
@@ -114,27 +114,27 @@ def _tag(film, random):
         try:
             return "tags.dcm", save(dataset)
         except Exception:  # noqa: BLE001 (pydicom refuses to write some)
-            return "tags.dcm", save(build_dataset(film))[: random.integers(200, 400)]
+            return "tags.dcm", save(build_dataset(image))[: random.integers(200, 400)]
 
     return make
 
 
-def _write_fixed(folder, film):
+def _write_fixed(folder, image):
     """Those that there is one of."""
-    good = _to_files(film)[0][1]
+    good = _to_files(image)[0][1]
     for name in NAMES:
-        (folder / name).write_bytes(b"no film" if name.startswith("new") else good)
+        (folder / name).write_bytes(b"no image" if name.startswith("new") else good)
     (folder / "empty.png").touch()
     (folder / "bomb.png").write_bytes(build_png_bomb(30_000, 30_000))
     (folder / "bomb in time.png").write_bytes(build_png_bomb(7_000, 7_000))
     (folder / "text bomb.png").write_bytes(
         good[:-12] + build_chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(2**28)))
     )
-    (folder / "inflating.dcm").write_bytes(build_deflated_dicom(film))
-    (folder / "deep.dcm").write_bytes(build_deep_dicom(film))
+    (folder / "inflating.dcm").write_bytes(build_deflated_dicom(image))
+    (folder / "deep.dcm").write_bytes(build_deep_dicom(image))
     os.mkfifo(folder / "pipe.png")
     (folder / "endless.png").symlink_to("/dev/zero")
-    (folder / "nowhere.png").symlink_to("/nonexistent/film.png")
+    (folder / "nowhere.png").symlink_to("/nonexistent/image.png")
     (folder / "itself.png").symlink_to("itself.png")
     return len(NAMES) + 10
 
@@ -152,9 +152,9 @@ def build_png_bomb(width, height):
     return b"\x89PNG\r\n\x1a\n" + b"".join(build_chunk(*part) for part in parts)
 
 
-def split_dicom(film, **meta):
+def split_dicom(image, **meta):
     """A DICOM file cut behind its meta information."""
-    dataset = build_dataset(film)
+    dataset = build_dataset(image)
     for name, value in meta.items():
         setattr(dataset.file_meta, name, value)
     file = save(dataset)
@@ -163,16 +163,16 @@ def split_dicom(film, **meta):
     return file[: start + 12 + length], file[start + 12 + length :]
 
 
-def build_deflated_dicom(film):
+def build_deflated_dicom(image):
     """Four gigabytes of zeros behind a small file."""
-    head, _ = split_dicom(film, TransferSyntaxUID=pydicom.uid.DeflatedExplicitVRLittleEndian)
+    head, _ = split_dicom(image, TransferSyntaxUID=pydicom.uid.DeflatedExplicitVRLittleEndian)
     packer = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
     block = bytes(2**24)
     return head + b"".join(packer.compress(block) for _ in range(256)) + packer.flush()
 
 
-def build_deep_dicom(film):
+def build_deep_dicom(image):
     """Twenty thousand sequences, each in the one before."""
-    head, rest = split_dicom(film)
+    head, rest = split_dicom(image)
     sequence = b"\x08\x00\x15\x11SQ\x00\x00\xff\xff\xff\xff" + b"\xfe\xff\x00\xe0\xff\xff\xff\xff"
     return head + 20_000 * sequence + rest

@@ -5,11 +5,11 @@ import pytest
 from PIL import Image
 
 from pneumo_keras.data import corruptions
-from pneumo_keras.data.corruptions import CORRUPTIONS, CorruptedFilms
-from pneumo_keras.data.films import FilmArray
-from tests.films import build_phantom_films
+from pneumo_keras.data.corruptions import CORRUPTIONS, CorruptedImages
+from pneumo_keras.data.images import ImageArray
+from tests.images import build_phantom_images
 
-FILMS = build_phantom_films(6, size=28, seed=1)
+IMAGES = build_phantom_images(6, size=28, seed=1)
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
 # medmnistc 0.1.0, corruptions/registry.py, 'pneumoniamnist'; of gaussian_blur the five that have a severity.
 PARAMETERS = {
@@ -41,7 +41,7 @@ def test_kinds_and_parameters_are_those_of_the_benchmark():
 
 @pytest.mark.parametrize("kind", CORRUPTIONS)
 def test_a_higher_severity_changes_more_and_every_image_keeps_its_form(kind):
-    image = FILMS.images[0]
+    image = IMAGES.images[0]
     before = image.copy()
     changed = [corrupt(image, kind, severity).astype(float) for severity in range(1, 6)]
     assert all(one.shape == image.shape for one in changed)
@@ -91,7 +91,7 @@ def test_blur_keeps_a_flat_image_whatever_its_size(size):
 
 @pytest.mark.parametrize(("severity", "width", "deviation"), [(1, 3, 0.8), (3, 7, 1.4), (5, 11, 2.0)])
 def test_blur_weighs_the_image_mirrored_about_its_edges(severity, width, deviation):
-    image, reach = FILMS.images[0], width // 2
+    image, reach = IMAGES.images[0], width // 2
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / deviation) ** 2)
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(image, reach, mode="reflect"), (width, width))
     expected = np.einsum("ijkl,k,l->ij", windows, kernel, kernel) / kernel.sum() ** 2
@@ -116,24 +116,26 @@ def test_impulses_hit_their_share_of_values():
 
 @pytest.mark.parametrize("kind", NOISE)
 def test_an_image_is_corrupted_alike_however_it_is_read(kind):
-    films = CorruptedFilms(FILMS, kind, 3, seed=5)
-    whole = films.read(slice(None))
-    assert np.array_equal(films.read(np.array([4, 1])), whole[[4, 1]])
-    assert np.array_equal(films.read(slice(2, 5)), whole[2:5])
-    twins = CorruptedFilms(FilmArray(np.repeat(FILMS.images[:1], 2, axis=0), FILMS.labels[:2]), kind, 3, 5)
+    images = CorruptedImages(IMAGES, kind, 3, seed=5)
+    whole = images.read(slice(None))
+    assert np.array_equal(images.read(np.array([4, 1])), whole[[4, 1]])
+    assert np.array_equal(images.read(slice(2, 5)), whole[2:5])
+    twins = CorruptedImages(
+        ImageArray(np.repeat(IMAGES.images[:1], 2, axis=0), IMAGES.labels[:2]), kind, 3, 5
+    )
     one, other = twins.read(slice(None))
     assert not np.array_equal(one, other)
-    again = CorruptedFilms(FILMS, kind, 3, seed=6).read(slice(None))
+    again = CorruptedImages(IMAGES, kind, 3, seed=6).read(slice(None))
     assert not np.array_equal(again, whole)
 
 
 def test_a_fingerprint_tells_all_that_pixels_depend_on(monkeypatch):
-    def fingerprint(films=FILMS, kind="pixelate", severity=1, seed=0):
-        return CorruptedFilms(films, kind, severity, seed).fingerprint()
+    def fingerprint(images=IMAGES, kind="pixelate", severity=1, seed=0):
+        return CorruptedImages(images, kind, severity, seed).fingerprint()
 
     plain = fingerprint()
     others = [fingerprint(kind="gaussian_blur"), fingerprint(severity=2), fingerprint(seed=1)]
-    others += [FILMS.fingerprint(), fingerprint(films=build_phantom_films(6, size=28, seed=2))]
+    others += [IMAGES.fingerprint(), fingerprint(images=build_phantom_images(6, size=28, seed=2))]
     assert len({plain, *others}) == 6
     assert fingerprint() == plain
     monkeypatch.setattr(corruptions, "fingerprint_code", lambda modules: "other code")

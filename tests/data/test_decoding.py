@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from pneumo_keras.data import decoding, worker_process
-from pneumo_keras.data.decoding import Decoders, decode_films
-from pneumo_keras.data.films import Preparation
+from pneumo_keras.data.decoding import Decoders, decode_images
+from pneumo_keras.data.images import Preparation
 from pneumo_keras.data.pictures import Limits
 from pneumo_keras.errors import DataError
 
@@ -18,31 +18,31 @@ RANDOM = np.random.default_rng(0)
 
 
 @pytest.fixture
-def films(tmp_path):
-    images = RANDOM.integers(0, 256, (40, 28, 28), dtype=np.uint8)
-    for index, image in enumerate(images):
+def images(tmp_path):
+    arrays = RANDOM.integers(0, 256, (40, 28, 28), dtype=np.uint8)
+    for index, image in enumerate(arrays):
         Image.fromarray(image).save(tmp_path / f"{index:02}.png")
-    return tmp_path, images
+    return tmp_path, arrays
 
 
-def test_films_come_in_the_order_of_their_paths(films):
-    folder, images = films
+def test_images_come_in_the_order_of_their_paths(images):
+    folder, arrays = images
     paths = [str(folder / f"{index:02}.png") for index in range(40)]
     paths.insert(7, str(folder / "none.png"))
     paths.insert(20, "with\0null.png")
-    decoded = list(decode_films(paths, preparation=Preparation(28), workers=2))
-    assert [film.path for film in decoded] == paths
-    reasons = {film.path: film.reason for film in decoded if film.image is None}
+    decoded = list(decode_images(paths, preparation=Preparation(28), workers=2))
+    assert [image.path for image in decoded] == paths
+    reasons = {image.path: image.reason for image in decoded if image.image is None}
     assert reasons == {
         paths[7]: "No such file or directory",
         paths[20]: "its name cannot be one of a file",
     }
-    np.testing.assert_array_equal([film.image for film in decoded if film.image is not None], images)
+    np.testing.assert_array_equal([image.image for image in decoded if image.image is not None], arrays)
     assert decoded[0].shape == (28, 28)
 
 
-def test_paths_are_drawn_as_they_are_needed(films):
-    folder, _ = films
+def test_paths_are_drawn_as_they_are_needed(images):
+    folder, _ = images
     drawn = []
 
     def draw():
@@ -50,7 +50,7 @@ def test_paths_are_drawn_as_they_are_needed(films):
             drawn.append(index)
             yield str(folder / f"{index % 40:02}.png")
 
-    decoded = decode_films(draw(), preparation=Preparation(28), workers=1)
+    decoded = decode_images(draw(), preparation=Preparation(28), workers=1)
     next(decoded)
     assert len(drawn) <= decoding.AHEAD + 2
     decoded.close()
@@ -73,7 +73,7 @@ def hang_or_die(path, preparation, limits, shown):
     if "killed" in name and (first or "once" not in name):
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    return decoding.DecodedFilm(path, np.zeros((preparation.size,) * 2, np.uint8))
+    return decoding.DecodedImage(path, np.zeros((preparation.size,) * 2, np.uint8))
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -95,8 +95,8 @@ def test_a_process_that_hangs_or_ends_costs_the_image_that_it_had(monkeypatch, t
     started = time.monotonic()
     with Decoders(Preparation(4), workers=workers, limits=Limits(seconds=1)) as decoders:
         decoded = list(decoders.decode(str(tmp_path / name) for name in names))
-    assert [Path(film.path).name for film in decoded] == names
-    assert {Path(film.path).name: film.reason for film in decoded if film.image is None} == {
+    assert [Path(image.path).name for image in decoded] == names
+    assert {Path(image.path).name: image.reason for image in decoded if image.image is None} == {
         "killed": decoding.ENDED,
         "hang": "it took more than 1 s to decode",
         "exit": decoding.ENDED,
@@ -117,7 +117,7 @@ def end_unless_alone(path, preparation, limits, shown):
         os._exit(1)
     time.sleep(0.05)
     others = len(list(file.parent.glob("*.busy")))
-    return decoding.DecodedFilm(path, np.full((preparation.size,) * 2, others, np.uint8))
+    return decoding.DecodedImage(path, np.full((preparation.size,) * 2, others, np.uint8))
 
 
 def test_an_image_whose_process_ended_is_decoded_again_while_no_other_is(monkeypatch, tmp_path):
@@ -125,7 +125,7 @@ def test_an_image_whose_process_ended_is_decoded_again_while_no_other_is(monkeyp
     names = [*(f"a{index}" for index in range(9)), "ended", *(f"b{index}" for index in range(9))]
     with Decoders(Preparation(1), workers=3) as decoders:
         decoded = list(decoders.decode(str(tmp_path / name) for name in names))
-    assert all(film.image is not None for film in decoded)
+    assert all(image.image is not None for image in decoded)
     assert decoded[names.index("ended")].image == 0
 
 
@@ -185,22 +185,22 @@ def test_memory_that_a_file_asks_for_is_not_given(tmp_path):
     path = tmp_path / "bomb.png"
     Image.new("L", (12_000, 12_000)).save(path)
     assert Path(path).stat().st_size < 500_000
-    (decoded,) = decode_films([str(path)], preparation=Preparation(28), workers=1)
+    (decoded,) = decode_images([str(path)], preparation=Preparation(28), workers=1)
     assert decoded.reason == "it has 12,000 x 12,000 pixels, more than 50,000,000"
 
 
-def test_decoders_that_somebody_ended_are_replaced_and_cost_no_image(films):
-    folder, _ = films
+def test_decoders_that_somebody_ended_are_replaced_and_cost_no_image(images):
+    folder, _ = images
     with Decoders(Preparation(28), workers=2) as decoders:
         for _ in range(2):
             decoded = list(decoders.decode(str(folder / f"{index:02}.png") for index in range(40)))
-            assert all(film.image is not None for film in decoded)
+            assert all(image.image is not None for image in decoded)
             signal_decoders(signal.SIGKILL)
         assert decoders.submit(str(folder / "01.png")).result().image is not None
 
 
-def test_decoders_that_were_closed_begin_nothing_new(films):
-    folder, _ = films
+def test_decoders_that_were_closed_begin_nothing_new(images):
+    folder, _ = images
     with Decoders(Preparation(28), workers=1) as decoders:
         pass
     with pytest.raises(RuntimeError):

@@ -18,9 +18,9 @@ from pydicom.uid import (
 )
 
 from pneumo_keras.data import dicom_pixels
-from pneumo_keras.data.films import Preparation
 from pneumo_keras.data.image_preparation import prepare_image
-from pneumo_keras.data.pictures import NOTE, Limits, load_film
+from pneumo_keras.data.images import Preparation
+from pneumo_keras.data.pictures import NOTE, Limits, load_image
 from pneumo_keras.errors import DataError
 from tests.conftest import SHARED
 from tests.data.dicom_files import (
@@ -34,44 +34,44 @@ from tests.data.dicom_files import (
 )
 
 RANDOM = np.random.default_rng(0)
-FILM = RANDOM.integers(0, 256, (28, 28), dtype=np.uint8)
+IMAGE = RANDOM.integers(0, 256, (28, 28), dtype=np.uint8)
 
 
 def load(pixels, **tags):
-    film = load_film(save(build_dataset(pixels, **tags)))
-    return prepare_image(film, Preparation(min(pixels.shape[:2])))
+    image = load_image(save(build_dataset(pixels, **tags)))
+    return prepare_image(image, Preparation(min(pixels.shape[:2])))
 
 
-def test_a_film_of_eight_bits_comes_as_it_was_saved():
-    np.testing.assert_array_equal(load(FILM), FILM)
+def test_an_image_of_eight_bits_comes_as_it_was_saved():
+    np.testing.assert_array_equal(load(IMAGE), IMAGE)
 
 
-def test_where_zero_is_white_the_film_is_inverted():
-    np.testing.assert_array_equal(load(255 - FILM, PhotometricInterpretation="MONOCHROME1"), FILM)
+def test_where_zero_is_white_the_image_is_inverted():
+    np.testing.assert_array_equal(load(255 - IMAGE, PhotometricInterpretation="MONOCHROME1"), IMAGE)
 
 
 def test_the_range_is_that_of_the_bits_stored():
     np.testing.assert_allclose(
-        load(FILM.astype(np.uint16) * 16, bits=12), FILM * (255 * 16 / 4095), atol=0.51
+        load(IMAGE.astype(np.uint16) * 16, bits=12), IMAGE * (255 * 16 / 4095), atol=0.51
     )
-    signed = FILM.astype(np.int16) * 16 - 2048
-    np.testing.assert_allclose(load(signed, bits=12), FILM * (255 * 16 / 4095), atol=0.51)
+    signed = IMAGE.astype(np.int16) * 16 - 2048
+    np.testing.assert_allclose(load(signed, bits=12), IMAGE * (255 * 16 / 4095), atol=0.51)
 
 
 def test_slope_intercept_and_window_show_what_a_viewer_shows():
-    stored = FILM.astype(np.uint16) * 8
+    stored = IMAGE.astype(np.uint16) * 8
     tags = {"RescaleSlope": 2, "RescaleIntercept": -1000}  # -1000 to 3080
     shown = load(stored, bits=12, **tags, WindowCenter=1040.5, WindowWidth=2041)  # 20 to 2060
-    expected = ((FILM * 16.0 - 1000 - 20) / 2040 * 255).clip(0, 255)
+    expected = ((IMAGE * 16.0 - 1000 - 20) / 2040 * 255).clip(0, 255)
     np.testing.assert_allclose(shown, expected, atol=0.51)
     assert (shown == 0).any() and (shown == 255).any()
     unwindowed = load(stored, bits=12, **tags)
-    np.testing.assert_allclose(unwindowed, FILM * (255 * 8 / 4095), atol=0.51)
+    np.testing.assert_allclose(unwindowed, IMAGE * (255 * 8 / 4095), atol=0.51)
 
 
 def test_of_several_windows_the_first_counts():
-    one = load(FILM.astype(np.uint16), bits=12, WindowCenter=128, WindowWidth=256)
-    two = load(FILM.astype(np.uint16), bits=12, WindowCenter=[128, 3000], WindowWidth=[256, 10])
+    one = load(IMAGE.astype(np.uint16), bits=12, WindowCenter=128, WindowWidth=256)
+    two = load(IMAGE.astype(np.uint16), bits=12, WindowCenter=[128, 3000], WindowWidth=[256, 10])
     np.testing.assert_array_equal(one, two)
 
 
@@ -82,46 +82,46 @@ def test_colour_becomes_luminance():
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless])
-def test_compressed_films_come_as_they_were_saved(syntax):
-    dataset = build_dataset(FILM)
+def test_compressed_images_come_as_they_were_saved(syntax):
+    dataset = build_dataset(IMAGE)
     if syntax == RLELossless:
         dataset.compress(syntax)
-        np.testing.assert_array_equal(prepare_image(load_film(save(dataset)), Preparation(28)), FILM)
+        np.testing.assert_array_equal(prepare_image(load_image(save(dataset)), Preparation(28)), IMAGE)
     else:
         path = pydicom.data.get_testdata_file("JPEGLSNearLossless_08.dcm", download=False)
-        assert np.asarray(load_film(Path(path))).std() > 10
+        assert np.asarray(load_image(Path(path))).std() > 10
 
 
 def refuse(dataset):
     with pytest.raises(DataError) as refusal:
-        load_film(save(dataset))
+        load_image(save(dataset))
     return str(refusal.value)
 
 
-def test_what_is_no_film_has_its_reason():
-    several = build_dataset(np.stack([FILM, FILM]).reshape(56, 28), NumberOfFrames=2)
+def test_what_is_no_image_has_its_reason():
+    several = build_dataset(np.stack([IMAGE, IMAGE]).reshape(56, 28), NumberOfFrames=2)
     several.Rows = 28
-    assert refuse(several) == "it holds 2 pictures: one film a file"
-    without = build_dataset(FILM)
+    assert refuse(several) == "it holds 2 pictures: one image a file"
+    without = build_dataset(IMAGE)
     del without.PixelData
     assert refuse(without) == "it is a DICOM file without a picture"
-    huge = build_dataset(FILM)
+    huge = build_dataset(IMAGE)
     huge.Rows = huge.Columns = 60000
     assert refuse(huge) == "it has 60,000 x 60,000 pixels, more than 50,000,000"
-    short = build_dataset(FILM)
+    short = build_dataset(IMAGE)
     short.Rows = 56
     assert refuse(short) == "it has 784 bytes of pixels, and 28 x 56 pixels take 1,568"
-    fractions = build_dataset(FILM)
+    fractions = build_dataset(IMAGE)
     del fractions.PixelData
-    fractions.FloatPixelData = FILM.astype(np.float32).tobytes()
+    fractions.FloatPixelData = IMAGE.astype(np.float32).tobytes()
     assert refuse(fractions) == "its pixels are fractions without a known range (Float Pixel Data)"
 
 
 def test_a_negative_slope_turns_grey_values_round_with_a_window_and_without():
     slope = {"RescaleSlope": -1, "RescaleIntercept": 255}
-    np.testing.assert_array_equal(load(255 - FILM, **slope), FILM)
-    windowed = load(255 - FILM, **slope, WindowCenter=128, WindowWidth=256)
-    np.testing.assert_allclose(windowed, FILM, atol=1)
+    np.testing.assert_array_equal(load(255 - IMAGE, **slope), IMAGE)
+    windowed = load(255 - IMAGE, **slope, WindowCenter=128, WindowWidth=256)
+    np.testing.assert_allclose(windowed, IMAGE, atol=1)
 
 
 RAMP = np.tile(np.arange(8, dtype=np.uint16) * 520, (8, 1))  # of 12 bits: 0 to 3640
@@ -134,7 +134,7 @@ BACK = {"RescaleSlope": -1, "RescaleIntercept": 4095}
 def show(dataset, limits=None):
     """Grey values of a data set, or of a file, and what is to be known of it."""
     content = dataset if isinstance(dataset, bytes) else save(dataset)
-    image = load_film(content, limits or Limits())
+    image = load_image(content, limits or Limits())
     return np.asarray(image), image.info[NOTE]
 
 
@@ -290,7 +290,7 @@ def test_compressed_pixels_say_what_they_are_and_must_be_what_the_file_says(synt
         dicom_pixels.FrameHead(20, 12, 1, bits)
         for bits in (12, 16)  # some codecs take the bits allocated
     ]
-    load_film(save(dataset, dataset.file_meta.TransferSyntaxUID))
+    load_image(save(dataset, dataset.file_meta.TransferSyntaxUID))
     for tags, reason in [
         ({"Rows": 10}, "its compressed pixels are 12 x 20 of 1, the file says 12 x 10 of 1"),
         ({"Columns": 10}, "its compressed pixels are 12 x 20 of 1, the file says 10 x 20 of 1"),
@@ -300,7 +300,7 @@ def test_compressed_pixels_say_what_they_are_and_must_be_what_the_file_says(synt
         for name, value in tags.items():
             setattr(other, name, value)
         with pytest.raises(DataError, match=re.escape(reason)):
-            load_film(save(other, dataset.file_meta.TransferSyntaxUID))
+            load_image(save(other, dataset.file_meta.TransferSyntaxUID))
 
 
 def test_a_head_that_is_none_is_not_read():
@@ -398,7 +398,7 @@ def test_an_overlay_in_unused_bits_is_not_shown(syntax, kind, tmp_path):
 def test_jpeg_of_twelve_bits_is_read(name):
     pytest.importorskip("gdcm")
     path = Path(pydicom.data.get_testdata_file(name, download=False))
-    values = np.asarray(load_film(path)) * (4095 / 255)
+    values = np.asarray(load_image(path)) * (4095 / 255)
     assert (values.min(), round(values.max())) == (0, 264)
     assert values.mean() == pytest.approx(14.37, abs=0.01)  # as DCMTK decodes it
 
@@ -409,13 +409,13 @@ def test_what_would_read_compressed_pixels_is_named(name, monkeypatch):
     with pytest.raises(
         DataError, match=r"JPEG Extended .*no installed codec reads: uv sync --extra dicom brings gdcm"
     ):
-        load_film(Path(pydicom.data.get_testdata_file(name, download=False)))
+        load_image(Path(pydicom.data.get_testdata_file(name, download=False)))
 
 
 @pytest.mark.parametrize("syntax", [MPEG2MPML, HTJ2KLossless])
 def test_a_syntax_that_nothing_reads_is_refused(syntax):
-    pixels = pydicom.encaps.encapsulate([FILM.tobytes()])
-    dataset = build_dataset(FILM, PixelData=pixels)
+    pixels = pydicom.encaps.encapsulate([IMAGE.tobytes()])
+    dataset = build_dataset(IMAGE, PixelData=pixels)
     dataset["PixelData"].is_undefined_length = True
     dataset.file_meta.TransferSyntaxUID = syntax
     assert "which no installed codec reads: save it uncompressed" in refuse(dataset)
@@ -517,7 +517,7 @@ def test_compressed_pixels_that_say_nothing_of_their_kind_are_refused():
     bare = save(dataset)
     start = bare.index(b"\x08\x00\x16\x00")
     with pytest.raises(DataError, match="Transfer Syntax UID is missing: nothing says how"):
-        load_film(bare[start:])
+        load_image(bare[start:])
 
 
 @pytest.mark.parametrize(
@@ -532,7 +532,7 @@ def test_compressed_pixels_that_say_nothing_of_their_kind_are_refused():
 )
 def test_what_only_looks_a_little_like_elements_is_no_image(content):
     with pytest.raises(DataError, match="it is no PNG, JPEG, TIFF, BMP, WebP or DICOM file"):
-        load_film(content)
+        load_image(content)
 
 
 SMOOTH = np.add.outer(np.arange(40), np.arange(30)).astype(np.uint16) * 50
@@ -662,7 +662,7 @@ def test_whatever_is_wrong_the_reason_is_a_sentence_about_the_file():
     reasons = set()
     for seed in range(600):
         try:
-            load_film(damage(np.random.default_rng(seed)))
+            load_image(damage(np.random.default_rng(seed)))
         except DataError as error:
             reasons.add(str(error))
     assert len(reasons) > 20
@@ -671,12 +671,12 @@ def test_whatever_is_wrong_the_reason_is_a_sentence_about_the_file():
 
 @pytest.mark.real_data
 @pytest.mark.parametrize(
-    "path", sorted(SHARED.glob("data/awkward/*/film.dcm")), ids=lambda path: path.parent.name
+    "path", sorted(SHARED.glob("data/awkward/*/image.dcm")), ids=lambda path: path.parent.name
 )
 def test_files_that_were_read_wrongly_are_read_rightly(path):
     text = (path.parent / "README").read_text(encoding="utf-8")
     right = re.search(r"Right (?:first row|row 0): \[([^]]*)\]", text)
-    row = np.asarray(load_film(path))[0]
+    row = np.asarray(load_image(path))[0]
     if right:
         np.testing.assert_allclose(row, [float(value) for value in right[1].split(",")], atol=0.051)
-    assert path.parent.name != "pixel-aspect-2-1" or load_film(path).size == (8, 16)
+    assert path.parent.name != "pixel-aspect-2-1" or load_image(path).size == (8, 16)

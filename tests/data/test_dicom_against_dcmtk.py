@@ -9,7 +9,7 @@ import pydicom
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGExtended12Bit
 
-from pneumo_keras.data.pictures import load_film
+from pneumo_keras.data.pictures import load_image
 from pneumo_keras.errors import DataError
 from tests.data import dcmtk
 from tests.data.dicom_files import build_dataset, build_table, save, save_big_endian
@@ -40,7 +40,7 @@ def test_every_readable_file_of_pydicom_looks_as_in_dcmtk(tmp_path):
     differences, refused = {}, set()
     for path in list_files():
         try:
-            image = load_film(path)
+            image = load_image(path)
         except DataError:
             continue
         try:
@@ -149,7 +149,7 @@ def test_grey_values_drawn_at_random_look_as_in_dcmtk(seed, tmp_path):
     options = dcmtk.choose_options(path)
     shown = dcmtk.show(path, tmp_path, *options)
     try:
-        image = load_film(path)
+        image = load_image(path)
     except DataError:
         image = None
     alike = image is None and np.ptp(shown) <= ALIKE  # refused for that reason
@@ -163,4 +163,4 @@ def test_jpeg_of_twelve_bits_looks_as_in_dcmtk(kind, tmp_path):
     path = tmp_path / "extended.dcm"
     encode(dataset, "dcmcjpeg --encode-extended", path)
     assert pydicom.dcmread(path).file_meta.TransferSyntaxUID == JPEGExtended12Bit
-    assert dcmtk.compare(load_film(path), dcmtk.show(path, tmp_path, dcmtk.FULL)) <= ALIKE
+    assert dcmtk.compare(load_image(path), dcmtk.show(path, tmp_path, dcmtk.FULL)) <= ALIKE

@@ -37,7 +37,7 @@ class Server:
                 pass
 
         self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}/films.npz"
+        self.url = f"http://127.0.0.1:{self.http.server_port}/images.npz"
         threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
 
     def answer(self, handler):
@@ -75,7 +75,7 @@ def folder(tmp_path):
 
 
 def to_release(server, **facts):
-    return Release(**{"title": "Films", "name": "films.npz", "url": server.url, "md5": MD5} | facts)
+    return Release(**{"title": "ImageSet", "name": "images.npz", "url": server.url, "md5": MD5} | facts)
 
 
 def to_names(folder):
@@ -91,16 +91,16 @@ def refuse(release, folder):
 
 
 def test_a_release_arrives_whole(server, folder):
-    assert fetch_release(to_release(server), folder, remedy=REMEDY) == folder / "films.npz"
-    assert (folder / "films.npz").read_bytes() == BODY
-    assert to_names(folder) == ["films.npz"]
+    assert fetch_release(to_release(server), folder, remedy=REMEDY) == folder / "images.npz"
+    assert (folder / "images.npz").read_bytes() == BODY
+    assert to_names(folder) == ["images.npz"]
 
 
 def test_a_download_says_what_it_fetches_before_it_does(server, folder, caplog):
     caplog.set_level(logging.INFO, "pneumo_keras")
     fetch_release(to_release(server), folder, remedy=REMEDY)
     assert caplog.messages == [
-        f"Downloading Films (films.npz, 256,000 bytes, MD5 {MD5}) from {server.url} to {folder}"
+        f"Downloading ImageSet (images.npz, 256,000 bytes, MD5 {MD5}) from {server.url} to {folder}"
     ]
 
 
@@ -108,7 +108,7 @@ def test_a_server_that_states_no_length_is_no_matter(server, folder, caplog):
     caplog.set_level(logging.INFO, "pneumo_keras")
     server.length = None
     fetch_release(to_release(server), folder, remedy=REMEDY)
-    assert "(films.npz, size not stated, MD5" in caplog.text
+    assert "(images.npz, size not stated, MD5" in caplog.text
 
 
 def test_a_file_is_not_there_before_it_is_whole(server, folder):
@@ -116,10 +116,10 @@ def test_a_file_is_not_there_before_it_is_whole(server, folder):
     thread = threading.Thread(target=fetch_release, args=(to_release(server), folder), kwargs={"remedy": ""})
     thread.start()
     assert server.half_sent.wait(10)
-    assert not (folder / "films.npz").exists()
+    assert not (folder / "images.npz").exists()
     server.go_on.set()
     thread.join(10)
-    assert (folder / "films.npz").read_bytes() == BODY
+    assert (folder / "images.npz").read_bytes() == BODY
 
 
 def test_two_at_once_fetch_once(server, folder):
@@ -137,13 +137,13 @@ def test_two_at_once_fetch_once(server, folder):
     for thread in threads:
         thread.join(10)
     assert server.requests == 1
-    assert (folder / "films.npz").read_bytes() == BODY
+    assert (folder / "images.npz").read_bytes() == BODY
 
 
 def test_a_truncated_transfer_is_refused(server, folder):
     server.length = 300_000
     assert refuse(to_release(server), folder) == (
-        f"Cannot fetch Films (films.npz, size not stated, MD5 {MD5}) from {server.url} into "
+        f"Cannot fetch ImageSet (images.npz, size not stated, MD5 {MD5}) from {server.url} into "
         f"{folder}: IncompleteRead(256000 bytes read, 44000 more expected). Do without."
     )
 
@@ -151,7 +151,7 @@ def test_a_truncated_transfer_is_refused(server, folder):
 def test_a_wrong_checksum_is_refused(server, folder):
     release = to_release(server, md5="0" * 32)
     assert refuse(release, folder) == (
-        f"Cannot fetch Films (films.npz, size not stated, MD5 {'0' * 32}) from {server.url} into "
+        f"Cannot fetch ImageSet (images.npz, size not stated, MD5 {'0' * 32}) from {server.url} into "
         f"{folder}: the MD5 must be {'0' * 32} but is {MD5}. Do without."
     )
 
@@ -159,7 +159,7 @@ def test_a_wrong_checksum_is_refused(server, folder):
 def test_a_missing_page_is_refused(server, folder):
     server.status = 404
     assert refuse(to_release(server), folder) == (
-        f"Cannot fetch Films (films.npz, size not stated, MD5 {MD5}) from {server.url} into "
+        f"Cannot fetch ImageSet (images.npz, size not stated, MD5 {MD5}) from {server.url} into "
         f"{folder}: the server answered 404 Not Found. Do without."
     )
 
@@ -167,7 +167,7 @@ def test_a_missing_page_is_refused(server, folder):
 def test_no_network_is_told_in_one_line(server, folder):
     server.close()
     assert refuse(to_release(server, bytes=256_000), folder) == (
-        f"Cannot fetch Films (films.npz, 256,000 bytes, MD5 {MD5}) from {server.url} into "
+        f"Cannot fetch ImageSet (images.npz, 256,000 bytes, MD5 {MD5}) from {server.url} into "
         f"{folder}: Connection refused. Do without."
     )
 
@@ -191,13 +191,13 @@ def test_who_may_read_a_download_is_for_the_umask_to_say(server, folder):
         fetch_release(to_release(server), folder, remedy=REMEDY)
     finally:
         os.umask(mask)
-    assert (folder / "films.npz").stat().st_mode & 0o777 == 0o640
+    assert (folder / "images.npz").stat().st_mode & 0o777 == 0o640
 
 
 def test_a_verified_copy_needs_neither_network_nor_a_folder_to_write_to(server, folder, monkeypatch):
     fetch_release(to_release(server), folder, remedy=REMEDY)
     monkeypatch.delattr(download, "take_turn")
-    assert fetch_release(to_release(server), folder, remedy=REMEDY) == folder / "films.npz"
+    assert fetch_release(to_release(server), folder, remedy=REMEDY) == folder / "images.npz"
     assert server.requests == 1
 
 
@@ -206,23 +206,23 @@ def test_progress_is_shown_on_stderr(server, folder, monkeypatch, capsys):
     fetch_release(to_release(server), folder, remedy=REMEDY)
     heard = capsys.readouterr()
     assert heard.out == ""
-    assert "Downloading films.npz" in heard.err
+    assert "Downloading images.npz" in heard.err
 
 
 def test_a_wrong_copy_is_replaced(server, folder):
     folder.mkdir()
-    (folder / "films.npz").write_bytes(b"wrong")
+    (folder / "images.npz").write_bytes(b"wrong")
     fetch_release(to_release(server), folder, remedy=REMEDY)
-    assert (folder / "films.npz").read_bytes() == BODY
+    assert (folder / "images.npz").read_bytes() == BODY
 
 
 def test_a_wrong_copy_stays_when_nothing_better_arrives(server, folder):
     server.status = 404
     folder.mkdir()
-    (folder / "films.npz").write_bytes(b"wrong")
+    (folder / "images.npz").write_bytes(b"wrong")
     with pytest.raises(DownloadError):
         fetch_release(to_release(server), folder, remedy=REMEDY)
-    assert (folder / "films.npz").read_bytes() == b"wrong"
+    assert (folder / "images.npz").read_bytes() == b"wrong"
 
 
 @pytest.mark.parametrize("bytes_", [256_000, None])
@@ -256,15 +256,15 @@ def test_a_length_that_is_none_leaves_all_of_a_file_or_nothing(server, folder, l
     server.length = length
     with contextlib.suppress(DownloadError):
         fetch_release(to_release(server), folder, remedy=REMEDY)
-        assert (folder / "films.npz").read_bytes() == BODY
+        assert (folder / "images.npz").read_bytes() == BODY
     gc.collect()
-    assert to_names(folder) in ([], ["films.npz"])
+    assert to_names(folder) in ([], ["images.npz"])
 
 
 @pytest.mark.parametrize(
     "target",
-    ["file:///etc/passwd", "ftp://127.0.0.1/films", "https://example.com/films", "http://10.0.0.1/films",
-     "http://[::ffff:1.2.3.4]/", "http://[", "//example.com/films", "gopher:x", "http://localhost.example.com/"],
+    ["file:///etc/passwd", "ftp://127.0.0.1/images", "https://example.com/images", "http://10.0.0.1/images",
+     "http://[::ffff:1.2.3.4]/", "http://[", "//example.com/images", "gopher:x", "http://localhost.example.com/"],
 )  # fmt: skip
 def test_a_redirect_to_another_kind_of_address_is_not_followed(server, folder, target):
     server.status, server.location = 302, target
@@ -282,7 +282,7 @@ def test_a_redirect_on_the_same_machine_is_followed(server, folder):
         fetch_release(to_release(server), folder, remedy=REMEDY)
     finally:
         other.close()
-    assert (folder / "films.npz").read_bytes() == BODY
+    assert (folder / "images.npz").read_bytes() == BODY
 
 
 def test_redirects_end(server, folder):
@@ -294,16 +294,16 @@ def test_redirects_end(server, folder):
 @pytest.mark.parametrize(
     ("url", "kind"),
     [
-        ("https://zenodo.org/films", "public"),
-        ("https://8.8.8.8/films", "public"),
-        ("http://127.0.0.1:80/films", "this machine"),
-        ("https://[::1]/films", "this machine"),
-        ("http://localhost/films", "this machine"),
-        ("http://zenodo.org/films", None),
-        ("https://10.1.2.3/films", None),
+        ("https://zenodo.org/images", "public"),
+        ("https://8.8.8.8/images", "public"),
+        ("http://127.0.0.1:80/images", "this machine"),
+        ("https://[::1]/images", "this machine"),
+        ("http://localhost/images", "this machine"),
+        ("http://zenodo.org/images", None),
+        ("https://10.1.2.3/images", None),
         ("https://169.254.169.254/latest", None),
-        ("file:///films", None),
-        ("https:///films", None),
+        ("file:///images", None),
+        ("https:///images", None),
         ("", None),
     ],
 )
@@ -331,7 +331,7 @@ def test_no_room_is_told_in_one_line_and_leaves_nothing_behind(server, folder, m
     def fill_disk(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pneumo_keras.files.os.fsync", fill_disk)
+    monkeypatch.setattr("pneumo_keras.storage.files.os.fsync", fill_disk)
     assert refuse(to_release(server), folder).endswith(f"into {folder}: No space left on device. {REMEDY}")
 
 
@@ -358,7 +358,7 @@ class EndlessServer:
                 pass
 
         self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}/films.npz"
+        self.url = f"http://127.0.0.1:{self.http.server_port}/images.npz"
         threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
 
 

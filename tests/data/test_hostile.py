@@ -3,23 +3,23 @@ import time
 
 import pytest
 
-from pneumo_keras.data.decoding import decode_films
-from pneumo_keras.data.films import Preparation
+from pneumo_keras.data.decoding import decode_images
+from pneumo_keras.data.images import Preparation
 from tests.data.hostile import write_hostile_files
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom says of the odd tags that they are odd
-def test_every_file_that_means_no_good_is_a_film_or_a_reason(tmp_path):
+def test_every_file_that_means_no_good_is_an_image_or_a_reason(tmp_path):
     folder = tmp_path / "hostile"
     folder.mkdir()
     n = write_hostile_files(folder, 150)
     started = time.monotonic()
     paths = map(str, folder.iterdir())  # named, so that none is passed over
-    decoded = list(decode_films(paths, preparation=Preparation(28), workers=2))
-    assert len(decoded) == len({film.path for film in decoded}) == n
-    assert all((film.image is None) == bool(film.reason) for film in decoded)
-    reasons = {film.path.removeprefix(f"{folder}/"): film.reason for film in decoded}
+    decoded = list(decode_images(paths, preparation=Preparation(28), workers=2))
+    assert len(decoded) == len({image.path for image in decoded}) == n
+    assert all((image.image is None) == bool(image.reason) for image in decoded)
+    reasons = {image.path.removeprefix(f"{folder}/"): image.reason for image in decoded}
     assert reasons["pipe.png"] == reasons["endless.png"] == "it is no ordinary file"
     assert reasons["nowhere.png"] == "No such file or directory"
     assert reasons["empty.png"] == "the file is empty"

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumo_keras.data.films import FilmArray, Preparation
 from pneumo_keras.data.image_preparation import crop_square, detect_preparation, measure_jpeg, prepare_image
-from pneumo_keras.data.phantom import PhantomFilms
+from pneumo_keras.data.images import ImageArray, Preparation
+from pneumo_keras.data.phantom import PhantomImages
 from tests.conftest import SHARED
 
-IMAGES = PhantomFilms(40, 64, 3).read(slice(None))
+IMAGES = PhantomImages(40, 64, 3).read(slice(None))
 LIKE_TRAINING = Preparation(28, jpeg_quality=75)
 
 
@@ -27,7 +27,7 @@ def save_as_jpeg(image, quality=75):
 
 
 def to_data(images):
-    return FilmArray(images, np.arange(len(images)) % 2)
+    return ImageArray(images, np.arange(len(images)) % 2)
 
 
 @pytest.mark.real_data

@@ -14,11 +14,11 @@ from pneumo_keras.errors import DataError
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in (
-        "films/b.png",
-        "films/a.png",
-        "films/.hidden.png",
-        "films/.git/x.png",
-        "films/z/c.dcm",
+        "images/b.png",
+        "images/a.png",
+        "images/.hidden.png",
+        "images/.git/x.png",
+        "images/z/c.dcm",
         "one.png",
     ):
         path = tmp_path / name
@@ -32,14 +32,14 @@ def list_names(*names, stdin=b"", others=None):
 
 @pytest.mark.usefixtures("folder")
 def test_names_stand_for_files_folders_patterns_and_stdin():
-    inside = ["films/a.png", "films/b.png", "films/z/c.dcm"]
-    assert list_names("one.png", "films") == ["one.png", *inside]
-    assert list_names("films/*.png") == ["films/a.png", "films/b.png"]
+    inside = ["images/a.png", "images/b.png", "images/z/c.dcm"]
+    assert list_names("one.png", "images") == ["one.png", *inside]
+    assert list_names("images/*.png") == ["images/a.png", "images/b.png"]
     assert list_names("fil*") == inside
-    assert sorted(list_names("films/**")) == inside
-    assert list_names("-", "one.png", stdin=b"films/z\n\nfilms/a.png\r\n") == [
-        "films/z/c.dcm",
-        "films/a.png",
+    assert sorted(list_names("images/**")) == inside
+    assert list_names("-", "one.png", stdin=b"images/z\n\nimages/a.png\r\n") == [
+        "images/z/c.dcm",
+        "images/a.png",
         "one.png",
     ]
 
@@ -58,11 +58,11 @@ def test_a_name_that_looks_like_a_pattern_is_the_file_of_that_name(tmp_path):
 
 @pytest.mark.usefixtures("folder")
 def test_links_to_folders_are_followed_and_none_is_walked_twice(tmp_path):
-    Path("films/z/up").symlink_to("..")
+    Path("images/z/up").symlink_to("..")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "d.png").touch()
-    Path("films/link").symlink_to(tmp_path / "elsewhere")
-    assert list_names("films") == ["films/a.png", "films/b.png", "films/link/d.png", "films/z/c.dcm"]
+    Path("images/link").symlink_to(tmp_path / "elsewhere")
+    assert list_names("images") == ["images/a.png", "images/b.png", "images/link/d.png", "images/z/c.dcm"]
 
 
 @pytest.mark.usefixtures("folder")
@@ -75,7 +75,7 @@ def test_a_folder_that_cannot_be_read_stands_for_itself(monkeypatch):
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    assert list_names("films") == ["films/a.png", "films/b.png", "films/z"]
+    assert list_names("images") == ["images/a.png", "images/b.png", "images/z"]
 
 
 def test_a_name_that_no_system_takes_stands_for_itself():
@@ -124,21 +124,21 @@ def test_without_stdin_there_is_no_list():
 
 @pytest.mark.usefixtures("folder")
 def test_files_of_other_kinds_are_passed_over_where_they_are_found_and_kept_where_they_are_named():
-    for name in ("films/notes.txt", "films/z/Thumbs.db", "films/DICOMDIR", "notes.txt"):
+    for name in ("images/notes.txt", "images/z/Thumbs.db", "images/DICOMDIR", "notes.txt"):
         Path(name).write_text("notes")
-    inside = ["films/a.png", "films/b.png", "films/z/c.dcm"]
+    inside = ["images/a.png", "images/b.png", "images/z/c.dcm"]
     others = PassedOver()
-    assert list_names("films", others=others) == inside
+    assert list_names("images", others=others) == inside
     assert others.describe() == (
-        "3 files of other kinds passed over: films/DICOMDIR, films/notes.txt, films/z/Thumbs.db"
+        "3 files of other kinds passed over: images/DICOMDIR, images/notes.txt, images/z/Thumbs.db"
     )
     others = PassedOver()
-    assert list_names("films/*", "not*", "-", stdin=b"films\nnotes.txt\n", others=others) == [
+    assert list_names("images/*", "not*", "-", stdin=b"images\nnotes.txt\n", others=others) == [
         *inside,
         *inside,
         "notes.txt",
     ]
     assert others.describe() == (
-        "7 files of other kinds passed over: films/DICOMDIR, films/notes.txt, films/z/Thumbs.db and 4 more"
+        "7 files of other kinds passed over: images/DICOMDIR, images/notes.txt, images/z/Thumbs.db and 4 more"
     )
-    assert list_names("films/notes.txt", "films/DICOMDIR") == ["films/notes.txt", "films/DICOMDIR"]
+    assert list_names("images/notes.txt", "images/DICOMDIR") == ["images/notes.txt", "images/DICOMDIR"]

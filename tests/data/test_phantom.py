@@ -4,66 +4,66 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from pneumo_keras.data import phantom, phantom_drawing
-from pneumo_keras.data.films import FilmArray, count_classes
-from pneumo_keras.data.phantom import LABEL_BLOCK, PhantomFilms, _draw_block, build_phantom_splits
+from pneumo_keras.data.images import ImageArray, count_classes
+from pneumo_keras.data.phantom import LABEL_BLOCK, PhantomImages, _draw_block, build_phantom_splits
 from pneumo_keras.errors import DataError
-from tests.films import build_phantom_films, load_phantom_splits
+from tests.images import build_phantom_images, load_phantom_splits
 
-# Fractions of the film between apex and diaphragm: in the lungs and between them, in most poses.
+# Fractions of the image between apex and diaphragm: in the lungs and between them, in most poses.
 ROWS = (0.35, 0.60)
 LUNGS = ((0.20, 0.32), (0.72, 0.80))
 MEDIASTINUM = ((0.47, 0.53),)
 
 
 @pytest.fixture(scope="module")
-def films() -> FilmArray:
-    return build_phantom_films(2000, size=28, seed=3)
+def images() -> ImageArray:
+    return build_phantom_images(2000, size=28, seed=3)
 
 
-def to_region_means(films: FilmArray, regions: tuple[tuple[float, float], ...]) -> np.ndarray:
-    size = films.images.shape[1]
+def to_region_means(images: ImageArray, regions: tuple[tuple[float, float], ...]) -> np.ndarray:
+    size = images.images.shape[1]
     top, bottom = (round(row * size) for row in ROWS)
     columns = [np.arange(round(left * size), round(right * size)) for left, right in regions]
-    return films.images[:, top:bottom, np.concatenate(columns)].mean(axis=(1, 2))
+    return images.images[:, top:bottom, np.concatenate(columns)].mean(axis=(1, 2))
 
 
-def to_test_score(films: FilmArray) -> float:
-    x, y = films.images.reshape(len(films), -1) / 255, films.labels
-    half = len(films) // 2
-    judge = LogisticRegression(C=0.1, max_iter=1000).fit(x[:half], y[:half])
-    return float(roc_auc_score(y[half:], judge.decision_function(x[half:])))
+def to_test_score(images: ImageArray) -> float:
+    x, y = images.images.reshape(len(images), -1) / 255, images.labels
+    half = len(images) // 2
+    evaluate = LogisticRegression(C=0.1, max_iter=1000).fit(x[:half], y[:half])
+    return float(roc_auc_score(y[half:], evaluate.decision_function(x[half:])))
 
 
 @pytest.mark.parametrize("size", [16, 28, 61, 224])
-def test_films_have_the_schema_of_the_real_ones(size: int):
-    films = build_phantom_films(5, size=size, seed=0)
-    assert films.images.shape == (5, size, size)
-    assert films.images.dtype == np.uint8
-    assert films.labels.shape == (5,)
-    assert films.labels.dtype == np.int64
+def test_images_have_the_schema_of_the_real_ones(size: int):
+    images = build_phantom_images(5, size=size, seed=0)
+    assert images.images.shape == (5, size, size)
+    assert images.images.dtype == np.uint8
+    assert images.labels.shape == (5,)
+    assert images.labels.dtype == np.int64
 
 
 @pytest.mark.parametrize("size", [28, 100])
 def test_the_same_arguments_draw_the_same_bytes(size: int):
-    first = build_phantom_films(60, size=size, seed=7)
+    first = build_phantom_images(60, size=size, seed=7)
     np.random.seed(1)
-    second = build_phantom_films(60, size=size, seed=7)
+    second = build_phantom_images(60, size=size, seed=7)
     assert first.images.tobytes() == second.images.tobytes()
     assert first.labels.tobytes() == second.labels.tobytes()
 
 
 @pytest.mark.parametrize("n", [2, 340, 701])
-def test_a_longer_set_starts_with_the_shorter_one(films: FilmArray, n: int):
-    shorter = build_phantom_films(n, size=28, seed=3)
-    assert np.array_equal(films.images[:n], shorter.images)
-    assert np.array_equal(films.labels[:n], shorter.labels)
+def test_a_longer_set_starts_with_the_shorter_one(images: ImageArray, n: int):
+    shorter = build_phantom_images(n, size=28, seed=3)
+    assert np.array_equal(images.images[:n], shorter.images)
+    assert np.array_equal(images.labels[:n], shorter.labels)
 
 
-def test_any_rows_are_read_in_any_order(films: FilmArray):
-    lazy = PhantomFilms(2000, 28, 3)
+def test_any_rows_are_read_in_any_order(images: ImageArray):
+    lazy = PhantomImages(2000, 28, 3)
     rows = np.array([1999, 0, 51, 49, 50, 0, 1200])
-    assert np.array_equal(lazy.read(rows), films.images[rows])
-    assert np.array_equal(lazy.read(slice(40, 260, 7)), films.images[40:260:7])
+    assert np.array_equal(lazy.read(rows), images.images[rows])
+    assert np.array_equal(lazy.read(slice(40, 260, 7)), images.images[40:260:7])
     assert lazy.read(slice(2000, 2100)).shape == (0, 28, 28)
     assert (len(lazy), lazy.shape) == (2000, (28, 28))
     with pytest.raises(IndexError):
@@ -72,35 +72,37 @@ def test_any_rows_are_read_in_any_order(films: FilmArray):
 
 def test_only_the_blocks_that_hold_the_rows_are_drawn(monkeypatch):
     drawn = []
-    draw = phantom.draw_films
-    monkeypatch.setattr(phantom, "draw_films", lambda *given: drawn.append(len(given[0])) or draw(*given))
+    draw = phantom.draw_images
+    monkeypatch.setattr(phantom, "draw_images", lambda *given: drawn.append(len(given[0])) or draw(*given))
     phantom._draw_block.cache_clear()
-    films = PhantomFilms(100_000, 16, 9)
-    assert len(films.fingerprint()) == 64 and drawn == []
-    films.read(np.array([99_999, 3, 4]))
+    images = PhantomImages(100_000, 16, 9)
+    assert len(images.fingerprint()) == 64 and drawn == []
+    images.read(np.array([99_999, 3, 4]))
     assert drawn == [LABEL_BLOCK] * 2
     for start in range(0, 400, 20):  # in order, each block once
-        films.read(slice(start, start + 20))
+        images.read(slice(start, start + 20))
     assert len(drawn) == 2 + 7
 
 
-def test_the_fingerprint_names_all_that_films_are_made_from():
+def test_the_fingerprint_names_all_that_images_are_made_from():
     base = {"n": 20, "size": 28, "seed": 0, "pneumonia_share": 0.74}
     others = [base, *({**base, key: value} for key, value in {"n": 21, "size": 29, "seed": 1}.items())]
     others.append({**base, "pneumonia_share": 0.5})
-    assert len({PhantomFilms(**one).fingerprint() for one in others}) == 5
-    assert PhantomFilms(**base).fingerprint() == PhantomFilms(20, 28, 0).fingerprint()
+    assert len({PhantomImages(**one).fingerprint() for one in others}) == 5
+    assert PhantomImages(**base).fingerprint() == PhantomImages(20, 28, 0).fingerprint()
 
 
-def test_films_of_another_generator_have_other_fingerprints(monkeypatch):
-    before = PhantomFilms(20, 28, 0).fingerprint()
+def test_images_of_another_generator_have_other_fingerprints(monkeypatch):
+    before = PhantomImages(20, 28, 0).fingerprint()
     monkeypatch.setattr(phantom, "GENERATOR_VERSION", phantom.GENERATOR_VERSION + 1)
-    assert PhantomFilms(20, 28, 0).fingerprint() != before
+    assert PhantomImages(20, 28, 0).fingerprint() != before
 
 
-def test_no_film_of_a_split_stands_in_another_split_or_seed():
+def test_no_image_of_a_split_stands_in_another_split_or_seed():
     sets = [
-        films.images for seed in range(6) for films in load_phantom_splits((120, 60, 80), seed=seed).values()
+        images.images
+        for seed in range(6)
+        for images in load_phantom_splits((120, 60, 80), seed=seed).values()
     ]
     assert len(np.unique(np.concatenate(sets), axis=0)) == 6 * 260
     seeds = {
@@ -111,8 +113,8 @@ def test_no_film_of_a_split_stands_in_another_split_or_seed():
     assert len(seeds) == 300
 
 
-def test_other_seeds_draw_other_films():
-    first, second = (build_phantom_films(50, size=28, seed=seed) for seed in (0, 1))
+def test_other_seeds_draw_other_images():
+    first, second = (build_phantom_images(50, size=28, seed=seed) for seed in (0, 1))
     assert not np.array_equal(first.labels, second.labels)
     assert len(np.unique(np.concatenate([first.images, second.images]), axis=0)) == 100
 
@@ -122,58 +124,58 @@ def test_other_seeds_draw_other_films():
     [(600, 0.74, (156, 444)), (1000, 0.5, (500, 500)), (200, 0.333, (133, 67))],
 )
 def test_the_share_of_pneumonia_is_as_asked(n: int, share: float, counts: tuple[int, int]):
-    films = build_phantom_films(n, size=16, seed=0, pneumonia_share=share)
-    assert count_classes(films.labels) == counts
+    images = build_phantom_images(n, size=16, seed=0, pneumonia_share=share)
+    assert count_classes(images.labels) == counts
 
 
 @pytest.mark.parametrize("share", [0.001, 0.74, 0.999])
 @pytest.mark.parametrize("seed", range(5))
-def test_two_films_are_of_two_classes(seed: int, share: float):
-    films = build_phantom_films(2, size=16, seed=seed, pneumonia_share=share)
-    assert count_classes(films.labels) == (1, 1)
+def test_two_images_are_of_two_classes(seed: int, share: float):
+    images = build_phantom_images(2, size=16, seed=seed, pneumonia_share=share)
+    assert count_classes(images.labels) == (1, 1)
 
 
-def test_labels_are_in_no_order(films: FilmArray):
-    assert len({films.labels[start : start + 50].tobytes() for start in range(0, 2000, 50)}) == 40
-    changes = np.abs(np.diff(films.labels)).mean()
+def test_labels_are_in_no_order(images: ImageArray):
+    assert len({images.labels[start : start + 50].tobytes() for start in range(0, 2000, 50)}) == 40
+    changes = np.abs(np.diff(images.labels)).mean()
     assert changes == pytest.approx(2 * 0.74 * 0.26, abs=0.05)
-    first = [build_phantom_films(2, size=16, seed=seed).labels[0] for seed in range(20)]
+    first = [build_phantom_images(2, size=16, seed=seed).labels[0] for seed in range(20)]
     assert set(first) == {0, 1}
 
 
-def test_lungs_are_darker_than_the_mediastinum(films: FilmArray):
-    darker = to_region_means(films, LUNGS) < to_region_means(films, MEDIASTINUM)
+def test_lungs_are_darker_than_the_mediastinum(images: ImageArray):
+    darker = to_region_means(images, LUNGS) < to_region_means(images, MEDIASTINUM)
     assert darker.mean() > 0.95
 
 
-def test_sick_lungs_are_brighter_but_films_as_a_whole_hardly(films: FilmArray):
-    sick = films.labels == 1
-    lungs = to_region_means(films, LUNGS)
+def test_sick_lungs_are_brighter_but_images_as_a_whole_hardly(images: ImageArray):
+    sick = images.labels == 1
+    lungs = to_region_means(images, LUNGS)
     assert lungs[sick].mean() > lungs[~sick].mean() + 10
-    whole = films.images.mean(axis=(1, 2))
-    assert roc_auc_score(films.labels, whole) < 0.75
+    whole = images.images.mean(axis=(1, 2))
+    assert roc_auc_score(images.labels, whole) < 0.75
 
 
-def test_the_classes_overlap_but_can_be_told_apart(films: FilmArray):
-    assert 0.80 < to_test_score(films) < 0.96
+def test_the_classes_overlap_but_can_be_told_apart(images: ImageArray):
+    assert 0.80 < to_test_score(images) < 0.96
 
 
-def test_a_film_is_the_same_chest_at_any_size():
-    small, large = (build_phantom_films(20, size=size, seed=0) for size in (28, 112))
+def test_an_image_is_the_same_chest_at_any_size():
+    small, large = (build_phantom_images(20, size=size, seed=0) for size in (28, 112))
     shrunk = large.images.reshape(20, 28, 4, 28, 4).mean(axis=(2, 4))
     assert np.abs(shrunk - small.images).mean() < 8
     assert np.array_equal(small.labels, large.labels)
 
 
-def test_exposure_differs_between_films(films: FilmArray):
-    assert films.images.mean(axis=(1, 2)).std() > 10
-    assert films.images.std(axis=(1, 2)).min() > 15
+def test_exposure_differs_between_images(images: ImageArray):
+    assert images.images.mean(axis=(1, 2)).std() > 10
+    assert images.images.std(axis=(1, 2)).min() > 15
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"n": 1}, "n must be at least 2, a film of each class. Received: 1."),
+        ({"n": 1}, "n must be at least 2, an image of each class. Received: 1."),
         ({"size": 15}, "size must be at least 16 pixels. Received: 15."),
         ({"seed": -1}, "seed must be at least 0. Received: -1."),
         ({"pneumonia_share": 1.0}, "pneumonia_share must lie between 0 and 1. Received: 1.0."),
@@ -182,27 +184,27 @@ def test_exposure_differs_between_films(films: FilmArray):
 )
 def test_an_argument_out_of_range_is_named(arguments: dict, message: str):
     with pytest.raises(DataError) as error:
-        PhantomFilms(**{"n": 4, "size": 28, "seed": 0} | arguments)
-    assert str(error.value) == f"Phantom films: {message}"
+        PhantomImages(**{"n": 4, "size": 28, "seed": 0} | arguments)
+    assert str(error.value) == f"Phantom images: {message}"
 
 
-def test_patches_lie_where_opacities_brighten_a_film(monkeypatch):
-    films, rows = PhantomFilms(60, 28, 5), np.arange(60)
-    patches = films.read_patches(rows)
+def test_patches_lie_where_opacities_brighten_an_image(monkeypatch):
+    images, rows = PhantomImages(60, 28, 5), np.arange(60)
+    patches = images.read_patches(rows)
     assert patches.dtype == np.float32 and patches.min() >= 0 and patches.max() <= 1
-    drawn = films.read(rows).astype(float)
+    drawn = images.read(rows).astype(float)
     monkeypatch.setattr(phantom_drawing, "SEVERITY", ((0.0, 0.0), (0.0, 0.0)))
     _draw_block.cache_clear()
-    without = films.read(rows)
+    without = images.read(rows)
     _draw_block.cache_clear()
     brighter = drawn - without
-    sick = films.labels == 1
+    sick = images.labels == 1
     inside, outside = (brighter[sick][where[sick]].mean() for where in (patches > 0.3, patches == 0))
     assert inside > 4 * outside  # haze brightens all of the lungs, a little
     own, next_ones = (
         [
-            np.corrcoef(film.ravel(), patch.ravel())[0, 1]
-            for film, patch in zip(brighter[sick], planes, strict=True)
+            np.corrcoef(image.ravel(), patch.ravel())[0, 1]
+            for image, patch in zip(brighter[sick], planes, strict=True)
         ]
         for planes in (patches[sick], np.roll(patches[sick], 1, axis=0))
     )
@@ -210,7 +212,7 @@ def test_patches_lie_where_opacities_brighten_a_film(monkeypatch):
     assert patches[sick].max(axis=(1, 2)).mean() > 3 * patches[~sick].max(axis=(1, 2)).mean()
 
 
-def test_patches_are_those_of_the_films_in_any_order():
-    films = PhantomFilms(120, 28, 5)
+def test_patches_are_those_of_the_images_in_any_order():
+    images = PhantomImages(120, 28, 5)
     rows = np.array([101, 3, 55])
-    assert np.array_equal(films.read_patches(rows), films.read_patches(slice(None))[rows])
+    assert np.array_equal(images.read_patches(rows), images.read_patches(slice(None))[rows])

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumo_keras.data.films import Preparation
 from pneumo_keras.data.image_preparation import prepare_image
-from pneumo_keras.data.pictures import Limits, load_film
+from pneumo_keras.data.images import Preparation
+from pneumo_keras.data.pictures import Limits, load_image
 from pneumo_keras.errors import DataError
 from tests.data.hostile import build_chunk
 
 RANDOM = np.random.default_rng(0)
-FILM = RANDOM.integers(0, 256, (28, 28), dtype=np.uint8)
+IMAGE = RANDOM.integers(0, 256, (28, 28), dtype=np.uint8)
 SMOOTH = np.add.outer(np.arange(60), np.arange(40)).astype(np.uint8)
 
 
@@ -25,30 +25,30 @@ def save(picture, kind="PNG", **options):
 
 
 def load(picture, kind="PNG", size=None, **options):
-    film = load_film(save(picture, kind, **options))
-    return prepare_image(film, Preparation(size or min(film.size)))
+    image = load_image(save(picture, kind, **options))
+    return prepare_image(image, Preparation(size or min(image.size)))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP", "WEBP"])
-def test_a_film_of_the_right_size_comes_as_it_was_saved(kind):
+def test_an_image_of_the_right_size_comes_as_it_was_saved(kind):
     options = {"lossless": True} if kind == "WEBP" else {}
-    np.testing.assert_array_equal(load(Image.fromarray(FILM), kind, **options), FILM)
+    np.testing.assert_array_equal(load(Image.fromarray(IMAGE), kind, **options), IMAGE)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_sixteen_bits_are_fractions_of_the_full_range(kind):
-    wide = Image.fromarray(FILM.astype(np.uint16) * 257)
-    np.testing.assert_array_equal(load(wide, kind), FILM)
-    dark = Image.fromarray(FILM.astype(np.uint16) * 16)  # 12 bits in 16: dark, and not stretched
+    wide = Image.fromarray(IMAGE.astype(np.uint16) * 257)
+    np.testing.assert_array_equal(load(wide, kind), IMAGE)
+    dark = Image.fromarray(IMAGE.astype(np.uint16) * 16)  # 12 bits in 16: dark, and not stretched
     assert load(dark, kind).max() == round(255 * 16 / 257)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_a_tiff_with_white_at_zero_is_inverted(dtype):
-    # Pillow inverts films of eight bits when it saves them, too.
-    stored = FILM if dtype == np.uint8 else (255 - FILM.astype(np.uint16)) * 257
+    # Pillow inverts images of eight bits when it saves them, too.
+    stored = IMAGE if dtype == np.uint8 else (255 - IMAGE.astype(np.uint16)) * 257
     file = save(Image.fromarray(stored), "TIFF", tiffinfo={262: 0})
-    np.testing.assert_array_equal(prepare_image(load_film(file), Preparation(28)), FILM)
+    np.testing.assert_array_equal(prepare_image(load_image(file), Preparation(28)), IMAGE)
 
 
 def test_colour_becomes_luminance_and_what_is_transparent_black():
@@ -57,8 +57,8 @@ def test_colour_becomes_luminance_and_what_is_transparent_black():
     assert load(Image.fromarray(colour))[0, 0] == round(0.587 * 200)
     see_through = np.dstack([np.full((28, 28, 3), 200, np.uint8), np.full((28, 28), 255, np.uint8)])
     see_through[:14, :, 3] = 0
-    film = load(Image.fromarray(see_through))
-    assert (film[0, 0], film[-1, 0]) == (0, 200)
+    image = load(Image.fromarray(see_through))
+    assert (image[0, 0], image[-1, 0]) == (0, 200)
 
 
 def build_png(values, bits, transparent, *, channels=1):
@@ -84,34 +84,34 @@ def test_a_value_that_a_png_calls_transparent_is_black_whatever_its_bits(bits, c
     white = 2**bits - 1
     values = np.array([0, white // 2, white, 0, white // 3, white])
     for transparent in values:
-        film = np.asarray(load_film(build_png(values, bits, transparent, channels=channels)))
+        image = np.asarray(load_image(build_png(values, bits, transparent, channels=channels)))
         expected = np.where(values == transparent, 0, values * (255 / white))
-        np.testing.assert_allclose(film, [expected, expected], atol=1)
+        np.testing.assert_allclose(image, [expected, expected], atol=1)
 
 
 def test_of_the_pictures_in_a_jpeg_file_the_first_counts():
-    first, second = (Image.fromarray(film).convert("RGB") for film in (SMOOTH, SMOOTH[::2, ::2]))
+    first, second = (Image.fromarray(image).convert("RGB") for image in (SMOOTH, SMOOTH[::2, ::2]))
     content = save(first, "MPO", save_all=True, append_images=[second], quality=95)
-    film = np.asarray(load_film(content))
-    np.testing.assert_allclose(film, SMOOTH, atol=8)
+    image = np.asarray(load_image(content))
+    np.testing.assert_allclose(image, SMOOTH, atol=8)
 
 
 @pytest.mark.parametrize("mode", ["P", "RGB", "RGBA", "LA"])
-def test_grey_films_saved_in_colour_modes_come_out_the_same(mode):
-    np.testing.assert_array_equal(load(Image.fromarray(FILM).convert(mode)), FILM)
+def test_grey_images_saved_in_colour_modes_come_out_the_same(mode):
+    np.testing.assert_array_equal(load(Image.fromarray(IMAGE).convert(mode)), IMAGE)
 
 
-def test_a_bilevel_film_is_black_and_white():
-    assert set(np.unique(load(Image.fromarray(FILM).convert("1")))) == {0, 255}
+def test_a_bilevel_image_is_black_and_white():
+    assert set(np.unique(load(Image.fromarray(IMAGE).convert("1")))) == {0, 255}
 
 
 @pytest.mark.parametrize("mode", ["L", "I;16"])
-def test_a_film_is_turned_upright(mode):
-    picture = Image.fromarray(FILM if mode == "L" else FILM.astype(np.uint16) * 257)
+def test_an_image_is_turned_upright(mode):
+    picture = Image.fromarray(IMAGE if mode == "L" else IMAGE.astype(np.uint16) * 257)
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: to be shown turned by 90 degrees clockwise
     np.testing.assert_array_equal(
-        load(picture, "TIFF" if mode == "L" else "PNG", exif=exif), np.rot90(FILM, -1)
+        load(picture, "TIFF" if mode == "L" else "PNG", exif=exif), np.rot90(IMAGE, -1)
     )
 
 
@@ -122,21 +122,21 @@ def test_jpeg_is_close():
 
 def refuse(source, **limits):
     with pytest.raises(DataError) as refusal:
-        load_film(source, Limits(**limits))
+        load_image(source, Limits(**limits))
     return str(refusal.value)
 
 
-def test_what_is_no_film_has_its_reason(tmp_path):
+def test_what_is_no_image_has_its_reason(tmp_path):
     assert refuse(tmp_path / "none.png") == "No such file or directory"
     assert refuse(tmp_path) == "it is a folder that cannot be read"
     os.mkfifo(tmp_path / "pipe.png")
     assert refuse(tmp_path / "pipe.png") == "it is no ordinary file"
     assert refuse(b"") == "the file is empty"
-    no_film = "it is no PNG, JPEG, TIFF, BMP, WebP or DICOM file, or a damaged one"
-    assert refuse(b"<html><script>alert(1)</script></html>") == no_film
-    assert refuse(save(Image.fromarray(FILM), "GIF")) == no_film
-    whole = save(Image.fromarray(FILM))
-    assert refuse(whole[:40]) == no_film
+    no_image = "it is no PNG, JPEG, TIFF, BMP, WebP or DICOM file, or a damaged one"
+    assert refuse(b"<html><script>alert(1)</script></html>") == no_image
+    assert refuse(save(Image.fromarray(IMAGE), "GIF")) == no_image
+    whole = save(Image.fromarray(IMAGE))
+    assert refuse(whole[:40]) == no_image
     assert refuse(whole[:-300]).startswith("it cannot be decoded: ")
 
 
@@ -144,13 +144,13 @@ def test_what_costs_too_much_is_refused_before_it_is_decoded():
     png = save(Image.new("L", (300, 200)))
     assert refuse(png, pixels=59_999) == "it has 300 x 200 pixels, more than 59,999"
     assert refuse(png + b"\0" * 3 * 2**20, bytes=2**20) == "the file has 3 MB, more than 1"
-    assert load_film(png, Limits(pixels=60_000)).size == (300, 200)
+    assert load_image(png, Limits(pixels=60_000)).size == (300, 200)
 
 
 def test_a_file_with_several_pictures_is_refused():
-    frames = [Image.fromarray(FILM), Image.fromarray(FILM.T)]
+    frames = [Image.fromarray(IMAGE), Image.fromarray(IMAGE.T)]
     assert refuse(save(frames[0], "TIFF", save_all=True, append_images=frames[1:])) == (
-        "it holds 2 pictures: one film a file"
+        "it holds 2 pictures: one image a file"
     )
 
 
@@ -166,7 +166,7 @@ def test_damage_is_said_without_what_only_programmers_know(kind):
         for _ in range(random.integers(1, 20)):
             content[random.integers(len(content))] = random.integers(256)
         try:
-            load_film(bytes(content[: random.integers(len(content) // 2, len(content) + 1)]))
+            load_image(bytes(content[: random.integers(len(content) // 2, len(content) + 1)]))
         except DataError as error:
             reasons.append(str(error))
     assert reasons
@@ -175,30 +175,30 @@ def test_damage_is_said_without_what_only_programmers_know(kind):
 
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])
 def test_grey_values_without_a_range_are_refused(dtype):
-    assert refuse(save(Image.fromarray(FILM.astype(dtype)), "TIFF")) == (
+    assert refuse(save(Image.fromarray(IMAGE.astype(dtype)), "TIFF")) == (
         "its grey values have no known range: save it with 8 or 16 bits"
     )
 
 
 def test_twelve_bits_are_fractions_of_their_own_range():
-    film = load_film(build_tiff_of_12_bits(FILM))
-    np.testing.assert_allclose(prepare_image(film, Preparation(28)), FILM, atol=1)
+    image = load_image(build_tiff_of_12_bits(IMAGE))
+    np.testing.assert_allclose(prepare_image(image, Preparation(28)), IMAGE, atol=1)
 
 
-def build_tiff_of_12_bits(film):
+def build_tiff_of_12_bits(image):
     """As a detector writes it: two pixels in three bytes."""
-    values = (film * (4095 / 255)).round().astype(np.uint16)
+    values = (image * (4095 / 255)).round().astype(np.uint16)
     bits = np.unpackbits(values[..., None].byteswap().view(np.uint8), axis=-1)[..., 4:]
-    pixels = np.packbits(bits.reshape(len(film), -1), axis=-1).tobytes()
+    pixels = np.packbits(bits.reshape(len(image), -1), axis=-1).tobytes()
     tags = [
-        (256, 3, film.shape[1]),
-        (257, 3, film.shape[0]),
+        (256, 3, image.shape[1]),
+        (257, 3, image.shape[0]),
         (258, 3, 12),
         (259, 3, 1),
         (262, 3, 1),
         (273, 4, 8),
         (277, 3, 1),
-        (278, 3, film.shape[0]),
+        (278, 3, image.shape[0]),
         (279, 4, len(pixels)),
     ]
     entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)

@@ -20,24 +20,24 @@ from PIL import Image
 
 from pneumo_keras.data import builder, preparation
 from pneumo_keras.data import prepared as prepared_module
-from pneumo_keras.data.builder import FilmBuilder, to_png
-from pneumo_keras.data.films import FilmArray, hash_labels
+from pneumo_keras.data.builder import ImageBuilder, to_png
+from pneumo_keras.data.images import ImageArray, hash_labels
 from pneumo_keras.data.pneumonia_mnist import archive, load_split
 from pneumo_keras.data.pneumonia_mnist.npz_file import NpzFile
 from pneumo_keras.errors import DataError
-from pneumo_keras.kept import PREPARED
+from pneumo_keras.storage.kept import PREPARED
 from tests.damage import mutate
-from tests.films import load
+from tests.images import load
 
 KILLED = """
 import os, sys
 from pathlib import Path
 from pneumo_keras.data import builder, preparation
 from pneumo_keras.data.pneumonia_mnist import load_split, npz_file
-films = []
+images = []
 def die_at_the_fifth(image):
-    films.append(image)
-    return os._exit(9) if len(films) == 5 else to_png(image)
+    images.append(image)
+    return os._exit(9) if len(images) == 5 else to_png(image)
 to_png, builder.to_png = builder.to_png, die_at_the_fifth
 npz = npz_file.NpzFile(Path(sys.argv[1]), "", "a" * 64, False)
 load_split(npz, "train", size=28, cache=Path(sys.argv[2]))
@@ -60,23 +60,23 @@ def prepared(npz, cache):
     return load_split(npz, "train", size=28, cache=cache)
 
 
-def test_films_come_back_as_they_were(npz, cache):
+def test_images_come_back_as_they_were(npz, cache):
     raw = np.load(npz.path)
     for split in ("train", "val", "test"):
-        films = load(load_split(npz, split, size=28, cache=cache))
-        assert np.array_equal(films.images, raw[f"{split}_images"])
-        assert np.array_equal(films.labels, raw[f"{split}_labels"][:, 0])
-        assert (films.images.dtype, films.labels.dtype) == (np.uint8, np.int64)
+        images = load(load_split(npz, split, size=28, cache=cache))
+        assert np.array_equal(images.images, raw[f"{split}_images"])
+        assert np.array_equal(images.labels, raw[f"{split}_labels"][:, 0])
+        assert (images.images.dtype, images.labels.dtype) == (np.uint8, np.int64)
 
 
-def test_more_films_than_are_read_at_once_come_back_in_order(write_npz, cache):
-    images = np.zeros((600, 28, 28), np.uint8)
-    images[:, 0, 0], images[:, 0, 1] = np.arange(600) % 256, np.arange(600) // 256
+def test_more_images_than_are_read_at_once_come_back_in_order(write_npz, cache):
+    arrays = np.zeros((600, 28, 28), np.uint8)
+    arrays[:, 0, 0], arrays[:, 0, 1] = np.arange(600) % 256, np.arange(600) // 256
     labels = np.arange(600) % 2
-    path = write_npz(train_images=images, train_labels=labels)
-    films = load(load_split(NpzFile(path, "", "b" * 64, False), "train", size=28, cache=cache))
-    assert np.array_equal(films.images, images)
-    assert np.array_equal(films.labels, labels)
+    path = write_npz(train_images=arrays, train_labels=labels)
+    images = load(load_split(NpzFile(path, "", "b" * 64, False), "train", size=28, cache=cache))
+    assert np.array_equal(images.images, arrays)
+    assert np.array_equal(images.labels, labels)
 
 
 def test_the_folder_is_addressed_by_size_version_content_and_split(npz, cache, prepared):
@@ -85,24 +85,24 @@ def test_the_folder_is_addressed_by_size_version_content_and_split(npz, cache, p
     assert [path.name for path in prepared.folder.parent.glob("*-*") if path.suffix != ".lock"] == [name]
 
 
-def test_films_are_known_without_decoding_one(npz, cache, prepared, monkeypatch):
+def test_images_are_known_without_decoding_one(npz, cache, prepared, monkeypatch):
     raw = np.load(npz.path)
-    whole = FilmArray(raw["train_images"], raw["train_labels"][:, 0].astype(np.int64))
+    whole = ImageArray(raw["train_images"], raw["train_labels"][:, 0].astype(np.int64))
     monkeypatch.delattr(prepared_module.Image, "open")
-    films = load_split(npz, "train", size=28, cache=cache)
-    assert (len(films), films.shape) == (12, (28, 28))
-    assert films.fingerprint() == prepared.fingerprint() == whole.fingerprint()
-    assert hash_labels(films.labels) == hash_labels(whole.labels)
+    images = load_split(npz, "train", size=28, cache=cache)
+    assert (len(images), images.shape) == (12, (28, 28))
+    assert images.fingerprint() == prepared.fingerprint() == whole.fingerprint()
+    assert hash_labels(images.labels) == hash_labels(whole.labels)
 
 
-def test_other_labels_of_the_same_films_leave_the_fingerprint_and_change_the_hash_of_labels(
+def test_other_labels_of_the_same_images_leave_the_fingerprint_and_change_the_hash_of_labels(
     write_npz, npz, cache, prepared
 ):
     labels = 1 - np.load(npz.path)["train_labels"]
     other = NpzFile(write_npz("other.npz", train_labels=labels), "", "f" * 64, is_official=False)
-    films = load_split(other, "train", size=28, cache=cache)
-    assert films.fingerprint() == prepared.fingerprint()
-    assert hash_labels(films.labels) != hash_labels(prepared.labels)
+    images = load_split(other, "train", size=28, cache=cache)
+    assert images.fingerprint() == prepared.fingerprint()
+    assert hash_labels(images.labels) != hash_labels(prepared.labels)
 
 
 def test_any_rows_are_read_in_any_order(npz, prepared):
@@ -113,22 +113,24 @@ def test_any_rows_are_read_in_any_order(npz, prepared):
     assert prepared.read(slice(12, 20)).shape == (0, 28, 28)
 
 
-def test_preparing_and_reading_hold_a_few_films_at_a_time(write_npz, cache, monkeypatch):
+def test_preparing_and_reading_hold_a_few_images_at_a_time(write_npz, cache, monkeypatch):
     monkeypatch.setattr(archive, "CHUNK_BYTES", 64 * 1024)
     monkeypatch.setattr(builder, "SHARD_BYTES", 256 * 1024)
     n = 2000  # 8 MB
-    images = np.random.default_rng(0).integers(0, 256, (n, 64, 64), np.uint8)
+    arrays = np.random.default_rng(0).integers(0, 256, (n, 64, 64), np.uint8)
     labels = (np.arange(n) % 2).astype(np.uint8)
-    npz = NpzFile(write_npz(size=64, train_images=images, train_labels=labels), "", "e" * 64, False)
+    npz = NpzFile(write_npz(size=64, train_images=arrays, train_labels=labels), "", "e" * 64, False)
     load_split(npz, "val", size=64, cache=cache)  # what is imported and set up once
     tracemalloc.start()
-    films = load_split(npz, "train", size=64, cache=cache)
+    images = load_split(npz, "train", size=64, cache=cache)
     _, preparing = tracemalloc.get_traced_memory()
     tracemalloc.reset_peak()
-    same = all(np.array_equal(films.read(slice(at, at + 50)), images[at : at + 50]) for at in range(0, n, 50))
+    same = all(
+        np.array_equal(images.read(slice(at, at + 50)), arrays[at : at + 50]) for at in range(0, n, 50)
+    )
     _, reading = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert len(list(films.folder.rglob("*.array_record*"))) == 32
+    assert len(list(images.folder.rglob("*.array_record*"))) == 32
     assert same
     assert max(preparing, reading) < 3e6
 
@@ -145,13 +147,13 @@ def find_records(prepared):
 
 
 def expect_whole(npz, cache, caplog):
-    """The films are as they were, and the user is told that they were prepared anew."""
+    """The images are as they were, and the user is told that they were prepared anew."""
     raw = np.load(npz.path)
-    films = load(load_split(npz, "train", size=28, cache=cache))
-    assert np.array_equal(films.images, raw["train_images"])
-    assert np.array_equal(films.labels, raw["train_labels"][:, 0])
+    images = load(load_split(npz, "train", size=28, cache=cache))
+    assert np.array_equal(images.images, raw["train_images"])
+    assert np.array_equal(images.labels, raw["train_labels"][:, 0])
     (line,) = caplog.messages
-    assert line.startswith(f"Prepared films in {cache}/datasets/pneumonia_mnist-28-1.1.0-{npz.sha256[:16]}")
+    assert line.startswith(f"Prepared images in {cache}/datasets/pneumonia_mnist-28-1.1.0-{npz.sha256[:16]}")
     assert "-train are damaged and are prepared anew: " in line
     caplog.clear()
     load(load_split(npz, "train", size=28, cache=cache))
@@ -162,16 +164,16 @@ def expect_whole(npz, cache, caplog):
 @pytest.mark.parametrize(
     "name", ["labels.npy", "checksums.npy", "metadata.json", "dataset_info.json", "features.json", "seal"]
 )
-def test_a_damaged_note_has_films_prepared_anew(npz, cache, prepared, caplog, name, seed):
+def test_a_damaged_note_has_images_prepared_anew(npz, cache, prepared, caplog, name, seed):
     (file,) = prepared.folder.rglob(name)
     mutate(file, np.random.default_rng(seed))
     expect_whole(npz, cache, caplog)
 
 
 @pytest.mark.parametrize("seed", range(24))
-def test_damaged_records_have_films_prepared_anew(npz, cache, prepared, caplog, seed):
+def test_damaged_records_have_images_prepared_anew(npz, cache, prepared, caplog, seed):
     lot, records = np.random.default_rng(seed), find_records(prepared)
-    if seed >= 12:  # among the films, not in the padding, of which nothing is read
+    if seed >= 12:  # among the images, not in the padding, of which nothing is read
         content = bytearray(records.read_bytes())
         start = lot.integers(100, 8000)
         content[start : start + 200] = lot.bytes(200)
@@ -181,7 +183,7 @@ def test_damaged_records_have_films_prepared_anew(npz, cache, prepared, caplog, 
     expect_whole(npz, cache, caplog)
 
 
-def test_records_of_other_films_are_found(write_npz, npz, cache, prepared, caplog):
+def test_records_of_other_images_are_found(write_npz, npz, cache, prepared, caplog):
     raw = np.load(npz.path)
     other = NpzFile(write_npz("other.npz", train_images=raw["train_images"][::-1]), "", "c" * 64, False)
     strangers = load_split(other, "train", size=28, cache=cache)
@@ -189,7 +191,7 @@ def test_records_of_other_films_are_found(write_npz, npz, cache, prepared, caplo
     expect_whole(npz, cache, caplog)
 
 
-def test_a_whole_folder_of_other_films_is_found(write_npz, npz, cache, prepared, caplog):
+def test_a_whole_folder_of_other_images_is_found(write_npz, npz, cache, prepared, caplog):
     labels = 1 - np.load(npz.path)["train_labels"]
     other = NpzFile(write_npz("other.npz", train_labels=labels), "", "c" * 64, False)
     strangers = load_split(other, "train", size=28, cache=cache)
@@ -241,15 +243,15 @@ def test_labels_are_never_unpickled(npz, cache, prepared, caplog):
 def test_threads_that_meet_damage_prepare_once(npz, cache, prepared, caplog):
     expected = prepared.read(slice(None))
     find_records(prepared).unlink()
-    films = load_split(npz, "train", size=28, cache=cache)
+    images = load_split(npz, "train", size=28, cache=cache)
     with ThreadPoolExecutor(4) as pool:
-        for images in pool.map(films.read, [slice(None)] * 4):
-            assert np.array_equal(images, expected)
+        for arrays in pool.map(images.read, [slice(None)] * 4):
+            assert np.array_equal(arrays, expected)
     made = [record for record in caplog.records if "prepared anew" in record.message]
     assert 1 <= len(made) <= 4
 
 
-def test_films_whose_source_is_gone_are_named(npz, cache, prepared):
+def test_images_whose_source_is_gone_are_named(npz, cache, prepared):
     find_records(prepared).unlink()
     npz.path.unlink()
     with pytest.raises(DataError) as error:
@@ -257,13 +259,13 @@ def test_films_whose_source_is_gone_are_named(npz, cache, prepared):
     assert str(error.value).startswith(f"{npz.path}: the file must be a whole npz archive")
 
 
-def test_films_that_are_prepared_anew_in_vain_are_named(npz, cache, prepared, monkeypatch):
+def test_images_that_are_prepared_anew_in_vain_are_named(npz, cache, prepared, monkeypatch):
     find_records(prepared).unlink()
-    films = replace(load_split(npz, "train", size=28, cache=cache), mend=lambda is_whole: None)
+    images = replace(load_split(npz, "train", size=28, cache=cache), mend=lambda is_whole: None)
     with pytest.raises(DataError) as error:
-        films.read(slice(None))
+        images.read(slice(None))
     assert str(error.value) == (
-        f"{prepared.folder}: the prepared films must be whole. Received: they cannot be read. "
+        f"{prepared.folder}: the prepared images must be whole. Received: they cannot be read. "
         "Remove that folder; the next run prepares it again."
     )
 
@@ -278,7 +280,7 @@ def test_damage_in_a_cache_that_cannot_be_written_is_told_in_one_line(npz, cache
     with pytest.raises(DataError) as error:
         load_split(npz, "train", size=28, cache=cache)
     assert str(error.value) == (
-        f"{prepared.folder}: the cache must take the prepared films. Received: [Errno 30] Read-only file "
+        f"{prepared.folder}: the cache must take the prepared images. Received: [Errno 30] Read-only file "
         "system. Make room there, or name another folder with PNEUMO_KERAS_CACHE."
     )
 
@@ -298,7 +300,7 @@ except PneumoError as error:
 
 
 @pytest.mark.parametrize("limit", [0, 100, 1000, 4000])
-def test_no_room_for_films_is_told_in_one_line_and_leaves_nothing_behind(npz, cache, limit):
+def test_no_room_for_images_is_told_in_one_line_and_leaves_nothing_behind(npz, cache, limit):
     # No file may grow beyond a limit: to whoever writes, the same as a disk that is full.
     done = subprocess.run(
         [sys.executable, "-c", FULL, npz.path, npz.sha256, cache, str(limit)],
@@ -308,7 +310,7 @@ def test_no_room_for_films_is_told_in_one_line_and_leaves_nothing_behind(npz, ca
     )
     (line,) = done.stdout.splitlines()
     assert line.startswith(f"refused: {cache}/datasets/pneumonia_mnist-28-")
-    assert "the cache must take the prepared films. Received: " in line
+    assert "the cache must take the prepared images. Received: " in line
     assert line.endswith("Make room there, or name another folder with PNEUMO_KERAS_CACHE.")
     assert {path.suffix for path in (cache / "datasets").glob("*-*")} <= {".lock"}
     assert len(load(load_split(npz, "train", size=28, cache=cache))) == 12
@@ -353,7 +355,7 @@ def test_a_refused_file_leaves_nothing_behind(write_npz, cache):
     assert {path.suffix for path in (cache / "datasets").glob("*-*")} <= {".lock"}
 
 
-def test_a_file_damaged_within_its_films_leaves_nothing_behind(npz, cache):
+def test_a_file_damaged_within_its_images_leaves_nothing_behind(npz, cache):
     content = bytearray(npz.path.read_bytes())
     content[2000:2100] = bytes(100)
     npz.path.write_bytes(content)
@@ -375,7 +377,7 @@ def test_a_cache_that_cannot_be_written_is_named(npz, tmp_path):
         load_split(npz, "train", size=28, cache=tmp_path / "file")
     assert str(error.value).startswith(
         f"{tmp_path}/file/datasets/pneumonia_mnist-28-1.1.0-{npz.sha256[:16]}-train: the cache must "
-        "take the prepared films. Received: [Errno 20] Not a directory"
+        "take the prepared images. Received: [Errno 20] Not a directory"
     )
 
 
@@ -383,7 +385,7 @@ def test_the_builder_is_an_ordinary_one_of_tfds(prepared):
     info = prepared.builder.info
     assert (info.name, str(info.version), info.config_name) == ("pneumonia_mnist", "1.1.0", "28")
     assert set(info.release_notes) == {"1.1.0", "1.0.0"}
-    assert prepared.builder.builder_config.description == "Films of 28 x 28 pixels."
+    assert prepared.builder.builder_config.description == "Images of 28 x 28 pixels."
     assert info.features["label"].names == ["normal", "pneumonia"]
     assert info.features["image"].shape == (28, 28, 1)
     assert info.redistribution_info.license == ("CC BY 4.0, https://creativecommons.org/licenses/by/4.0/")
@@ -394,7 +396,7 @@ def test_the_builder_is_an_ordinary_one_of_tfds(prepared):
 
 
 def test_the_builder_leaves_the_name_in_the_register_alone():
-    assert tfds.builder_cls("pneumonia_mnist") is not FilmBuilder
+    assert tfds.builder_cls("pneumonia_mnist") is not ImageBuilder
 
 
 def test_what_is_on_disk_tells_licence_and_counts(prepared):
@@ -404,20 +406,20 @@ def test_what_is_on_disk_tells_licence_and_counts(prepared):
 
 
 def test_pillow_reads_what_was_written(prepared, tmp_path):
-    film = np.arange(784, dtype=np.uint8).reshape(28, 28)
-    (tmp_path / "film.png").write_bytes(to_png(film))
-    with Image.open(tmp_path / "film.png") as image:
-        assert (image.mode, image.format) == ("L", "PNG")
-        assert np.array_equal(np.asarray(image), film)
+    image = np.arange(784, dtype=np.uint8).reshape(28, 28)
+    (tmp_path / "image.png").write_bytes(to_png(image))
+    with Image.open(tmp_path / "image.png") as pixels:
+        assert (pixels.mode, pixels.format) == ("L", "PNG")
+        assert np.array_equal(np.asarray(pixels), image)
 
 
-def test_prepared_films_are_known_without_tfds(npz, cache, prepared):
+def test_prepared_images_are_known_without_tfds(npz, cache, prepared):
     code = (
         "import sys, pathlib\n"
         "from pneumo_keras.data.pneumonia_mnist import load_split, npz_file\n"
         "npz = npz_file.NpzFile(pathlib.Path(sys.argv[1]), '', sys.argv[2], False)\n"
-        "films = load_split(npz, 'train', size=28, cache=pathlib.Path(sys.argv[3]))\n"
-        "print(len(films.labels), films.fingerprint(), 'tensorflow_datasets' in sys.modules)\n"
+        "images = load_split(npz, 'train', size=28, cache=pathlib.Path(sys.argv[3]))\n"
+        "print(len(images.labels), images.fingerprint(), 'tensorflow_datasets' in sys.modules)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, npz.path, npz.sha256, cache], capture_output=True, text=True, check=True
@@ -425,7 +427,7 @@ def test_prepared_films_are_known_without_tfds(npz, cache, prepared):
     assert done.stdout == f"12 {prepared.fingerprint()} False\n"
 
 
-def test_films_go_to_other_processes_and_are_not_prepared_anew_there(npz, prepared, cache):
+def test_images_go_to_other_processes_and_are_not_prepared_anew_there(npz, prepared, cache):
     images = prepared.read(slice(None))
     there = pickle.loads(pickle.dumps(prepared))
     assert np.array_equal(there.read(slice(None)), images)
@@ -435,7 +437,7 @@ def test_films_go_to_other_processes_and_are_not_prepared_anew_there(npz, prepar
     with pytest.raises(DataError) as caught:
         other.read(slice(0, 3))
     assert str(caught.value) == (
-        f"{prepared.folder}: prepared films must be readable on every machine of a cluster. Received: they "
+        f"{prepared.folder}: prepared images must be readable on every machine of a cluster. Received: they "
         f"are not on {socket.gethostname()}. Name a folder that all share with PNEUMO_KERAS_CACHE."
     )
     assert not cache.exists()
@@ -445,7 +447,7 @@ def list_prepared(cache):
     return sorted(path.name.rpartition("-")[2] for path in (cache / "datasets").glob("[!.]*-*"))
 
 
-def test_prepared_films_that_were_used_longest_ago_go_where_they_are_too_many(npz, cache):
+def test_prepared_images_that_were_used_longest_ago_go_where_they_are_too_many(npz, cache):
     for split in ("test", "train", "val"):
         load_split(npz, split, size=28, cache=cache)
     assert list_prepared(cache) == ["test", "train", "val"]
@@ -460,15 +462,15 @@ def test_prepared_films_that_were_used_longest_ago_go_where_they_are_too_many(np
     assert len(load(load_split(npz, "train", size=28, cache=cache)).images)
 
 
-def test_prepared_films_in_use_stay_where_others_are_prepared(npz, cache):
-    films = load_split(npz, "train", size=28, cache=cache)
+def test_prepared_images_in_use_stay_where_others_are_prepared(npz, cache):
+    images = load_split(npz, "train", size=28, cache=cache)
     load_split(npz, "val", size=28, cache=cache)
     gc.collect()
     load_split(npz, "test", size=28, cache=cache, limit=1)
     assert list_prepared(cache) == ["test", "train"]
     assert PREPARED.clear(cache) != []
-    assert load(films).images.shape == films.read(slice(None)).shape
-    del films
+    assert load(images).images.shape == images.read(slice(None)).shape
+    del images
     gc.collect()
     assert PREPARED.clear(cache) == []
     assert list_prepared(cache) == []

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pneumo_keras.arrays import SPLITS
-from pneumo_keras.data.films import hash_labels
+from pneumo_keras.data.images import hash_labels
 from pneumo_keras.data.phantom import build_phantom_splits
 from pneumo_keras.data.sources import SOURCES, DataOptions
 
@@ -24,7 +24,7 @@ def test_the_table_names_every_source_and_imports_none():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     names, imported = done.stdout.splitlines()
     assert names == "pneumonia_mnist folder phantom"
-    assert imported == "[] ['pneumo_keras.data.films', 'pneumo_keras.data.sources']"
+    assert imported == "[] ['pneumo_keras.data.images', 'pneumo_keras.data.sources']"
 
 
 def test_phantoms_are_always_at_hand_and_called_synthetic(options, caplog):
@@ -34,15 +34,15 @@ def test_phantoms_are_always_at_hand_and_called_synthetic(options, caplog):
     assert card.title == "synthetic phantoms, 28 px"
     assert (card.synthetic, card.medmnist_name, card.files) == (True, None, {})
     assert "say nothing about patients" in card.limits[0]
-    assert caplog.messages == ["The films are synthetic phantoms, 28 px"]
+    assert caplog.messages == ["The images are synthetic phantoms, 28 px"]
 
 
 def test_the_source_draws_what_data_phantom_writes_for_seed_0(options):
     data, drawn = SOURCES["phantom"].open(options), build_phantom_splits((60, 30, 40), size=28, seed=0)
     for split in SPLITS:
-        films = data.open_split(split)
-        assert np.array_equal(films.read(slice(None)), drawn[split].read(slice(None)))
-        assert (films.fingerprint(), hash_labels(films.labels)) == (
+        images = data.open_split(split)
+        assert np.array_equal(images.read(slice(None)), drawn[split].read(slice(None)))
+        assert (images.fingerprint(), hash_labels(images.labels)) == (
             drawn[split].fingerprint(),
             hash_labels(drawn[split].labels),
         )

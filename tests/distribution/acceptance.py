@@ -23,7 +23,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 ONLINE = ["--config", "demo", "--set", "training.mode=online", "--set", "augmentation.views=0"]
 CLOSE, SECONDS = 1e-5, 60
-SAME = ("history.csv", "scores_val.csv", "metrics_val.json", "model.keras", "guard.npz")
+SAME = ("history.csv", "scores_val.csv", "metrics_val.json", "model.keras", "ood_detector.npz")
 
 
 def start(run, *arguments, devices=1, rank=None, port=0):
@@ -147,7 +147,7 @@ def main():
     found["resumed"] = [process.wait() for process in start_two(stopped, "--resume")]
     found["the same bytes"] = {n: is_same(stopped / n, two / n) for n in SAME}
     found["killed"] = {}
-    slow = [*ONLINE, "--set", "data.phantom_films=[3000,160,40]"]
+    slow = [*ONLINE, "--set", "data.phantom_images=[3000,160,40]"]
     fitting, alone = "Epoch 1 of", "To pass the network"
     for name, victim, text, worker in (
         ("second killed in the fit", 1, fitting, True),

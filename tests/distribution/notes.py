@@ -4,7 +4,7 @@ import threading
 
 
 class Board:
-    """Notes as `pneumo_keras.notes.Notes` keeps them."""
+    """Notes as `pneumo_keras.distributed.key_value_store.Notes` keeps them."""
 
     def __init__(self):
         self.notes, self.changed = {}, threading.Condition()

@@ -9,15 +9,15 @@ import jax
 import numpy as np
 import pytest
 
-from pneumo_keras import company as companies
-from pneumo_keras import stopping
-from pneumo_keras.company import Company
 from pneumo_keras.config import load_config
+from pneumo_keras.distributed import process_group as companies
+from pneumo_keras.distributed.process_group import Company
 from pneumo_keras.errors import DataError, TrainingError
 from pneumo_keras.recipes import network
 from pneumo_keras.recipes.beside import train_beside
 from pneumo_keras.recipes.heads import MOMENTS, hear_moments
-from pneumo_keras.stopping import Stopped, heed_signals
+from pneumo_keras.runtime import signals
+from pneumo_keras.runtime.signals import Stopped, heed_signals
 from tests.distribution.notes import Board
 from tests.small import SMALL
 from tests.toy import build_toy_backbone
@@ -71,10 +71,10 @@ def two(monkeypatch):
         return threading.current_thread().name == "beside"
 
     def find_signal():
-        return both.signal if is_beside() else stopping.find_signal()
+        return both.signal if is_beside() else signals.find_signal()
 
     def defer_stop():
-        return contextlib.nullcontext() if is_beside() else stopping.defer_stop()
+        return contextlib.nullcontext() if is_beside() else signals.defer_stop()
 
     monkeypatch.setattr(companies, "find_signal", find_signal)
     monkeypatch.setattr(companies, "defer_stop", defer_stop)
@@ -94,7 +94,7 @@ def work_for_hours(company, begin=lambda: None):
 
 
 def fail(company):
-    raise DataError("Film 3 is damaged.")
+    raise DataError("Image 3 is damaged.")
 
 
 def test_the_second_hears_what_is_trained_and_all_part(two):
@@ -106,13 +106,13 @@ def test_the_second_hears_what_is_trained_and_all_part(two):
         return heard
 
     with two.beside(two.second, work), two.first.working():
-        two.first.say_task({"films": "a", "seed": 3})
+        two.first.say_task({"images": "a", "seed": 3})
         two.first.say(MOMENTS, np.arange(4.0).tobytes())
         with two.first.fitting():
             pass
         two.first.check_same("weights", "ab")
     task, (means, scales) = two.ended
-    assert (task, means.tolist(), scales.tolist()) == ({"films": "a", "seed": 3}, [0, 1], [2, 3])
+    assert (task, means.tolist(), scales.tolist()) == ({"images": "a", "seed": 3}, [0, 1], [2, 3])
 
 
 def test_where_there_is_nothing_to_do_all_go_home(two):
@@ -127,7 +127,7 @@ def test_where_there_is_nothing_to_do_all_go_home(two):
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (DataError("Film 3 is damaged."), "Film 3 is damaged."),
+        (DataError("Image 3 is damaged."), "Image 3 is damaged."),
         (OSError(28, "No space left on device"), "OSError: [Errno 28] No space left on device"),
     ],
 )
@@ -143,7 +143,7 @@ def test_who_works_alone_is_told_that_the_other_ended_with_an_error(two, here, n
     here, other = (two.first, two.second) if here == "first" else (two.second, two.first)
     with two.beside(other, fail), pytest.raises(TrainingError) as caught:
         work_for_hours(here)
-    assert str(caught.value) == f"{name} of the training came to an end: Film 3 is damaged."
+    assert str(caught.value) == f"{name} of the training came to an end: Image 3 is damaged."
     assert type(two.ended) is DataError
 
 
@@ -155,7 +155,7 @@ def test_the_fit_does_not_begin_without_one_that_ended_with_an_error(two):
         two.first.fitting(),
     ):
         raise AssertionError("it began")
-    assert str(caught.value) == "Process 1 of the training came to an end: Film 3 is damaged."
+    assert str(caught.value) == "Process 1 of the training came to an end: Image 3 is damaged."
 
 
 def test_where_the_connection_breaks_the_reason_of_the_other_is_told(two):
@@ -170,7 +170,7 @@ def test_where_the_connection_breaks_the_reason_of_the_other_is_told(two):
         two.first.fitting(),
     ):
         raise jax.errors.JaxRuntimeError("Connection closed by peer")
-    assert str(caught.value) == "Process 1 of the training came to an end: Film 3 is damaged."
+    assert str(caught.value) == "Process 1 of the training came to an end: Image 3 is damaged."
 
 
 def test_a_connection_that_breaks_while_one_waits_is_one_line(two, monkeypatch):
@@ -199,7 +199,7 @@ def test_the_second_is_asked_to_stop_while_the_first_works_alone(two):
 
 def test_the_first_is_asked_to_stop_and_the_second_stops_as_well(two):
     with two.beside(two.second, Company.hear_task), pytest.raises(Stopped):
-        work_for_hours(two.first, lambda: stopping.raise_signal(signal.SIGINT))
+        work_for_hours(two.first, lambda: signals.raise_signal(signal.SIGINT))
     assert type(two.ended) is Stopped
     assert two.ended.number == signal.SIGINT
 
@@ -211,7 +211,7 @@ def test_a_signal_before_the_first_step_is_left_to_all(two):
             return [second.find_stop() for _ in range(4)]
 
     with two.beside(two.second, work), two.first.working(), two.first.fitting():
-        stopping.raise_signal(signal.SIGTERM)
+        signals.raise_signal(signal.SIGTERM)
         assert [two.first.find_stop() for _ in range(4)] == [0, 0, signal.SIGTERM, signal.SIGTERM]
     assert two.ended == [0, 0, signal.SIGTERM, signal.SIGTERM]
 
@@ -238,7 +238,7 @@ def test_one_that_is_gone_keeps_nobody_from_its_last_word(two, monkeypatch):
     assert not parted  # JAX would end this process after a minute
 
 
-@pytest.mark.parametrize("what", ["settings", "training films", "version of jax"])
+@pytest.mark.parametrize("what", ["settings", "training images", "version of jax"])
 def test_what_differs_in_the_second_ends_both(two, monkeypatch, what):
     monkeypatch.setattr(network, "build_backbone", build_toy_backbone)
     config = load_config("demo", [*SMALL, "training.mode=online", "augmentation.views=0"])

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pneumo_keras.distributed.launcher import explain_end
 from pneumo_keras.errors import SettingsError
-from pneumo_keras.supervision import explain_end
 from pneumo_keras.training.batches import Batches
 from pneumo_keras.training.members import PADDING
 from pneumo_keras.training.spread import Spread

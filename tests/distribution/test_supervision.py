@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from pneumo_keras import meeting
 from pneumo_keras.config import load_config
+from pneumo_keras.distributed import meeting
+from pneumo_keras.distributed.launcher import explain_end, watch
+from pneumo_keras.distributed.topology import Place
 from pneumo_keras.errors import BackendError, PneumoError, SettingsError
-from pneumo_keras.place import Place
 from pneumo_keras.recipes.beside import check_identity
-from pneumo_keras.supervision import explain_end, watch
 
 NEXT = "Begin anew."
 # What JAX 0.10 says of the end of the process that it all hangs on.

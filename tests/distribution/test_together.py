@@ -2,12 +2,13 @@
 
 import pytest
 
-from pneumo_keras import __main__, supervision
-from pneumo_keras import company as companies
+from pneumo_keras import __main__
 from pneumo_keras.cli import main, together
-from pneumo_keras.company import Company
+from pneumo_keras.distributed import launcher
+from pneumo_keras.distributed import process_group as companies
+from pneumo_keras.distributed.process_group import Company
 from pneumo_keras.recipes import train
-from pneumo_keras.stopping import Stopped
+from pneumo_keras.runtime.signals import Stopped
 from tests.distribution.acceptance import ONLINE, start_two, to_log
 from tests.distribution.notes import Board
 from tests.small import SMALL
@@ -23,7 +24,7 @@ def test_the_worker_gets_the_command_that_was_given(monkeypatch):
         given.append((list(arguments), next_step))
         return 3
 
-    monkeypatch.setattr(supervision, "watch", watch)
+    monkeypatch.setattr(launcher, "watch", watch)
     arguments = ["-q", "train", *ONLINE, "--set", "compute.processes=0", "--run", "run"]
     with pytest.raises(SystemExit) as ended:
         __main__.start(arguments)
@@ -37,7 +38,7 @@ def test_a_stop_says_how_to_go_on_as_a_loss_does(monkeypatch, tmp_path, capsys):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(companies, "Notes", Board)
-    monkeypatch.setattr(supervision, "is_watched", lambda: True)
+    monkeypatch.setattr(launcher, "is_watched", lambda: True)
     monkeypatch.setattr(together, "join_company", lambda config: Company(0, 1))
     monkeypatch.setattr(train, "train_run", stop)
     with pytest.raises(SystemExit) as ended:
@@ -49,7 +50,7 @@ def test_a_stop_says_how_to_go_on_as_a_loss_does(monkeypatch, tmp_path, capsys):
 @pytest.mark.slow
 def test_two_processes_train_and_the_first_alone_speaks(tmp_path):
     run = tmp_path / "run"
-    small = [*SMALL, "model.taps=['mixed0']", "training.batch_size=16"]
+    small = [*SMALL, "model.feature_layers=['mixed0']", "training.batch_size=16"]
     processes = start_two(run, *ONLINE, *(part for one in small for part in ("--set", one)))
     try:
         assert [process.wait(SECONDS) for process in processes] == [0, 0]
@@ -58,6 +59,6 @@ def test_two_processes_train_and_the_first_alone_speaks(tmp_path):
             process.kill()
     first, second = (to_log(run, rank).read_text() for rank in range(2))
     assert "2 processes train together; this is the first" in first
-    assert "16 films a step over 2 devices: 8 each" in first
+    assert "16 images a step over 2 devices: 8 each" in first
     assert (run / "metrics_val.json").is_file()
     assert second == ""

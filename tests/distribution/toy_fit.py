@@ -12,29 +12,29 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumo_keras import company, meeting
-from pneumo_keras.backend import start_backend
-from pneumo_keras.place import Place
-from pneumo_keras.stopping import Stopped, heed_signals, raise_signal
+from pneumo_keras.distributed import meeting, process_group
+from pneumo_keras.distributed.topology import Place
+from pneumo_keras.runtime.backend import start_backend
+from pneumo_keras.runtime.signals import Stopped, heed_signals, raise_signal
 
 BATCH, EPOCHS, SIZE = 8, 4, 16
 
 
 class Rows:
-    """Films that send this process a signal when they are read for the nth time."""
+    """Images that send this process a signal when they are read for the nth time."""
 
-    def __init__(self, films, at, signal):
-        self.films, self.left, self.signal = films, at, signal
+    def __init__(self, images, at, signal):
+        self.images, self.left, self.signal = images, at, signal
 
     def __getitem__(self, rows):
         self.left -= 1
         if self.left == 0:
             raise_signal(self.signal)
-        return self.films[rows]
+        return self.images[rows]
 
 
 def fit_toy(company=None, checkpoint=None, at=0, signal=15):
-    """Epochs, weights and a random number of the dropout's after a fit; 21 and 10 films in batches of 8."""
+    """Epochs, weights and a random number of the dropout's after a fit; 21 and 10 images in batches of 8."""
     from pneumo_keras.model.classifier import build_frozen_part, build_online_model
     from pneumo_keras.model.head import build_head
     from pneumo_keras.training.batches import Batches
@@ -44,25 +44,25 @@ def fit_toy(company=None, checkpoint=None, at=0, signal=15):
     from tests.toy import build_toy_backbone
 
     random = np.random.default_rng(0)
-    films = random.integers(0, 256, (31, SIZE, SIZE, 1), dtype=np.uint8).astype(np.float32)
+    images = random.integers(0, 256, (31, SIZE, SIZE, 1), dtype=np.uint8).astype(np.float32)
     labels = (random.uniform(size=31) < 0.7).astype(np.int64)
-    films[labels == 1, :8] /= 2
+    images[labels == 1, :8] /= 2
     head = build_head(6, moments=None, hidden_units=4, dropout=0.5, outputs=1, seeds=[1, 2])
-    model = build_online_model(build_frozen_part(build_toy_backbone(), film_size=SIZE), head)
+    model = build_online_model(build_frozen_part(build_toy_backbone(), data_size=SIZE), head)
     spread = find_spread(company)
     share = spread.to_share(BATCH) if spread else None
-    first = company is None or company.rank == 0
-    with spread.scope() if spread else nullcontext(), company.fitting() if company else nullcontext():
+    first = company is None or process_group.rank == 0
+    with spread.scope() if spread else nullcontext(), process_group.fitting() if company else nullcontext():
         history = fit(
             model,
             Batches(
-                [Rows(films[:21], at, signal) if at else films[:21]],
+                [Rows(images[:21], at, signal) if at else images[:21]],
                 labels[:21],
                 batch_size=BATCH,
                 seed=1,
                 share=share,
             ),
-            Batches([films[21:]], labels[21:], batch_size=BATCH, seed=None, share=share),
+            Batches([images[21:]], labels[21:], batch_size=BATCH, seed=None, share=share),
             class_weights={0: 2.0, 1: 0.5},
             learning_rates=[0.1, 0.3],
             weight_decays=[1e-3, 0],
@@ -73,7 +73,7 @@ def fit_toy(company=None, checkpoint=None, at=0, signal=15):
         )
     weights = [np.asarray(variable.value).tolist() for variable in head.variables]
     # What is made afterwards must know nothing of other devices.
-    scores = model.predict_on_batch(films).tolist()
+    scores = model.predict_on_batch(images).tolist()
     return {"epochs": history.epochs, "kept": history.kept_epochs, "weights": weights, "scores": scores}
 
 
@@ -85,10 +85,10 @@ def main():
     parser.add_argument("--checkpoint")
     parser.add_argument("--at", type=int, default=0)
     parser.add_argument("--signal", type=int, default=15)
-    parser.add_argument("--lost-seconds", type=int, default=company.LOST_SECONDS)
+    parser.add_argument("--lost-seconds", type=int, default=process_group.LOST_SECONDS)
     asked = parser.parse_args()
     status, met = 0, None
-    company.LOST_SECONDS = meeting.LOST_SECONDS = asked.lost_seconds
+    process_group.LOST_SECONDS = meeting.LOST_SECONDS = asked.lost_seconds
     try:
         with heed_signals():
             start_backend(asked.cache)

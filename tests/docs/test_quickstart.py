@@ -44,9 +44,9 @@ def test_the_quickstart_shows_what_it_promises(cells):
     figures = find(cells, "metrics_test.json")
     assert to_text(figures).startswith("auc ") and count_pictures(figures) == 1
     table = to_text(find(cells, "--format table")).splitlines()
-    assert sum(line.split()[1] in ("normal", "pneumonia") for line in table if "films/" in line) == 10
-    assert any("films/broken.png  (not scored: " in line for line in table)
-    assert "'verdict': " in find(cells, "--format json").outputs[0]["data"]["text/plain"]
+    assert sum(line.split()[1] in ("normal", "pneumonia") for line in table if "images/" in line) == 10
+    assert any("images/broken.png  (not scored: " in line for line in table)
+    assert "'prediction': " in find(cells, "--format json").outputs[0]["data"]["text/plain"]
     assert count_pictures(find(cells, "explain runs/demo")) == 1
 
 

@@ -16,8 +16,10 @@ IMAGES = draw_images(5, SIZE)
 
 
 def build_lower():
-    """Activations at a cut, and a pooled tap below it."""
-    return cut_backbone(randomise(build_branched_backbone(taps=("mixed0", "mixed10"))), "mixed10").lower
+    """Activations at a cut, and a pooled feature layer below it."""
+    return cut_backbone(
+        randomise(build_branched_backbone(feature_layers=("mixed0", "mixed10"))), "mixed10"
+    ).lower
 
 
 def is_here(engine):

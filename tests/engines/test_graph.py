@@ -41,10 +41,10 @@ def test_windows_and_extents_are_those_of_the_layers():
     assert pool.window == Window((3, 3), (1, 1), "SAME")
 
 
-def test_layers_above_the_highest_tap_are_left_out():
+def test_layers_above_the_highest_feature_layer_are_left_out():
     names = [step.name for step in read_graph(build_toy()).steps]
     assert "behind_pool" in names
-    assert "above_the_taps" not in names
+    assert "above_the_feature_layers" not in names
 
 
 def test_batch_norm_is_folded_as_worked_by_hand():

@@ -27,7 +27,7 @@ from tests.engines.toys import (
 
 SHARED = pathlib.Path(__file__).parents[2] / ".." / "shared"
 WEIGHTS = SHARED / "weights" / "inception_v3_notop.weights.h5"
-FILMS = SHARED / "data" / "pneumoniamnist.npz"
+IMAGES = SHARED / "data" / "pneumoniamnist.npz"
 
 
 def write(backbone, precision="float32", platform=None):
@@ -43,9 +43,9 @@ def steps_of(program, kind):
     return [step for step in program.steps if isinstance(step, kind)]
 
 
-@pytest.mark.parametrize("taps", [("mixed_a",), ("mixed_b",), ("mixed_b", "mixed_a")])
-def test_features_are_those_of_keras(taps):
-    backbone, images = build_toy(taps), draw_images(3)
+@pytest.mark.parametrize("feature_layers", [("mixed_a",), ("mixed_b",), ("mixed_b", "mixed_a")])
+def test_features_are_those_of_keras(feature_layers):
+    backbone, images = build_toy(feature_layers), draw_images(3)
     assert to_deviation(compute(write(backbone), images), backbone, images) < 1e-6
 
 
@@ -137,12 +137,12 @@ def test_the_real_network_keeps_its_features():
 @pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.skipif(
-    not (WEIGHTS.exists() and FILMS.exists()), reason="needs the weights and films of ../shared"
+    not (WEIGHTS.exists() and IMAGES.exists()), reason="needs the weights and images of ../shared"
 )
-def test_pretrained_features_of_real_films_deviate_by_less_than_one_in_a_million():
+def test_pretrained_features_of_real_images_deviate_by_less_than_one_in_a_million():
     app = keras.applications.InceptionV3(include_top=False, weights=WEIGHTS, input_shape=(150, 150, 3))
     backbone = build_backbone(app, ["mixed2", "mixed4", "mixed7"])
-    with np.load(FILMS) as films:
-        grey = films["test_images"][:2].astype("float32")[..., None] / 127.5 - 1
-    images = np.repeat(np.asarray(keras.ops.image.resize(grey, (150, 150))), 3, axis=-1)
-    assert to_deviation(compute(write(backbone), images), backbone, images) < 1e-6
+    with np.load(IMAGES) as images:
+        grey = images["test_images"][:2].astype("float32")[..., None] / 127.5 - 1
+    arrays = np.repeat(np.asarray(keras.ops.image.resize(grey, (150, 150))), 3, axis=-1)
+    assert to_deviation(compute(write(backbone), arrays), backbone, arrays) < 1e-6

@@ -78,9 +78,9 @@ def test_the_caller_may_reuse_its_array(runner):
 def test_an_error_of_the_caller_comes_through(runner):
     def prepare():
         yield draw_images(2)
-        raise OSError("film missing")
+        raise OSError("image missing")
 
-    with pytest.raises(OSError, match="film missing"):
+    with pytest.raises(OSError, match="image missing"):
         list(runner(prepare()))
 
 

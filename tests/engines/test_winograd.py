@@ -17,11 +17,11 @@ def build_convolution(channels, kernel, *, strides=1, size=23):
     return convolutions[1]
 
 
-@pytest.mark.parametrize(("taps", "tile"), TILE.items())
-def test_the_points_of_a_tile_give_the_convolution(taps, tile):
+@pytest.mark.parametrize(("feature_layers", "tile"), TILE.items())
+def test_the_points_of_a_tile_give_the_convolution(feature_layers, tile):
     rng = np.random.default_rng(0)
-    inputs, kernel = rng.normal(size=tile + taps - 1), rng.normal(size=taps)
-    to_output, to_kernel, to_input = to_filter(tile, taps)
+    inputs, kernel = rng.normal(size=tile + feature_layers - 1), rng.normal(size=feature_layers)
+    to_output, to_kernel, to_input = to_filter(tile, feature_layers)
     outputs = to_output @ ((to_kernel @ kernel) * (to_input @ inputs))
     np.testing.assert_allclose(outputs, np.correlate(inputs, kernel, "valid"), rtol=1e-12, atol=1e-12)
 

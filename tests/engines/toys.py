@@ -24,7 +24,7 @@ def randomise(model, seed=0):
     return model
 
 
-def build_toy(taps=("mixed_a", "mixed_b"), size=SIZE):
+def build_toy(feature_layers=("mixed_a", "mixed_b"), size=SIZE):
     """InceptionV3 in small: a VALID stem, a block of four branches, a block that halves."""
     images = keras.Input((size, size, 3))
     x = conv(images, 4, 3, strides=2, padding="valid")
@@ -43,12 +43,15 @@ def build_toy(taps=("mixed_a", "mixed_b"), size=SIZE):
         keras.layers.MaxPooling2D((3, 3), strides=(2, 2))(x),
     ]
     x = keras.layers.Concatenate(axis=3, name="mixed_b")(halves)
-    app = keras.Model(images, conv(x, 7, 3, name="above_the_taps"))
-    return randomise(build_backbone(app, taps))
+    app = keras.Model(images, conv(x, 7, 3, name="above_the_feature_layers"))
+    return randomise(build_backbone(app, feature_layers))
 
 
-def build_backbone(app, taps):
-    pooled = [keras.layers.GlobalAveragePooling2D()(app.get_layer(tap).output) for tap in taps]
+def build_backbone(app, feature_layers):
+    pooled = [
+        keras.layers.GlobalAveragePooling2D()(app.get_layer(feature_layer).output)
+        for feature_layer in feature_layers
+    ]
     features = pooled[0] if len(pooled) == 1 else keras.layers.Concatenate()(pooled)
     backbone = keras.Model(app.input, features, name="backbone")
     backbone.trainable = False

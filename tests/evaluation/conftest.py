@@ -1,4 +1,4 @@
-"""Films drawn from two normal distributions, whose AUC is known."""
+"""ImageSet drawn from two normal distributions, whose AUC is known."""
 
 from collections.abc import Callable
 
@@ -7,11 +7,11 @@ import pytest
 from scipy.special import expit
 from scipy.stats import norm
 
-DrawFilms = Callable[..., tuple[np.ndarray, np.ndarray]]
+DrawImages = Callable[..., tuple[np.ndarray, np.ndarray]]
 
 
 @pytest.fixture
-def draw_films() -> DrawFilms:
+def draw_images() -> DrawImages:
     def draw(
         *,
         normal: int = 234,

@@ -1,10 +1,10 @@
 """How often 95 % intervals hold the true figure, by simulation: the table in docs/benchmarks.md.
 
-    python tests/evaluation/coverage_table.py [FILMS ...] [--sets SETS] [--paired] [--a-patient N] [--blind]
+    python tests/evaluation/coverage_table.py [IMAGES ...] [--sets SETS] [--paired] [--a-patient N] [--blind]
 
 Log odds of both classes are normal, the scores' AUC is 0.95 (the second classifier's of a pair 0.93),
 either calibrated, or steeper and shifted. Class counts are fixed; true figures are those of a million
-films, weighted to the same share of pneumonia. With several images a patient, log odds of one patient are
+images, weighted to the same share of pneumonia. With several images a patient, log odds of one patient are
 correlated by 0.6 within a class; --blind lets intervals take each image for a patient of its own.
 """
 
@@ -25,12 +25,12 @@ AUCS = (0.95, 0.93)
 CORRELATION = 0.8  # of the log odds of a pair, within a class
 LIKENESS = 0.6  # correlation of the log odds of two images of a patient, within a class
 RESAMPLES = 500
-MANY = 500_000  # films of each class
+MANY = 500_000  # images of each class
 
 Drawn = tuple[np.ndarray, list[np.ndarray]]
 
 
-def draw_films(
+def draw_images(
     rng: np.random.Generator, counts: tuple[int, int], share: float, model: str, a_patient: int = 1
 ) -> Drawn:
     """Labels, and scores of two classifiers: of images of as many patients as `counts` has."""
@@ -55,8 +55,8 @@ def draw_films(
 
 def to_values(labels: np.ndarray, scores: np.ndarray, prevalence: float | None = None) -> dict[str, float]:
     """Every figure, faster than by scikit-learn."""
-    films = np.ones((1, len(labels)), dtype=np.int64)
-    figures = to_resampled_figures(labels, scores, scores > 0.5, films, prevalence=prevalence)
+    images = np.ones((1, len(labels)), dtype=np.int64)
+    figures = to_resampled_figures(labels, scores, scores > 0.5, images, prevalence=prevalence)
     return {name: float(value[0]) for name, value in figures.items()}
 
 
@@ -74,21 +74,21 @@ def list_paired(labels: np.ndarray, scores: list[np.ndarray], seed: int, patient
 
 
 def measure(
-    films: int, share: float, model: str, sets: int, paired: bool, a_patient: int = 1, blind: bool = False
+    images: int, share: float, model: str, sets: int, paired: bool, a_patient: int = 1, blind: bool = False
 ) -> Iterator[tuple[str, float, float, float, float]]:
     """For each figure: share of intervals that hold the truth, lie above, lie below, and median width."""
     rng = np.random.default_rng(99)
-    labels, scores = draw_films(rng, (MANY, MANY), share, model)
+    labels, scores = draw_images(rng, (MANY, MANY), share, model)
     true, other = (to_values(labels, one, share) for one in scores)
     truth = {name: other[name] - true[name] for name in true} if paired else true
     list_intervals: Callable = list_paired if paired else list_alone
-    all_patients = round(films / a_patient)
+    all_patients = round(images / a_patient)
     pneumonia = max(2, round(all_patients * share))
     patients = np.repeat(np.arange(all_patients), a_patient) if a_patient > 1 and not blind else None
     bounds: dict[str, list[tuple[float, float]]] = {}
     for seed in range(sets):
-        labels, scores = draw_films(
-            np.random.default_rng([films, seed]),
+        labels, scores = draw_images(
+            np.random.default_rng([images, seed]),
             (all_patients - pneumonia, pneumonia),
             share,
             model,
@@ -105,23 +105,23 @@ def measure(
 def main() -> None:
     """Writes a row for each figure and scenario, and the lowest and highest share of each figure."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("films", nargs="*", type=int, default=[20, 40, 100, 200, 624])
+    parser.add_argument("images", nargs="*", type=int, default=[20, 40, 100, 200, 624])
     parser.add_argument("--sets", type=int, default=1000)
     parser.add_argument("--paired", action="store_true")
     parser.add_argument("--a-patient", type=int, default=1)
     parser.add_argument("--blind", action="store_true")
     options = parser.parse_args()
-    for films in options.films:
+    for images in options.images:
         held: dict[str, list[float]] = {}
         for model in MODELS:
             for share in SHARES:
                 choices = (options.sets, options.paired, options.a_patient, options.blind)
-                for name, *row in measure(films, share, model, *choices):
+                for name, *row in measure(images, share, model, *choices):
                     held.setdefault(name, []).append(row[0])
                     shown = "{:.1%} held, {:.1%} above, {:.1%} below, width {:.4f}".format(*row)
-                    sys.stdout.write(f"{films} films, {share:.0%} pneumonia, {model}: {name} {shown}\n")
+                    sys.stdout.write(f"{images} images, {share:.0%} pneumonia, {model}: {name} {shown}\n")
         for name, shares in held.items():
-            sys.stdout.write(f"{films} films, {name}: {min(shares):.1%} to {max(shares):.1%}\n")
+            sys.stdout.write(f"{images} images, {name}: {min(shares):.1%} to {max(shares):.1%}\n")
 
 
 if __name__ == "__main__":

@@ -15,34 +15,34 @@ from pneumo_keras.evaluation.bootstrap import (
 )
 from pneumo_keras.evaluation.figures import to_resampled_gaps
 from pneumo_keras.evaluation.intervals import to_auc_variance
-from pneumo_keras.evaluation.prevalence import PrevalenceShift, weigh_films
+from pneumo_keras.evaluation.prevalence import PrevalenceShift, weigh_images
 from pneumo_keras.evaluation.reliability import to_calibration_error
 
 
-def test_resamples_hold_as_many_films_of_each_class(draw_films):
-    labels, _ = draw_films()
+def test_resamples_hold_as_many_images_of_each_class(draw_images):
+    labels, _ = draw_images()
     resamples = np.concatenate(list(draw_resamples(labels, 1000, seed=0)))
     assert resamples.shape == (1000, 624)
     assert (resamples[:, labels == 0].sum(axis=1) == 234).all()
     assert (resamples[:, labels == 1].sum(axis=1) == 390).all()
 
 
-def test_every_film_is_drawn_once_on_average(draw_films):
-    labels, _ = draw_films(normal=5, pneumonia=3)
+def test_every_image_is_drawn_once_on_average(draw_images):
+    labels, _ = draw_images(normal=5, pneumonia=3)
     resamples = np.concatenate(list(draw_resamples(labels, 4000, seed=0)))
     assert resamples.mean(axis=0) == pytest.approx(np.ones(8), abs=0.06)
     # Drawn n times with chance 1 / n: the variance is 1 - 1 / n.
     assert resamples.var(axis=0) == pytest.approx(np.where(labels == 1, 2 / 3, 4 / 5), abs=0.08)
 
 
-def test_resamples_come_in_chunks_that_bound_the_memory(draw_films, monkeypatch):
-    labels, _ = draw_films()
+def test_resamples_come_in_chunks_that_bound_the_memory(draw_images, monkeypatch):
+    labels, _ = draw_images()
     monkeypatch.setattr(bootstrap, "CHUNK_CELLS", 624 * 3)
     assert [len(chunk) for chunk in draw_resamples(labels, 8, seed=0)] == [3, 3, 2]
 
 
-def test_the_seed_decides_the_draws(draw_films):
-    labels, scores = draw_films()
+def test_the_seed_decides_the_draws(draw_images):
+    labels, scores = draw_images()
     first, again, other = (
         draw_figures(labels, [(scores, scores > 0.5)], resamples=50, seed=seed)[0]["auc"]
         for seed in (1, 1, 2)
@@ -50,14 +50,14 @@ def test_the_seed_decides_the_draws(draw_films):
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 
 
-def test_classifiers_are_judged_on_the_same_resamples(draw_films):
-    labels, scores = draw_films()
+def test_classifiers_are_evaluated_on_the_same_resamples(draw_images):
+    labels, scores = draw_images()
     first, second = draw_figures(labels, [(scores, scores > 0.5)] * 2, resamples=50, seed=0)
     assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
-def test_the_draws_of_the_auc_spread_as_delongs_variance_says(draw_films):
-    labels, scores = draw_films()
+def test_the_draws_of_the_auc_spread_as_delongs_variance_says(draw_images):
+    labels, scores = draw_images()
     (draws,) = draw_figures(labels, [(scores, scores > 0.5)], seed=0)
     assert np.std(draws["auc"]) == pytest.approx(math.sqrt(to_auc_variance(labels, scores)), rel=0.05)
 
@@ -73,8 +73,8 @@ def test_draws_that_agree_or_fail_say_nothing(draws):
 
 
 @pytest.mark.parametrize("prevalence", [None, 0.1])
-def test_precisions_and_gaps_are_those_of_the_figures_draws(draw_films, prevalence):
-    labels, scores = draw_films(normal=20, pneumonia=30)
+def test_precisions_and_gaps_are_those_of_the_figures_draws(draw_images, prevalence):
+    labels, scores = draw_images(normal=20, pneumonia=30)
     options = {"prevalence": prevalence, "resamples": 40, "seed": 3}
     (figures,) = draw_figures(labels, [(scores, scores > 0.5)], **options)
     precisions, gaps = draw_precisions_and_gaps(labels, scores, **options)
@@ -84,7 +84,7 @@ def test_precisions_and_gaps_are_those_of_the_figures_draws(draw_films, prevalen
 
 def test_an_average_precisions_interval_by_hand():
     interval = to_average_precision_interval(0.9, np.array([0.85, 0.95]), rarer=5)
-    # Five films of the rarer class: t with four degrees of freedom, variance times 5 / 4.
+    # Five images of the rarer class: t with four degrees of freedom, variance times 5 / 4.
     half = 2.7764451 * 0.05 * math.sqrt(5 / 4) / (0.9 * 0.1)
     low, high = (math.exp(math.log(9) + sign * half) for sign in (-1, 1))
     assert (interval.low, interval.high) == pytest.approx((low / (1 + low), high / (1 + high)))
@@ -95,13 +95,13 @@ def test_an_average_precisions_interval_by_hand():
     ("value", "rarer", "draws"),
     [(1.0, 5, [1.0, 1.0]), (0.9, 1, [0.8, 0.9]), (math.nan, 9, [math.nan, math.nan]), (0.9, 5, [0.9, 0.9])],
 )
-def test_an_average_precision_that_films_say_nothing_of_has_no_interval(value, rarer, draws):
+def test_an_average_precision_that_images_say_nothing_of_has_no_interval(value, rarer, draws):
     interval = to_average_precision_interval(value, np.array(draws), rarer=rarer)
     assert math.isnan(interval.low) and math.isnan(interval.high)
 
 
-def test_chance_errors_are_calibration_errors_of_drawn_labels(draw_films):
-    labels, scores = draw_films(normal=20, pneumonia=30)
+def test_chance_errors_are_calibration_errors_of_drawn_labels(draw_images):
+    labels, scores = draw_images(normal=20, pneumonia=30)
     drawn = np.random.default_rng(7).random((3, 50)) < scores
     expected = [to_calibration_error(row.astype(np.int64), scores) for row in drawn]
     assert draw_chance_errors(labels, scores, resamples=3, seed=7) == pytest.approx(expected)
@@ -133,16 +133,16 @@ def test_noise_of_many_bins_lowers_both_bounds():
 
 
 def test_a_calibration_interval_holds_its_value():
-    # Of one film each, the bins were found less off than any resample.
+    # Of one image each, the bins were found less off than any resample.
     interval = to_calibration_interval(np.array([0.01, 0.0]), np.array([[0.2, 0.3], [0.4, 0.2]]), np.zeros(2))
     assert interval.low == 0.0 and interval.high == interval.value == pytest.approx(0.01)
 
 
-def test_three_films_have_a_calibration_interval():
+def test_three_images_have_a_calibration_interval():
     """The noise of some is the same in all resamples, to rounding, and outweighs the gaps by nothing else."""
     labels, scores = np.array([0, 1, 1]), np.random.default_rng(43).uniform(size=3)
     _, draws = draw_precisions_and_gaps(labels, scores, seed=0)
-    (gaps,) = to_resampled_gaps(labels, scores, weigh_films(labels, None), np.ones((1, 3), dtype=np.int64))
+    (gaps,) = to_resampled_gaps(labels, scores, weigh_images(labels, None), np.ones((1, 3), dtype=np.int64))
     interval = to_calibration_interval(gaps, draws, draw_chance_errors(labels, scores, seed=0))
     assert 0 <= interval.low <= interval.value <= interval.high <= 1
 
@@ -157,7 +157,7 @@ def find_calibrated(labels, scores, **options):
     """Whether the interval of the calibration error reaches 0."""
     _, draws = draw_precisions_and_gaps(labels, scores, **options)
     chance = draw_chance_errors(labels, scores, **options)
-    weights = weigh_films(labels, options.get("prevalence"))
+    weights = weigh_images(labels, options.get("prevalence"))
     (gaps,) = to_resampled_gaps(labels, scores, weights, np.ones((1, len(labels)), dtype=np.int64))
     return to_calibration_interval(gaps, draws, chance).low == 0.0
 

@@ -6,7 +6,6 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from scipy.special import logit as to_logits
 
-from pneumo_keras.documents import parse_document, to_document
 from pneumo_keras.errors import DataError, RunError
 from pneumo_keras.evaluation.calibration import (
     Calibration,
@@ -17,6 +16,7 @@ from pneumo_keras.evaluation.calibration import (
 )
 from pneumo_keras.evaluation.figures import to_figures
 from pneumo_keras.evaluation.reliability import to_calibration_error
+from pneumo_keras.storage.documents import parse_document, to_document
 
 
 def fit_temperature(labels, logits):
@@ -58,8 +58,8 @@ def test_platts_targets_by_hand():
     assert to_platt_targets(np.array([0, 1, 1])).tolist() == [1 / 3, 3 / 4, 3 / 4]
 
 
-def test_temperature_agrees_with_newtons_method(draw_films):
-    labels, scores = draw_films(auc=0.9)
+def test_temperature_agrees_with_newtons_method(draw_images):
+    labels, scores = draw_images(auc=0.9)
     logits = 3 * to_logits(scores)
     slope, _ = fit_by_scipy(labels, logits, intercept=False)
     scaling = fit_temperature(labels, logits)
@@ -68,8 +68,8 @@ def test_temperature_agrees_with_newtons_method(draw_films):
     assert scaling.slope < 1 / 1.5
 
 
-def test_platt_agrees_with_newtons_method(draw_films):
-    labels, scores = draw_films(auc=0.9)
+def test_platt_agrees_with_newtons_method(draw_images):
+    labels, scores = draw_images(auc=0.9)
     logits = 4 + 2 * to_logits(scores)
     scaling = fit_platt(labels, logits)
     assert (scaling.slope, scaling.intercept) == pytest.approx(
@@ -78,8 +78,8 @@ def test_platt_agrees_with_newtons_method(draw_films):
 
 
 @pytest.mark.parametrize(("factor", "slope"), [(1e4, 0.01), (1e-4, 100.0)])
-def test_a_temperature_stays_in_its_bounds(draw_films, factor, slope):
-    labels, scores = draw_films(auc=0.9)
+def test_a_temperature_stays_in_its_bounds(draw_images, factor, slope):
+    labels, scores = draw_images(auc=0.9)
     assert fit_temperature(labels, factor * to_logits(scores)).slope == slope
 
 
@@ -111,8 +111,8 @@ def test_nothing_is_fitted_where_nothing_is_asked_for():
     assert (scaling.slope, scaling.intercept, scaling.method) == (1.0, 0.0, "none")
 
 
-def test_platt_stands_where_the_loss_is_level(draw_films):
-    labels, scores = draw_films(auc=0.95)
+def test_platt_stands_where_the_loss_is_level(draw_images):
+    labels, scores = draw_images(auc=0.95)
     logits = to_logits(scores)
     errors = fit_platt(labels, logits).to_scores(logits) - to_platt_targets(labels)
     assert np.mean(errors) == pytest.approx(0, abs=1e-8)
@@ -129,8 +129,8 @@ def test_a_known_distortion_is_undone():
 
 
 @pytest.mark.parametrize("fit", [fit_temperature, fit_platt])
-def test_scaling_lowers_the_loss_and_keeps_the_order(draw_films, fit):
-    labels, scores = draw_films(auc=0.9)
+def test_scaling_lowers_the_loss_and_keeps_the_order(draw_images, fit):
+    labels, scores = draw_images(auc=0.9)
     logits = 4 * to_logits(scores) + 0.5
     scaled = fit(labels, logits).to_scores(logits)
     before, after = (to_figures(labels, one, one > 0.5) for one in (expit(logits), scaled))
@@ -138,7 +138,7 @@ def test_scaling_lowers_the_loss_and_keeps_the_order(draw_films, fit):
     assert after["auc"] == pytest.approx(before["auc"])
 
 
-def test_films_without_overlap_have_a_finite_scaling():
+def test_images_without_overlap_have_a_finite_scaling():
     labels, logits = np.repeat([0, 1], [50, 50]), np.repeat([-1.0, 1.0], [50, 50])
     # The best scores are the targets: 51 / 52 at a logit of 1.
     assert fit_temperature(labels, logits).slope == pytest.approx(np.log(51), rel=1e-6)
@@ -151,17 +151,17 @@ def test_calibration_takes_both_classes(fit):
     with pytest.raises(DataError) as error:
         fit(np.array([1, 1]), np.array([0.5, 1.0]))
     assert str(error.value) == (
-        "Calibration takes normal and pneumonia films. Received: 0 normal, 2 pneumonia."
+        "Calibration takes normal and pneumonia images. Received: 0 normal, 2 pneumonia."
     )
 
 
 @pytest.mark.parametrize("method", ["none", "temperature", "platt"])
-def test_a_calibration_says_what_scores_mean(draw_films, method):
-    labels, scores = draw_films(auc=0.9)
+def test_a_calibration_says_what_scores_mean(draw_images, method):
+    labels, scores = draw_images(auc=0.9)
     logits = 3 * to_logits(scores)
     scaling = fit_scaling(method, labels, logits)
     found = describe_calibration(scaling, labels, logits, fitted_on="val")
-    # Heads see both classes with the same weight, and an intercept moves scores to the films' own share.
+    # Heads see both classes with the same weight, and an intercept moves scores to the images' own share.
     assert found.prevalence == (390 / 624 if method == "platt" else 0.5)
     assert found.calibration_error.before == to_calibration_error(labels, expit(logits))
     assert found.calibration_error.after == to_calibration_error(labels, scaling.to_scores(logits))

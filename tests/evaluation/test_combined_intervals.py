@@ -37,7 +37,7 @@ def test_a_weighted_mean_by_hand():
 
 
 def test_an_f1_by_hand():
-    # A quarter of the films: found 0.2, and 0.3 of others called so; 0.21 to 0.39 by the bounds.
+    # A quarter of the images: found 0.2, and 0.3 of others called so; 0.21 to 0.39 by the bounds.
     interval = to_f1_interval(to_f1(0.8, 0.6, 0.25), FIRST, SECOND, share=0.25)
     index, below = 0.2 / 0.55, math.hypot(math.log(0.8 / 0.7), math.log(0.64 / 0.55))
     above = math.hypot(math.log(0.85 / 0.8), math.log(0.55 / 0.46))

@@ -8,7 +8,6 @@ from MLstatkit import Delong_test
 from scipy.stats import norm, t
 from statsmodels.stats.contingency_tables import mcnemar
 
-from pneumo_keras.documents import to_document
 from pneumo_keras.evaluation.comparison import (
     ADDED,
     OF_CALLS,
@@ -20,6 +19,7 @@ from pneumo_keras.evaluation.comparison import (
     to_bootstrap_difference,
 )
 from pneumo_keras.evaluation.figures import to_figures
+from pneumo_keras.storage.documents import to_document
 
 
 def build(labels, first, second, *, first_threshold=0.5, second_threshold=0.5):
@@ -42,9 +42,9 @@ def compare_plain(
 
 
 @pytest.fixture
-def rivals(draw_films):
-    """Two classifiers whose scores of the same films are alike, the second better."""
-    labels, first = draw_films(auc=0.85)
+def rivals(draw_images):
+    """Two classifiers whose scores of the same images are alike, the second better."""
+    labels, first = draw_images(auc=0.85)
     noise = np.random.default_rng(9).normal(0, 0.05, len(labels))
     return labels, first, np.clip(first + 0.1 * (labels - 0.5) + noise, 0, 1)
 
@@ -62,8 +62,8 @@ def test_delongs_test_agrees_with_mlstatkit(rivals, digits):
     assert difference.p_value == pytest.approx(p_value, abs=1e-8)
 
 
-def test_p_values_of_close_rivals_agree_with_mlstatkit(draw_films):
-    labels, first = draw_films(auc=0.9)
+def test_p_values_of_close_rivals_agree_with_mlstatkit(draw_images):
+    labels, first = draw_images(auc=0.9)
     for seed in range(5):
         second = np.clip(first + np.random.default_rng(seed).normal(0, 0.1, len(labels)), 0, 1)
         p_value = compare_aucs(build(labels, first, second)).p_value
@@ -88,9 +88,9 @@ def test_a_classifier_does_not_differ_from_itself_within_bounds(rivals):
     assert difference.method == "DeLong, paired" + ADDED
 
 
-def test_bounds_of_equal_rankings_are_those_of_films_with_disagreements_added():
-    # By hand: both classifiers win all of 2 * 2 pairs. With the four films, each pneumonia film has
-    # four normal ones beside it, of which the film scored 1 by the first and 0 by the second turns.
+def test_bounds_of_equal_rankings_are_those_of_images_with_disagreements_added():
+    # By hand: both classifiers win all of 2 * 2 pairs. With the four images, each pneumonia image has
+    # four normal ones beside it, of which the image scored 1 by the first and 0 by the second turns.
     labels, scores = np.array([0, 0, 1, 1]), np.array([0.2, 0.3, 0.6, 0.7])
     added = np.array([0, 0, 1, 1])
     first, second = np.append(scores, [1.0, 0.0, 1.0, 0.0]), np.append(scores, [0.0, 1.0, 0.0, 1.0])
@@ -133,7 +133,7 @@ def test_mcnemar_agrees_with_statsmodels(rivals):
 
 
 def test_paired_shares_by_hand():
-    # The second mends 5 films and spoils none of 10.
+    # The second mends 5 images and spoils none of 10.
     first, second = np.repeat([False, True], 5), np.full(10, True)
     difference = compare_shares(first, second)
     assert difference.value == 0.5
@@ -143,7 +143,7 @@ def test_paired_shares_by_hand():
 
 
 def test_equal_calls_have_equal_shares_within_bounds():
-    # One film of each disagreement in 5 + 2: both shares 1 / 7.
+    # One image of each disagreement in 5 + 2: both shares 1 / 7.
     difference = compare_shares(np.full(5, True), np.full(5, True))
     half = 1.959963984540054 * math.sqrt(2 / 7 / 7)
     assert (difference.value, difference.p_value) == (0.0, 1.0)
@@ -155,10 +155,10 @@ def test_sensitivity_and_specificity_are_paired_shares_of_their_class(rivals):
     differences = compare_plain(labels, first, second, second_threshold=0.3)
     right = [(first > 0.5) == labels, (second > 0.3) == labels]
     for name, label in (("sensitivity", 1), ("specificity", 0)):
-        films = labels == label
-        assert differences[name] == compare_shares(right[0][films], right[1][films])
+        images = labels == label
+        assert differences[name] == compare_shares(right[0][images], right[1][images])
         table = [
-            [np.sum(films & (right[0] == a) & (right[1] == b)) for b in (True, False)] for a in (True, False)
+            [np.sum(images & (right[0] == a) & (right[1] == b)) for b in (True, False)] for a in (True, False)
         ]
         assert differences[name].p_value == pytest.approx(mcnemar(table, exact=True).pvalue)
 
@@ -180,7 +180,7 @@ def test_two_equal_runs_have_an_interval_for_every_figure(rivals):
         assert differences[name].method.endswith(ADDED)
 
 
-def test_runs_that_agree_on_all_films_of_one_class_have_an_interval_for_every_figure(rivals):
+def test_runs_that_agree_on_all_images_of_one_class_have_an_interval_for_every_figure(rivals):
     labels, first, _ = rivals
     second = np.where(labels == 1, first, first**2)
     differences = compare_plain(labels, first, second)
@@ -211,7 +211,7 @@ def test_flawless_runs_have_an_interval_for_every_figure_that_is_defined(thresho
 
 
 def test_a_precision_that_some_resamples_do_not_have_still_has_an_interval():
-    # One film alone is called pneumonia: a third of all resamples call none.
+    # One image alone is called pneumonia: a third of all resamples call none.
     labels, first = np.repeat([0, 1], 10), np.linspace(0.1, 0.55, 20)
     difference = compare_plain(labels, first, first**1.01)["precision_pneumonia"]
     assert (difference.value, difference.p_value) == (0.0, 1.0)
@@ -240,7 +240,7 @@ def test_95_percent_intervals_of_balanced_accuracy_hold_no_difference_often_enou
         difference = compare_plain(labels, first, second)["balanced_accuracy"]
         assert difference.low < difference.high
         held += difference.low <= 0 <= difference.high
-    # 93 % of 1,000 draws at 3 %: percentiles stay a little short where few films disagree.
+    # 93 % of 1,000 draws at 3 %: percentiles stay a little short where few images disagree.
     assert held / draws >= 0.9
 
 
@@ -249,10 +249,10 @@ def test_a_bootstrap_p_value_counts_the_rarer_side():
     assert difference.p_value == pytest.approx(2 * 2 / 100)
 
 
-def test_percentiles_of_few_films_are_expanded_as_students_interval_is():
+def test_percentiles_of_few_images_are_expanded_as_students_interval_is():
     gains = np.linspace(-1, 3, 100_001)
-    difference = expand_difference(1.0, gains, films=12, level=0.9)
-    # Twelve films: t with 11 degrees of freedom, 1.7959, times the root of 12 / 11.
+    difference = expand_difference(1.0, gains, images=12, level=0.9)
+    # Twelve images: t with 11 degrees of freedom, 1.7959, times the root of 12 / 11.
     tail = norm.cdf(-1.7958848 * math.sqrt(12 / 11))
     assert (difference.low, difference.high) == pytest.approx((-1 + 4 * tail, 3 - 4 * tail), abs=1e-6)
     assert difference.method == "bootstrap, paired, stratified, expanded percentile"
@@ -262,12 +262,12 @@ def test_percentiles_of_few_films_are_expanded_as_students_interval_is():
 
 def test_p_value_and_expanded_interval_agree():
     gains = np.linspace(-1, 9, 10_001)
-    p_value = expand_difference(4.0, gains, films=8).p_value
-    assert expand_difference(4.0, gains, films=8, level=1 - p_value).low == pytest.approx(0, abs=2e-3)
+    p_value = expand_difference(4.0, gains, images=8).p_value
+    assert expand_difference(4.0, gains, images=8, level=1 - p_value).low == pytest.approx(0, abs=2e-3)
 
 
-def test_one_film_of_a_class_expands_to_all_draws():
-    difference = expand_difference(0.5, np.linspace(0, 1, 101), films=1)
+def test_one_image_of_a_class_expands_to_all_draws():
+    difference = expand_difference(0.5, np.linspace(0, 1, 101), images=1)
     assert (difference.low, difference.high) == pytest.approx((0, 1))
 
 
@@ -281,7 +281,7 @@ def test_figures_of_calls_always_have_disagreements_added(rivals):
 
 
 def test_few_calls_that_differ_do_not_make_a_certain_difference():
-    # One normal film of twelve is called otherwise: most resamples that hold it find a gain.
+    # One normal image of twelve is called otherwise: most resamples that hold it find a gain.
     labels = np.repeat([0, 1], [12, 28])
     first = np.where(labels == 1, 0.9, 0.1)
     second = np.where(np.arange(40) == 0, 0.9, first)
@@ -289,7 +289,7 @@ def test_few_calls_that_differ_do_not_make_a_certain_difference():
     assert difference.low < difference.value < 0.05 < difference.high
 
 
-def test_all_figures_are_compared_on_the_same_films(rivals):
+def test_all_figures_are_compared_on_the_same_images(rivals):
     labels, first, second = rivals
     differences = compare_figures(
         labels, first, second, first_threshold=0.5, second_threshold=0.5, resamples=500, seed=0
@@ -328,7 +328,7 @@ def test_every_difference_is_that_of_the_figures_at_the_same_prevalence(rivals, 
 
 def test_intervals_are_weighted_as_their_figures_are(rivals):
     labels, first, _ = rivals
-    # The second errs on other normal films alone: the rarer pneumonia, the more that weighs.
+    # The second errs on other normal images alone: the rarer pneumonia, the more that weighs.
     second = np.where(labels == 1, first, np.random.default_rng(5).permutation(first))
     rare, common = (compare_plain(labels, first, second, prevalence=share) for share in (0.05, 0.95))
     for name in ("accuracy", "brier_loss", "log_loss"):

@@ -5,7 +5,7 @@ from sklearn import metrics as sklearn_metrics
 from pneumo_keras.errors import DataError
 from pneumo_keras.evaluation.bootstrap import draw_resamples
 from pneumo_keras.evaluation.figures import LOG_LOSS_CLIP, to_figures, to_resampled_figures
-from pneumo_keras.evaluation.prevalence import weigh_films
+from pneumo_keras.evaluation.prevalence import weigh_images
 
 NAMES = [
     "auc",
@@ -25,8 +25,8 @@ NAMES = [
 ]
 
 
-def test_every_figure_has_its_name(draw_films):
-    labels, scores = draw_films()
+def test_every_figure_has_its_name(draw_images):
+    labels, scores = draw_images()
     resamples = np.ones((1, len(labels)), dtype=np.int64)
     assert list(to_figures(labels, scores, scores > 0.5)) == NAMES
     assert sorted(to_resampled_figures(labels, scores, scores > 0.5, resamples)) == sorted(NAMES)
@@ -61,7 +61,7 @@ def test_losses_by_hand():
     assert figures["log_loss"] == pytest.approx(-(np.log(0.8) + np.log(0.6)) / 2)
 
 
-def test_a_sure_and_wrong_film_costs_at_most_24_bits():
+def test_a_sure_and_wrong_image_costs_at_most_24_bits():
     labels, scores = np.array([1, 0]), np.array([0.0, 1.0])
     assert to_figures(labels, scores, scores > 0.5)["log_loss"] == pytest.approx(24 * np.log(2))
 
@@ -72,7 +72,7 @@ def test_finding_nothing_that_is_there_has_f1_zero():
 
 
 def test_figures_at_a_stated_prevalence_by_hand():
-    # Sensitivity 0.9 and specificity 0.8, in a population of which 10 % have pneumonia: of 1,000 films
+    # Sensitivity 0.9 and specificity 0.8, in a population of which 10 % have pneumonia: of 1,000 images
     # 90 are found, 10 missed, 180 are false alarms and 720 rightly normal.
     labels, calls = np.repeat([1, 0], [20, 10]), np.repeat([True, False, True, False], [18, 2, 2, 8])
     figures = to_figures(labels, calls * 0.6 + 0.2, calls, prevalence=0.1)
@@ -87,9 +87,9 @@ def test_figures_at_a_stated_prevalence_by_hand():
         assert figures[name] == pytest.approx(plain[name])
 
 
-def test_a_stated_prevalence_is_that_of_films_drawn_to_it(draw_films):
-    # 40 pneumonia films and 18 times 20 normal ones: written out instead of weighted.
-    labels, scores = draw_films(normal=20, pneumonia=40, auc=0.8)
+def test_a_stated_prevalence_is_that_of_images_drawn_to_it(draw_images):
+    # 40 pneumonia images and 18 times 20 normal ones: written out instead of weighted.
+    labels, scores = draw_images(normal=20, pneumonia=40, auc=0.8)
     more = np.where(labels == 1, 1, 18)
     expected = to_figures(np.repeat(labels, more), np.repeat(scores, more), np.repeat(scores, more) > 0.5)
     figures = to_figures(labels, scores, scores > 0.5, prevalence=0.1)
@@ -98,25 +98,25 @@ def test_a_stated_prevalence_is_that_of_films_drawn_to_it(draw_films):
 
 @pytest.mark.parametrize("prevalence", [None, 0.05])
 @pytest.mark.parametrize("digits", [None, 1])
-def test_a_resample_is_its_films_repeated(draw_films, digits, prevalence):
-    labels, scores = draw_films(normal=20, pneumonia=30, auc=0.8, digits=digits)
+def test_a_resample_is_its_images_repeated(draw_images, digits, prevalence):
+    labels, scores = draw_images(normal=20, pneumonia=30, auc=0.8, digits=digits)
     (resamples,) = draw_resamples(labels, 25, seed=0)
     calls = scores > 0.4
     drawn = to_resampled_figures(labels, scores, calls, resamples, prevalence=prevalence)
     for row, counts in enumerate(resamples):
-        films = (np.repeat(values, counts) for values in (labels, scores, calls))
-        expected = to_figures(*films, prevalence=prevalence)
+        images = (np.repeat(values, counts) for values in (labels, scores, calls))
+        expected = to_figures(*images, prevalence=prevalence)
         assert {name: drawn[name][row] for name in NAMES} == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("prevalence", [None, 0.05])
-def test_a_resample_agrees_with_scikit_learns_weights(draw_films, prevalence):
-    labels, scores = draw_films(auc=0.8, digits=2)
+def test_a_resample_agrees_with_scikit_learns_weights(draw_images, prevalence):
+    labels, scores = draw_images(auc=0.8, digits=2)
     (resamples,) = draw_resamples(labels, 5, seed=0)
     clipped, calls = np.clip(scores, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP), scores > 0.5
     drawn = to_resampled_figures(labels, scores, calls, resamples, prevalence=prevalence)
     for row, counts in enumerate(resamples):
-        weight = counts * weigh_films(labels, prevalence)
+        weight = counts * weigh_images(labels, prevalence)
         expected = {
             "auc": sklearn_metrics.roc_auc_score(labels, scores, sample_weight=weight),
             "average_precision": sklearn_metrics.average_precision_score(
@@ -148,7 +148,7 @@ def test_one_class_leaves_the_rest_defined(label):
     assert undefined == {"auc", "average_precision", "balanced_accuracy", missing, *of_both}
 
 
-def test_no_films_are_an_error():
+def test_no_images_are_an_error():
     with pytest.raises(DataError) as error:
         to_figures(np.array([], dtype=np.int64), np.array([]), np.array([], dtype=bool))
-    assert str(error.value) == "There is nothing to evaluate without films. Received: 0 films."
+    assert str(error.value) == "There is nothing to evaluate without images. Received: 0 images."

@@ -6,7 +6,6 @@ from MLstatkit import Delong_test
 from sklearn.metrics import roc_auc_score
 from statsmodels.stats.proportion import proportion_confint
 
-from pneumo_keras.documents import to_document
 from pneumo_keras.evaluation.intervals import (
     Interval,
     to_auc_interval,
@@ -19,6 +18,7 @@ from pneumo_keras.evaluation.intervals import (
     to_wilson_interval,
     to_z,
 )
+from pneumo_keras.storage.documents import to_document
 
 
 def to_naive_variance(labels, scores):
@@ -86,13 +86,13 @@ def test_no_call_has_no_precision():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("films", "others"), [(390, 234), (40, 60)])
-def test_95_percent_intervals_hold_the_true_precision(films, others):
+@pytest.mark.parametrize(("images", "others"), [(390, 234), (40, 60)])
+def test_95_percent_intervals_hold_the_true_precision(images, others):
     rng, held, draws = np.random.default_rng(0), 0, 4000
     truth = 0.1 * 0.95 / (0.1 * 0.95 + 0.9 * 0.15)
     for _ in range(draws):
-        found, alarms = int(rng.binomial(films, 0.95)), int(rng.binomial(others, 0.15))
-        interval = to_precision_interval(found, films, alarms, others, prevalence=0.1)
+        found, alarms = int(rng.binomial(images, 0.95)), int(rng.binomial(others, 0.15))
+        interval = to_precision_interval(found, images, alarms, others, prevalence=0.1)
         held += interval.low <= truth <= interval.high
     assert 0.94 <= held / draws <= 0.97
 
@@ -115,23 +115,23 @@ def test_placements_by_hand():
 
 @pytest.mark.parametrize("digits", [None, 1, 2])
 @pytest.mark.parametrize(("normal", "pneumonia"), [(2, 2), (5, 40), (40, 30)])
-def test_delongs_variance_agrees_with_its_definition(draw_films, digits, normal, pneumonia):
-    labels, scores = draw_films(normal=normal, pneumonia=pneumonia, auc=0.7, digits=digits, seed=3)
+def test_delongs_variance_agrees_with_its_definition(draw_images, digits, normal, pneumonia):
+    labels, scores = draw_images(normal=normal, pneumonia=pneumonia, auc=0.7, digits=digits, seed=3)
     assert to_auc_variance(labels, scores) == pytest.approx(to_naive_variance(labels, scores), abs=1e-12)
     assert to_placements(labels, scores)[0].mean() == pytest.approx(roc_auc_score(labels, scores))
     assert to_placements(labels, scores)[1].mean() == pytest.approx(roc_auc_score(labels, scores))
 
 
 @pytest.mark.parametrize("digits", [None, 1])
-def test_delongs_variance_agrees_with_mlstatkit(draw_films, digits):
-    labels, scores = draw_films(auc=0.9, digits=digits)
-    _, other = draw_films(auc=0.9, seed=1)
+def test_delongs_variance_agrees_with_mlstatkit(draw_images, digits):
+    labels, scores = draw_images(auc=0.9, digits=digits)
+    _, other = draw_images(auc=0.9, seed=1)
     (low, _), auc = np.take(Delong_test(labels, scores, other)[2], [0, 1]), roc_auc_score(labels, scores)
     assert math.sqrt(to_auc_variance(labels, scores)) == pytest.approx((auc - low) / to_z(0.95), abs=1e-8)
 
 
-def test_the_aucs_interval_is_symmetric_in_its_logit(draw_films):
-    labels, scores = draw_films(auc=0.9)
+def test_the_aucs_interval_is_symmetric_in_its_logit(draw_images):
+    labels, scores = draw_images(auc=0.9)
     interval = to_auc_interval(labels, scores)
     odds = [share / (1 - share) for share in (interval.low, interval.value, interval.high)]
     assert odds[1] / odds[0] == pytest.approx(odds[2] / odds[1])
@@ -141,8 +141,8 @@ def test_the_aucs_interval_is_symmetric_in_its_logit(draw_films):
     assert interval.method == "DeLong, logit"
 
 
-def test_mirrored_labels_mirror_the_interval(draw_films):
-    labels, scores = draw_films(auc=0.8)
+def test_mirrored_labels_mirror_the_interval(draw_images):
+    labels, scores = draw_images(auc=0.8)
     interval, mirrored = to_auc_interval(labels, scores), to_auc_interval(1 - labels, scores)
     assert mirrored.low == pytest.approx(1 - interval.high)
     assert mirrored.high == pytest.approx(1 - interval.low)
@@ -169,7 +169,7 @@ def test_newcombes_bounds_solve_his_equation(auc, pneumonia, normal):
     assert interval.high - interval.low > 0.05
 
 
-def test_one_film_of_a_class_has_an_interval():
+def test_one_image_of_a_class_has_an_interval():
     labels, scores = np.array([0, 1, 1, 1]), np.array([0.5, 0.4, 0.6, 0.7])
     assert math.isnan(to_auc_variance(labels, scores))
     interval = to_auc_interval(labels, scores)
@@ -187,11 +187,11 @@ def test_one_class_has_no_auc(label):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("auc", [0.90, 0.97])
-def test_95_percent_intervals_hold_the_true_auc_in_95_percent_of_draws(draw_films, auc):
+def test_95_percent_intervals_hold_the_true_auc_in_95_percent_of_draws(draw_images, auc):
     held = symmetric = 0
     draws = 2000
     for seed in range(draws):
-        labels, scores = draw_films(auc=auc, seed=seed)
+        labels, scores = draw_images(auc=auc, seed=seed)
         interval = to_auc_interval(labels, scores)
         held += interval.low <= auc <= interval.high
         half = to_z(0.95) * math.sqrt(to_placement_variance(*to_placements(labels, scores)))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import t, ttest_1samp, ttest_ind
 
-from pneumo_keras.evaluation.figures import to_film_losses
+from pneumo_keras.evaluation.figures import to_image_losses
 from pneumo_keras.evaluation.loss_intervals import to_loss_interval
 
 EVEN = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
@@ -52,20 +52,20 @@ def test_no_loss_is_below_zero():
 @pytest.mark.parametrize(
     ("labels", "losses"), [([1], [0.2]), ([0, 1, 1], [0.1, 0.2, 0.3]), ([0, 0, 1, 1], [0.1, 0.1, 0.2, 0.2])]
 )
-def test_films_that_say_nothing_of_the_spread_have_no_interval(labels, losses):
+def test_images_that_say_nothing_of_the_spread_have_no_interval(labels, losses):
     interval = to_interval(labels, np.array(losses))
     assert math.isnan(interval.low) and math.isnan(interval.high)
     assert interval.value == pytest.approx(np.mean(losses))
 
 
 @pytest.mark.parametrize("name", ["brier_loss", "log_loss"])
-def test_95_percent_intervals_of_40_films_hold_the_true_loss(draw_films, name):
-    films, share = {"normal": 12, "pneumonia": 28, "auc": 0.95}, np.array([0.3, 0.7])
-    labels, scores = draw_films(normal=200_000, pneumonia=200_000, auc=0.95, seed=9999)
-    truth = float(np.mean(2 * share[labels] * to_film_losses(labels, scores)[name]))
+def test_95_percent_intervals_of_40_images_hold_the_true_loss(draw_images, name):
+    images, share = {"normal": 12, "pneumonia": 28, "auc": 0.95}, np.array([0.3, 0.7])
+    labels, scores = draw_images(normal=200_000, pneumonia=200_000, auc=0.95, seed=9999)
+    truth = float(np.mean(2 * share[labels] * to_image_losses(labels, scores)[name]))
     held, draws = 0, 1000
     for seed in range(draws):
-        labels, scores = draw_films(**films, seed=seed)
-        interval = to_interval(labels, to_film_losses(labels, scores)[name])
+        labels, scores = draw_images(**images, seed=seed)
+        interval = to_interval(labels, to_image_losses(labels, scores)[name])
         held += interval.low <= truth <= interval.high
     assert 0.92 <= held / draws <= 0.98

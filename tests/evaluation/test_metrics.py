@@ -10,7 +10,7 @@ REFERENCE = ConfusionCounts(tn=131, fp=103, fn=22, tp=368)
 """Confusion matrix of the reference protocol on the test split."""
 
 
-def test_films_are_counted_by_hand():
+def test_images_are_counted_by_hand():
     labels = np.array([0, 0, 0, 1, 1, 1, 1])
     scores = np.array([0.1, 0.6, 0.2, 0.9, 0.4, 0.8, 0.7])
     assert metrics.count_confusions(labels, scores, 0.5) == ConfusionCounts(tn=2, fp=1, fn=1, tp=3)

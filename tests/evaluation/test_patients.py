@@ -7,7 +7,7 @@ from scipy.special import expit, ndtri, stdtrit
 from pneumo_keras.evaluation.bootstrap import draw_figures, draw_resamples
 from pneumo_keras.evaluation.comparison import Rivals, compare_aucs, compare_figures, compare_shares
 from pneumo_keras.evaluation.figure_intervals import to_call_intervals
-from pneumo_keras.evaluation.figures import to_film_losses, to_resampled_figures
+from pneumo_keras.evaluation.figures import to_image_losses, to_resampled_figures
 from pneumo_keras.evaluation.intervals import (
     to_auc_interval,
     to_auc_variance,
@@ -25,7 +25,7 @@ from pneumo_keras.evaluation.patients import (
     to_variance,
 )
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
-from pneumo_keras.evaluation.report_card import evaluate
+from pneumo_keras.evaluation.report_card import evaluate_at
 
 LIKENESS = 0.6  # correlation of two images of a patient, within a class
 A_PATIENT = 3
@@ -76,8 +76,8 @@ def test_patients_are_counted_by_the_class_of_their_images():
 def test_patients_change_intervals_and_no_figure(shift):
     labels, patients, (scores,) = draw_patients(1)
     options = {"threshold": 0.4, "resamples": 100, "seed": 3, "shift": shift}
-    plain = evaluate(labels, scores, **options)
-    by_patient = evaluate(labels, scores, **options, patients=patients)
+    plain = evaluate_at(labels, scores, **options)
+    by_patient = evaluate_at(labels, scores, **options, patients=patients)
     assert (plain.patients, by_patient.patients) == (None, PatientCounts(33, 10, 23))
     for name, one in by_patient.figures.items():
         before = plain.figures[name]
@@ -92,13 +92,13 @@ def test_patients_change_intervals_and_no_figure(shift):
     assert shorter in ([], ["calibration_error"])  # of which chance alone says how low it may be
 
 
-def test_images_of_one_patient_that_agree_tell_no_more_than_one_of_them(draw_films):
-    labels, scores = draw_films(normal=20, pneumonia=30, auc=0.8)
+def test_images_of_one_patient_that_agree_tell_no_more_than_one_of_them(draw_images):
+    labels, scores = draw_images(normal=20, pneumonia=30, auc=0.8)
     twice, again = np.repeat(labels, 2), np.repeat(scores, 2)
     patients = np.repeat(np.arange(50), 2)
     variance, _ = to_variance(to_placement_sums(*to_placements(twice, again), twice, patients))
     assert variance == pytest.approx(to_auc_variance(labels, scores))
-    for name, losses in to_film_losses(labels, scores).items():
+    for name, losses in to_image_losses(labels, scores).items():
         value = float(losses.mean())
         alone = to_loss_interval(value, labels, losses)
         doubled = to_loss_interval(value, twice, np.repeat(losses, 2), patients)
@@ -147,7 +147,7 @@ def test_the_draws_of_the_auc_spread_as_obuchowskis_variance_says():
 def test_a_patient_may_have_images_of_both_classes():
     labels, patients, scores = draw_patients(5, rivals=2)
     labels[::7] = 1 - labels[::7]
-    found = evaluate(labels, scores[0], 0.5, resamples=50, seed=1, patients=patients)
+    found = evaluate_at(labels, scores[0], 0.5, resamples=50, seed=1, patients=patients)
     assert all(one.low <= one.value <= one.high for one in found.figures.values())
     thresholds = {"first_threshold": 0.5, "second_threshold": 0.5}
     differences = compare_figures(labels, *scores, **thresholds, resamples=50, seed=1, patients=patients)
@@ -159,7 +159,7 @@ def test_a_patient_may_have_images_of_both_classes():
 @pytest.mark.parametrize("scores", [[0.1, 0.2, 0.8, 0.9], [0.5] * 4, [0.9, 0.8, 0.2, 0.6]])
 def test_few_patients_have_a_defined_interval_or_none(labels, patients, scores):
     labels, patients, scores = np.array(labels), np.array(patients), np.array(scores)
-    found = evaluate(labels, scores, 0.5, resamples=20, seed=1, patients=patients)
+    found = evaluate_at(labels, scores, 0.5, resamples=20, seed=1, patients=patients)
     for name, one in found.figures.items():
         assert math.isnan(one.low) or one.low <= one.value <= one.high, name
     thresholds = {"first_threshold": 0.5, "second_threshold": 0.5}
@@ -176,7 +176,7 @@ def test_95_percent_intervals_hold_the_truth_with_three_images_a_patient():
     sets = 200
     for seed in range(sets):
         labels, groups, (scores,) = draw_patients(seed + 1)
-        calls, losses = scores > 0.5, to_film_losses(labels, scores)["brier_loss"]
+        calls, losses = scores > 0.5, to_image_losses(labels, scores)["brier_loss"]
         values = to_values(labels, scores)
         for way, patients in (("by patient", groups), ("by image", None)):
             intervals = {
@@ -211,8 +211,8 @@ def test_a_figure_stands_where_a_class_of_one_patient_leaves_its_interval_undefi
     scores = np.array([0.9, 0.8, 0.2, 0.7, 0.6, 0.1, 0.3, 0.7])
     patients = np.array([0, 1, 2, 3, 4, 5, 5, 5])
     shift = PrevalenceShift(0.5, 0.3)
-    alone = evaluate(labels, scores, 0.5, seed=1, resamples=50, shift=shift).figures
-    together = evaluate(labels, scores, 0.5, seed=1, resamples=50, shift=shift, patients=patients).figures
+    alone = evaluate_at(labels, scores, 0.5, seed=1, resamples=50, shift=shift).figures
+    together = evaluate_at(labels, scores, 0.5, seed=1, resamples=50, shift=shift, patients=patients).figures
     for name in ("precision_pneumonia", "precision_normal"):
         assert together[name].value == pytest.approx(alone[name].value)
         assert np.isnan(together[name].low) and np.isnan(together[name].high)

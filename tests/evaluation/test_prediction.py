@@ -1,14 +1,14 @@
 import pytest
 
-from pneumo_keras.evaluation.prediction import ScoredFilm, to_warning
+from pneumo_keras.evaluation.prediction import ScoredImage, to_warning
 
 
-def test_a_film_is_called_pneumonia_above_the_threshold():
-    assert ScoredFilm("a", 0.75, 0.5, "").verdict == "pneumonia"
-    assert ScoredFilm("a", 0.5, 0.5, "").verdict == "normal"
-    assert ScoredFilm("a", 0.3, 0.5, "").margin == pytest.approx(-0.2)
-    unread = ScoredFilm("a", None, 0.5, "not scored: the file is empty")
-    assert unread.verdict is None is unread.margin
+def test_an_image_is_called_pneumonia_above_the_threshold():
+    assert ScoredImage("a", 0.75, 0.5, "").prediction == "pneumonia"
+    assert ScoredImage("a", 0.5, 0.5, "").prediction == "normal"
+    assert ScoredImage("a", 0.3, 0.5, "").margin == pytest.approx(-0.2)
+    unread = ScoredImage("a", None, 0.5, "not scored: the file is empty")
+    assert unread.prediction is None is unread.margin
 
 
 def test_warnings_say_what_is_wrong():

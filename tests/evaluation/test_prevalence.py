@@ -7,13 +7,13 @@ from pneumo_keras.evaluation.prevalence import (
     BALANCED_PREVALENCE,
     PrevalenceShift,
     weigh_classes,
-    weigh_films,
+    weigh_images,
 )
 from pneumo_keras.evaluation.threshold import choose_operating_point
 
 
 def test_balanced_class_weights_show_even_odds():
-    # scikit-learn's balanced weights n / (2 n_class) of the official training films.
+    # scikit-learn's balanced weights n / (2 n_class) of the official training images.
     normal, pneumonia = 1214, 3494
     weights = [4708 / (2 * count) for count in (normal, pneumonia)]
     seen = pneumonia * weights[1] / (normal * weights[0] + pneumonia * weights[1])
@@ -42,8 +42,8 @@ def test_the_correction_is_bayes_rule():
 
 
 @pytest.mark.parametrize("stated", [0.001, 0.3, 0.97])
-def test_an_operating_point_is_corrected_along_and_no_call_changes(draw_films, stated):
-    labels, scores = draw_films(auc=0.9)
+def test_an_operating_point_is_corrected_along_and_no_call_changes(draw_images, stated):
+    labels, scores = draw_images(auc=0.9)
     shift = PrevalenceShift(0.5, stated)
     point = choose_operating_point(labels, scores, rule="cost", cost_fn=3.0, chosen_on="val")
     corrected = shift.correct_point(point)
@@ -61,19 +61,19 @@ def test_a_prevalence_out_of_range_is_an_error(trained, stated):
     )
 
 
-def test_weighted_films_stand_for_the_stated_population():
+def test_weighted_images_stand_for_the_stated_population():
     labels = np.array([0, 1, 1, 1])
     assert weigh_classes(labels, 0.1) == pytest.approx((0.9 / 0.25, 0.1 / 0.75))
-    weights = weigh_films(labels, 0.1)
+    weights = weigh_images(labels, 0.1)
     assert weights.sum() == pytest.approx(4)
     assert np.average(labels, weights=weights) == pytest.approx(0.1)
-    assert weigh_films(labels, None).tolist() == [1, 1, 1, 1]
+    assert weigh_images(labels, None).tolist() == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("label", [0, 1])
-def test_films_of_one_class_stand_for_no_population(label):
+def test_images_of_one_class_stand_for_no_population(label):
     with pytest.raises(DataError) as error:
-        weigh_films(np.full(3, label), 0.1)
+        weigh_images(np.full(3, label), 0.1)
     assert str(error.value) == (
-        "A stated prevalence takes normal and pneumonia films. Received: 3 films of one class."
+        "A stated prevalence takes normal and pneumonia images. Received: 3 images of one class."
     )

@@ -12,7 +12,7 @@ from pneumo_keras.evaluation.ranking import (
     Candidate,
     build_candidates,
     choose_cheapest,
-    judge_folds,
+    evaluate_folds,
     list_equals,
     rank,
 )
@@ -31,7 +31,7 @@ def build(log_loss, turned=0, operations=7, weights=9):
 
 def test_figures_are_those_of_each_fold():
     scores = 1 / (1 + np.exp(-LOG_ODDS[:, 0]))
-    figures = judge_folds(LABELS, scores, FOLDS)
+    figures = evaluate_folds(LABELS, scores, FOLDS)
     for fold in range(3):
         inside = fold == FOLDS
         assert figures["auc"][fold] == pytest.approx(roc_auc_score(LABELS[inside], scores[inside]))
@@ -51,7 +51,7 @@ def test_the_lowest_log_loss_comes_first_and_what_diverged_last():
     assert ranked[3].to_row()["auc"] is None
     for candidate, way in itertools.product(ranked[:3], (PLAIN, PERTURBED)):
         scores = expit(ways[way][:, candidate.values["a"]])
-        expected = judge_folds(LABELS, scores, FOLDS)["log_loss"]
+        expected = evaluate_folds(LABELS, scores, FOLDS)["log_loss"]
         np.testing.assert_allclose(candidate.figures[f"{way}log_loss"], expected)
     both = (ranked[0].figures["log_loss"] + ranked[0].figures["perturbed_log_loss"]) / 2
     np.testing.assert_allclose(ranked[0].figures[CRITERION], both)

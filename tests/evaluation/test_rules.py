@@ -27,8 +27,8 @@ def test_candidates_lie_midway_between_neighbouring_scores():
 
 
 @pytest.mark.parametrize("digits", [None, 1])
-def test_candidates_count_as_the_rule_for_calls_does(draw_films, digits):
-    labels, scores = draw_films(normal=30, pneumonia=40, auc=0.8, digits=digits)
+def test_candidates_count_as_the_rule_for_calls_does(draw_images, digits):
+    labels, scores = draw_images(normal=30, pneumonia=40, auc=0.8, digits=digits)
     for threshold, tp, fp in zip(*to_candidates(labels, scores), strict=True):
         counts = count_confusions(labels, scores, threshold)
         assert (counts.tp, counts.fp) == (tp, fp)
@@ -69,8 +69,8 @@ def test_the_cheapest_threshold_by_hand(cost_fn, cost_fp, threshold):
     assert chosen == pytest.approx(threshold)
 
 
-def test_only_the_ratio_of_costs_matters(draw_films):
-    labels, scores = draw_films(auc=0.8)
+def test_only_the_ratio_of_costs_matters(draw_images):
+    labels, scores = draw_images(auc=0.8)
     chosen = {
         choose_cheapest_threshold(labels, scores, cost_fn=3 * unit, cost_fp=unit)
         for unit in (1.0, 0.1, 7.0, 1e-9)
@@ -88,7 +88,7 @@ def test_pneumonia_that_scores_zero_is_out_of_reach():
     with pytest.raises(DataError) as error:
         choose_sensitive_threshold(np.array([0, 1, 1]), np.array([0.5, 0.0, 0.9]), sensitivity=0.95)
     assert str(error.value) == (
-        "No threshold reaches a sensitivity of 0.95: 1 of 2 pneumonia films score exactly 0. Ask for less."
+        "No threshold reaches a sensitivity of 0.95: 1 of 2 pneumonia images score exactly 0. Ask for less."
     )
 
 
@@ -103,7 +103,7 @@ def test_every_rule_of_the_table_chooses_and_is_put_into_words(rule):
     assert 0 <= found.choose(LABELS, SCORES, **found.demands) <= 1
     text = found.description.format(**found.demands)
     assert "{" not in text and all(
-        f"{value:g}" in text for value in found.demands.values() if found.from_films
+        f"{value:g}" in text for value in found.demands.values() if found.from_images
     )
 
 

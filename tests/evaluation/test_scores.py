@@ -121,7 +121,7 @@ def test_scores_that_are_no_text_are_named(tmp_path):
             "s.csv, line 3, must hold an index, a label and a score, as eval writes them. "
             "Received: '1,0,0.5'.",
         ),
-        ("index,label,score\n", "s.csv: There is nothing to evaluate without films. Received: 0 films."),
+        ("index,label,score\n", "s.csv: There is nothing to evaluate without images. Received: 0 images."),
         (
             "index,label,score\n0,1,0.5\n1,0\n",
             "s.csv, line 3, must hold an index, a label and a score, as eval writes them. Received: '1,0'.",
@@ -133,19 +133,19 @@ def test_scores_that_are_no_text_are_named(tmp_path):
         ),
         (
             "index,label,score\n0,1,0.5\n2,1,0.5\n",
-            "s.csv, line 3, must hold film 1: films are counted from 0 without gaps. Received: film 2.",
+            "s.csv, line 3, must hold image 1: images are counted from 0 without gaps. Received: image 2.",
         ),
         (
             "index,label,score\n0,2,0.5\n",
-            "s.csv: A label is 0 (normal) or 1 (pneumonia). Received: 2 for film 0.",
+            "s.csv: A label is 0 (normal) or 1 (pneumonia). Received: 2 for image 0.",
         ),
         (
             "index,label,score\n0,1,0.5\n1,1,1.5\n",
-            "s.csv: A score is a probability in [0, 1]. Received: 1.5 for film 1.",
+            "s.csv: A score is a probability in [0, 1]. Received: 1.5 for image 1.",
         ),
         (
             "index,label,score\n0,1,nan\n",
-            "s.csv: A score is a probability in [0, 1]. Received: nan for film 0.",
+            "s.csv: A score is a probability in [0, 1]. Received: nan for image 0.",
         ),
     ],
 )
@@ -155,14 +155,14 @@ def test_damaged_scores_are_named(text, message):
     assert str(error.value) == message
 
 
-def test_a_film_without_a_score_is_an_error():
+def test_an_image_without_a_score_is_an_error():
     with pytest.raises(DataError) as error:
         check_scores(LABELS, SCORES[:2])
-    assert str(error.value) == "Every film needs one label and one score. Received: 3 labels, 2 scores."
+    assert str(error.value) == "Every image needs one label and one score. Received: 3 labels, 2 scores."
 
 
-def test_medmnist_reads_our_result_file_and_agrees(tmp_path, capsys, draw_films, medmnist_evaluator):
-    labels, scores = draw_films(auc=0.8, digits=2)
+def test_medmnist_reads_our_result_file_and_agrees(tmp_path, capsys, draw_images, medmnist_evaluator):
+    labels, scores = draw_images(auc=0.8, digits=2)
     np.savez(tmp_path / "pneumoniamnist.npz", test_labels=labels[:, None].astype(np.uint8))
     auc = roc_auc_score(labels, scores)
     accuracy = metrics.to_accuracy(metrics.count_confusions(labels, scores, 0.5))
@@ -182,14 +182,14 @@ def test_medmnist_reads_our_result_file_and_agrees(tmp_path, capsys, draw_films,
     capsys.readouterr()
 
 
-def test_our_result_file_is_the_one_medmnist_writes(draw_films):
-    _, scores = draw_films()
+def test_our_result_file_is_the_one_medmnist_writes(draw_images):
+    _, scores = draw_images()
     assert format_medmnist_scores(scores) == pandas.DataFrame(scores[:, None]).to_csv(
         header=False, lineterminator="\n"
     )
 
 
-def test_result_files_of_larger_films_carry_their_size():
+def test_result_files_of_larger_images_carry_their_size():
     name = to_medmnist_name(split="val", auc=0.88894, accuracy=0.7997, run="3", size=224)
     assert name == "pneumoniamnist_224_val_[AUC]0.889_[ACC]0.800@3.csv"
 

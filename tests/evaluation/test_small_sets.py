@@ -5,14 +5,14 @@ import pytest
 from pneumo_keras.evaluation.comparison import Difference
 from pneumo_keras.evaluation.intervals import Interval
 from pneumo_keras.evaluation.small_sets import (
-    FEWEST_FILMS,
-    FEWEST_FILMS_PAIRED,
+    FEWEST_IMAGES,
+    FEWEST_IMAGES_PAIRED,
     list_short_differences,
     list_short_intervals,
 )
 
 LOSSES = ["brier_loss", "log_loss"]
-DEFINED = dict.fromkeys(FEWEST_FILMS, Interval(0.5, 0.4, 0.6, ""))
+DEFINED = dict.fromkeys(FEWEST_IMAGES, Interval(0.5, 0.4, 0.6, ""))
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,6 @@ def test_a_figure_without_an_interval_has_none_that_is_too_short():
 
 
 @pytest.mark.parametrize(("rarer", "short"), [(12, []), (11, ["average_precision", *LOSSES])])
-def test_differences_of_few_films_are_too_short_in_figures_of_their_own(rarer, short):
-    defined = dict.fromkeys(FEWEST_FILMS_PAIRED, Difference(0.1, 0.0, 0.2, 0.5, ""))
+def test_differences_of_few_images_are_too_short_in_figures_of_their_own(rarer, short):
+    defined = dict.fromkeys(FEWEST_IMAGES_PAIRED, Difference(0.1, 0.0, 0.2, 0.5, ""))
     assert list_short_differences(rarer, defined) == short

@@ -3,8 +3,8 @@ import math
 
 import pytest
 
-from pneumo_keras.documents import parse_document, to_document
 from pneumo_keras.evaluation.spread import MemberSpread, to_member_spread, to_member_spreads
+from pneumo_keras.storage.documents import parse_document, to_document
 
 
 def test_mean_and_deviation_by_hand():

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_curve
 
-from pneumo_keras.documents import parse_document, to_document
 from pneumo_keras.errors import DataError, RunError, SettingsError
 from pneumo_keras.evaluation.metrics import (
     ConfusionCounts,
@@ -19,13 +18,14 @@ from pneumo_keras.evaluation.threshold import (
     choose_operating_point,
     to_threshold_curves,
 )
+from pneumo_keras.storage.documents import parse_document, to_document
 
 LABELS = np.array([0, 0, 1, 0, 1, 1])
 SCORES = np.array([0.1, 0.2, 0.3, 0.4, 0.6, 0.8])
 
 
-def test_youden_agrees_with_the_roc_curve(draw_films):
-    labels, scores = draw_films(auc=0.9)
+def test_youden_agrees_with_the_roc_curve(draw_images):
+    labels, scores = draw_images(auc=0.9)
     fpr, tpr, _ = roc_curve(labels, scores)
     point = choose_operating_point(labels, scores, rule="youden", chosen_on="val")
     assert point.sensitivity + point.specificity - 1 == pytest.approx((tpr - fpr).max())
@@ -38,8 +38,8 @@ def test_a_sensitivity_is_reached_in_spite_of_rounding():
     assert point.counts.tp == 7
 
 
-def test_no_threshold_is_cheaper(draw_films):
-    labels, scores = draw_films(normal=50, pneumonia=60, auc=0.8)
+def test_no_threshold_is_cheaper(draw_images):
+    labels, scores = draw_images(normal=50, pneumonia=60, auc=0.8)
     point = choose_operating_point(labels, scores, rule="cost", cost_fn=5.0, cost_fp=2.0, chosen_on="val")
     costs = [
         5 * counts.fn + 2 * counts.fp
@@ -48,8 +48,8 @@ def test_no_threshold_is_cheaper(draw_films):
     assert 5 * point.counts.fn + 2 * point.counts.fp <= min(costs)
 
 
-def test_tiny_numerical_differences_flip_no_film(draw_films):
-    labels, scores = draw_films(normal=100, pneumonia=100)
+def test_tiny_numerical_differences_flip_no_image(draw_images):
+    labels, scores = draw_images(normal=100, pneumonia=100)
     point = choose_operating_point(labels, scores, rule="youden", chosen_on="val")
     noise = np.random.default_rng(0).uniform(-1e-7, 1e-7, len(scores))
     assert count_confusions(labels, np.clip(scores + noise, 0, 1), point.threshold) == point.counts
@@ -99,12 +99,12 @@ def test_one_class_gives_no_threshold(rule):
     with pytest.raises(DataError) as error:
         choose_operating_point(np.array([1, 1]), np.array([0.1, 0.2]), rule=rule, chosen_on="val")
     assert str(error.value) == (
-        "Choosing a threshold takes normal and pneumonia films. Received: 0 normal, 2 pneumonia. "
+        "Choosing a threshold takes normal and pneumonia images. Received: 0 normal, 2 pneumonia. "
         "Take the rule 'fixed'."
     )
 
 
-def test_no_films_give_no_threshold():
+def test_no_images_give_no_threshold():
     with pytest.raises(DataError, match="nothing to evaluate"):
         choose_operating_point(np.array([], dtype=np.int64), np.array([]), rule="fixed", chosen_on="val")
 
@@ -170,21 +170,21 @@ def test_an_unknown_rule_is_an_error():
     )
 
 
-def test_a_fixed_threshold_was_chosen_on_no_films():
+def test_a_fixed_threshold_was_chosen_on_no_images():
     point = choose_operating_point(LABELS, SCORES, rule="fixed", threshold=0.3, chosen_on="val")
     assert (point.threshold, point.demand) == (0.3, {"threshold": 0.3})
     assert point.describe_rule() == "given in the settings"
 
 
-def test_a_rule_that_asks_films_says_which():
+def test_a_rule_that_asks_images_says_which():
     point = choose_operating_point(LABELS, SCORES, rule="sensitivity", sensitivity=0.9, chosen_on="val")
     assert point.describe_rule() == (
-        "the highest that reaches a sensitivity of 0.9, chosen on validation films"
+        "the highest that reaches a sensitivity of 0.9, chosen on validation images"
     )
 
 
-def test_threshold_curves_are_those_of_the_metrics(draw_films):
-    labels, scores = draw_films(digits=2)
+def test_threshold_curves_are_those_of_the_metrics(draw_images):
+    labels, scores = draw_images(digits=2)
     for threshold, *curves in zip(*to_threshold_curves(labels, scores), strict=True):
         counts = count_confusions(labels, scores, threshold)
         assert curves == [to_sensitivity(counts), to_specificity(counts), to_accuracy(counts)]

@@ -7,17 +7,17 @@ from pneumo_keras.model.classifier import Classifier, build_frozen_part
 from pneumo_keras.model.head import build_decision, build_head
 from tests.toy import build_toy_backbone
 
-FILM_SIZE = 28
-# Of films: as in training, larger, smaller, higher than wide, wider than high, a single pixel.
+DATA_SIZE = 28
+# Of images: as in training, larger, smaller, higher than wide, wider than high, a single pixel.
 SIZES = [(28, 28), (93, 93), (19, 19), (80, 41), (17, 60), (1, 1)]
 
 
 def build_classifier(
-    *, members=1, outputs=1, hidden_units=0, standardise=True, flip_average=False, film_size=FILM_SIZE
+    *, members=1, outputs=1, hidden_units=0, standardise=True, flip_average=False, data_size=DATA_SIZE
 ):
     """With weights that no fold gets right by chance."""
-    frozen = build_frozen_part(build_toy_backbone(taps=("mixed4", "mixed10")), film_size=film_size)
-    images = frozen.scale(frozen.resize(draw_films(film_size, film_size, 8)))
+    frozen = build_frozen_part(build_toy_backbone(feature_layers=("mixed4", "mixed10")), data_size=data_size)
+    images = frozen.scale(frozen.resize(draw_images(data_size, data_size, 8)))
     features = keras.ops.convert_to_numpy(frozen.backbone(images))
     head = build_random_head(
         features.shape[1],
@@ -39,17 +39,17 @@ def build_random_head(d, *, moments, members, outputs, hidden_units):
     return head
 
 
-def draw_films(height, width, n=3):
-    """Noise, which asks most of a resizing, each film darker than the one before."""
+def draw_images(height, width, n=3):
+    """Noise, which asks most of a resizing, each image darker than the one before."""
     noise = np.random.default_rng(1).uniform(0, 255, (n, height, width, 1))
     return (noise * np.linspace(1, 0.2, n)[:, None, None, None]).astype(np.float32)
 
 
-def score(classifier, films):
+def score(classifier, images):
     """By Keras, through the model that is saved."""
-    return np.asarray(keras.ops.convert_to_numpy(classifier.join()(films)))
+    return np.asarray(keras.ops.convert_to_numpy(classifier.join()(images)))
 
 
-def to_difference(scoring, classifier, films):
+def to_difference(scoring, classifier, images):
     """Largest difference of a probability from Keras'."""
-    return np.abs(scoring(films) - score(classifier, films)).max()
+    return np.abs(scoring(images) - score(classifier, images)).max()

@@ -18,7 +18,7 @@ from pneumo_keras import BACKEND
 from pneumo_keras.exports.onnx import to_onnx
 from pneumo_keras.exports.table import FORMS
 from pneumo_keras.model.classifier import save_classifier
-from tests.exports.classifiers import SIZES, build_classifier, draw_films, score, to_difference
+from tests.exports.classifiers import SIZES, build_classifier, draw_images, score, to_difference
 
 HEADS = [
     dict(zip(("members", "outputs", "hidden_units", "standardise", "flip_average"), values, strict=True))
@@ -64,27 +64,29 @@ def export(form, tmp_path):
 @pytest.mark.parametrize(("form", "head"), [*READ, *TRACED], indirect=["form"], ids=name_case)
 def test_scores_are_those_of_keras_whatever_the_head(export, head):
     classifier = build_classifier(**head)
-    assert to_difference(export(classifier), classifier, draw_films(28, 28)) < 1e-5
+    assert to_difference(export(classifier), classifier, draw_images(28, 28)) < 1e-5
 
 
-def test_scores_are_those_of_keras_for_any_number_of_films_of_any_size(export):
+def test_scores_are_those_of_keras_for_any_number_of_images_of_any_size(export):
     classifier = build_classifier(flip_average=True)
     scoring = export(classifier)
     for n, (height, width) in zip((1, 3, 2, 1, 4, 2), SIZES, strict=True):
-        films = draw_films(height, width, n)
-        assert scoring(films).shape == (n, 1)
-        assert to_difference(scoring, classifier, films) < 1e-5
+        images = draw_images(height, width, n)
+        assert scoring(images).shape == (n, 1)
+        assert to_difference(scoring, classifier, images) < 1e-5
 
 
-@pytest.mark.parametrize("film_size", [12, 16], ids=["smaller", "as large"])
-def test_scores_are_those_of_keras_with_training_films_no_larger_than_the_network_s_images(export, film_size):
-    classifier = build_classifier(film_size=film_size)
-    assert to_difference(export(classifier), classifier, draw_films(40, 31)) < 1e-5
+@pytest.mark.parametrize("data_size", [12, 16], ids=["smaller", "as large"])
+def test_scores_are_those_of_keras_with_training_images_no_larger_than_the_network_s_images(
+    export, data_size
+):
+    classifier = build_classifier(data_size=data_size)
+    assert to_difference(export(classifier), classifier, draw_images(40, 31)) < 1e-5
 
 
-def test_scores_differ_from_film_to_film(export):
+def test_scores_differ_from_image_to_image(export):
     """Or agreement would mean nothing."""
-    scores = export(build_classifier())(draw_films(28, 28, 8))
+    scores = export(build_classifier())(draw_images(28, 28, 8))
     assert scores.dtype == np.float32
     assert np.ptp(scores) > 0.1
 
@@ -92,9 +94,9 @@ def test_scores_differ_from_film_to_film(export):
 def test_scores_depend_on_the_first_resizing():
     """As above."""
     classifier = build_classifier()
-    films = draw_films(93, 93)
-    shrunk = keras.ops.image.resize(films, (28, 28), interpolation="bicubic", antialias=True)
-    assert np.abs(score(classifier, films) - score(classifier, shrunk)).max() > 1e-3
+    images = draw_images(93, 93)
+    shrunk = keras.ops.image.resize(images, (28, 28), interpolation="bicubic", antialias=True)
+    assert np.abs(score(classifier, images) - score(classifier, shrunk)).max() > 1e-3
 
 
 def test_the_onnx_model_is_valid_and_its_input_and_output_are_named():
@@ -104,7 +106,7 @@ def test_the_onnx_model_is_valid_and_its_input_and_output_are_named():
         value.name: [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
         for value in (*model.graph.input, *model.graph.output)
     }
-    assert shapes == {"films": ["n", "height", "width", 1], "probability": ["n", 1]}
+    assert shapes == {"images": ["n", "height", "width", 1], "probability": ["n", 1]}
 
 
 def test_the_same_classifier_gives_the_same_bytes_of_onnx():
@@ -114,10 +116,10 @@ def test_the_same_classifier_gives_the_same_bytes_of_onnx():
 
 @pytest.mark.skipif(BACKEND != "jax", reason="needs KERAS_BACKEND=jax")
 def test_stablehlo_runs_without_keras(tmp_path):
-    classifier, films = build_classifier(), draw_films(40, 33)
+    classifier, images = build_classifier(), draw_images(40, 33)
     path = tmp_path / "model.stablehlo"
     FORMS["stablehlo"].load_module().write_classifier(classifier, path)
-    np.save(tmp_path / "films.npy", films)
+    np.save(tmp_path / "images.npy", images)
     code = (
         "import sys, jax.export, numpy as np\n"
         "program = jax.export.deserialize(bytearray(open(sys.argv[1], 'rb').read()))\n"
@@ -125,15 +127,15 @@ def test_stablehlo_runs_without_keras(tmp_path):
         "np.save(sys.argv[3], program.call(np.load(sys.argv[2])))\n"
         "print('keras' in sys.modules)"
     )
-    command = [sys.executable, "-c", code, path, tmp_path / "films.npy", tmp_path / "scores.npy"]
+    command = [sys.executable, "-c", code, path, tmp_path / "images.npy", tmp_path / "scores.npy"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
-    assert np.abs(np.load(tmp_path / "scores.npy") - score(classifier, films)).max() < 1e-5
+    assert np.abs(np.load(tmp_path / "scores.npy") - score(classifier, images)).max() < 1e-5
 
 
 WRITE_ALL = """
 import sys
 from pathlib import Path
-from pneumo_keras.backend import start_backend
+from pneumo_keras.runtime.backend import start_backend
 start_backend(Path("../cache").resolve())
 from pneumo_keras.exports.table import FORMS
 from pneumo_keras.model.classifier import save_classifier

@@ -51,7 +51,7 @@ def test_two_outputs_are_one_difference_before_anything_runs():
 
 
 def test_the_preprocessing_is_read_with_its_sizes():
-    assert read_preprocessing(build_frozen_part(build_toy_backbone(), film_size=28)) == Preprocessing(
+    assert read_preprocessing(build_frozen_part(build_toy_backbone(), data_size=28)) == Preprocessing(
         (Resize(28, 28), Resize(16, 16)),
         Scaling(1 / 127.5, -1.0),
         channels=3,
@@ -110,9 +110,9 @@ def test_another_head_is_refused(layers, message):
 
 @pytest.mark.parametrize(("interpolation", "antialias"), [("bicubic", True), ("bilinear", False)])
 def test_another_resizing_is_refused(interpolation, antialias):
-    films = keras.Input((None, None, 1))
-    resized = keras.ops.image.resize(films, (16, 16), interpolation=interpolation, antialias=antialias)
-    frozen = FrozenPart(keras.Model(films, resized), build_scaling(16), build_toy_backbone())
+    images = keras.Input((None, None, 1))
+    resized = keras.ops.image.resize(images, (16, 16), interpolation=interpolation, antialias=antialias)
+    frozen = FrozenPart(keras.Model(images, resized), build_scaling(16), build_toy_backbone())
     with pytest.raises(ModelError, match="must resize antialiased and bilinear"):
         read_preprocessing(frozen)
 

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from pneumo_keras import backend
 from pneumo_keras.errors import BackendError
 from pneumo_keras.exports import table
+from pneumo_keras.runtime import backend
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pneumo_keras.errors import ExportError
-from pneumo_keras.exports.verification import draw_films, verify_scoring
+from pneumo_keras.exports.verification import draw_images, verify_scoring
 from pneumo_keras.model.head import build_decision
 from tests.exports.classifiers import build_classifier, score
 
@@ -14,67 +14,67 @@ def classifier():
     return build_classifier()
 
 
-def verify(classifier, change=lambda films: 0.0):
-    def scoring(films):
-        return (score(classifier, films) + change(films)).astype(np.float32)
+def verify(classifier, change=lambda images: 0.0):
+    def scoring(images):
+        return (score(classifier, images) + change(images)).astype(np.float32)
 
     return verify_scoring(scoring, "jax", classifier.join(), 28)
 
 
-def test_films_are_those_of_the_training_size_larger_ones_and_smaller_ones():
-    shapes = [films.shape for films in draw_films(28)]
+def test_images_are_those_of_the_training_size_larger_ones_and_smaller_ones():
+    shapes = [images.shape for images in draw_images(28)]
     assert shapes == [(48, 28, 28, 1), (8, 65, 33, 1), (8, 21, 25, 1)]
-    assert min(min(films.shape[1:3]) for films in draw_films(16)) >= 1
+    assert min(min(images.shape[1:3]) for images in draw_images(16)) >= 1
 
 
-def test_films_differ_in_contrast_which_keeps_some_scores_from_0_and_1():
-    (films, *_) = draw_films(28)
-    assert films.dtype == np.float32
-    assert films[0].max() > 200
-    assert 30 < films[-1].max() <= 0.3 * 255
+def test_images_differ_in_contrast_which_keeps_some_scores_from_0_and_1():
+    (images, *_) = draw_images(28)
+    assert images.dtype == np.float32
+    assert images[0].max() > 200
+    assert 30 < images[-1].max() <= 0.3 * 255
 
 
 def test_what_was_compared_is_told(classifier):
     import jax
 
-    found = verify(classifier, lambda films: 5e-5 * (len(films) == 48))
+    found = verify(classifier, lambda images: 5e-5 * (len(images) == 48))
     assert found.runtime == f"jax {jax.__version__}"
-    assert (found.films, found.tolerance) == (64, 1e-4)
+    assert (found.images, found.tolerance) == (64, 1e-4)
     assert 1e-4 < found.largest_log_odds_difference < found.log_odds_tolerance == 1e-2
-    assert found.telling_films == 64
+    assert found.telling_images == 64
     assert found.sizes == [(28, 28), (65, 33), (21, 25)]
     assert found.largest_difference == pytest.approx(5e-5, abs=1e-6)
     assert 0 < found.lowest < found.highest < 1
 
 
 @pytest.mark.parametrize("off", [2e-4, -2e-4, np.nan])
-def test_one_film_of_one_size_that_is_off_fails_it(classifier, off):
-    def change(films):
-        changes = np.zeros((len(films), 1))
-        changes[-1] = off if films.shape[1:3] == (21, 25) else 0
+def test_one_image_of_one_size_that_is_off_fails_it(classifier, off):
+    def change(images):
+        changes = np.zeros((len(images), 1))
+        changes[-1] = off if images.shape[1:3] == (21, 25) else 0
         return changes
 
     with pytest.raises(
-        ExportError, match=r"a film of 21 x 25 pixels scores on jax [\d.]+ (2.0e-04|nan) away from Keras"
+        ExportError, match=r"an image of 21 x 25 pixels scores on jax [\d.]+ (2.0e-04|nan) away from Keras"
     ):
         verify(classifier, change)
 
 
 def build_saturated(intercept, *, spoil=0.0):
-    """With log odds far from 0 for every film, and a head that is wrong by `spoil`."""
+    """With log odds far from 0 for every image, and a head that is wrong by `spoil`."""
     classifier = build_classifier()
     classifier.head.trainable_variables[-1].assign_add([[spoil]])
     return replace(classifier, decision=build_decision(slope=0.7, intercept=intercept))
 
 
 def verify_pair(right, wrong):
-    return verify_scoring(lambda films: score(wrong, films), "jax", right.join(), 28)
+    return verify_scoring(lambda images: score(wrong, images), "jax", right.join(), 28)
 
 
 @pytest.mark.parametrize("intercept", [-10.0, 15.0])
 def test_a_wrong_head_shows_where_the_probabilities_agree_by_saturation(intercept):
     right, wrong = build_saturated(intercept), build_saturated(intercept, spoil=-np.sign(intercept) / 2)
-    scores = [np.concatenate([score(one, films) for films in draw_films(28)]) for one in (right, wrong)]
+    scores = [np.concatenate([score(one, images) for images in draw_images(28)]) for one in (right, wrong)]
     assert np.abs(scores[0] - scores[1]).max() < 1e-4  # all that was looked at once
     with pytest.raises(
         ExportError, match=r"pixels has log odds on jax [\d.]+ \S+ away from Keras, more than"
@@ -84,7 +84,7 @@ def test_a_wrong_head_shows_where_the_probabilities_agree_by_saturation(intercep
 
 
 @pytest.mark.parametrize("intercept", [-60.0, 60.0])
-def test_films_that_all_score_0_or_1_prove_nothing(intercept):
+def test_images_that_all_score_0_or_1_prove_nothing(intercept):
     right = build_saturated(intercept)
-    with pytest.raises(ExportError, match="Keras scores all 64 films within 1e-05 of 0 or 1, where a wrong"):
+    with pytest.raises(ExportError, match="Keras scores all 64 images within 1e-05 of 0 or 1, where a wrong"):
         verify_pair(right, right)

@@ -19,7 +19,7 @@ from tests.small import SMALL
 
 ROOT = Path(__file__).parents[2]
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
-BEGUN = "Training films:"  # a line of the log, before which a process does nothing but import
+BEGUN = "Training images:"  # a line of the log, before which a process does nothing but import
 MODES = {
     "cached": [*SMALL, "training.epochs=12"],
     "online": [*SMALL, "training.epochs=12", "training.mode=online", "augmentation.views=0"],
@@ -149,7 +149,7 @@ def run(count, *, seed=0):
         parent = Path(name)
         wholes = {}
         for mode in MODES:
-            # Compiled programs are not the matter here; features and films are made anew each time.
+            # Compiled programs are not the matter here; features and images are made anew each time.
             train_whole(parent / f"warm-{mode}", mode, parent / "cache")
             shutil.copytree(parent / "cache" / "jax", parent / "cold" / "jax", dirs_exist_ok=True)
         for mode in MODES:

@@ -33,7 +33,7 @@ LOCKS = {".claim.lock", ".manifest.lock"}
 """Files that stay where nobody could lock them, until the next try."""
 UNFINISHED = {"checkpoint", "unfinished.json"}  # files of a run that is not finished
 EVALUATION = ("scores_test.csv", "metrics_test.json", "figures/summary.png", "report.html")
-FILMS = 3
+IMAGES = 3
 
 
 @dataclass
@@ -71,7 +71,7 @@ def invoke(root, *arguments, disk=None):
         return CliRunner().invoke(main, ["-q", *map(str, arguments)], prog_name="pneumo-keras")
 
 
-def judge(done):
+def evaluate(done):
     """How a command ended, and what was wrong about how it did."""
     if done.exception and not isinstance(done.exception, SystemExit):
         return "traceback", ["".join(traceback.format_exception(done.exception))[-1500:]]
@@ -181,7 +181,7 @@ class Evaluation:
         shutil.copytree(self.prepared / "cache", parent / "cache")
         require(invoke(self.prepared, "eval", run))
         shutil.rmtree(self.prepared / "cache")
-        (parent / "cache").rename(self.prepared / "cache")  # which knows no test films
+        (parent / "cache").rename(self.prepared / "cache")  # which knows no test images
         self.old = {}
         for name in EVALUATION:
             (run / name).write_bytes((run / name).read_bytes() + b"\n")
@@ -212,7 +212,7 @@ class Evaluation:
 
 
 class Prediction:
-    """A table of scores for some films."""
+    """A table of scores for some images."""
 
     holds_folder = True
 
@@ -220,9 +220,9 @@ class Prediction:
         self.prepared = parent / "start"
         self.prepared.mkdir()
         require(invoke(self.prepared, *TRAIN, "--run", self.prepared / "run"))
-        (self.prepared / "films").mkdir()
-        for index in range(FILMS):
-            Image.new("L", (28, 28), 60 * index).save(self.prepared / "films" / f"{index}.png")
+        (self.prepared / "images").mkdir()
+        for index in range(IMAGES):
+            Image.new("L", (28, 28), 60 * index).save(self.prepared / "images" / f"{index}.png")
         self.whole = {}
 
     def run(self, root, disk=None):
@@ -243,8 +243,8 @@ class Prediction:
         )
 
     def _predict(self, root, *more, disk=None):
-        films = [root / "films" / f"{index}.png" for index in range(FILMS)]
-        arguments = ["predict", root / "run", *films, "--out", root / "scores.csv", "--workers", 1, *more]
+        images = [root / "images" / f"{index}.png" for index in range(IMAGES)]
+        arguments = ["predict", root / "run", *images, "--out", root / "scores.csv", "--workers", 1, *more]
         return invoke(root, *arguments, disk=disk)
 
 
@@ -273,7 +273,7 @@ def run(name, *, parent, way=ONCE, step=1, first=1):
 def try_once(command, root, disk):
     """Runs a command on a disk that fails, and once more on one that does not."""
     done = command.run(root, disk)
-    outcome, faults = judge(done)
+    outcome, faults = evaluate(done)
     found = command.read(root)
     if could_not_remove(disk):
         found = leave_out_passing(found)
@@ -291,7 +291,7 @@ def try_once(command, root, disk):
 
 def start_toys():
     """The toy network, where no test has put it."""
-    from pneumo_keras import backend
+    from pneumo_keras.runtime import backend
 
     backend.start_backend(Path(tempfile.gettempdir()) / "operations-programs")
     backend.start_backend = lambda cache: None

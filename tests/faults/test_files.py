@@ -2,8 +2,8 @@
 
 import pytest
 
-from pneumo_keras import backend
 from pneumo_keras.recipes import network
+from pneumo_keras.runtime import backend
 from tests.faults import operations
 from tests.toy import build_toy_backbone
 

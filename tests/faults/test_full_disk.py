@@ -7,9 +7,10 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from pneumo_keras import BACKEND, backend
+from pneumo_keras import BACKEND
 from pneumo_keras.exports.table import FORMS
 from pneumo_keras.recipes import network
+from pneumo_keras.runtime import backend
 from tests.faults.operations import TRAIN, UNFINISHED, check_manifest, invoke, read_files, require
 from tests.toy import build_toy_backbone
 
@@ -54,7 +55,7 @@ def fill(path):
 
 
 def train_whole(folder):
-    """A run, trained and judged where there is room."""
+    """A run, trained and evaluated where there is room."""
     if not (folder / "run").exists():
         require(invoke(folder, *TRAIN, "--run", folder / "run"))
     return read_files(folder / "run")
@@ -92,7 +93,7 @@ def test_a_cache_that_is_full_ends_a_training_in_one_line(tmp_path, whole, size)
         assert read_files(tmp_path / "run") == expected
 
 
-def test_a_run_on_a_full_disk_is_judged_without_a_word_lost(tmp_path):
+def test_a_run_on_a_full_disk_is_evaluated_without_a_word_lost(tmp_path):
     with mount(tmp_path / "disk", 400) as change:
         run = tmp_path / "disk" / "run"
         require(invoke(tmp_path, *TRAIN, "--run", run))
@@ -106,7 +107,7 @@ def test_a_run_on_a_full_disk_is_judged_without_a_word_lost(tmp_path):
         assert check_manifest(run) == []
 
 
-def test_a_run_that_can_only_be_read_is_judged_and_told_so(tmp_path):
+def test_a_run_that_can_only_be_read_is_evaluated_and_told_so(tmp_path):
     with mount(tmp_path / "disk", 10_000) as change:
         run = tmp_path / "disk" / "run"
         require(invoke(tmp_path, *TRAIN, "--run", run))

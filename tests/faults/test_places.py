@@ -2,10 +2,10 @@
 
 import pytest
 
-from pneumo_keras import backend
 from pneumo_keras.errors import TrainingError
 from pneumo_keras.recipes import network
 from pneumo_keras.recipes import train as train_recipe
+from pneumo_keras.runtime import backend
 from tests.faults.operations import TRAIN, check_manifest, invoke
 from tests.toy import build_toy_backbone
 

@@ -1,4 +1,4 @@
-"""Several processes at once on one cache, one folder of films, one parent folder, or one run."""
+"""Several processes at once on one cache, one folder of images, one parent folder, or one run."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import pytest
 
 from pneumo_keras.runs.manifest import extend_manifest
 from tests.faults.operations import check_manifest, read_files
-from tests.films import load_phantom_splits, write_splits
+from tests.images import load_phantom_splits, write_splits
 from tests.small import COUNTS
 
 pytestmark = pytest.mark.slow  # each process starts Keras
@@ -22,16 +22,16 @@ PATIENCE = 300  # seconds, for what takes ten
 
 
 @pytest.fixture
-def films(tmp_path):
-    write_splits(tmp_path / "films", load_phantom_splits(COUNTS))
-    return tmp_path / "films"
+def images(tmp_path):
+    write_splits(tmp_path / "images", load_phantom_splits(COUNTS))
+    return tmp_path / "images"
 
 
-def to_training(films, run, *, seed=0):
+def to_training(images, run, *, seed=0):
     settings = [
         "data.source=folder",
-        f"data.path={films}",
-        "model.taps=['mixed10']",
+        f"data.path={images}",
+        "model.feature_layers=['mixed10']",
         "training.epochs=2",
         "training.learning_rate=0.1",  # or scores might rank backwards, which is warned about
         "model.hidden_units=4",
@@ -73,19 +73,19 @@ def run_alone(cache, command):
     assert run_together(cache, command) == [(0, "")]
 
 
-def test_two_trainings_and_an_evaluation_at_once_end_as_each_of_them_alone(tmp_path, films):
+def test_two_trainings_and_an_evaluation_at_once_end_as_each_of_them_alone(tmp_path, images):
     alone, together = tmp_path / "alone", tmp_path / "together"
     runs = {"one": 1, "two": 2, "three": 3}
     for folder in (alone, together):
         folder.mkdir()
     for name, seed in runs.items():
-        run_alone(tmp_path / "cache", to_training(films, alone / name, seed=seed))
+        run_alone(tmp_path / "cache", to_training(images, alone / name, seed=seed))
     shutil.copytree(alone / "three", together / "three")
     run_alone(tmp_path / "cache", ["eval", alone / "three"])
     ended = run_together(
         tmp_path / "cold",
-        to_training(films, together / "one", seed=1),
-        to_training(films, together / "two", seed=2),
+        to_training(images, together / "one", seed=1),
+        to_training(images, together / "two", seed=2),
         ["eval", together / "three"],
     )
     assert ended == [(0, "")] * 3
@@ -95,17 +95,17 @@ def test_two_trainings_and_an_evaluation_at_once_end_as_each_of_them_alone(tmp_p
         assert check_manifest(together / name) == []
 
 
-def test_of_two_trainings_into_one_folder_one_wins(tmp_path, films):
+def test_of_two_trainings_into_one_folder_one_wins(tmp_path, images):
     run = tmp_path / "run"
-    ended = run_together(tmp_path / "cache", *[to_training(films, run)] * 2)
+    ended = run_together(tmp_path / "cache", *[to_training(images, run)] * 2)
     check_one_won(ended, run)
-    run_alone(tmp_path / "cache", to_training(films, tmp_path / "whole"))
+    run_alone(tmp_path / "cache", to_training(images, tmp_path / "whole"))
     assert read_files(run) == read_files(tmp_path / "whole")
 
 
-def test_of_two_that_go_on_with_one_run_one_wins(tmp_path, films):
+def test_of_two_that_go_on_with_one_run_one_wins(tmp_path, images):
     run = tmp_path / "run"
-    run_alone(tmp_path / "cache", to_training(films, run))
+    run_alone(tmp_path / "cache", to_training(images, run))
     whole = read_files(run)
     (run / "model.keras").unlink()
     extend_manifest(run, [])  # as if it had been stopped there
@@ -117,9 +117,9 @@ def test_of_two_that_go_on_with_one_run_one_wins(tmp_path, films):
     assert read_files(run) == whole
 
 
-def test_two_evaluations_of_one_run_both_end_well(tmp_path, films):
+def test_two_evaluations_of_one_run_both_end_well(tmp_path, images):
     run = tmp_path / "run"
-    run_alone(tmp_path / "cache", to_training(films, run))
+    run_alone(tmp_path / "cache", to_training(images, run))
     assert run_together(tmp_path / "cache", ["eval", run], ["eval", run, "--split", "val"]) == [(0, "")] * 2
     assert run_together(tmp_path / "cache", *[["eval", run]] * 2) == [(0, "")] * 2
     assert check_manifest(run) == []

@@ -12,8 +12,8 @@ import pneumo_keras  # noqa: F401 (chooses the backend)
 from pneumo_keras.__main__ import start
 
 if __name__ == "__main__":
-    from pneumo_keras import backend
     from pneumo_keras.config import find_cache
+    from pneumo_keras.runtime import backend
 
     backend.start_backend(find_cache())
     backend.start_backend = lambda cache: None

@@ -4,15 +4,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pneumo_keras.code_fingerprint import PACKAGE
 from pneumo_keras.features.code import COMPUTING
+from pneumo_keras.runtime.code_fingerprint import PACKAGE
 from tests.imports import find_used
 
 ROOT = Path(__file__).resolve().parents[2]
 
 OTHERS = {
     *("errors", "kept", "progress"),
-    *("data.download", "data.films"),  # films and weights are in the address themselves
+    *("data.download", "data.images"),  # images and weights are in the address themselves
     *("features.code", "features.entry", "features.forecast", "features.shared", "features.store"),
     "model.model_file",  # reads the file of a whole classifier
 }
@@ -30,10 +30,10 @@ EXTRACT = """
 import functools, logging
 from pathlib import Path
 import pneumo_keras
-from pneumo_keras.backend import start_backend
+from pneumo_keras.runtime.backend import start_backend
 start_backend(Path("compiled").absolute())
 import numpy as np
-from pneumo_keras.data.films import FilmArray
+from pneumo_keras.data.images import ImageArray
 from pneumo_keras.engines.choice import build_runner
 from pneumo_keras.features.extract import Extractor
 from pneumo_keras.features.store import Store
@@ -43,13 +43,13 @@ from pneumo_keras.model.classifier import build_frozen_part
 from tests.toy import SIZE, build_toy_backbone
 logging.basicConfig(level="INFO", format="%(message)s")
 extractor = Extractor(
-    build_frozen_part(build_toy_backbone(), film_size=12),
+    build_frozen_part(build_toy_backbone(), data_size=12),
     functools.partial(build_runner, engine="keras", precision="float32"),
     {"engine": "keras"},
     Store(Path("store"), 10**9),
 )
-films = FilmArray(np.arange(4 * 144, dtype=np.uint8).reshape(4, 12, 12), np.array([0, 1, 0, 1]))
-extractor.extract(films, "films", build_perturbed_view(AugmentationRanges(contrast=0.2), seed=1))
+images = ImageArray(np.arange(4 * 144, dtype=np.uint8).reshape(4, 12, 12), np.array([0, 1, 0, 1]))
+extractor.extract(images, "images", build_perturbed_view(AugmentationRanges(contrast=0.2), seed=1))
 """
 
 
@@ -71,4 +71,4 @@ def test_features_are_computed_anew_by_other_code_and_not_where_words_change(tmp
         command = [sys.executable, "-c", EXTRACT]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        assert f"Features of films, perturbed: {expected}" in done.stderr
+        assert f"Features of images, perturbed: {expected}" in done.stderr

@@ -15,13 +15,13 @@ FEATURES = np.random.default_rng(0).normal(3, 2, (70, 4)).astype(np.float32)
 
 @pytest.fixture
 def entry(tmp_path):
-    return Entry(tmp_path / "features", {"network": "a", "tap": "mixed1"}, FEATURES.shape)
+    return Entry(tmp_path / "features", {"network": "a", "feature_layer": "mixed1"}, FEATURES.shape)
 
 
 @pytest.fixture
 def whole(entry):
     entry.start()
-    entry.mark_used("training films")
+    entry.mark_used("training images")
     for chunk in range(entry.array.count):
         write(entry, chunk)
     return entry
@@ -51,17 +51,17 @@ def test_a_started_entry_keeps_what_it_has(entry):
 
 
 def test_other_content_has_another_address(entry):
-    assert Entry(entry.store, {**entry.about, "tap": "mixed2"}, entry.shape).name != entry.name
+    assert Entry(entry.store, {**entry.about, "feature_layer": "mixed2"}, entry.shape).name != entry.name
     assert Entry(entry.store, entry.about, (71, 4)).name != entry.name
     assert Entry(entry.store, dict(reversed(entry.about.items())), entry.shape).name == entry.name
 
 
-def test_an_entry_says_what_it_is_and_whose_films_they_are(entry):
+def test_an_entry_says_what_it_is_and_whose_images_they_are(entry):
     entry.start()
-    entry.mark_used("training films")
-    entry.mark_used("the same films, better named")
+    entry.mark_used("training images")
+    entry.mark_used("the same images, better named")
     found = load_entry(entry.folder)
-    assert (found.title, found.n, found.films) == ("the same films, better named", 70, 0)
+    assert (found.title, found.n, found.images) == ("the same images, better named", 70, 0)
     assert found.about.items() >= entry.about.items()
     assert found.size > entry.size == FEATURES.nbytes
 
@@ -75,8 +75,8 @@ def test_what_it_says_to_be_is_what_its_name_says(whole, seed):
     assert str(caught.value).endswith("). Remove them with: pneumo-keras cache clear")
     assert "\n" not in str(caught.value)
     assert whole.array.find_missing() == []
-    whole.mark_used("training films")
-    assert load_entry(whole.folder).films == 70
+    whole.mark_used("training images")
+    assert load_entry(whole.folder).images == 70
 
 
 NESTED = '{"title": "a", "n": 70, "d": 4, "network": ' + "[" * 5000 + "]" * 5000 + "}"
@@ -114,8 +114,8 @@ def test_about_json_may_be_anything(whole, kind):
     path.mkdir() if kind == "folder" else os.mkfifo(path)
     with pytest.raises(DataError, match=r"about\.json is no file"):
         load_entry(whole.folder)
-    whole.mark_used("training films")
-    assert load_entry(whole.folder).title == "training films"
+    whole.mark_used("training images")
+    assert load_entry(whole.folder).title == "training images"
 
 
 def test_a_file_in_its_place_goes(entry):

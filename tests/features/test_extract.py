@@ -15,8 +15,7 @@ import keras
 import numpy as np
 import pytest
 
-from pneumo_keras import chunked, turns
-from pneumo_keras.data.films import FilmArray
+from pneumo_keras.data.images import ImageArray
 from pneumo_keras.engines import choice as engines
 from pneumo_keras.errors import DataError, ModelError, SettingsError
 from pneumo_keras.features import entry as entry_module
@@ -30,6 +29,7 @@ from pneumo_keras.features.store import Store, list_entries
 from pneumo_keras.features.views import PLAIN, build_augmented_views, build_perturbed_view
 from pneumo_keras.model.classifier import FrozenPart
 from pneumo_keras.model.preprocessing import build_resizing, build_scaling
+from pneumo_keras.storage import chunked, locks
 from tests.damage import mutate
 from tests.toy import SIZE, build_toy_backbone
 
@@ -38,18 +38,22 @@ STRENGTHS = AugmentationRanges(rotation_degrees=15.0, horizontal_flip=True, brig
 MIRRORED = PLAIN.mirror()
 
 
-def draw_films(seed, n=N):
+def draw_images(seed, n=N):
     random = np.random.default_rng(seed)
-    return FilmArray(random.integers(0, 256, (n, 12, 12), dtype=np.uint8), random.integers(0, 2, n))
+    return ImageArray(random.integers(0, 256, (n, 12, 12), dtype=np.uint8), random.integers(0, 2, n))
 
 
-FILMS, OTHERS = draw_films(0), draw_films(1)
+IMAGES, OTHERS = draw_images(0), draw_images(1)
 
 
-def build_toy_extractor(store, limit=10**9, taps=("mixed10",), scale=None, build_runner=None, **about):
+def build_toy_extractor(
+    store, limit=10**9, feature_layers=("mixed10",), scale=None, build_runner=None, **about
+):
     return Extractor(
         frozen=FrozenPart(
-            build_resizing(12, SIZE), scale or build_scaling(SIZE), build_toy_backbone(taps=taps)
+            build_resizing(12, SIZE),
+            scale or build_scaling(SIZE),
+            build_toy_backbone(feature_layers=feature_layers),
         ),
         build_runner=build_runner or build_keras_network,
         about={"engine": "keras", **about},
@@ -88,40 +92,40 @@ def build_view(index=1, seed=3):
     return build_augmented_views(index, STRENGTHS, seed=seed)[-1]
 
 
-def compute_directly(extractor, view=PLAIN, films=FILMS):
-    images = view.enlarge(films.images, np.arange(len(films)), extractor.frozen)
-    return np.asarray(extractor.frozen.backbone(extractor.frozen.scale(images)))
+def compute_directly(extractor, view=PLAIN, images=IMAGES):
+    arrays = view.enlarge(images.images, np.arange(len(images)), extractor.frozen)
+    return np.asarray(extractor.frozen.backbone(extractor.frozen.scale(arrays)))
 
 
 def test_features_are_those_of_the_network(build_extractor):
-    extractor = build_extractor(taps=("mixed10", "mixed4"))
-    features = extractor.extract(FILMS, "films")[:]
+    extractor = build_extractor(feature_layers=("mixed10", "mixed4"))
+    features = extractor.extract(IMAGES, "images")[:]
     np.testing.assert_allclose(features, compute_directly(extractor), atol=1e-6)
 
 
 def test_a_second_time_they_come_from_the_cache(build_extractor, counted):
-    first = build_extractor().extract(FILMS, "films")[:]
+    first = build_extractor().extract(IMAGES, "images")[:]
     passes = len(counted)
-    np.testing.assert_array_equal(build_extractor().extract(FILMS, "films")[:], first)
+    np.testing.assert_array_equal(build_extractor().extract(IMAGES, "images")[:], first)
     assert (passes, len(counted)) == (3, 3)
 
 
-def test_a_tap_that_is_there_is_not_computed_again(build_extractor, counted):
-    build_extractor(taps=("mixed4",)).extract(FILMS, "films")
-    both = build_extractor(taps=("mixed4", "mixed10"))
-    np.testing.assert_allclose(both.extract(FILMS, "films")[:], compute_directly(both), atol=1e-6)
+def test_a_feature_layer_that_is_there_is_not_computed_again(build_extractor, counted):
+    build_extractor(feature_layers=("mixed4",)).extract(IMAGES, "images")
+    both = build_extractor(feature_layers=("mixed4", "mixed10"))
+    np.testing.assert_allclose(both.extract(IMAGES, "images")[:], compute_directly(both), atol=1e-6)
     assert counted == [(CHUNK, 6)] * 6
 
 
 @pytest.mark.parametrize(
-    "change", ["films", "weights", "graph", "engine", "view", "preprocessing", "package", "keras", "jax"]
+    "change", ["images", "weights", "graph", "engine", "view", "preprocessing", "package", "keras", "jax"]
 )
 def test_whatever_changes_features_changes_their_address(build_extractor, counted, monkeypatch, change):
-    build_extractor().extract(FILMS, "films")
-    films, view, settings = FILMS, PLAIN, {}
+    build_extractor().extract(IMAGES, "images")
+    images, view, settings = IMAGES, PLAIN, {}
     match change:
-        case "films":
-            films = FilmArray(np.roll(FILMS.images, 1, axis=0), FILMS.labels)
+        case "images":
+            images = ImageArray(np.roll(IMAGES.images, 1, axis=0), IMAGES.labels)
         case "engine":
             settings = {"engine": "other"}
         case "view":
@@ -140,7 +144,7 @@ def test_whatever_changes_features_changes_their_address(build_extractor, counte
         extractor.frozen.backbone.weights[0].assign(extractor.frozen.backbone.weights[0] * 1.5)
     if change == "graph":
         extractor.frozen.backbone.get_layer("mixed4_norm").epsilon = 0.5
-    features = extractor.extract(films, "films", view)[:]
+    features = extractor.extract(images, "images", view)[:]
     assert len(counted) == 6
     if change == "preprocessing":
         np.testing.assert_allclose(features, compute_directly(extractor), atol=1e-6)
@@ -157,10 +161,10 @@ def test_the_version_of_what_the_engine_runs_on_is_part_of_the_address():
     assert set(module.list_versions("openvino")) >= {"pneumo-keras", "keras", "jax", "jaxlib", "openvino"}
 
 
-def test_every_way_of_varying_films_has_an_address_of_its_own(build_extractor, counted, monkeypatch):
+def test_every_way_of_varying_images_has_an_address_of_its_own(build_extractor, counted, monkeypatch):
     def extract(ranges=STRENGTHS, seed=3, mirrored=False):
         view = build_perturbed_view(ranges, seed=seed)
-        build_extractor().extract(FILMS, "films", view.mirror() if mirrored else view)
+        build_extractor().extract(IMAGES, "images", view.mirror() if mirrored else view)
         return len(counted)
 
     assert [extract(), extract()] == [3, 3]
@@ -175,42 +179,42 @@ def test_every_way_of_varying_films_has_an_address_of_its_own(build_extractor, c
 
 @pytest.mark.parametrize("view", [PLAIN, MIRRORED, build_view()])
 def test_features_do_not_depend_on_the_size_of_a_chunk(build_extractor, monkeypatch, view):
-    whole = build_extractor().extract(FILMS, "films", view)[:]
+    whole = build_extractor().extract(IMAGES, "images", view)[:]
     for user in (module, entry_module, passage_module):
         monkeypatch.setattr(user, "CHUNK", CHUNK - 3)
-    other = build_extractor(engine="other").extract(FILMS, "films", view)[:]
+    other = build_extractor(engine="other").extract(IMAGES, "images", view)[:]
     np.testing.assert_allclose(other, whole, atol=1e-6)
 
 
 def test_labels_do_not_change_features(build_extractor, counted):
-    build_extractor().extract(FILMS, "films")
-    build_extractor().extract(FilmArray(FILMS.images, 1 - FILMS.labels), "films")
+    build_extractor().extract(IMAGES, "images")
+    build_extractor().extract(ImageArray(IMAGES.images, 1 - IMAGES.labels), "images")
     assert len(counted) == 3
 
 
 def test_an_augmented_view_is_another_and_repeats_itself(build_extractor, tmp_path):
     extractor = build_extractor()
-    plain = extractor.extract(FILMS, "films")[:]
-    view = extractor.extract(FILMS, "films", build_view())[:]
-    other = extractor.extract(FILMS, "films", build_view(index=2))[:]
+    plain = extractor.extract(IMAGES, "images")[:]
+    view = extractor.extract(IMAGES, "images", build_view())[:]
+    other = extractor.extract(IMAGES, "images", build_view(index=2))[:]
     assert np.abs(view - plain).max() > 1e-3
     assert np.abs(view - other).max() > 1e-3
-    again = build_extractor(engine="elsewhere").extract(FILMS, "films", build_view())[:]
+    again = build_extractor(engine="elsewhere").extract(IMAGES, "images", build_view())[:]
     np.testing.assert_array_equal(again, view)
 
 
-def test_a_varied_view_is_that_of_the_films_whatever_came_before(build_extractor):
+def test_a_varied_view_is_that_of_the_images_whatever_came_before(build_extractor):
     extractor = build_extractor()
     view = build_perturbed_view(STRENGTHS, seed=3)
     expected = compute_directly(extractor, view)
-    np.testing.assert_allclose(extractor.extract(FILMS, "films", view)[:], expected, atol=1e-5)
+    np.testing.assert_allclose(extractor.extract(IMAGES, "images", view)[:], expected, atol=1e-5)
     images, mirrored = (
-        each.enlarge(FILMS.images, range(N), extractor.frozen) for each in (view, view.mirror())
+        each.enlarge(IMAGES.images, range(N), extractor.frozen) for each in (view, view.mirror())
     )
     np.testing.assert_allclose(mirrored, images[:, :, ::-1], atol=1e-3)
 
 
-def test_films_larger_than_an_image_are_averaged_before_they_are_varied(build_extractor):
+def test_images_larger_than_an_image_are_averaged_before_they_are_varied(build_extractor):
     frozen = build_extractor().frozen
     size = frozen.backbone.input_shape[1]
     checkers = (np.indices((4 * size, 4 * size)).sum(axis=0) % 2 * 255).astype(np.uint8)
@@ -223,7 +227,7 @@ def test_films_larger_than_an_image_are_averaged_before_they_are_varied(build_ex
 
 @pytest.mark.parametrize("view", [PLAIN, build_view()])
 def test_a_broken_off_extraction_goes_on_where_it_stopped(build_extractor, counted, view):
-    whole = build_extractor(engine="undisturbed").extract(FILMS, "films", view)[:]
+    whole = build_extractor(engine="undisturbed").extract(IMAGES, "images", view)[:]
     extractor = build_extractor()
     counted.clear()
     build_runner = extractor.build_runner
@@ -239,34 +243,34 @@ def test_a_broken_off_extraction_goes_on_where_it_stopped(build_extractor, count
 
     object.__setattr__(extractor, "build_runner", build_breaking)
     with pytest.raises(KeyboardInterrupt):
-        extractor.extract(FILMS, "films", view)
+        extractor.extract(IMAGES, "images", view)
     counted.clear()
-    np.testing.assert_array_equal(build_extractor().extract(FILMS, "films", view)[:], whole)
+    np.testing.assert_array_equal(build_extractor().extract(IMAGES, "images", view)[:], whole)
     assert len(counted) == 1
 
 
 def test_a_full_cache_loses_the_oldest_features(build_extractor, counted):
-    build_extractor(engine="first").extract(FILMS, "films")
-    build_extractor(engine="second", limit=3500).extract(FILMS, "films")
+    build_extractor(engine="first").extract(IMAGES, "images")
+    build_extractor(engine="second", limit=3500).extract(IMAGES, "images")
     counted.clear()
-    build_extractor(engine="second").extract(FILMS, "films")
+    build_extractor(engine="second").extract(IMAGES, "images")
     assert counted == []
-    build_extractor(engine="first").extract(FILMS, "films")
+    build_extractor(engine="first").extract(IMAGES, "images")
     assert len(counted) == 3
 
 
-def test_features_of_validation_films_do_not_evict_those_of_training_films(build_extractor, caplog):
+def test_features_of_validation_images_do_not_evict_those_of_training_images(build_extractor, caplog):
     extractor = build_extractor(limit=100)
     with caplog.at_level(logging.WARNING, "pneumo_keras"):
-        views = [extractor.extract(FILMS, "training films", view) for view in (PLAIN, MIRRORED)]
-        extractor.extract(OTHERS, "validation films")
+        views = [extractor.extract(IMAGES, "training images", view) for view in (PLAIN, MIRRORED)]
+        extractor.extract(OTHERS, "validation images")
     for table, view in zip(views, (PLAIN, MIRRORED), strict=True):
         np.testing.assert_allclose(table[:], compute_directly(extractor, view), atol=1e-6)
     assert [line[:24] for line in caplog.messages] == ["The cache exceeds comput"]
 
 
 def test_a_table_holds_its_features_when_the_extractor_is_gone(build_extractor):
-    table = build_extractor().extract(FILMS, "films")
+    table = build_extractor().extract(IMAGES, "images")
     features = table[:]
     build_extractor(limit=100).extract(OTHERS, "others")
     np.testing.assert_array_equal(table[:], features)
@@ -278,29 +282,29 @@ def test_a_table_holds_its_features_when_the_extractor_is_gone(build_extractor):
 
 def test_what_is_released_may_go(build_extractor):
     extractor = build_extractor()
-    extractor.extract(FILMS, "films")
+    extractor.extract(IMAGES, "images")
     extractor.release()
     build_extractor(limit=100).extract(OTHERS, "others")
     (entry,) = list_entries(extractor.store.folder)
     assert entry.title == "others"
-    np.testing.assert_allclose(extractor.extract(FILMS, "films")[:], compute_directly(extractor), atol=1e-6)
+    np.testing.assert_allclose(extractor.extract(IMAGES, "images")[:], compute_directly(extractor), atol=1e-6)
 
 
 def test_features_are_asked_for_once(build_extractor, caplog):
     extractor = build_extractor()
     with caplog.at_level(logging.INFO, "pneumo_keras"):
-        first = extractor.extract(FILMS, "films")
-        assert extractor.extract(FilmArray(FILMS.images, FILMS.labels), "films") is first
-        extractor.extract(FILMS, "films", MIRRORED)
+        first = extractor.extract(IMAGES, "images")
+        assert extractor.extract(ImageArray(IMAGES.images, IMAGES.labels), "images") is first
+        extractor.extract(IMAGES, "images", MIRRORED)
     assert [line.split(":")[0] for line in caplog.messages] == [
-        "Features of films",
-        "Features of films, mirrored",
+        "Features of images",
+        "Features of images, mirrored",
     ]
 
 
-def test_some_taps_of_all_that_were_extracted_at_once(build_extractor, counted):
-    both = build_extractor(taps=("mixed4", "mixed10")).extract(FILMS, "films")
-    one = build_extractor(taps=("mixed10",))
+def test_some_feature_layers_of_all_that_were_extracted_at_once(build_extractor, counted):
+    both = build_extractor(feature_layers=("mixed4", "mixed10")).extract(IMAGES, "images")
+    one = build_extractor(feature_layers=("mixed10",))
     np.testing.assert_allclose(both.select(["mixed10"])[:], compute_directly(one), atol=1e-6)
     assert counted == [(CHUNK, 12)] * 3
 
@@ -308,37 +312,39 @@ def test_some_taps_of_all_that_were_extracted_at_once(build_extractor, counted):
 def test_ten_views_in_a_tiny_cache_are_refused_before_anything_is_computed(build_extractor, counted):
     extractor = build_extractor(limit=10 * N * 6 * 4)
     views = build_augmented_views(10, STRENGTHS, seed=1)
-    extractor.check_room([(FILMS, views)])
+    extractor.check_room([(IMAGES, views)])
     with pytest.raises(SettingsError, match=r"cache_gigabytes must be at least .* lower augmentation.views"):
-        extractor.check_room([(FILMS, [PLAIN, *views]), (OTHERS, [PLAIN])])
+        extractor.check_room([(IMAGES, [PLAIN, *views]), (OTHERS, [PLAIN])])
     assert counted == []
     assert list_entries(extractor.store.folder) == []
 
 
 def test_features_that_are_there_need_no_more_room_on_the_disk(build_extractor, monkeypatch):
     extractor = build_extractor()
-    extractor.extract(FILMS, "films")
+    extractor.extract(IMAGES, "images")
     monkeypatch.setattr(store_module.shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
-    extractor.check_room([(FILMS, [PLAIN])])
+    extractor.check_room([(IMAGES, [PLAIN])])
     with pytest.raises(DataError, match=r"take another 0\.01 GB in .* Received: 0\.00 GB free"):
-        extractor.check_room([(FILMS, [PLAIN, MIRRORED])])
+        extractor.check_room([(IMAGES, [PLAIN, MIRRORED])])
 
 
 def test_each_layer_is_hashed_once(build_extractor, monkeypatch):
     hashed = []
-    compute = module.compute_tap_fingerprints
+    compute = module.compute_feature_layer_fingerprints
     monkeypatch.setattr(
-        module, "compute_tap_fingerprints", lambda backbone: hashed.append(backbone) or compute(backbone)
+        module,
+        "compute_feature_layer_fingerprints",
+        lambda backbone: hashed.append(backbone) or compute(backbone),
     )
-    extractor = build_extractor(taps=("mixed4", "mixed10"))
+    extractor = build_extractor(feature_layers=("mixed4", "mixed10"))
     for view in (PLAIN, MIRRORED):
-        extractor.extract(FILMS, "films", view)
+        extractor.extract(IMAGES, "images", view)
     assert len(hashed) == 1
 
 
 @dataclass
-class EndlessFilms:
-    """Films that are made when they are read, and remember how many were read at once."""
+class EndlessImages:
+    """Images that are made when they are read, and remember how many were read at once."""
 
     n: int
     most: int = 0
@@ -356,26 +362,26 @@ class EndlessFilms:
         return np.tile((indices % 256).astype(np.uint8)[:, None, None], (1, *self.shape))
 
 
-def test_films_are_never_in_memory_all_at_once(build_extractor):
+def test_images_are_never_in_memory_all_at_once(build_extractor):
     def average(batches):
-        for images in batches:
-            yield np.repeat(images.mean(axis=(1, 2, 3))[:, None], 6, axis=1)
+        for arrays in batches:
+            yield np.repeat(arrays.mean(axis=(1, 2, 3))[:, None], 6, axis=1)
 
     peaks = []
     for n in (500, 10_000):  # 2 and 40 MB
-        films = EndlessFilms(n)
+        images = EndlessImages(n)
         tracemalloc.start()
-        build_extractor(build_runner=lambda backbone: average).extract(films, "films")
+        build_extractor(build_runner=lambda backbone: average).extract(images, "images")
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-        assert films.most == CHUNK
+        assert images.most == CHUNK
     assert peaks[1] - peaks[0] < 2e6
 
 
 def kill_after(chunks, store):
     """Runs in a process of its own and is killed in the middle of an extraction."""
     extractor = build_toy_extractor(store, build_runner=lambda backbone: break_network(backbone, chunks))
-    extractor.extract(FILMS, "films")
+    extractor.extract(IMAGES, "images")
 
 
 def break_network(backbone, chunks):
@@ -393,13 +399,13 @@ def test_a_killed_extraction_goes_on_at_the_chunk_where_it_stopped(build_extract
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    features = build_extractor().extract(FILMS, "films")[:]
+    features = build_extractor().extract(IMAGES, "images")[:]
     assert len(counted) == 1
-    np.testing.assert_array_equal(features, build_extractor(engine="whole").extract(FILMS, "films")[:])
+    np.testing.assert_array_equal(features, build_extractor(engine="whole").extract(IMAGES, "images")[:])
 
 
 def read_until_killed(store, ready):
-    table = build_toy_extractor(store).extract(FILMS, "films")
+    table = build_toy_extractor(store).extract(IMAGES, "images")
     ready.set()
     time.sleep(600)
     del table
@@ -413,7 +419,7 @@ def test_a_reader_holds_its_features_until_it_is_killed(build_extractor, tmp_pat
     assert ready.wait(300)
     extractor = build_extractor(limit=100)
     extractor.extract(OTHERS, "others")
-    assert {entry.title for entry in list_entries(extractor.store.folder)} == {"films", "others"}
+    assert {entry.title for entry in list_entries(extractor.store.folder)} == {"images", "others"}
     os.kill(reader.pid, signal.SIGKILL)
     reader.join()
     extractor.store.shrink()
@@ -422,10 +428,10 @@ def test_a_reader_holds_its_features_until_it_is_killed(build_extractor, tmp_pat
 
 def train_in_a_small_cache(store, seed, barrier, results):
     """Opens several views, meets the other process after each, and reads all of them at last."""
-    extractor, films = build_toy_extractor(store, limit=3 * N * 6 * 4), draw_films(seed)
+    extractor, images = build_toy_extractor(store, limit=3 * N * 6 * 4), draw_images(seed)
     tables = []
     for view in (PLAIN, MIRRORED):
-        tables.append(extractor.extract(films, f"films {seed}", view))
+        tables.append(extractor.extract(images, f"images {seed}", view))
         barrier.wait(300)
     results.put((seed, [table[:] for table in tables]))
 
@@ -445,13 +451,13 @@ def test_two_jobs_that_fit_but_not_together_both_finish_with_the_right_features(
     assert [job.exitcode for job in jobs] == [0, 0]
     for seed, features in found.items():
         for mine, view in zip(features, (PLAIN, MIRRORED), strict=True):
-            expected = compute_directly(build_extractor(), view, draw_films(seed))
+            expected = compute_directly(build_extractor(), view, draw_images(seed))
             np.testing.assert_allclose(mine, expected, atol=1e-6)
 
 
 def test_two_threads_that_share_a_cache_compute_features_once(build_extractor, counted):
     extractors = [build_extractor() for _ in range(2)]
-    threads = [threading.Thread(target=one.extract, args=(FILMS, "films")) for one in extractors]
+    threads = [threading.Thread(target=one.extract, args=(IMAGES, "images")) for one in extractors]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -460,12 +466,12 @@ def test_two_threads_that_share_a_cache_compute_features_once(build_extractor, c
 
 
 def extract_damaged(build_extractor, damage, view=PLAIN):
-    """Features of two taps before and after something was done to their entries."""
-    taps = ("mixed4", "mixed10")
-    before = build_extractor(taps=taps).extract(FILMS, "films", view)[:]
+    """Features of two feature layers before and after something was done to their entries."""
+    feature_layers = ("mixed4", "mixed10")
+    before = build_extractor(feature_layers=feature_layers).extract(IMAGES, "images", view)[:]
     folders = sorted(entry.folder for entry in list_entries(build_extractor().store.folder))
     damage(folders)
-    return before, build_extractor(taps=taps).extract(FILMS, "films", view)[:]
+    return before, build_extractor(feature_layers=feature_layers).extract(IMAGES, "images", view)[:]
 
 
 @pytest.mark.parametrize("view", [PLAIN, build_view()])
@@ -483,7 +489,7 @@ def test_a_flipped_bit_has_one_chunk_computed_anew_and_says_so(build_extractor, 
     assert ": 1 of 3 chunks of mixed" in warning
     assert warning.endswith(" are damaged and are computed anew")
     counted.clear()
-    build_extractor(taps=("mixed4", "mixed10")).extract(FILMS, "films", view)
+    build_extractor(feature_layers=("mixed4", "mixed10")).extract(IMAGES, "images", view)
     assert counted == []
 
 
@@ -498,25 +504,25 @@ def test_whatever_happens_to_the_files_the_features_are_the_same(build_extractor
 
     before, after = extract_damaged(build_extractor, damage)
     np.testing.assert_array_equal(after, before)
-    assert [entry.films for entry in list_entries(build_extractor().store.folder)] == [N, N]
+    assert [entry.images for entry in list_entries(build_extractor().store.folder)] == [N, N]
 
 
 @pytest.mark.slow
 @pytest.mark.exhaustive
 def test_500_mutations_of_a_cache_change_no_feature(build_extractor, caplog):
     """The same with every file of the cache, five hundred times: what is asked for is what comes."""
-    taps = ("mixed4", "mixed10")
+    feature_layers = ("mixed4", "mixed10")
     caplog.set_level(logging.CRITICAL)
-    expected = build_extractor(taps=taps).extract(FILMS, "films")[:]
+    expected = build_extractor(feature_layers=feature_layers).extract(IMAGES, "images")[:]
     store = build_extractor().store.folder
     for seed in range(500):
         lot = np.random.default_rng(seed)
         files = sorted(path for path in store.rglob("*") if path.is_file() and path.stat().st_size)
         for _ in range(lot.integers(1, 5)):
             mutate_or_replace(files[lot.integers(len(files))], lot)
-        extractor = build_extractor(taps=taps)
-        extractor.check_room([(FILMS, [PLAIN])])
-        np.testing.assert_array_equal(extractor.extract(FILMS, "films")[:], expected)
+        extractor = build_extractor(feature_layers=feature_layers)
+        extractor.check_room([(IMAGES, [PLAIN])])
+        np.testing.assert_array_equal(extractor.extract(IMAGES, "images")[:], expected)
         assert len(list_entries(store)) == 2
         extractor.release()
 
@@ -549,9 +555,9 @@ def test_features_that_are_no_numbers_are_refused(build_extractor):
         return stream
 
     with pytest.raises(ModelError) as caught:
-        build_extractor(build_runner=spoil).extract(FILMS, "films")
+        build_extractor(build_runner=spoil).extract(IMAGES, "images")
     assert str(caught.value) == (
-        "Features of films must be finite numbers. Received: NaN or infinity from the frozen network. "
+        "Features of images must be finite numbers. Received: NaN or infinity from the frozen network. "
         "Check the file of model.weights, or set compute.precision to float32."
     )
 
@@ -560,7 +566,7 @@ def test_features_that_are_no_numbers_are_refused(build_extractor):
 def test_no_room_for_features_is_one_line_and_what_was_computed_stays(
     build_extractor, counted, monkeypatch, full
 ):
-    whole = build_extractor(engine="undisturbed").extract(FILMS, "films")[:]
+    whole = build_extractor(engine="undisturbed").extract(IMAGES, "images")[:]
     counted.clear()
     write = chunked.ChunkedArray.write
 
@@ -580,7 +586,7 @@ def test_no_room_for_features_is_one_line_and_what_was_computed_stays(
         case "store":
             monkeypatch.setattr(store_module.Hold, "add", fill_disk)
     with pytest.raises(DataError) as caught:
-        build_extractor().extract(FILMS, "films")
+        build_extractor().extract(IMAGES, "images")
     assert str(caught.value) == (
         f"{build_extractor().store.folder}: the cache must take the features. Received: No space left on "
         "device. Make room there, or name another folder with PNEUMO_KERAS_CACHE; what was computed stays."
@@ -588,7 +594,7 @@ def test_no_room_for_features_is_one_line_and_what_was_computed_stays(
     assert len(counted) == (2 if full == "features.npy" else 0)
     monkeypatch.undo()
     counted.clear()
-    np.testing.assert_array_equal(build_extractor().extract(FILMS, "films")[:], whole)
+    np.testing.assert_array_equal(build_extractor().extract(IMAGES, "images")[:], whole)
     assert len(counted) == (2 if full == "features.npy" else 3)
 
 
@@ -614,17 +620,17 @@ def readable_only():
 
 def test_a_warm_cache_that_can_only_be_read_will_do(readable_only, caplog):
     folder, lock = readable_only
-    first = build_toy_extractor(folder / "features").extract(FILMS, "films")[:]
+    first = build_toy_extractor(folder / "features").extract(IMAGES, "images")[:]
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     lock()
     caplog.clear()
     caplog.set_level(logging.INFO, "pneumo_keras")
     extractor = build_toy_extractor(folder / "features")
-    extractor.check_room([(FILMS, [PLAIN])])
-    np.testing.assert_array_equal(extractor.extract(FILMS, "films")[:], first)
+    extractor.check_room([(IMAGES, [PLAIN])])
+    np.testing.assert_array_equal(extractor.extract(IMAGES, "images")[:], first)
     assert caplog.messages == [
         f"{folder}/features cannot be written (Permission denied): only what is there is used",
-        "Features of films: from the cache",
+        "Features of images: from the cache",
     ]
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
@@ -634,26 +640,26 @@ def test_a_cache_that_can_only_be_read_and_lacks_features_gets_one_line(readable
     folder, lock = readable_only
     extractor = build_toy_extractor(folder / "features")
     if state != "not there":
-        extractor.extract(OTHERS if state == "cold" else FILMS, "films")
+        extractor.extract(OTHERS if state == "cold" else IMAGES, "images")
     if state == "damaged":
         (entry,) = list_entries(folder / "features")
         mutate(entry.folder / "features.npy", np.random.default_rng(1))
     lock()
     with pytest.raises(DataError) as caught:
-        build_toy_extractor(folder / "features").extract(FILMS, "films")
+        build_toy_extractor(folder / "features").extract(IMAGES, "images")
     assert str(caught.value) == (
         f"{folder}/features: the cache must take the features. Received: Permission denied. Make room there, "
         "or name another folder with PNEUMO_KERAS_CACHE; what was computed stays."
     )
     if state == "not there":
         with pytest.raises(DataError, match="must take the features"):
-            extractor.check_room([(FILMS, [PLAIN])])
+            extractor.check_room([(IMAGES, [PLAIN])])
 
 
 def test_a_job_that_was_stopped_for_good_is_not_waited_for(build_extractor, monkeypatch):
-    monkeypatch.setattr(turns, "SECONDS_UNTIL_TOLD", 0.05)
-    monkeypatch.setattr(turns, "SECONDS_OF_PATIENCE", 0.2)
+    monkeypatch.setattr(locks, "SECONDS_UNTIL_TOLD", 0.05)
+    monkeypatch.setattr(locks, "SECONDS_OF_PATIENCE", 0.2)
     extractor = build_extractor()
-    (entry,) = extractor._list_entries(FILMS, PLAIN).values()
+    (entry,) = extractor._list_entries(IMAGES, PLAIN).values()
     with entry.lock(), pytest.raises(DataError, match=r"another process holds .* and gets nothing done\."):
-        extractor.extract(FILMS, "films")
+        extractor.extract(IMAGES, "images")

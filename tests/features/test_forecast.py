@@ -16,13 +16,13 @@ def count(monkeypatch, caplog, passages, seconds_each):
 
 def test_a_long_job_says_once_how_long_it_will_take(monkeypatch, caplog):
     assert count(monkeypatch, caplog, 52_944, 4) == [
-        "To pass the network: 52,944 films, each view counted",
-        "The network takes 8.0 films/s: about 1:50:02 for all that are left",
+        "To pass the network: 52,944 images, each view counted",
+        "The network takes 8.0 images/s: about 1:50:02 for all that are left",
     ]
 
 
-def test_a_short_job_says_how_many_films_there_are(monkeypatch, caplog):
-    assert count(monkeypatch, caplog, 200, 4) == ["To pass the network: 200 films, each view counted"]
+def test_a_short_job_says_how_many_images_there_are(monkeypatch, caplog):
+    assert count(monkeypatch, caplog, 200, 4) == ["To pass the network: 200 images, each view counted"]
 
 
 def test_what_comes_from_the_cache_needs_no_words(monkeypatch, caplog):

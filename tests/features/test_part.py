@@ -12,14 +12,14 @@ FEATURES = np.random.default_rng(0).normal(size=(N, 4)).astype(np.float32)
 
 @pytest.fixture
 def entry(tmp_path):
-    return Entry(tmp_path, {"tap": "mixed1"}, FEATURES.shape)
+    return Entry(tmp_path, {"feature_layer": "mixed1"}, FEATURES.shape)
 
 
 def take(part):
     return FEATURES[part.rows.start : part.rows.stop]
 
 
-def test_parts_hold_every_chunk_and_every_film_once(entry):
+def test_parts_hold_every_chunk_and_every_image_once(entry):
     parts = list_parts(entry)
     assert [chunk for part in parts for chunk in part.chunks] == list(range(entry.array.count))
     assert [row for part in parts for row in part.rows] == list(range(N))
@@ -40,8 +40,8 @@ def test_a_part_comes_back_as_it_was(entry, number):
 
 def test_a_part_passes_at_no_other_place(entry, tmp_path):
     n = 2 * CHUNKS * CHUNK
-    first, second = (Part(Entry(tmp_path, {"tap": "a"}, (n, 4)), number) for number in (0, 1))
-    other = Part(Entry(tmp_path, {"tap": "b"}, (n, 4)), 0)
+    first, second = (Part(Entry(tmp_path, {"feature_layer": "a"}, (n, 4)), number) for number in (0, 1))
+    other = Part(Entry(tmp_path, {"feature_layer": "b"}, (n, 4)), 0)
     content = first.encode(take(first))
     for part in (second, other):
         with pytest.raises(ValueError, match="its checksum is another"):

@@ -3,22 +3,22 @@ import pytest
 
 from pneumo_keras.features.augmentation import Augmentation, expose_images, warp_images
 from pneumo_keras.features.perturbations import PERTURBATIONS, build_severities_view
-from tests.films import build_phantom_films
+from tests.images import build_phantom_images
 
-FILMS = build_phantom_films(4, size=28, seed=1)
-N = len(FILMS)
+IMAGES = build_phantom_images(4, size=28, seed=1)
+N = len(IMAGES)
 
 
 def see(kind, severity, image, *, seed=0):
     augmentation = build_severities_view(kind, n=N, seed=seed).draw(N * (severity - 1) + image)
-    exposed = expose_images(FILMS.images[image : image + 1], [augmentation])
+    exposed = expose_images(IMAGES.images[image : image + 1], [augmentation])
     return warp_images(exposed, [augmentation], 56)[0]
 
 
 @pytest.mark.parametrize("kind", PERTURBATIONS)
 def test_a_higher_severity_changes_more(kind):
     for image in range(N):
-        plain = warp_images(FILMS.images[image : image + 1].astype(np.float32), [Augmentation()], 56)[0]
+        plain = warp_images(IMAGES.images[image : image + 1].astype(np.float32), [Augmentation()], 56)[0]
         distances = [np.abs(see(kind, severity, image) - plain).mean() for severity in range(1, 6)]
         assert distances == sorted(distances) and distances[0] > 0
 

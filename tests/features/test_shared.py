@@ -10,7 +10,7 @@ import fsspec
 import numpy as np
 import pytest
 
-from pneumo_keras.data.films import FilmArray
+from pneumo_keras.data.images import ImageArray
 from pneumo_keras.engines import choice
 from pneumo_keras.errors import DataError
 from pneumo_keras.features import part as part_module
@@ -27,7 +27,7 @@ from tests.toy import SIZE, build_toy_backbone
 
 CHUNKS = 2  # of a part, here
 N = 3 * CHUNKS * CHUNK - CHUNK - 5  # three parts, of which the last has one chunk
-FILMS = FilmArray(
+IMAGES = ImageArray(
     np.random.default_rng(0).integers(0, 256, (N, 12, 12), dtype=np.uint8), np.zeros(N, np.int64)
 )
 FROZEN = {}
@@ -69,14 +69,16 @@ def build(tmp_path, counted):
 
         return count
 
-    def build(machine, address, taps=("mixed10",), **settings):
-        if taps not in FROZEN:  # built and compiled once
-            FROZEN[taps] = FrozenPart(
-                build_resizing(12, SIZE), build_scaling(SIZE), build_toy_backbone(taps=taps)
+    def build(machine, address, feature_layers=("mixed10",), **settings):
+        if feature_layers not in FROZEN:  # built and compiled once
+            FROZEN[feature_layers] = FrozenPart(
+                build_resizing(12, SIZE),
+                build_scaling(SIZE),
+                build_toy_backbone(feature_layers=feature_layers),
             )
         store = Store(tmp_path / machine, 10**9)
         shared = address and SharedStore(address, **settings)
-        return Extractor(FROZEN[taps], build_runner, {"engine": "keras"}, store, shared or None)
+        return Extractor(FROZEN[feature_layers], build_runner, {"engine": "keras"}, store, shared or None)
 
     return build
 
@@ -94,47 +96,47 @@ def find_part(address, number):
 def test_a_folder_that_is_made_is_told_of(build, tmp_path, caplog):
     caplog.set_level(logging.INFO, "pneumo_keras")
     for machine in "one", "two":
-        build(machine, str(tmp_path / "share")).extract(FILMS, "films")
+        build(machine, str(tmp_path / "share")).extract(IMAGES, "images")
     said = f"{tmp_path / 'share'} is not there and is made: or is a share not mounted?"
     assert caplog.messages.count(said) == 1
 
 
 def test_another_machine_computes_nothing_and_has_the_same_bytes(build, address, counted, caplog):
     caplog.set_level(logging.INFO, "pneumo_keras")
-    alone = build("alone", "").extract(FILMS, "films")[:]
-    first = build("one", address).extract(FILMS, "films")[:]
+    alone = build("alone", "").extract(IMAGES, "images")[:]
+    first = build("one", address).extract(IMAGES, "images")[:]
     assert list_objects(address) == ["about.json", *(f"part-{number:06d}.npy" for number in range(3))]
     counted.clear()
     other = build("two", address)
-    other.check_room([(FILMS, [PLAIN])])
-    second = other.extract(FILMS, "films")[:]
+    other.check_room([(IMAGES, [PLAIN])])
+    second = other.extract(IMAGES, "images")[:]
     assert counted == []
     assert alone.tobytes() == first.tobytes() == second.tobytes()
-    assert f"Features of films: 5 of 5 chunks from {address}" in caplog.messages
+    assert f"Features of images: 5 of 5 chunks from {address}" in caplog.messages
     files = [entry.folder / "features.npy" for entry in list_entries(other.store.folder)]
     assert [np.load(file).tobytes() for file in files] == [alone.tobytes()]
     assert [record.message for record in caplog.records if record.levelname == "WARNING"] == []
 
 
 def test_what_is_only_partly_there_is_completed(build, address, counted):
-    build("one", address).extract(FILMS, "films")
+    build("one", address).extract(IMAGES, "images")
     files, root = fsspec.core.url_to_fs(address)
     files.rm_file(next(path for path in files.find(root) if path.endswith("part-000001.npy")))
     counted.clear()
     second = build("two", address)
-    second.check_room([(FILMS, [PLAIN])])
+    second.check_room([(IMAGES, [PLAIN])])
     assert second._forecast._left == CHUNKS * CHUNK
-    features = second.extract(FILMS, "films")[:]
+    features = second.extract(IMAGES, "images")[:]
     assert len(counted) == CHUNKS
-    np.testing.assert_array_equal(features, build("one", "").extract(FILMS, "films")[:])
+    np.testing.assert_array_equal(features, build("one", "").extract(IMAGES, "images")[:])
     assert len(list_objects(address)) == 4
 
 
 def test_a_warm_cache_is_put_there_as_well(build, address, counted):
-    features = build("one", "").extract(FILMS, "films")[:]
+    features = build("one", "").extract(IMAGES, "images")[:]
     counted.clear()
-    build("one", address).extract(FILMS, "films")
-    np.testing.assert_array_equal(build("two", address).extract(FILMS, "films")[:], features)
+    build("one", address).extract(IMAGES, "images")
+    np.testing.assert_array_equal(build("two", address).extract(IMAGES, "images")[:], features)
     assert counted == []
 
 
@@ -152,21 +154,21 @@ def test_a_part_is_put_there_as_soon_as_it_is_whole(build, address, counted):
         return stream
 
     with pytest.raises(KeyboardInterrupt):
-        replace(extractor, build_runner=build_breaking).extract(FILMS, "films")
+        replace(extractor, build_runner=build_breaking).extract(IMAGES, "images")
     assert list_objects(address) == ["about.json", "part-000000.npy"]
     counted.clear()
-    build("two", address).extract(FILMS, "films")
+    build("two", address).extract(IMAGES, "images")
     assert len(counted) == 3
     assert len(list_objects(address)) == 4
 
 
-def test_each_tap_is_shared_by_itself(build, address, counted):
-    build("one", address, taps=("mixed4",)).extract(FILMS, "films")
+def test_each_feature_layer_is_shared_by_itself(build, address, counted):
+    build("one", address, feature_layers=("mixed4",)).extract(IMAGES, "images")
     counted.clear()
-    both = build("two", address, taps=("mixed4", "mixed10")).extract(FILMS, "films")[:]
+    both = build("two", address, feature_layers=("mixed4", "mixed10")).extract(IMAGES, "images")[:]
     assert len(counted) == 5
     np.testing.assert_array_equal(
-        build("three", address, taps=("mixed4", "mixed10")).extract(FILMS, "films")[:], both
+        build("three", address, feature_layers=("mixed4", "mixed10")).extract(IMAGES, "images")[:], both
     )
     assert len(counted) == 5
 
@@ -177,7 +179,7 @@ DAMAGES = ["cut", "longer", "flipped", "empty", "another part", "a folder", "a p
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_part_is_computed_anew_and_replaced(build, tmp_path, counted, caplog, damage):
     address = str(tmp_path / "shared")
-    expected = build("one", address).extract(FILMS, "films")[:]
+    expected = build("one", address).extract(IMAGES, "images")[:]
     path = find_part(address, 0)
     whole = path.read_bytes()
     path.unlink()
@@ -199,7 +201,7 @@ def test_a_damaged_part_is_computed_anew_and_replaced(build, tmp_path, counted, 
         case "endless":
             path.symlink_to("/dev/zero")
     counted.clear()
-    np.testing.assert_array_equal(build("two", address).extract(FILMS, "films")[:], expected)
+    np.testing.assert_array_equal(build("two", address).extract(IMAGES, "images")[:], expected)
     assert len(counted) == CHUNKS
     warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
     if damage in ("cut", "longer", "flipped", "empty", "another part"):
@@ -220,7 +222,7 @@ def test_200_mutations_of_the_objects_change_no_feature(build, tmp_path, counted
     def build_fast(machine):
         return replace(build(machine, address), build_runner=build_averaging(counted))
 
-    expected = build_fast("one").extract(FILMS, "films")[:]
+    expected = build_fast("one").extract(IMAGES, "images")[:]
     for seed in range(200):
         lot = np.random.default_rng(seed)
         files = sorted(path for path in Path(address).rglob("*") if path.is_file())
@@ -228,7 +230,7 @@ def test_200_mutations_of_the_objects_change_no_feature(build, tmp_path, counted
             mutate_or_replace(files[lot.integers(len(files))], lot)
         shutil.rmtree(tmp_path / "two", ignore_errors=True)
         extractor = build_fast("two")
-        np.testing.assert_array_equal(extractor.extract(FILMS, "films")[:], expected)
+        np.testing.assert_array_equal(extractor.extract(IMAGES, "images")[:], expected)
         extractor.release()
         outside = {path.name for path in tmp_path.iterdir()}
         assert outside == {"one", "two", "shared"}
@@ -262,13 +264,13 @@ def test_a_store_that_cannot_be_written_is_told_once_and_the_features_stay(
 ):
     monkeypatch.setattr(Objects, "write", refuse)
     extractor = build("one", address)
-    features = extractor.extract(FILMS, "films")[:]
-    extractor.extract(FILMS, "films", PLAIN.mirror())
+    features = extractor.extract(IMAGES, "images")[:]
+    extractor.extract(IMAGES, "images", PLAIN.mirror())
     assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
         f"{address} cannot be written (Permission denied): what is computed stays on this machine"
     ]
     counted.clear()
-    np.testing.assert_array_equal(build("one", "").extract(FILMS, "films")[:], features)
+    np.testing.assert_array_equal(build("one", "").extract(IMAGES, "images")[:], features)
     assert counted == []
 
 
@@ -282,25 +284,25 @@ def test_a_store_that_fills_up_keeps_what_it_has(build, address, monkeypatch, ca
         write(objects, name, content)
 
     monkeypatch.setattr(Objects, "write", write_two)
-    features = build("one", address).extract(FILMS, "films")[:]
+    features = build("one", address).extract(IMAGES, "images")[:]
     assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
         f"{address} cannot be written (No space left on device): what is computed stays on this machine"
     ]
     monkeypatch.undo()
     assert list_objects(address) == ["about.json", "part-000000.npy"]
-    np.testing.assert_array_equal(features, build("alone", "").extract(FILMS, "films")[:])
+    np.testing.assert_array_equal(features, build("alone", "").extract(IMAGES, "images")[:])
 
 
 @pytest.mark.parametrize("method", ["list_sizes", "read"])
 def test_a_named_store_that_cannot_be_read_ends_the_job_in_one_line(
     build, address, monkeypatch, counted, method
 ):
-    build("one", address).extract(FILMS, "films")
+    build("one", address).extract(IMAGES, "images")
     counted.clear()
     monkeypatch.setattr(Objects, method, refuse)
     extractor = build("two", address)
     with pytest.raises(DataError) as caught:
-        extractor.extract(FILMS, "films")
+        extractor.extract(IMAGES, "images")
     assert str(caught.value) == (
         f"compute.store must name a store that can be read. Received: {address} (Permission denied). Check "
         "address, driver, credentials and network, or leave compute.store unset"
@@ -312,13 +314,13 @@ def test_a_named_store_that_cannot_be_read_ends_the_job_in_one_line(
 def test_a_store_that_nobody_named_just_now_is_done_without(
     build, address, monkeypatch, caplog, counted, method
 ):
-    expected = build("one", address).extract(FILMS, "films")[:]
+    expected = build("one", address).extract(IMAGES, "images")[:]
     counted.clear()
     monkeypatch.setattr(Objects, method, refuse)
     extractor = build("two", address, must_answer=False)
-    extractor.check_room([(FILMS, [PLAIN])])
-    np.testing.assert_array_equal(extractor.extract(FILMS, "films")[:], expected)
-    extractor.extract(FILMS, "films", PLAIN.mirror())
+    extractor.check_room([(IMAGES, [PLAIN])])
+    np.testing.assert_array_equal(extractor.extract(IMAGES, "images")[:], expected)
+    extractor.extract(IMAGES, "images", PLAIN.mirror())
     assert len(counted) == 10
     assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
         f"{address} cannot be read (Permission denied): it is done without"
@@ -335,7 +337,7 @@ def test_a_store_that_nobody_named_just_now_is_done_without(
 )
 def test_an_address_that_cannot_be_used_is_one_line(build, address, words):
     with pytest.raises(DataError, match=r"^compute\.store must name a store that can be read\. ") as caught:
-        build("one", address).extract(FILMS, "films")
+        build("one", address).extract(IMAGES, "images")
     line = str(caught.value)
     assert words in line and len(line) < 500 and line.isprintable()
 
@@ -347,7 +349,7 @@ def test_a_driver_that_is_not_installed_is_named(monkeypatch):
 
 
 def test_a_folder_is_written_whole_and_nothing_else_appears(build, tmp_path):
-    build("one", f"file://{tmp_path}/shared").extract(FILMS, "films")
+    build("one", f"file://{tmp_path}/shared").extract(IMAGES, "images")
     names = sorted(path.name for path in (tmp_path / "shared").rglob("*") if path.is_file())
     assert names == ["about.json", "part-000000.npy", "part-000001.npy", "part-000002.npy"]
 
@@ -360,7 +362,7 @@ def test_where_nothing_is_shared_fsspec_is_not_imported():
         "import pneumo_keras.recipes.train, pneumo_keras.recipes.evaluate, pneumo_keras.recipes.sweep\n"
         "from tests.toy import build_toy_backbone\n"
         "from pneumo_keras.model.classifier import build_frozen_part\n"
-        "frozen = build_frozen_part(build_toy_backbone(), film_size=28)\n"
+        "frozen = build_frozen_part(build_toy_backbone(), data_size=28)\n"
         "for settings in [], ['compute.store=memory://x']:\n"
         "    extractor = build_extractor(load_config('demo', settings), frozen)\n"
         "    print(extractor.shared is not None, 'fsspec' in sys.modules)"

@@ -11,8 +11,8 @@ from pneumo_keras.errors import DataError, SettingsError
 from pneumo_keras.features import store as module
 from pneumo_keras.features.entry import Entry
 from pneumo_keras.features.store import FeatureTable, Store, list_entries
-from pneumo_keras.hold import Hold
-from pneumo_keras.kept import Kind
+from pneumo_keras.storage.hold import Hold
+from pneumo_keras.storage.kept import Kind
 
 FEATURES = np.random.default_rng(0).normal(3, 2, (10, 4)).astype(np.float32)
 
@@ -21,21 +21,21 @@ def clear_store(folder):
     return Kind(folder.name, "features", lambda name: name, has_holds=True).clear(folder.parent)
 
 
-def fill(folder, tap, age=None):
-    entry = Entry(folder, {"network": "a", "tap": tap}, FEATURES.shape)
+def fill(folder, feature_layer, age=None):
+    entry = Entry(folder, {"network": "a", "feature_layer": feature_layer}, FEATURES.shape)
     entry.start()
-    entry.mark_used("training films")
+    entry.mark_used("training images")
     entry.write(0, FEATURES)
     if age is not None:
         os.utime(entry.folder / "about.json", (age, age))
     return entry
 
 
-def list_taps(folder):
-    return [entry.about["tap"] for entry in list_entries(folder)]
+def list_feature_layers(folder):
+    return [entry.about["feature_layer"] for entry in list_entries(folder)]
 
 
-def test_taps_stand_side_by_side_in_the_order_asked_for(tmp_path):
+def test_feature_layers_stand_side_by_side_in_the_order_asked_for(tmp_path):
     for name, part in (("a", FEATURES[:, :1]), ("b", FEATURES[:, 1:])):
         np.save(tmp_path / f"{name}.npy", part)
     table = FeatureTable({"a": tmp_path / "a.npy", "b": tmp_path / "b.npy"}, 10)
@@ -49,9 +49,9 @@ def test_taps_stand_side_by_side_in_the_order_asked_for(tmp_path):
 def test_a_store_lists_what_it_holds_oldest_use_first(tmp_path):
     first, second = fill(tmp_path, "mixed1", age=2000), fill(tmp_path, "mixed2", age=1000)
     listed = list_entries(tmp_path)
-    assert [(entry.folder, entry.films) for entry in listed] == [(second.folder, 10), (first.folder, 10)]
-    second.mark_used("training films")
-    assert list_taps(tmp_path) == ["mixed1", "mixed2"]
+    assert [(entry.folder, entry.images) for entry in listed] == [(second.folder, 10), (first.folder, 10)]
+    second.mark_used("training images")
+    assert list_feature_layers(tmp_path) == ["mixed1", "mixed2"]
 
 
 def test_no_store_is_an_empty_one(tmp_path):
@@ -81,7 +81,9 @@ def test_listing_survives_what_vanishes_under_it(tmp_path, monkeypatch, vanishin
 
     monkeypatch.setattr(Path, "iterdir", iterate_and_vanish)
     monkeypatch.setattr(Path, "read_text", vanish_and_read)
-    assert set(list_taps(tmp_path)) == ({"mixed1", "mixed2"} if vanishing.startswith(".") else {"mixed1"})
+    assert set(list_feature_layers(tmp_path)) == (
+        {"mixed1", "mixed2"} if vanishing.startswith(".") else {"mixed1"}
+    )
 
 
 def test_one_damaged_entry_is_left_out_with_a_warning_and_can_be_cleared(tmp_path, caplog):
@@ -89,7 +91,7 @@ def test_one_damaged_entry_is_left_out_with_a_warning_and_can_be_cleared(tmp_pat
     damaged = fill(tmp_path, "mixed2").folder
     (damaged / "about.json").write_text("{", encoding="utf-8")
     with caplog.at_level(logging.WARNING, "pneumo_keras"):
-        assert list_taps(tmp_path) == ["mixed1"]
+        assert list_feature_layers(tmp_path) == ["mixed1"]
     (line,) = caplog.messages
     assert line.startswith(f"Features in {damaged} are damaged")
     assert clear_store(tmp_path) == []
@@ -102,17 +104,17 @@ def test_a_full_store_loses_the_oldest_entries_but_none_that_is_held(tmp_path):
     store, other = Store(tmp_path, 2 * size), Store(tmp_path, 2 * size)
     other.held.add([entries[0].name])
     store.shrink()
-    assert list_taps(tmp_path) == ["mixed0", "mixed3"]
+    assert list_feature_layers(tmp_path) == ["mixed0", "mixed3"]
     other.held.release()
     Store(tmp_path, size).shrink()
-    assert list_taps(tmp_path) == ["mixed3"]
+    assert list_feature_layers(tmp_path) == ["mixed3"]
 
 
 def test_damaged_entries_go_first(tmp_path):
     fill(tmp_path, "mixed1", age=1000)
     (fill(tmp_path, "mixed2").folder / "about.json").write_text("{", encoding="utf-8")
     Store(tmp_path, list_entries(tmp_path)[0].size).shrink()
-    assert list_taps(tmp_path) == ["mixed1"]
+    assert list_feature_layers(tmp_path) == ["mixed1"]
 
 
 def test_a_store_whose_entries_are_all_in_use_exceeds_its_limit_and_says_so_once(tmp_path, caplog):
@@ -123,7 +125,7 @@ def test_a_store_whose_entries_are_all_in_use_exceeds_its_limit_and_says_so_once
         store.shrink()
     (line,) = caplog.messages
     assert line.startswith("The cache exceeds compute.cache_gigabytes=1e-07 by ")
-    assert list_taps(tmp_path) == ["mixed1"]
+    assert list_feature_layers(tmp_path) == ["mixed1"]
 
 
 def test_what_is_held_is_not_cleared(tmp_path):
@@ -156,7 +158,7 @@ def test_a_job_that_exceeds_the_limit_is_refused(tmp_path):
 
 
 def test_a_job_that_the_disk_cannot_take_is_refused(tmp_path, monkeypatch):
-    done, other = fill(tmp_path, "mixed1"), Entry(tmp_path, {"tap": "mixed2"}, FEATURES.shape)
+    done, other = fill(tmp_path, "mixed1"), Entry(tmp_path, {"feature_layer": "mixed2"}, FEATURES.shape)
     monkeypatch.setattr(module.shutil, "disk_usage", lambda folder: SimpleNamespace(free=other.size - 1))
     store = Store(tmp_path, 10**9)
     store.check_room([done])
@@ -172,7 +174,7 @@ def test_what_will_be_evicted_counts_as_free(tmp_path, monkeypatch):
     fill(tmp_path, "mixed1")
     size = list_entries(tmp_path)[0].size
     monkeypatch.setattr(module.shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
-    Store(tmp_path, size).check_room([Entry(tmp_path, {"tap": "mixed2"}, FEATURES.shape)])
+    Store(tmp_path, size).check_room([Entry(tmp_path, {"feature_layer": "mixed2"}, FEATURES.shape)])
 
 
 def test_a_store_takes_whatever_lies_in_it(tmp_path):
@@ -192,9 +194,9 @@ def test_a_store_takes_whatever_lies_in_it(tmp_path):
                 os.mkfifo(path)
             case "dangling.lock":
                 path.symlink_to("nowhere/at/all")
-    assert list_taps(tmp_path) == ["mixed1"]
+    assert list_feature_layers(tmp_path) == ["mixed1"]
     Store(tmp_path, 10**9).shrink()
-    assert list_taps(tmp_path) == ["mixed1"]
+    assert list_feature_layers(tmp_path) == ["mixed1"]
     assert clear_store(tmp_path) == []
     assert {path.name for path in tmp_path.iterdir()} == {"holds", "store.lock"}
 
@@ -237,9 +239,9 @@ def test_a_store_that_cannot_be_one_gets_one_line(tmp_path, place):
             (store.folder / "holds").touch()
         case "store.lock":
             (store.folder / "store.lock").mkdir(parents=True)
-    entry = Entry(store.folder, {"tap": "mixed1"}, FEATURES.shape)
+    entry = Entry(store.folder, {"feature_layer": "mixed1"}, FEATURES.shape)
     store.hold([entry])
-    with pytest.raises(DataError) as caught, store.writing([entry], "training films"):
+    with pytest.raises(DataError) as caught, store.writing([entry], "training images"):
         pass
     assert str(caught.value).startswith(f"{store.folder}: the cache must take the features. Received: ")
     assert str(caught.value).endswith(

@@ -12,17 +12,17 @@ import numpy as np
 from pneumo_keras.arrays import SPLITS
 from pneumo_keras.config import list_paths, load_config
 from pneumo_keras.data.pneumonia_mnist.archive import check_archive
-from pneumo_keras.documents import to_document
 from pneumo_keras.recipes.compare import compare_runs
-from pneumo_keras.recipes.saved_classifier import load_judged_classifier
+from pneumo_keras.recipes.saved_classifier import load_evaluated_classifier
 from pneumo_keras.runs.finished import load_run
 from pneumo_keras.runs.folder import RunFolder
 from pneumo_keras.runs.manifest import extend_manifest
-from tests.films import load_archive
+from pneumo_keras.storage.documents import to_document
 from tests.fuzz import mutators
+from tests.images import load_archive
 
 DOCUMENTS = ("operating_point.json", "calibration.json", "environment.json", "metrics_val.json")
-FILMS = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1)).astype(np.float32)
+IMAGES = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class NpzTarget:
         self.place.write_bytes(data)
         check_archive(self.place)
         splits = [load_archive(self.place, split, size=28) for split in SPLITS]
-        return [(films.images.tobytes(), films.labels.tolist()) for films in splits]
+        return [(images.images.tobytes(), images.labels.tolist()) for images in splits]
 
     def is_right(self, data, result):
         """Whether NumPy reads the same."""
@@ -108,8 +108,8 @@ class ClassifierTarget:
     def read(self, data):
         folder = RunFolder(self.place)
         write(self.place, "model.keras", data)
-        classifier = load_judged_classifier(folder, load_run(folder))
-        return np.asarray(classifier.join().predict_on_batch(FILMS)).ravel().tolist()
+        classifier = load_evaluated_classifier(folder, load_run(folder))
+        return np.asarray(classifier.join().predict_on_batch(IMAGES)).ravel().tolist()
 
     def is_right(self, data, result):
         """Never: one model has one result."""
@@ -154,8 +154,8 @@ class DocumentsTarget:
         point, calibration = run.operating_point, run.calibration
         used = (point.threshold, calibration.slope, calibration.intercept, calibration.prevalence)
         told = (point.describe_rule(), point.counts, calibration.method, calibration.bins)
-        films = {name: about["class_counts"] for name, about in run.environment.get("films", {}).items()}
-        return (used, told, films, _compare(self.other, self.place))
+        images = {name: about["class_counts"] for name, about in run.environment.get("images", {}).items()}
+        return (used, told, images, _compare(self.other, self.place))
 
     def is_right(self, data, result):
         """Never: one run has one operating point."""

@@ -13,9 +13,9 @@ from pneumo_keras.data.pneumonia_mnist.archive import save_archive
 from pneumo_keras.recipes import network
 from pneumo_keras.recipes.train import train_run
 from pneumo_keras.runs.folder import RunFolder
-from tests.films import load_phantom_splits
 from tests.fuzz import targets
 from tests.fuzz.trial import try_inputs
+from tests.images import load_phantom_splits
 from tests.small import SMALL
 from tests.toy import build_toy_backbone
 
@@ -27,7 +27,7 @@ COUNTS_OF_TRIALS = [
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Two runs of toy networks on the same films."""
+    """Two runs of toy networks on the same images."""
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(network, "build_backbone", build_toy_backbone)
@@ -55,8 +55,8 @@ def check(target, folder, count):
 
 @pytest.mark.parametrize("count", COUNTS_OF_TRIALS)
 def test_damaged_npz_files(tmp_path, count):
-    save_archive(tmp_path / "films.npz", load_phantom_splits((6, 4, 4)))
-    target = targets.NpzTarget((tmp_path / "films.npz").read_bytes(), tmp_path / "films.npz")
+    save_archive(tmp_path / "images.npz", load_phantom_splits((6, 4, 4)))
+    target = targets.NpzTarget((tmp_path / "images.npz").read_bytes(), tmp_path / "images.npz")
     check(target, tmp_path, count)
 
 

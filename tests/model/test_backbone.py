@@ -15,8 +15,8 @@ from pneumo_keras.model.backbone import (
     IMAGENET,
     build_backbone,
     fetch_imagenet,
-    list_taps,
-    select_taps,
+    list_feature_layers,
+    select_feature_layers,
 )
 from tests.damage import mutate
 from tests.toy import build_toy_backbone
@@ -24,7 +24,7 @@ from tests.toy import build_toy_backbone
 
 @pytest.fixture(scope="module")
 def network():
-    return build_backbone("none", image_size=75, taps=["mixed2", "mixed0"])
+    return build_backbone("none", image_size=75, feature_layers=["mixed2", "mixed0"])
 
 
 @pytest.fixture
@@ -49,17 +49,19 @@ def server(tmp_path):
 
 
 @pytest.mark.slow
-def test_taps_are_the_pooled_blocks_in_the_order_asked_for(network):
-    assert list_taps(network) == {"mixed2": 288, "mixed0": 256}
+def test_feature_layers_are_the_pooled_blocks_in_the_order_asked_for(network):
+    assert list_feature_layers(network) == {"mixed2": 288, "mixed0": 256}
     images = np.random.default_rng(0).uniform(-1, 1, (2, 75, 75, 3)).astype(np.float32)
     both = network.predict_on_batch(images)
-    np.testing.assert_array_equal(both[:, 288:], select_taps(network, ["mixed0"]).predict_on_batch(images))
+    np.testing.assert_array_equal(
+        both[:, 288:], select_feature_layers(network, ["mixed0"]).predict_on_batch(images)
+    )
     block = keras.Model(network.input, network.get_layer("mixed2").output).predict_on_batch(images)
     np.testing.assert_allclose(both[:, :288], block.mean(axis=(1, 2)), rtol=1e-4, atol=1e-9)
 
 
 @pytest.mark.slow
-def test_nothing_above_the_highest_tap_is_kept_and_nothing_learns(network):
+def test_nothing_above_the_highest_feature_layer_is_kept_and_nothing_learns(network):
     assert "mixed3" not in [layer.name for layer in network.layers]
     assert network.trainable_variables == []
     assert network.output_shape == (None, 544)
@@ -71,7 +73,7 @@ def test_weights_come_back_from_a_keras_3_file(tmp_path):
     whole = keras.applications.InceptionV3(include_top=False, weights=None, input_shape=(75, 75, 3))
     path = tmp_path / "inception.weights.h5"
     whole.save_weights(path)
-    loaded = build_backbone(str(path), image_size=75, taps=["mixed10"])
+    loaded = build_backbone(str(path), image_size=75, feature_layers=["mixed10"])
     for mine, theirs in zip(loaded.weights, whole.weights, strict=True):
         np.testing.assert_array_equal(mine, theirs)
 
@@ -83,44 +85,46 @@ def whole():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tap", ["mixed0", "mixed4", "mixed9"])
-def test_the_lower_part_of_a_file_is_the_lower_part_of_its_network(tmp_path, whole, tap):
+@pytest.mark.parametrize("feature_layer", ["mixed0", "mixed4", "mixed9"])
+def test_the_lower_part_of_a_file_is_the_lower_part_of_its_network(tmp_path, whole, feature_layer):
     whole.save_weights(tmp_path / "inception.weights.h5")
-    loaded = build_backbone(str(tmp_path / "inception.weights.h5"), image_size=75, taps=[tap])
-    part = keras.Model(whole.input, whole.get_layer(tap).output)
+    loaded = build_backbone(
+        str(tmp_path / "inception.weights.h5"), image_size=75, feature_layers=[feature_layer]
+    )
+    part = keras.Model(whole.input, whole.get_layer(feature_layer).output)
     assert len(loaded.weights) == len(part.weights) < len(whole.weights)
     for mine, theirs in zip(loaded.weights, part.weights, strict=True):
         np.testing.assert_array_equal(mine, theirs)
 
 
 @pytest.mark.slow
-def test_a_file_that_lacks_layers_below_the_tap_is_refused(tmp_path, whole):
+def test_a_file_that_lacks_layers_below_the_feature_layer_is_refused(tmp_path, whole):
     path = tmp_path / "part.weights.h5"
     keras.Model(whole.input, whole.get_layer("mixed2").output).save_weights(path)
-    build_backbone(str(path), image_size=75, taps=["mixed2"])
+    build_backbone(str(path), image_size=75, feature_layers=["mixed2"])
     with pytest.raises(ModelError, match="holds another network or is damaged"):
-        build_backbone(str(path), image_size=75, taps=["mixed3"])
+        build_backbone(str(path), image_size=75, feature_layers=["mixed3"])
 
 
 @pytest.mark.slow
 def test_a_random_network_has_the_same_weights_whatever_is_asked_of_it(network):
     random.seed(1)
-    low = build_backbone("none", image_size=75, taps=["mixed0"])
+    low = build_backbone("none", image_size=75, feature_layers=["mixed0"])
     random.seed(1)
-    high = build_backbone("none", image_size=75, taps=["mixed1"])
+    high = build_backbone("none", image_size=75, feature_layers=["mixed1"])
     for mine, theirs in zip(low.weights, high.weights, strict=False):
         np.testing.assert_array_equal(mine, theirs)
     assert not np.array_equal(low.weights[0], network.weights[0])
 
 
-def test_one_tap_is_listed_as_well():
-    assert list_taps(build_toy_backbone(taps=["mixed4"])) == {"mixed4": 6}
+def test_one_feature_layer_is_listed_as_well():
+    assert list_feature_layers(build_toy_backbone(feature_layers=["mixed4"])) == {"mixed4": 6}
 
 
 def test_a_missing_weights_file_gets_one_line(tmp_path):
     path = tmp_path / "none.weights.h5"
     with pytest.raises(ModelError) as caught:
-        build_backbone(str(path), image_size=75, taps=["mixed0"])
+        build_backbone(str(path), image_size=75, feature_layers=["mixed0"])
     assert str(caught.value) == (
         'Setting \'model.weights\' must be "imagenet", "none" or a weights file, and there is no such '
         f"file. Received: {path}"
@@ -136,7 +140,7 @@ def test_a_foreign_weights_file_gets_one_line(tmp_path, kind):
     else:
         build_toy_backbone().save_weights(path)
     with pytest.raises(ModelError, match="holds another network or is damaged") as caught:
-        build_backbone(str(path), image_size=75, taps=["mixed0"])
+        build_backbone(str(path), image_size=75, feature_layers=["mixed0"])
     assert "\n" not in str(caught.value)
     assert str(caught.value).endswith(f"Received: {path}")
 
@@ -240,5 +244,5 @@ def test_a_legacy_weights_file_loads(tmp_path):
     whole = keras.applications.InceptionV3(include_top=False, weights=None, input_shape=(75, 75, 3))
     with h5py.File(tmp_path / "legacy.h5", "w") as file:
         save_weights_to_hdf5_group(file, whole)
-    loaded = build_backbone(str(tmp_path / "legacy.h5"), image_size=75, taps=["mixed10"])
+    loaded = build_backbone(str(tmp_path / "legacy.h5"), image_size=75, feature_layers=["mixed10"])
     np.testing.assert_array_equal(loaded.weights[-1], whole.weights[-1])

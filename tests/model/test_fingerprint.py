@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 from pneumo_keras.model import fingerprint as module
-from pneumo_keras.model.backbone import build_backbone, select_taps
+from pneumo_keras.model.backbone import build_backbone, select_feature_layers
 from pneumo_keras.model.classifier import Classifier, build_frozen_part, load_classifier
-from pneumo_keras.model.fingerprint import compute_fingerprint, compute_tap_fingerprints
+from pneumo_keras.model.fingerprint import compute_feature_layer_fingerprints, compute_fingerprint
 from pneumo_keras.model.head import build_decision, build_head
 from tests.toy import build_toy_backbone
 
@@ -70,31 +70,37 @@ def test_a_model_inside_a_model_counts():
     assert compute_fingerprint(one) != compute_fingerprint(two)
 
 
-def test_a_tap_has_the_fingerprint_of_what_lies_below_it(monkeypatch):
-    whole, low = build_toy_backbone(taps=("mixed4", "mixed10")), build_toy_backbone(taps=("mixed4",))
-    found = compute_tap_fingerprints(whole)
-    assert found["mixed4"] == compute_tap_fingerprints(low)["mixed4"]
-    assert found["mixed10"] == compute_tap_fingerprints(select_taps(whole, ["mixed10"]))["mixed10"]
+def test_a_feature_layer_has_the_fingerprint_of_what_lies_below_it(monkeypatch):
+    whole, low = (
+        build_toy_backbone(feature_layers=("mixed4", "mixed10")),
+        build_toy_backbone(feature_layers=("mixed4",)),
+    )
+    found = compute_feature_layer_fingerprints(whole)
+    assert found["mixed4"] == compute_feature_layer_fingerprints(low)["mixed4"]
+    assert (
+        found["mixed10"]
+        == compute_feature_layer_fingerprints(select_feature_layers(whole, ["mixed10"]))["mixed10"]
+    )
     whole.weights[-1].assign(whole.weights[-1] + 1)
-    changed = compute_tap_fingerprints(whole)
+    changed = compute_feature_layer_fingerprints(whole)
     assert (changed["mixed4"] == found["mixed4"], changed["mixed10"] == found["mixed10"]) == (True, False)
 
 
-def test_weights_below_several_taps_are_hashed_once(monkeypatch):
+def test_weights_below_several_feature_layers_are_hashed_once(monkeypatch):
     hashed = []
     hash_array = module._hash_array
     monkeypatch.setattr(
         module, "_hash_array", lambda variable: hashed.append(variable) or hash_array(variable)
     )
-    backbone = build_toy_backbone(taps=("mixed4", "mixed10"))
-    compute_tap_fingerprints(backbone)
+    backbone = build_toy_backbone(feature_layers=("mixed4", "mixed10"))
+    compute_feature_layer_fingerprints(backbone)
     assert len(hashed) == len(backbone.variables)
 
 
 def test_a_saved_model_has_the_fingerprints_of_the_one_that_was_fitted(tmp_path):
-    backbone = build_toy_backbone(taps=("mixed4", "mixed10"))
+    backbone = build_toy_backbone(feature_layers=("mixed4", "mixed10"))
     head = build_head(12, moments=None, hidden_units=0, dropout=0, outputs=1, seeds=[1])
-    fitted = Classifier(build_frozen_part(backbone, film_size=28), head, build_decision(), flip_average=False)
+    fitted = Classifier(build_frozen_part(backbone, data_size=28), head, build_decision(), flip_average=False)
     fitted.join().save(tmp_path / "model.keras")
     loaded = load_classifier(tmp_path / "model.keras")
     for part in ("resize", "scale", "backbone"):
@@ -105,7 +111,7 @@ def test_a_saved_model_has_the_fingerprints_of_the_one_that_was_fitted(tmp_path)
 
 @pytest.mark.slow
 def test_inception_saved_and_loaded_has_the_same_fingerprint(tmp_path):
-    backbone = build_backbone("none", image_size=75, taps=["mixed2", "mixed0"])
+    backbone = build_backbone("none", image_size=75, feature_layers=["mixed2", "mixed0"])
     backbone.save(tmp_path / "backbone.keras")
     loaded = keras.saving.load_model(tmp_path / "backbone.keras")
-    assert compute_tap_fingerprints(loaded) == compute_tap_fingerprints(backbone)
+    assert compute_feature_layer_fingerprints(loaded) == compute_feature_layer_fingerprints(backbone)

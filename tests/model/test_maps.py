@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from pneumo_keras.model.backbone import build_backbone, join_taps
+from pneumo_keras.model.backbone import build_backbone, join_feature_layers
 from pneumo_keras.model.maps import Axis, build_map_model, locate_cells
 from tests.toy import build_toy_backbone
 
@@ -16,7 +16,7 @@ def build_summing_backbone(size, padding):
         x = conv(x)
     low = keras.layers.GlobalAveragePooling2D(name="mixed0_pooled")(x)
     x = keras.layers.AveragePooling2D(3, 2, padding="valid", name="pool")(x)
-    return join_taps(images, [keras.layers.GlobalAveragePooling2D(name="mixed1_pooled")(x), low])
+    return join_feature_layers(images, [keras.layers.GlobalAveragePooling2D(name="mixed1_pooled")(x), low])
 
 
 @pytest.mark.parametrize("padding", ["valid", "same"])
@@ -36,12 +36,12 @@ def test_a_cell_lies_in_the_middle_of_what_it_sees(size, padding):
 
 @pytest.mark.slow
 def test_cells_of_the_real_network_lie_where_its_layers_without_padding_put_them():
-    network = build_backbone("none", image_size=199, taps=["mixed2", "mixed5"])
+    network = build_backbone("none", image_size=199, feature_layers=["mixed2", "mixed5"])
     assert locate_cells(build_map_model(network)) == [(Axis(13, 8),) * 2, (Axis(21, 16),) * 2]
 
 
 def test_maps_come_in_the_order_of_the_features():
-    backbone = build_toy_backbone(taps=("mixed10", "mixed4"))
+    backbone = build_toy_backbone(feature_layers=("mixed10", "mixed4"))
     images = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype(np.float32)
     maps = keras.tree.flatten(build_map_model(backbone).predict_on_batch(images))
     assert [one.shape for one in maps] == [(2, 4, 4, 6), (2, 8, 8, 6)]

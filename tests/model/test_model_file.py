@@ -22,7 +22,7 @@ def members(tmp_path_factory):
     """What a model file holds, by name."""
     moments = (np.zeros(6, np.float32), np.ones(6, np.float32))
     classifier = Classifier(
-        build_frozen_part(build_toy_backbone(), film_size=28),
+        build_frozen_part(build_toy_backbone(), data_size=28),
         build_head(6, seeds=(1, 2), moments=moments, hidden_units=4, dropout=0.5, outputs=2),
         build_decision(),
         flip_average=True,

@@ -20,8 +20,8 @@ from pneumo_keras.evaluation.threshold import choose_operating_point, to_thresho
 
 # Few different scores, so that there are ties; and any score at all.
 ONE = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 1.0]) | st.floats(0, 1)
-FILMS = st.lists(st.tuples(st.sampled_from([0, 1]), ONE), min_size=1, max_size=25)
-BOTH = FILMS.map(lambda rows: [(0, 0.5), (1, 0.5), *rows])
+IMAGES = st.lists(st.tuples(st.sampled_from([0, 1]), ONE), min_size=1, max_size=25)
+BOTH = IMAGES.map(lambda rows: [(0, 0.5), (1, 0.5), *rows])
 
 
 def to_arrays(rows):
@@ -29,7 +29,7 @@ def to_arrays(rows):
     return np.array(labels, np.int64), np.array(scores, np.float64)
 
 
-@given(FILMS, ONE)
+@given(IMAGES, ONE)
 def test_calls_are_those_of_scikit_learn(rows, threshold):
     labels, scores = to_arrays(rows)
     counts = count_confusions(labels, scores, threshold)
@@ -68,7 +68,7 @@ def test_the_auc_is_the_share_of_pairs_in_the_right_order(rows):
 
 
 def list_thresholds(scores):
-    """One for each way to call these films."""
+    """One for each way to call these images."""
     return [0.0, *scores.tolist()]
 
 
@@ -92,7 +92,7 @@ def test_a_sensitivity_is_reached_by_the_highest_threshold_that_can(rows, demand
         for counts in (count_confusions(labels, scores, threshold) for threshold in list_thresholds(scores))
         if to_sensitivity(counts) >= demand
     ]
-    if not wanted:  # too many pneumonia films score 0
+    if not wanted:  # too many pneumonia images score 0
         return
     point = choose_operating_point(labels, scores, rule="sensitivity", sensitivity=demand, chosen_on="val")
     assert point.sensitivity >= demand
@@ -113,7 +113,7 @@ def test_no_threshold_costs_less(rows, cost_fn, cost_fp):
     assert to_cost(point.counts) <= min(costs) * (1 + 1e-9)
 
 
-@given(FILMS)
+@given(IMAGES)
 def test_threshold_curves_are_counted_threshold_by_threshold(rows):
     labels, scores = to_arrays(rows)
     for threshold, *found in zip(*to_threshold_curves(labels, scores), strict=True):

@@ -5,7 +5,7 @@ from pneumo_keras.data.pneumonia_mnist.archive import save_archive
 from pneumo_keras.recipes import network, perturbations
 from pneumo_keras.recipes.train import train_run
 from pneumo_keras.runs.folder import RunFolder
-from tests.films import load_phantom_splits, sort_by_class, write_splits
+from tests.images import load_phantom_splits, sort_by_class, write_splits
 from tests.small import COUNTS, SMALL
 from tests.toy import build_toy_backbone
 
@@ -33,15 +33,15 @@ def train(toy, tmp_path):
 
 @pytest.fixture
 def own_file(tmp_path):
-    """Phantom films as a file of the user's own, and the settings that name it."""
-    path = tmp_path / "films.npz"
+    """Phantom images as a file of the user's own, and the settings that name it."""
+    path = tmp_path / "images.npz"
     save_archive(path, load_phantom_splits(COUNTS))
     return path, ["data.source=pneumonia_mnist", f"data.path={path}"]
 
 
 @pytest.fixture
 def own_folder(tmp_path):
-    """The same films as PNG files, and the settings that name their folder."""
+    """The same images as PNG files, and the settings that name their folder."""
     path = tmp_path / "clinic"
     write_splits(path, load_phantom_splits(COUNTS))
     return path, ["data.source=folder", f"data.path={path}"]
@@ -49,15 +49,17 @@ def own_folder(tmp_path):
 
 @pytest.fixture
 def same_file(tmp_path):
-    """The films of `own_folder` in the order of the folder, as an npz file."""
+    """The images of `own_folder` in the order of the folder, as an npz file."""
     path = tmp_path / "same.npz"
-    save_archive(path, {split: sort_by_class(films) for split, films in load_phantom_splits(COUNTS).items()})
+    save_archive(
+        path, {split: sort_by_class(images) for split, images in load_phantom_splits(COUNTS).items()}
+    )
     return path, ["data.source=pneumonia_mnist", f"data.path={path}"]
 
 
 @pytest.fixture
 def patients_folder(tmp_path):
-    """The same films in files that tell the patient: two images each, and some patients in two splits."""
+    """The same images in files that tell the patient: two images each, and some patients in two splits."""
     path = tmp_path / "kermany"
     write_splits(path, load_phantom_splits(COUNTS))
     for split, first in (("train", 0), ("val", 20)):

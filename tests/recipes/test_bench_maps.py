@@ -11,21 +11,21 @@ from tests.conftest import SHARED
 def test_maps_of_a_run_on_phantoms_are_held_against_their_opacities(train, monkeypatch):
     monkeypatch.setattr(bench_maps, "PHANTOMS", 20)
     measured = measure_maps(train())
-    assert measured.deletion.films > 10
-    assert measured.pointing is not None and 5 < measured.pointing.films < 20
+    assert measured.deletion.images > 10
+    assert measured.pointing is not None and 5 < measured.pointing.images < 20
     assert 0 < measured.pointing.chance < 0.6
 
 
-def test_opacities_of_other_films_are_not_known(train, own_file):
+def test_opacities_of_other_images_are_not_known(train, own_file):
     assert measure_maps(train("run", *own_file[1])).pointing is None
 
 
 @pytest.mark.slow
 @pytest.mark.real_data
 def test_maps_point_to_the_opacities_of_phantoms(tmp_path, monkeypatch):
-    """The sanity check of explain: the hot spot of most films lies on what was planted there."""
+    """The sanity check of explain: the hot spot of most images lies on what was planted there."""
     weights = SHARED / "weights" / "inception_v3_notop.weights.h5"
-    settings = [f"model.weights={weights}", "data.source=phantom", "data.phantom_films=[400, 100, 2]"]
+    settings = [f"model.weights={weights}", "data.source=phantom", "data.phantom_images=[400, 100, 2]"]
     folder = RunFolder(tmp_path / "run")
     train_run(load_config("default", settings), folder)
     monkeypatch.setattr(bench_maps, "PHANTOMS", 100)

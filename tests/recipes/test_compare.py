@@ -7,12 +7,12 @@ from sklearn.metrics import roc_auc_score
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.scores import load_scores
 from pneumo_keras.recipes.compare import compare_runs
-from pneumo_keras.recipes.other_films import OtherFilms, evaluate_other_films
+from pneumo_keras.recipes.other_images import OtherImages, evaluate_other_images
 from pneumo_keras.runs.manifest import extend_manifest
-from tests.films import load_phantom_splits, write_films
+from tests.images import load_phantom_splits, write_images
 
 
-def test_two_runs_are_compared_on_the_same_films(train):
+def test_two_runs_are_compared_on_the_same_images(train):
     first, second = train("first"), train("second", "seed=7")
     picture = first.path / "roc.png"
     nothing, found = compare_runs(first, [first, second], "val", picture)
@@ -27,13 +27,13 @@ def test_two_runs_are_compared_on_the_same_films(train):
     assert differences["auc"].low <= expected <= differences["auc"].high
 
 
-def test_runs_on_different_films_are_not_compared(train):
-    first, second = train("first"), train("second", "data.phantom_films=[60, 32, 40]")
+def test_runs_on_different_images_are_not_compared(train):
+    first, second = train("first"), train("second", "data.phantom_images=[60, 32, 40]")
     with pytest.raises(RunError) as caught:
         compare_runs(first, [second], "val")
     assert str(caught.value) == (
-        f"Runs can be compared on the same films alone. {first.path} and {second.path} were scored on "
-        "different validation films. The same files prepared otherwise, for instance at another size, are "
+        f"Runs can be compared on the same images alone. {first.path} and {second.path} were scored on "
+        "different validation images. The same files prepared otherwise, for instance at another size, are "
         "paired by their paths: evaluate both runs on one folder, with --data."
     )
 
@@ -47,7 +47,7 @@ def test_equal_runs_have_an_interval_for_every_figure(train):
 
 
 def swap_scores(folder):
-    """Two films with each other's scores: no figure of the run changes."""
+    """Two images with each other's scores: no figure of the run changes."""
     path = folder.path / "scores_val.csv"
     header, *rows = [line.split(",") for line in path.read_text().splitlines()]
     first, second = [row for row in rows if row[1] == "1"][:2]
@@ -85,7 +85,7 @@ def test_scores_and_metrics_must_be_of_one_evaluation(train, change):
 
 
 @pytest.mark.parametrize("part", ["scores", "metrics"])
-def test_runs_judged_against_different_labels_are_not_compared(train, part):
+def test_runs_evaluated_against_different_labels_are_not_compared(train, part):
     """The labels of the first run were believed for all."""
     first, second = train("first"), train("second", "seed=7")
     if part == "scores":
@@ -102,35 +102,35 @@ def test_runs_judged_against_different_labels_are_not_compared(train, part):
     with pytest.raises(RunError) as caught:
         compare_runs(first, [second], "val")
     assert str(caught.value) == (
-        f"Runs can be compared against the same labels alone. {first.path} and {second.path} were judged "
-        "against different labels of the validation films."
+        f"Runs can be compared against the same labels alone. {first.path} and {second.path} were evaluated "
+        "against different labels of the validation images."
     )
 
 
-def test_runs_are_compared_on_other_films(train, tmp_path):
+def test_runs_are_compared_on_other_images(train, tmp_path):
     clinic = tmp_path / "clinic"
-    write_films(clinic, load_phantom_splits((40, 20, 30), seed=7)["test"])
-    judged = [
-        evaluate_other_films(train(name, *settings), OtherFilms(clinic), "test")[0]
+    write_images(clinic, load_phantom_splits((40, 20, 30), seed=7)["test"])
+    evaluated = [
+        evaluate_other_images(train(name, *settings), OtherImages(clinic), "test")[0]
         for name, settings in (("first", []), ("second", ["seed=7"]))
     ]
-    (found,) = compare_runs(judged[0], judged[1:], "test")
+    (found,) = compare_runs(evaluated[0], evaluated[1:], "test")
     assert found.changed == {"seed": ("42", "7")}
-    first, second = (roc_auc_score(*load_scores(one.path / "scores_test.csv")) for one in judged)
+    first, second = (roc_auc_score(*load_scores(one.path / "scores_test.csv")) for one in evaluated)
     assert found.differences["auc"].value == pytest.approx(second - first, abs=1e-12)
 
 
 def test_runs_that_prepare_the_files_of_a_folder_otherwise_are_paired_by_path(train, tmp_path):
     clinic, other = tmp_path / "clinic", tmp_path / "other"
-    write_films(clinic, load_phantom_splits((40, 20, 30), seed=7)["test"])
-    write_films(other, load_phantom_splits((40, 20, 30), seed=8)["test"])
+    write_images(clinic, load_phantom_splits((40, 20, 30), seed=7)["test"])
+    write_images(other, load_phantom_splits((40, 20, 30), seed=8)["test"])
     runs = [train("small"), train("large", "data.size=64")]
-    first, second = (evaluate_other_films(run, OtherFilms(clinic), "test")[0] for run in runs)
+    first, second = (evaluate_other_images(run, OtherImages(clinic), "test")[0] for run in runs)
     (found,) = compare_runs(first, [second], "test", tmp_path / "roc.png")
     assert found.paired_by_path
     before, after = (roc_auc_score(*load_scores(one.path / "scores_test.csv")) for one in (first, second))
     assert found.differences["auc"].value == pytest.approx(after - before, abs=1e-12)
     # Files of the same names that lie elsewhere are other files.
-    elsewhere, _ = evaluate_other_films(runs[1], OtherFilms(other), "test")
+    elsewhere, _ = evaluate_other_images(runs[1], OtherImages(other), "test")
     with pytest.raises(RunError, match="are paired by their paths: evaluate both runs on one folder"):
         compare_runs(first, [elsewhere], "test")

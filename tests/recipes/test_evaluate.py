@@ -13,10 +13,10 @@ from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.scores import load_score_table, load_scores
 from pneumo_keras.recipes.compare import compare_runs
 from pneumo_keras.recipes.evaluate import evaluate_run, to_part_of_name
-from pneumo_keras.reporting.judgement_text import format_judgement
+from pneumo_keras.reporting.evaluation_text import format_evaluation
 from pneumo_keras.runs.folder import RunFolder
 from pneumo_keras.runs.manifest import extend_manifest
-from tests.films import load_phantom_splits
+from tests.images import load_phantom_splits
 from tests.small import COUNTS
 
 
@@ -68,7 +68,7 @@ def test_a_stated_prevalence_is_written_beside_the_plain_result_and_changes_no_c
     }
     _, corrected = load_scores(folder.path / "scores_test_prevalence_0.1.csv")
     np.testing.assert_allclose(logit(corrected), logit(scores) + logit(0.1) - logit(0.5), atol=1e-4)
-    for one, other in ((before.evaluation, after.evaluation), (before.at_half, after.at_half)):
+    for one, other in ((before.at_threshold, after.at_threshold), (before.at_half, after.at_half)):
         assert other.counts == one.counts
         assert other.figures["auc"].value == pytest.approx(one.figures["auc"].value, abs=1e-12)
         sensitivity, specificity = (one.figures[name].value for name in ("sensitivity", "specificity"))
@@ -96,11 +96,11 @@ def test_medmnist_reads_our_scores_and_agrees(train, official, split):
     folder = train("run", *official)
     evaluation = evaluate_run(folder, split).evaluation
     (path,) = folder.path.glob(f"pneumoniamnist_{split}_*@run.csv")
-    films = load_phantom_splits(COUNTS)[split]
+    images = load_phantom_splits(COUNTS)[split]
     scores = np.loadtxt(path, delimiter=",")[:, 1:]
     auc, accuracy = evaluation.figures["auc"].value, evaluation.figures["accuracy"].value
-    assert getAUC(films.labels[:, None], scores, "binary-class") == pytest.approx(auc, abs=1e-12)
-    assert getACC(films.labels[:, None], scores, "binary-class") == pytest.approx(accuracy, abs=1e-12)
+    assert getAUC(images.labels[:, None], scores, "binary-class") == pytest.approx(auc, abs=1e-12)
+    assert getACC(images.labels[:, None], scores, "binary-class") == pytest.approx(accuracy, abs=1e-12)
 
 
 def test_only_the_official_file_gets_the_name_of_pneumonia_mnist(train, own_file):
@@ -109,15 +109,17 @@ def test_only_the_official_file_gets_the_name_of_pneumonia_mnist(train, own_file
         evaluate_run(folder, "test")
         assert not list(folder.path.glob("pneumoniamnist*"))
     page = (own.path / "report.html").read_text()
-    assert "films.npz" in page
+    assert "images.npz" in page
     assert "published by MedMNIST" not in page
     about = json.loads((own.path / "environment.json").read_text())["data"]
-    assert about["title"] == "films.npz, 28 px"
+    assert about["title"] == "images.npz, 28 px"
     assert "not the official PneumoniaMNIST" in about["notice"]
-    assert about["files"] == {"films.npz": hashlib.sha256(own_file[0].read_bytes()).hexdigest()}
+    assert about["files"] == {"images.npz": hashlib.sha256(own_file[0].read_bytes()).hexdigest()}
 
 
-def test_a_folder_is_trained_and_judged_on_like_the_archive_of_the_same_films(train, own_folder, same_file):
+def test_a_folder_is_trained_and_evaluated_on_like_the_archive_of_the_same_images(
+    train, own_folder, same_file
+):
     folder, npz = train("folder", *own_folder[1]), train("npz", *same_file[1])
     for run in (folder, npz):
         evaluate_run(run, "test")
@@ -171,14 +173,14 @@ def test_perturbation_is_written_beside_the_plain_result(train):
     assert new == {"metrics_test_perturbed.json", "scores_test_perturbed.csv"}
     assert (folder.path / "figures/perturbations.png").is_file()
     labels, scores = load_scores(folder.path / "scores_test_perturbed.csv")
-    auc = after.perturbed.judgement.evaluation.figures["auc"].value
+    auc = after.perturbed.evaluation.at_threshold.figures["auc"].value
     assert auc == pytest.approx(roc_auc_score(labels, scores))
-    plain_auc = before.evaluation.figures["auc"].value
+    plain_auc = before.at_threshold.figures["auc"].value
     assert after.perturbed.changes["auc"].value == pytest.approx(auc - plain_auc) != 0
     written = json.loads((folder.path / "metrics_test_perturbed.json").read_text())
     assert written["combined"]["perturbation"]["zoom"] == 1.35
     assert json.loads((folder.path / "metrics_test.json").read_text())["perturbation"] is None
-    assert len(after.perturbed.judgement.members["auc"].values) == 2
+    assert len(after.perturbed.evaluation.members["auc"].values) == 2
     page = (folder.path / "report.html").read_text()
     assert "<h3>Perturbed</h3>" in page
     assert page.count(" perturbed, labelled ") == 6
@@ -195,10 +197,10 @@ def test_no_perturbation_at_all_changes_no_score(train):
 
 def test_perturbation_and_a_stated_prevalence_go_together(train):
     folder = train()
-    judgement = evaluate_run(folder, "test", prevalence=0.1, perturb=True)
-    plain, perturbed = judgement.evaluation, judgement.perturbed.judgement.evaluation
+    evaluation = evaluate_run(folder, "test", prevalence=0.1, perturb=True)
+    plain, perturbed = evaluation.at_threshold, evaluation.perturbed.evaluation.at_threshold
     assert perturbed.stated_prevalence == 0.1
-    changes = {name: one.value for name, one in judgement.perturbed.changes.items()}
+    changes = {name: one.value for name, one in evaluation.perturbed.changes.items()}
     assert changes == pytest.approx(
         {name: perturbed.figures[name].value - plain.figures[name].value for name in changes}, nan_ok=True
     )
@@ -221,12 +223,12 @@ def test_intervals_resample_patients_and_new_ones_stand_beside_all(train, patien
     """Images of 15 patients, ten of whom the training images show, too."""
     folder = train("run", *patients_folder)
     trained = json.loads((folder.path / "metrics_val.json").read_text())
-    judgement = evaluate_run(folder, "val", perturb=True)
-    assert judgement.evaluation.patients.all == 15
-    assert judgement.evaluation.figures["auc"].method == "DeLong, logit, by patient"
-    assert judgement.new_patients.n == 10
-    assert judgement.new_patients.patients.all == 5
-    assert judgement.perturbed.changes["auc"].method == "DeLong, paired, by patient"
+    evaluation = evaluate_run(folder, "val", perturb=True)
+    assert evaluation.at_threshold.patients.all == 15
+    assert evaluation.at_threshold.figures["auc"].method == "DeLong, logit, by patient"
+    assert evaluation.new_patients.n == 10
+    assert evaluation.new_patients.patients.all == 5
+    assert evaluation.perturbed.changes["auc"].method == "DeLong, paired, by patient"
     written = json.loads((folder.path / "metrics_val.json").read_text())
     assert written["patients"]["all"] == 15
     assert written["new_patients"]["n"] == 10
@@ -236,17 +238,17 @@ def test_intervals_resample_patients_and_new_ones_stand_beside_all(train, patien
         "10 of 30 images are of known patients of whom the run has learnt from no image",
     ]
     for text in (
-        format_judgement(judgement, heading=""),
+        format_evaluation(evaluation, heading=""),
         (folder.path / "report_val.html").read_text(),
     ):
         assert all(sentence in text for sentence in said)
-    assert "the 10 of new patients" in format_judgement(judgement, heading="")
+    assert "the 10 of new patients" in format_evaluation(evaluation, heading="")
     (same,) = compare_runs(folder, [folder], "val")
-    assert same.patients == judgement.evaluation.patients
+    assert same.patients == evaluation.at_threshold.patients
 
 
 def test_nothing_is_said_of_patients_where_none_is_known(train, own_folder):
     folder = train("run", *own_folder[1])
-    judgement = evaluate_run(folder, "val")
-    assert (judgement.evaluation.patients, judgement.new_patients) == (None, None)
-    assert "patient" not in format_judgement(judgement, heading="")
+    evaluation = evaluate_run(folder, "val")
+    assert (evaluation.at_threshold.patients, evaluation.new_patients) == (None, None)
+    assert "patient" not in format_evaluation(evaluation, heading="")

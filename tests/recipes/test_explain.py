@@ -11,94 +11,94 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumo_keras.data.decoding import DecodedFilm, decode_file
-from pneumo_keras.data.films import Preparation
+from pneumo_keras.data.decoding import DecodedImage, decode_file
+from pneumo_keras.data.images import Preparation
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.scores import load_scores
 from pneumo_keras.model.attribution import Explainer
 from pneumo_keras.recipes.evaluate import evaluate_run
-from pneumo_keras.recipes.explain import build_film_explainer, explain_files, name_films
+from pneumo_keras.recipes.explain import build_image_explainer, explain_files, name_images
 from pneumo_keras.recipes.scoring import build_scorer
 from pneumo_keras.reporting.explanations import CAVEAT
-from tests.films import build_phantom_films
+from tests.images import build_phantom_images
 
 
 @pytest.fixture
-def films(tmp_path):
-    folder = tmp_path / "films"
+def images(tmp_path):
+    folder = tmp_path / "images"
     folder.mkdir()
     paths = [folder / "a.png", folder / "b.jpg"]
-    for path, image in zip(paths, build_phantom_films(2, size=60, seed=8).images, strict=True):
+    for path, image in zip(paths, build_phantom_images(2, size=60, seed=8).images, strict=True):
         Image.fromarray(np.pad(image, ((0, 0), (10, 10)))).save(path)
     return [str(path) for path in paths]
 
 
-def test_each_film_gets_its_picture_its_map_and_the_score_of_predict(train, films, tmp_path):
+def test_each_image_gets_its_picture_its_map_and_the_score_of_predict(train, images, tmp_path):
     folder, out = train(), tmp_path / "maps"
-    explained = list(explain_files(build_film_explainer(folder), films, out))
+    explained = list(explain_files(build_image_explainer(folder), images, out))
     names = sorted(path.name for path in out.iterdir())
     assert names == ["a.npy", "a.png", "b.npy", "b.png", "explanations.csv"]
-    predicted = build_scorer(folder).score(decode_file(path, Preparation(28)) for path in films)
+    predicted = build_scorer(folder).score(decode_file(path, Preparation(28)) for path in images)
     for one, other in zip(explained, predicted, strict=True):
         assert one.scored.probability == pytest.approx(other.probability, abs=1e-6)
-        assert (one.scored.verdict, one.scored.warning) == (other.verdict, other.warning)
+        assert (one.scored.prediction, one.scored.warning) == (other.prediction, other.warning)
         evidence = np.load(out / one.map, allow_pickle=False)
         assert (evidence.dtype, evidence.shape) == (np.float32, (28, 28))
         with Image.open(out / one.picture) as picture:
             assert picture.size == (1500, 900)
     rows = list(csv.DictReader(io.StringIO((out / "explanations.csv").read_text())))
-    assert [row["path"] for row in rows] == films
+    assert [row["path"] for row in rows] == images
     assert [float(row["probability"]) for row in rows] == [one.scored.probability for one in explained]
 
 
-def test_a_film_is_explained_from_python_without_files(train, films):
-    explainer = build_film_explainer(train())
-    one = explainer.explain(decode_file(Path(films[0]).read_bytes(), explainer.preparation))
+def test_an_image_is_explained_from_python_without_files(train, images):
+    explainer = build_image_explainer(train())
+    one = explainer.explain(decode_file(Path(images[0]).read_bytes(), explainer.preparation))
     log_odds = one.explanation.base + one.explanation.evidence.mean(dtype=float)
     assert 1 / (1 + np.exp(-log_odds)) == pytest.approx(one.scored.probability, abs=1e-5)
-    assert one.scored.verdict in ("normal", "pneumonia")
+    assert one.scored.prediction in ("normal", "pneumonia")
 
 
-def test_a_broken_film_stops_no_other(train, films, tmp_path):
+def test_a_broken_image_stops_no_other(train, images, tmp_path):
     broken, out = tmp_path / "broken.png", tmp_path / "maps"
     broken.write_bytes(b"no picture")
-    paths = [films[0], str(broken), str(tmp_path / "nowhere.png"), "bad\0name", films[1]]
-    explained = list(explain_files(build_film_explainer(train()), paths, out))
+    paths = [images[0], str(broken), str(tmp_path / "nowhere.png"), "bad\0name", images[1]]
+    explained = list(explain_files(build_image_explainer(train()), paths, out))
     assert [one.scored.probability is None for one in explained] == [False, True, True, True, False]
     assert explained[2].scored.warning == "not scored: No such file or directory"
     assert len(list(out.glob("*.png"))) == 2
     assert (out / "explanations.csv").read_text().count("\n") == 6
 
 
-def test_films_of_one_name_do_not_replace_each_other():
-    paths = ["x/film.png", "y/film.png", "FILM.dcm", "a b/ü?.png", "-.png", "z" * 300, "..."]
-    stems = [stem for _, stem in name_films(DecodedFilm(path, None) for path in paths)]
-    assert stems == ["film", "film-2", "FILM-3", "film-4", "film-5", "z" * 80, "film-6"]
+def test_images_of_one_name_do_not_replace_each_other():
+    paths = ["x/image.png", "y/image.png", "IMAGE.dcm", "a b/ü?.png", "-.png", "z" * 300, "..."]
+    stems = [stem for _, stem in name_images(DecodedImage(path, None) for path in paths)]
+    assert stems == ["image", "image-2", "IMAGE-3", "image-4", "image-5", "z" * 80, "image-6"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="such names cannot be there")
-def test_names_that_are_no_text_can_be_explained_too(train, films, tmp_path):
+def test_names_that_are_no_text_can_be_explained_too(train, images, tmp_path):
     odd = os.fsencode(tmp_path) + b"/odd\xff.png"
-    os.link(films[0], odd)
+    os.link(images[0], odd)
     out = tmp_path / "maps"
-    (one,) = explain_files(build_film_explainer(train()), [os.fsdecode(odd)], out)
+    (one,) = explain_files(build_image_explainer(train()), [os.fsdecode(odd)], out)
     assert one.picture == "odd.png" and (out / "odd.png").is_file()
     assert "odd\\udcff.png" in (out / "explanations.csv").read_text(encoding="utf-8")
 
 
-def test_a_run_without_its_normal_films_gets_one_line(train):
+def test_a_run_without_its_normal_images_gets_one_line(train):
     folder = train()
-    (folder.path / "normal_films.npz").unlink()
+    (folder.path / "normal_images.npz").unlink()
     with pytest.raises(RunError) as caught:
-        build_film_explainer(folder)
-    assert str(caught.value) == f"{folder.path / 'normal_films.npz'} is missing. Train or evaluate again."
+        build_image_explainer(folder)
+    assert str(caught.value) == f"{folder.path / 'normal_images.npz'} is missing. Train or evaluate again."
 
 
-def test_the_report_shows_the_maps_of_the_mistakes_and_of_no_other_film(train, monkeypatch):
+def test_the_report_shows_the_maps_of_the_mistakes_and_of_no_other_image(train, monkeypatch):
     folder, explained = train(), []
     explain = Explainer.explain
     monkeypatch.setattr(
-        Explainer, "explain", lambda self, film: explained.append(film) or explain(self, film)
+        Explainer, "explain", lambda self, image: explained.append(image) or explain(self, image)
     )
     evaluate_run(folder, "test")
     labels, scores = load_scores(folder.path / "scores_test.csv")
@@ -112,18 +112,18 @@ def test_the_report_shows_the_maps_of_the_mistakes_and_of_no_other_film(train, m
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "torch"])
-def test_other_backends_draw_the_same_map(train, films, tmp_path, backend):
+def test_other_backends_draw_the_same_map(train, images, tmp_path, backend):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"needs {backend}")
     folder, own, other = train(), tmp_path / "own", tmp_path / "other"
-    list(explain_files(build_film_explainer(folder), films[:1], own))
+    list(explain_files(build_image_explainer(folder), images[:1], own))
     command = [
         sys.executable,
         "-m",
         "pneumo_keras",
         "explain",
         str(folder.path),
-        films[0],
+        images[0],
         "--out",
         str(other),
     ]

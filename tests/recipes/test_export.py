@@ -4,8 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from pneumo_keras.backend import BACKEND
-from pneumo_keras.data.phantom import PhantomFilms
+from pneumo_keras.data.phantom import PhantomImages
 from pneumo_keras.errors import ExportError
 from pneumo_keras.exports import onnx
 from pneumo_keras.exports.place import choose_place
@@ -13,6 +12,7 @@ from pneumo_keras.exports.table import FORMS
 from pneumo_keras.model.classifier import load_classifier
 from pneumo_keras.model.fingerprint import compute_fingerprint
 from pneumo_keras.recipes.export import export_run
+from pneumo_keras.runtime.backend import BACKEND
 from tests.small import LEARNING
 
 pytest.importorskip("onnxruntime")
@@ -66,9 +66,9 @@ def test_a_form_stands_in_the_run_with_its_sidecar_and_scores_as_the_run_does(fo
         "requirements": list(FORMS[form].requirements),
         "settings": dict(FORMS[form].settings),
     }
-    films = PhantomFilms(5, 40, 3).read(slice(None))[..., None].astype(np.float32)
-    scores = FORMS[form].load_module().load_scoring(exports / names[0])(films)
-    stock = load_classifier(folder.path / "model.keras").join().predict_on_batch(films)
+    images = PhantomImages(5, 40, 3).read(slice(None))[..., None].astype(np.float32)
+    scores = FORMS[form].load_module().load_scoring(exports / names[0])(images)
+    stock = load_classifier(folder.path / "model.keras").join().predict_on_batch(images)
     np.testing.assert_allclose(scores, stock, atol=1e-5)
 
 
@@ -81,7 +81,7 @@ def test_the_sidecar_says_what_a_stranger_must_know(folder):
     }
     assert about["format_version"] == 2
     assert about["classes"] == {"0": "normal", "1": "pneumonia"}
-    assert about["input"]["name"] == "films"
+    assert about["input"]["name"] == "images"
     assert about["input"]["shape"] == ["n", "height", "width", 1]
     assert about["input"]["range"] == [0, 255]
     steps = [step["operation"] for step in about["preparation"]["steps"]]
@@ -98,24 +98,24 @@ def test_the_sidecar_says_what_a_stranger_must_know(folder):
     ]
     share = run["calibration"]["prevalence"]
     assert about["output"]["meaning"] == (
-        f"Probability of pneumonia among films of which a share of {share:g} shows it."
+        f"Probability of pneumonia among images of which a share of {share:g} shows it."
     )
     assert about["operating_point"].items() >= run["operating_point"].items()
-    assert about["operating_point"]["description"].endswith("(Youden), chosen on validation films")
+    assert about["operating_point"]["description"].endswith("(Youden), chosen on validation images")
     assert about["calibration"].items() >= run["calibration"].items()
-    assert about["guard"]["included"] is False
-    assert "does not say when an image is outside the range" in about["guard"]["description"]
+    assert about["ood_detector"]["included"] is False
+    assert "does not say when an image is outside the range" in about["ood_detector"]["description"]
     assert about["trained_on"]["title"] == "synthetic phantoms, 28 px"
     environment = run["environment"]
     assert about["fingerprints"] == {
         "model_sha256": compute_fingerprint(load_classifier(folder.path / "model.keras").join()),
         "weights_sha256": environment["weights_sha256"],
-        "films_sha256": {split: environment["films"][split]["sha256"] for split in ("train", "val")},
+        "images_sha256": {split: environment["images"][split]["sha256"] for split in ("train", "val")},
     }
     assert {"pneumo_keras", "keras", "onnx", "onnxruntime"} <= set(about["versions"])
-    assert about["verification"]["films"] == 64
+    assert about["verification"]["images"] == 64
     assert about["verification"]["largest_difference"] < about["verification"]["tolerance"] == 1e-4
-    assert about["verification"]["telling_films"] > 0
+    assert about["verification"]["telling_images"] > 0
     assert about["warning"].startswith("A research tool, not a medical device.")
     assert str(folder.path.parent) not in json.dumps(about)
 

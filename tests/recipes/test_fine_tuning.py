@@ -17,21 +17,21 @@ from pneumo_keras.model.fingerprint import compute_fingerprint
 from pneumo_keras.recipes import fine_tuning, heads, network
 from pneumo_keras.recipes.compare import compare_runs
 from pneumo_keras.recipes.evaluate import evaluate_run
-from pneumo_keras.recipes.explain import build_film_explainer, explain_files
+from pneumo_keras.recipes.explain import build_image_explainer, explain_files
 from pneumo_keras.recipes.export import export_run
 from pneumo_keras.recipes.predict import predict_files
 from pneumo_keras.recipes.scoring import build_scorer
 from pneumo_keras.recipes.train import train_run
 from pneumo_keras.runs.finished import load_run
 from pneumo_keras.runs.folder import RunFolder
-from pneumo_keras.stopping import Stopped
-from tests.films import load_phantom_splits, write_films
+from pneumo_keras.runtime.signals import Stopped
+from tests.images import load_phantom_splits, write_images
 from tests.small import COUNTS, LEARNING, SMALL
 from tests.stops import stop_after
 from tests.toy import build_branched_backbone
 
 TUNED = [
-    'model.taps=["mixed0", "mixed10"]',
+    'model.feature_layers=["mixed0", "mixed10"]',
     "training.unfreeze_from=mixed10",
     "training.unfrozen_epochs=3",
     "training.unfrozen_learning_rate=1e-2",
@@ -71,7 +71,7 @@ def read_environment(folder):
 
 
 def load_loaded():
-    return build_branched_backbone(image_size=75, taps=("mixed0", "mixed10"))
+    return build_branched_backbone(image_size=75, feature_layers=("mixed0", "mixed10"))
 
 
 def test_nothing_below_the_cut_moves_and_the_convolutions_above_do(run):
@@ -111,9 +111,9 @@ def test_history_and_provenance_tell_both_phases(run):
 def test_the_saved_model_scores_as_the_fit_did(train, overrides):
     folder = train("run", "compute.engine=keras", *overrides)
     _, scores = load_scores(folder.path / "scores_val.csv")
-    films = load_phantom_splits(COUNTS)["val"]
+    images = load_phantom_splits(COUNTS)["val"]
     model = load_classifier(folder.path / "model.keras").join()
-    direct = model.predict(films.images[..., None].astype(np.float32), verbose="0")[:, 0]
+    direct = model.predict(images.images[..., None].astype(np.float32), verbose="0")[:, 0]
     np.testing.assert_allclose(direct, scores, atol=1e-6)
 
 
@@ -129,7 +129,7 @@ def test_evaluation_sees_the_scores_that_training_saw(run):
     assert (run.path / "scores_val.csv").read_bytes() == seen
     page = (run.path / "report_val.html").read_text()
     assert "blocks from <b>mixed10</b> on were trained further, at a learning rate of 0.01" in page
-    assert "The epoch was chosen on these films" in page
+    assert "The epoch was chosen on these images" in page
 
 
 def test_the_frozen_head_is_kept_where_no_epoch_is_better(train, caplog, tmp_path):
@@ -184,7 +184,7 @@ def test_a_training_stopped_in_the_second_phase_goes_on_to_the_same_bytes(train,
         folder = train("run", resume=True)
     going_on = [line for line in caplog.messages if line.startswith("Going on")]
     assert going_on == ["Going on after epoch 2, batch 0", "Going on after epoch 2, batch 2"]
-    for name in ("history.csv", "scores_val.csv", "guard.npz", "operating_point.json"):
+    for name in ("history.csv", "scores_val.csv", "ood_detector.npz", "operating_point.json"):
         assert (folder.path / name).read_bytes() == (whole.path / name).read_bytes()
     assert read_environment(folder)["classifier_sha256"] == read_environment(whole)["classifier_sha256"]
     assert not list(folder.path.glob("checkpoint*"))
@@ -203,14 +203,14 @@ def test_the_same_command_gives_the_same_bytes_and_finds_its_activations(train, 
 
 def test_activations_are_kept_beside_features_and_shared(train, own_cache):
     train("first")
-    kept = {(entry.about["tap"], entry.n) for entry in list_entries(own_cache / "features")}
-    assert kept == {(tap, n) for tap in ("cut", "mixed0", "mixed10") for n in (60, 30)}
+    kept = {(entry.about["feature_layer"], entry.n) for entry in list_entries(own_cache / "features")}
+    assert kept == {(feature_layer, n) for feature_layer in ("cut", "mixed0", "mixed10") for n in (60, 30)}
     before = len(list_entries(own_cache / "features"))
-    train("second", 'model.taps=["mixed10"]', "training.unfrozen_learning_rate=1e-3", "seed=7")
+    train("second", 'model.feature_layers=["mixed10"]', "training.unfrozen_learning_rate=1e-3", "seed=7")
     found = list_entries(own_cache / "features")
     # Of the network with other weights above the cut, and nothing else.
     assert len(found) == before + 2
-    assert {entry.about["tap"] for entry in found[-2:]} == {"mixed10"}
+    assert {entry.about["feature_layer"] for entry in found[-2:]} == {"mixed10"}
 
 
 def test_room_for_everything_is_checked_before_any_work(train, monkeypatch):
@@ -228,13 +228,13 @@ def test_a_loss_that_is_no_number_names_the_rate_of_the_second_phase(train):
 
 
 def test_a_fine_tuned_run_is_used_as_any_other(run, train, tmp_path):
-    films = load_phantom_splits(COUNTS)["val"]
-    write_films(tmp_path / "films", films)
-    paths = sorted((tmp_path / "films").rglob("*.png"), key=lambda path: path.name)
+    images = load_phantom_splits(COUNTS)["val"]
+    write_images(tmp_path / "images", images)
+    paths = sorted((tmp_path / "images").rglob("*.png"), key=lambda path: path.name)
     _, scores = load_scores(run.path / "scores_val.csv")
     scored = list(predict_files(build_scorer(run), map(str, paths), workers=1))
-    np.testing.assert_allclose([film.probability for film in scored], scores, atol=1e-5)
-    explained = list(explain_files(build_film_explainer(run), [str(paths[0])], tmp_path / "explained"))
+    np.testing.assert_allclose([image.probability for image in scored], scores, atol=1e-5)
+    explained = list(explain_files(build_image_explainer(run), [str(paths[0])], tmp_path / "explained"))
     assert explained[0].scored.probability == pytest.approx(scores[0], abs=1e-5)
     (comparison,) = compare_runs(run, [train("other", "seed=7")], "val")
     assert set(comparison.changed) == {"seed"}

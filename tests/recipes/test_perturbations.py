@@ -6,11 +6,11 @@ import pytest
 from PIL import Image
 from sklearn.metrics import balanced_accuracy_score
 
-from pneumo_keras.data.corruptions import CORRUPTIONS, CorruptedFilms
-from pneumo_keras.data.films import FilmArray, Preparation
+from pneumo_keras.data.corruptions import CORRUPTIONS, CorruptedImages
 from pneumo_keras.data.image_preparation import prepare_image
+from pneumo_keras.data.images import ImageArray, Preparation
 from pneumo_keras.data.pneumonia_mnist.archive import save_archive
-from pneumo_keras.data.resized import ResizedFilms
+from pneumo_keras.data.resized import ResizedImages
 from pneumo_keras.errors import DataError, RunError
 from pneumo_keras.evaluation.robustness import ALEXNET, ALEXNET_CLEAN
 from pneumo_keras.evaluation.scores import load_scores
@@ -19,10 +19,10 @@ from pneumo_keras.features.perturbations import PERTURBATIONS
 from pneumo_keras.features.views import PLAIN
 from pneumo_keras.recipes import perturbations
 from pneumo_keras.recipes.evaluate import evaluate_run
-from pneumo_keras.recipes.films import Split
-from pneumo_keras.recipes.other_films import OtherFilms, evaluate_other_films
+from pneumo_keras.recipes.images import Split
+from pneumo_keras.recipes.other_images import OtherImages, evaluate_other_images
 from pneumo_keras.recipes.perturbations import list_kinds
-from tests.films import build_phantom_films, load_phantom_splits
+from tests.images import build_phantom_images, load_phantom_splits
 from tests.small import LEARNING
 
 
@@ -103,20 +103,20 @@ def test_room_for_all_kinds_is_checked_before_anything_is_computed(train, monkey
 
 
 def test_pixels_are_corrupted_before_an_image_is_prepared():
-    large = build_phantom_films(3, size=64, seed=1)
+    large = build_phantom_images(3, size=64, seed=1)
     preparation = Preparation(28, 75)
-    split = Split("test", "images", ResizedFilms(large, preparation))
+    split = Split("test", "images", ResizedImages(large, preparation))
     kinds = list_kinds(split, seed=4)
     _, seen, view = kinds["speckle_noise"]
     assert view is PLAIN
     corrupted = np.concatenate(
-        [CorruptedFilms(large, "speckle_noise", one, 4).read(slice(None)) for one in range(1, 6)]
+        [CorruptedImages(large, "speckle_noise", one, 4).read(slice(None)) for one in range(1, 6)]
     )
     expected = [prepare_image(Image.fromarray(image), preparation) for image in corrupted]
-    assert np.array_equal(seen.films.read(slice(None)), expected)
-    assert np.array_equal(seen.films.labels, np.tile(large.labels, 5))
+    assert np.array_equal(seen.images.read(slice(None)), expected)
+    assert np.array_equal(seen.images.labels, np.tile(large.labels, 5))
     _, seen, view = kinds["rotation"]
-    assert np.array_equal(seen.films.read(slice(None)), np.tile(split.films.read(slice(None)), (5, 1, 1)))
+    assert np.array_equal(seen.images.read(slice(None)), np.tile(split.images.read(slice(None)), (5, 1, 1)))
     assert view is not PLAIN
 
 
@@ -126,8 +126,8 @@ def large_file(tmp_path):
     splits = load_phantom_splits((40, 20, 30), size=64, seed=7)
     save_archive(tmp_path / "large.npz", splits)
     small = {
-        name: FilmArray(ResizedFilms(films, Preparation(28)).read(slice(None)), films.labels)
-        for name, films in splits.items()
+        name: ImageArray(ResizedImages(images, Preparation(28)).read(slice(None)), images.labels)
+        for name, images in splits.items()
     }
     save_archive(tmp_path / "small.npz", small)
     return tmp_path / "large.npz", tmp_path / "small.npz"
@@ -135,7 +135,9 @@ def large_file(tmp_path):
 
 def test_larger_images_are_evaluated_as_their_prepared_ones_are(train, large_file):
     folder = train()
-    targets = [evaluate_other_films(folder, OtherFilms(file), "test", perturb=True)[0] for file in large_file]
+    targets = [
+        evaluate_other_images(folder, OtherImages(file), "test", perturb=True)[0] for file in large_file
+    ]
     scores = [(one.path / "scores_test.csv").read_bytes() for one in targets]
     assert scores[0] == scores[1]
     documents = [read_metrics(one) for one in targets]
@@ -150,8 +152,8 @@ def test_larger_images_are_evaluated_as_their_prepared_ones_are(train, large_fil
 
 def test_smaller_images_get_one_line(train, large_file, tmp_path):
     save_archive(tmp_path / "tiny.npz", load_phantom_splits((40, 20, 30), size=16))
-    with pytest.raises(DataError, match=r"the films must be 28 px, as data.size says\. Received: 16 px"):
-        evaluate_other_films(train(), OtherFilms(tmp_path / "tiny.npz"), "test")
+    with pytest.raises(DataError, match=r"the images must be 28 px, as data.size says\. Received: 16 px"):
+        evaluate_other_images(train(), OtherImages(tmp_path / "tiny.npz"), "test")
 
 
 def test_a_run_does_not_take_larger_images_for_its_own(train, own_file, large_file):

@@ -6,7 +6,7 @@ import pytest
 
 from pneumo_keras.errors import ModelError, PneumoError
 from pneumo_keras.recipes.evaluate import evaluate_run
-from pneumo_keras.recipes.saved_classifier import load_judged_classifier
+from pneumo_keras.recipes.saved_classifier import load_evaluated_classifier
 from pneumo_keras.runs.finished import load_run
 from pneumo_keras.runs.manifest import extend_manifest
 from tests.small import LEARNING
@@ -40,7 +40,7 @@ def copy_model(folder, other):
 
 def refuse(folder):
     with pytest.raises(ModelError) as caught:
-        load_judged_classifier(folder, load_run(folder))
+        load_evaluated_classifier(folder, load_run(folder))
     start = f"{folder.path}/model.keras is not the classifier of this run: "
     assert str(caught.value).startswith(start)
     return str(caught.value).removeprefix(start)
@@ -53,7 +53,7 @@ def test_the_classifier_that_was_trained_is_taken(train, noted):
     )
     if not noted:
         forget_fingerprint(folder)
-    assert load_judged_classifier(folder, load_run(folder)).flip_average
+    assert load_evaluated_classifier(folder, load_run(folder)).flip_average
 
 
 @pytest.mark.parametrize("noted", [True, False])
@@ -78,7 +78,7 @@ def test_a_part_that_is_built_otherwise_is_named(train, noted, old, new, part):
         pytest.skip(f"this Keras writes no {old}")
     change_config(folder, old, new)
     if part is None:  # names change nothing
-        load_judged_classifier(folder, load_run(folder))
+        load_evaluated_classifier(folder, load_run(folder))
     else:
         assert refuse(folder) == f"{part} is built otherwise than the run says. Train again."
 
@@ -105,14 +105,14 @@ def test_another_calibration_is_found(train):
     [
         (["seed=7"], OTHER),
         (["model.hidden_units=5"], "head is built otherwise than the run says. Train again."),
-        (["model.taps=mixed4"], "backbone has the taps mixed4. Train again."),
+        (["model.feature_layers=mixed4"], "backbone has the feature layers mixed4. Train again."),
         (
             ["model.image_size=80"],
             "backbone takes (None, 80, 80, 3), where model.image_size is 75. Train again.",
         ),
         (
             ["model.flip_average=true"],
-            "it averages a film and its mirror image, or does not, against the settings. Train again.",
+            "it averages an image and its mirror image, or does not, against the settings. Train again.",
         ),
     ],
 )

@@ -16,7 +16,9 @@ def refuse(*_):
     raise PermissionError(13, "Permission denied")
 
 
-def test_a_run_is_the_same_with_a_shared_store_and_is_judged_without_it(train, address, monkeypatch, caplog):
+def test_a_run_is_the_same_with_a_shared_store_and_is_evaluated_without_it(
+    train, address, monkeypatch, caplog
+):
     shared = train("shared", f"compute.store={address}")
     assert fsspec.filesystem("memory").glob("/features/*/part-000000.npy")
     monkeypatch.setattr(Objects, "list_sizes", refuse)

@@ -12,13 +12,13 @@ from tests.toy import build_toy_backbone
 
 SWEEP_FILES = {"best.toml", "cheapest.toml", "sweep.csv", "sweep.png"}
 GRID = {
-    "model.taps": [["mixed10"], ["mixed4", "mixed10"]],
+    "model.feature_layers": [["mixed10"], ["mixed4", "mixed10"]],
     "augmentation.views": [0, 1],
     "training.learning_rate": [1e-3, 1e-2],
 }
 
 
-def test_a_sweep_judges_every_combination_on_films_it_has_not_seen(toy, tmp_path):
+def test_a_sweep_evaluates_every_combination_on_images_it_has_not_seen(toy, tmp_path):
     config = load_config("demo", [*SMALL, "model.flip_average=true"])
     ranked = sweep_settings(config, GRID, tmp_path / "sweep", folds=3)
     assert len(ranked) == 8
@@ -27,7 +27,7 @@ def test_a_sweep_judges_every_combination_on_films_it_has_not_seen(toy, tmp_path
     assert all(one.to_mean("auc") != one.to_mean("perturbed_auc") for one in ranked)
     assert {path.name for path in (tmp_path / "sweep").iterdir()} == SWEEP_FILES
     best = load_config(str(tmp_path / "sweep" / "best.toml"))
-    assert list(best.model.taps) == ranked[0].values["model.taps"]
+    assert list(best.model.feature_layers) == ranked[0].values["model.feature_layers"]
     assert best.training.epochs == config.training.epochs
     again = sweep_settings(config, GRID, tmp_path / "again", folds=3)
     assert [one.to_row() for one in again] == [one.to_row() for one in ranked]
@@ -48,17 +48,17 @@ def test_a_sweep_of_images_whose_patients_are_known_keeps_them_in_one_fold(
 ):
     caplog.set_level("INFO", "pneumo_keras")
     path, settings = own_folder
-    films = sorted((path / "train").rglob("*.png")) + sorted((path / "val").rglob("*.png"))
+    images = sorted((path / "train").rglob("*.png")) + sorted((path / "val").rglob("*.png"))
     if known == "names":
-        for row, film in enumerate(films):
-            film.rename(film.with_name(f"person{row // 3}_virus_{row}.png"))
+        for row, image in enumerate(images):
+            image.rename(image.with_name(f"person{row // 3}_virus_{row}.png"))
     else:
         lines = [
-            f"{film.relative_to(path)},{film.parent.name},{film.parents[1].name},{row // 3}\n"
-            for row, film in enumerate(films)
+            f"{image.relative_to(path)},{image.parent.name},{image.parents[1].name},{row // 3}\n"
+            for row, image in enumerate(images)
         ]
-        (path / "films.csv").write_text("".join(["path,label,split,patient\n", *lines]))
-        settings = [settings[0], f"data.path={path}/films.csv"]
+        (path / "images.csv").write_text("".join(["path,label,split,patient\n", *lines]))
+        settings = [settings[0], f"data.path={path}/images.csv"]
     drawn = []
 
     def draw(labels, hashes, patients, **options):
@@ -70,35 +70,36 @@ def test_a_sweep_of_images_whose_patients_are_known_keeps_them_in_one_fold(
         load_config("demo", [*SMALL, *settings]), {"training.epochs": [1]}, tmp_path / "sweep", folds=3
     )
     ((patients, folds),) = drawn
-    assert len(set(zip(patients, folds.tolist(), strict=True))) == len(set(patients)) == -(-len(films) // 3)
+    assert len(set(zip(patients, folds.tolist(), strict=True))) == len(set(patients)) == -(-len(images) // 3)
     assert (
-        f"{len(films)} images of {len(set(patients))} patients, and 0 of unknown ones, lie in 3 folds: no "
+        f"{len(images)} images of {len(set(patients))} patients, and 0 of unknown ones, lie in 3 folds: no "
         "patient in two of them"
     ) in caplog.messages
 
 
-def test_a_film_that_passes_twice_costs_twice(toy, tmp_path):
+def test_an_image_that_passes_twice_costs_twice(toy, tmp_path):
     grid = {"model.flip_average": [False, True]}
     ranked = sweep_settings(load_config("demo", SMALL), grid, tmp_path / "sweep", folds=3)
     costs = {one.values["model.flip_average"]: one.operations for one in ranked}
     assert costs[True] == 2 * costs[False]
 
 
-def test_a_sweep_builds_the_network_once_for_all_taps(toy, tmp_path, monkeypatch):
+def test_a_sweep_builds_the_network_once_for_all_feature_layers(toy, tmp_path, monkeypatch):
     built = []
 
-    def build(*arguments, taps, **settings):
-        built.append(taps)
-        return build_toy_backbone(*arguments, taps=taps, **settings)
+    def build(*arguments, feature_layers, **settings):
+        built.append(feature_layers)
+        return build_toy_backbone(*arguments, feature_layers=feature_layers, **settings)
 
     monkeypatch.setattr(network, "build_backbone", build)
     sweep_settings(load_config("demo", SMALL), GRID, tmp_path / "sweep", folds=3)
     assert built == [["mixed4", "mixed10"]]
-    grid = {"model.image_size": [75, 80], "model.taps": [["mixed4"], ["mixed10"]]}
+    grid = {"model.image_size": [75, 80], "model.feature_layers": [["mixed4"], ["mixed10"]]}
     ranked = sweep_settings(load_config("demo", SMALL), grid, tmp_path / "sizes", folds=3)
     assert built[1:] == [["mixed4", "mixed10"]] * 2
     operations = {
-        (one.values["model.image_size"], *one.values["model.taps"]): one.operations for one in ranked
+        (one.values["model.image_size"], *one.values["model.feature_layers"]): one.operations
+        for one in ranked
     }
     assert operations[75, "mixed4"] < operations[80, "mixed4"] < operations[75, "mixed10"]
 

@@ -13,8 +13,8 @@ from scipy.special import logit
 from sklearn.metrics import roc_auc_score
 
 from pneumo_keras.config import load_config
-from pneumo_keras.data.films import FilmArray
-from pneumo_keras.data.phantom import PhantomFilms
+from pneumo_keras.data.images import ImageArray
+from pneumo_keras.data.phantom import PhantomImages
 from pneumo_keras.data.pneumonia_mnist.archive import save_archive
 from pneumo_keras.errors import DataError, RunError, SettingsError, TrainingError
 from pneumo_keras.evaluation.calibration import fit_scaling
@@ -25,7 +25,7 @@ from pneumo_keras.recipes import train as train_recipe
 from pneumo_keras.recipes.evaluate import evaluate_run
 from pneumo_keras.recipes.train import train_run
 from pneumo_keras.runs.folder import RunFolder
-from tests.films import load_phantom_splits
+from tests.images import load_phantom_splits
 from tests.small import COUNTS, LEARNING, SMALL
 from tests.toy import build_toy_backbone
 
@@ -36,7 +36,7 @@ def test_a_run_folder_holds_what_the_design_names(train):
     files = {str(path.relative_to(folder.path)) for path in folder.path.rglob("*") if path.is_file()}
     assert files == {
         "calibration.json",
-        "guard.npz",
+        "ood_detector.npz",
         "config.toml",
         "environment.json",
         "figures/summary.png",
@@ -45,12 +45,12 @@ def test_a_run_folder_holds_what_the_design_names(train):
         "metrics_test.json",
         "metrics_val.json",
         "model.keras",
-        "normal_films.npz",
+        "normal_images.npz",
         "operating_point.json",
         "report.html",
         "scores_test.csv",
         "scores_val.csv",
-        "seen_films.npy",
+        "seen_images.npy",
         "train.log",
     }
     assert load_config(str(folder.path / "config.toml")) == load_config("demo", SMALL)
@@ -114,30 +114,30 @@ SAVED = {
 def test_features_and_the_saved_model_give_the_same_scores(train, overrides):
     folder = train("run", *overrides)
     _, scores = load_scores(folder.path / "scores_val.csv")
-    films = load_phantom_splits(COUNTS)["val"]
+    images = load_phantom_splits(COUNTS)["val"]
     model = load_classifier(folder.path / "model.keras").join()
-    direct = model.predict(films.images[..., None].astype(np.float32), verbose=0)[:, 0]
+    direct = model.predict(images.images[..., None].astype(np.float32), verbose=0)[:, 0]
     np.testing.assert_allclose(direct, scores, atol=1e-5)
 
 
 def test_members_have_figures_of_their_own(train):
     folder = train("run", "training.members=3")
-    judgement = evaluate_run(folder, "test")
+    evaluation = evaluate_run(folder, "test")
     classifier = load_classifier(folder.path / "model.keras")
-    films = load_phantom_splits(COUNTS)["test"]
-    images = classifier.frozen.scale(classifier.frozen.resize(films.images[..., None].astype(np.float32)))
-    log_odds = np.asarray(classifier.head(classifier.frozen.backbone(images)))
+    images = load_phantom_splits(COUNTS)["test"]
+    arrays = classifier.frozen.scale(classifier.frozen.resize(images.images[..., None].astype(np.float32)))
+    log_odds = np.asarray(classifier.head(classifier.frozen.backbone(arrays)))
     assert log_odds.shape == (40, 3)
-    expected = [roc_auc_score(films.labels, member) for member in log_odds.T]
-    assert judgement.members["auc"].values == pytest.approx(expected)
+    expected = [roc_auc_score(images.labels, member) for member in log_odds.T]
+    assert evaluation.members["auc"].values == pytest.approx(expected)
     written = json.loads((folder.path / "metrics_test.json").read_text())["members"]["auc"]
-    assert written["values"] == list(judgement.members["auc"].values)
+    assert written["values"] == list(evaluation.members["auc"].values)
     assert len(set(expected)) > 1
     with (folder.path / "history.csv").open() as file:
         assert set(next(csv.DictReader(file))) > {"val_loss", "val_loss_1", "val_loss_3"}
 
 
-def test_calibration_is_fitted_on_validation_films_and_kept_in_the_model(train):
+def test_calibration_is_fitted_on_validation_images_and_kept_in_the_model(train):
     plain, scaled = train("plain", LEARNING), train("scaled", "evaluation.calibration=platt", LEARNING)
     labels, raw = load_scores(plain.path / "scores_val.csv")
     _, scores = load_scores(scaled.path / "scores_val.csv")
@@ -173,7 +173,7 @@ def test_augmented_views_are_fitted_and_cached(train, caplog):
     with caplog.at_level("INFO", "pneumo_keras"):
         train("second", "augmentation.views=2", "augmentation.plain=false")
     assert (
-        "Features of training films of synthetic phantoms, 28 px, augmented view 2 of 2: from the cache"
+        "Features of training images of synthetic phantoms, 28 px, augmented view 2 of 2: from the cache"
         in caplog.messages
     )
 
@@ -189,23 +189,23 @@ def test_a_run_is_never_overwritten(train):
 
 
 def test_a_failed_run_leaves_nothing_behind(train, tmp_path):
-    (tmp_path / "films.npz").write_bytes(b"no npz")
+    (tmp_path / "images.npz").write_bytes(b"no npz")
     with pytest.raises(DataError):
-        train("run", "data.source=pneumonia_mnist", f"data.path={tmp_path / 'films.npz'}")
+        train("run", "data.source=pneumonia_mnist", f"data.path={tmp_path / 'images.npz'}")
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
 def test_the_demo_learns_and_does_not_from_shuffled_labels(tmp_path):
     splits = load_phantom_splits((640, 160, 400))
-    archive = tmp_path / "films.npz"
+    archive = tmp_path / "images.npz"
     aucs = []
     for shuffle in (None, 1, 2, 3, 4, 5):
         shuffled = dict(splits)
-        if shuffle is not None:  # validation films, too: they choose the epoch
+        if shuffle is not None:  # validation images, too: they choose the epoch
             lot = np.random.default_rng(shuffle)
             for name in ("train", "val"):
-                shuffled[name] = FilmArray(splits[name].images, lot.permutation(splits[name].labels))
+                shuffled[name] = ImageArray(splits[name].images, lot.permutation(splits[name].labels))
         save_archive(archive, shuffled)
         overrides = ["data.source=pneumonia_mnist", f"data.path={archive}"]
         folder = RunFolder(tmp_path / f"run-{shuffle}")
@@ -223,7 +223,7 @@ def test_neither_tensorflow_nor_torch_is_imported_under_jax(tmp_path):
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from pneumo_keras.backend import start_backend\n"
+        "from pneumo_keras.runtime.backend import start_backend\n"
         f"start_backend(Path({str(tmp_path)!r}))\n"
         "from pneumo_keras.recipes import evaluate, network, train\n"
         "from pneumo_keras.runs.folder import RunFolder\n"
@@ -247,15 +247,15 @@ def test_neither_tensorflow_nor_torch_is_imported_under_jax(tmp_path):
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
 
 
-def test_validation_films_pass_the_network_once_and_are_asked_for_once(train, caplog):
+def test_validation_images_pass_the_network_once_and_are_asked_for_once(train, caplog):
     with caplog.at_level("INFO", "pneumo_keras"):
         train()
-    lines = [line for line in caplog.messages if line.startswith("Features of validation films")]
+    lines = [line for line in caplog.messages if line.startswith("Features of validation images")]
     assert len(lines) == 1
 
 
 def test_a_small_cache_holds_what_a_training_uses(train):
-    """Validation features evicted those of the training films before the head was fitted."""
+    """Validation features evicted those of the training images before the head was fitted."""
     need = (60 + 30) * 6 * 4
     folder = train("run", f"compute.cache_gigabytes={(need + 300) / 1e9}")
     assert (folder.path / "model.keras").is_file()
@@ -273,31 +273,33 @@ def test_a_relabelled_data_set_has_another_provenance(train, own_file, tmp_path)
     splits = load_phantom_splits(COUNTS)
     labels = splits["train"].labels.copy()
     labels[[0, 1]] = labels[[1, 0]]
-    save_archive(path, {**splits, "train": FilmArray(splits["train"].images, labels)})
+    save_archive(path, {**splits, "train": ImageArray(splits["train"].images, labels)})
     second = train("second", *overrides)
     one, other = (
-        json.loads((folder.path / "environment.json").read_text())["films"]["train"]
+        json.loads((folder.path / "environment.json").read_text())["images"]["train"]
         for folder in (first, second)
     )
     assert one["sha256"] == other["sha256"]
     assert one["labels_sha256"] != other["labels_sha256"]
 
 
-def test_films_that_are_not_held_in_memory_are_never_read_all_at_once(train, monkeypatch):
-    """Neither by the fit on features nor by that on films."""
+def test_images_that_are_not_held_in_memory_are_never_read_all_at_once(train, monkeypatch):
+    """Neither by the fit on features nor by that on images."""
     sizes = []
-    read = PhantomFilms.read
+    read = PhantomImages.read
     monkeypatch.setattr(
-        PhantomFilms, "read", lambda films, rows: sizes.append(len(read(films, rows))) or read(films, rows)
+        PhantomImages,
+        "read",
+        lambda images, rows: sizes.append(len(read(images, rows))) or read(images, rows),
     )
     for mode in ("cached", "online"):
-        train(mode, f"training.mode={mode}", "data.phantom_films=[400, 300, 40]")
+        train(mode, f"training.mode={mode}", "data.phantom_images=[400, 300, 40]")
     assert max(sizes) <= 256
 
 
 @pytest.fixture
 def swapped_validation(tmp_path):
-    """Films whose validation labels are swapped, and the settings that name them."""
+    """ImageSet whose validation labels are swapped, and the settings that name them."""
     splits = load_phantom_splits((120, 100, 40))
     path = tmp_path / "swapped.npz"
     save_archive(path, {**splits, "val": replace(splits["val"], labels=1 - splits["val"].labels)})
@@ -308,7 +310,7 @@ def swapped_validation(tmp_path):
 def test_swapped_validation_labels_are_said_at_the_end_of_a_training(train, swapped_validation, caplog):
     folder = train("run", *swapped_validation)
     (line,) = [line for line in caplog.messages if "backwards" in line]
-    assert line.startswith("validation films of ")
+    assert line.startswith("validation images of ")
     assert line in (folder.path / "train.log").read_text()
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumo_keras.evaluation.prediction import ScoredFilm
+from pneumo_keras.evaluation.prediction import ScoredImage
 from pneumo_keras.reporting.explanations import (
     CAVEAT,
     draw_explanation,
@@ -11,7 +11,7 @@ from pneumo_keras.reporting.explanations import (
 )
 from pneumo_keras.reporting.plots import save_plot
 
-FILM = np.full((28, 28), 100, np.uint8)
+IMAGE = np.full((28, 28), 100, np.uint8)
 
 
 def build_evidence(**places):
@@ -20,33 +20,33 @@ def build_evidence(**places):
     return evidence
 
 
-def draw(evidence, score=0.731, warning="", title="film.png"):
-    scored = ScoredFilm("films/film.png", score, 0.5, warning)
-    return draw_explanation(FILM, evidence, base=-4.0, scored=scored, title=title)
+def draw(evidence, score=0.731, warning="", title="image.png"):
+    scored = ScoredImage("images/image.png", score, 0.5, warning)
+    return draw_explanation(IMAGE, evidence, base=-4.0, scored=scored, title=title)
 
 
 def test_what_speaks_for_pneumonia_is_red_and_against_it_blue():
-    painting = paint_evidence(FILM, build_evidence(above=10, below=-10), limit=10, edge=28).astype(int)
+    painting = paint_evidence(IMAGE, build_evidence(above=10, below=-10), limit=10, edge=28).astype(int)
     red, _, blue = painting[7, 7]
     assert red > blue + 60
     red, _, blue = painting[20, 20]
     assert blue > red + 60
-    assert painting[0, 27].tolist() == [100] * 3  # no evidence, nothing but the film
+    assert painting[0, 27].tolist() == [100] * 3  # no evidence, nothing but the image
 
 
 def test_faint_evidence_looks_faint():
     tints = [
-        np.ptp(paint_evidence(FILM, build_evidence(above=above), limit=10, edge=28)[7, 7].astype(int))
+        np.ptp(paint_evidence(IMAGE, build_evidence(above=above), limit=10, edge=28)[7, 7].astype(int))
         for above in (0.5, 2, 10)
     ]
     assert tints[0] < 5 < 10 < tints[1] < 50 < tints[2]
 
 
 @pytest.mark.parametrize("size", [28, 224, 700])
-def test_a_painting_has_the_size_asked_for_and_shows_the_film(size):
-    film = np.zeros((size, size), np.uint8)
-    film[: size // 2] = 200
-    painting = paint_evidence(film, build_evidence(), limit=10, edge=512)
+def test_a_painting_has_the_size_asked_for_and_shows_the_image(size):
+    image = np.zeros((size, size), np.uint8)
+    image[: size // 2] = 200
+    painting = paint_evidence(image, build_evidence(), limit=10, edge=512)
     assert painting.shape == (512, 512, 3)
     assert painting[100, 100].tolist() == [200] * 3 and painting[400, 100].tolist() == [0] * 3
 
@@ -64,7 +64,7 @@ def test_the_picture_says_what_the_score_is_made_of_and_what_the_map_is_not(tmp_
         [plot.get_suptitle(), plot.get_supxlabel(), *(axes.get_title() for axes in plot.axes)]
     ).replace("\n", " ")
     for words in (
-        "film.png score 0.731, above 0.5: called pneumonia",
+        "image.png score 0.731, above 0.5: called pneumonia",
         "base -4.0, map +5.0 in its mean: log odds +1.0",
         CAVEAT,
     ):
@@ -76,12 +76,12 @@ def test_the_picture_says_what_the_score_is_made_of_and_what_the_map_is_not(tmp_
         assert picture.size == (1500, 900)
 
 
-def test_a_film_below_the_threshold_is_not_called_above_it():
+def test_an_image_below_the_threshold_is_not_called_above_it():
     plot = draw(build_evidence(), score=0.5, title="x" * 100)
     assert plot.get_suptitle() == f"{'x' * 60}...\nscore 0.500, not above 0.5: called normal"
 
 
-def test_a_film_that_is_warned_about_is_not_to_be_believed():
+def test_an_image_that_is_warned_about_is_not_to_be_believed():
     plot = draw(build_evidence(), warning="outside the range of the training images (1.2 x the limit)")
     assert plot.get_suptitle().endswith("Warning: outside the range of the training images (1.2 x the limit)")
 

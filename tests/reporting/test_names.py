@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pneumo_keras.evaluation.report_card import evaluate, judge
-from pneumo_keras.reporting.judgement_text import format_differences, format_judgement
+from pneumo_keras.evaluation.report_card import evaluate, evaluate_at
+from pneumo_keras.reporting.evaluation_text import format_differences, format_evaluation
 from pneumo_keras.reporting.plots import draw_rocs, draw_summary, save_plot
 from pneumo_keras.reporting.report import load_template
 from pneumo_keras.reporting.tables import format_table
@@ -16,7 +16,7 @@ HISTORY = [{"epoch": 1, "loss": 1, "accuracy": 1, "val_loss": 1, "val_accuracy":
 
 
 def test_every_run_is_in_the_legend_under_its_own_name(tmp_path):
-    plot = draw_rocs(LABELS, {name: (SCORES, 0.5) for name in NAMES}, title="films")
+    plot = draw_rocs(LABELS, {name: (SCORES, 0.5) for name in NAMES}, title="images")
     texts = plot.axes[0].get_legend().get_texts()
     assert len(texts) == len(NAMES)
     assert all(len(text.get_text()) < 150 for text in texts)
@@ -27,14 +27,14 @@ def test_every_run_is_in_the_legend_under_its_own_name(tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_summary_can_have_any_title(tmp_path, name):
-    evaluation = evaluate(LABELS, SCORES, 0.5, resamples=20, seed=1)
-    save_plot(draw_summary(HISTORY, LABELS, SCORES, evaluation, title=name), tmp_path / "summary.png")
+    at_threshold = evaluate_at(LABELS, SCORES, 0.5, resamples=20, seed=1)
+    save_plot(draw_summary(HISTORY, LABELS, SCORES, at_threshold, title=name), tmp_path / "summary.png")
 
 
 def test_nothing_reaches_the_terminal_but_text():
-    judgement = judge(LABELS, SCORES, 0.5, members=[SCORES], seed=1)
+    evaluation = evaluate(LABELS, SCORES, 0.5, members=[SCORES], seed=1)
     texts = [
-        format_judgement(judgement, heading="a\x1b[2J\nb\udcff"),
+        format_evaluation(evaluation, heading="a\x1b[2J\nb\udcff"),
         format_differences({}, heading="a\x1b[2J", changed={"data.path": ("\x1b[31m", "\u202e")}),
         format_table([["\x1b[2J"]], header=["a\nb"]),
     ]

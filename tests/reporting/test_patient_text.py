@@ -7,26 +7,26 @@ VAL = ImageNames(patients=("b", "c", "", "b"))
 
 def test_images_of_patients_who_stand_elsewhere_are_counted():
     assert describe_sharing("val", VAL, {"train": TRAIN}) == (
-        "2 of 4 validation films (50.0 %) show a patient whom the training films show, too: figures on them "
+        "2 of 4 validation images (50.0 %) show a patient whom the training images show, too: figures on them "
         "are flattered by that."
     )
     both = describe_sharing("test", TRAIN, {"train": TRAIN, "val": VAL})
     assert both.startswith(
-        "3 of 3 test films (100.0 %) show a patient whom the training films and validation"
+        "3 of 3 test images (100.0 %) show a patient whom the training images and validation"
     )
 
 
 def test_patients_who_stand_apart_are_said_to():
     assert describe_sharing("val", ImageNames(patients=("", "c")), {"train": TRAIN}) == (
-        "Of the 1 validation films whose patient is known, none shows a patient who is known among the "
-        "training films."
+        "Of the 1 validation images whose patient is known, none shows a patient who is known among the "
+        "training images."
     )
 
 
 def test_patients_who_are_numbered_anew_are_said_to_be_unknown():
     anew = ImageNames(patients=("test-a",), numberings=frozenset({"test"}))
     assert describe_sharing("test", anew, {"train": TRAIN, "val": VAL}) == (
-        "Patients of the test films are numbered anew: whether the training films and validation films show "
+        "Patients of the test images are numbered anew: whether the training images and validation images show "
         "them, too, is not known."
     )
 
@@ -34,7 +34,7 @@ def test_patients_who_are_numbered_anew_are_said_to_be_unknown():
 def test_patients_who_are_shared_in_one_of_several_numberings_are_the_least_that_there_are():
     mixed = ImageNames(patients=("test-a", "b"), numberings=frozenset({"test", ""}))
     assert describe_sharing("val", mixed, {"train": TRAIN}).startswith(
-        "At least 1 of 2 validation films (50.0 %) show"
+        "At least 1 of 2 validation images (50.0 %) show"
     )
 
 

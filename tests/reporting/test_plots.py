@@ -1,6 +1,6 @@
 import numpy as np
 
-from pneumo_keras.evaluation.report_card import evaluate
+from pneumo_keras.evaluation.report_card import evaluate_at
 from pneumo_keras.reporting.plots import DOTS_PER_INCH, draw_robustness, draw_summary
 from tests.robustness import build_robustness
 
@@ -24,8 +24,8 @@ def to_legend(*val_losses, **more):
         | ({f"val_loss_{k + 1}": loss for k, loss in enumerate(losses)} if len(members) > 1 else {})
         for epoch, losses in enumerate(members.T)
     ]
-    evaluation = evaluate(LABELS, SCORES, 0.5, resamples=20, seed=1)
-    axes = draw_summary(history, LABELS, SCORES, evaluation, title="").axes[0]
+    at_threshold = evaluate_at(LABELS, SCORES, 0.5, resamples=20, seed=1)
+    axes = draw_summary(history, LABELS, SCORES, at_threshold, title="").axes[0]
     return [text.get_text() for text in axes.get_legend().get_texts()]
 
 

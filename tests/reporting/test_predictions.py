@@ -5,17 +5,17 @@ import pytest
 
 from pneumo_keras.data.decoding import ENDED
 from pneumo_keras.errors import RunError
-from pneumo_keras.evaluation.prediction import ScoredFilm
-from pneumo_keras.printable import to_printable
+from pneumo_keras.evaluation.prediction import ScoredImage
 from pneumo_keras.reporting.predictions import LAYOUTS, replace_lines, resume_csv, to_cell
+from pneumo_keras.storage.printable import to_printable
 
 
 def say(path, probability, warning=""):
-    return ScoredFilm(path, probability, 0.25, warning)
+    return ScoredImage(path, probability, 0.25, warning)
 
 
 NASTY = 'a\nb\x1b[31m"c",\u202e<b>.png'
-FILMS = [
+IMAGES = [
     say("one.png", 0.1),
     say(NASTY, 0.75, "outside the range of the training images (1.2 x the limit)"),
     say("broken.png", None, "not scored: the file is empty"),
@@ -23,12 +23,12 @@ FILMS = [
 
 
 def format_all(layout):
-    return [LAYOUTS[layout].header, *map(LAYOUTS[layout].format, FILMS)]
+    return [LAYOUTS[layout].header, *map(LAYOUTS[layout].format, IMAGES)]
 
 
 def test_a_table_for_people():
     assert format_all("table") == [
-        "probability  verdict    threshold   margin  film",
+        "probability  prediction    threshold   margin  image",
         "     0.1000  normal        0.2500  -0.1500  one.png",
         '     0.7500  pneumonia     0.2500  +0.5000  a\\nb\\x1b[31m"c",\\u202e<b>.png  '
         "(outside the range of the training images (1.2 x the limit))",
@@ -36,13 +36,13 @@ def test_a_table_for_people():
     ]
 
 
-def test_csv_has_a_line_for_each_film_whatever_its_name():
+def test_csv_has_a_line_for_each_image_whatever_its_name():
     lines = format_all("csv")
     assert all("\n" not in line and "\x1b" not in line for line in lines)
     rows = list(csv.DictReader(lines))
     assert [row["path"] for row in rows] == ["one.png", to_printable(NASTY), "broken.png"]
     assert [row["probability"] for row in rows] == ["0.1", "0.75", ""]
-    assert [row["verdict"] for row in rows] == ["normal", "pneumonia", ""]
+    assert [row["prediction"] for row in rows] == ["normal", "pneumonia", ""]
     assert rows[2] | {"margin": "", "threshold": "0.25"} == rows[2]
     assert rows[2]["warning"] == "not scored: the file is empty"
 
@@ -52,7 +52,7 @@ def test_json_has_the_path_as_the_system_has_it():
     assert header == ""
     rows = [json.loads(line) for line in lines]
     assert rows[1]["path"] == NASTY
-    assert rows[2]["probability"] is None is rows[2]["verdict"]
+    assert rows[2]["probability"] is None is rows[2]["prediction"]
     assert json.loads(LAYOUTS["json"].format(say("\udcff.png", 0.5)))["path"] == "\udcff.png"
 
 
@@ -69,10 +69,10 @@ def written(tmp_path):
 
 
 def test_a_whole_file_is_passed_over(written):
-    paths = iter([*(film.path for film in FILMS), "next.png"])
+    paths = iter([*(image.path for image in IMAGES), "next.png"])
     before = written.read_bytes()
     found, left = resume_csv(written, paths, threshold=0.25)
-    assert (found.films, found.failed, found.last) == (3, 1, (NASTY, 0.75))
+    assert (found.images, found.failed, found.last) == (3, 1, (NASTY, 0.75))
     assert (list(left), written.read_bytes()) == (["next.png"], before)
 
 
@@ -80,10 +80,10 @@ def test_a_whole_file_is_passed_over(written):
 def test_a_file_that_was_cut_off_anywhere_is_gone_on_with_to_the_same_end(written, cut):
     whole = written.read_bytes()
     written.write_bytes(whole[:-cut])
-    paths = iter([film.path for film in FILMS])
+    paths = iter([image.path for image in IMAGES])
     found, left = resume_csv(written, paths, threshold=0.25)
-    done = found.films
-    assert list(left) == [film.path for film in FILMS[done:]]
+    done = found.images
+    assert list(left) == [image.path for image in IMAGES[done:]]
     lines = format_all("csv")[1 + done :] if written.stat().st_size else format_all("csv")
     with written.open("a", newline="") as file:
         file.writelines(f"{line}\n" for line in lines)
@@ -93,12 +93,16 @@ def test_a_file_that_was_cut_off_anywhere_is_gone_on_with_to_the_same_end(writte
 @pytest.mark.parametrize(
     ("paths", "threshold", "fault"),
     [
-        (["two.png"], 0.25, "must hold the same films in the same order; line 2: two.png. Received: one.png"),
-        ([], 0.25, "must hold the same films in the same order; line 2: no more films. Received: one.png"),
+        (
+            ["two.png"],
+            0.25,
+            "must hold the same images in the same order; line 2: two.png. Received: one.png",
+        ),
+        ([], 0.25, "must hold the same images in the same order; line 2: no more images. Received: one.png"),
         (["one.png"], 0.5, "must be of the same run and prevalence; threshold 0.5. Received: 0.25"),
     ],
 )
-def test_a_file_of_other_films_or_another_run_is_refused(written, paths, threshold, fault):
+def test_a_file_of_other_images_or_another_run_is_refused(written, paths, threshold, fault):
     before = written.read_bytes()
     with pytest.raises(RunError) as refusal:
         resume_csv(written, iter(paths), threshold=threshold)
@@ -113,15 +117,15 @@ HEADER = LAYOUTS["csv"].header
     "content",
     [
         "index,label,score\n0,1,0.5\n",
-        "Ask Anna about film 7",
-        "Ask Anna about film 7\n",
+        "Ask Anna about image 7",
+        "Ask Anna about image 7\n",
         "\n",
         "\0" * 100_000,
         f"{HEADER} ",
         f"{HEADER}\r\n",
         f"\ufeff{HEADER}\n",
         format_all("table")[0],
-        LAYOUTS["json"].format(FILMS[0]),
+        LAYOUTS["json"].format(IMAGES[0]),
     ],
 )
 def test_another_kind_of_file_is_refused_and_left_alone(written, content):
@@ -136,7 +140,7 @@ def test_another_kind_of_file_is_refused_and_left_alone(written, content):
 @pytest.mark.parametrize("paths", [["one.png"], []])
 def test_a_last_line_that_was_not_written_here_is_left_alone(written, rest, paths):
     written.write_text(f"{HEADER}\n{rest}", newline="")
-    with pytest.raises(RunError, match=r"same films in the same order; line 2: (one.png|no more films)"):
+    with pytest.raises(RunError, match=r"same images in the same order; line 2: (one.png|no more images)"):
         resume_csv(written, iter(paths), threshold=0.25)
     assert written.read_text() == f"{HEADER}\n{rest}"
 
@@ -146,7 +150,7 @@ def test_a_name_of_any_length_is_gone_on_with(written, name):
     line = LAYOUTS["csv"].format(say(name, None, "not scored: File name too long"))
     written.write_text(f"{HEADER}\n{line}\n{line[:150_000]}", newline="")
     found, left = resume_csv(written, iter([name, name]), threshold=0.25)
-    assert ((found.films, found.failed), list(left)) == ((1, 1), [name])
+    assert ((found.images, found.failed), list(left)) == ((1, 1), [name])
     assert written.read_text() == f"{HEADER}\n{line}\n"
     with pytest.raises(RunError, match=r"line 2: other\. Received: .{100,300}$"):
         resume_csv(written, iter(["other"]), threshold=0.25)
@@ -154,20 +158,20 @@ def test_a_name_of_any_length_is_gone_on_with(written, name):
 
 def test_what_was_not_scored_for_a_reason_that_may_pass_is_found_and_its_line_replaced(tmp_path):
     file = tmp_path / "scores.csv"
-    films = [
+    images = [
         say("broken.png", None, "not scored: the file is empty"),
         say(NASTY, None, "not scored: it took more than 30 s to decode"),
         say("one.png", 0.1, "it took more than 1.8 x the limit"),
         say("killed.png", None, f"not scored: {ENDED}"),
     ]
     csv_ = LAYOUTS["csv"]
-    lines = [csv_.header, *map(csv_.format, films)]
+    lines = [csv_.header, *map(csv_.format, images)]
     file.write_text("".join(f"{line}\n" for line in lines), newline="", encoding="utf-8")
     link = tmp_path / "link.csv"
     link.symlink_to(file)
-    found, _ = resume_csv(link, iter([film.path for film in films]), threshold=0.25)
+    found, _ = resume_csv(link, iter([image.path for image in images]), threshold=0.25)
     assert [path for _, path in found.again] == [NASTY, "killed.png"]
-    assert (found.films, found.failed, found.last) == (4, 3, ("one.png", 0.1))
+    assert (found.images, found.failed, found.last) == (4, 3, ("one.png", 0.1))
     lines[2], lines[4] = csv_.format(say(NASTY, 0.75)), csv_.format(say("killed.png", 0.125))
     replace_lines(link, zip([start for start, _ in found.again], [lines[2], lines[4]], strict=True))
     assert link.is_symlink()
@@ -176,4 +180,4 @@ def test_what_was_not_scored_for_a_reason_that_may_pass_is_found_and_its_line_re
 
 def test_no_path_is_a_formula():
     assert LAYOUTS["csv"].format(say("=cmd|' .png", 0.1)).startswith("./=cmd|' .png,0.1,")
-    assert to_cell("-rf.png") == "./-rf.png" and to_cell("films/=x.png") == "films/=x.png"
+    assert to_cell("-rf.png") == "./-rf.png" and to_cell("images/=x.png") == "images/=x.png"

@@ -10,24 +10,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumo_keras.data.films import FilmArray, count_classes
+from pneumo_keras.data.images import ImageArray, count_classes
 from pneumo_keras.data.sources import DataCard, ImageNames
 from pneumo_keras.evaluation.calibration import Calibration, ErrorChange
 from pneumo_keras.evaluation.comparison import compare_figures
 from pneumo_keras.evaluation.reliability import to_reliability_bins
-from pneumo_keras.evaluation.report_card import Judgement, Perturbed, evaluate, judge
+from pneumo_keras.evaluation.report_card import Evaluation, Perturbed, evaluate, evaluate_at
 from pneumo_keras.evaluation.spread import to_member_spread
 from pneumo_keras.evaluation.threshold import choose_operating_point
 from pneumo_keras.reporting import report
 from pneumo_keras.reporting.explanations import CAVEAT
 from pneumo_keras.reporting.report import format_report
-from pneumo_keras.reporting.report_contents import FineTuned, PerturbedFilms, ReportContents
+from pneumo_keras.reporting.report_contents import FineTuned, PerturbedImages, ReportContents
 from pneumo_keras.reporting.report_plots import (
     draw_precision_recall,
     draw_reliability,
     draw_threshold_curve,
 )
-from tests.films import build_phantom_films
+from tests.images import build_phantom_images
 from tests.robustness import build_robustness
 
 PLOTS = (
@@ -44,14 +44,14 @@ ENVIRONMENT = {
     "pneumo_keras": "0.1.0",
     "revision": None,
     "packages": {"keras": "3.15.1"},
-    "films": {"train": {"sha256": "f1" * 32, "labels_sha256": "a2" * 32, "class_counts": [166, 474]}},
+    "images": {"train": {"sha256": "f1" * 32, "labels_sha256": "a2" * 32, "class_counts": [166, 474]}},
     "class_weights": {"0": 1.92771, "1": 0.67511},
 }
 
 PHANTOMS = DataCard(
     title="synthetic phantoms, 28 px",
-    description="A program drew these films.",
-    limits=("It was trained and judged on synthetic films.",),
+    description="A program drew these images.",
+    limits=("It was trained and evaluated on synthetic images.",),
     notice="",
     licence="",
     citation="",
@@ -61,8 +61,8 @@ PHANTOMS = DataCard(
 )
 CHILDREN = DataCard(
     title="mine.npz, 28 px",
-    description="Chest films of children.",
-    limits=("The films are of children from one hospital.", "Labels are no proven diagnoses."),
+    description="Chest images of children.",
+    limits=("The images are of children from one hospital.", "Labels are no proven diagnoses."),
     notice="Not the official file: the figures cannot be compared with published ones.",
     licence="CC BY 4.0",
     citation="@article{one}",
@@ -90,11 +90,11 @@ def gather(labels, scores, *, threshold=0.5, images=None, **changes):
         date="2026-11-23",
         card=PHANTOMS,
         weights="none",
-        films=FilmArray(images, labels),
+        images=ImageArray(images, labels),
         scores=scores,
-        judgement=Judgement(
-            evaluate(labels, scores, threshold, resamples=50, seed=1),
-            evaluate(labels, scores, 0.5, resamples=50, seed=1),
+        evaluation=Evaluation(
+            evaluate_at(labels, scores, threshold, resamples=50, seed=1),
+            evaluate_at(labels, scores, 0.5, resamples=50, seed=1),
             members={},
         ),
         evidence={},
@@ -124,16 +124,16 @@ def gather(labels, scores, *, threshold=0.5, images=None, **changes):
 
 @pytest.fixture(scope="module")
 def drawn():
-    """Sixty phantom films with scores that tell the classes apart, though not always."""
-    films = build_phantom_films(60, size=28, seed=2)
+    """Sixty phantom images with scores that tell the classes apart, though not always."""
+    images = build_phantom_images(60, size=28, seed=2)
     rng = np.random.default_rng(0)
-    return films, np.clip(0.3 + 0.35 * films.labels + 0.25 * rng.normal(size=60), 0.001, 0.999)
+    return images, np.clip(0.3 + 0.35 * images.labels + 0.25 * rng.normal(size=60), 0.001, 0.999)
 
 
 @pytest.fixture(scope="module")
 def contents(drawn):
-    films, scores = drawn
-    return gather(films.labels, scores, images=films.images)
+    images, scores = drawn
+    return gather(images.labels, scores, images=images.images)
 
 
 @pytest.fixture(scope="module")
@@ -176,13 +176,13 @@ def decode(uri):
 
 
 def test_every_picture_is_inside_the_page_and_described(page):
-    images = Elements(page).list_images()
-    plots = [image for image in images if image["src"].startswith("data:image/svg+xml;base64,")]
-    films = [image for image in images if image["src"].startswith("data:image/png;base64,")]
+    arrays = Elements(page).list_images()
+    plots = [image for image in arrays if image["src"].startswith("data:image/svg+xml;base64,")]
+    images = [image for image in arrays if image["src"].startswith("data:image/png;base64,")]
     assert len(plots) == len(PLOTS)
-    assert films
-    assert len(plots) + len(films) == len(images)
-    assert all(image["alt"] for image in images)
+    assert images
+    assert len(plots) + len(images) == len(arrays)
+    assert all(image["alt"] for image in arrays)
     assert len({image["src"] for image in plots}) == len(PLOTS)
 
 
@@ -216,7 +216,7 @@ def test_nothing_but_the_given_date_tells_when_the_page_was_made(contents, witho
 
 def test_everything_put_in_is_escaped(contents, without_plots):
     evil = '<script>alert("1")</script>&\''
-    films = {"train": {"sha256": evil, "labels_sha256": evil, "class_counts": [1, 2]}}
+    images = {"train": {"sha256": evil, "labels_sha256": evil, "class_counts": [1, 2]}}
     texts = dict.fromkeys(("title", "description", "notice", "licence", "citation"), evil)
     page = format_report(
         replace(
@@ -226,7 +226,7 @@ def test_everything_put_in_is_escaped(contents, without_plots):
             card=replace(PHANTOMS, **texts, limits=(evil,), files={evil: evil}),
             weights=evil,
             settings=evil,
-            environment={evil: {evil: evil}, "films": films},
+            environment={evil: {evil: evil}, "images": images},
             operating_point=replace(contents.operating_point, rule="youden", demand={}, chosen_on=evil),
         )
     )
@@ -234,31 +234,31 @@ def test_everything_put_in_is_escaped(contents, without_plots):
     assert "<script" not in page
     assert elements.text.count(evil) >= 19
     (title,) = re.findall("<title>(.*?)</title>", page)
-    assert title == "&lt;script&gt;alert(&#34;1&#34;)&lt;/script&gt;&amp;&#39;: test films"
+    assert title == "&lt;script&gt;alert(&#34;1&#34;)&lt;/script&gt;&amp;&#39;: test images"
 
 
 def test_every_figure_stands_with_its_interval_and_method(contents, page):
     text = Elements(page).text
-    for figure in contents.evaluation.figures.values():
+    for figure in contents.at_threshold.figures.values():
         assert f"{figure.value:.3f} {figure.low:.3f} to {figure.high:.3f} {figure.method}" in text
 
 
-def test_a_page_of_few_films_says_which_intervals_are_too_short(drawn, page, without_plots):
-    films, scores = drawn
-    chosen = np.concatenate([np.flatnonzero(films.labels == label)[:8] for label in (0, 1)])
-    few = gather(films.labels[chosen], scores[chosen], images=films.images[chosen])
-    words = "Few films (8 normal, 8 pneumonia): the intervals of brier loss, log loss hold the true figure"
+def test_a_page_of_few_images_says_which_intervals_are_too_short(drawn, page, without_plots):
+    images, scores = drawn
+    chosen = np.concatenate([np.flatnonzero(images.labels == label)[:8] for label in (0, 1)])
+    few = gather(images.labels[chosen], scores[chosen], images=images.images[chosen])
+    words = "Few images (8 normal, 8 pneumonia): the intervals of brier loss, log loss hold the true figure"
     assert words in Elements(format_report(few)).text
-    assert "Few films" not in Elements(page).text
+    assert "Few images" not in Elements(page).text
 
 
 def test_the_operating_point_and_one_half_stand_side_by_side_where_they_differ(drawn, page, without_plots):
-    films, scores = drawn
-    both = gather(films.labels, scores, images=films.images, threshold=0.3)
+    images, scores = drawn
+    both = gather(images.labels, scores, images=images.images, threshold=0.3)
     text = Elements(format_report(both)).text
     assert "At 0.3, the operating point value and 95 % interval At 0.5 value and 95 %" in text
     for name in ("accuracy", "sensitivity", "f1_normal"):
-        at_point, at_half = both.evaluation.figures[name], both.judgement.at_half.figures[name]
+        at_point, at_half = both.at_threshold.figures[name], both.evaluation.at_half.figures[name]
         assert (
             f"{at_point.value:.3f} {at_point.low:.3f} to {at_point.high:.3f} "
             f"{at_half.value:.3f} {at_half.low:.3f} to {at_half.high:.3f} {at_point.method}"
@@ -267,12 +267,12 @@ def test_the_operating_point_and_one_half_stand_side_by_side_where_they_differ(d
 
 
 def test_counts_stand_in_words(drawn, without_plots):
-    films, scores = drawn
-    both = gather(films.labels, scores, images=films.images, threshold=0.3)
+    images, scores = drawn
+    both = gather(images.labels, scores, images=images.images, threshold=0.3)
     text = Elements(format_report(both)).text
-    run, half = both.evaluation.counts, both.judgement.at_half.counts
-    assert f"finds {run.tp} of {run.tp + run.fn} pneumonia films" in text
-    assert f"calls {run.tn} of {run.tn + run.fp} normal films normal" in text
+    run, half = both.at_threshold.counts, both.evaluation.at_half.counts
+    assert f"finds {run.tp} of {run.tp + run.fn} pneumonia images" in text
+    assert f"calls {run.tn} of {run.tn + run.fp} normal images normal" in text
     assert f"Normal, called normal tn {run.tn} {half.tn} " in text
     assert f"Normal, called pneumonia (false alarms) fp {run.fp} {half.fp} " in text
     assert f"Pneumonia, called normal (missed) fn {run.fn} {half.fn} " in text
@@ -280,8 +280,8 @@ def test_counts_stand_in_words(drawn, without_plots):
 
 
 def test_what_is_undefined_is_a_dash(drawn, without_plots):
-    films, scores = drawn
-    never = gather(films.labels, scores, images=films.images, threshold=1.0)
+    images, scores = drawn
+    never = gather(images.labels, scores, images=images.images, threshold=1.0)
     text = Elements(format_report(never)).text
     assert "right among the calls of pneumonia (PPV) - - " in text
     assert "revision - " in text
@@ -290,14 +290,14 @@ def test_what_is_undefined_is_a_dash(drawn, without_plots):
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
 @pytest.mark.parametrize("label", [0, 1])
-def test_films_of_one_class_get_a_report_too(label):
+def test_images_of_one_class_get_a_report_too(label):
     labels = np.full(12, label, dtype=np.int64)
     text = Elements(format_report(gather(labels, np.linspace(0.05, 0.95, 12)))).text
     assert "AUC - 95 %: -" in text
     assert not re.search(r"\bnan\b", text)
 
 
-def test_the_pictures_of_mistakes_are_those_films(without_plots):
+def test_the_pictures_of_mistakes_are_those_images(without_plots):
     labels = np.repeat(np.array([1, 0], dtype=np.int64), 15)
     scores = np.concatenate([np.linspace(0.01, 0.8, 15), np.linspace(0.2, 0.99, 15)])
     contents = gather(labels, scores)
@@ -305,9 +305,9 @@ def test_the_pictures_of_mistakes_are_those_films(without_plots):
     assert len(shown) == 16
     for image, index in zip(shown, [*range(8), *range(29, 21, -1)], strict=True):
         label = "pneumonia" if labels[index] else "normal"
-        assert image["alt"] == f"Synthetic film {index}, labelled {label}, score {scores[index]:.3f}"
+        assert image["alt"] == f"Synthetic image {index}, labelled {label}, score {scores[index]:.3f}"
         pixels = np.asarray(Image.open(io.BytesIO(decode(image["src"]))))
-        np.testing.assert_array_equal(pixels, contents.films.images[index])
+        np.testing.assert_array_equal(pixels, contents.images.images[index])
 
 
 def test_mistakes_are_called_by_their_files_and_patients_where_these_are_known(without_plots):
@@ -336,7 +336,7 @@ def test_mistakes_have_their_maps_below_them(without_plots):
         np.asarray(Image.open(io.BytesIO(decode(sources[f"{alt}: what the classifier summed up"])))).mean(
             (0, 1)
         )
-        for alt in (f"Synthetic film {index}, labelled pneumonia, score 0.400" for index in evidence)
+        for alt in (f"Synthetic image {index}, labelled pneumonia, score 0.400" for index in evidence)
     ]
     assert tints[0][2] > tints[0][0] and tints[1][0] > tints[1][2]  # blue, red
     text = Elements(page).text
@@ -348,19 +348,21 @@ def test_mistakes_have_their_maps_below_them(without_plots):
 def test_a_flawless_classifier_has_no_mistakes_to_show(without_plots):
     labels = np.array([0, 0, 0, 1, 1, 1], dtype=np.int64)
     text = Elements(format_report(gather(labels, labels * 0.8 + 0.1))).text
-    assert "No pneumonia film was missed." in text
-    assert "No normal film was called pneumonia." in text
+    assert "No pneumonia image was missed." in text
+    assert "No normal image was called pneumonia." in text
 
 
-def test_phantoms_are_called_synthetic_and_real_films_are_not(contents, page, without_plots):
+def test_phantoms_are_called_synthetic_and_real_images_are_not(contents, page, without_plots):
     text = Elements(page).text
-    assert "The films are synthetic: a program drew them, and the figures say nothing about patients." in text
+    assert (
+        "The images are synthetic: a program drew them, and the figures say nothing about patients." in text
+    )
     real = Elements(format_report(replace(contents, card=CHILDREN))).text
     assert "synthetic" not in real.lower()
 
 
-def test_the_page_says_of_the_films_what_their_card_says_and_no_more(contents, page, without_plots):
-    """A user's own file was called `Chest films of children, published by MedMNIST`."""
+def test_the_page_says_of_the_images_what_their_card_says_and_no_more(contents, page, without_plots):
+    """A user's own file was called `Chest images of children, published by MedMNIST`."""
     text = Elements(format_report(replace(contents, card=CHILDREN))).text
     for words in (CHILDREN.title, CHILDREN.description, *CHILDREN.limits, CHILDREN.notice, "CC BY 4.0"):
         assert words in text
@@ -375,14 +377,14 @@ def test_a_notice_of_the_card_stands_at_the_top(contents, without_plots):
     assert CHILDREN.notice in page[: page.index("</header>")]
 
 
-def test_the_data_card_knows_the_films_of_the_page_and_of_the_training(contents, page):
+def test_the_data_card_knows_the_images_of_the_page_and_of_the_training(contents, page):
     text = Elements(page).text
-    normal, pneumonia = count_classes(contents.films.labels)
-    images = contents.films.images
+    normal, pneumonia = count_classes(contents.images.labels)
+    images = contents.images.images
     digest = hashlib.sha256(str(images.shape).encode() + images.tobytes()).hexdigest()
-    judged = hashlib.sha256(contents.films.labels.astype("<i8").tobytes()).hexdigest()
-    assert f"Training films 166 474 25.9 % {'f1' * 32} {'a2' * 32}" in text
-    assert f"Test films {normal} {pneumonia} {100 * normal / 60:.1f} % {digest} {judged}" in text
+    evaluated = hashlib.sha256(contents.images.labels.astype("<i8").tobytes()).hexdigest()
+    assert f"Training images 166 474 25.9 % {'f1' * 32} {'a2' * 32}" in text
+    assert f"Test images {normal} {pneumonia} {100 * normal / 60:.1f} % {digest} {evaluated}" in text
     assert "Class weights in training: normal 1.9277, pneumonia 0.6751." in text
     assert "packages.keras 3.15.1" in text
 
@@ -406,54 +408,54 @@ def test_weights_are_named_by_their_source(contents, weights, named, without_plo
 @pytest.mark.parametrize(
     ("split", "note"),
     [
-        ("train", "how well it remembers, not how well it judges"),
-        ("val", "The epoch was chosen on these films"),
-        ("test", "Nothing was fitted or chosen on these films"),
+        ("train", "how well it remembers, not how well it evaluates"),
+        ("val", "The epoch was chosen on these images"),
+        ("test", "Nothing was fitted or chosen on these images"),
     ],
 )
-def test_figures_on_films_that_were_used_before_are_called_flattering(contents, split, note, without_plots):
+def test_figures_on_images_that_were_used_before_are_called_flattering(contents, split, note, without_plots):
     assert note in Elements(format_report(replace(contents, split=split))).text
 
 
 def test_the_rule_of_the_operating_point_stands_in_words(contents, drawn, without_plots):
-    films, scores = drawn
+    images, scores = drawn
     point = choose_operating_point(
-        films.labels, scores, rule="cost", chosen_on="val", cost_fn=3.0, cost_fp=0.5
+        images.labels, scores, rule="cost", chosen_on="val", cost_fn=3.0, cost_fp=0.5
     )
     text = Elements(format_report(replace(contents, operating_point=point))).text
     assert "the least cost, a missed pneumonia counted 3 and a false alarm 0.5" in text
-    assert "and a false alarm 0.5, chosen on validation films" in text
-    assert f"Sensitivity on validation films {point.sensitivity:.3f}" in text
+    assert "and a false alarm 0.5, chosen on validation images" in text
+    assert f"Sensitivity on validation images {point.sensitivity:.3f}" in text
     val = Elements(format_report(replace(contents, operating_point=point, split="val"))).text
-    assert "The epoch and the operating point were chosen on these films" in val
+    assert "The epoch and the operating point were chosen on these images" in val
 
 
-def test_what_was_chosen_on_validation_films_is_said(drawn):
-    films, scores = drawn
-    fixed = gather(films.labels, scores, split="val", epoch_chosen=False)
-    assert "Nothing was fitted or chosen on these films in this run" in format_report(fixed)
-    youden = choose_operating_point(films.labels, scores, rule="youden", chosen_on="val")
+def test_what_was_chosen_on_validation_images_is_said(drawn):
+    images, scores = drawn
+    fixed = gather(images.labels, scores, split="val", epoch_chosen=False)
+    assert "Nothing was fitted or chosen on these images in this run" in format_report(fixed)
+    youden = choose_operating_point(images.labels, scores, rule="youden", chosen_on="val")
     calibrated = replace(CALIBRATION, method="platt")
     page = format_report(
-        gather(films.labels, scores, split="val", operating_point=youden, calibration=calibrated)
+        gather(images.labels, scores, split="val", operating_point=youden, calibration=calibrated)
     )
-    assert "The epoch, the operating point and the calibration were chosen on these films" in page
+    assert "The epoch, the operating point and the calibration were chosen on these images" in page
 
 
-def test_perturbed_films_are_shown_with_both_scores(drawn):
-    films, scores = drawn
-    under = replace(gather(films.labels, 1 - scores).judgement, members={})
-    plain = gather(films.labels, scores)
+def test_perturbed_images_are_shown_with_both_scores(drawn):
+    images, scores = drawn
+    under = replace(gather(images.labels, 1 - scores).evaluation, members={})
+    plain = gather(images.labels, scores)
     changes = compare_figures(
-        films.labels, scores, 1 - scores, first_threshold=0.5, second_threshold=0.5, seed=1
+        images.labels, scores, 1 - scores, first_threshold=0.5, second_threshold=0.5, seed=1
     )
     contents = replace(
         plain,
-        judgement=replace(plain.judgement, perturbed=Perturbed(under, changes, {}, build_robustness())),
-        perturbed=PerturbedFilms(1 - scores, films.images[:2]),
+        evaluation=replace(plain.evaluation, perturbed=Perturbed(under, changes, {}, build_robustness())),
+        perturbed=PerturbedImages(1 - scores, images.images[:2]),
     )
     page = format_report(contents)
-    auc = under.evaluation.figures["auc"].value
+    auc = under.at_threshold.figures["auc"].value
     section = page[page.index("<h3>Perturbed</h3>") :]
     assert section[: section.index("</tr>", section.index("AUC"))].count(f"<b>{auc:.3f}</b>") == 1
     assert f"{changes['auc'].value:+.3f}" in section
@@ -466,9 +468,9 @@ def test_perturbed_films_are_shown_with_both_scores(drawn):
 
 def test_a_threshold_of_the_settings_is_not_called_chosen(contents, page):
     text = Elements(page).text
-    reached = f"Sensitivity on validation films {contents.operating_point.sensitivity:.3f}"
+    reached = f"Sensitivity on validation images {contents.operating_point.sensitivity:.3f}"
     assert f"Rule given in the settings {reached}" in text
-    assert "chosen on" not in text.lower().replace("nothing was fitted or chosen on these films", "")
+    assert "chosen on" not in text.lower().replace("nothing was fitted or chosen on these images", "")
 
 
 @pytest.mark.parametrize(
@@ -479,8 +481,8 @@ def test_a_threshold_of_the_settings_is_not_called_chosen(contents, page):
             None,
             [
                 "none: the heads' own log odds",
-                "Calibration error on validation films 0.050 A score",
-                "films of which 50.0 % show pneumonia",
+                "Calibration error on validation images 0.050 A score",
+                "images of which 50.0 % show pneumonia",
             ],
         ),
         (
@@ -488,8 +490,8 @@ def test_a_threshold_of_the_settings_is_not_called_chosen(contents, page):
             0.1,
             [
                 "Platt: log odds times 1.250, plus -0.500",
-                "Calibration error on validation films 0.050, before the scaling 0.050",
-                "films of which 10 % show pneumonia, as was stated for this evaluation (fitted for 74.2 %)",
+                "Calibration error on validation images 0.050, before the scaling 0.050",
+                "images of which 10 % show pneumonia, as was stated for this evaluation (fitted for 74.2 %)",
             ],
         ),
     ],
@@ -504,7 +506,7 @@ def test_what_a_score_means_stands_in_words(contents, without_plots, calibration
 def test_members_stand_with_their_spread_and_one_alone_does_not(contents, without_plots):
     names = ("auc", "accuracy", "sensitivity", "specificity", "log_loss")
     members = {name: to_member_spread([0.8, 0.9, 0.85]) for name in names}
-    several = replace(contents, judgement=replace(contents.judgement, members=members))
+    several = replace(contents, evaluation=replace(contents.evaluation, members=members))
     text = Elements(format_report(several)).text
     assert "3 heads of different seeds, each alone mean deviation lowest highest" in text
     assert "AUC 0.850 0.050 0.800 0.900" in text
@@ -514,27 +516,27 @@ def test_members_stand_with_their_spread_and_one_alone_does_not(contents, withou
 def test_the_page_of_a_corrected_evaluation_says_so_and_shows_ppv_and_npv(contents, page, without_plots):
     changed = format_report(replace(contents, prevalence=0.1))
     header = Elements(changed[: changed.index("</header>")]).text
-    assert header.count("demo: test films, corrected to a prevalence of 10 %") == 2  # title and heading
+    assert header.count("demo: test images, corrected to a prevalence of 10 %") == 2  # title and heading
     assert "Corrected to a prevalence of 10 %: " in header
-    assert "every film is called as it is without the correction." in header
+    assert "every image is called as it is without the correction." in header
     text = Elements(changed).text
     for name, figure in (("PPV", "precision_pneumonia"), ("NPV", "precision_normal")):
-        assert f"{name} at 10 % {contents.evaluation.figures[figure].value:.3f}" in text
+        assert f"{name} at 10 % {contents.at_threshold.figures[figure].value:.3f}" in text
     assert "orrected" not in Elements(page).text
 
 
 def test_corrected_plots_keep_to_the_figures(drawn):
-    films, scores = drawn
-    own = films.labels.mean()
-    evaluation = evaluate(films.labels, scores, 0.5, resamples=20, seed=1)
+    images, scores = drawn
+    own = images.labels.mean()
+    at_threshold = evaluate_at(images.labels, scores, 0.5, resamples=20, seed=1)
     plain, corrected = (
-        draw_precision_recall(films.labels, scores, evaluation, prevalence) for prevalence in (None, 0.1)
+        draw_precision_recall(images.labels, scores, at_threshold, prevalence) for prevalence in (None, 0.1)
     )
     precision, shifted = (plot.axes[0].lines[1].get_ydata() for plot in (plain, corrected))
     odds = precision[:-1] / np.maximum(1 - precision[:-1], 1e-300) * (0.1 / 0.9) / (own / (1 - own))
     np.testing.assert_allclose(shifted[:-1], odds / (1 + odds), rtol=1e-6)
     lines = {
-        line.get_label(): line for line in draw_threshold_curve(films.labels, scores, 0.5, 0.1).axes[0].lines
+        line.get_label(): line for line in draw_threshold_curve(images.labels, scores, 0.5, 0.1).axes[0].lines
     }
     sensitivity, specificity, accuracy = (
         lines[name].get_ydata() for name in ("sensitivity", "specificity", "accuracy")
@@ -543,10 +545,10 @@ def test_corrected_plots_keep_to_the_figures(drawn):
 
 
 def test_corrected_reliability_is_that_of_the_stated_population(contents):
-    films, scores = contents.films, contents.scores
-    plain = to_reliability_bins(films.labels, scores)
-    corrected = to_reliability_bins(films.labels, scores, prevalence=0.1)
-    own = contents.films.labels.mean()
+    images, scores = contents.images, contents.scores
+    plain = to_reliability_bins(images.labels, scores)
+    corrected = to_reliability_bins(images.labels, scores, prevalence=0.1)
+    own = contents.images.labels.mean()
     for before, after in zip(plain, corrected, strict=True):
         pneumonia, normal = before.share * 0.1 / own, (1 - before.share) * 0.9 / (1 - own)
         assert after.share == pytest.approx(pneumonia / (pneumonia + normal))
@@ -556,27 +558,27 @@ def test_corrected_reliability_is_that_of_the_stated_population(contents):
 
 def test_the_words_below_the_reliability_diagram_fit_its_axes(contents, page, drawn):
     """They said that points lie above the line where they lay below it."""
-    films, scores = drawn
-    plot = draw_reliability(to_reliability_bins(films.labels, np.full(len(scores), 0.01)))
+    images, scores = drawn
+    plot = draw_reliability(to_reliability_bins(images.labels, np.full(len(scores), 0.01)))
     (points,) = plot.axes[0].containers
     assert points.lines[0].get_ydata() > points.lines[0].get_xdata()  # more pneumonia than scores say
-    share = f"{films.labels.mean():.1%}".replace("%", " %")
+    share = f"{images.labels.mean():.1%}".replace("%", " %")
     assert (
-        "Above the line more films show pneumonia than their scores say, below it fewer. "
-        f"Scores are meant for films of which 50.0 % show pneumonia; of these {share} do."
+        "Above the line more images show pneumonia than their scores say, below it fewer. "
+        f"Scores are meant for images of which 50.0 % show pneumonia; of these {share} do."
     ) in Elements(page).text
 
 
 def test_an_interval_that_is_undefined_is_not_in_a_legend(drawn):
     labels = drawn[0].labels
-    flawless = evaluate(labels, labels * 0.8 + 0.1, 0.5, resamples=20, seed=1)
+    flawless = evaluate_at(labels, labels * 0.8 + 0.1, 0.5, resamples=20, seed=1)
     plot = draw_precision_recall(labels, labels * 0.8 + 0.1, flawless)
     texts = [text.get_text() for text in plot.axes[0].get_legend().get_texts()]
     assert "average precision 1.000" in texts
 
 
 def test_no_folder_of_the_machine_is_on_the_page(contents, without_plots):
-    paths = {"data.path": "/home/someone/films/mine.npz", "model.weights": "/srv/mine.weights.h5"}
+    paths = {"data.path": "/home/someone/images/mine.npz", "model.weights": "/srv/mine.weights.h5"}
     changed = replace(
         contents,
         card=CHILDREN,
@@ -607,10 +609,10 @@ def test_the_model_card_says_which_blocks_were_trained_further():
 
 
 def test_images_out_of_distribution_stand_in_the_report_with_figures_without_them(drawn, page):
-    films, scores = drawn
+    images, scores = drawn
     distances = np.where(np.arange(60) < 6, 1.7, 0.5)
-    judgement = judge(films.labels, scores, 0.5, members=[], seed=1, distances=distances)
-    told = format_report(gather(films.labels, scores, images=films.images, judgement=judgement))
+    evaluation = evaluate(images.labels, scores, 0.5, members=[], seed=1, distances=distances)
+    told = format_report(gather(images.labels, scores, images=images.images, evaluation=evaluation))
     assert "6 of 60 images (10.0 %) lie outside the range of the training images" in told
     assert "The 54 inside" in told
     assert "Out of distribution" not in page

@@ -15,19 +15,21 @@ from pneumo_keras.reporting.sweep import (
 )
 
 
-def build(taps, rate, loss):
+def build(feature_layers, rate, loss):
     names = (CRITERION, "log_loss", "perturbed_log_loss", "auc", "perturbed_auc")
     figures = {name: loss + np.array([-0.01, 0, 0.01]) for name in names}
-    values = {"model.taps": taps, "model.dropout": 0.5, "training.learning_rate": rate}
+    values = {"model.feature_layers": feature_layers, "model.dropout": 0.5, "training.learning_rate": rate}
     return Candidate(values, figures, [3, 4, 4], operations=2_500_000_000, weights=1200)
 
 
 @pytest.fixture
 def ranked():
     candidates = [
-        build(taps, rate, loss=0.1 * index)
-        for index, (taps, rate) in enumerate(
-            (taps, rate) for taps in (["mixed4"], ["mixed2", "mixed5"]) for rate in (1e-4, 1e-3)
+        build(feature_layers, rate, loss=0.1 * index)
+        for index, (feature_layers, rate) in enumerate(
+            (feature_layers, rate)
+            for feature_layers in (["mixed4"], ["mixed2", "mixed5"])
+            for rate in (1e-4, 1e-3)
         )
     ]
     return rank(candidates)
@@ -36,7 +38,7 @@ def ranked():
 def test_the_table_holds_every_candidate_the_best_first(ranked):
     rows = list(csv.DictReader(io.StringIO(format_candidates(ranked))))
     assert [row["rank"] for row in rows] == ["1", "2", "3", "4"]
-    assert rows[2]["model.taps"] == "mixed2 mixed5"
+    assert rows[2]["model.feature_layers"] == "mixed2 mixed5"
     assert float(rows[0][CRITERION]) == pytest.approx(ranked[0].to_mean(CRITERION), rel=1e-5)
     losses = [float(row[CRITERION]) for row in rows]
     assert losses == sorted(losses)
@@ -45,7 +47,7 @@ def test_the_table_holds_every_candidate_the_best_first(ranked):
 def test_the_best_settings_can_be_trained_on(ranked, tmp_path):
     best = load_config("demo", ["training.learning_rate=0.02"])
     chosen = {"best": (ranked[0], format_config(best))}
-    write_sweep(tmp_path, ranked, chosen, title="3 folds of 80 films")
+    write_sweep(tmp_path, ranked, chosen, title="3 folds of 80 images")
     assert load_config(str(tmp_path / "best.toml")) == best
     first = (tmp_path / "best.toml").read_text().splitlines()[0]
     assert first.startswith("# The best of 4 combinations. Log loss ")
@@ -56,14 +58,14 @@ def test_the_text_shows_what_was_varied_and_how_many_are_as_good(ranked):
     assert lines[0] == "sweeps/one, 3 folds"
     assert lines[2].split() == [
         *("mean", "log", "loss", "log", "loss", "perturbed", "log", "loss", "AUC", "perturbed", "AUC"),
-        *("taps", "learning_rate"),
+        *("feature_layers", "learning_rate"),
     ]
     assert lines[3].split()[-2:] == ["mixed4", "0.0001"]
     assert "shown" not in "\n".join(lines)
     assert lines[-1] == (
-        "Within one standard error of the best: 1. The cheapest of them, with 2.50 GFLOP a film and "
+        "Within one standard error of the best: 1. The cheapest of them, with 2.50 GFLOP an image and "
         "1,200 weights: "
-        "taps mixed4, learning_rate 0.0001."
+        "feature_layers mixed4, learning_rate 0.0001."
     )
 
 
@@ -97,8 +99,8 @@ def test_combinations_above_the_picture_are_counted():
 
 def test_the_picture_has_a_panel_for_each_setting_that_was_varied(ranked, tmp_path):
     titles = [axes.get_title() for axes in draw_sweep(ranked, title="").axes if axes.get_visible()]
-    assert titles == ["model.taps", "training.learning_rate"]
-    write_sweep_plot(tmp_path, ranked, title="3 folds of 80 films")
+    assert titles == ["model.feature_layers", "training.learning_rate"]
+    write_sweep_plot(tmp_path, ranked, title="3 folds of 80 images")
     assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
 
 

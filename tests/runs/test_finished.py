@@ -35,15 +35,15 @@ CALIBRATION = {
 }
 
 
-FILMS = {"sha256": "f", "labels_sha256": "l"}
+IMAGES = {"sha256": "f", "labels_sha256": "l"}
 HEADER = "epoch,loss,accuracy,val_loss,val_accuracy,kept\n"
 ENVIRONMENT = {
     "backend": "jax",
     "paths": {},
     "packages": {},
-    "films": {"train": {**FILMS, "class_counts": [1, 4]}, "val": {**FILMS, "class_counts": [4, 0]}},
+    "images": {"train": {**IMAGES, "class_counts": [1, 4]}, "val": {**IMAGES, "class_counts": [4, 0]}},
     "data": {
-        "title": "films",
+        "title": "images",
         "notice": "",
         "files": {},
         "preparation": {"size": 28, "jpeg_quality": None},
@@ -232,12 +232,12 @@ def test_settings_of_another_version_get_one_line_with_the_file(folder):
         (
             "operating_point.json",
             {**POINT, "counts": {"tn": 6, "fp": 2, "fn": 0, "tp": 0}},
-            "operating_point.json is damaged: its counts are of other films than those of environment.json.",
+            "operating_point.json is damaged: its counts are of other images than those of environment.json.",
         ),
         (
             "operating_point.json",
             {**POINT, "chosen_on": "test"},
-            "operating_point.json is damaged: it was not chosen on validation films.",
+            "operating_point.json is damaged: it was not chosen on validation images.",
         ),
         (
             "calibration.json",
@@ -256,8 +256,8 @@ def test_settings_of_another_version_get_one_line_with_the_file(folder):
         ),
         (
             "environment.json",
-            {**ENVIRONMENT, "films": {"val": ENVIRONMENT["films"]["val"]}},
-            "environment.json is damaged: 'films.train' is missing.",
+            {**ENVIRONMENT, "images": {"val": ENVIRONMENT["images"]["val"]}},
+            "environment.json is damaged: 'images.train' is missing.",
         ),
         (
             "environment.json",
@@ -267,7 +267,7 @@ def test_settings_of_another_version_get_one_line_with_the_file(folder):
         (
             "environment.json",
             {**ENVIRONMENT, "class_weights": {"0": 1.0, "1": 1.0}},
-            "environment.json is damaged: its class weights are not those of its training films.",
+            "environment.json is damaged: its class weights are not those of its training images.",
         ),
         (
             "environment.json",

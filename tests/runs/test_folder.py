@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import pytest
 
 from pneumo_keras.config import load_config
-from pneumo_keras.documents import FloatOrNan
 from pneumo_keras.errors import DataError, RunError
 from pneumo_keras.runs.environment import describe_environment
 from pneumo_keras.runs.folder import RunFolder
-from pneumo_keras.stopping import Stopped
+from pneumo_keras.runtime.signals import Stopped
+from pneumo_keras.storage.documents import FloatOrNan
 
 CONFIG = load_config("demo")
 WHOLE = ["a.json", "config.toml", "figures/b.png", "manifest.sha256", "train.log"]
@@ -46,15 +46,15 @@ def test_a_run_is_written_whole(tmp_path):
 
 def test_settings_are_kept_as_the_user_wrote_them(tmp_path):
     folder = RunFolder(tmp_path / "one")
-    with folder.writing(load_config("default", ["data.path=films.npz"]), {}):
+    with folder.writing(load_config("default", ["data.path=images.npz"]), {}):
         pass
-    assert 'path = "films.npz"' in (folder.path / "config.toml").read_text()
+    assert 'path = "images.npz"' in (folder.path / "config.toml").read_text()
 
 
 def test_a_run_that_fails_leaves_nothing_behind(tmp_path):
     folder = RunFolder(tmp_path / "one")
     with pytest.raises(DataError):
-        write(folder, DataError("films"))
+        write(folder, DataError("images"))
     assert not folder.path.exists()
 
 
@@ -99,10 +99,10 @@ def test_what_a_killed_writer_leaves_is_no_run_and_goes(tmp_path):
 def test_a_folder_that_was_there_stays_and_so_does_what_others_put_in(tmp_path):
     folder = RunFolder(tmp_path)
     with pytest.raises(DataError):
-        write(folder, DataError("films"))
+        write(folder, DataError("images"))
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(DataError):
-        write(folder, DataError("films"), meanwhile=lambda: (tmp_path / "notes.txt").write_text("mine"))
+        write(folder, DataError("images"), meanwhile=lambda: (tmp_path / "notes.txt").write_text("mine"))
     assert list_files(tmp_path) == ["notes.txt"]
 
 

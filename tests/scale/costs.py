@@ -1,4 +1,4 @@
-"""What a film costs before and behind the network, on one core: the measured part of docs/scale.md.
+"""What an image costs before and behind the network, on one core: the measured part of docs/scale.md.
 
 `python -m tests.scale.costs` in the root of the checkout, on a quiet machine.
 """
@@ -14,20 +14,20 @@ import numpy as np
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
-from pneumo_keras.chunked import ChunkedArray
 from pneumo_keras.data.decoding import Decoders
-from pneumo_keras.data.films import Preparation
+from pneumo_keras.data.images import Preparation
 from pneumo_keras.features.entry import CHUNK
+from pneumo_keras.storage.chunked import ChunkedArray
 
-WIDTH = 1056  # features of a film in configs/default.toml
-FILMS = 100_000
+WIDTH = 1056  # features of an image in configs/default.toml
+IMAGES = 100_000
 SECONDS = 5.0  # of each measurement of decoding
 
 
 def main() -> None:
     logging.disable()
     with threadpool_limits(1), tempfile.TemporaryDirectory() as folder:
-        say("| what | bytes a film | ms a film, one core |\n| --- | --- | --- |")
+        say("| what | bytes an image | ms an image, one core |\n| --- | --- | --- |")
         for name, content in draw_files().items():
             seconds = measure_decoding(content, Path(folder))
             say(f"| read, decoded and shrunk to 224 px: {name} | {len(content):,} | {1000 * seconds:.2f} |")
@@ -43,17 +43,17 @@ def say(line: str) -> None:
 
 
 def draw_files() -> dict[str, bytes]:
-    """A film of ribs and noise in the formats and sizes in which films come."""
+    """An image of ribs and noise in the formats and sizes in which images come."""
     return {
-        "PNG, 224 px": to_png(draw_film(224, 224, 8)),
-        "PNG, 1024 px": to_png(draw_film(1024, 1024, 8)),
-        "JPEG, 2500 x 2048": to_jpeg(draw_film(2500, 2048, 8)),
-        "PNG of 16 bits, 2500 x 2048": to_png(draw_film(2500, 2048, 16)),
-        "DICOM of 16 bits, 2500 x 2048, not compressed": to_dicom(draw_film(2500, 2048, 16)),
+        "PNG, 224 px": to_png(draw_image(224, 224, 8)),
+        "PNG, 1024 px": to_png(draw_image(1024, 1024, 8)),
+        "JPEG, 2500 x 2048": to_jpeg(draw_image(2500, 2048, 8)),
+        "PNG of 16 bits, 2500 x 2048": to_png(draw_image(2500, 2048, 16)),
+        "DICOM of 16 bits, 2500 x 2048, not compressed": to_dicom(draw_image(2500, 2048, 16)),
     }
 
 
-def draw_film(height: int, width: int, bits: int) -> np.ndarray:
+def draw_image(height: int, width: int, bits: int) -> np.ndarray:
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:height, :width] / max(height, width)
     grey = 0.5 + 0.2 * np.cos(40 * y + 6 * (x - 0.5) ** 2) - 0.6 * (x - 0.5) ** 2
@@ -61,19 +61,19 @@ def draw_film(height: int, width: int, bits: int) -> np.ndarray:
     return (grey * (2**bits - 1)).astype(np.uint8 if bits == 8 else np.uint16)
 
 
-def to_png(film: np.ndarray) -> bytes:
+def to_png(image: np.ndarray) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(film).save(file, "PNG")
+    Image.fromarray(image).save(file, "PNG")
     return file.getvalue()
 
 
-def to_jpeg(film: np.ndarray) -> bytes:
+def to_jpeg(image: np.ndarray) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(film).save(file, "JPEG", quality=95)
+    Image.fromarray(image).save(file, "JPEG", quality=95)
     return file.getvalue()
 
 
-def to_dicom(film: np.ndarray) -> bytes:
+def to_dicom(image: np.ndarray) -> bytes:
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
@@ -82,19 +82,19 @@ def to_dicom(film: np.ndarray) -> bytes:
     meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
     meta.MediaStorageSOPInstanceUID = generate_uid()
     dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    dataset.Rows, dataset.Columns = film.shape
+    dataset.Rows, dataset.Columns = image.shape
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.BitsAllocated = dataset.BitsStored = 16
     dataset.HighBit, dataset.PixelRepresentation = 15, 0
-    dataset.PixelData = film.tobytes()
+    dataset.PixelData = image.tobytes()
     file = io.BytesIO()
     dataset.save_as(file, enforce_file_format=True)
     return file.getvalue()
 
 
 def measure_decoding(content: bytes, folder: Path) -> float:
-    """Seconds a film where `predict` decodes: in a process that can be stopped, which hands films back."""
-    file = folder / "film"
+    """Seconds an image where `predict` decodes: in a process that can be stopped, which hands images back."""
+    file = folder / "image"
     file.write_bytes(content)
 
     def draw_paths(until: float):
@@ -105,13 +105,13 @@ def measure_decoding(content: bytes, folder: Path) -> float:
         for _ in decoders.decode([str(file)] * 20):
             pass
         started = time.perf_counter()
-        films = sum(film.image is not None for film in decoders.decode(draw_paths(started + SECONDS)))
-        return (time.perf_counter() - started) / films
+        images = sum(image.image is not None for image in decoders.decode(draw_paths(started + SECONDS)))
+        return (time.perf_counter() - started) / images
 
 
 def measure_store(folder: Path) -> tuple[float, float]:
-    """Seconds a film to write features, and to find them whole and read them."""
-    array = ChunkedArray(folder / "features.npy", (FILMS, WIDTH), "<f4", CHUNK, "costs")
+    """Seconds an image to write features, and to find them whole and read them."""
+    array = ChunkedArray(folder / "features.npy", (IMAGES, WIDTH), "<f4", CHUNK, "costs")
     features = np.random.default_rng(0).normal(size=(CHUNK, WIDTH)).astype(np.float32)
     started = time.perf_counter()
     array.make_room()
@@ -120,12 +120,12 @@ def measure_store(folder: Path) -> tuple[float, float]:
     written = time.perf_counter()
     assert array.find_missing() == []
     np.load(array.file, mmap_mode="r").sum(dtype=np.float64)
-    return (written - started) / FILMS, (time.perf_counter() - written) / FILMS
+    return (written - started) / IMAGES, (time.perf_counter() - written) / IMAGES
 
 
 def measure_head(folder: Path) -> float:
-    """Seconds a film and epoch that the head of configs/default.toml takes, its features on disk."""
-    from pneumo_keras.backend import start_backend
+    """Seconds an image and epoch that the head of configs/default.toml takes, its features on disk."""
+    from pneumo_keras.runtime.backend import start_backend
 
     start_backend(folder / "cache")
     from pneumo_keras.features.store import FeatureTable
@@ -133,8 +133,8 @@ def measure_head(folder: Path) -> float:
     from pneumo_keras.training.batches import Batches
     from pneumo_keras.training.fit import Descent, fit
 
-    table = FeatureTable({"mixed5": folder / "features.npy"}, FILMS)
-    labels = np.arange(FILMS) % 2
+    table = FeatureTable({"mixed5": folder / "features.npy"}, IMAGES)
+    labels = np.arange(IMAGES) % 2
     head = build_head(WIDTH, moments=None, hidden_units=0, dropout=0.0, outputs=1, seeds=[0])
     few = FeatureTable({"mixed5": folder / "features.npy"}, CHUNK)
 
@@ -152,7 +152,7 @@ def measure_head(folder: Path) -> float:
         return time.perf_counter() - started
 
     first = run(1)
-    return (run(4) - first) / (3 * FILMS)
+    return (run(4) - first) / (3 * IMAGES)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How long many films take on many GPUs, calculated: the table of docs/scale.md.
+"""How long many images take on many GPUs, calculated: the table of docs/scale.md.
 
 `python -m tests.scale.plan` in the root of the checkout. Every cost is either measured (by
 `tests.scale.costs` and `tests.cluster.scale`, on two cores) or an assumption of this file, and docs/scale.md
@@ -8,13 +8,13 @@ says which.
 import sys
 from dataclasses import dataclass
 
-FILMS = (10**5, 10**6, 10**8)
+IMAGES = (10**5, 10**6, 10**8)
 GPUS = (1, 8, 64)
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Films of a kind.
+    """Images of a kind.
 
     Attributes:
         name: Of the kind.
@@ -34,12 +34,12 @@ KINDS = (
 )
 
 # Measured on two cores.
-FEATURES = 4 * 1056  # bytes of a film in the cache
-WRITING = 0.015e-3  # seconds of the driver for the features of a film, with checksum and fsync
+FEATURES = 4 * 1056  # bytes of an image in the cache
+WRITING = 0.015e-3  # seconds of the driver for the features of an image, with checksum and fsync
 ROWS = 0.020e-3  # seconds for a scored row that comes to the driver
-EPOCH = 0.0044e-3  # seconds of a core for a film in an epoch of the head
+EPOCH = 0.0044e-3  # seconds of a core for an image in an epoch of the head
 EPOCHS = 20  # of configs/default.toml
-WORK = 2.82e9  # FLOP of a film in configs/default.toml
+WORK = 2.82e9  # FLOP of an image in configs/default.toml
 
 # Assumed of a machine with eight GPUs.
 PEAK = 495e12  # FLOP/s of an H100 in TF32, dense, by its data sheet
@@ -49,15 +49,15 @@ BANDWIDTH = 2e9  # bytes/s from shared storage to a machine
 GPUS_OF_A_MACHINE = 8
 
 
-def list_seconds(kind: Kind, films: int, gpus: int) -> dict[str, float]:
+def list_seconds(kind: Kind, images: int, gpus: int) -> dict[str, float]:
     """Seconds of each stage. They overlap: the longest counts, for `predict` without the cache."""
     machines = -(-gpus // GPUS_OF_A_MACHINE)
     return {
-        "reading": films * kind.size / (BANDWIDTH * machines),
-        "decoding": films * kind.decoding / (CORES * gpus),
-        "network": films * WORK / (PEAK * SHARE * gpus),
-        "rows": films * ROWS,
-        "cache": films * WRITING,
+        "reading": images * kind.size / (BANDWIDTH * machines),
+        "decoding": images * kind.decoding / (CORES * gpus),
+        "network": images * WORK / (PEAK * SHARE * gpus),
+        "rows": images * ROWS,
+        "cache": images * WRITING,
     }
 
 
@@ -72,27 +72,27 @@ def format_seconds(seconds: float) -> str:
 def list_rows() -> list[str]:
     """The table, a line each."""
     rows = [
-        "| films | GPUs | reading | decoding | network | rows to the driver | features to the cache "
+        "| images | GPUs | reading | decoding | network | rows to the driver | features to the cache "
         "| `predict` waits for |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for kind in KINDS:
         rows.append(f"| **{kind.name}** | | | | | | | |")
-        for films in FILMS:
+        for images in IMAGES:
             for gpus in GPUS:
-                seconds = list_seconds(kind, films, gpus)
+                seconds = list_seconds(kind, images, gpus)
                 longest = max(list(seconds)[:-1], key=lambda name: seconds[name])
-                cells = [f"{films:,}", str(gpus), *map(format_seconds, seconds.values()), longest]
+                cells = [f"{images:,}", str(gpus), *map(format_seconds, seconds.values()), longest]
                 rows.append(f"| {' | '.join(cells)} |")
     return rows
 
 
 def list_head() -> list[str]:
     """What does not depend on GPUs: the cache and the head."""
-    rows = ["| films | cache | head, 20 epochs on one core |", "| --- | --- | --- |"]
-    for films in FILMS:
+    rows = ["| images | cache | head, 20 epochs on one core |", "| --- | --- | --- |"]
+    for images in IMAGES:
         rows.append(
-            f"| {films:,} | {films * FEATURES / 1e9:.3g} GB | {format_seconds(films * EPOCH * EPOCHS)} |"
+            f"| {images:,} | {images * FEATURES / 1e9:.3g} GB | {format_seconds(images * EPOCH * EPOCHS)} |"
         )
     return rows
 

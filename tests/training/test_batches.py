@@ -2,10 +2,10 @@ import keras
 import numpy as np
 import pytest
 
-from pneumo_keras.data.films import FilmArray
+from pneumo_keras.data.images import ImageArray
 from pneumo_keras.features.augmentation import AugmentationRanges
 from pneumo_keras.features.views import PLAIN as AS_THEY_ARE
-from pneumo_keras.features.views import SeenFilms, build_augmented_views
+from pneumo_keras.features.views import SeenImages, build_augmented_views
 from pneumo_keras.model.classifier import build_frozen_part
 from pneumo_keras.training.batches import Batches
 from tests.toy import SIZE, build_toy_backbone
@@ -19,16 +19,16 @@ def collect(batches):
     return np.concatenate(inputs)[:, 0], np.concatenate(labels)
 
 
-def test_every_film_comes_once_an_epoch_with_its_label_in_a_new_order():
+def test_every_image_comes_once_an_epoch_with_its_label_in_a_new_order():
     batches = Batches([PLAIN], LABELS, batch_size=3, seed=1)
     assert len(batches) == 3
     orders = []
     for epoch in (1, 2, 3):
         batches.start_epoch(epoch)
-        films, labels = collect(batches)
-        assert sorted(films) == list(range(7))
-        np.testing.assert_array_equal(labels, LABELS[films.astype(int)])
-        orders.append(films.tolist())
+        images, labels = collect(batches)
+        assert sorted(images) == list(range(7))
+        np.testing.assert_array_equal(labels, LABELS[images.astype(int)])
+        orders.append(images.tolist())
     assert orders[0] != orders[1] != orders[2]
 
 
@@ -37,10 +37,10 @@ def test_the_same_seed_gives_the_same_order():
     np.testing.assert_array_equal(first[0], second[0])
 
 
-def test_the_views_of_a_film_take_turns():
+def test_the_views_of_an_image_take_turns():
     views = [PLAIN + 100 * index for index in range(3)]
     batches = Batches(views, LABELS, batch_size=4, seed=1)
-    seen = {film: set() for film in range(7)}
+    seen = {image: set() for image in range(7)}
     for epoch in (1, 2, 3):
         batches.start_epoch(epoch)
         inputs, labels = collect(batches)
@@ -50,17 +50,17 @@ def test_the_views_of_a_film_take_turns():
     assert all(turns == {0, 1, 2} for turns in seen.values())
 
 
-def test_without_a_seed_films_come_in_their_order_in_every_epoch():
+def test_without_a_seed_images_come_in_their_order_in_every_epoch():
     batches = Batches([PLAIN], LABELS, batch_size=3, seed=None)
     for epoch in (1, 2):
         batches.start_epoch(epoch)
-        films, labels = collect(batches)
-        np.testing.assert_array_equal(films, np.arange(7))
+        images, labels = collect(batches)
+        np.testing.assert_array_equal(images, np.arange(7))
         np.testing.assert_array_equal(labels, LABELS)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_keras_sees_every_film_once_an_epoch(workers):
+def test_keras_sees_every_image_once_an_epoch(workers):
     seen = []
 
     class Noted(Batches):
@@ -100,20 +100,20 @@ def test_an_epoch_has_the_same_batches_whatever_came_before():
     assert len(resumed) == 4
 
 
-def test_films_are_read_row_by_row_and_enlarged():
-    images = np.arange(7, dtype=np.uint8)[:, None, None].repeat(8, 1).repeat(8, 2)
-    frozen = build_frozen_part(build_toy_backbone(), film_size=8)
-    films = SeenFilms(FilmArray(images, LABELS), AS_THEY_ARE, frozen)
-    inputs, _ = Batches([films], LABELS, batch_size=4, seed=None)[1]
+def test_images_are_read_row_by_row_and_enlarged():
+    arrays = np.arange(7, dtype=np.uint8)[:, None, None].repeat(8, 1).repeat(8, 2)
+    frozen = build_frozen_part(build_toy_backbone(), data_size=8)
+    images = SeenImages(ImageArray(arrays, LABELS), AS_THEY_ARE, frozen)
+    inputs, _ = Batches([images], LABELS, batch_size=4, seed=None)[1]
     assert inputs.shape == (3, SIZE, SIZE, 1)
     np.testing.assert_array_equal(inputs[:, 0, 0, 0], [4, 5, 6])
 
 
-def test_films_are_varied_anew_in_every_epoch_and_alike_in_every_batch():
-    films = FilmArray(np.arange(7 * 64, dtype=np.uint8).reshape(7, 8, 8), LABELS)
-    frozen = build_frozen_part(build_toy_backbone(), film_size=8)
+def test_images_are_varied_anew_in_every_epoch_and_alike_in_every_batch():
+    images = ImageArray(np.arange(7 * 64, dtype=np.uint8).reshape(7, 8, 8), LABELS)
+    frozen = build_frozen_part(build_toy_backbone(), data_size=8)
     views = build_augmented_views(2, AugmentationRanges(rotation_degrees=15, brightness=0.1), seed=1)
-    tables = [SeenFilms(films, view, frozen) for view in views]
+    tables = [SeenImages(images, view, frozen) for view in views]
     batches = Batches(tables, LABELS, batch_size=7, seed=None)
     first, _ = batches[0]
     batches.start_epoch(1)

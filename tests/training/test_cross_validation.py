@@ -16,7 +16,7 @@ NOISE = RANDOM.normal(size=(300, 40)).astype(np.float32)
 FOLDS = RANDOM.permutation(np.arange(300) % 3)
 
 
-def validate(features, judged=None, *, standardise=False, hidden_units=8, dropout=0.0, **changes):
+def validate(features, evaluated=None, *, standardise=False, hidden_units=8, dropout=0.0, **changes):
     def build(seeds, moments):
         return build_head(
             features.shape[1],
@@ -29,12 +29,12 @@ def validate(features, judged=None, *, standardise=False, hidden_units=8, dropou
 
     descent = Descent("adamw", "plateau", changes.pop("epochs", 8), 0.2, changes.pop("plateau_patience", 2))
     settings = {"learning_rates": [1e-2], "weight_decays": [0.0], "batch_size": 16, "seed": 1, **changes}
-    ways = {"plain": judged or [features]}
+    ways = {"plain": evaluated or [features]}
     settings["moments"] = compute_fold_moments([features], FOLDS)
     return cross_validate(build, [features], ways, LABELS, FOLDS, descent=descent, **settings)
 
 
-def test_films_are_weighed_by_class_outside_their_fold_and_not_inside():
+def test_images_are_weighed_by_class_outside_their_fold_and_not_inside():
     weights = weigh_folds(LABELS, FOLDS)
     for fold in range(3):
         outside = fold != FOLDS
@@ -43,7 +43,7 @@ def test_films_are_weighed_by_class_outside_their_fold_and_not_inside():
         assert not weights[~outside, fold].any()
 
 
-def test_held_out_films_are_scored_by_a_head_that_has_not_seen_them():
+def test_held_out_images_are_scored_by_a_head_that_has_not_seen_them():
     # A head that had seen them would know the labels of pure noise.
     seen = validate(NOISE, learning_rates=[3e-2], epochs=30, plateau_patience=99)
     assert abs(roc_auc_score(LABELS, seen.log_odds["plain"][:, 0]) - 0.5) < 0.12
@@ -51,7 +51,7 @@ def test_held_out_films_are_scored_by_a_head_that_has_not_seen_them():
 
 
 @pytest.mark.parametrize("hidden_units", [0, 8])
-def test_what_a_head_learns_does_not_depend_on_the_films_it_is_judged_on(monkeypatch, hidden_units):
+def test_what_a_head_learns_does_not_depend_on_the_images_it_is_evaluated_on(monkeypatch, hidden_units):
     heads = []
     monkeypatch.setattr(
         module, "fit", lambda model, *rest, **settings: heads.append(model) or fit(model, *rest, **settings)
@@ -74,7 +74,7 @@ def test_a_setting_does_not_depend_on_the_others():
         np.testing.assert_array_equal(together.kept_epochs[index], alone.kept_epochs[0])
 
 
-def test_judged_views_are_averaged():
+def test_evaluated_views_are_averaged():
     alone, with_zeros, zeros = (
         validate(FEATURES, [FEATURES, *more]).log_odds["plain"]
         for more in ([], [0 * FEATURES], [0 * FEATURES] * 2)
@@ -96,7 +96,7 @@ def test_another_seed_gives_other_scores(seed):
     assert not np.array_equal(first, second)
 
 
-def test_films_are_judged_in_several_ways_by_heads_that_have_not_seen_them():
+def test_images_are_evaluated_in_several_ways_by_heads_that_have_not_seen_them():
     def build(seeds, moments):
         return build_head(5, moments=moments, hidden_units=0, dropout=0.0, outputs=1, seeds=seeds)
 
@@ -120,7 +120,7 @@ def test_films_are_judged_in_several_ways_by_heads_that_have_not_seen_them():
 
 
 @pytest.mark.parametrize("count", [2, 5])
-def test_heads_shrink_as_much_as_in_a_training_on_the_other_films(count):
+def test_heads_shrink_as_much_as_in_a_training_on_the_other_images(count):
     folds = np.arange(300) % count
 
     def build(seeds, moments):

@@ -17,7 +17,7 @@ SETTINGS = {"learning_rates": [1e-2], "weight_decays": [1e-5], "class_weights": 
 TRAIN, VALIDATION = slice(150), (FEATURES[150:], LABELS[150:])
 
 
-def judge_on(inputs, labels, weights=None):
+def evaluate_on(inputs, labels, weights=None):
     return Batches([inputs], labels, batch_size=64, seed=None, weights=weights)
 
 
@@ -36,7 +36,7 @@ def fit_features(
     batches = Batches([FEATURES[TRAIN]], LABELS[TRAIN], batch_size=16, seed=1, weights=weights)
     settings = {**SETTINGS, "learning_rates": [1e-2] * len(seeds), "weight_decays": [1e-5] * len(seeds)}
     settings["descent"] = build_descent(**descent or {})
-    return head, fit(head, batches, judge_on(*validation), **{**settings, **changes})
+    return head, fit(head, batches, evaluate_on(*validation), **{**settings, **changes})
 
 
 def to_loss(log_odds, labels):
@@ -150,18 +150,18 @@ def test_one_member_learns_as_keras_adamw_teaches():
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-6)
 
 
-def test_a_film_of_weight_zero_is_not_seen():
+def test_an_image_of_weight_zero_is_not_seen():
     weights = np.ones((150, 2), np.float32)
     weights[:50, 0] = 0
-    judged = np.ones((50, 2), np.float32)
-    judged[25:, 0] = 0
+    evaluated = np.ones((50, 2), np.float32)
+    evaluated[25:, 0] = 0
     head, history = fit_features(
         seeds=(1, 1),
         dropout=0.0,
         descent={"epochs": 2},
         class_weights=None,
         weights=weights,
-        validation=(*VALIDATION, judged),
+        validation=(*VALIDATION, evaluated),
     )
     log_odds = head.predict_on_batch(VALIDATION[0])
     assert np.abs(log_odds[:, 0] - log_odds[:, 1]).max() > 1e-3
@@ -172,7 +172,7 @@ def test_a_film_of_weight_zero_is_not_seen():
     again = build_small_head(seeds=(1, 1), dropout=0.0)
     batches = Batches([FEATURES[TRAIN]], labels[TRAIN], batch_size=16, seed=1, weights=weights)
     settings = {"learning_rates": [1e-2] * 2, "weight_decays": [1e-5] * 2, "class_weights": None}
-    fit(again, batches, judge_on(*VALIDATION, judged), **settings, descent=build_descent(epochs=2))
+    fit(again, batches, evaluate_on(*VALIDATION, evaluated), **settings, descent=build_descent(epochs=2))
     log_odds_of_others = again.predict_on_batch(VALIDATION[0])
     np.testing.assert_allclose(log_odds_of_others[:, 0], log_odds[:, 0], atol=1e-6)
     assert np.abs(log_odds_of_others[:, 1] - log_odds[:, 1]).max() > 1e-3
@@ -202,8 +202,8 @@ def test_features_that_are_no_numbers_are_named_as_the_cause():
     features = FEATURES[TRAIN].copy()
     features[7] = np.nan
     batches = Batches([features], LABELS[TRAIN], batch_size=150, seed=1)
-    with pytest.raises(TrainingError, match=r"batch 1 of 1\. Features of these films are no numbers"):
-        fit(build_small_head(), batches, judge_on(*VALIDATION), **SETTINGS, descent=build_descent())
+    with pytest.raises(TrainingError, match=r"batch 1 of 1\. Features of these images are no numbers"):
+        fit(build_small_head(), batches, evaluate_on(*VALIDATION), **SETTINGS, descent=build_descent())
 
 
 def test_only_the_head_learns_when_the_whole_model_is_fitted():
@@ -213,11 +213,11 @@ def test_only_the_head_learns_when_the_whole_model_is_fitted():
     before = [np.array(weight) for weight in backbone.get_weights()]
     moments = np.zeros(6), np.ones(6)
     head = build_head(6, moments=moments, hidden_units=4, dropout=0.5, outputs=1, seeds=[1])
-    model = build_online_model(build_frozen_part(backbone, film_size=12), head)
-    films = RANDOM.integers(0, 256, (40, SIZE, SIZE, 1), dtype=np.uint8)
-    batches = Batches([films], LABELS[:40], batch_size=8, seed=1)
+    model = build_online_model(build_frozen_part(backbone, data_size=12), head)
+    images = RANDOM.integers(0, 256, (40, SIZE, SIZE, 1), dtype=np.uint8)
+    batches = Batches([images], LABELS[:40], batch_size=8, seed=1)
     head_before = head.get_weights()
-    fit(model, batches, judge_on(films, LABELS[:40]), **SETTINGS, descent=build_descent())
+    fit(model, batches, evaluate_on(images, LABELS[:40]), **SETTINGS, descent=build_descent())
     for old, new in zip(before, backbone.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     assert any(not np.array_equal(a, b) for a, b in zip(head_before, head.get_weights(), strict=True))
@@ -246,7 +246,7 @@ def test_descent_reaches_the_loss_of_scikit_learn_s_logistic_regression(c, membe
     fit(
         head,
         Batches([inputs], LABELS[TRAIN], batch_size=16, seed=1),
-        judge_on(inputs, LABELS[TRAIN]),
+        evaluate_on(inputs, LABELS[TRAIN]),
         class_weights=CLASS_WEIGHTS,
         learning_rates=[1.0] * members,
         weight_decays=[decay] * members,
@@ -258,7 +258,7 @@ def test_descent_reaches_the_loss_of_scikit_learn_s_logistic_regression(c, membe
         assert least * (1 - 1e-4) <= reached <= 1.01 * least
 
 
-def test_on_a_cosine_the_rate_falls_to_nothing_and_validation_films_have_no_say():
+def test_on_a_cosine_the_rate_falls_to_nothing_and_validation_images_have_no_say():
     descent = {"epochs": 10, "schedule": "cosine"}
     head, history = fit_features(descent=descent)
     rates = [row["learning_rate"] for row in history.epochs]
@@ -282,7 +282,7 @@ def test_a_fit_that_goes_on_keeps_what_it_began_with_where_nothing_is_better(cap
     batches = Batches([FEATURES[TRAIN]], LABELS[TRAIN], batch_size=16, seed=1)
     settings = {**SETTINGS, "descent": build_descent(epochs=2), "goes_on": True}
     with caplog.at_level("INFO", "pneumo_keras"):
-        history = fit(head, batches, judge_on(*VALIDATION), **{**settings, "learning_rates": [100.0]})
+        history = fit(head, batches, evaluate_on(*VALIDATION), **{**settings, "learning_rates": [100.0]})
     assert history.kept_epochs == [0]
     assert [row["kept"] for row in history.epochs] == [0, 0]
     for mine, theirs in zip(head.get_weights(), before, strict=True):
@@ -300,7 +300,7 @@ def test_a_member_alone_may_have_variables_of_any_shape():
     head = build_head(3, moments=None, hidden_units=0, dropout=0.0, outputs=1, seeds=[1])
     model = keras.Model(inputs, head(keras.layers.GlobalAveragePooling2D()(maps)))
     batches = Batches([images[TRAIN]], LABELS[TRAIN], batch_size=16, seed=1)
-    validation = judge_on(images[150:], LABELS[150:])
+    validation = evaluate_on(images[150:], LABELS[150:])
     history = fit(model, batches, validation, **SETTINGS, descent=build_descent(epochs=6))
     (kept,) = history.kept_epochs
     loss = to_loss(model.predict_on_batch(images[150:])[:, 0], LABELS[150:])

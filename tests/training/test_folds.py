@@ -9,13 +9,13 @@ HASHES = np.random.default_rng(0).permutation(200).astype(np.uint64)
 NOBODY = [""] * 200
 
 
-def test_every_film_is_held_out_once_with_its_class_in_proportion():
+def test_every_image_is_held_out_once_with_its_class_in_proportion():
     folds = draw_folds(LABELS, HASHES, NOBODY, folds=5, seed=1)
     assert np.bincount(folds).tolist() == [40] * 5
     assert np.bincount(folds[LABELS == 0]).tolist() == [12] * 5
 
 
-def test_films_with_the_same_pixels_stay_in_one_fold():
+def test_images_with_the_same_pixels_stay_in_one_fold():
     hashes = HASHES.copy()
     hashes[100:150] = hashes[50:100]
     hashes[150:] = hashes[50]

@@ -7,7 +7,7 @@ import pytest
 from pneumo_keras.errors import RunError
 from pneumo_keras.model.classifier import build_frozen_part, build_online_model
 from pneumo_keras.model.head import build_head
-from pneumo_keras.stopping import Stopped
+from pneumo_keras.runtime.signals import Stopped
 from pneumo_keras.training import keeper
 from pneumo_keras.training.batches import Batches
 from pneumo_keras.training.checkpoint import Checkpoint
@@ -18,7 +18,7 @@ from tests.toy import SIZE, build_toy_backbone
 RANDOM = np.random.default_rng(0)
 LABELS = (RANDOM.uniform(size=50) < 0.7).astype(np.int64)
 FEATURES = (RANDOM.normal(size=(50, 6)) + LABELS[:, None]).astype(np.float32)
-FILMS = RANDOM.integers(0, 256, (50, SIZE, SIZE, 1), dtype=np.uint8)
+IMAGES = RANDOM.integers(0, 256, (50, SIZE, SIZE, 1), dtype=np.uint8)
 TRAIN, VALIDATION = slice(35), slice(35, 50)
 EPOCHS, BATCHES = 4, 5
 
@@ -27,8 +27,8 @@ def fit_once(checkpoint, *, mode="cached", schedule="plateau", optimizer="adamw"
     head = build_head(6, moments=None, hidden_units=4, dropout=0.5, outputs=1, seeds=[1, 2])
     model, inputs = head, FEATURES
     if mode == "online":
-        model = build_online_model(build_frozen_part(build_toy_backbone(), film_size=12), head)
-        inputs = FILMS
+        model = build_online_model(build_frozen_part(build_toy_backbone(), data_size=12), head)
+        inputs = IMAGES
     history = fit(
         model,
         Batches([inputs[TRAIN], inputs[TRAIN]], LABELS[TRAIN], batch_size=7, seed=1, workers=2),
@@ -87,7 +87,7 @@ def test_where_nobody_asks_a_fit_is_kept_now_and_then(tmp_path, monkeypatch):
 
 @pytest.fixture
 def stopped(tmp_path, monkeypatch):
-    checkpoint = Checkpoint(tmp_path / "checkpoint", {"films": "abc"})
+    checkpoint = Checkpoint(tmp_path / "checkpoint", {"images": "abc"})
     with monkeypatch.context() as patched:
         stop_after(patched, 2, 2)
         with pytest.raises(Stopped):
@@ -95,11 +95,11 @@ def stopped(tmp_path, monkeypatch):
     return checkpoint
 
 
-def test_a_checkpoint_of_other_films_is_refused(stopped):
+def test_a_checkpoint_of_other_images_is_refused(stopped):
     with pytest.raises(RunError) as caught:
-        fit_once(Checkpoint(stopped.path, {"films": "xyz"}))
+        fit_once(Checkpoint(stopped.path, {"images": "xyz"}))
     assert str(caught.value) == (
-        f"{stopped.path} was written with other films: give them back to go on, or delete it to begin anew. "
+        f"{stopped.path} was written with other images: give them back to go on, or delete it to begin anew. "
         "Received: xyz, not abc"
     )
 

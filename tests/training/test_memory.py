@@ -1,4 +1,4 @@
-"""A training on many films takes hardly more memory than one on few."""
+"""A training on many images takes hardly more memory than one on few."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import pytest
 TRAIN = """
 import json, resource, sys
 from pathlib import Path
-from pneumo_keras.backend import start_backend
+from pneumo_keras.runtime.backend import start_backend
 folder, n = Path(sys.argv[1]), int(sys.argv[2])
 start_backend(folder / "cache")
 from pneumo_keras.recipes import network, train
@@ -20,18 +20,18 @@ from pneumo_keras.config import load_config
 from pneumo_keras.features.store import list_entries
 from tests.toy import build_toy_backbone
 network.build_backbone = build_toy_backbone
-overrides = [f"data.phantom_films=[{n}, 100, 100]", "model.taps=['mixed10']", "training.epochs=1"]
+overrides = [f"data.phantom_images=[{n}, 100, 100]", "model.feature_layers=['mixed10']", "training.epochs=1"]
 overrides.append("training.batch_size=256")
 train.train_run(load_config("demo", overrides), RunFolder(folder / "run"))
-(films,) = (entry.films for entry in list_entries(folder / "cache" / "features") if entry.n == n)
-print(json.dumps({"films": films, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+(images,) = (entry.images for entry in list_entries(folder / "cache" / "features") if entry.n == n)
+print(json.dumps({"images": images, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 """
 
 # The bytes in use now, and not the peak: a compiler's peak would hide what stays.
 SOAK = """
 import json, sys
 from pathlib import Path
-from pneumo_keras.backend import start_backend
+from pneumo_keras.runtime.backend import start_backend
 folder, trainings = Path(sys.argv[1]), int(sys.argv[2])
 start_backend(folder / "cache")
 from pneumo_keras.recipes import network, train
@@ -62,9 +62,9 @@ def run(code, folder, n):
 
 
 @pytest.mark.slow
-def test_twenty_times_the_films_take_less_than_300_mb_more(tmp_path):
+def test_twenty_times_the_images_take_less_than_300_mb_more(tmp_path):
     few, many = run(TRAIN, tmp_path / "few", 5_000), run(TRAIN, tmp_path / "many", 100_000)
-    assert (few["films"], many["films"]) == (5_000, 100_000)
+    assert (few["images"], many["images"]) == (5_000, 100_000)
     assert many["peak"] - few["peak"] < 300
 
 

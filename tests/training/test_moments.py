@@ -15,7 +15,7 @@ def test_moments_are_those_of_all_views():
     np.testing.assert_allclose(variance, WHOLE.var(axis=0))
 
 
-def test_views_without_weights_may_be_of_other_films():
+def test_views_without_weights_may_be_of_other_images():
     mean, variance = compute_moments([WHOLE[:5].astype(np.float32), WHOLE[5:].astype(np.float32)])
     np.testing.assert_allclose(mean, WHOLE.mean(axis=0))
     np.testing.assert_allclose(variance, WHOLE.var(axis=0))
@@ -38,7 +38,7 @@ def test_tables_are_read_twice_whatever_the_number_of_folds(tmp_path, monkeypatc
         np.testing.assert_array_equal(mine, theirs)
 
 
-def test_each_fold_has_the_moments_of_the_films_outside_it():
+def test_each_fold_has_the_moments_of_the_images_outside_it():
     folds = np.arange(len(VIEWS[0])) % 3
     mean, variance = compute_moments(VIEWS, folds[:, None] != np.arange(3))
     for fold in range(3):
@@ -47,7 +47,7 @@ def test_each_fold_has_the_moments_of_the_films_outside_it():
         np.testing.assert_allclose(variance[fold], fitted.var(axis=0))
 
 
-def test_a_film_of_weight_two_counts_twice():
+def test_an_image_of_weight_two_counts_twice():
     weights = np.ones(len(VIEWS[0]))
     weights[3] = 2
     mean, variance = compute_moments(VIEWS[:1], weights)

@@ -13,24 +13,24 @@ function show(name, answer) {
   write("warning", answer.warning ? `Warning: ${answer.warning}.` : "");
   find("warning").hidden = !answer.warning;
   write("probability", answer.probability.toFixed(3));
-  write("verdict", answer.verdict);
+  write("prediction", answer.prediction);
   write("threshold", answer.threshold.toFixed(3));
   write("margin", (answer.margin < 0 ? "\u2212" : "+") + Math.abs(answer.margin).toFixed(3));
-  write("size", `${answer.film_size} \u00d7 ${answer.film_size} pixels`);
+  write("size", `${answer.data_size} \u00d7 ${answer.data_size} pixels`);
   write("low", `\u2212${answer.limit.toFixed(0)}`);
   write("high", `+${answer.limit.toFixed(0)}`);
   write("legend", `In colour: ${answer.legend}`);
   write("caveat", answer.caveat);
-  find("film").src = answer.film;
+  find("image").src = answer.image;
   find("map").src = answer.map;
   find("answer").hidden = false;
 }
 
-async function judge(file, name) {
+async function evaluate(file, name) {
   find("answer").hidden = true;
   say(`Looking at ${name} \u2026`);
   try {
-    const response = await fetch("films", { method: "POST", body: file });
+    const response = await fetch("images", { method: "POST", body: file });
     const answer = await response.json();
     if (!response.ok) {
       say(`${name}: ${answer.error}`, true);
@@ -44,11 +44,11 @@ async function judge(file, name) {
 }
 
 function choose(files) {
-  if (files.length > 1) say("One film at a time, please.", true);
-  else if (files.length) judge(files[0], files[0].name);
+  if (files.length > 1) say("One image at a time, please.", true);
+  else if (files.length) evaluate(files[0], files[0].name);
 }
 
-find("film").addEventListener("load", (event) => {
+find("image").addEventListener("load", (event) => {
   event.target.classList.toggle("small", event.target.naturalWidth < 128);
 });
 
@@ -64,12 +64,12 @@ for (const kind of ["dragleave", "drop"]) {
   drop.addEventListener(kind, (event) => { event.preventDefault(); drop.classList.remove("over"); });
 }
 for (const kind of ["dragover", "drop"]) {
-  window.addEventListener(kind, (event) => event.preventDefault());  // a film beside the box is not opened
+  window.addEventListener(kind, (event) => event.preventDefault());  // an image beside the box is not opened
 }
 drop.addEventListener("drop", (event) => choose(event.dataTransfer.files));
 for (const button of document.querySelectorAll("[data-example]")) {
   button.addEventListener("click", async () => {
     const response = await fetch(`examples/${button.dataset.example}.png`);
-    judge(await response.blob(), `Example ${Number(button.dataset.example) + 1}`);
+    evaluate(await response.blob(), `Example ${Number(button.dataset.example) + 1}`);
   });
 }

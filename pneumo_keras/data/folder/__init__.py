@@ -1,4 +1,4 @@
-"""The source `folder`: films of the user's own, in folders by class or named by a CSV."""
+"""The source `folder`: images of the user's own, in folders by class or named by a CSV."""
 
 import contextlib
 import hashlib
@@ -10,16 +10,16 @@ from functools import partial
 from pathlib import Path
 
 from pneumo_keras.arrays import SPLITS, Labels
-from pneumo_keras.code_fingerprint import fingerprint_code
 from pneumo_keras.data import prepared
-from pneumo_keras.data.films import LabelledFilms, Preparation, count_classes
 from pneumo_keras.data.folder.decoded import decode_split
-from pneumo_keras.data.folder.film_file import FilmFile, to_labels
+from pneumo_keras.data.folder.image_file import ImageFile, to_labels
 from pneumo_keras.data.folder.layout import scan_folder
 from pneumo_keras.data.folder.table import scan_table
+from pneumo_keras.data.images import LabelledImages, Preparation, count_classes
 from pneumo_keras.data.preparation import Edition
 from pneumo_keras.data.sources import UNKNOWN_LIMITS, DataCard, DataOptions, DataSet, ImageNames, Listing
 from pneumo_keras.errors import DataError
+from pneumo_keras.runtime.code_fingerprint import fingerprint_code
 
 log = logging.getLogger("pneumo_keras")
 
@@ -28,9 +28,9 @@ EDITION = Edition(
     version="2.0.0",
     release_notes={
         "2.0.0": "Bilinear instead of bicubic.",
-        "1.0.0": "Films of the user's own, cut to a square and brought to one size.",
+        "1.0.0": "Images of the user's own, cut to a square and brought to one size.",
     },
-    description="Chest films of the user's own. What they show is not known to this program.",
+    description="Chest images of the user's own. What they show is not known to this program.",
     homepage="",
     citation="",
     licence="",
@@ -49,17 +49,17 @@ DECODING = (
 )
 """Modules that make pixels of files, of which another version may make others."""
 WHOLE = "labelled"
-"""What all films together are called beside the names of splits."""
+"""What all images together are called beside the names of splits."""
 
 
-def open_films(options: DataOptions) -> DataSet:
-    """The films of a folder or of a table; no film is read before its split is asked for.
+def open_images(options: DataOptions) -> DataSet:
+    """The images of a folder or of a table; no image is read before its split is asked for.
 
     Raises:
         DataError: There is neither at `options.path`, or it breaks a rule.
     """
     if options.path is None:
-        raise DataError("data.path must name a folder of films, or a CSV. Received: nothing.")
+        raise DataError("data.path must name a folder of images, or a CSV. Received: nothing.")
     path = options.path.expanduser()
     with _explain_unreadable(path):
         layout = (scan_folder if path.is_dir() else scan_table)(
@@ -67,29 +67,29 @@ def open_films(options: DataOptions) -> DataSet:
         )
         card = _describe(path, options.size)
 
-    def choose_films(split: str) -> list[FilmFile]:
+    def choose_images(split: str) -> list[ImageFile]:
         if split not in SPLITS:
             raise DataError(f"A split must be one of {', '.join(SPLITS)}. Received: {split}.")
         with _explain_unreadable(path):
-            return layout.choose_films(split)
+            return layout.choose_images(split)
 
-    def open_split(split: str) -> LabelledFilms:
-        return load_split(choose_films(split), split, options, place=f"{path}: split '{split}'")
+    def open_split(split: str) -> LabelledImages:
+        return load_split(choose_images(split), split, options, place=f"{path}: split '{split}'")
 
     def list_split(split: str) -> Listing:
-        files = choose_films(split)
+        files = choose_images(split)
         labels = _label(files, split, options, place=f"{path}: split '{split}'")
         return Listing(hash_listing(files, labels.tolist()), count_classes(labels))
 
-    def list_whole() -> list[FilmFile]:
+    def list_whole() -> list[ImageFile]:
         with _explain_unreadable(path):
-            return layout.list_films("")
+            return layout.list_images("")
 
-    def open_whole() -> LabelledFilms:
+    def open_whole() -> LabelledImages:
         return load_split(list_whole(), WHOLE, options, place=str(path))
 
     def name_images(split: str | None) -> ImageNames:
-        files = list_whole() if split is None else choose_films(split)
+        files = list_whole() if split is None else choose_images(split)
         names, known = tuple(file.name for file in files), [file for file in files if file.patient]
         if not known:
             return ImageNames(names)
@@ -97,7 +97,7 @@ def open_films(options: DataOptions) -> DataSet:
             names, tuple(file.patient for file in files), frozenset(file.numbering for file in known)
         )
 
-    log.info("The films are %s", card.title)
+    log.info("The images are %s", card.title)
     return DataSet(
         card,
         open_split,
@@ -114,12 +114,12 @@ def is_at_hand(options: DataOptions) -> bool:
 
 
 def load_split(
-    files: Sequence[FilmFile], split: str, options: DataOptions, *, place: str
-) -> prepared.PreparedFilms:
-    """Some films as one split, prepared on its first use.
+    files: Sequence[ImageFile], split: str, options: DataOptions, *, place: str
+) -> prepared.PreparedImages:
+    """Some images as one split, prepared on its first use.
 
     Raises:
-        DataError: A class is missing, a film cannot be read, or the cache cannot be written.
+        DataError: A class is missing, an image cannot be read, or the cache cannot be written.
     """
     labels, preparation = _label(files, split, options, place=place), _choose_preparation(options)
     made_from = f"{hash_listing(files, labels.tolist())} {preparation} {fingerprint_code(DECODING)}"
@@ -134,7 +134,7 @@ def load_split(
     )
 
 
-def _label(files: Sequence[FilmFile], split: str, options: DataOptions, *, place: str) -> Labels:
+def _label(files: Sequence[ImageFile], split: str, options: DataOptions, *, place: str) -> Labels:
     """Labels of a split: what a training learns from needs both classes, what is evaluated does not."""
     return to_labels(files, positive=options.positive, place=place, may_lack=split not in ("train", "val"))
 
@@ -143,10 +143,10 @@ def _choose_preparation(options: DataOptions) -> Preparation:
     return options.preparation or Preparation(options.size)
 
 
-def hash_listing(files: Sequence[FilmFile], labels: Sequence[int]) -> str:
-    """SHA-256 of all that tells films from others without reading them: a film that changes has another.
+def hash_listing(files: Sequence[ImageFile], labels: Sequence[int]) -> str:
+    """SHA-256 of all that tells images from others without reading them: an image that changes has another.
 
-    Where a file lies is part of it: copies with the same times may hold other films.
+    Where a file lies is part of it: copies with the same times may hold other images.
     """
     listed = [
         (os.fspath(file.path), *_measure(file.path), label) for file, label in zip(files, labels, strict=True)
@@ -169,7 +169,7 @@ def _explain_unreadable(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DataError(
-            f"data.path must name a folder of films, or a CSV, that can be read. Received: "
+            f"data.path must name a folder of images, or a CSV, that can be read. Received: "
             f"{error.filename or path} ({error.strerror})."
         ) from error
 
@@ -178,7 +178,7 @@ def _describe(path: Path, size: int) -> DataCard:
     files = {} if path.is_dir() else {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
     return DataCard(
         title=f"{path.name}, {size} px",
-        description=f"The user's own films, {path.name}. What they show is not known to this program.",
+        description=f"The user's own images, {path.name}. What they show is not known to this program.",
         limits=UNKNOWN_LIMITS,
         notice="",
         licence="",

@@ -1,4 +1,4 @@
-"""Splits drawn where nobody states them: by a hash, so that films that are added move no others."""
+"""Splits drawn where nobody states them: by a hash, so that images that are added move no others."""
 
 import hashlib
 from collections.abc import Sequence
@@ -7,9 +7,9 @@ from pneumo_keras.arrays import Labels
 from pneumo_keras.errors import DataError
 
 SEED = 0
-"""Of the draw. Not the settings' seed: a film must not move to another split when a training is repeated."""
+"""Of the draw. Not the settings' seed: an image must not move to another split when a training is repeated."""
 
-SHARE = 0.1  # of all films, expected of each split but the first
+SHARE = 0.1  # of all images, expected of each split but the first
 BYTES = 8  # of a hash
 
 
@@ -21,27 +21,27 @@ def draw_splits(
     splits: Sequence[str],
     place: str,
 ) -> dict[str, list[int]]:
-    """Draws splits: about a tenth of the films for each but the first, which has the rest.
+    """Draws splits: about a tenth of the images for each but the first, which has the rest.
 
-    Where a film goes depends on its patient, or on its own name, and on nothing else: films that are
+    Where an image goes depends on its patient, or on its own name, and on nothing else: images that are
     added later leave it where it is. So shares are not exact, and are the same for both classes.
 
     Args:
-        names: Of all films.
-        labels: Of the films.
-        patients: Whose films they are, "" where nobody says. No patient stands in two splits.
+        names: Of all images.
+        labels: Of the images.
+        patients: Whose images they are, "" where nobody says. No patient stands in two splits.
         splits: To be drawn, at least two.
-        place: Where the films are, for the message.
+        place: Where the images are, for the message.
 
     Returns:
-        By split the indices of its films, ascending.
+        By split the indices of its images, ascending.
 
     Raises:
-        DataError: A split was drawn without films of a class: there are too few films, or patients.
+        DataError: A split was drawn without images of a class: there are too few images, or patients.
     """
     drawn: dict[str, list[int]] = {split: [] for split in splits}
     for row, (name, patient) in enumerate(zip(names, patients, strict=True)):
-        owner = f"patient {patient}" if patient else f"film {name}"
+        owner = f"patient {patient}" if patient else f"image {name}"
         drawn[_draw_split(owner, splits)].append(row)
     for split, rows in drawn.items():
         _check_classes(split, rows, labels, place)
@@ -58,8 +58,8 @@ def _check_classes(split: str, rows: list[int], labels: Labels, place: str) -> N
     for label, name in enumerate(("the other class", "the positive class")):
         if not (labels[rows] == label).any():
             raise DataError(
-                f"{place}: about a tenth of the films, or patients, is drawn for each split, and each must "
+                f"{place}: about a tenth of the images, or patients, is drawn for each split, and each must "
                 f"have some of both classes. Received: none of {name} for '{split}', of "
                 f"{(labels == label).sum():,}. State the splits (folders train, val and test, or the column "
-                "split), or add films."
+                "split), or add images."
             )

@@ -1,4 +1,4 @@
-"""Which films there are, of which class and in which split: what folders say of them, and what is drawn.
+"""Which images there are, of which class and in which split: what folders say of them, and what is drawn.
 
 Folders are `{train,val,test}/{NORMAL,PNEUMONIA}`, or `{NORMAL,PNEUMONIA}` where no splits are stated; val may
 be called valid, validation or dev. What lies beside them is named: nothing is left out without a word.
@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pneumo_keras.arrays import SPLITS
 from pneumo_keras.data.folder.draw import draw_splits
-from pneumo_keras.data.folder.film_file import FilmFile, to_labels, to_split
-from pneumo_keras.data.folder.walk import is_hidden, walk_films
+from pneumo_keras.data.folder.image_file import ImageFile, to_labels, to_split
+from pneumo_keras.data.folder.walk import is_hidden, walk_images
 from pneumo_keras.data.folder.whose import name_patients
 from pneumo_keras.data.kinds import is_image_file
 from pneumo_keras.errors import DataError
@@ -25,25 +25,25 @@ SHOWN = 5  # names of what lies beside
 
 @dataclass(frozen=True)
 class Layout:
-    """The films of a folder or of a table.
+    """The images of a folder or of a table.
 
     Attributes:
         path: Of the folder or the table.
         positive: Name of the class that is pneumonia.
         splits: Those that are stated, or none.
-        list_films: The films of a stated split; of "" all films, where no split is stated.
+        list_images: The images of a stated split; of "" all images, where no split is stated.
     """
 
     path: Path
     positive: str
     splits: tuple[str, ...]
-    list_films: Callable[[str], list[FilmFile]]
+    list_images: Callable[[str], list[ImageFile]]
 
-    def choose_films(self, split: str) -> list[FilmFile]:
-        """The films of a split, drawn where it is not stated; others are not looked at.
+    def choose_images(self, split: str) -> list[ImageFile]:
+        """The images of a split, drawn where it is not stated; others are not looked at.
 
         Raises:
-            DataError: There is no such split, or there are too few films to draw it from.
+            DataError: There is no such split, or there are too few images to draw it from.
         """
         if not self.splits:
             return self._drawn[split]
@@ -54,14 +54,14 @@ class Layout:
                 f"{self.path}: there must be a split '{split}'. Received: {', '.join(self.splits)}. "
                 "Add it, or state no splits to have them drawn."
             )
-        return self.list_films(split)
+        return self.list_images(split)
 
     @functools.cached_property
-    def _drawn(self) -> dict[str, list[FilmFile]]:
+    def _drawn(self) -> dict[str, list[ImageFile]]:
         """All splits, where none is stated."""
         drawn = self._draw("", SPLITS)
         log.info(
-            "%s states no splits: %s training, %s validation and %s test films were drawn, the same every "
+            "%s states no splits: %s training, %s validation and %s test images were drawn, the same every "
             "time, whatever the seed",
             self.path,
             *(f"{len(drawn[split]):,}" for split in SPLITS),
@@ -69,11 +69,11 @@ class Layout:
         return drawn
 
     @functools.cached_property
-    def _parted(self) -> dict[str, list[FilmFile]]:
-        """Training films, of which some become validation films."""
+    def _parted(self) -> dict[str, list[ImageFile]]:
+        """Training images, of which some become validation images."""
         drawn = self._draw("train", ("train", "val"))
         log.info(
-            "%s states no validation films: %s were drawn from the training films, of which %s stay, the "
+            "%s states no validation images: %s were drawn from the training images, of which %s stay, the "
             "same every time, whatever the seed",
             self.path,
             f"{len(drawn['val']):,}",
@@ -81,8 +81,8 @@ class Layout:
         )
         return drawn
 
-    def _draw(self, stated: str, splits: tuple[str, ...]) -> dict[str, list[FilmFile]]:
-        files = self.list_films(stated)
+    def _draw(self, stated: str, splits: tuple[str, ...]) -> dict[str, list[ImageFile]]:
+        files = self.list_images(stated)
         rows = draw_splits(
             [file.name for file in files],
             to_labels(files, positive=self.positive, place=str(self.path)),
@@ -94,7 +94,7 @@ class Layout:
 
 
 def scan_folder(path: Path, positive: str, pattern: str) -> Layout:
-    """The films of a folder; those of a split are not listed before they are asked for.
+    """The images of a folder; those of a split are not listed before they are asked for.
 
     Args:
         path: Of the folder.
@@ -111,11 +111,11 @@ def scan_folder(path: Path, positive: str, pattern: str) -> Layout:
         _warn_of_others(path, [child for child in path.iterdir() if child not in folders.values()])
 
     @functools.cache
-    def list_films(split: str) -> list[FilmFile]:
+    def list_images(split: str) -> list[ImageFile]:
         place = f"{path}: split '{split}'" if split else str(path)
         return name_patients(_list_classes(folders.get(split, path), path), pattern, place=place)
 
-    return Layout(path, positive, splits, list_films)
+    return Layout(path, positive, splits, list_images)
 
 
 def _find_splits(path: Path) -> dict[str, Path]:
@@ -126,21 +126,21 @@ def _find_splits(path: Path) -> dict[str, Path]:
         if split in folders:
             raise DataError(
                 f"{path}: a split must be one folder. Received: {folders[split].name} and {child.name} for "
-                f"'{split}'. Rename one of them, or put their films together."
+                f"'{split}'. Rename one of them, or put their images together."
             )
         folders[split] = child
     return folders
 
 
-def _list_classes(folder: Path, root: Path) -> list[FilmFile]:
+def _list_classes(folder: Path, root: Path) -> list[ImageFile]:
     """All files below the folders of the classes, but hidden ones."""
     inside = sorted(child for child in folder.iterdir() if not is_hidden(child.name))
     classes = [child for child in inside if child.is_dir()]
     _warn_of_others(folder, [child for child in inside if child not in classes])
     return [
-        FilmFile(path, path.relative_to(root).as_posix(), label=one.name)
+        ImageFile(path, path.relative_to(root).as_posix(), label=one.name)
         for one in classes
-        for path in walk_films(one)
+        for path in walk_images(one)
     ]
 
 

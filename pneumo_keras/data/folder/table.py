@@ -1,4 +1,4 @@
-"""What a CSV says of films: columns `path` and `label`, perhaps `split` and `patient`, and a line a film."""
+"""What a CSV says of images: columns `path` and `label`, perhaps `split` and `patient`, and a line an image."""
 
 import csv
 import os
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pneumo_keras.arrays import SPLITS
-from pneumo_keras.data.folder.film_file import SPLIT_WORDS, FilmFile, to_split
+from pneumo_keras.data.folder.image_file import SPLIT_WORDS, ImageFile, to_split
 from pneumo_keras.data.folder.layout import Layout
 from pneumo_keras.data.folder.whose import name_patients, to_patient
 from pneumo_keras.errors import DataError
@@ -15,7 +15,7 @@ REQUIRED = ("path", "label")
 
 
 def scan_table(path: Path, positive: str, pattern: str) -> Layout:
-    """The films of a CSV, in the order of its lines. Paths start from its folder; other columns are free.
+    """The images of a CSV, in the order of its lines. Paths start from its folder; other columns are free.
 
     Args:
         path: Of the CSV.
@@ -34,7 +34,7 @@ def scan_table(path: Path, positive: str, pattern: str) -> Layout:
             files = list(_parse_rows(path, reader))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(
-            f"{path} must be a CSV in UTF-8, or a folder of films. Received: {error}. An npz file needs "
+            f"{path} must be a CSV in UTF-8, or a folder of images. Received: {error}. An npz file needs "
             'data.source="pneumonia_mnist".'
         ) from error
     _check_names(path, files)
@@ -55,7 +55,7 @@ def _check_columns(path: Path, columns: list[str]) -> None:
         )
 
 
-def _parse_rows(path: Path, reader: "csv.DictReader[str]") -> Iterator[FilmFile]:
+def _parse_rows(path: Path, reader: "csv.DictReader[str]") -> Iterator[ImageFile]:
     for row in reader:
         cells = {name: (row.get(name) or "").strip() for name in (*REQUIRED, "split", "patient")}
         where = f"{path}, line {reader.line_num}"
@@ -68,18 +68,18 @@ def _parse_rows(path: Path, reader: "csv.DictReader[str]") -> Iterator[FilmFile]
                 f"Received: {cells['split'] or 'nothing'}. Without that column splits are drawn."
             )
         patient = to_patient(cells["patient"])
-        yield FilmFile(path.parent / cells["path"], cells["path"], cells["label"], split or "", patient)
+        yield ImageFile(path.parent / cells["path"], cells["path"], cells["label"], split or "", patient)
 
 
-def _check_names(path: Path, files: list[FilmFile]) -> None:
-    """Checks that no film stands in two lines, however its path is spelt and whatever links lead to it."""
+def _check_names(path: Path, files: list[ImageFile]) -> None:
+    """Checks that no image stands in two lines, however its path is spelt and whatever links lead to it."""
     seen: dict[str, str] = {}
     for file in files:
         place = _resolve(file.path)
         if place in seen:
             first = "" if seen[place] == file.name else f", of which the first calls it {seen[place]}"
             raise DataError(
-                f"{path}: every film must stand in one line. Received: {file.name} in two{first}."
+                f"{path}: every image must stand in one line. Received: {file.name} in two{first}."
             )
         seen[place] = file.name
 

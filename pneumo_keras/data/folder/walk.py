@@ -16,7 +16,7 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def walk_films(folder: Path) -> Iterator[Path]:
+def walk_images(folder: Path) -> Iterator[Path]:
     """All images below a folder but hidden ones: those of each folder by name, before those of folders in it.
 
     Raises:

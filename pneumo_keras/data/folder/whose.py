@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePath
 
-from pneumo_keras.data.folder.film_file import FilmFile, to_split
+from pneumo_keras.data.folder.image_file import ImageFile, to_split
 from pneumo_keras.data.sources import KERMANY, NOBODY
-from pneumo_keras.printable import to_amount
+from pneumo_keras.storage.printable import to_amount
 
 log = logging.getLogger("pneumo_keras")
 
@@ -30,7 +30,7 @@ def to_patient(text: str) -> str:
     return number[1] if number else "" if text.casefold() in UNKNOWN else text
 
 
-def name_patients(files: Sequence[FilmFile], pattern: str, *, place: str) -> list[FilmFile]:
+def name_patients(files: Sequence[ImageFile], pattern: str, *, place: str) -> list[ImageFile]:
     """Files of which nobody says whose they are, with the patients that their names tell.
 
     Args:
@@ -57,7 +57,7 @@ def name_patients(files: Sequence[FilmFile], pattern: str, *, place: str) -> lis
     return told
 
 
-def _match(files: Sequence[FilmFile], pattern: str) -> list[FilmFile]:
+def _match(files: Sequence[ImageFile], pattern: str) -> list[ImageFile]:
     rule = re.compile(pattern)
     group = "patient" if "patient" in rule.groupindex else 1
     found = (rule.search(PurePath(file.name).name) for file in files)
@@ -67,7 +67,7 @@ def _match(files: Sequence[FilmFile], pattern: str) -> list[FilmFile]:
     ]
 
 
-def _match_known(files: Sequence[FilmFile], place: str) -> list[FilmFile]:
+def _match_known(files: Sequence[ImageFile], place: str) -> list[ImageFile]:
     """Patients by the names of `chest_xray`, each in the numbering of its folder."""
     found = [CHEST_XRAY.match(PurePath(file.name).name) for file in files]
     names = Counter(PurePath(file.name).name for file, match in zip(files, found, strict=True) if match)
@@ -87,7 +87,7 @@ def _match_known(files: Sequence[FilmFile], place: str) -> list[FilmFile]:
     ]
 
 
-def _number(file: FilmFile, patient: str) -> FilmFile:
+def _number(file: ImageFile, patient: str) -> ImageFile:
     """The file with its patient, numbered as in the nearest folder called like a split, or in its split."""
     splits = filter(None, map(to_split, reversed(PurePath(file.name).parts[:-1])))
     split = next(splits, file.split)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pneumo_keras.arrays import SPLIT_NAMES, SPLITS
 from pneumo_keras.data import prepared
-from pneumo_keras.data.films import LabelledFilms, Preparation
 from pneumo_keras.data.hashes import load_hashes
 from pneumo_keras.data.image_preparation import detect_preparation
+from pneumo_keras.data.images import LabelledImages, Preparation
 from pneumo_keras.data.pneumonia_mnist import patients
 from pneumo_keras.data.pneumonia_mnist.archive import (
     check_archive,
@@ -20,14 +20,14 @@ from pneumo_keras.data.pneumonia_mnist.archive import (
 from pneumo_keras.data.pneumonia_mnist.card import describe_official, describe_own, to_unofficial_line
 from pneumo_keras.data.pneumonia_mnist.catalog import Release, describe_edition, load_release
 from pneumo_keras.data.pneumonia_mnist.npz_file import NpzFile, locate_npz, to_medmnist_folder
-from pneumo_keras.data.resized import ResizedFilms
+from pneumo_keras.data.resized import ResizedImages
 from pneumo_keras.data.sources import CACHE_LIMIT, DataCard, DataOptions, DataSet, ImageNames
 from pneumo_keras.errors import DataError
 
 log = logging.getLogger("pneumo_keras")
 
 
-def open_films(options: DataOptions, release: Release | None = None) -> DataSet:
+def open_images(options: DataOptions, release: Release | None = None) -> DataSet:
     """PneumoniaMNIST, or a file of the user's own with arrays like its.
 
     Args:
@@ -44,14 +44,14 @@ def open_films(options: DataOptions, release: Release | None = None) -> DataSet:
         check_archive(options.path)  # before all of it is read for its checksum
     npz = locate_npz(release, path=options.path, folder=to_medmnist_folder())
 
-    def open_split(split: str) -> LabelledFilms:
+    def open_split(split: str) -> LabelledImages:
         if split not in SPLITS:
             raise DataError(f"A split must be one of {', '.join(SPLITS)}. Received: {split}.")
         wanted, size = options.preparation, options.size
         if wanted:  # larger images become like those of the training
             size = max(size, read_size(npz.path, split))
-        films = load_split(npz, split, size=size, cache=options.cache, limit=options.cache_limit)
-        return ResizedFilms(films, wanted) if wanted and size > options.size else films
+        images = load_split(npz, split, size=size, cache=options.cache, limit=options.cache_limit)
+        return ResizedImages(images, wanted) if wanted and size > options.size else images
 
     @functools.cache
     def name_images(split: str | None) -> ImageNames:
@@ -70,8 +70,8 @@ def open_films(options: DataOptions, release: Release | None = None) -> DataSet:
 
 def load_split(
     npz: NpzFile, split: str, *, size: int, cache: Path, limit: int = CACHE_LIMIT
-) -> prepared.PreparedFilms:
-    """A split of a file as prepared films; the other splits are not opened.
+) -> prepared.PreparedImages:
+    """A split of a file as prepared images; the other splits are not opened.
 
     Raises:
         DataError: See `prepared.load_prepared`.
@@ -95,7 +95,7 @@ def is_at_hand(options: DataOptions) -> bool:
 def _describe(npz: NpzFile, release: Release, size: int) -> DataCard:
     if npz.is_official:
         return describe_official(npz, release, size=size)
-    # Of the test films, nothing is looked at before they are asked for.
+    # Of the test images, nothing is looked at before they are asked for.
     counts = {split: count_archived_classes(npz.path, split) for split in ("train", "val")}
     log.warning("%s", to_unofficial_line(str(npz.path), npz, release, counts))
     return describe_own(npz, release, counts, size=size)

@@ -12,33 +12,33 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer, UInt8
 
-from pneumo_keras.archives import open_zip
 from pneumo_keras.arrays import SPLITS, Images, Labels
-from pneumo_keras.data.films import LabelledFilms, count_classes, iterate_films
+from pneumo_keras.data.images import LabelledImages, count_classes, iterate_images
 from pneumo_keras.data.pneumonia_mnist.catalog import SIZES
 from pneumo_keras.errors import DataError
-from pneumo_keras.files import replace_whole
-from pneumo_keras.npy import Header, open_member, to_array
-from pneumo_keras.printable import to_amount
+from pneumo_keras.storage.archives import open_zip
+from pneumo_keras.storage.files import replace_whole
+from pneumo_keras.storage.npy import Header, open_member, to_array
+from pneumo_keras.storage.printable import to_amount
 
 KEYS = tuple(f"{split}_{part}" for split in SPLITS for part in ("images", "labels"))
 NEXT_STEP = "Mend the file, or leave data.path unset to use the official one."
-CHUNK_BYTES = 1 << 22  # of films that are held at once
-MOST_FILMS = 10_000_000  # of a split: ten times the largest public collection of chest films
-MOST_SCATTERED = 1 << 30  # bytes of films in Fortran order, which are read whole
+CHUNK_BYTES = 1 << 22  # of images that are held at once
+MOST_IMAGES = 10_000_000  # of a split: ten times the largest public collection of chest images
+MOST_SCATTERED = 1 << 30  # bytes of images in Fortran order, which are read whole
 # ITU-R BT.601: what red, green and blue add to the brightness of a pixel.
 GREY_WEIGHTS = np.array([0.299, 0.587, 0.114])
 
 
 @dataclass(frozen=True)
-class ArchivedFilms:
-    """One split of the file. Labels and the outline of its films were checked, no film is read yet.
+class ArchivedImages:
+    """One split of the file. Labels and the outline of its images were checked, no image is read yet.
 
     Attributes:
         path: The file.
         split: `train`, `val` or `test`.
-        labels: Of all films.
-        header: Of the array of films.
+        labels: Of all images.
+        header: Of the array of images.
     """
 
     path: Path
@@ -55,7 +55,7 @@ class ArchivedFilms:
         return self.header.shape[1], self.header.shape[2]
 
     def iterate(self) -> Iterator[Images]:
-        """All films, grey, in their order, a few megabytes at a time.
+        """All images, grey, in their order, a few megabytes at a time.
 
         Raises:
             DataError: The array is damaged.
@@ -65,13 +65,13 @@ class ArchivedFilms:
                 yield np.rint(part @ GREY_WEIGHTS).astype(np.uint8) if part.ndim == 4 else part
 
 
-def open_archive(path: Path, split: str, *, size: int) -> ArchivedFilms:
-    """The films of one split, with labels 0 and 1. The arrays of the others are not opened.
+def open_archive(path: Path, split: str, *, size: int) -> ArchivedImages:
+    """The images of one split, with labels 0 and 1. The arrays of the others are not opened.
 
     Args:
         path: A file of MedMNIST's make.
         split: `train`, `val` or `test`.
-        size: Height and width that its films must have, in pixels.
+        size: Height and width that its images must have, in pixels.
 
     Raises:
         DataError: It is no such file, or it breaks a rule that the training relies on.
@@ -81,7 +81,7 @@ def open_archive(path: Path, split: str, *, size: int) -> ArchivedFilms:
         _check_size(path, header.shape[1], size)
         labels = _load_labels(path, archive, split, n=header.shape[0])
     _check_classes(path, split, labels)
-    return ArchivedFilms(path, split, labels, header)
+    return ArchivedImages(path, split, labels, header)
 
 
 def check_archive(path: Path) -> None:
@@ -95,7 +95,7 @@ def check_archive(path: Path) -> None:
 
 
 def count_archived_classes(path: Path, split: str) -> tuple[int, int]:
-    """Counts of normal and pneumonia films in a split, from its labels alone.
+    """Counts of normal and pneumonia images in a split, from its labels alone.
 
     Raises:
         DataError: It is no such file, or its labels break a rule.
@@ -106,26 +106,26 @@ def count_archived_classes(path: Path, split: str) -> tuple[int, int]:
 
 
 def read_size(path: Path, split: str) -> int:
-    """Height and width of the films of a split, in pixels.
+    """Height and width of the images of a split, in pixels.
 
     Raises:
-        DataError: It is no such file, or its films break a rule.
+        DataError: It is no such file, or its images break a rule.
     """
     with _open_archive(path) as archive:
         return _read_outline(path, archive, split).shape[1]
 
 
-def save_archive(path: Path, splits: Mapping[str, LabelledFilms]) -> None:
-    """Writes films as an npz with the arrays of PneumoniaMNIST, whole or not at all.
+def save_archive(path: Path, splits: Mapping[str, LabelledImages]) -> None:
+    """Writes images as an npz with the arrays of PneumoniaMNIST, whole or not at all.
 
     Raises:
         DataError: The file cannot be written.
     """
     try:
         with replace_whole(path) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as archive:
-            for split, films in splits.items():
-                labels = films.labels[:, None].astype(np.uint8)
-                _save_array(archive, f"{split}_images", (len(films), *films.shape), iterate_films(films))
+            for split, images in splits.items():
+                labels = images.labels[:, None].astype(np.uint8)
+                _save_array(archive, f"{split}_images", (len(images), *images.shape), iterate_images(images))
                 _save_array(archive, f"{split}_labels", labels.shape, iter([labels]))
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error}") from error
@@ -174,7 +174,7 @@ def _check_keys(path: Path, present: list[str]) -> None:
 
 
 def _read_outline(path: Path, archive: zipfile.ZipFile, split: str) -> Header:
-    """What the films of a split declare to be, checked."""
+    """What the images of a split declare to be, checked."""
     with open_member(archive, f"{split}_images") as (_, header):
         _check_images(path, split, header)
     return header
@@ -183,21 +183,21 @@ def _read_outline(path: Path, archive: zipfile.ZipFile, split: str) -> Header:
 def _check_images(path: Path, split: str, header: Header) -> None:
     shape = header.shape
     if header.dtype != np.uint8:
-        raise _refusal(path, f"the films of split '{split}' must be uint8", header.dtype)
+        raise _refusal(path, f"the images of split '{split}' must be uint8", header.dtype)
     if not (len(shape) == 3 or (len(shape) == 4 and shape[-1] == 3)) or shape[1] != shape[2]:
-        rule = f"the films of split '{split}' must be square, (n, h, h) grey or (n, h, h, 3) colour"
+        rule = f"the images of split '{split}' must be square, (n, h, h) grey or (n, h, h, 3) colour"
         raise _refusal(path, rule, shape)
     if not math.prod(shape):
-        raise _refusal(path, f"split '{split}' must hold films", "none")
-    if shape[0] > MOST_FILMS:
-        raise _refusal(path, f"split '{split}' must hold at most {MOST_FILMS:,} films", f"{shape[0]:,}")
+        raise _refusal(path, f"split '{split}' must hold images", "none")
+    if shape[0] > MOST_IMAGES:
+        raise _refusal(path, f"split '{split}' must hold at most {MOST_IMAGES:,} images", f"{shape[0]:,}")
     if header.is_fortran and header.n_bytes > MOST_SCATTERED:
-        rule = f"films of more than {MOST_SCATTERED:,} bytes must be stored in C order"
+        rule = f"images of more than {MOST_SCATTERED:,} bytes must be stored in C order"
         raise _refusal(path, rule, "Fortran order")
 
 
 def _load_labels(path: Path, archive: zipfile.ZipFile, split: str, n: int) -> Labels:
-    """The labels of a split, one for each of `n` films."""
+    """The labels of a split, one for each of `n` images."""
     with open_member(archive, f"{split}_labels") as (file, header):
         shape = header.shape
         if header.dtype.kind not in "iu":
@@ -205,8 +205,8 @@ def _load_labels(path: Path, archive: zipfile.ZipFile, split: str, n: int) -> La
         if len(shape) != 1 and shape[1:] != (1,):
             raise _refusal(path, f"the labels of split '{split}' must be (n,) or (n, 1)", shape)
         if n != shape[0]:
-            rule = f"split '{split}' must hold one label for each film"
-            raise _refusal(path, rule, f"{to_amount(n, 'film')}, {to_amount(shape[0], 'label')}")
+            rule = f"split '{split}' must hold one label for each image"
+            raise _refusal(path, rule, f"{to_amount(n, 'image')}, {to_amount(shape[0], 'label')}")
         labels = to_array(file.read(), header).reshape(shape[0])
     _check_label_values(path, split, labels)
     return labels.astype(np.int64)
@@ -223,7 +223,7 @@ def _check_classes(path: Path, split: str, labels: Labels) -> None:
     """A training learns from both classes; what is only evaluated may lack one."""
     normal, pneumonia = count_classes(labels)
     if split in ("train", "val") and not (normal and pneumonia):
-        rule = f"split '{split}' must hold films of both classes"
+        rule = f"split '{split}' must hold images of both classes"
         raise _refusal(path, rule, f"{normal} normal, {pneumonia} pneumonia")
 
 
@@ -231,8 +231,8 @@ def _check_size(path: Path, pixels: int, size: int) -> None:
     if pixels == size:
         return
     takes = ", ".join(map(str, SIZES))
-    mend = f"Set data.size to {pixels}." if pixels in SIZES else f"Resize the films to one of {takes} px."
-    raise _refusal(path, f"the films must be {size} px, as data.size says", f"{pixels} px", mend)
+    mend = f"Set data.size to {pixels}." if pixels in SIZES else f"Resize the images to one of {takes} px."
+    raise _refusal(path, f"the images must be {size} px, as data.size says", f"{pixels} px", mend)
 
 
 def _refusal(path: Path, rule: str, received: Any, next_step: str = NEXT_STEP) -> DataError:

@@ -17,16 +17,16 @@ def describe_official(npz: NpzFile, release: Release, *, size: int) -> DataCard:
     ]
     return DataCard(
         title=f"PneumoniaMNIST, {size} px",
-        description="Chest films of children, published by MedMNIST.",
+        description="Chest images of children, published by MedMNIST.",
         limits=(
-            "The films are of children of 1 to 5 years from one hospital. It is not for adults; other "
+            "The images are of children of 1 to 5 years from one hospital. It is not for adults; other "
             "hospitals and machines are untried.",
-            "Labels are what physicians read from the films, not proven diagnoses. A third physician "
-            "checked those of the test films.",
-            f"Normal films are {_to_share(*fitted)} of the official training and validation films, but "
-            f"{_to_share(*catalog.CLASS_COUNTS['test'])} of the test films: scores and thresholds do not "
+            "Labels are what physicians read from the images, not proven diagnoses. A third physician "
+            "checked those of the test images.",
+            f"Normal images are {_to_share(*fitted)} of the official training and validation images, but "
+            f"{_to_share(*catalog.CLASS_COUNTS['test'])} of the test images: scores and thresholds do not "
             "carry over unchanged.",
-            "Validation films are a random slice of the training films, and easier than the test films.",
+            "Validation images are a random slice of the training images, and easier than the test images.",
         ),
         notice="",
         licence=catalog.load_licence(),
@@ -43,8 +43,8 @@ def describe_own(npz: NpzFile, release: Release, counts: ClassCounts, *, size: i
     Args:
         npz: The file.
         release: The published one.
-        counts: Normal and pneumonia films of its training and validation splits.
-        size: Height and width of its films in pixels.
+        counts: Normal and pneumonia images of its training and validation splits.
+        size: Height and width of its images in pixels.
     """
     return DataCard(
         title=f"{npz.path.name}, {size} px",
@@ -66,7 +66,7 @@ def to_unofficial_line(name: str, npz: NpzFile, release: Release, counts: ClassC
         name: How to call the file: by its path, or by its name alone where paths are nobody's business.
         npz: The file.
         release: The published one.
-        counts: Normal and pneumonia films of its training and validation splits.
+        counts: Normal and pneumonia images of its training and validation splits.
     """
     listed = "; ".join(
         f"{split} {normal:,} normal, {ill:,} pneumonia" for split, (normal, ill) in counts.items()
@@ -85,7 +85,7 @@ def _to_comparability(counts: ClassCounts) -> str:
             "results are not results on the official file"
         )
     if counts.get("train") == catalog.PARTIAL_TRAIN_COUNTS:
-        what = "It is the popular partial copy with 3,882 training films (388 normal)"
+        what = "It is the popular partial copy with 3,882 training images (388 normal)"
     else:
         listed = "; ".join(f"{normal:,} normal, {ill:,} pneumonia" for normal, ill in official.values())
         what = f"The class counts of the official file are others ({listed})"

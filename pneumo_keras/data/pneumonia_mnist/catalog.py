@@ -13,7 +13,7 @@ from pneumo_keras.errors import DataError
 SIZES = (28, 64, 128, 224)
 
 RELEASE_NOTES = {
-    "1.1.0": "Beside the films: all labels in one file, the fingerprint of the pixels.",
+    "1.1.0": "Beside the images: all labels in one file, the fingerprint of the pixels.",
     "1.0.0": "The files of MedMNIST 3: 28, 64, 128 and 224 px, splits train, val and test.",
 }
 """Of the prepared data set, the newest version first."""
@@ -43,14 +43,14 @@ CITATION = """\
 }
 """
 
-# Normal and pneumonia films of the official file, at every size.
+# Normal and pneumonia images of the official file, at every size.
 CLASS_COUNTS = {"train": (1214, 3494), "val": (135, 389), "test": (234, 390)}
-# The training split of a popular copy that lost two thirds of its normal films.
+# The training split of a popular copy that lost two thirds of its normal images.
 PARTIAL_TRAIN_COUNTS = (388, 3494)
 
 # Known for the 28 px file alone; the makers publish MD5 only.
 BYTES = {28: 4_170_669}
-SPARE_BYTES = 1 << 20  # of a file, beyond its films before they were compressed
+SPARE_BYTES = 1 << 20  # of a file, beyond its images before they were compressed
 SHA256 = {28: "e1792d3f03751cb101e99f19a63b3c1941436c988665f47853417b05be250cd8"}
 
 
@@ -68,7 +68,7 @@ def load_medmnist_record() -> dict[str, Any]:
 
 
 def load_release(size: int) -> Release:
-    """The official file with films of `size` pixels.
+    """The official file with images of `size` pixels.
 
     Raises:
         DataError: There is none of that size.
@@ -89,17 +89,17 @@ def load_release(size: int) -> Release:
 
 
 def load_licence() -> str:
-    """The licence of the films, with its address."""
+    """The licence of the images, with its address."""
     return f"{load_medmnist_record()['license']}, {LICENCE_ADDRESS}"
 
 
 def load_description() -> str:
-    """What the films show and where they come from."""
+    """What the images show and where they come from."""
     return load_medmnist_record()["description"]
 
 
 def describe_edition() -> Edition:
-    """What the prepared films are called, and what is told of them beside."""
+    """What the prepared images are called, and what is told of them beside."""
     return Edition(
         name="pneumonia_mnist",
         version=next(iter(RELEASE_NOTES)),

@@ -5,10 +5,10 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from pneumo_keras.archives import MOST_BYTES
 from pneumo_keras.data.download import Release, fetch_release
 from pneumo_keras.errors import DataError
-from pneumo_keras.ordinary_files import open_ordinary
+from pneumo_keras.storage.archives import MOST_BYTES
+from pneumo_keras.storage.ordinary_files import open_ordinary
 
 log = logging.getLogger("pneumo_keras")
 
@@ -75,7 +75,7 @@ def _load_own_file(path: Path, release: Release) -> NpzFile:
     try:
         return _load_npz(path, release)
     except OSError as error:
-        mend = 'Set data.source="folder" for a folder of films' if path.is_dir() else "Correct it"
+        mend = 'Set data.source="folder" for a folder of images' if path.is_dir() else "Correct it"
         raise DataError(
             f"data.path must name an npz file that can be read. Received: {path} "
             f"({error.strerror}). {mend}, or leave data.path unset to use the official file."

@@ -4,7 +4,7 @@ import pytest
 from pneumo_keras.arrays import SPLITS
 from pneumo_keras.data.folder.draw import draw_splits
 from pneumo_keras.errors import DataError
-from tests.films import FilmArray, load, load_phantom_splits, write_films
+from tests.images import ImageArray, load, load_phantom_splits, write_images
 
 N = 200
 LABELS = (np.arange(N) % 4 > 0).astype(np.int64)
@@ -14,14 +14,14 @@ TEST_ROWS = [2, 13, 17, 39, 42, 45, 58, 68, 130, 141, 143, 146, 154, 155, 170, 1
 
 
 def draw(names=NAMES, labels=LABELS, patients=NOBODY, splits=SPLITS):
-    return draw_splits(names, labels, patients, splits=splits, place="films")
+    return draw_splits(names, labels, patients, splits=splits, place="images")
 
 
 def to_splits(drawn, names=NAMES):
     return {names[row]: split for split, rows in drawn.items() for row in rows}
 
 
-def test_every_film_is_drawn_once_and_a_split_has_about_a_tenth_of_each_class():
+def test_every_image_is_drawn_once_and_a_split_has_about_a_tenth_of_each_class():
     n = 20_000
     names, labels = [f"{index}.png" for index in range(n)], (np.arange(n) % 4 > 0).astype(np.int64)
     drawn = draw(names, labels, [""] * n)
@@ -39,7 +39,7 @@ def test_the_draw_depends_on_names_alone():
 
 
 @pytest.mark.parametrize("patients", [NOBODY, [f"p{index // 5}" for index in range(N)]])
-def test_films_that_come_and_go_move_no_other_film(patients):
+def test_images_that_come_and_go_move_no_other_image(patients):
     before = to_splits(draw(patients=patients))
     new = [f"new {index}.png" for index in range(10)]
     grown = draw([*new, *NAMES], np.append([0] * 10, LABELS), ["p3"] * 10 + patients)
@@ -64,14 +64,14 @@ def test_a_patient_stands_in_one_split():
     assert len({split for splits in splits_of.values() for split in splits}) == 3
 
 
-def test_films_of_nobody_are_drawn_each_for_itself():
+def test_images_of_nobody_are_drawn_each_for_itself():
     patients = ["p"] * 50 + [""] * 150
     drawn = draw(patients=patients)
     assert sum(bool({0, 49} & set(rows)) for rows in drawn.values()) == 1
     assert len({split for split, rows in drawn.items() if max(rows) > 50}) == 3
 
 
-def test_a_patient_is_no_film_of_that_name():
+def test_a_patient_is_no_image_of_that_name():
     assert to_splits(draw(patients=NAMES)) != to_splits(draw())
 
 
@@ -88,25 +88,25 @@ def test_a_split_without_a_class_is_refused(few):
     with pytest.raises(DataError) as caught:
         draw(NAMES[: len(labels)], labels, NOBODY[: len(labels)])
     assert str(caught.value) == (
-        "films: about a tenth of the films, or patients, is drawn for each split, and each must have some of "
+        "images: about a tenth of the images, or patients, is drawn for each split, and each must have some of "
         f"both classes. Received: none of the other class for '{'val' if few else 'train'}', of {few}. State "
-        "the splits (folders train, val and test, or the column split), or add films."
+        "the splits (folders train, val and test, or the column split), or add images."
     )
 
 
-def to_pixels(films):
-    return {film.tobytes() for film in load(films).images}
+def to_pixels(images):
+    return {image.tobytes() for image in load(images).images}
 
 
-def test_films_that_are_added_move_no_other_film(tmp_path, splits, open_data):
+def test_images_that_are_added_move_no_other_image(tmp_path, splits, open_data):
     path, more = tmp_path / "plain", load_phantom_splits((20, 2, 2), seed=3)["train"]
-    write_films(path, splits["train"])
+    write_images(path, splits["train"])
     before = {split: to_pixels(open_data(path).open_split(split)) for split in SPLITS}
     for label in (0, 1):
-        some = FilmArray(more.images[more.labels == label], more.labels[more.labels == label])
-        write_films(tmp_path / "more", some)
-    for film in (tmp_path / "more").rglob("*.png"):
-        film.rename(path / film.parent.name / f"{film.stem}a.png")
+        some = ImageArray(more.images[more.labels == label], more.labels[more.labels == label])
+        write_images(tmp_path / "more", some)
+    for image in (tmp_path / "more").rglob("*.png"):
+        image.rename(path / image.parent.name / f"{image.stem}a.png")
     after = {split: to_pixels(open_data(path).open_split(split)) for split in SPLITS}
     assert all(before[split] <= after[split] for split in SPLITS)
     assert sum(map(len, after.values())) == 50

@@ -10,15 +10,15 @@ import pytest
 
 from pneumo_keras.arrays import SPLITS
 from pneumo_keras.data import folder as source
-from pneumo_keras.data.films import count_classes
 from pneumo_keras.data.folder import DECODING, is_at_hand
+from pneumo_keras.data.images import count_classes
 from pneumo_keras.data.pneumonia_mnist import load_split
 from pneumo_keras.data.pneumonia_mnist.archive import save_archive
 from pneumo_keras.data.pneumonia_mnist.npz_file import NpzFile
 from pneumo_keras.data.sources import DataOptions
 from pneumo_keras.errors import DataError
 from tests.conftest import SHARED
-from tests.films import FilmArray, load, sort_by_class, write_films, write_splits
+from tests.images import ImageArray, load, sort_by_class, write_images, write_splits
 from tests.imports import find_used
 
 
@@ -28,8 +28,8 @@ def refuse(call, *arguments, **options):
     return str(caught.value)
 
 
-def test_films_of_the_right_size_come_back_as_they_were(films, splits, open_data):
-    data = open_data(films)
+def test_images_of_the_right_size_come_back_as_they_were(images, splits, open_data):
+    data = open_data(images)
     for split in SPLITS:
         opened, expected = load(data.open_split(split)), sort_by_class(splits[split])
         assert np.array_equal(opened.images, expected.images)
@@ -37,62 +37,62 @@ def test_films_of_the_right_size_come_back_as_they_were(films, splits, open_data
     assert data.open_whole is None
 
 
-def test_a_folder_and_an_archive_of_the_same_films_have_the_same_fingerprints(
-    tmp_path, films, splits, open_data
+def test_a_folder_and_an_archive_of_the_same_images_have_the_same_fingerprints(
+    tmp_path, images, splits, open_data
 ):
     ordered = {split: sort_by_class(one) for split, one in splits.items()}
-    save_archive(tmp_path / "films.npz", ordered)
-    npz = NpzFile(tmp_path / "films.npz", "", "a" * 64, is_official=False)
+    save_archive(tmp_path / "images.npz", ordered)
+    npz = NpzFile(tmp_path / "images.npz", "", "a" * 64, is_official=False)
     for split in SPLITS:
         archived = load_split(npz, split, size=28, cache=tmp_path / "cache")
-        assert open_data(films).open_split(split).fingerprint() == archived.fingerprint()
+        assert open_data(images).open_split(split).fingerprint() == archived.fingerprint()
 
 
-def test_only_the_films_of_the_split_that_is_asked_for_are_decoded(films, open_data, decoded_files):
-    data = open_data(films)
+def test_only_the_images_of_the_split_that_is_asked_for_are_decoded(images, open_data, decoded_files):
+    data = open_data(images)
     assert decoded_files == []
     data.open_split("train")
     data.open_split("val")
     assert len(decoded_files) == 42
-    assert not [path for path in decoded_files if str(films / "test") in path]
+    assert not [path for path in decoded_files if str(images / "test") in path]
     data.open_split("test")
     assert len(decoded_files) == 56
 
 
-def test_the_test_films_are_not_even_listed_before(films, open_data):
-    shutil.copytree(films / "test" / "NORMAL", films / "test" / "OTHER")
-    data = open_data(films)
+def test_the_test_images_are_not_even_listed_before(images, open_data):
+    shutil.copytree(images / "test" / "NORMAL", images / "test" / "OTHER")
+    data = open_data(images)
     data.open_split("train"), data.open_split("val")
     assert refuse(data.open_split, "test") == (
-        f"{films}: split 'test' must hold films of two classes, in folders with their names or in the column "
+        f"{images}: split 'test' must hold images of two classes, in folders with their names or in the column "
         "label. Received: NORMAL (4), OTHER (4), PNEUMONIA (10). Keep two, and name the one that is "
         "pneumonia with data.positive."
     )
 
 
 @pytest.mark.parametrize(("kept", "label"), [("NORMAL", 0), ("PNEUMONIA", 1)])
-def test_films_that_are_only_evaluated_may_be_of_one_class(films, open_data, kept, label):
+def test_images_that_are_only_evaluated_may_be_of_one_class(images, open_data, kept, label):
     (lost,) = {"NORMAL", "PNEUMONIA"} - {kept}
     for split in ("val", "test"):
-        shutil.rmtree(films / split / lost)
-    data = open_data(films)
+        shutil.rmtree(images / split / lost)
+    data = open_data(images)
     assert set(data.open_split("test").labels.tolist()) == {label}
-    assert "must hold films of two classes" in refuse(data.open_split, "val")
+    assert "must hold images of two classes" in refuse(data.open_split, "val")
 
 
-def test_one_class_whose_meaning_nobody_knows_is_asked_for(films, open_data):
-    shutil.rmtree(films / "test" / "NORMAL")
-    (films / "test" / "PNEUMONIA").rename(films / "test" / "infiltrate")
-    assert refuse(open_data(films).open_split, "test") == (
-        f"{films}: split 'test' holds images of one class, which must be the one that data.positive names, "
+def test_one_class_whose_meaning_nobody_knows_is_asked_for(images, open_data):
+    shutil.rmtree(images / "test" / "NORMAL")
+    (images / "test" / "PNEUMONIA").rename(images / "test" / "infiltrate")
+    assert refuse(open_data(images).open_split, "test") == (
+        f"{images}: split 'test' holds images of one class, which must be the one that data.positive names, "
         "PNEUMONIA, or be called NORMAL. Received: infiltrate (10). Name it with --positive if it is "
         "pneumonia, or call it NORMAL."
     )
 
 
-def test_films_are_prepared_once(films, open_data, decoded_files, tmp_path):
-    first = open_data(films).open_split("val")
-    again = open_data(films).open_split("val")
+def test_images_are_prepared_once(images, open_data, decoded_files, tmp_path):
+    first = open_data(images).open_split("val")
+    again = open_data(images).open_split("val")
     assert (again.folder, again.fingerprint()) == (first.folder, first.fingerprint())
     assert len(decoded_files) == 12
     left = [path.name for path in (tmp_path / "cache" / "datasets").glob("*-*") if path.suffix != ".lock"]
@@ -101,40 +101,40 @@ def test_films_are_prepared_once(films, open_data, decoded_files, tmp_path):
 
 
 @pytest.mark.parametrize("change", ["time", "bytes", "name", "class", "new"])
-def test_a_film_that_changes_is_prepared_again(films, open_data, change):
-    before = open_data(films).open_split("val").folder
-    film = next((films / "val" / "NORMAL").iterdir())
+def test_an_image_that_changes_is_prepared_again(images, open_data, change):
+    before = open_data(images).open_split("val").folder
+    image = next((images / "val" / "NORMAL").iterdir())
     match change:
         case "time":
-            os.utime(film, ns=(film.stat().st_atime_ns, film.stat().st_mtime_ns + 1))
+            os.utime(image, ns=(image.stat().st_atime_ns, image.stat().st_mtime_ns + 1))
         case "bytes":
-            times = film.stat().st_atime_ns, film.stat().st_mtime_ns
-            film.write_bytes(film.read_bytes() + b"\0")
-            os.utime(film, ns=times)
+            times = image.stat().st_atime_ns, image.stat().st_mtime_ns
+            image.write_bytes(image.read_bytes() + b"\0")
+            os.utime(image, ns=times)
         case "name":
-            film.rename(film.with_name("z.png"))
+            image.rename(image.with_name("z.png"))
         case "class":
-            film.rename(films / "val" / "PNEUMONIA" / "z.png")
+            image.rename(images / "val" / "PNEUMONIA" / "z.png")
         case "new":
-            shutil.copy(film, film.with_name("z.png"))
-    assert open_data(films).open_split("val").folder != before
+            shutil.copy(image, image.with_name("z.png"))
+    assert open_data(images).open_split("val").folder != before
     assert len(list(before.parent.glob("folder-*"))) == 2
 
 
-def test_a_copy_with_the_same_times_is_another_set_of_films(films, open_data, tmp_path):
-    shutil.copytree(films, tmp_path / "copy")
-    first, other = open_data(films).open_split("val"), open_data(tmp_path / "copy").open_split("val")
+def test_a_copy_with_the_same_times_is_another_set_of_images(images, open_data, tmp_path):
+    shutil.copytree(images, tmp_path / "copy")
+    first, other = open_data(images).open_split("val"), open_data(tmp_path / "copy").open_split("val")
     assert first.folder != other.folder
     assert first.fingerprint() == other.fingerprint()
 
 
-def test_larger_films_are_cut_and_brought_to_the_size(tmp_path, open_data):
-    images = np.zeros((4, 40, 80), np.uint8)
-    images[:, :, 20:60] = 200  # the square in the middle
-    write_films(tmp_path / "wide" / "val", FilmArray(images, np.array([0, 1, 0, 1])))
-    films = load(open_data(tmp_path / "wide", size=64).open_split("val"))
-    assert films.images.shape == (4, 64, 64)
-    assert (films.images == 200).all()
+def test_larger_images_are_cut_and_brought_to_the_size(tmp_path, open_data):
+    arrays = np.zeros((4, 40, 80), np.uint8)
+    arrays[:, :, 20:60] = 200  # the square in the middle
+    write_images(tmp_path / "wide" / "val", ImageArray(arrays, np.array([0, 1, 0, 1])))
+    images = load(open_data(tmp_path / "wide", size=64).open_split("val"))
+    assert images.images.shape == (4, 64, 64)
+    assert (images.images == 200).all()
 
 
 @pytest.mark.parametrize(
@@ -146,10 +146,10 @@ def test_larger_films_are_cut_and_brought_to_the_size(tmp_path, open_data):
         {"train": "Train", "val": "VALID", "test": "TEST"},
     ],
 )
-def test_splits_are_known_by_any_of_their_names(films, splits, open_data, names, caplog):
+def test_splits_are_known_by_any_of_their_names(images, splits, open_data, names, caplog):
     for name, other in names.items():
-        (films / name).rename(films / other)
-    data = open_data(films)
+        (images / name).rename(images / other)
+    data = open_data(images)
     for split in SPLITS:
         assert np.array_equal(load(data.open_split(split)).images, sort_by_class(splits[split]).images)
     assert data.name_images("val").files[0].startswith(f"{names['val']}/")
@@ -163,27 +163,27 @@ def test_two_folders_for_one_split_are_refused(tmp_path, open_data, first, secon
     split = "val" if first == "val" else second
     assert refuse(open_data, tmp_path / "clinic") == (
         f"{tmp_path}/clinic: a split must be one folder. Received: {first} and {second} for '{split}'. "
-        "Rename one of them, or put their films together."
+        "Rename one of them, or put their images together."
     )
 
 
-def test_what_lies_beside_splits_and_classes_is_named(films, open_data, caplog):
+def test_what_lies_beside_splits_and_classes_is_named(images, open_data, caplog):
     for beside in ("holdout", "__MACOSX", ".cache", "train/__MACOSX"):
-        (films / beside).mkdir()
-    film = next((films / "train" / "NORMAL").iterdir())
+        (images / beside).mkdir()
+    image = next((images / "train" / "NORMAL").iterdir())
     for name in ("loose.PNG", ".hidden.png", "train/b.dcm", "train/NORMAL/._a.png"):
-        shutil.copy(film, films / name)
-    shutil.copy(film, films / "train" / "__MACOSX" / "a.png")
-    (films / "notes.txt").write_text("of other kinds")
-    (films / "films.csv").touch()
-    data = open_data(films)
+        shutil.copy(image, images / name)
+    shutil.copy(image, images / "train" / "__MACOSX" / "a.png")
+    (images / "notes.txt").write_text("of other kinds")
+    (images / "images.csv").touch()
+    data = open_data(images)
     assert len(data.open_split("train")) == 30
     said = "what lies beside the folders of the splits or classes is not looked at"
-    assert caplog.messages == [f"{films}: {said}: holdout/, loose.PNG", f"{films}/train: {said}: b.dcm"]
+    assert caplog.messages == [f"{images}: {said}: holdout/, loose.PNG", f"{images}/train: {said}: b.dcm"]
 
 
 def test_of_much_that_lies_beside_the_first_names_are_said(tmp_path, splits, open_data, caplog):
-    write_films(tmp_path / "plain", splits["train"])
+    write_images(tmp_path / "plain", splits["train"])
     for number in range(8):
         shutil.copy(next((tmp_path / "plain" / "NORMAL").iterdir()), tmp_path / "plain" / f"{number}.png")
     open_data(tmp_path / "plain").name_images(None)
@@ -195,12 +195,12 @@ def test_of_much_that_lies_beside_the_first_names_are_said(tmp_path, splits, ope
 
 def test_names_of_classes_are_free(tmp_path, splits, open_data):
     path = tmp_path / "free"
-    write_films(path / "val", splits["val"], classes=("without", "with infiltrate"))
-    films = open_data(path, positive="with infiltrate").open_split("val")
-    assert count_classes(films.labels) == count_classes(splits["val"].labels)
+    write_images(path / "val", splits["val"], classes=("without", "with infiltrate"))
+    images = open_data(path, positive="with infiltrate").open_split("val")
+    assert count_classes(images.labels) == count_classes(splits["val"].labels)
     turned = open_data(path, positive="without").open_split("val")
     assert count_classes(turned.labels) == count_classes(splits["val"].labels)[::-1]
-    assert turned.folder != films.folder
+    assert turned.folder != images.folder
     assert refuse(open_data(path).open_split, "val") == (
         f"{path}: split 'val' must hold the class that data.positive names, PNEUMONIA. Received: with "
         "infiltrate (10), without (2). Set data.positive, or --positive of eval, to the one that is "
@@ -208,55 +208,55 @@ def test_names_of_classes_are_free(tmp_path, splits, open_data):
     )
 
 
-def test_other_classes_than_two_are_listed(films, open_data):
-    (films / "val" / "COVID").mkdir()
-    assert len(open_data(films).open_split("val")) == 12  # an empty folder is no class
-    shutil.copy(next((films / "val" / "NORMAL").iterdir()), films / "val" / "COVID")
-    assert refuse(open_data(films).open_split, "val").endswith(
+def test_other_classes_than_two_are_listed(images, open_data):
+    (images / "val" / "COVID").mkdir()
+    assert len(open_data(images).open_split("val")) == 12  # an empty folder is no class
+    shutil.copy(next((images / "val" / "NORMAL").iterdir()), images / "val" / "COVID")
+    assert refuse(open_data(images).open_split, "val").endswith(
         "Received: COVID (1), NORMAL (2), PNEUMONIA (10). Keep two, and name the one that is pneumonia with "
         "data.positive."
     )
 
 
-def test_hidden_files_are_not_looked_at(films, splits, open_data):
-    (films / ".DS_Store").touch()
-    (films / "train" / "NORMAL" / ".DS_Store").touch()
-    (films / "train" / ".cache").mkdir()
-    (films / "train" / ".cache" / "a.png").touch()
-    assert len(open_data(films).open_split("train")) == 30
+def test_hidden_files_are_not_looked_at(images, splits, open_data):
+    (images / ".DS_Store").touch()
+    (images / "train" / "NORMAL" / ".DS_Store").touch()
+    (images / "train" / ".cache").mkdir()
+    (images / "train" / ".cache" / "a.png").touch()
+    assert len(open_data(images).open_split("train")) == 30
 
 
-def test_without_splits_they_are_drawn_and_the_films_can_be_had_whole(tmp_path, splits, open_data, caplog):
+def test_without_splits_they_are_drawn_and_the_images_can_be_had_whole(tmp_path, splits, open_data, caplog):
     caplog.set_level("INFO", "pneumo_keras")
     path = tmp_path / "plain"
-    write_films(path, splits["train"])
+    write_images(path, splits["train"])
     data = open_data(path)
     drawn = {split: load(data.open_split(split)) for split in SPLITS}
-    assert {split: len(films) for split, films in drawn.items()} == {"train": 24, "val": 4, "test": 2}
+    assert {split: len(images) for split, images in drawn.items()} == {"train": 24, "val": 4, "test": 2}
     whole = load(data.open_whole())
     assert np.array_equal(whole.images, sort_by_class(splits["train"]).images)
-    pixels = [film.tobytes() for films in drawn.values() for film in films.images]
-    assert sorted(pixels) == sorted(film.tobytes() for film in whole.images)
-    assert all(0 < films.labels.mean() < 1 for films in drawn.values())
+    pixels = [image.tobytes() for images in drawn.values() for image in images.images]
+    assert sorted(pixels) == sorted(image.tobytes() for image in whole.images)
+    assert all(0 < images.labels.mean() < 1 for images in drawn.values())
     assert caplog.messages == [
-        "The films are plain, 28 px",
-        f"{path} states no splits: 24 training, 4 validation and 2 test films were drawn, the same "
+        "The images are plain, 28 px",
+        f"{path} states no splits: 24 training, 4 validation and 2 test images were drawn, the same "
         "every time, whatever the seed",
     ]
 
 
-def test_without_validation_films_a_tenth_of_the_training_films_becomes_some(
-    films, splits, open_data, caplog
+def test_without_validation_images_a_tenth_of_the_training_images_becomes_some(
+    images, splits, open_data, caplog
 ):
-    shutil.rmtree(films / "val")
+    shutil.rmtree(images / "val")
     caplog.set_level("INFO", "pneumo_keras")
-    data = open_data(films)
+    data = open_data(images)
     train, val, test = (load(data.open_split(split)) for split in SPLITS)
     assert (len(train), len(val), len(test)) == (26, 4, 14)
-    both = [film.tobytes() for film in (*train.images, *val.images)]
-    assert sorted(both) == sorted(film.tobytes() for film in splits["train"].images)
+    both = [image.tobytes() for image in (*train.images, *val.images)]
+    assert sorted(both) == sorted(image.tobytes() for image in splits["train"].images)
     assert caplog.messages[1:] == [
-        f"{films} states no validation films: 4 were drawn from the training films, of which 26 stay, the "
+        f"{images} states no validation images: 4 were drawn from the training images, of which 26 stay, the "
         "same every time, whatever the seed"
     ]
 
@@ -272,114 +272,114 @@ def test_a_split_that_is_not_there_is_named(tmp_path, splits, open_data):
 
 
 @pytest.mark.parametrize("place", ["nowhere", "empty"])
-def test_a_path_without_films_gets_one_line(tmp_path, open_data, place):
+def test_a_path_without_images_gets_one_line(tmp_path, open_data, place):
     (tmp_path / "empty").mkdir()
     expected = {
-        "nowhere": f"data.path must name a folder of films, or a CSV, that can be read. Received: "
+        "nowhere": f"data.path must name a folder of images, or a CSV, that can be read. Received: "
         f"{tmp_path}/nowhere (No such file or directory).",
-        "empty": f"{tmp_path}/empty must hold films of two classes, in folders with their names or in the "
-        "column label. Received: no films. Keep two, and name the one that is pneumonia with data.positive.",
+        "empty": f"{tmp_path}/empty must hold images of two classes, in folders with their names or in the "
+        "column label. Received: no images. Keep two, and name the one that is pneumonia with data.positive.",
     }
     assert refuse(lambda: open_data(tmp_path / place).open_split("train")) == expected[place]
 
 
-def test_a_folder_that_cannot_be_listed_gets_one_line(films, open_data, monkeypatch):
-    data = open_data(films)
+def test_a_folder_that_cannot_be_listed_gets_one_line(images, open_data, monkeypatch):
+    data = open_data(images)
 
     def refuse_to_list(_):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("pathlib.Path.iterdir", refuse_to_list)
     assert refuse(data.open_split, "train") == (
-        f"data.path must name a folder of films, or a CSV, that can be read. Received: {films} (Permission "
+        f"data.path must name a folder of images, or a CSV, that can be read. Received: {images} (Permission "
         "denied)."
     )
 
 
-def test_files_of_other_kinds_are_no_films_and_said(films, open_data, caplog):
-    whole = open_data(films).open_split("train").fingerprint()
-    (films / "train" / "NORMAL" / "notes.txt").write_text("Ask Anna")
-    (films / "train" / "PNEUMONIA" / "Thumbs.db").touch()
+def test_files_of_other_kinds_are_no_images_and_said(images, open_data, caplog):
+    whole = open_data(images).open_split("train").fingerprint()
+    (images / "train" / "NORMAL" / "notes.txt").write_text("Ask Anna")
+    (images / "train" / "PNEUMONIA" / "Thumbs.db").touch()
     caplog.clear()
-    assert open_data(films).open_split("train").fingerprint() == whole
+    assert open_data(images).open_split("train").fingerprint() == whole
     said = [message for message in caplog.messages if "passed over" in message]
     assert said == [
-        f"1 file of other kinds passed over: {films}/train/NORMAL/notes.txt",
-        f"1 file of other kinds passed over: {films}/train/PNEUMONIA/Thumbs.db",
+        f"1 file of other kinds passed over: {images}/train/NORMAL/notes.txt",
+        f"1 file of other kinds passed over: {images}/train/PNEUMONIA/Thumbs.db",
     ]
 
 
-def test_broken_films_stop_the_preparation_with_one_line(films, open_data, tmp_path):
-    (films / "train" / "NORMAL" / "a.jpg").write_text("no film")
-    (films / "train" / "PNEUMONIA" / "b.png").touch()
-    assert refuse(open_data(films).open_split, "train") == (
-        f"{films}: split 'train': every film must be one that can be read. Received: 2 of 32 that cannot, "
+def test_broken_images_stop_the_preparation_with_one_line(images, open_data, tmp_path):
+    (images / "train" / "NORMAL" / "a.jpg").write_text("no image")
+    (images / "train" / "PNEUMONIA" / "b.png").touch()
+    assert refuse(open_data(images).open_split, "train") == (
+        f"{images}: split 'train': every image must be one that can be read. Received: 2 of 32 that cannot, "
         "first train/NORMAL/a.jpg: it is no PNG, JPEG, TIFF, BMP, WebP or DICOM file, or a damaged one. Mend "
         "them or take them away."
     )
     assert {path.suffix for path in (tmp_path / "cache" / "datasets").glob("*-*")} <= {".lock"}
     for path in ("NORMAL/a.jpg", "PNEUMONIA/b.png"):
-        (films / "train" / path).unlink()
-    assert len(open_data(films).open_split("train")) == 30
+        (images / "train" / path).unlink()
+    assert len(open_data(images).open_split("train")) == 30
 
 
-def test_the_card_speaks_of_these_films_alone(films, open_data):
-    card = open_data(films).card
+def test_the_card_speaks_of_these_images_alone(images, open_data):
+    card = open_data(images).card
     assert card.title == "clinic, 28 px"
-    assert card.description == "The user's own films, clinic. What they show is not known to this program."
+    assert card.description == "The user's own images, clinic. What they show is not known to this program."
     assert (card.notice, card.licence, card.citation, card.synthetic) == ("", "", "", False)
     assert (card.medmnist_name, card.files) == (None, {})
     said = " ".join((card.description, *card.limits))
-    assert "children" not in said and "MNIST" not in said and str(films.parent) not in said
+    assert "children" not in said and "MNIST" not in said and str(images.parent) not in said
 
 
-def test_the_card_of_a_table_has_its_checksum(films, open_data):
-    table = films / "films.csv"
+def test_the_card_of_a_table_has_its_checksum(images, open_data):
+    table = images / "images.csv"
     table.write_text("path,label\nval/NORMAL/0002.png,NORMAL\n")
     card = open_data(table).card
-    assert card.title == "films.csv, 28 px"
-    assert card.files == {"films.csv": hashlib.sha256(table.read_bytes()).hexdigest()}
+    assert card.title == "images.csv, 28 px"
+    assert card.files == {"images.csv": hashlib.sha256(table.read_bytes()).hexdigest()}
 
 
-def test_what_is_on_disk_says_what_it_is(films, open_data):
-    prepared = open_data(films).open_split("val")
+def test_what_is_on_disk_says_what_it_is(images, open_data):
+    prepared = open_data(images).open_split("val")
     assert (prepared.builder.info.name, str(prepared.builder.info.version)) == ("folder", "2.0.0")
     (notes,) = prepared.folder.rglob("dataset_info.json")
     told = json.loads(notes.read_text())
-    assert told["description"].startswith("Chest films of the user's own. What they show is not known")
+    assert told["description"].startswith("Chest images of the user's own. What they show is not known")
     assert "MNIST" not in notes.read_text()
 
 
-def test_films_of_one_s_own_are_always_at_hand(tmp_path):
+def test_images_of_one_s_own_are_always_at_hand(tmp_path):
     assert is_at_hand(DataOptions(tmp_path, 28, (2, 2, 2), tmp_path))
 
 
-def test_opening_a_folder_imports_neither_tfds_nor_scikit_learn(films, tmp_path):
+def test_opening_a_folder_imports_neither_tfds_nor_scikit_learn(images, tmp_path):
     code = (
         "import sys, pathlib\n"
-        "from pneumo_keras.data.folder import open_films\n"
+        "from pneumo_keras.data.folder import open_images\n"
         "from pneumo_keras.data.sources import DataOptions\n"
         "path = pathlib.Path(sys.argv[1])\n"
-        "open_films(DataOptions(path, 28, (2, 2, 2), path))\n"
+        "open_images(DataOptions(path, 28, (2, 2, 2), path))\n"
         "print(sorted({'tensorflow_datasets', 'sklearn', 'keras', 'jax'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code, films], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code, images], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
 
 @pytest.mark.real_data
-def test_real_films_written_as_png_are_those_of_the_archive(tmp_path, open_data):
+def test_real_images_written_as_png_are_those_of_the_archive(tmp_path, open_data):
     raw = np.load(SHARED / "data" / "pneumoniamnist.npz")
-    real = FilmArray(raw["val_images"][:300], raw["val_labels"][:300, 0].astype(np.int64))
-    write_films(tmp_path / "real" / "val", real)
-    films = load(open_data(tmp_path / "real").open_split("val"))
-    assert np.array_equal(films.images, sort_by_class(real).images)
-    assert np.array_equal(films.labels, sort_by_class(real).labels)
+    real = ImageArray(raw["val_images"][:300], raw["val_labels"][:300, 0].astype(np.int64))
+    write_images(tmp_path / "real" / "val", real)
+    images = load(open_data(tmp_path / "real").open_split("val"))
+    assert np.array_equal(images.images, sort_by_class(real).images)
+    assert np.array_equal(images.labels, sort_by_class(real).labels)
 
 
 OTHERS = {
     *("arrays", "chunked", "errors", "ordinary_files", "printable", "progress"),
-    *("data.films", "data.folder.film_file"),
+    *("data.images", "data.folder.image_file"),
     "data.worker_process",  # where files are decoded, and not how
 }
 """Modules that those which make pixels of files import, and that change none of them."""
@@ -390,10 +390,10 @@ def test_all_that_makes_pixels_of_files_is_listed():
     assert find_used(["data.folder.decoded"], OTHERS) == set(DECODING)
 
 
-def test_films_are_decoded_anew_by_other_code(films, open_data, decoded_files, monkeypatch):
-    n = len(load(open_data(films).open_split("train")).labels)
-    load(open_data(films).open_split("train"))
+def test_images_are_decoded_anew_by_other_code(images, open_data, decoded_files, monkeypatch):
+    n = len(load(open_data(images).open_split("train")).labels)
+    load(open_data(images).open_split("train"))
     assert len(decoded_files) == n
     monkeypatch.setattr(source, "fingerprint_code", lambda modules: "other code")
-    load(open_data(films).open_split("train"))
+    load(open_data(images).open_split("train"))
     assert len(decoded_files) == 2 * n

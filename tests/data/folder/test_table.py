@@ -3,14 +3,14 @@ import pytest
 
 from pneumo_keras.arrays import SPLITS
 from pneumo_keras.errors import DataError
-from tests.films import load, write_films
+from tests.images import load, write_images
 
 
 @pytest.fixture
 def write_table(tmp_path, splits):
-    """Writes the films of a split as numbered files, and a CSV of what is stated of each."""
-    path = tmp_path / "films" / "films.csv"
-    write_films(path.parent, splits["train"], classes=("lungs", "lungs"))
+    """Writes the images of a split as numbered files, and a CSV of what is stated of each."""
+    path = tmp_path / "images" / "images.csv"
+    write_images(path.parent, splits["train"], classes=("lungs", "lungs"))
 
     def write(*columns, encoding="utf-8", **values):
         n = len(splits["train"])
@@ -32,13 +32,13 @@ def refuse(call, *arguments):
     return str(caught.value)
 
 
-def test_films_come_in_the_order_of_the_lines(write_table, splits, open_data):
+def test_images_come_in_the_order_of_the_lines(write_table, splits, open_data):
     stated = np.array(SPLITS)[np.arange(30) % 3]
     data = open_data(write_table("path", "label", "split", split=stated))
     for index, split in enumerate(SPLITS):
-        films = load(data.open_split(split))
-        assert np.array_equal(films.images, splits["train"].images[index::3])
-        assert np.array_equal(films.labels, splits["train"].labels[index::3])
+        images = load(data.open_split(split))
+        assert np.array_equal(images.images, splits["train"].images[index::3])
+        assert np.array_equal(images.labels, splits["train"].labels[index::3])
     assert data.open_whole is None
 
 
@@ -48,7 +48,7 @@ def test_a_table_without_splits_can_be_had_whole_and_drawn(write_table, splits, 
     assert [len(data.open_split(split)) for split in SPLITS] == [20, 5, 5]
 
 
-def test_the_draw_knows_films_by_their_names_and_not_by_their_lines(write_table, open_data):
+def test_the_draw_knows_images_by_their_names_and_not_by_their_lines(write_table, open_data):
     path = write_table("path", "label")
     before = load(open_data(path).open_split("test")).images
     header, *lines = path.read_text().splitlines()
@@ -58,8 +58,8 @@ def test_the_draw_knows_films_by_their_names_and_not_by_their_lines(write_table,
 
 def test_no_patient_stands_in_two_splits_that_are_drawn(write_table, splits, open_data, tmp_path):
     patients = np.arange(30) // 2
-    splits["train"].images[:, 0, 0] = patients  # so that films tell whose they are
-    write_films(tmp_path / "films", splits["train"], classes=("lungs", "lungs"))
+    splits["train"].images[:, 0, 0] = patients  # so that images tell whose they are
+    write_images(tmp_path / "images", splits["train"], classes=("lungs", "lungs"))
     names = [f"A{patient}" for patient in patients]  # of which every split gets some of both classes
     data = open_data(write_table("path", "label", "patient", patient=names))
     drawn = {split: set(load(data.open_split(split)).images[:, 0, 0].tolist()) for split in SPLITS}
@@ -127,44 +127,44 @@ def test_labels_of_numbers_are_names(write_table, splits, open_data):
         ),
         (
             "path,label\na.png,x\na.png,y\n",
-            ": every film must stand in one line. Received: a.png in two.",
+            ": every image must stand in one line. Received: a.png in two.",
         ),
     ],
 )
 def test_a_table_that_breaks_a_rule_gets_one_line(tmp_path, open_data, text, line):
-    path = tmp_path / "films.csv"
+    path = tmp_path / "images.csv"
     path.write_text(text)
     assert refuse(open_data, path) == f"{path}{line}"
 
 
 def test_a_file_that_is_no_table_gets_one_line(tmp_path, open_data):
-    path = tmp_path / "films.npz"
+    path = tmp_path / "images.npz"
     path.write_bytes(b"PK\x03\x04\xff\xfe")
     assert refuse(open_data, path) == (
-        f"{path} must be a CSV in UTF-8, or a folder of films. Received: 'utf-8' codec can't decode byte "
+        f"{path} must be a CSV in UTF-8, or a folder of images. Received: 'utf-8' codec can't decode byte "
         '0xff in position 4: invalid start byte. An npz file needs data.source="pneumonia_mnist".'
     )
 
 
 @pytest.mark.parametrize("spelt", ["b/../a.png", "link.png", "folder/a.png"])
-def test_one_film_under_two_names_is_refused(tmp_path, open_data, spelt):
+def test_one_image_under_two_names_is_refused(tmp_path, open_data, spelt):
     (tmp_path / "b").mkdir()
     (tmp_path / "a.png").touch()
     (tmp_path / "link.png").symlink_to("a.png")
     (tmp_path / "folder").symlink_to(tmp_path)
-    path = tmp_path / "films.csv"
+    path = tmp_path / "images.csv"
     path.write_text(f"path,label,split\na.png,x,train\n{spelt},x,test\n")
     assert refuse(open_data, path) == (
-        f"{path}: every film must stand in one line. Received: {spelt} in two, of which the "
+        f"{path}: every image must stand in one line. Received: {spelt} in two, of which the "
         "first calls it a.png."
     )
 
 
-def test_a_film_that_is_not_there_is_named(write_table, open_data):
+def test_an_image_that_is_not_there_is_named(write_table, open_data):
     path = write_table("path", "label")
     (path.parent / "lungs" / "0007.png").unlink()
     assert refuse(open_data(path).open_whole) == (
-        f"{path}: every film must be one that can be read. Received: 1 of 30 that cannot, first "
+        f"{path}: every image must be one that can be read. Received: 1 of 30 that cannot, first "
         "lungs/0007.png: No such file or directory. Mend them or take them away."
     )
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pneumo_keras.errors import DataError
-from tests.films import load, sort_by_class
+from tests.images import load, sort_by_class
 
 
 def refuse(call, *arguments):
@@ -13,8 +13,8 @@ def refuse(call, *arguments):
     return str(caught.value)
 
 
-def test_a_folder_below_that_of_a_class_that_cannot_be_listed_is_named(films, open_data, monkeypatch):
-    hidden = films / "train" / "NORMAL" / "more"
+def test_a_folder_below_that_of_a_class_that_cannot_be_listed_is_named(images, open_data, monkeypatch):
+    hidden = images / "train" / "NORMAL" / "more"
     hidden.mkdir()
     scan = os.scandir
 
@@ -24,27 +24,27 @@ def test_a_folder_below_that_of_a_class_that_cannot_be_listed_is_named(films, op
         return scan(path)
 
     monkeypatch.setattr("os.scandir", refuse_one)
-    assert refuse(open_data(films).open_split, "train") == (
-        f"data.path must name a folder of films, or a CSV, that can be read. Received: {hidden} (Permission "
+    assert refuse(open_data(images).open_split, "train") == (
+        f"data.path must name a folder of images, or a CSV, that can be read. Received: {hidden} (Permission "
         "denied)."
     )
 
 
-def test_links_to_folders_are_followed(films, splits, open_data, tmp_path):
-    (films / "val" / "NORMAL").rename(tmp_path / "elsewhere")
-    (films / "val" / "NORMAL").mkdir()
-    (films / "val" / "NORMAL" / "link").symlink_to(tmp_path / "elsewhere")
+def test_links_to_folders_are_followed(images, splits, open_data, tmp_path):
+    (images / "val" / "NORMAL").rename(tmp_path / "elsewhere")
+    (images / "val" / "NORMAL").mkdir()
+    (images / "val" / "NORMAL" / "link").symlink_to(tmp_path / "elsewhere")
     assert np.array_equal(
-        load(open_data(films).open_split("val")).images, sort_by_class(splits["val"]).images
+        load(open_data(images).open_split("val")).images, sort_by_class(splits["val"]).images
     )
 
 
 @pytest.mark.parametrize("target", ["train/NORMAL", "train", "", "train/NORMAL/more"])
-def test_links_that_lead_to_a_folder_twice_are_refused(films, open_data, target):
-    folder = films / "train" / "NORMAL"
+def test_links_that_lead_to_a_folder_twice_are_refused(images, open_data, target):
+    folder = images / "train" / "NORMAL"
     (folder / "more").mkdir()
-    (folder / "z").symlink_to(films / target)
-    assert refuse(open_data(films).open_split, "train") == (
+    (folder / "z").symlink_to(images / target)
+    assert refuse(open_data(images).open_split, "train") == (
         f"{folder}: no folder may be met twice. Received: {folder}/z, a link to one that holds it or that is "
         "listed already, or listed through a link. Remove the link."
     )

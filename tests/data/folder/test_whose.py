@@ -3,14 +3,14 @@ from pathlib import Path
 import pytest
 
 from pneumo_keras.arrays import SPLITS
-from pneumo_keras.data.folder.film_file import FilmFile
+from pneumo_keras.data.folder.image_file import ImageFile
 from pneumo_keras.data.folder.whose import name_patients
 from pneumo_keras.data.sources import KERMANY, NOBODY
 
 
 def name(*paths, pattern=KERMANY, patients=None):
     stated = patients or [""] * len(paths)
-    files = [FilmFile(Path(path), path, "x", patient=one) for path, one in zip(paths, stated, strict=True)]
+    files = [ImageFile(Path(path), path, "x", patient=one) for path, one in zip(paths, stated, strict=True)]
     return [(file.patient, file.numbering) for file in name_patients(files, pattern, place="clinic")]
 
 
@@ -98,9 +98,9 @@ def test_patients_of_a_table_win_over_names(pattern):
 @pytest.mark.parametrize(("pattern", "called"), [(KERMANY, "person{}_virus_{}"), (r"^([^-]+)-", "{}-{}")])
 def test_splits_that_are_drawn_keep_patients_of_names_apart(tmp_path, open_data, pattern, called):
     for number in range(200):
-        film = tmp_path / ("NORMAL", "PNEUMONIA")[number % 2] / f"{called.format(number // 4, number)}.png"
-        film.parent.mkdir(exist_ok=True)
-        film.touch()  # nobody reads it
+        image = tmp_path / ("NORMAL", "PNEUMONIA")[number % 2] / f"{called.format(number // 4, number)}.png"
+        image.parent.mkdir(exist_ok=True)
+        image.touch()  # nobody reads it
     data = open_data(tmp_path, patient_pattern=pattern)
     drawn = {split: data.name_images(split) for split in SPLITS}
     patients = {split: set(names.patients) for split, names in drawn.items()}

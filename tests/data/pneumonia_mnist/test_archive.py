@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from pneumo_keras.arrays import SPLITS
-from pneumo_keras.data.films import FilmArray
+from pneumo_keras.data.images import ImageArray
 from pneumo_keras.data.pneumonia_mnist import archive as module
 from pneumo_keras.data.pneumonia_mnist.archive import count_archived_classes, open_archive, save_archive
 from pneumo_keras.errors import DataError
-from tests.films import load_archive
+from tests.images import load_archive
 
 MEND = "Mend the file, or leave data.path unset to use the official one."
 KEYS = "train_images, train_labels, val_images, val_labels, test_images, test_labels"
@@ -28,16 +28,16 @@ def refuse(path, size=28):
     return message.removeprefix(f"{path}: ")
 
 
-def test_films_and_labels_keep_the_order_of_the_file(write_npz):
+def test_images_and_labels_keep_the_order_of_the_file(write_npz):
     path = write_npz()
-    films = load(path)
+    images = load(path)
     raw = np.load(path)
-    assert list(films) == ["train", "val", "test"]
-    for split in films:
-        assert np.array_equal(films[split].images, raw[f"{split}_images"])
-        assert films[split].images.dtype == np.uint8
-        assert films[split].labels.tolist() == raw[f"{split}_labels"][:, 0].tolist()
-        assert films[split].labels.dtype == np.int64
+    assert list(images) == ["train", "val", "test"]
+    for split in images:
+        assert np.array_equal(images[split].images, raw[f"{split}_images"])
+        assert images[split].images.dtype == np.uint8
+        assert images[split].labels.tolist() == raw[f"{split}_labels"][:, 0].tolist()
+        assert images[split].labels.dtype == np.int64
 
 
 def test_flat_labels_are_as_good(write_npz):
@@ -51,7 +51,7 @@ def test_colour_becomes_grey_by_itu_r_601(write_npz):
     grey = load(write_npz(val_images=images))["val"].images
     assert grey.shape == (6, 28, 28)
     # 0.299, 0.587 and 0.114 of 255
-    assert [int(film[5, 5]) for film in grey] == [76, 150, 29, 255, 0, 0]
+    assert [int(image[5, 5]) for image in grey] == [76, 150, 29, 255, 0, 0]
 
 
 def test_a_missing_array_is_named(write_npz):
@@ -124,23 +124,23 @@ def test_a_member_that_is_no_array_is_refused(write_npz):
     )
 
 
-def test_films_must_be_bytes(write_npz):
+def test_images_must_be_bytes(write_npz):
     path = write_npz(test_images=np.zeros((8, 28, 28), np.float32))
-    assert refuse(path) == f"the films of split 'test' must be uint8. Received: float32. {MEND}"
+    assert refuse(path) == f"the images of split 'test' must be uint8. Received: float32. {MEND}"
 
 
 @pytest.mark.parametrize("shape", [(12, 28, 30), (12, 28), (12, 28, 28, 4), (12, 28, 30, 3), ()])
-def test_films_must_be_square(write_npz, shape):
+def test_images_must_be_square(write_npz, shape):
     path = write_npz(train_images=np.zeros(shape, np.uint8))
     assert refuse(path) == (
-        "the films of split 'train' must be square, (n, h, h) grey or (n, h, h, 3) colour. "
+        "the images of split 'train' must be square, (n, h, h) grey or (n, h, h, 3) colour. "
         f"Received: {shape}. {MEND}"
     )
 
 
-def test_a_split_must_hold_films(write_npz):
+def test_a_split_must_hold_images(write_npz):
     path = write_npz(val_images=np.zeros((0, 28, 28), np.uint8), val_labels=np.zeros((0, 1), np.uint8))
-    assert refuse(path) == f"split 'val' must hold films. Received: none. {MEND}"
+    assert refuse(path) == f"split 'val' must hold images. Received: none. {MEND}"
 
 
 def test_labels_must_be_integers(write_npz):
@@ -149,15 +149,15 @@ def test_labels_must_be_integers(write_npz):
 
 
 @pytest.mark.parametrize("shape", [(6, 2), (), (6, 1, 1)])
-def test_labels_must_be_one_a_film(write_npz, shape):
+def test_labels_must_be_one_an_image(write_npz, shape):
     path = write_npz(val_labels=np.zeros(shape, np.uint8))
     assert refuse(path) == (f"the labels of split 'val' must be (n,) or (n, 1). Received: {shape}. {MEND}")
 
 
-def test_films_and_labels_must_match(write_npz):
+def test_images_and_labels_must_match(write_npz):
     path = write_npz(val_labels=np.array([0, 1, 1], np.uint8))
     assert refuse(path) == (
-        f"split 'val' must hold one label for each film. Received: 6 films, 3 labels. {MEND}"
+        f"split 'val' must hold one label for each image. Received: 6 images, 3 labels. {MEND}"
     )
 
 
@@ -168,7 +168,7 @@ def test_a_strange_label_is_named_with_its_split(write_npz):
     )
 
 
-def test_films_that_are_only_evaluated_may_be_of_one_class(write_npz):
+def test_images_that_are_only_evaluated_may_be_of_one_class(write_npz):
     path = write_npz(test_labels=np.ones((8, 1), np.uint8))
     assert open_archive(path, "test", size=28).labels.tolist() == [1] * 8
 
@@ -178,32 +178,32 @@ def test_both_classes_must_be_there(write_npz, split):
     count = {"train": 12, "val": 6}[split]
     path = write_npz(**{f"{split}_labels": np.zeros((count, 1), np.uint8)})
     assert refuse(path) == (
-        f"split '{split}' must hold films of both classes. Received: {count} normal, 0 pneumonia. {MEND}"
+        f"split '{split}' must hold images of both classes. Received: {count} normal, 0 pneumonia. {MEND}"
     )
 
 
-def test_films_of_another_size_name_the_setting(write_npz):
+def test_images_of_another_size_name_the_setting(write_npz):
     assert refuse(write_npz(size=64)) == (
-        "the films must be 28 px, as data.size says. Received: 64 px. Set data.size to 64."
+        "the images must be 28 px, as data.size says. Received: 64 px. Set data.size to 64."
     )
 
 
-def test_films_of_a_size_that_no_setting_takes_must_be_resized(write_npz):
+def test_images_of_a_size_that_no_setting_takes_must_be_resized(write_npz):
     assert refuse(write_npz(size=32), size=64) == (
-        "the films must be 64 px, as data.size says. Received: 32 px. "
-        "Resize the films to one of 28, 64, 128, 224 px."
+        "the images must be 64 px, as data.size says. Received: 32 px. "
+        "Resize the images to one of 28, 64, 128, 224 px."
     )
 
 
-def test_no_film_is_read_before_it_is_asked_for(write_npz):
+def test_no_image_is_read_before_it_is_asked_for(write_npz):
     path = write_npz()
     content = bytearray(path.read_bytes())
     content[2000:2100] = bytes(100)
     path.write_bytes(content)
-    films = open_archive(path, "train", size=28)
-    assert (len(films), films.shape) == (12, (28, 28))
+    images = open_archive(path, "train", size=28)
+    assert (len(images), images.shape) == (12, (28, 28))
     with pytest.raises(DataError, match="Bad CRC-32"):
-        list(films.iterate())
+        list(images.iterate())
 
 
 @pytest.mark.parametrize("shape", [(10**9, 28, 28), (11, 28, 28)])
@@ -220,34 +220,34 @@ def test_what_the_file_does_not_hold_is_never_allocated(write_npz, shape):
     )
 
 
-def test_films_are_read_in_small_parts_and_come_back_in_order(tmp_path, monkeypatch):
+def test_images_are_read_in_small_parts_and_come_back_in_order(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "CHUNK_BYTES", 5 * 784)
-    images = np.random.default_rng(0).integers(0, 256, (12, 28, 28), np.uint8)
-    films = FilmArray(images, np.arange(12) % 2)
-    save_archive(tmp_path / "films.npz", dict.fromkeys(SPLITS, films))
-    parts = list(open_archive(tmp_path / "films.npz", "val", size=28).iterate())
+    arrays = np.random.default_rng(0).integers(0, 256, (12, 28, 28), np.uint8)
+    images = ImageArray(arrays, np.arange(12) % 2)
+    save_archive(tmp_path / "images.npz", dict.fromkeys(SPLITS, images))
+    parts = list(open_archive(tmp_path / "images.npz", "val", size=28).iterate())
     assert [len(part) for part in parts] == [5, 5, 2]
-    assert np.array_equal(np.concatenate(parts), images)
+    assert np.array_equal(np.concatenate(parts), arrays)
 
 
-def test_films_in_the_order_of_fortran_are_as_good(write_npz):
+def test_images_in_the_order_of_fortran_are_as_good(write_npz):
     images = np.random.default_rng(0).integers(0, 256, (6, 28, 28), np.uint8)
     path = write_npz(val_images=np.asfortranarray(images))
     assert np.array_equal(load(path)["val"].images, images)
 
 
 def test_what_is_saved_is_what_numpy_reads(tmp_path):
-    images = np.random.default_rng(0).integers(0, 256, (600, 28, 28), np.uint8)
-    films = FilmArray(images, np.arange(600) % 2)
-    save_archive(tmp_path / "films.npz", {"test": films})
-    with np.load(tmp_path / "films.npz") as arrays:
+    arrays = np.random.default_rng(0).integers(0, 256, (600, 28, 28), np.uint8)
+    images = ImageArray(arrays, np.arange(600) % 2)
+    save_archive(tmp_path / "images.npz", {"test": images})
+    with np.load(tmp_path / "images.npz") as arrays:
         assert arrays.files == ["test_images", "test_labels"]
-        assert np.array_equal(arrays["test_images"], images)
+        assert np.array_equal(arrays["test_images"], arrays)
         assert arrays["test_labels"].dtype == np.uint8
-        assert np.array_equal(arrays["test_labels"], films.labels[:, None])
+        assert np.array_equal(arrays["test_labels"], images.labels[:, None])
 
 
-def test_classes_are_counted_without_the_films(write_npz):
+def test_classes_are_counted_without_the_images(write_npz):
     path = write_npz()
     content = bytearray(path.read_bytes())
     content[2000:2100] = bytes(100)
@@ -258,7 +258,7 @@ def test_classes_are_counted_without_the_films(write_npz):
 def test_only_the_asked_split_is_opened(write_npz):
     path = write_npz(test_images=np.zeros(3), test_labels=np.array(["no label"]))
     assert len(load_archive(path, "train", size=28)) == 12
-    assert refuse(path).startswith("the films of split 'test' must be uint8.")
+    assert refuse(path).startswith("the images of split 'test' must be uint8.")
 
 
 def write_member(path, name, shape, content, descr="|u1", packing=zipfile.ZIP_DEFLATED):
@@ -280,23 +280,23 @@ def test_labels_of_another_kind_are_refused_in_little_memory(write_npz):
         tracemalloc.stop()
 
 
-def test_more_labels_than_films_are_refused_in_little_memory(write_npz):
+def test_more_labels_than_images_are_refused_in_little_memory(write_npz):
     path = write_npz(val_labels=None)
     write_member(path, "val_labels", (2**25, 1), [bytes(2**24)] * 2)
     tracemalloc.start()
     try:
-        assert "one label for each film" in refuse(path)
+        assert "one label for each image" in refuse(path)
         assert tracemalloc.get_traced_memory()[1] < 2**23
     finally:
         tracemalloc.stop()
 
 
-def test_a_split_of_too_many_films_is_refused(write_npz, monkeypatch):
-    monkeypatch.setattr(module, "MOST_FILMS", 10)
-    assert refuse(write_npz()) == f"split 'train' must hold at most 10 films. Received: 12. {MEND}"
+def test_a_split_of_too_many_images_is_refused(write_npz, monkeypatch):
+    monkeypatch.setattr(module, "MOST_IMAGES", 10)
+    assert refuse(write_npz()) == f"split 'train' must hold at most 10 images. Received: 12. {MEND}"
 
 
-def test_many_films_in_the_order_of_fortran_are_refused(write_npz, monkeypatch):
+def test_many_images_in_the_order_of_fortran_are_refused(write_npz, monkeypatch):
     monkeypatch.setattr(module, "MOST_SCATTERED", 1000)
     path = write_npz(val_images=np.asfortranarray(np.zeros((6, 28, 28), np.uint8)))
     assert "must be stored in C order. Received: Fortran order" in refuse(path)

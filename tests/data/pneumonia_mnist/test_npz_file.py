@@ -7,7 +7,7 @@ from pneumo_keras.data.download import Release
 from pneumo_keras.data.pneumonia_mnist.npz_file import locate_npz, to_medmnist_folder
 from pneumo_keras.errors import DataError, DownloadError
 
-NOWHERE = "http://127.0.0.1:9/films.npz"
+NOWHERE = "http://127.0.0.1:9/images.npz"
 
 
 @pytest.fixture
@@ -19,13 +19,13 @@ def folder(tmp_path):
 
 def to_release(content, **facts):
     md5 = hashlib.md5(content).hexdigest()
-    return Release(**{"title": "Films", "name": "films.npz", "url": NOWHERE, "md5": md5} | facts)
+    return Release(**{"title": "ImageSet", "name": "images.npz", "url": NOWHERE, "md5": md5} | facts)
 
 
 def test_the_file_of_the_user_comes_first(tmp_path, folder):
     own = tmp_path / "own.npz"
     own.write_bytes(b"own")
-    (folder / "films.npz").write_bytes(b"official")
+    (folder / "images.npz").write_bytes(b"official")
     npz = locate_npz(to_release(b"official"), path=own, folder=folder)
     assert (npz.path, npz.is_official) == (own, False)
     assert npz.sha256 == hashlib.sha256(b"own").hexdigest()
@@ -67,20 +67,20 @@ def test_a_folder_is_no_file(tmp_path, folder):
 
 
 def test_a_verified_copy_of_medmnist_is_used_as_it_is(folder, caplog):
-    (folder / "films.npz").write_bytes(b"official")
+    (folder / "images.npz").write_bytes(b"official")
     npz = locate_npz(to_release(b"official"), path=None, folder=folder)
-    assert (npz.path, npz.is_official) == (folder / "films.npz", True)
+    assert (npz.path, npz.is_official) == (folder / "images.npz", True)
     assert list(folder.iterdir()) == [npz.path]
     assert caplog.messages == []
 
 
 def test_a_wrong_copy_of_medmnist_is_passed_over_aloud(folder, caplog):
-    (folder / "films.npz").write_bytes(b"wrong")
+    (folder / "images.npz").write_bytes(b"wrong")
     with pytest.raises(DownloadError):
         locate_npz(to_release(b"official"), path=None, folder=folder)
     wrong, right = hashlib.md5(b"wrong").hexdigest(), hashlib.md5(b"official").hexdigest()
     line = (
-        f"Passing over {folder}/films.npz: its MD5 is {wrong}, that of Films is {right}. A "
+        f"Passing over {folder}/images.npz: its MD5 is {wrong}, that of ImageSet is {right}. A "
         "download will replace it; to use it as it is, copy it elsewhere and name the copy with data.path."
     )
     assert caplog.messages == [line]
@@ -91,7 +91,7 @@ def test_without_a_network_the_ways_out_are_named(folder):
     with pytest.raises(DownloadError) as error:
         locate_npz(release, path=None, folder=folder)
     assert str(error.value) == (
-        f"Cannot fetch Films (films.npz, 8 bytes, MD5 {release.md5}) from {NOWHERE} into {folder}: "
+        f"Cannot fetch ImageSet (images.npz, 8 bytes, MD5 {release.md5}) from {NOWHERE} into {folder}: "
         f"Connection refused. Put a copy into {folder} or name one with data.path; "
         "--config demo needs none of it."
     )
@@ -103,7 +103,7 @@ def test_medmnist_keeps_its_files_in_the_home_folder(home):
 
 @pytest.mark.parametrize("kind", ["pipe", "device"])
 def test_what_is_no_file_is_not_waited_for(tmp_path, folder, kind):
-    path = tmp_path / "films.npz"
+    path = tmp_path / "images.npz"
     if kind == "pipe":
         os.mkfifo(path)
     else:

@@ -1,16 +1,16 @@
 import numpy as np
 import pytest
 
-from pneumo_keras.data.films import FilmArray
-from pneumo_keras.data.hashes import hash_films
+from pneumo_keras.data.hashes import hash_images
+from pneumo_keras.data.images import ImageArray
 from pneumo_keras.data.patients import SharedPatients, count_shared
-from pneumo_keras.data.pneumonia_mnist import open_films, patients
+from pneumo_keras.data.pneumonia_mnist import open_images, patients
 from pneumo_keras.data.pneumonia_mnist.archive import save_archive
 from pneumo_keras.data.pneumonia_mnist.patients import TABLE, name_by_pixels
 from pneumo_keras.data.sources import DataOptions, ImageNames
 from tests.conftest import SHARED
 from tests.data.pneumonia_mnist.make_patient_table import format_table
-from tests.films import load_phantom_splits
+from tests.images import load_phantom_splits
 
 COUNTS = (12, 6, 6)
 
@@ -23,7 +23,7 @@ def splits():
 @pytest.fixture
 def table(tmp_path, monkeypatch, splits):
     """Two training images a patient but the last two, and four validation images of the first two."""
-    hashes = {split: [one.tobytes().hex() for one in hash_films(films)] for split, films in splits.items()}
+    hashes = {split: [one.tobytes().hex() for one in hash_images(images)] for split, images in splits.items()}
     groups = [hashes["train"][2 * number : 2 * number + 2] for number in range(5)]
     groups[0] += hashes["val"][:2]
     groups[1] += hashes["val"][2:4]
@@ -40,9 +40,9 @@ def table(tmp_path, monkeypatch, splits):
 @pytest.fixture
 def open_npz(tmp_path):
     def open_npz(splits):
-        save_archive(tmp_path / "films.npz", splits)
+        save_archive(tmp_path / "images.npz", splits)
         size = splits["train"].shape[0]
-        return open_films(DataOptions(tmp_path / "films.npz", size, (2, 2, 2), tmp_path / "cache"))
+        return open_images(DataOptions(tmp_path / "images.npz", size, (2, 2, 2), tmp_path / "cache"))
 
     return open_npz
 
@@ -51,7 +51,7 @@ def test_patients_are_known_by_the_pixels_in_whatever_order_they_lie(table, spli
     caplog.set_level("INFO", "pneumo_keras")
     expected = [*(f"train-person{number // 2}" for number in range(10)), "", ""]
     order = np.random.default_rng(0).permutation(12)
-    train = FilmArray(splits["train"].images[order], splits["train"].labels[order])
+    train = ImageArray(splits["train"].images[order], splits["train"].labels[order])
     data = open_npz({**splits, "train": train})
     names = data.name_images("train")
     assert names == data.name_images("train")
@@ -60,9 +60,9 @@ def test_patients_are_known_by_the_pixels_in_whatever_order_they_lie(table, spli
     assert count_shared(data.name_images("val"), [names]) == SharedPatients(patients=2, images=4, known=4)
     said = [line for line in caplog.messages if "Kermany" in line]
     assert said == [
-        "Training films: the patients of 10 of 12 images are known by the numbers in the names of Kermany's "
+        "Training images: the patients of 10 of 12 images are known by the numbers in the names of Kermany's "
         "files: 5",
-        "Validation films: the patients of 4 of 6 images are known by the numbers in the names of Kermany's "
+        "Validation images: the patients of 4 of 6 images are known by the numbers in the names of Kermany's "
         "files: 2",
     ]
 
@@ -89,7 +89,7 @@ def test_images_of_other_sizes_are_not_even_read(table, open_npz, monkeypatch):
 @pytest.mark.real_data
 def test_the_table_is_what_its_script_makes():
     folder = SHARED / "data"
-    made = format_table(folder / "films.csv", folder / "pneumoniamnist.npz")
+    made = format_table(folder / "images.csv", folder / "pneumoniamnist.npz")
     assert TABLE.read_text(encoding="ascii") == made
 
 
@@ -98,8 +98,8 @@ def test_two_thirds_of_the_validation_images_share_a_patient_with_training():
     raw = np.load(SHARED / "data" / "pneumoniamnist.npz")
     names = {}
     for split in ("train", "val", "test"):
-        films = FilmArray(raw[f"{split}_images"], raw[f"{split}_labels"][:, 0].astype(np.int64))
-        names[split] = name_by_pixels(hash_films(films), split=split)
+        images = ImageArray(raw[f"{split}_images"], raw[f"{split}_labels"][:, 0].astype(np.int64))
+        names[split] = name_by_pixels(hash_images(images), split=split)
     assert [sum(map(bool, one.patients)) for one in names.values()] == [4692, 522, 557]
     assert [len(set(one.patients) - {""}) for one in names.values()] == [2669, 466, 364]
     assert count_shared(names["val"], [names["train"]]) == SharedPatients(patients=289, images=341, known=522)

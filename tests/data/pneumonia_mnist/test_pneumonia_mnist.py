@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pneumo_keras.data.films import count_classes
-from pneumo_keras.data.pneumonia_mnist import is_at_hand, open_films
+from pneumo_keras.data.images import count_classes
+from pneumo_keras.data.pneumonia_mnist import is_at_hand, open_images
 from pneumo_keras.data.pneumonia_mnist.card import to_unofficial_line
 from pneumo_keras.data.pneumonia_mnist.catalog import CLASS_COUNTS, Release
 from pneumo_keras.data.pneumonia_mnist.npz_file import NpzFile
@@ -27,7 +27,7 @@ LOAD = """
 import json, logging, sys
 from pathlib import Path
 from pneumo_keras.data.download import Release
-from pneumo_keras.data.pneumonia_mnist import open_films
+from pneumo_keras.data.pneumonia_mnist import open_images
 from pneumo_keras.data.sources import DataOptions
 log = logging.getLogger("pneumo_keras")
 log.addHandler(logging.StreamHandler())
@@ -35,7 +35,7 @@ log.setLevel(logging.INFO)
 order = json.loads(sys.argv[1])
 path = Path(order["path"]) if order["path"] else None
 cache, release = Path(order["cache"]), Release(**order["release"])
-data = open_films(DataOptions(path, 28, (2, 2, 2), cache), release)
+data = open_images(DataOptions(path, 28, (2, 2, 2), cache), release)
 splits = {split: data.open_split(split) for split in ("train", "val")}
 if splits["train"].read(slice(None)).shape != (12, 28, 28) or logging.root.handlers:
     sys.exit(1)
@@ -48,9 +48,9 @@ def cache(tmp_path):
     return tmp_path / "cache"
 
 
-def to_release(npz, url="http://127.0.0.1:9/films.npz"):
+def to_release(npz, url="http://127.0.0.1:9/images.npz"):
     md5 = hashlib.md5(npz.read_bytes()).hexdigest()
-    return Release("Films", "films.npz", url, md5, npz.stat().st_size)
+    return Release("ImageSet", "images.npz", url, md5, npz.stat().st_size)
 
 
 def start_loading(release, *, path, cache, modules="."):
@@ -89,23 +89,23 @@ def to_options(path, cache, size=28):
     return DataOptions(path, size, (2, 2, 2), cache)
 
 
-def test_the_test_films_are_not_opened_unless_asked_for(write_npz, cache):
+def test_the_test_images_are_not_opened_unless_asked_for(write_npz, cache):
     path = write_npz(test_images=np.zeros(3), test_labels=np.array(["no label"]))
-    data = open_films(to_options(path, cache))
+    data = open_images(to_options(path, cache))
     assert [len(data.open_split(split)) for split in ("val", "train")] == [6, 12]
-    with pytest.raises(DataError, match="the films of split 'test' must be uint8"):
+    with pytest.raises(DataError, match="the images of split 'test' must be uint8"):
         data.open_split("test")
 
 
 def test_an_unknown_split_is_refused(write_npz, cache):
     with pytest.raises(DataError) as error:
-        open_films(to_options(write_npz(), cache)).open_split("validation")
+        open_images(to_options(write_npz(), cache)).open_split("validation")
     assert str(error.value) == "A split must be one of train, val, test. Received: validation."
 
 
 def test_the_official_file_needs_no_words(write_npz, cache, caplog):
     path = write_npz()
-    data = open_films(to_options(path, cache), to_release(path))
+    data = open_images(to_options(path, cache), to_release(path))
     data.open_split("val")
     assert caplog.messages == []
     assert data.card.notice == ""
@@ -113,23 +113,23 @@ def test_the_official_file_needs_no_words(write_npz, cache, caplog):
 
 def test_the_card_of_the_official_file_says_what_is_published_of_it(write_npz, cache):
     path = write_npz("a copy of it.npz")
-    card = open_films(to_options(path, cache), replace(to_release(path), name="pneumoniamnist_64.npz")).card
+    card = open_images(to_options(path, cache), replace(to_release(path), name="pneumoniamnist_64.npz")).card
     assert card.title == "PneumoniaMNIST, 28 px"
-    assert card.description == "Chest films of children, published by MedMNIST."
+    assert card.description == "Chest images of children, published by MedMNIST."
     assert card.licence == "CC BY 4.0, https://creativecommons.org/licenses/by/4.0/"
     assert "kermany2018" in card.citation
     assert (card.synthetic, card.medmnist_name) == (False, "pneumoniamnist_64")
     assert card.files == {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
     assert (
-        "Normal films are 25.8 % of the official training and validation films, but 37.5 % of the test "
-        "films: scores and thresholds do not carry over unchanged."
+        "Normal images are 25.8 % of the official training and validation images, but 37.5 % of the test "
+        "images: scores and thresholds do not carry over unchanged."
     ) in card.limits
     assert "children of 1 to 5 years from one hospital" in card.limits[0]
 
 
 def test_the_card_of_another_file_claims_nothing_of_it(write_npz, cache):
     path = write_npz("mine.npz")
-    card = open_films(to_options(path, cache)).card
+    card = open_images(to_options(path, cache)).card
     assert card.title == "mine.npz, 28 px"
     assert card.description == "The user's own file mine.npz. What it shows is not known to this program."
     assert (card.licence, card.citation, card.synthetic, card.medmnist_name) == ("", "", False, None)
@@ -144,7 +144,7 @@ def test_another_file_is_used_with_its_counts_told_every_time(write_npz, cache, 
     path = write_npz()
     md5 = hashlib.md5(path.read_bytes()).hexdigest()
     for _ in range(2):
-        data = open_films(to_options(path, cache))
+        data = open_images(to_options(path, cache))
         data.open_split("train"), data.open_split("test")
     line = (
         f"{path} is not the official PneumoniaMNIST at 28 px (its MD5 is {md5}, the official one "
@@ -161,20 +161,20 @@ COPY = (
     "are not results on the official file."
 )
 PARTIAL = (
-    "It is the popular partial copy with 3,882 training films (388 normal): results are not "
+    "It is the popular partial copy with 3,882 training images (388 normal): results are not "
     "comparable with published ones."
 )
 
 
 @pytest.mark.parametrize(("train", "ending"), [((1214, 3494), COPY), ((388, 3494), PARTIAL)])
 def test_a_copy_and_the_popular_partial_one_are_named(train, ending):
-    npz = NpzFile(Path("films.npz"), "", "", is_official=False)
+    npz = NpzFile(Path("images.npz"), "", "", is_official=False)
     counts = {"train": train, "val": CLASS_COUNTS["val"]}
-    line = to_unofficial_line("films.npz", npz, Release("Films", "films.npz", "", ""), counts)
+    line = to_unofficial_line("images.npz", npz, Release("ImageSet", "images.npz", "", ""), counts)
     assert line.endswith(f"; val 135 normal, 389 pneumonia. {ending}")
 
 
-def test_films_are_at_hand_where_a_file_lies(write_npz, cache, home):
+def test_images_are_at_hand_where_a_file_lies(write_npz, cache, home):
     path = write_npz()
     assert is_at_hand(to_options(path, cache))
     assert not is_at_hand(to_options(None, cache, size=64))
@@ -200,27 +200,27 @@ def test_loading_is_silent_and_imports_no_framework(write_npz, cache, tmp_path):
 def test_two_processes_at_once_download_and_prepare_once(write_npz, cache, home, serve):
     path = write_npz()
     url, requests = serve(path.parent)
-    release = to_release(path, f"{url}/films.npz")
+    release = to_release(path, f"{url}/images.npz")
     both = [start_loading(release, path=None, cache=cache) for _ in range(2)]
     heard = [loading.communicate(timeout=60) for loading in both]
     assert [loading.returncode for loading in both] == [0, 0]
     line = (
-        f"Downloading Films (films.npz, {release.bytes:,} bytes, MD5 {release.md5}) from "
+        f"Downloading ImageSet (images.npz, {release.bytes:,} bytes, MD5 {release.md5}) from "
         f"{release.url} to {home}/.medmnist\n"
     )
     assert sorted(heard) == [("", ""), ("", line)]
-    assert requests == ["GET /films.npz HTTP/1.1"]
+    assert requests == ["GET /images.npz HTTP/1.1"]
     assert len([path for path in (cache / "datasets").glob("*-*") if path.suffix != ".lock"]) == 2
 
 
 @pytest.mark.real_data
 @needs_shared
 def test_the_shared_copy_has_the_official_counts(cache, caplog):
-    data = open_films(to_options(SHARED, cache))
+    data = open_images(to_options(SHARED, cache))
     raw = np.load(SHARED)
     for split in ("train", "val", "test"):
-        films = data.open_split(split)
-        assert count_classes(films.labels) == CLASS_COUNTS[split]
-        assert np.array_equal(films.read(slice(None)), raw[f"{split}_images"])
-        assert np.array_equal(films.labels, raw[f"{split}_labels"][:, 0])
+        images = data.open_split(split)
+        assert count_classes(images.labels) == CLASS_COUNTS[split]
+        assert np.array_equal(images.read(slice(None)), raw[f"{split}_images"])
+        assert np.array_equal(images.labels, raw[f"{split}_labels"][:, 0])
     assert caplog.messages[0].endswith(COPY)

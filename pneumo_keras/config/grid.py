@@ -1,0 +1,76 @@
+"""Grids: for some settings a list of values each, for a sweep over all combinations."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pneumo_keras.config import Config, change_config, cut, find_toml, load_toml, show
+from pneumo_keras.errors import SettingsError
+
+Grid = Mapping[str, Sequence[Any]]
+"""Values by dotted key."""
+
+# What a choice may be about: another seed, other images or another machine is none.
+SWEPT = ("model.", "training.", "augmentation.")
+FITTED_TOGETHER = ("training.learning_rate", "training.weight_decay")
+MOST = 10_000  # combinations: at a second each, hours
+FIXED = ("training.mode", "training.members", "model.weights")
+
+
+def load_grid(name_or_path: str) -> Grid:
+    """Reads a grid: a TOML file with the tables of a configuration and a list for each setting.
+
+    Raises:
+        SettingsError: There is no such grid, a setting is none to sweep over, or has no list of values.
+    """
+    path = find_toml(name_or_path, folder="configs/grids", option="--grid")
+    grid = {
+        f"{table}.{name}": values
+        for table, settings in load_toml(path).items()
+        for name, values in (settings.items() if isinstance(settings, dict) else [("", settings)])
+    }
+    if not grid:
+        raise SettingsError(f"{path} must hold a list of values for a setting at least. Received: nothing.")
+    for key, values in grid.items():
+        if not key.startswith(SWEPT) or key in FIXED:
+            raise SettingsError(
+                f"A sweep is over settings of model, training and augmentation, without {', '.join(FIXED)}. "
+                f"Received: {cut(key.rstrip('.'))} in {path}"
+            )
+        if not isinstance(values, list) or not values:
+            raise SettingsError(f"{path} must hold a list of values for {key}. Received: {show(values)}")
+    combinations = math.prod(map(len, grid.values()))
+    if combinations > MOST:
+        raise SettingsError(f"{path} must hold at most {MOST:,} combinations. Received: {combinations:,}")
+    return grid
+
+
+def group_combinations(
+    config: Config, grid: Grid, *, at_once: int
+) -> list[tuple[Config, list[dict[str, Any]]]]:
+    """All combinations, in groups that can be fitted at the same time.
+
+    Args:
+        config: What all combinations share.
+        grid: Values by dotted key.
+        at_once: Combinations in a group, at most.
+
+    Returns:
+        For each group the configuration that it shares, and the values of its combinations, which
+        differ in the keys of `FITTED_TOGETHER` alone.
+
+    Raises:
+        SettingsError: A setting is unknown, ill-typed or out of range, or two do not go together.
+    """
+    groups: dict[Config, list[dict[str, Any]]] = {}
+    for values in itertools.product(*grid.values()):
+        combination = dict(zip(grid, values, strict=True))
+        change_config(config, combination)
+        apart = {key: value for key, value in combination.items() if key not in FITTED_TOGETHER}
+        groups.setdefault(change_config(config, apart), []).append(combination)
+    return [
+        (shared, combinations[start : start + at_once])
+        for shared, combinations in groups.items()
+        for start in range(0, len(combinations), at_once)
+    ]

@@ -1,0 +1,165 @@
+"""Images as a source: how many, what they are, and any rows of them when asked for.
+
+Nobody holds all images in memory because somebody needed one: a set of a million is read a few rows
+at a time by everything that takes one.
+"""
+
+import collections
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Integer
+
+from pneumo_keras.arrays import Images, Labels
+
+AT_ONCE = 256  # images that are read together where all of them are
+
+Rows = slice | Integer[np.ndarray, " rows"]
+"""Which images: a slice, or their indices from 0 in any order."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How images are prepared: as the training images of a run were.
+
+    Attributes:
+        size: Height and width, in pixels.
+        jpeg_quality: Of the JPEG file that each was saved to and read from; None without one.
+    """
+
+    size: int
+    jpeg_quality: int | None = None
+
+    def describe(self) -> str:
+        """For people, in half a sentence."""
+        saved = f", saved as JPEG of quality {self.jpeg_quality}" if self.jpeg_quality else ""
+        return f"the square in the middle, antialiased bilinear to {self.size} x {self.size} px{saved}"
+
+
+@runtime_checkable
+class ImageSet(Protocol):
+    """A set of images of one size, with or without labels."""
+
+    def __len__(self) -> int:
+        """How many."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of every image in pixels."""
+        ...
+
+    def fingerprint(self) -> str:
+        """SHA-256 that stands for all pixels in their order, known without reading them all.
+
+        Of the pixels themselves, or of all that they were made from.
+        """
+        ...
+
+    def read(self, rows: Rows) -> Images:
+        """The images of these rows, 0 (black) to 255 (white), in the order asked for."""
+        ...
+
+
+@runtime_checkable
+class LabelledImages(ImageSet, Protocol):
+    """Images that somebody has evaluated."""
+
+    @property
+    def labels(self) -> Labels:
+        """Of all images, in their order."""
+        ...
+
+
+@dataclass(frozen=True)
+class ImageArray:
+    """Images that lie in memory: a few, or those of a test."""
+
+    images: Images
+    labels: Labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.images.shape[1], self.images.shape[2]
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all pixels."""
+        return hash_pixels((len(self), *self.shape), [self.images])
+
+    def read(self, rows: Rows) -> Images:
+        """The images of these rows."""
+        return self.images[rows]
+
+
+@dataclass(frozen=True)
+class JoinedImages:
+    """Several sets of images of one size, one after the other."""
+
+    parts: Sequence[LabelledImages]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.parts[0].shape
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the fingerprints of the parts."""
+        return hashlib.sha256("".join(part.fingerprint() for part in self.parts).encode()).hexdigest()
+
+    @property
+    def labels(self) -> Labels:
+        """Of all images."""
+        return np.concatenate([part.labels for part in self.parts])
+
+    def read(self, rows: Rows) -> Images:
+        """The images of these rows."""
+        indices = np.arange(len(self))[rows]
+        images = np.empty((len(indices), *self.shape), np.uint8)
+        start = 0
+        for part in self.parts:
+            inside = (indices >= start) & (indices < start + len(part))
+            if inside.any():
+                images[inside] = part.read(indices[inside] - start)
+            start += len(part)
+        return images
+
+
+def iterate_images(images: ImageSet, at_once: int = AT_ONCE) -> Iterator[Images]:
+    """All images in their order, some at a time."""
+    for start in range(0, len(images), at_once):
+        yield images.read(slice(start, start + at_once))
+
+
+def hash_pixels(shape: tuple[int, int, int], parts: Iterable[Images]) -> str:
+    """SHA-256 over a shape (n, height, width) and the pixels of images that come in parts."""
+    ((_, digest),) = collections.deque(hash_along(shape, parts), maxlen=1)
+    return digest
+
+
+def hash_along(shape: tuple[int, int, int], parts: Iterable[Images]) -> Iterator[tuple[Images, str]]:
+    """Parts of images as they come, each with the `hash_pixels` of all images so far."""
+    digest = hashlib.sha256(str(shape).encode())
+    for part in parts:
+        digest.update(np.ascontiguousarray(part).data)
+        yield part, digest.hexdigest()
+
+
+def hash_labels(labels: Labels) -> str:
+    """SHA-256 over labels in their order: images that were evaluated anew have another value."""
+    return hashlib.sha256(labels.astype("<i8").tobytes()).hexdigest()
+
+
+def count_classes(labels: Labels) -> tuple[int, int]:
+    """Counts of normal and pneumonia images."""
+    pneumonia = int(labels.sum())
+    return len(labels) - pneumonia, pneumonia

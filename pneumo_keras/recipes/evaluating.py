@@ -1,0 +1,154 @@
+"""From fitted heads to scores, an operating point and figures."""
+
+import logging
+from collections.abc import Callable, Sequence
+
+import keras
+import numpy as np
+
+from pneumo_keras.arrays import LogOdds, Scores
+from pneumo_keras.config import Config
+from pneumo_keras.data.images import hash_labels
+from pneumo_keras.data.patients import PerImage
+from pneumo_keras.evaluation.calibration import Calibration, describe_calibration, fit_scaling
+from pneumo_keras.evaluation.patients import to_groups
+from pneumo_keras.evaluation.prevalence import PrevalenceShift
+from pneumo_keras.evaluation.report_card import (
+    Distances,
+    Evaluation,
+    Perturbed,
+    PerturbedMetrics,
+    evaluate,
+    to_metrics,
+)
+from pneumo_keras.evaluation.scores import format_scores, hash_scores
+from pneumo_keras.evaluation.threshold import OperatingPoint, choose_operating_point
+from pneumo_keras.features.extract import Extractor
+from pneumo_keras.features.ood import OodDetector
+from pneumo_keras.features.views import PLAIN, View
+from pneumo_keras.recipes.images import Split
+from pneumo_keras.reporting.evaluation_text import describe_backwards
+from pneumo_keras.runs.folder import RunFolder
+
+log = logging.getLogger("pneumo_keras")
+
+ToScores = Callable[[LogOdds], Scores]
+
+
+def compute_log_odds(extractor: Extractor, head: keras.Model, split: Split, views: Sequence[View]) -> LogOdds:
+    """Log odds of pneumonia (n, members) for the images of a split, averaged over views of them.
+
+    Callers check that the features of all their views find room before they begin.
+    """
+    log_odds = []
+    for view in views:
+        table = extractor.extract(split.images, split.title, view)
+        log_odds.append(np.concatenate([head.predict_on_batch(features) for features in table.iterate()]))
+    return np.mean(log_odds, axis=0)
+
+
+def measure_distances(
+    extractor: Extractor, ood_detector: OodDetector, split: Split, view: View = PLAIN
+) -> Distances:
+    """How far images lie from the training images: above 1, further than all but a few validation images."""
+    table = extractor.extract(split.images, split.title, view)
+    return np.concatenate([ood_detector.measure(features) for features in table.iterate()])
+
+
+def calibrate(config: Config, split: Split, log_odds: LogOdds) -> Calibration:
+    """What the settings make of the log odds, fitted on validation images, and what scores then mean."""
+    labels, logits = split.images.labels, log_odds.mean(axis=1, dtype=np.float64)
+    scaling = fit_scaling(config.evaluation.calibration, labels, logits)
+    calibration = describe_calibration(scaling, labels, logits, fitted_on=split.name)
+    if calibration.method != "none":
+        log.info(
+            "Calibration: %s, calibration error %.4f before and %.4f after, on the validation images",
+            calibration.method,
+            calibration.calibration_error.before,
+            calibration.calibration_error.after,
+        )
+    return calibration
+
+
+def decide(decision: keras.Model, log_odds: LogOdds) -> Scores:
+    """Probability of pneumonia (n) from the log odds of all members, or of some."""
+    return np.asarray(decision.predict_on_batch(log_odds))[:, 0].astype(np.float64)
+
+
+def evaluate_members(
+    config: Config,
+    split: Split,
+    log_odds: LogOdds,
+    to_scores: ToScores,
+    point: OperatingPoint,
+    shift: PrevalenceShift | None = None,
+    *,
+    distances: Distances | None = None,
+    new: PerImage | None = None,
+) -> Evaluation:
+    """All figures of the members together at the run's operating point and at 0.5, and of each alone."""
+    return evaluate(
+        split.images.labels,
+        to_scores(log_odds),
+        point.threshold,
+        members=[to_scores(alone) for alone in np.split(log_odds, log_odds.shape[1], axis=1)],
+        seed=config.seed,
+        shift=shift,
+        distances=distances,
+        patients=to_groups(split.patients),
+        new=new,
+    )
+
+
+def warn_of_backwards(split: Split, evaluation: Evaluation) -> None:
+    """Says so where scores are higher on normal images than on those with pneumonia."""
+    if evaluation.at_threshold.ranks_backwards:
+        log.warning("%s: %s", split.title, describe_backwards(evaluation.at_threshold))
+
+
+def choose_threshold(config: Config, split: Split, scores: Scores) -> OperatingPoint:
+    """The operating point that the settings ask for, chosen on validation images."""
+    evaluation = config.evaluation
+    return choose_operating_point(
+        split.images.labels,
+        scores,
+        rule=evaluation.rule,
+        chosen_on=split.name,
+        threshold=evaluation.threshold,
+        sensitivity=evaluation.sensitivity,
+        cost_fn=evaluation.cost_fn,
+        cost_fp=evaluation.cost_fp,
+    )
+
+
+def write_scores(
+    folder: RunFolder,
+    split: Split,
+    scores: Scores,
+    evaluation: Evaluation,
+    suffix: str = "",
+    *,
+    perturbed: Perturbed | None = None,
+) -> None:
+    """Writes `scores_<split>.csv` and `metrics_<split>.json`, figures at 0.5 beside those of the run.
+
+    Args:
+        folder: Of the run.
+        split: Whose images were scored.
+        scores: Of the images.
+        evaluation: Of the scores.
+        suffix: Behind the split in the files' names, where scores are not the plain ones.
+        perturbed: With this evaluation, if the images were perturbed: it is written by kind, too.
+    """
+    metrics = to_metrics(
+        evaluation,
+        split=split.name,
+        images_sha256=split.images.fingerprint(),
+        labels_sha256=hash_labels(split.images.labels),
+        scores_sha256=hash_scores(split.images.labels, scores),
+        perturbation=perturbed.ranges if perturbed else None,
+    )
+    table = format_scores(split.images.labels, scores, split.files, split.patients)
+    folder.write_text(f"scores_{split.name}{suffix}.csv", table)
+    document = PerturbedMetrics(combined=metrics, **vars(perturbed.robustness)) if perturbed else metrics
+    folder.write_json(f"metrics_{split.name}{suffix}.json", document)

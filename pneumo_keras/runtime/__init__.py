@@ -1,0 +1,1 @@
+"""Backend, progress, signals and private parts of dependencies."""

@@ -1,0 +1,238 @@
+"""The Keras backend: whether it is there and can do the job, and how it starts."""
+
+import contextlib
+import difflib
+import gc
+import importlib
+import importlib.util
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pneumo_keras import BACKEND
+from pneumo_keras.errors import BackendError, find_memory_limit
+from pneumo_keras.runtime.private_apis import (
+    compute_in_float32,
+    hide_modules,
+    keep_tensorflow_out,
+    resize_by_weights,
+    silence_telemetry,
+)
+
+log = logging.getLogger("pneumo_keras")
+
+FITTING = ("jax", "tensorflow", "torch")
+SCORING = (*FITTING, "openvino")
+
+LEAST_MEMORY = 1_750_000_000  # bytes of address space that JAX takes to add two numbers on two cores
+
+# What Keras and JAX import where it is installed, for parts of theirs that are not used here. Together
+# they take as long to import as the rest of both.
+TRIED = ("etils", "matplotlib", "pandas", "requests", "sklearn")
+TRIED_BY_SKLEARN = ("pandas",)
+
+# Of XLA on GPUs: operations that give the same bytes every time.
+MOST_OF_PROGRAMS = 1 << 31  # bytes of compiled programs that are kept
+
+DETERMINISTIC_XLA = "xla_gpu_deterministic_ops"
+
+
+def check_name() -> None:
+    """Checks that a backend of this name is known, whether or not a command needs it.
+
+    Raises:
+        BackendError: It is not.
+    """
+    if BACKEND in SCORING:
+        return
+    rule = f"KERAS_BACKEND must be {', '.join(SCORING[:-1])} or {SCORING[-1]}. Received: {BACKEND!r}"
+    near = difflib.get_close_matches(BACKEND.lower(), SCORING, n=1, cutoff=0.5)
+    hint = (
+        f". Did you mean '{near[0]}'? It comes with: {_to_remedy(near, _to_extra(near[0]))}" if near else ""
+    )
+    raise BackendError(rule + hint)
+
+
+def check_backend(command: str) -> None:
+    """Checks the backend before any work, without importing it.
+
+    Args:
+        command: "train" or "sweep", which need gradients, or one that only scores.
+
+    Raises:
+        BackendError: The backend is unknown, cannot do it, or its package is missing.
+    """
+    check_name()
+    able = FITTING if command in ("train", "sweep") else SCORING
+    if BACKEND not in able:
+        raise BackendError(
+            f"pneumo-keras {command} runs on {', '.join(able)}. Received: KERAS_BACKEND={BACKEND}"
+        )
+    check_packages(f"KERAS_BACKEND={BACKEND}", [BACKEND], extra=_to_extra(BACKEND))
+
+
+def check_packages(user: str, packages: Sequence[str], *, extra: str, pip: str = "") -> None:
+    """Checks that optional packages are installed, without importing them.
+
+    Args:
+        user: What needs them, as the message names it.
+        packages: As they are imported.
+        extra: Of this package, that brings them; none where it is empty.
+        pip: As pip knows them; by the same names if not given.
+
+    Raises:
+        BackendError: One is not.
+    """
+    missing = next((name for name in packages if importlib.util.find_spec(name) is None), None)
+    if missing:
+        remedy = _to_remedy([pip] if pip else packages, extra)
+        raise BackendError(f"{user} needs the package {missing}. Install it: {remedy}")
+
+
+def _to_remedy(packages: Sequence[str], extra: str) -> str:
+    sync = f"uv sync --extra {extra}" if extra else "uv sync"
+    return f"{sync}, or pip install {' '.join(packages)}"
+
+
+def _to_extra(backend: str) -> str:
+    """Keras on JAX is what the project is made of; the others are extras of their own names."""
+    return "" if backend == "jax" else backend
+
+
+def import_openvino() -> Any:
+    """OpenVINO, as a Keras backend or as an engine, once `check_packages` has found it."""
+    silence_telemetry()
+    try:
+        return importlib.import_module("openvino")
+    except (ImportError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise BackendError(
+            f"OpenVINO is installed and cannot be imported: {reason}. Install it anew, or set "
+            "compute.engine=jax"
+        ) from error
+
+
+def start_backend(cache: Path) -> None:
+    """Imports Keras on its backend, without the backend's own chatter, and scikit-learn.
+
+    What is computed twice then gives the same bytes twice, wherever the backend has a way to ask for it.
+
+    Args:
+        cache: JAX keeps compiled programs below it, so that later runs start sooner.
+
+    Raises:
+        BackendError: The backend is installed and cannot be imported, or memory is limited too far.
+    """
+    _check_memory()
+    log.info("Loading Keras on %s", BACKEND)
+    with _keep_all():
+        try:
+            _prepare_backend(cache)
+            with hide_modules(*TRIED):
+                keras = importlib.import_module("keras")
+        except (ImportError, OSError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise BackendError(
+                f"KERAS_BACKEND={BACKEND} is installed and cannot be imported: {reason}. Install it anew"
+            ) from error
+        with hide_modules(*TRIED_BY_SKLEARN):
+            importlib.import_module("sklearn.utils")
+    if BACKEND != "tensorflow":
+        keep_tensorflow_out()
+    if BACKEND == "openvino":
+        resize_by_weights()
+    keras.config.set_floatx("float32")  # whatever ~/.keras/keras.json says
+    keras.config.set_image_data_format("channels_last")
+
+
+def _check_memory() -> None:
+    """Refuses a limit below which libraries in C end the process, or say that sound files are damaged."""
+    limit = find_memory_limit()
+    if limit < LEAST_MEMORY:
+        raise BackendError(
+            f"Memory is limited to {limit / 1e9:,.1f} GB for this process (ulimit -v), and Keras on "
+            f"{BACKEND} takes {LEAST_MEMORY / 1e9:,.1f} before any work. Raise the limit."
+        )
+
+
+def _prepare_backend(cache: Path) -> None:
+    match BACKEND:
+        case "jax":
+            _prepare_jax(cache)
+        case "tensorflow":
+            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+            # Nothing is hidden from it, nor from torch.
+            importlib.import_module("tensorflow").config.experimental.enable_op_determinism()
+        case "torch":
+            _prepare_torch()
+        case "openvino":
+            compute_in_float32(import_openvino())
+
+
+def _prepare_jax(cache: Path) -> None:
+    flags = os.environ.get("XLA_FLAGS", "")
+    if DETERMINISTIC_XLA not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --{DETERMINISTIC_XLA}=true".strip()
+    with hide_modules(*TRIED):
+        jax = importlib.import_module("jax")
+    from pneumo_keras.storage.kept import (
+        PROGRAMS,  # with NumPy, which whoever only checks a backend does without
+    )
+
+    PROGRAMS.shrink(cache, MOST_OF_PROGRAMS)
+    jax.config.update("jax_compilation_cache_dir", str(cache / PROGRAMS.folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+    # Where it cannot be read or written, programs are compiled: nothing that the user must hear of.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache", UserWarning)
+
+
+def _prepare_torch() -> None:
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+    torch = importlib.import_module("torch")
+    # It warns of an operation that has no way of its own to give the same bytes.
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = (
+        False  # nothing reads memory that it has not written
+    )
+
+
+@contextlib.contextmanager
+def _keep_all() -> Iterator[None]:
+    """Looks for no garbage, now or later, among what is made meanwhile: modules stay to the end.
+
+    Python would walk through a million of their objects every few seconds.
+    """
+    looking = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if looking:
+            gc.enable()
+
+
+def describe_device() -> str:
+    """What the backend computes on: "cpu", or the accelerator's name."""
+    match BACKEND:
+        case "jax":
+            jax = importlib.import_module("jax")
+            device = jax.devices()[0]
+            return "cpu" if device.platform == "cpu" else device.device_kind
+        case "tensorflow":
+            tensorflow = importlib.import_module("tensorflow")
+            return "gpu" if tensorflow.config.list_physical_devices("GPU") else "cpu"
+        case "torch":
+            torch = importlib.import_module("torch")
+            return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+        case _:
+            return "cpu"
+
+
+def count_devices() -> int:
+    """How many share a step of an online fit, those of other processes included."""
+    return importlib.import_module("jax").device_count() if BACKEND == "jax" else 1

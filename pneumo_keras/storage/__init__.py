@@ -1,0 +1,1 @@
+"""Files, arrays and caches on disk and at addresses."""

@@ -1,0 +1,48 @@
+"""Images in memory, where a test looks at all of them at once."""
+
+import numpy as np
+from PIL import Image
+
+from pneumo_keras.data.images import ImageArray
+from pneumo_keras.data.phantom import PhantomImages, build_phantom_splits
+from pneumo_keras.data.pneumonia_mnist.archive import open_archive
+
+
+def build_phantom_images(n, *, size, seed, pneumonia_share=0.74):
+    return load(PhantomImages(n, size, seed, pneumonia_share))
+
+
+def load_phantom_splits(counts, *, size=28, seed=0):
+    """As the source `phantom` draws them."""
+    return {
+        split: load(images) for split, images in build_phantom_splits(counts, size=size, seed=seed).items()
+    }
+
+
+def load_archive(path, split, *, size):
+    images = open_archive(path, split, size=size)
+    return ImageArray(np.concatenate(list(images.iterate())), images.labels)
+
+
+def load(images):
+    return ImageArray(images.read(slice(None)), images.labels)
+
+
+def write_images(folder, images, *, classes=("NORMAL", "PNEUMONIA")):
+    """As PNG files in folders of their classes, numbered in their order."""
+    for index, (image, label) in enumerate(zip(images.images, images.labels, strict=True)):
+        path = folder / classes[label] / f"{index:04}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+
+
+def write_splits(folder, splits):
+    """In the layout of the original images: {train,val,test}/{NORMAL,PNEUMONIA}."""
+    for split, images in splits.items():
+        write_images(folder / split, images)
+
+
+def sort_by_class(images):
+    """As a folder lists them."""
+    order = np.argsort(images.labels, kind="stable")
+    return ImageArray(images.images[order], images.labels[order])

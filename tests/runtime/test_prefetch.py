@@ -1,0 +1,63 @@
+import threading
+import time
+
+import pytest
+
+from pneumo_keras.runtime.prefetch import AHEAD, Prefetch
+
+
+def test_items_come_in_order():
+    assert list(Prefetch(range(10))) == list(range(10))
+
+
+def test_an_error_comes_out_where_the_items_are_used():
+    def draw():
+        yield 1
+        raise ValueError("broken image")
+
+    taken = []
+    with pytest.raises(ValueError, match="broken image"):
+        taken.extend(Prefetch(draw()))
+
+
+def test_items_are_drawn_ahead_but_not_all_of_them():
+    drawn = []
+    items = iter(Prefetch(drawn.append(i) or i for i in range(100)))
+    next(items)
+    time.sleep(0.3)
+    assert AHEAD <= len(drawn) <= AHEAD + 2
+    items.close()
+
+
+def test_waiting_is_measured_from_the_second_item_on():
+    def draw():
+        for i in range(3):
+            time.sleep(0.1)
+            yield i
+
+    prefetch = Prefetch(draw())
+    list(prefetch)
+    assert 0.15 < prefetch.waited < 0.29
+
+
+def test_the_thread_ends_with_its_consumer():
+    items = iter(Prefetch(range(100)))
+    next(items)
+    items.close()
+    assert "prefetch" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_items_that_take_too_long_are_given_up():
+    def draw():
+        yield 1
+        time.sleep(5)
+
+    taken = []
+    started = time.monotonic()
+    with pytest.raises(TimeoutError, match="it took longer than 0 s"):
+        taken.extend(Prefetch(draw(), seconds=0.3))
+    assert time.monotonic() - started < 2
+
+
+def test_items_that_come_in_time_are_all_there():
+    assert list(Prefetch(range(10), seconds=5)) == list(range(10))
