@@ -142,5 +142,8 @@ def test_private_parts_of_others_are_touched_in_one_module_alone():
     """The other one names, and does not touch, what Keras writes into model files: see test_model_file."""
     package = Path(private_apis.__file__).parents[1]
     found = {str(path.relative_to(package)): list(list_private_parts(path)) for path in package.rglob("*.py")}
-    assert {name for name, parts in found.items() if parts} == {"runtime/private_apis.py", "model/model_file.py"}
-    assert len(found["private_apis.py"]) == 7
+    assert {name for name, parts in found.items() if parts} == {
+        "runtime/private_apis.py",
+        "model/model_file.py",
+    }
+    assert len(found["runtime/private_apis.py"]) == 7
