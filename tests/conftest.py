@@ -10,12 +10,14 @@ install_import_hook("pneumo_keras", "checking.check")
 import pneumo_keras  # isort: skip
 
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from pneumo_keras.runtime.backend import start_backend
+from tests.small import LEARNING, SMALL
 
 # The same examples every time, and few of them: a machine that others use is slow now and then.
 settings.register_profile(
@@ -66,3 +68,26 @@ def open_log():
     log.handlers.clear()
     log.propagate = True
     log.setLevel(logging.NOTSET)
+
+
+@pytest.fixture(scope="session")
+def trained_toy_run(backend, tmp_path_factory):
+    """A run of the toy network on phantom images, trained once: a folder that no test may change."""
+    from pneumo_keras.config import load_config  # all of the package, which few tests need
+    from pneumo_keras.recipes import network
+    from pneumo_keras.recipes.train import train_run
+    from pneumo_keras.runs.folder import RunFolder
+    from tests.toy import build_toy_backbone
+
+    folder = tmp_path_factory.mktemp("toy") / "run"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PNEUMO_KERAS_CACHE", str(folder.with_name("cache")))
+        patched.setattr(network, "build_backbone", build_toy_backbone)
+        train_run(load_config("demo", [*SMALL, LEARNING]), RunFolder(folder))
+    return folder
+
+
+@pytest.fixture
+def toy_run(trained_toy_run, tmp_path):
+    """A copy of it in the test's own folder: the path `run`."""
+    return shutil.copytree(trained_toy_run, tmp_path / "run")
