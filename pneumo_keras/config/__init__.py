@@ -1,6 +1,6 @@
 """Settings: TOML files, checked by pydantic, with overrides from the command line."""
 
-from pneumo_keras.config.manual import describe_config, explain_config, find_changes
+from pneumo_keras.config.describe import describe_config, explain_config, find_changes
 from pneumo_keras.config.paths import (
     find_cache,
     find_moved_data,
@@ -10,35 +10,22 @@ from pneumo_keras.config.paths import (
     resolve_paths,
 )
 from pneumo_keras.config.settings import Config
-from pneumo_keras.config.toml import (
-    change_config,
-    find_named,
-    find_toml,
-    format_config,
-    load_config,
-    load_toml,
-    parse_config,
-)
-from pneumo_keras.config.wording import cut, show
+from pneumo_keras.config.toml import change_config, find_named, format_config, load_config, parse_config
 
 __all__ = [
     "Config",
     "change_config",
-    "cut",
     "describe_config",
     "explain_config",
     "find_cache",
     "find_changes",
     "find_moved_data",
     "find_named",
-    "find_toml",
     "forget_place",
     "format_config",
     "list_paths",
     "load_config",
-    "load_toml",
     "name_files",
     "parse_config",
     "resolve_paths",
-    "show",
 ]

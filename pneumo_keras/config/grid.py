@@ -5,7 +5,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pneumo_keras.config import Config, change_config, cut, find_toml, load_toml, show
+from pneumo_keras.config import Config, change_config
+from pneumo_keras.config.toml import cut, find_toml, load_toml, show
 from pneumo_keras.errors import SettingsError
 
 Grid = Mapping[str, Sequence[Any]]
@@ -15,7 +16,7 @@ Grid = Mapping[str, Sequence[Any]]
 SWEPT = ("model.", "training.", "augmentation.")
 FITTED_TOGETHER = ("training.learning_rate", "training.weight_decay")
 MOST = 10_000  # combinations: at a second each, hours
-FIXED = ("training.mode", "training.members", "model.weights")
+FIXED = ("training.mode", "training.members", "training.unfreeze_from", "model.weights")
 
 
 def load_grid(name_or_path: str) -> Grid:
@@ -30,8 +31,6 @@ def load_grid(name_or_path: str) -> Grid:
         for table, settings in load_toml(path).items()
         for name, values in (settings.items() if isinstance(settings, dict) else [("", settings)])
     }
-    if not grid:
-        raise SettingsError(f"{path} must hold a list of values for a setting at least. Received: nothing.")
     for key, values in grid.items():
         if not key.startswith(SWEPT) or key in FIXED:
             raise SettingsError(
@@ -40,21 +39,16 @@ def load_grid(name_or_path: str) -> Grid:
             )
         if not isinstance(values, list) or not values:
             raise SettingsError(f"{path} must hold a list of values for {key}. Received: {show(values)}")
-    combinations = math.prod(map(len, grid.values()))
-    if combinations > MOST:
-        raise SettingsError(f"{path} must hold at most {MOST:,} combinations. Received: {combinations:,}")
+    combinations = math.prod(map(len, grid.values())) if grid else 0
+    if not 0 < combinations <= MOST:
+        raise SettingsError(f"{path} must hold 1 to {MOST:,} combinations. Received: {combinations:,}")
     return grid
 
 
 def group_combinations(
     config: Config, grid: Grid, *, at_once: int
 ) -> list[tuple[Config, list[dict[str, Any]]]]:
-    """All combinations, in groups that can be fitted at the same time.
-
-    Args:
-        config: What all combinations share.
-        grid: Values by dotted key.
-        at_once: Combinations in a group, at most.
+    """All combinations, in groups of at most `at_once` that can be fitted at the same time.
 
     Returns:
         For each group the configuration that it shares, and the values of its combinations, which

@@ -7,8 +7,7 @@ from pathlib import Path
 import platformdirs
 
 from pneumo_keras.config.settings import Config
-from pneumo_keras.config.toml import change_config, parse_overrides
-from pneumo_keras.config.wording import show
+from pneumo_keras.config.toml import change_config, parse_overrides, show
 from pneumo_keras.errors import SettingsError
 
 
@@ -22,28 +21,27 @@ def list_paths(config: Config) -> dict[str, str]:
     """The files that the settings name, absolute from the working folder, by dotted key.
 
     Raises:
-        SettingsError: A path begins with `~` and a name that is no user's.
+        SettingsError: A path begins with `~` and a name that is no user's, or no file can have it.
     """
     return {key: _to_absolute(key, path) for key, path in _list_written(config).items()}
 
 
-def resolve_paths(config: Config, paths: Mapping[str, str] | None = None) -> Config:
+def resolve_paths(config: Config, noted: Mapping[str, str] | None = None) -> Config:
     """The settings with absolute paths, for the work; what is written down keeps the user's own.
 
     Args:
         config: As the user wrote it.
-        paths: What `list_paths` found when the run was made, so that it finds its files from any
+        noted: What `list_paths` found when the run was made, so that it finds its files from any
             working folder.
 
     Raises:
         SettingsError: See `list_paths`.
     """
-    noted = paths or {}
-    absolute = {
-        key: noted[key] if key in noted else _to_absolute(key, path)
-        for key, path in _list_written(config).items()
-    }
-    return change_config(config, absolute)
+    noted = noted or {}
+    written = _list_written(config)
+    return change_config(
+        config, {key: noted.get(key) or _to_absolute(key, path) for key, path in written.items()}
+    )
 
 
 def find_moved_data(overrides: Iterable[str]) -> str | None:
@@ -59,8 +57,8 @@ def find_moved_data(overrides: Iterable[str]) -> str | None:
                 "--set takes data.path alone for a finished run, where its images lie now: its other "
                 f"settings stay. Received: {key}"
             )
-        moved = value
-    return moved if moved is None else _to_absolute("data.path", moved)
+        moved = _to_absolute(key, value)
+    return moved
 
 
 def name_files(config: Config) -> Config:
@@ -85,19 +83,13 @@ def _list_written(config: Config) -> dict[str, str]:
 
 
 def _to_absolute(key: str, path: str) -> str:
-    if not path:
-        raise _to_refusal(key, path, "nothing is named")
     try:
+        if not path:
+            raise ValueError("nothing is named")
         absolute = Path(path).expanduser().resolve()
-    except RuntimeError as error:  # no such user, or links that lead in a circle
-        raise _to_refusal(key, path, str(error)) from error
-    try:
         absolute.exists()
         os.fspath(absolute).encode()
-    except (OSError, UnicodeEncodeError) as error:  # a name too long, a closed folder, undecodable bytes
-        raise _to_refusal(key, path, str(error)) from error
+    # No such user, links that lead in a circle, a name too long, a closed folder, undecodable bytes.
+    except (RuntimeError, OSError, ValueError) as error:
+        raise SettingsError(f"Setting '{key}' must be a path. Received: {show(path)}: {error}") from error
     return str(absolute)
-
-
-def _to_refusal(key: str, path: str, reason: str) -> SettingsError:
-    return SettingsError(f"Setting '{key}' must be a path. Received: {show(path)}: {reason}")

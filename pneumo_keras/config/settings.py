@@ -1,23 +1,25 @@
 """Every setting there is: its type, its range, its default and what it means."""
 
 import re
-import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
-from pneumo_keras.config.choices import OneOf
-from pneumo_keras.config.ranges import AugmentationSettings, PerturbationSettings
-from pneumo_keras.config.tables import Settings
 from pneumo_keras.data.sources import KERMANY, NOBODY, POSITIVE, SOURCES
 from pneumo_keras.distributed.topology import MOST_PROCESSES, Place
-from pneumo_keras.engines.table import ENGINES, Precision
-from pneumo_keras.evaluation.rules import RULES
+from pneumo_keras.engines.table import Precision
 from pneumo_keras.storage.printable import to_printable
 
-Share = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0, le=1e6)]
 FeatureLayer = Literal[
     "mixed0",
     "mixed1",
@@ -31,12 +33,13 @@ FeatureLayer = Literal[
     "mixed9",
     "mixed10",
 ]
+UNWRITABLE = re.compile("[\0\ud800-\udfff]")  # null, and bytes that are no text as the system gives them
+LONGEST_TEXT = 4096  # characters; no path is longer
 SMALLEST_IMAGE = 75  # InceptionV3's five halvings leave nothing of a smaller one
 # What may be asked for without taking memory or days by mistake. Five times the largest images that are kept.
 LARGEST_IMAGE = 1024
-MOST_UNITS = (
-    16_384  # hidden units of all members: with all feature layers a kernel of 0.7 GB, and twice that for Adam
-)
+# Hidden units of all members: with all feature layers a kernel of 0.7 GB, and twice that for Adam.
+MOST_UNITS = 16_384
 MOST_PIXELS = 1 << 25  # of the images of a step of online training: 375 of 299 px, tens of gigabytes
 PATTERN_RULE = (
     "Setting 'data.patient_pattern' must be kermany, none or a regular expression with one group, or one "
@@ -45,17 +48,22 @@ PATTERN_RULE = (
 SECRET = re.compile("://[^/]*:[^/]*@")  # in an address, and settings are written into every run
 
 
-ImageCount = Annotated[int, Field(le=100_000)]  # what a minute or two can draw
+class Settings(BaseModel):
+    """A table of settings: unknown keys are errors, values never change, 1 is not true."""
 
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-def _to_list(value: Any) -> Any:
-    """`--set model.feature_layers=mixed4` means a list of one."""
-    return [value] if isinstance(value, str) else value
-
-
-def _to_name(value: Any) -> Any:
-    """`--set data.positive=1` means the class that is called 1."""
-    return str(value) if type(value) is int else value
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_text(cls, value: Any) -> Any:
+        """Pydantic takes text that no file can hold, and no path for the working folder."""
+        if value == "":
+            raise PydanticCustomError("empty", "Input should not be empty")
+        if isinstance(value, str) and (len(value) > LONGEST_TEXT or UNWRITABLE.search(value)):
+            raise PydanticCustomError(
+                "text", "Input should be shorter, or without null and undecodable bytes"
+            )
+        return value
 
 
 def _check_pattern(pattern: str) -> str:
@@ -63,47 +71,129 @@ def _check_pattern(pattern: str) -> str:
     if pattern in (KERMANY, NOBODY):
         return pattern
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", FutureWarning)  # it may mean something else one day
-            rule = re.compile(pattern)
-    except (re.error, OverflowError, RecursionError, FutureWarning) as error:
+        rule = re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"{PATTERN_RULE}. Received: {pattern!r:.200}: {to_printable(str(error))}") from error
     if rule.groups != 1 and "patient" not in rule.groupindex:
         raise ValueError(f"{PATTERN_RULE}. Received: {pattern!r:.200}, with {rule.groups} groups")
     return pattern
 
 
+def _to_list(value: Any) -> Any:
+    """`--set model.feature_layers=mixed4` means a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+ImageCount = Annotated[int, Field(ge=2, le=100_000)]  # what a minute or two can draw
+Positive = Annotated[float, Field(gt=0, le=1e6)]
+Zoom = Annotated[float, Field(ge=1, le=4, description="enlarged or shrunk by up to this factor")]
+Aspect = Annotated[float, Field(ge=1, le=4, description="one axis against the other, by up to this factor")]
+Shift = Annotated[float, Field(ge=0, le=1, description="moved by up to this share of the edge")]
+Gamma = Annotated[
+    float, Field(ge=1, le=4, description="grey levels to the power of up to this or its inverse")
+]
+Brightness = Annotated[float, Field(ge=0, le=1, description="shifted by up to this share of 0..255")]
+Contrast = Annotated[float, Field(ge=0, lt=1, description="stretched by up to this share")]
+Fill = Annotated[
+    Literal["black", "mirror", "either"],
+    Field(
+        description="what stands where an image does not reach: nothing, its mirror image, or one of the two "
+        "for each image"
+    ),
+]
+
+
 class DataSettings(Settings):
     """Which images to train and evaluate on."""
 
-    source: Annotated[str, OneOf(tuple(SOURCES))] = Field(
+    source: Literal["pneumonia_mnist", "folder", "phantom"] = Field(
         "pneumonia_mnist", description="PneumoniaMNIST, a folder of your images, or synthetic phantom images"
     )
     path: Path | None = Field(
-        None, description="your own copy of pneumoniamnist.npz, or the folder or CSV of the source folder"
+        None,
+        strict=False,
+        description="your own copy of pneumoniamnist.npz, or the folder or CSV of the source folder",
     )
     size: Literal[28, 64, 128, 224] = Field(28, description="edge of the images in pixels")
-    positive: Annotated[str, BeforeValidator(_to_name)] = Field(
-        POSITIVE, description="name of the class that is pneumonia, for the source folder"
-    )
+    positive: str = Field(POSITIVE, description="name of the class that is pneumonia, for the source folder")
     patient_pattern: Annotated[str, AfterValidator(_check_pattern)] = Field(
         KERMANY,
         description="what finds the patient in a file's name, for the source folder where no CSV says it: "
         '"kermany" (chest_xray), "none" or a regular expression with one group, or one called patient',
     )
     phantom_images: tuple[ImageCount, ImageCount, ImageCount] = Field(
-        (640, 160, 400), description="phantom images in train, validation and test, at most 100,000 each"
+        (640, 160, 400), strict=False, description="phantom images in train, validation and test"
     )
 
     @model_validator(mode="after")
     def _check(self) -> "DataSettings":
-        if min(self.phantom_images) < 2:
-            raise ValueError("data.phantom_images must be at least 2 images for every split")
         if self.path is not None and not SOURCES[self.source].takes_path:
             raise ValueError(f'data.source="{self.source}" reads no file. Leave data.path unset')
         if self.path is None and SOURCES[self.source].needs_path:
             raise ValueError(f'data.source="{self.source}" needs data.path: a folder of images, or a CSV')
         return self
+
+
+class RangeSettings(Settings):
+    """How far images may vary; see `features.augmentation.AugmentationRanges`."""
+
+    rotation_degrees: float = Field(15.0, ge=0, le=180, description="turned by up to this, either way")
+    horizontal_flip: bool = Field(True, description="mirrored half of the time")
+    zoom: Zoom = 1.0
+    aspect: Aspect = 1.0
+    shift: Shift = 0.0
+    gamma: Gamma = 1.0
+    brightness_factor: float = Field(
+        1.0, ge=1, le=4, description="grey levels times up to this or its inverse"
+    )
+    brightness: Brightness = 0.1
+    contrast: Contrast = 0.1
+    sharpness: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="sharpened or smoothed by up to this share, as other resizing kernels do",
+    )
+    noise: float = Field(0.0, ge=0, le=1, description="standard deviation of up to this share of 0..255")
+    jpeg_quality: int = Field(
+        100,
+        ge=10,
+        le=100,
+        description="saved as JPEG half of the time, of this quality to 95; 100 for never",
+    )
+    fill: Fill = "black"
+
+
+class AugmentationSettings(RangeSettings):
+    """How images are augmented that are trained on; what is evaluated is not. See [perturbation]."""
+
+    seed: int = Field(
+        42,
+        ge=0,
+        lt=2**32,
+        description="of the draws: runs of all seeds share views, and their cached features",
+    )
+    views: int = Field(0, ge=0, le=100, description="augmented views of each training image (cached mode)")
+    plain: bool = Field(True, description="train on the images as they are, too (cached mode)")
+
+    @model_validator(mode="after")
+    def _check(self) -> "AugmentationSettings":
+        if not self.plain and self.views == 0:
+            raise ValueError("augmentation.plain=false needs augmentation.views of at least 1")
+        return self
+
+
+class PerturbationSettings(RangeSettings):
+    """How images are varied on which heads are tried: each once, for sweep and eval --perturb."""
+
+    seed: int = Field(0, ge=0, lt=2**32, description="of the draws; runs of all seeds are tried alike")
+    zoom: Zoom = 1.35
+    aspect: Aspect = 1.12
+    shift: Shift = 0.09
+    gamma: Gamma = 1.42
+    brightness: Brightness = 0.12
+    contrast: Contrast = 0.3
+    fill: Fill = "mirror"
 
 
 class ModelSettings(Settings):
@@ -114,18 +204,18 @@ class ModelSettings(Settings):
         299, ge=SMALLEST_IMAGE, le=LARGEST_IMAGE, description="edge in pixels to which images are enlarged"
     )
     feature_layers: Annotated[tuple[FeatureLayer, ...], BeforeValidator(_to_list)] = Field(
-        ("mixed10",), description="blocks whose outputs are pooled"
+        ("mixed10",), strict=False, min_length=1, description="blocks whose outputs are pooled"
     )
     standardise: bool = Field(True, description="features to zero mean, unit variance")
     hidden_units: int = Field(512, ge=0, le=MOST_UNITS, description="width of the hidden layer, 0 for none")
-    dropout: Share = Field(0.5, description="share of units dropped while training")
+    dropout: float = Field(0.5, ge=0, lt=1, description="share of units dropped while training")
     outputs: Literal[1, 2] = Field(1, description="one sigmoid output or two softmax outputs")
     flip_average: bool = Field(False, description="average an image's log odds with its mirror image's")
 
     @model_validator(mode="after")
     def _check(self) -> "ModelSettings":
-        if not self.feature_layers or len(set(self.feature_layers)) != len(self.feature_layers):
-            raise ValueError("model.feature_layers must name each block once, and at least one")
+        if len(set(self.feature_layers)) != len(self.feature_layers):
+            raise ValueError("model.feature_layers must name each block once")
         return self
 
 
@@ -175,7 +265,7 @@ class EvaluationSettings(Settings):
     calibration: Literal["none", "temperature", "platt"] = Field(
         "none", description="of the log odds: left alone, a slope, or a slope and an intercept"
     )
-    rule: Annotated[str, OneOf(tuple(RULES))] = Field(
+    rule: Literal["fixed", "youden", "sensitivity", "cost"] = Field(
         "fixed", description="a given threshold, Youden's, a sensitivity to reach, or the least cost"
     )
     threshold: float = Field(0.5, ge=0, le=1, description='for the rule "fixed"')
@@ -187,7 +277,7 @@ class EvaluationSettings(Settings):
 class ComputeSettings(Settings):
     """How the frozen network is run."""
 
-    engine: Annotated[str, OneOf(("auto", *ENGINES))] = Field(
+    engine: Literal["auto", "keras", "jax", "openvino"] = Field(
         "auto", description="what runs the frozen network; auto is the fastest installed"
     )
     precision: Precision = Field("float32", description="of the frozen network")
@@ -197,8 +287,9 @@ class ComputeSettings(Settings):
     cluster: Literal["none", "ray"] = Field(
         "none", description="this machine, or those of a Ray cluster: RAY_ADDRESS, or one that starts here"
     )
-    store: str = Field(
-        "", description="where machines share features: a folder, or an address such as s3://bucket/features"
+    store: str | None = Field(
+        None,
+        description="where machines share features: a folder, or an address such as s3://bucket/features",
     )
     processes: int = Field(
         1,
@@ -213,8 +304,8 @@ class ComputeSettings(Settings):
 
     @field_validator("store")
     @classmethod
-    def _check_store(cls, store: str) -> str:
-        if SECRET.search(store):
+    def _check_store(cls, store: str | None) -> str | None:
+        if store and SECRET.search(store):
             raise ValueError("compute.store must hold no password: drivers take theirs from the environment")
         return store
 
@@ -228,17 +319,13 @@ class Config(Settings):
     """Every setting of a run."""
 
     seed: int = Field(42, ge=0, lt=2**32, description="of everything random")
-    data: DataSettings = Field(default_factory=lambda: DataSettings.model_validate({}))
-    augmentation: AugmentationSettings = Field(
-        default_factory=lambda: AugmentationSettings.model_validate({})
-    )
-    perturbation: PerturbationSettings = Field(
-        default_factory=lambda: PerturbationSettings.model_validate({})
-    )
-    model: ModelSettings = Field(default_factory=lambda: ModelSettings.model_validate({}))
-    training: TrainingSettings = Field(default_factory=lambda: TrainingSettings.model_validate({}))
-    evaluation: EvaluationSettings = Field(default_factory=lambda: EvaluationSettings.model_validate({}))
-    compute: ComputeSettings = Field(default_factory=lambda: ComputeSettings.model_validate({}))
+    data: DataSettings = DataSettings.model_validate({})
+    augmentation: AugmentationSettings = AugmentationSettings.model_validate({})
+    perturbation: PerturbationSettings = PerturbationSettings.model_validate({})
+    model: ModelSettings = ModelSettings.model_validate({})
+    training: TrainingSettings = TrainingSettings.model_validate({})
+    evaluation: EvaluationSettings = EvaluationSettings.model_validate({})
+    compute: ComputeSettings = ComputeSettings.model_validate({})
 
     @model_validator(mode="after")
     def _check(self) -> "Config":
@@ -282,8 +369,8 @@ class Config(Settings):
         highest = max(self.model.feature_layers, key=order.index)
         if order.index(training.unfreeze_from) > order.index(highest):
             raise ValueError(
-                f"training.unfreeze_from must not lie above the highest of model.feature_layers, which is {highest}. "
-                f"Received: {training.unfreeze_from}"
+                "training.unfreeze_from must not lie above the highest of model.feature_layers, which is "
+                f"{highest}. Received: {training.unfreeze_from}"
             )
         pixels = training.unfrozen_batch_size * self.model.image_size**2
         if pixels > MOST_PIXELS:

@@ -1,6 +1,8 @@
 """Settings from TOML files and from the command line, and as TOML again."""
 
 import contextlib
+import difflib
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,21 +11,14 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
+from pneumo_keras.config.describe import list_settings
 from pneumo_keras.config.settings import Config
-from pneumo_keras.config.tables import LONGEST_TEXT
-from pneumo_keras.config.wording import (
-    cut,
-    list_settings,
-    takes_text,
-    to_one_line,
-    to_refusal,
-    to_unknown_key,
-)
 from pneumo_keras.errors import SettingsError
+from pneumo_keras.runtime.invocation import to_command
 from pneumo_keras.storage.ordinary_files import read_text
 
 FILE_BYTES = 1 << 16  # of a file of settings; ours take a tenth
-LINE = 2 * LONGEST_TEXT  # characters of a line: time and memory for a key grow with the square of its parts
+SHOWN = 200  # characters of what was received
 
 
 def find_named(folder: str) -> dict[str, Path]:
@@ -39,12 +34,7 @@ def find_named(folder: str) -> dict[str, Path]:
 
 
 def find_toml(name_or_path: str, *, folder: str, option: str) -> Path:
-    """The file of that name which comes with the package, or the path itself.
-
-    Args:
-        name_or_path: As a user gave it.
-        folder: Of the named files.
-        option: For which it was given.
+    """The file of that name in the package's folder, or the path that was given for the option.
 
     Raises:
         SettingsError: There is neither such a name nor such a file.
@@ -76,7 +66,7 @@ def load_toml(path: Path) -> dict[str, Any]:
 
 
 def parse_config(text: str, *, name: str) -> Config:
-    """The settings that `format_config` wrote.
+    """The settings that `format_config` wrote into a file of that name.
 
     Raises:
         SettingsError: It is no TOML, or a setting is unknown, ill-typed or out of range.
@@ -107,10 +97,10 @@ def parse_overrides(overrides: Iterable[str]) -> list[tuple[str, Any]]:
     parsed = []
     for override in overrides:
         key, equals, text = override.partition("=")
-        if not equals or not key or len(override) > LINE or override.splitlines() != [override]:
+        if not equals or not key or override.splitlines() != [override]:
             raise SettingsError(f"--set must look like training.epochs=3. Received: {cut(override)}")
         if key not in list_settings():
-            raise SettingsError(to_unknown_key(key))
+            raise SettingsError(_to_unknown_key(key))
         parsed.append((key, _parse_value(key, text)))
     return parsed
 
@@ -127,6 +117,8 @@ def change_config(config: Config, changes: Mapping[str, Any]) -> Config:
     """
     tree = config.model_dump(mode="json", exclude_none=True)
     for key, value in changes.items():
+        if key not in list_settings():
+            raise SettingsError(_to_unknown_key(key))
         _put(tree, key, value)
     return _check_tree(tree)
 
@@ -136,30 +128,24 @@ def format_config(config: Config) -> str:
     return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
 
 
+def show(value: object) -> str:
+    """A value as it is written, or the beginning of it."""
+    try:
+        return cut(repr(value))
+    except (ValueError, RecursionError):  # a whole number of thousands of digits; a table in a table in a ...
+        return "something of great length"
+
+
+def cut(text: str) -> str:
+    """The beginning of a text that is too long for a line."""
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
 def _parse_toml(text: str, name: str) -> dict[str, Any]:
-    if any(len(line) > LINE for line in text.splitlines()):
-        raise SettingsError(f"{name} is no TOML file of settings: it has a line above {LINE:,} characters")
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # numbers of too many digits; lists in lists in ...
         raise SettingsError(f"{name} is no TOML file: {error}") from error
-
-
-def _put(tree: dict[str, Any], key: str, value: Any) -> None:
-    if key not in list_settings():
-        raise SettingsError(to_unknown_key(key))
-    table, _, name = key.rpartition(".")
-    settings = tree.setdefault(table, {}) if table else tree
-    if not isinstance(settings, dict):
-        raise SettingsError(to_refusal(table, settings))
-    settings[name] = value
-
-
-def _check_tree(tree: dict[str, Any]) -> Config:
-    try:
-        return Config.model_validate(tree)
-    except ValidationError as error:
-        raise SettingsError(to_one_line(error)) from error
 
 
 def _parse_value(key: str, text: str) -> Any:
@@ -171,4 +157,39 @@ def _parse_value(key: str, text: str) -> Any:
         value = tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
         return text
-    return text if takes_text(key) and not isinstance(value, str) else value
+    fragment = list_settings()[key]
+    takes_text = fragment.get("anyOf", [fragment])[0].get("type") == "string"
+    return text if takes_text and not isinstance(value, str) else value
+
+
+def _put(tree: dict[str, Any], key: str, value: Any) -> None:
+    table, _, name = key.rpartition(".")
+    settings = tree.setdefault(table, {}) if table else tree
+    if isinstance(settings, dict):  # else it is refused with the rest
+        settings[name] = value
+
+
+def _check_tree(tree: dict[str, Any]) -> Config:
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise SettingsError(_to_line(error)) from error
+
+
+def _to_line(error: ValidationError) -> str:
+    """The first fault in one line."""
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
+    if first["type"] == "extra_forbidden":
+        return _to_unknown_key(key)
+    if first["type"] == "value_error":
+        return first["msg"].removeprefix("Value error, ")
+    rule = re.sub(r"^\w+ should ", "must ", first["msg"].replace("Input is not", "Input should be"))
+    return f"Setting '{key}' {rule}. Received: {show(first['input'])}"
+
+
+def _to_unknown_key(key: str) -> str:
+    known = [name for name in (*list_settings(), *Config.model_fields) if name != key]
+    near = difflib.get_close_matches(key[:SHOWN], known, n=1, cutoff=0.5)
+    hint = f"Did you mean '{near[0]}'?" if near else f"See: {to_command('config', 'show', 'default')}"
+    return f"Unknown setting '{cut(key)}'. {hint}"

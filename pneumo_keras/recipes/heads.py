@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from pneumo_keras.config import Config
-from pneumo_keras.config.ranges import AugmentationSettings, PerturbationSettings
+from pneumo_keras.config.settings import AugmentationSettings, PerturbationSettings
 from pneumo_keras.data.images import count_classes
 from pneumo_keras.distributed.process_group import Company
 from pneumo_keras.features.augmentation import AugmentationRanges

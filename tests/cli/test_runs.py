@@ -59,7 +59,7 @@ def test_a_run_without_a_name_gets_one_of_config_and_time(invoke, small, tmp_pat
         ),
         (
             ["train", "--config", "demo", "--set", "model.image_size=60"],
-            "Setting 'model.image_size' must be a whole number at least 75 and at most 1,024. Received: 60",
+            "Setting 'model.image_size' must be greater than or equal to 75. Received: 60",
         ),
         (
             ["eval", "nowhere"],

@@ -1,10 +1,9 @@
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import get_args
 
 import pytest
-from pydantic import TypeAdapter, ValidationError
 
 from pneumo_keras.config import (
     Config,
@@ -17,9 +16,17 @@ from pneumo_keras.config import (
     name_files,
     resolve_paths,
 )
-from pneumo_keras.config.choices import OneOf
-from pneumo_keras.config.settings import PATTERN_RULE
+from pneumo_keras.config.settings import (
+    PATTERN_RULE,
+    ComputeSettings,
+    DataSettings,
+    EvaluationSettings,
+    FeatureLayer,
+)
+from pneumo_keras.data.sources import SOURCES
+from pneumo_keras.engines.table import ENGINES
 from pneumo_keras.errors import SettingsError
+from pneumo_keras.evaluation.rules import RULES
 
 
 @pytest.fixture
@@ -129,60 +136,37 @@ def test_a_report_gets_file_names_alone(empty):
         ("zzz=3", "Unknown setting 'zzz'. See: pneumo-keras config show default"),
         (
             "model.image_size=74",
-            "Setting 'model.image_size' must be a whole number at least 75 and at most 1,024. Received: 74",
+            "Setting 'model.image_size' must be greater than or equal to 75. Received: 74",
         ),
-        (
-            "training.epochs=many",
-            "Setting 'training.epochs' must be a whole number at least 1 and at most 10,000. "
-            "Received: 'many'",
-        ),
-        (
-            "training.epochs=2.5",
-            "Setting 'training.epochs' must be a whole number at least 1 and at most 10,000. Received: 2.5",
-        ),
-        ("data.size=30", "Setting 'data.size' must be one of 28, 64, 128, 224. Received: 30"),
-        (
-            "training.mode=cashed",
-            "Setting 'training.mode' must be one of cached, online. Received: 'cashed'. "
-            "Did you mean 'cached'?",
-        ),
+        ("training.epochs=many", "Setting 'training.epochs' must be a valid integer. Received: 'many'"),
+        ("training.epochs=2.5", "Setting 'training.epochs' must be a valid integer. Received: 2.5"),
+        ("training.epochs=true", "Setting 'training.epochs' must be a valid integer. Received: True"),
+        ("data.size=30", "Setting 'data.size' must be 28, 64, 128 or 224. Received: 30"),
+        ("training.mode=cashed", "Setting 'training.mode' must be 'cached' or 'online'. Received: 'cashed'"),
         (
             "model.feature_layers=mixed44",
-            "Setting 'model.feature_layers' must be a list such as [\"mixed4\"], of mixed0, mixed1, mixed2, mixed3, "
-            "mixed4, mixed5, mixed6, mixed7, mixed8, mixed9, mixed10. Received: 'mixed44'. Did you mean "
-            "'mixed4'?",
+            "Setting 'model.feature_layers' must be 'mixed0', 'mixed1', 'mixed2', 'mixed3', 'mixed4', "
+            "'mixed5', 'mixed6', 'mixed7', 'mixed8', 'mixed9' or 'mixed10'. Received: 'mixed44'",
         ),
         (
-            "data.phantom_images=[1, 2]",
-            "Setting 'data.phantom_images' must be a list of 3 whole numbers at most 100,000. "
-            "Received: [1, 2]",
+            "data.phantom_images=[1, 2, 3]",
+            "Setting 'data.phantom_images' must be greater than or equal to 2. Received: 1",
         ),
         (
             "training.learning_rate=nan",
-            "Setting 'training.learning_rate' must be a number above 0 and at most 1,000,000. Received: nan",
+            "Setting 'training.learning_rate' must be a finite number. Received: nan",
         ),
-        ("augmentation.plain=si", "Setting 'augmentation.plain' must be true or false. Received: 'si'"),
-        (
-            "data.path=",
-            "Setting 'data.path' must be a path. Received: nothing. Leave it out for it to stay unset",
-        ),
-        (
-            'data.path=""',
-            "Setting 'data.path' must be a path. Received: nothing. Leave it out for it to stay unset",
-        ),
-        (
-            "model.weights=",
-            "Setting 'model.weights' must be text. Received: nothing. Leave it out for its default, "
-            "'imagenet'",
-        ),
-        (
-            "training.epochs=",
-            "Setting 'training.epochs' must be a whole number at least 1 and at most 10,000. Received: "
-            "nothing. Leave it out for its default, 10",
-        ),
-        ("training=3", "Setting 'training' must be a table of settings. Received: 3"),
+        ("augmentation.plain=si", "Setting 'augmentation.plain' must be a valid boolean. Received: 'si'"),
+        ("data.path=", "Setting 'data.path' must not be empty. Received: ''"),
+        ('data.path=""', "Setting 'data.path' must not be empty. Received: ''"),
+        ("model.weights=", "Setting 'model.weights' must not be empty. Received: ''"),
+        ("training=3", "Unknown setting 'training'. Did you mean 'training.mode'?"),
         ("epochs", "--set must look like training.epochs=3. Received: epochs"),
-        ("model.feature_layers=[]", "model.feature_layers must name each block once, and at least one"),
+        (
+            "model.feature_layers=[]",
+            "Setting 'model.feature_layers' must have at least 1 item after validation, not 0. Received: []",
+        ),
+        ('model.feature_layers=["mixed1", "mixed1"]', "model.feature_layers must name each block once"),
         (
             "augmentation.plain=false",
             "augmentation.plain=false needs augmentation.views of at least 1",
@@ -193,10 +177,6 @@ def test_a_report_gets_file_names_alone(empty):
         (
             "data.patient_pattern=(a",
             f"{PATTERN_RULE}. Received: '(a': missing ), unterminated subpattern at position 0",
-        ),
-        (
-            "data.patient_pattern=([[a])",
-            f"{PATTERN_RULE}. Received: '([[a])': Possible nested set at position 2",
         ),
         (
             "data.patient_pattern=(a{99999999999})",
@@ -267,9 +247,8 @@ def test_a_damaged_file_gets_one_line(tmp_path):
 def test_a_table_that_is_a_number_gets_one_line_with_an_override_too(tmp_path):
     path = tmp_path / "flat.toml"
     path.write_text("training = 3\n")
-    expected = "Setting 'training' must be a table of settings. Received: 3"
-    assert message(str(path)) == expected
-    assert message(str(path), "training.epochs=3") == expected
+    for overrides in ([], ["training.epochs=3"]):
+        assert message(str(path), *overrides).startswith("Setting 'training' must be a valid dictionary or ")
 
 
 def test_a_file_that_cannot_be_read_gets_one_line(tmp_path, monkeypatch):
@@ -299,40 +278,17 @@ def test_text_is_taken_as_it_is_written(empty, text):
     assert load_config(empty, [f"compute.store='{text}'"]).compute.store == text
 
 
-def test_what_is_empty_is_neither_the_working_folder_nor_a_default(tmp_path):
-    path = tmp_path / "mine.toml"
-    for key in ("data.path", "data.positive", "model.weights", "compute.coordinator", "seed"):
-        table, _, name = key.rpartition(".")
-        path.write_text(f'[{table}]\n{name} = ""\n' if table else f'{name} = ""\n')
-        assert "Received: nothing. Leave it out for it" in message(str(path)), key
-    assert load_config(str(path), ["seed=1", "compute.store="]).compute.store == ""
-
-
 def test_one_feature_layer_needs_no_brackets(empty):
     assert load_config(empty, ["model.feature_layers=mixed4"]).model.feature_layers == ("mixed4",)
 
 
-@pytest.mark.parametrize(
-    ("override", "start"),
-    [
-        ("data.source=fantom", "Setting 'data.source' must be one of pneumonia_mnist, folder, phantom"),
-        ("evaluation.rule=youdn", "Setting 'evaluation.rule' must be one of fixed, youden"),
-        ("compute.engine=opnvino", "Setting 'compute.engine' must be one of auto, keras"),
-    ],
-)
-def test_names_of_tables_are_checked_and_the_nearest_is_named(empty, override, start):
-    text = message(empty, override)
-    assert text.startswith(start)
-    assert ". Did you mean '" in text
+def test_settings_name_the_rows_of_their_tables():
+    def list_names(settings, name):
+        return get_args(settings.model_fields[name].annotation)
 
-
-def test_one_of_takes_the_names_of_any_table():
-    kind = TypeAdapter(Annotated[str, OneOf(("plain", "fancy"))])
-    assert kind.validate_python("fancy") == "fancy"
-    assert kind.json_schema()["enum"] == ["plain", "fancy"]
-    for wrong in ("fanci", 3):
-        with pytest.raises(ValidationError):
-            kind.validate_python(wrong)
+    assert set(list_names(DataSettings, "source")) == set(SOURCES)
+    assert set(list_names(EvaluationSettings, "rule")) == set(RULES)
+    assert set(list_names(ComputeSettings, "engine")) == {"auto", *ENGINES}
 
 
 @pytest.mark.parametrize("name", find_named("configs"))
@@ -351,9 +307,9 @@ def test_every_setting_is_explained_and_unset_ones_are_commented_out(empty):
         for name in (settings if isinstance(settings, dict) else [""])
     ]
     described = describe_config(load_config(empty))
-    unset = {"data.path", "training.unfreeze_from", "compute.coordinator", "compute.rank"}
+    unset = {"data.path", "training.unfreeze_from", "compute.store", "compute.coordinator", "compute.rank"}
     assert {*keys, *unset} == set(described)
-    assert "the folder or CSV of the source folder; a path\n# path = ...\n" in text
+    assert "the folder or CSV of the source folder; path\n# path = ...\n" in text
     assert "; one of cached, online\nmode = " in text
     assert all(setting["description"] for setting in described.values())
 
@@ -362,17 +318,16 @@ def test_settings_are_described_for_programs(empty):
     described = describe_config(load_config(empty, ["training.epochs=3"]))
     assert described["training.epochs"] == {
         "value": 3,
+        "title": "Epochs",
+        "type": "integer",
         "description": "passes over the training images",
         "default": 10,
-        "rule": "a whole number at least 1 and at most 10,000",
-        "choices": None,
         "minimum": 1,
         "maximum": 10_000,
     }
-    assert described["training.mode"]["choices"] == ["cached", "online"]
-    assert described["model.feature_layers"]["choices"][4] == "mixed4"
+    assert described["training.mode"]["enum"] == ["cached", "online"]
+    assert described["model.feature_layers"]["items"]["enum"] == list(get_args(FeatureLayer))
     assert described["data.path"]["value"] is None
-    assert described["training.unfreeze_from"]["choices"][8] == "mixed8"
     assert described["model.dropout"]["exclusiveMaximum"] == 1
 
 
@@ -387,13 +342,11 @@ def test_settings_are_described_for_programs(empty):
         "seed = " + "[" * 3000,
         "seed = {" + "a = {" * 300,
         ".".join("a" * 4000) + " = 1",
-        "model.outputs = true",
         "training.epochs = true",
         "data.phantom_images = [true, 4, 5]",
         'data.path = "a\\u0000b"',
         '"a\\nb" = 1',
         "data.positive = " + repr("x" * 5000),
-        "# " + "x" * 9000,
         "\n" * 70_000,
     ],
 )
@@ -425,7 +378,7 @@ def test_a_name_that_no_file_can_have_gets_one_line(name):
     )
 
 
-@pytest.mark.parametrize("override", ["seed=1\nfoo=2", "seed=1\r", "seed=1\u2028", "seed=" + "1" * 9000])
+@pytest.mark.parametrize("override", ["seed=1\nfoo=2", "seed=1\r", "seed=1\u2028"])
 def test_an_override_is_one_line(override):
     assert message("demo", override).startswith("--set must look like training.epochs=3. Received: seed=1")
 
@@ -441,15 +394,15 @@ def test_a_path_that_no_file_can_have_gets_one_line(empty, path):
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["model.hidden_units=1000000"], "at most 16,384"),
+        (["model.hidden_units=1000000"], "equal to 16384"),
         (["model.hidden_units=16384", "training.members=2"], "training.members times model.hidden_units"),
-        (["model.image_size=20000"], "at most 1,024"),
+        (["model.image_size=20000"], "equal to 1024"),
         (["training.mode=online", "model.image_size=1024", "training.batch_size=64"], "pixels in a step"),
-        (["data.phantom_images=[100000000, 2, 2]"], "at most 100,000"),
-        (["augmentation.views=1000"], "at most 100"),
-        (["training.epochs=1000000000"], "at most 10,000"),
-        (["training.batch_size=1000000"], "at most 8,192"),
-        (["compute.cache_gigabytes=1e300"], "at most 1,000,000"),
+        (["data.phantom_images=[100000000, 2, 2]"], "equal to 100000"),
+        (["augmentation.views=1000"], "equal to 100"),
+        (["training.epochs=1000000000"], "equal to 10000"),
+        (["training.batch_size=1000000"], "equal to 8192"),
+        (["compute.cache_gigabytes=1e300"], "equal to 1000000"),
     ],
 )
 def test_nothing_can_be_asked_for_that_takes_memory_without_bound(empty, overrides, words):
