@@ -8,8 +8,8 @@ from pneumo_keras.data.phantom import PhantomImages, build_phantom_splits
 from pneumo_keras.data.pneumonia_mnist.archive import open_archive
 
 
-def build_phantom_images(n, *, size, seed, pneumonia_share=0.74):
-    return load(PhantomImages(n, size, seed, pneumonia_share))
+def build_phantom_images(n, *, size, seed, prevalence=0.74):
+    return load(PhantomImages(n, size, seed, prevalence))
 
 
 def load_phantom_splits(counts, *, size=28, seed=0):

@@ -5,7 +5,7 @@ A new source is a module with the two functions of `Source`, and a line in the t
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pneumo_keras.data.images import LabelledImages, Preparation
@@ -75,12 +75,12 @@ class DataCard:
     title: str
     description: str
     limits: tuple[str, ...]
-    notice: str
-    licence: str
-    citation: str
-    synthetic: bool
-    medmnist_name: str | None
-    files: Mapping[str, str]
+    notice: str = ""
+    licence: str = ""
+    citation: str = ""
+    synthetic: bool = False
+    medmnist_name: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
     patients: str = ""
 
 
