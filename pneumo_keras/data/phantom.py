@@ -84,19 +84,10 @@ class PhantomImages:
         recipe = ("phantom", GENERATOR_VERSION, self.n, self.size, self.seed, float(self.prevalence))
         return hashlib.sha256(repr(recipe).encode()).hexdigest()
 
-    @functools.cached_property
+    @property
     def labels(self) -> Labels:
         """Of all images."""
-        random = np.random.default_rng(self.seed)
-        ends = np.rint(self.prevalence * LABEL_BLOCK * np.arange(-(-self.n // LABEL_BLOCK) + 1))
-        pneumonia = np.diff(ends)
-        pneumonia[0] = np.clip(pneumonia[0], 1, LABEL_BLOCK - 1)
-        block = np.arange(LABEL_BLOCK)
-        labels = np.concatenate([random.permutation(block < count) for count in pneumonia]).astype(np.int64)
-        other = np.flatnonzero(labels != labels[0])[0]
-        labels[[1, other]] = labels[[other, 1]]
-        labels.flags.writeable = False  # who asks next gets the same array
-        return labels[: self.n]
+        return _draw_labels(self.n, self.seed, self.prevalence)
 
     def read(self, rows: Rows) -> Images:
         """The images of these rows."""
@@ -155,6 +146,20 @@ def open_images(options: DataOptions) -> DataSet:
 def is_at_hand(options: DataOptions) -> bool:
     """Always: they are drawn."""
     return True
+
+
+@functools.lru_cache(maxsize=len(SPLITS))
+def _draw_labels(n: int, seed: int, prevalence: float) -> Labels:
+    random = np.random.default_rng(seed)
+    ends = np.rint(prevalence * LABEL_BLOCK * np.arange(-(-n // LABEL_BLOCK) + 1))
+    pneumonia = np.diff(ends)
+    pneumonia[0] = np.clip(pneumonia[0], 1, LABEL_BLOCK - 1)
+    block = np.arange(LABEL_BLOCK)
+    labels = np.concatenate([random.permutation(block < count) for count in pneumonia]).astype(np.int64)
+    other = np.flatnonzero(labels != labels[0])[0]
+    labels[[1, other]] = labels[[other, 1]]
+    labels.flags.writeable = False  # who asks next gets the same array
+    return labels[:n]
 
 
 def _draw_chest(label: int, size: int, random: np.random.Generator) -> tuple[np.ndarray, Plane]:
