@@ -1,23 +1,90 @@
-"""What the page is told of an image."""
+"""A run that evaluates images for a page, served until somebody ends it. Needs uvicorn."""
 
 import asyncio
 import base64
 import io
+import logging
+import socket
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import uvicorn
 from jaxtyping import UInt8
 from PIL import Image
+from starlette.applications import Starlette
 
+from pneumo_keras.app.server import build_server, list_names
 from pneumo_keras.data.decoding import DecodedImage, Decoders
 from pneumo_keras.data.phantom import PhantomImages
-from pneumo_keras.errors import DataError
-from pneumo_keras.recipes.explain import ImageExplainer
+from pneumo_keras.data.pictures import Limits
+from pneumo_keras.errors import DataError, RunError
+from pneumo_keras.recipes.explain import ImageExplainer, build_image_explainer
 from pneumo_keras.reporting.explanations import CAVEAT, LEGEND, SHOWN_EDGE, paint_evidence, to_limit
+from pneumo_keras.runs.folder import RunFolder
+
+log = logging.getLogger("pneumo_keras")
 
 EXAMPLES, EXAMPLE_SIZE, EXAMPLE_SEED = 5, 256, 11
 NOTICE = "They are synthetic: a program drew them."
+DECODERS = 2  # processes: one that is busy for long keeps nobody waiting
+CONNECTIONS = 64  # at once
+
+
+def serve_run(folder: RunFolder, *, host: str, port: int, max_bytes: int) -> None:
+    """Serves the page of a finished run until the process is interrupted.
+
+    Args:
+        folder: Of the run.
+        host: Address to listen on.
+        port: To listen on; 0 takes a free one.
+        max_bytes: Of an image's file.
+
+    Raises:
+        RunError: The run is damaged, or the address cannot be had.
+    """
+    with _listen(host, port) as listener, open_server(folder, host=host, max_bytes=max_bytes) as app:
+        name = f"[{host}]" if ":" in host else host
+        log.info("Open http://%s:%d/ in a browser. Ctrl-C ends it", name, listener.getsockname()[1])
+        build_uvicorn(app).run(sockets=[listener])
+
+
+def build_uvicorn(app: Starlette) -> uvicorn.Server:
+    """The server of a page, which ends within a second or two whatever its clients do."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            loop="asyncio",
+            ws="none",
+            lifespan="off",
+            log_level="critical",  # failures of the page are logged where they are answered
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=CONNECTIONS,
+            timeout_graceful_shutdown=1,
+        )
+    )
+
+
+@contextmanager
+def open_server(folder: RunFolder, *, host: str, max_bytes: int) -> Iterator[Starlette]:
+    """The page of a finished run, ready to evaluate, and the processes that decode for it; see `serve_run`."""
+    explainer = build_image_explainer(folder)
+    with Decoders(
+        explainer.preparation, shown=SHOWN_EDGE, workers=DECODERS, limits=Limits(bytes=max_bytes)
+    ) as decoders:
+        service = Service(explainer, decoders)
+        service.warm_up()
+        yield build_server(
+            service.evaluate,
+            draw_examples(),
+            run=folder.path.resolve().name,
+            notice=NOTICE,
+            max_bytes=max_bytes,
+            hosts=list_names(host),
+        )
 
 
 class Service:
@@ -25,7 +92,7 @@ class Service:
 
     def __init__(self, explainer: ImageExplainer, decoders: Decoders) -> None:
         self._explainer, self._decoders = explainer, decoders
-        self._turns = ThreadPoolExecutor(1, "explain")  # a client that is gone does not end what runs
+        self._executor = ThreadPoolExecutor(1, "explain")
 
     async def evaluate(self, content: bytes) -> dict[str, Any]:
         """What there is to say of the image of a file, ready for JSON; pictures as `data:` addresses.
@@ -36,12 +103,11 @@ class Service:
         image = await asyncio.wrap_future(self._decoders.submit(content))
         if image.image is None:
             raise DataError(image.reason)
-        return await asyncio.get_running_loop().run_in_executor(self._turns, self._describe, image)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._describe, image)
 
     def warm_up(self) -> None:
-        """Makes all programs ready, so that the first image does not wait for them."""
-        size = self._explainer.preparation.size
-        image = PhantomImages(2, size, EXAMPLE_SEED).read(slice(0, 1))[0]
+        """Compiles all programs, so that the first image does not wait for them."""
+        image = PhantomImages(2, self._explainer.preparation.size, EXAMPLE_SEED).read(slice(0, 1))[0]
         self._describe(DecodedImage("", image, shape=image.shape, shown=image))
 
     def _describe(self, image: DecodedImage) -> dict[str, Any]:
@@ -52,11 +118,10 @@ class Service:
             "probability": scored.probability,
             "prediction": scored.prediction,
             "threshold": scored.threshold,
-            "margin": scored.margin,
             "warning": scored.warning,
             "data_size": self._explainer.preparation.size,
-            "image": encode_png(one.shown),
-            "map": encode_png(paint_evidence(one.shown, evidence, limit=limit, edge=SHOWN_EDGE)),
+            "image": _to_uri(one.shown),
+            "map": _to_uri(paint_evidence(one.shown, evidence, limit=limit, edge=SHOWN_EDGE)),
             "limit": limit,
             "legend": " ".join(LEGEND.split()),
             "caveat": CAVEAT,
@@ -69,8 +134,18 @@ def draw_examples() -> list[bytes]:
     return [_to_png(image) for image in images]
 
 
-def encode_png(image: UInt8[np.ndarray, "..."]) -> str:
-    """A picture as the address of itself."""
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise RunError(
+            f"--host and --port must name an address that can be had. Received: {host}, {port} "
+            f"({error.strerror or error})"
+        ) from error
+
+
+def _to_uri(image: UInt8[np.ndarray, "..."]) -> str:
     return f"data:image/png;base64,{base64.b64encode(_to_png(image)).decode()}"
 
 

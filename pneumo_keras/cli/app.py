@@ -22,7 +22,7 @@ from pneumo_keras.cli.predict import RUN
     "--max-megabytes", type=click.IntRange(1, 256), default=64, show_default=True, help="Of an image's file."
 )
 def app(run: Path, port: int, host: str, max_megabytes: int) -> None:
-    """Opens a page to try the run in folder RUN: drop an image, see score, prediction, warning and heat map.
+    """Opens a page to try the run in folder RUN: drop an image, see score, prediction, warning and map.
 
     The page is served by this machine to this machine, until Ctrl-C. It needs no network, keeps nothing and
     sends nothing elsewhere. A research tool, not a medical device.
@@ -39,6 +39,6 @@ def app(run: Path, port: int, host: str, max_megabytes: int) -> None:
     folder = RunFolder(run)
     folder.check_finished()
     start_backend(find_cache())
-    from pneumo_keras.app.serving import serve_run
+    from pneumo_keras.app.service import serve_run
 
     serve_run(folder, host=host, port=port, max_bytes=max_megabytes * 2**20)

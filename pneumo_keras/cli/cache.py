@@ -27,7 +27,7 @@ def list_(as_json: bool) -> None:
     """
     from pneumo_keras.config import find_cache
     from pneumo_keras.recipes.cache import list_features, list_kinds
-    from pneumo_keras.reporting.tables import format_table
+    from pneumo_keras.reporting.formats import format_table
 
     features, kinds = list_features(), list_kinds()
     if as_json:

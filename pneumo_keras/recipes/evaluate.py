@@ -39,8 +39,7 @@ from pneumo_keras.recipes.perturbations import list_kinds, measure_robustness
 from pneumo_keras.recipes.saved_classifier import load_evaluated_classifier
 from pneumo_keras.reporting.explanations import Evidence
 from pneumo_keras.reporting.plots import draw_robustness, draw_summary, save_plot
-from pneumo_keras.reporting.report import format_report
-from pneumo_keras.reporting.report_contents import FineTuned, PerturbedImages, ReportContents
+from pneumo_keras.reporting.report import FineTuned, PerturbedImages, ReportContents, format_report
 from pneumo_keras.runs.finished import FinishedRun, load_run
 from pneumo_keras.runs.folder import OOD_DETECTOR, RunFolder
 

@@ -25,7 +25,7 @@ from pneumo_keras.recipes.scoring import Scorer, build_scorer
 from pneumo_keras.reporting.explanations import SHOWN_EDGE, Evidence, draw_explanation
 from pneumo_keras.reporting.plots import save_plot
 from pneumo_keras.reporting.predictions import list_values
-from pneumo_keras.reporting.report_contents import MISTAKES
+from pneumo_keras.reporting.report import MISTAKES
 from pneumo_keras.runs.folder import NORMAL_IMAGES, RunFolder
 from pneumo_keras.runs.normal_images import load_normal_images
 from pneumo_keras.runtime.progress import show_progress

@@ -11,7 +11,7 @@ from pneumo_keras.data.images import LabelledImages, Preparation
 from pneumo_keras.data.patients import PerImage, find_new, find_shared
 from pneumo_keras.data.sources import SOURCES, DataOptions, DataSet
 from pneumo_keras.errors import DataError
-from pneumo_keras.reporting.patient_text import describe_sharing
+from pneumo_keras.reporting.evaluation_text import describe_sharing
 
 log = logging.getLogger("pneumo_keras")
 

@@ -11,7 +11,7 @@ from pneumo_keras.audit.exposure import GROUPS, ExposureShift, MeanAndDeviation
 from pneumo_keras.audit.lookalikes import to_rank
 from pneumo_keras.audit.repeats import name_pair
 from pneumo_keras.audit.traces import MEASURES, Place
-from pneumo_keras.reporting.tables import format_table
+from pneumo_keras.reporting.formats import format_table
 from pneumo_keras.storage.printable import to_printable
 
 LINE = 78

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from pneumo_keras.bench.maps import Deletion, PointingGame
 from pneumo_keras.bench.speeds import Bench, EngineSpeed
-from pneumo_keras.reporting.numbers import format_percent, format_share
-from pneumo_keras.reporting.tables import format_table
+from pneumo_keras.reporting.formats import format_percent, format_share, format_table
 
 LINE = 98
 HEADER = ("engine", "precision", "images/s", "min to max", "x keras", "min to max")

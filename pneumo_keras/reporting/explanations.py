@@ -14,7 +14,7 @@ from PIL import Image
 
 from pneumo_keras.arrays import CLASS_NAMES
 from pneumo_keras.evaluation.prediction import ScoredImage
-from pneumo_keras.reporting.numbers import format_number
+from pneumo_keras.reporting.formats import format_number
 from pneumo_keras.reporting.plots import DOTS_PER_INCH
 
 GreyImage = UInt8[np.ndarray, "height width"]
@@ -59,10 +59,10 @@ def draw_explanation(
     FigureCanvasAgg(plot)
     side = "not above" if scored.prediction == CLASS_NAMES[0] else "above"
     score = format_number(scored.probability)
-    called = f"score {score}, {side} {scored.threshold:.3g}: called {scored.prediction}"
+    result = f"score {score}, {side} the threshold {scored.threshold:.3g}: {scored.prediction}"
     warning = f"\nWarning: {scored.warning}" if scored.warning else ""
     name = title if len(title) <= TITLE else f"{title[:TITLE]}..."
-    plot.suptitle(f"{name}\n{called}{warning}", fontsize=13, parse_math=False)
+    plot.suptitle(f"{name}\n{result}{warning}", fontsize=13, parse_math=False)
     plain, painted = plot.subplots(1, 2)
     limit = to_limit([evidence])
     plain.imshow(image, cmap="gray", vmin=0, vmax=255)

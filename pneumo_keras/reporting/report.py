@@ -1,46 +1,212 @@
 """A run on one split as a page: `report.html`, one file that needs nothing beside itself."""
 
 import functools
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
 from typing import Any
 
 import jinja2
+import numpy as np
+from jaxtyping import UInt8
 
-from pneumo_keras.arrays import SPLIT_NAMES
-from pneumo_keras.data.images import count_classes, hash_labels
+from pneumo_keras.arrays import CLASS_NAMES, SPLIT_NAMES, Scores
+from pneumo_keras.data.images import LabelledImages, count_classes, hash_labels
+from pneumo_keras.data.sources import DataCard, ImageNames
 from pneumo_keras.evaluation.calibration import Calibration
 from pneumo_keras.evaluation.comparison import Difference
 from pneumo_keras.evaluation.intervals import Interval
 from pneumo_keras.evaluation.metrics import to_prevalence
 from pneumo_keras.evaluation.mistakes import find_mistakes
+from pneumo_keras.evaluation.patients import Patients
 from pneumo_keras.evaluation.reliability import to_reliability_bins
+from pneumo_keras.evaluation.report_card import Evaluation, ThresholdMetrics
 from pneumo_keras.evaluation.rules import RULES
+from pneumo_keras.evaluation.threshold import OperatingPoint
 from pneumo_keras.reporting.evaluation_text import (
+    ROBUSTNESS_HEADER,
     describe_backwards,
     describe_correction,
     describe_new_patients,
     describe_one_class,
-    describe_outside,
+    describe_out_of_distribution,
     describe_patients,
+    describe_robustness,
     describe_short_intervals,
+    list_robustness,
 )
-from pneumo_keras.reporting.explanations import CAVEAT, to_limit
-from pneumo_keras.reporting.image_pictures import picture_image, picture_perturbed
-from pneumo_keras.reporting.numbers import DASH, format_bounds, format_number, format_percent, format_share
-from pneumo_keras.reporting.plots import draw_robustness, draw_summary
-from pneumo_keras.reporting.report_contents import MISTAKES, ReportContents
-from pneumo_keras.reporting.report_plots import (
+from pneumo_keras.reporting.explanations import CAVEAT, Evidence, paint_evidence, to_limit
+from pneumo_keras.reporting.formats import DASH, format_bounds, format_number, format_percent, format_share
+from pneumo_keras.reporting.plots import (
     draw_precision_recall,
     draw_reliability,
+    draw_robustness,
     draw_score_distributions,
+    draw_summary,
     draw_threshold_curve,
+    encode_image,
     encode_panels,
     encode_plot,
 )
-from pneumo_keras.reporting.robustness import HEADER, describe_robustness, list_rows
-from pneumo_keras.storage.printable import to_printable_lines
+from pneumo_keras.storage.printable import to_printable, to_printable_lines
+
+MISTAKES = 8  # of each kind
+
+
+@dataclass(frozen=True)
+class PerturbedImages:
+    """Images perturbed.
+
+    Attributes:
+        scores: Of all images of the split.
+        examples: The first of them, as the network saw them.
+    """
+
+    scores: Scores
+    examples: UInt8[np.ndarray, "_examples _height _width"]
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """Blocks of the network that learnt once the head was fitted.
+
+    Attributes:
+        block: The lowest of them.
+        learning_rate: Of these.
+        kept: Whether they were better for it; what they were before was kept otherwise.
+    """
+
+    block: str
+    learning_rate: float
+    kept: bool
+
+
+@dataclass(frozen=True)
+class ReportContents:
+    """Everything that a report shows.
+
+    Attributes:
+        run: Name of the run.
+        split: `train`, `val` or `test`.
+        date: As it is to be shown.
+        card: What the images are.
+        weights: As in `model.weights`: `imagenet`, `none` or a file.
+        images: Of the split, with their labels.
+        scores: Of the same images.
+        evaluation: Of the scores, together and member by member, and of the perturbed ones, if any.
+        evidence: Maps of the most confident mistakes, by the images' indices.
+        perturbed: The same images perturbed, if that was asked for.
+        prevalence: The share of pneumonia that scores, operating point and figures were corrected to,
+            if any was stated.
+        calibration: `calibration.json`.
+        operating_point: The run's.
+        history: A row an epoch, as in `history.csv`.
+        epoch_chosen: Whether the epoch was chosen by the validation loss.
+        settings: Text of `config.toml`, files by their names alone.
+        environment: `environment.json`.
+        fine_tuned: Which blocks of the network learnt with the head, and at which rate, if any did.
+        of_others: Whether the images are others than those that the run was made with.
+        patients: Of the images, where known.
+        names: Of the files of the images and of their patients, where known.
+    """
+
+    run: str
+    split: str
+    date: str
+    card: DataCard
+    weights: str
+    images: LabelledImages
+    scores: Scores
+    evaluation: Evaluation
+    evidence: Mapping[int, Evidence]
+    perturbed: PerturbedImages | None
+    prevalence: float | None
+    calibration: Calibration
+    operating_point: OperatingPoint
+    history: Sequence[dict[str, float]]
+    epoch_chosen: bool
+    settings: str
+    environment: Mapping[str, Any]
+    fine_tuned: FineTuned | None = None
+    of_others: bool = False
+    patients: Patients | None = None
+    names: ImageNames = field(default_factory=ImageNames)
+
+    @property
+    def at_threshold(self) -> ThresholdMetrics:
+        """At the operating point."""
+        return self.evaluation.at_threshold
+
+    @property
+    def at_thresholds(self) -> list[ThresholdMetrics]:
+        """At the operating point, and at 0.5 where that is another threshold."""
+        at_half = self.evaluation.at_half
+        same = self.at_threshold.threshold == at_half.threshold
+        return [self.at_threshold] if same else [self.at_threshold, at_half]
+
+
+MAP_EDGE = 140  # pixels: as large as the page shows it
+
+
+@dataclass(frozen=True)
+class ImagePicture:
+    """An image for the page.
+
+    Attributes:
+        uri: Of the image, with all its data.
+        alt: What it shows, in words.
+        caption: What stands below it.
+        map_uri: Of the image with its map over it; "" without one.
+    """
+
+    uri: str
+    alt: str
+    caption: str
+    map_uri: str = ""
+
+
+def picture_image(contents: ReportContents, index: int, limit: float) -> ImagePicture:
+    """An image with its name, label and score, and with its map where there is one.
+
+    Args:
+        contents: Of the report.
+        index: Of the image.
+        limit: Log odds that get the strongest colour.
+    """
+    label, score = CLASS_NAMES[contents.images.labels[index]], format_number(contents.scores[index])
+    name = name_image(contents, index)
+    image, evidence = contents.images.read(slice(index, index + 1))[0], contents.evidence.get(index)
+    painted = None if evidence is None else paint_evidence(image, evidence, limit=limit, edge=MAP_EDGE)
+    return ImagePicture(
+        encode_image(image),
+        alt=f"{name}, labelled {label}, score {score}",
+        caption=f"{name}: {label}, score {score}",
+        map_uri="" if painted is None else encode_image(painted),
+    )
+
+
+def name_image(contents: ReportContents, index: int) -> str:
+    """The file of an image, by its name alone where its path leads through this machine, and its patient."""
+    files, patients = contents.names.files, contents.names.patients
+    if files is None:
+        name = f"{'Synthetic image' if contents.card.synthetic else 'Image'} {index}"
+    else:
+        path = PurePath(files[index])
+        name = to_printable(path.name if path.is_absolute() else files[index])
+    return f"{name}, patient {to_printable(patients[index])}" if patients and patients[index] else name
+
+
+def picture_perturbed(contents: ReportContents, index: int) -> ImagePicture:
+    """A perturbed image with its name, label and both scores."""
+    perturbed: Any = contents.perturbed
+    label, plain = CLASS_NAMES[contents.images.labels[index]], format_number(contents.scores[index])
+    score, name = format_number(perturbed.scores[index]), name_image(contents, index)
+    return ImagePicture(
+        encode_image(perturbed.examples[index]),
+        alt=f"{name} perturbed, labelled {label}, score {score}, unperturbed {plain}",
+        caption=f"{name}: {label}, score {score}, unperturbed {plain}",
+    )
+
 
 TEMPLATES = Path(__file__).with_name("templates")
 UNLISTED = ("images", "class_weights", "paths")
@@ -82,7 +248,7 @@ def format_report(contents: ReportContents) -> str:
         short_intervals=describe_short_intervals(
             contents.at_threshold.counts, contents.at_threshold.short_intervals
         ),
-        outside=describe_outside(outside, contents.at_threshold.n) if outside else "",
+        outside=describe_out_of_distribution(outside, contents.at_threshold.n) if outside else "",
         one_class=describe_one_class(contents.at_threshold),
         patients=describe_patients(contents.at_threshold.patients, contents.at_threshold.n),
         new_patients=describe_new_patients(contents.evaluation),
@@ -102,8 +268,8 @@ def format_report(contents: ReportContents) -> str:
         limit=f"{limit:.0f}" if contents.evidence else "",
         caveat=CAVEAT,
         perturbed=[picture_perturbed(contents, index) for index in range(len(examples))],
-        kinds=list_rows(robustness) if robustness else (),
-        kinds_header=HEADER,
+        kinds=list_robustness(robustness) if robustness else (),
+        kinds_header=ROBUSTNESS_HEADER,
         kinds_meaning=describe_robustness(robustness) if robustness else "",
         kinds_plot=encode_plot(draw_robustness(robustness, title="")) if robustness else "",
         splits=list(list_splits(contents)),

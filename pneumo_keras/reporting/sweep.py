@@ -11,8 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from pneumo_keras.evaluation.ranking import CRITERION, Candidate, choose_cheapest, list_equals
+from pneumo_keras.reporting.formats import format_table
 from pneumo_keras.reporting.plots import ACCENT, DOTS_PER_INCH, TRAINING, VALIDATION, save_plot
-from pneumo_keras.reporting.tables import format_table
 from pneumo_keras.storage.files import format_csv, replace_whole, write_whole
 from pneumo_keras.storage.printable import to_amount, to_printable
 

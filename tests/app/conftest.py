@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from pneumo_keras.app.serving import PageServer, open_server
+from pneumo_keras.app.service import build_uvicorn, open_server
 from pneumo_keras.runs.folder import RunFolder
 
 
@@ -14,7 +14,7 @@ def address(trained_toy_run):
         open_server(RunFolder(trained_toy_run), host="127.0.0.1", max_bytes=2**20) as server,
         socket.create_server(("127.0.0.1", 0)) as listener,
     ):
-        serving = PageServer(server)
+        serving = build_uvicorn(server)
         thread = threading.Thread(target=serving.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"

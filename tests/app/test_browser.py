@@ -9,7 +9,10 @@ from pneumo_keras.data.phantom import PhantomImages
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a chromium on this machine")
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs a chromium on this machine"),
+]
 ADDRESS = re.compile(r"data:image/png;base64,.{500,}")
 
 

@@ -3,8 +3,7 @@ import re
 import pytest
 from starlette.testclient import TestClient
 
-from pneumo_keras.app.server import build_server
-from pneumo_keras.app.serving import list_names
+from pneumo_keras.app.server import SECURITY_HEADERS, build_server, list_names
 from pneumo_keras.errors import DataError
 
 ANSWER = {"probability": 0.9, "prediction": "pneumonia", "warning": ""}
@@ -13,6 +12,8 @@ ANSWER = {"probability": 0.9, "prediction": "pneumonia", "warning": ""}
 async def evaluate(content):
     if content == b"broken":
         raise DataError("it is no PNG")
+    if content == b"fail":
+        raise ZeroDivisionError
     return {**ANSWER, "bytes": len(content)}
 
 
@@ -24,9 +25,9 @@ def client():
         run="runs/<b>one</b>",
         notice="Drawn.",
         max_bytes=2**20,
-        hosts=["127.0.0.1", "localhost"],
+        hosts=list_names("127.0.0.1"),
     )
-    return TestClient(server, base_url="http://127.0.0.1")
+    return TestClient(server, base_url="http://127.0.0.1", raise_server_exceptions=False)
 
 
 def test_the_page_names_the_run_and_fetches_nothing_from_elsewhere(client):
@@ -70,17 +71,45 @@ def test_examples_are_pictures_and_there_are_no_more_of_them(client):
     assert client.get("/examples/2.png").status_code == 404
 
 
-def test_other_names_other_ways_and_other_places_are_refused(client):
-    assert client.get("/", headers={"host": "evil.example"}).status_code == 400
-    assert client.get("/images").status_code == 405
-    assert client.get("/../pyproject.toml").status_code == 404
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "127.0.0.1:9"}, 200),
+        ({"host": "LocalHost:65535"}, 200),
+        ({"host": "[0:0:0::0:1]:80", "origin": "http://[0:0:0::0:1]:80"}, 200),
+        ({"host": ""}, 400),
+        ({"host": "[::1"}, 400),
+        ({"host": "evil.example"}, 400),
+        ({"host": "localhost.evil.example"}, 400),
+        ({"host": "127.1"}, 400),
+        ({"origin": "http://127.0.0.1"}, 200),
+        ({"origin": "https://127.0.0.1"}, 200),
+        ({"origin": "null"}, 403),
+        ({"origin": "http://evil.example"}, 403),
+        ({"origin": "http://127.0.0.1:81"}, 403),
+        ({"origin": "http://localhost"}, 403),
+    ],
+)
+def test_other_hosts_and_pages_of_other_sites_are_refused(client, headers, status):
+    for answer in (client.get("/", headers=headers), client.post("/images", content=b"abc", headers=headers)):
+        assert answer.status_code == status
 
 
-def test_pages_of_other_sites_are_refused(client):
-    assert (
-        client.post("/images", content=b"abc", headers={"origin": "http://evil.example"}).status_code == 403
-    )
-    assert client.post("/images", content=b"abc", headers={"origin": "http://127.0.0.1"}).status_code == 200
+def test_every_answer_has_the_headers_of_security(client, caplog):
+    answers = {
+        200: client.get("/"),
+        400: client.get("/", headers={"host": "evil.example"}),
+        404: client.get("/../pyproject.toml"),
+        405: client.get("/images"),
+        422: client.post("/images", content=b"broken"),
+        500: client.post("/images", content=b"fail"),
+    }
+    for status, answer in answers.items():
+        assert answer.status_code == status
+        for name, value in SECURITY_HEADERS.items():
+            assert answer.headers[name].startswith(value.split(";")[0])
+    assert answers[500].json() == {"error": "the page failed: its program says why where it was started"}
+    assert "ZeroDivisionError" in caplog.text
 
 
 @pytest.mark.parametrize(

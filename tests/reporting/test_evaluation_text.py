@@ -43,7 +43,7 @@ def test_a_corrected_evaluation_is_named_as_one():
     evaluation = evaluate(LABELS, SCORES, 0.5, members=[], seed=1, shift=PrevalenceShift(0.5, 0.1))
     lines = format_evaluation(evaluation, heading="runs/one").splitlines()
     assert lines[2].startswith("Corrected to a prevalence of 10 %: ")
-    assert lines[2].endswith("every image is called as it is without the correction.")
+    assert lines[2].endswith("no prediction changes.")
 
 
 def test_intervals_that_are_too_short_for_so_few_images_are_named():
@@ -111,7 +111,7 @@ def test_runs_that_agree_print_no_nan():
     ("changed", "words"),
     [
         ({}, "No setting differs: a difference comes from the machine or the versions"),
-        ({"seed": ("1", "2")}, "Only the seed differs: this is what the luck of a seed does."),
+        ({"seed": ("1", "2")}, "Only the seed differs: this is seed variance."),
         (
             {"seed": ("1", "2"), "model.dropout": ("0.5", "")},
             "two seeds of the same settings can differ as much",
@@ -132,8 +132,8 @@ def test_images_out_of_distribution_are_told_with_figures_without_them():
     evaluation = evaluate(LABELS, SCORES, 0.5, members=[], seed=1, distances=distances)
     text = format_evaluation(evaluation, heading="")
     assert (
-        "2 of 6 images (33.3 %) lie outside the range of the training images, 1 of them far outside (more "
-        "than 1.5 times the limit), where predictions are of no use."
+        "2 of 6 images (33.3 %) are out of distribution, 1 of them far (more than 1.5 times the limit), where "
+        "predictions are of no use."
     ) in text
     (header,) = [line for line in text.splitlines() if "the 4 others" in line]
     assert header.split("  ")[0] == "" and "all images" in header
@@ -144,7 +144,7 @@ def test_images_out_of_distribution_are_told_with_figures_without_them():
 def test_no_image_out_of_distribution_is_told_in_one_sentence():
     evaluation = evaluate(LABELS, SCORES, 0.5, members=[], seed=1, distances=np.full(6, 0.5))
     text = format_evaluation(evaluation, heading="")
-    assert "None of the 6 images lies outside the range of the training images." in text
+    assert "None of the 6 images is out of distribution." in text
     assert "others" not in text
 
 

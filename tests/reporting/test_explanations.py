@@ -64,7 +64,7 @@ def test_the_picture_says_what_the_score_is_made_of_and_what_the_map_is_not(tmp_
         [plot.get_suptitle(), plot.get_supxlabel(), *(axes.get_title() for axes in plot.axes)]
     ).replace("\n", " ")
     for words in (
-        "image.png score 0.731, above 0.5: called pneumonia",
+        "image.png score 0.731, above the threshold 0.5: pneumonia",
         "base -4.0, map +5.0 in its mean: log odds +1.0",
         CAVEAT,
     ):
@@ -78,7 +78,7 @@ def test_the_picture_says_what_the_score_is_made_of_and_what_the_map_is_not(tmp_
 
 def test_an_image_below_the_threshold_is_not_called_above_it():
     plot = draw(build_evidence(), score=0.5, title="x" * 100)
-    assert plot.get_suptitle() == f"{'x' * 60}...\nscore 0.500, not above 0.5: called normal"
+    assert plot.get_suptitle() == f"{'x' * 60}...\nscore 0.500, not above the threshold 0.5: normal"
 
 
 def test_an_image_that_is_warned_about_is_not_to_be_believed():

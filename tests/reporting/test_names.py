@@ -5,9 +5,9 @@ import pytest
 
 from pneumo_keras.evaluation.report_card import evaluate, evaluate_at
 from pneumo_keras.reporting.evaluation_text import format_differences, format_evaluation
+from pneumo_keras.reporting.formats import format_table
 from pneumo_keras.reporting.plots import draw_rocs, draw_summary, save_plot
 from pneumo_keras.reporting.report import load_template
-from pneumo_keras.reporting.tables import format_table
 
 LABELS = np.array([0, 0, 1, 1, 1])
 SCORES = np.array([0.1, 0.6, 0.4, 0.8, 0.9])

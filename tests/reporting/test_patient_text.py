@@ -1,5 +1,5 @@
 from pneumo_keras.data.sources import ImageNames
-from pneumo_keras.reporting.patient_text import describe_sharing
+from pneumo_keras.reporting.evaluation_text import describe_sharing
 
 TRAIN = ImageNames(patients=("a", "b", "b"))
 VAL = ImageNames(patients=("b", "c", "", "b"))

@@ -38,7 +38,7 @@ def test_members_keep_epochs_of_their_own():
 
 
 def test_epochs_in_which_blocks_learn_are_marked():
-    assert to_legend([0.5, 0.3, 0.4], phase=[1, 1, 2])[-1] == "blocks learn, too"
+    assert to_legend([0.5, 0.3, 0.4], phase=[1, 1, 2])[-1] == "fine-tuning"
 
 
 def test_each_kind_of_perturbation_has_a_panel_from_the_images_as_they_are_on():

@@ -20,13 +20,12 @@ from pneumo_keras.evaluation.spread import to_member_spread
 from pneumo_keras.evaluation.threshold import choose_operating_point
 from pneumo_keras.reporting import report
 from pneumo_keras.reporting.explanations import CAVEAT
-from pneumo_keras.reporting.report import format_report
-from pneumo_keras.reporting.report_contents import FineTuned, PerturbedImages, ReportContents
-from pneumo_keras.reporting.report_plots import (
+from pneumo_keras.reporting.plots import (
     draw_precision_recall,
     draw_reliability,
     draw_threshold_curve,
 )
+from pneumo_keras.reporting.report import FineTuned, PerturbedImages, ReportContents, format_report
 from tests.images import build_phantom_images
 from tests.robustness import build_robustness
 
@@ -271,19 +270,19 @@ def test_counts_stand_in_words(drawn, without_plots):
     both = gather(images.labels, scores, images=images.images, threshold=0.3)
     text = Elements(format_report(both)).text
     run, half = both.at_threshold.counts, both.evaluation.at_half.counts
-    assert f"finds {run.tp} of {run.tp + run.fn} pneumonia images" in text
-    assert f"calls {run.tn} of {run.tn + run.fp} normal images normal" in text
-    assert f"Normal, called normal tn {run.tn} {half.tn} " in text
-    assert f"Normal, called pneumonia (false alarms) fp {run.fp} {half.fp} " in text
-    assert f"Pneumonia, called normal (missed) fn {run.fn} {half.fn} " in text
-    assert f"Pneumonia, called pneumonia tp {run.tp} {half.tp} " in text
+    assert f"predicts pneumonia for {run.tp} of {run.tp + run.fn} pneumonia images" in text
+    assert f"and normal for {run.tn} of {run.tn + run.fp} normal images" in text
+    assert f"Normal, predicted normal tn {run.tn} {half.tn} " in text
+    assert f"Normal, predicted pneumonia (false positives) fp {run.fp} {half.fp} " in text
+    assert f"Pneumonia, predicted normal (false negatives) fn {run.fn} {half.fn} " in text
+    assert f"Pneumonia, predicted pneumonia tp {run.tp} {half.tp} " in text
 
 
 def test_what_is_undefined_is_a_dash(drawn, without_plots):
     images, scores = drawn
     never = gather(images.labels, scores, images=images.images, threshold=1.0)
     text = Elements(format_report(never)).text
-    assert "right among the calls of pneumonia (PPV) - - " in text
+    assert "right among the predictions of pneumonia (PPV) - - " in text
     assert "revision - " in text
     assert not re.search(r"\b(nan|None)\b", text)
 
@@ -348,8 +347,8 @@ def test_mistakes_have_their_maps_below_them(without_plots):
 def test_a_flawless_classifier_has_no_mistakes_to_show(without_plots):
     labels = np.array([0, 0, 0, 1, 1, 1], dtype=np.int64)
     text = Elements(format_report(gather(labels, labels * 0.8 + 0.1))).text
-    assert "No pneumonia image was missed." in text
-    assert "No normal image was called pneumonia." in text
+    assert "There is no false negative." in text
+    assert "There is no false positive." in text
 
 
 def test_phantoms_are_called_synthetic_and_real_images_are_not(contents, page, without_plots):
@@ -408,7 +407,7 @@ def test_weights_are_named_by_their_source(contents, weights, named, without_plo
 @pytest.mark.parametrize(
     ("split", "note"),
     [
-        ("train", "how well it remembers, not how well it evaluates"),
+        ("train", "how well it remembers, not how well it predicts"),
         ("val", "The epoch was chosen on these images"),
         ("test", "Nothing was fitted or chosen on these images"),
     ],
@@ -518,7 +517,7 @@ def test_the_page_of_a_corrected_evaluation_says_so_and_shows_ppv_and_npv(conten
     header = Elements(changed[: changed.index("</header>")]).text
     assert header.count("demo: test images, corrected to a prevalence of 10 %") == 2  # title and heading
     assert "Corrected to a prevalence of 10 %: " in header
-    assert "every image is called as it is without the correction." in header
+    assert "no prediction changes." in header
     text = Elements(changed).text
     for name, figure in (("PPV", "precision_pneumonia"), ("NPV", "precision_normal")):
         assert f"{name} at 10 % {contents.at_threshold.figures[figure].value:.3f}" in text
@@ -613,6 +612,6 @@ def test_images_out_of_distribution_stand_in_the_report_with_figures_without_the
     distances = np.where(np.arange(60) < 6, 1.7, 0.5)
     evaluation = evaluate(images.labels, scores, 0.5, members=[], seed=1, distances=distances)
     told = format_report(gather(images.labels, scores, images=images.images, evaluation=evaluation))
-    assert "6 of 60 images (10.0 %) lie outside the range of the training images" in told
-    assert "The 54 inside" in told
+    assert "6 of 60 images (10.0 %) are out of distribution" in told
+    assert "The 54 others" in told
     assert "Out of distribution" not in page

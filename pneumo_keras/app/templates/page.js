@@ -3,7 +3,7 @@
 const find = (id) => document.getElementById(id);
 const write = (id, text) => { find(id).textContent = text; };
 
-function say(text, failed = false) {
+function report(text, failed = false) {
   write("status", text);
   find("status").classList.toggle("failed", failed);
 }
@@ -15,7 +15,6 @@ function show(name, answer) {
   write("probability", answer.probability.toFixed(3));
   write("prediction", answer.prediction);
   write("threshold", answer.threshold.toFixed(3));
-  write("margin", (answer.margin < 0 ? "\u2212" : "+") + Math.abs(answer.margin).toFixed(3));
   write("size", `${answer.data_size} \u00d7 ${answer.data_size} pixels`);
   write("low", `\u2212${answer.limit.toFixed(0)}`);
   write("high", `+${answer.limit.toFixed(0)}`);
@@ -28,23 +27,23 @@ function show(name, answer) {
 
 async function evaluate(file, name) {
   find("answer").hidden = true;
-  say(`Looking at ${name} \u2026`);
+  report(`Looking at ${name} \u2026`);
   try {
     const response = await fetch("images", { method: "POST", body: file });
     const answer = await response.json();
     if (!response.ok) {
-      say(`${name}: ${answer.error}`, true);
+      report(`${name}: ${answer.error}`, true);
       return;
     }
     show(name, answer);
-    say("");
+    report("");
   } catch (error) {
-    say(`${name}: no answer. Is the page's program still running?`, true);
+    report(`${name}: no answer. Is the page's program still running?`, true);
   }
 }
 
 function choose(files) {
-  if (files.length > 1) say("One image at a time, please.", true);
+  if (files.length > 1) report("One image at a time, please.", true);
   else if (files.length) evaluate(files[0], files[0].name);
 }
 

@@ -1,4 +1,4 @@
-from pneumo_keras.reporting.tables import format_table
+from pneumo_keras.reporting.formats import format_table
 
 
 def test_columns_are_as_wide_as_their_longest_cell():

@@ -1,8 +1,12 @@
-"""Numbers as people read them; a dash where one is undefined."""
+"""Numbers and tables as people read them; a dash where a number is undefined."""
 
 import math
+from collections.abc import Sequence
+
+from tabulate import tabulate
 
 from pneumo_keras.evaluation.intervals import Interval
+from pneumo_keras.storage.printable import to_printable
 
 DASH = "-"
 
@@ -34,3 +38,27 @@ def format_share(share: float) -> str:
 def format_percent(share: float) -> str:
     """A share that was counted, to a tenth: `25.8 %`."""
     return f"{100 * share:.1f} %"
+
+
+SIDES = {"l": "left", "r": "right"}
+
+
+def format_table(rows: Sequence[Sequence[str]], *, header: Sequence[str] = (), align: str = "") -> str:
+    """Cells in columns as wide as they need to be, without trailing blanks; no text for no rows.
+
+    Args:
+        rows: Texts as they are to appear; blanks around them are lost, and what cannot be printed is
+            spelled out.
+        header: Names of the columns; none for none.
+        align: `l` (left) or `r` (right) for each column; columns that are not named go left.
+    """
+    if not rows:
+        return ""
+    # As a row the header gets no wider column than it needs, which as a header it would.
+    text = tabulate(
+        [[to_printable(cell) for cell in row] for row in ([header, *rows] if header else rows)],
+        tablefmt="plain",
+        colalign=[SIDES[side] for side in align] or None,
+        disable_numparse=True,
+    )
+    return "\n".join(line.rstrip() for line in text.splitlines())
