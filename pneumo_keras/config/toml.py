@@ -15,7 +15,7 @@ from pneumo_keras.config.describe import list_settings
 from pneumo_keras.config.settings import Config
 from pneumo_keras.errors import SettingsError
 from pneumo_keras.runtime.invocation import to_command
-from pneumo_keras.storage.ordinary_files import read_text
+from pneumo_keras.storage.bounded_reading import read_text
 
 FILE_BYTES = 1 << 16  # of a file of settings; ours take a tenth
 SHOWN = 200  # characters of what was received

@@ -14,8 +14,7 @@ from pneumo_keras import __version__
 from pneumo_keras.errors import DownloadError
 from pneumo_keras.runtime.prefetch import Prefetch
 from pneumo_keras.runtime.progress import show_progress
-from pneumo_keras.storage.files import replace_whole
-from pneumo_keras.storage.locks import take_turn
+from pneumo_keras.storage.files import replace_whole, wait_for_lock
 from pneumo_keras.storage.printable import to_printable
 
 log = logging.getLogger("pneumo_keras")
@@ -67,10 +66,10 @@ def fetch_release(release: Release, folder: Path, *, remedy: str) -> Path:
             return target  # a folder that is only readable will do
         folder.mkdir(parents=True, exist_ok=True)
         lock = folder / f".{release.name}.lock"
-        with take_turn(lock, "it downloads the same file", lambda: _measure(folder, release.name)):
+        with wait_for_lock(lock, "it downloads the same file"):
             if not _is_verified(target, release):
                 _download(release, target)
-    except (OSError, ValueError, NotImplementedError) as error:
+    except (OSError, ValueError) as error:
         raise DownloadError(
             f"Cannot fetch {_to_title(release, release.bytes)} from {release.url} into {folder}: "
             f"{_to_reason(error)}. {remedy}"
@@ -179,15 +178,6 @@ def _is_verified(file: Path, release: Release) -> bool:
         content.seek(0)
         sha256 = hashlib.file_digest(content, "sha256").hexdigest()
     return md5 == release.md5 and release.sha256 in (None, sha256)
-
-
-def _measure(folder: Path, name: str) -> int:
-    """Bytes that have come so far, for any process: they are written beside."""
-    size = 0
-    for file in folder.glob(f".*.{name}"):
-        with contextlib.suppress(OSError):
-            size += file.stat().st_size
-    return size
 
 
 def _to_title(release: Release, size: int | None) -> str:

@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import UInt64
 
 from pneumo_keras.data.images import ImageSet, iterate_images
-from pneumo_keras.storage.chunked import ChunkedArray
-from pneumo_keras.storage.kept import HASHES
+from pneumo_keras.storage.bounded_reading import load_npz
+from pneumo_keras.storage.cache import HASHES
+from pneumo_keras.storage.files import replace_whole
 
-AT_ONCE = 1 << 16  # hashes that are written together
 LIMIT = 1 << 28  # bytes of all that are kept
 BYTES = 8  # of a hash: two of a million images share one by chance once in 40 million sets
 
@@ -29,24 +29,16 @@ def hash_images(images: ImageSet) -> Hashes:
 
 
 def load_hashes(images: ImageSet, cache: Path) -> Hashes:
-    """The same, kept for the next training on these images: to read them takes the longest.
-
-    Args:
-        images: Any.
-        cache: The folder below which hashes are kept; one that cannot be written is passed over.
-    """
-    fingerprint = images.fingerprint()
-    kept = ChunkedArray(
-        cache / "hashes" / f"{fingerprint}.npy", (len(images),), "<u8", AT_ONCE, f"hashes of {fingerprint}"
-    )
-    if not kept.find_missing():
-        with contextlib.suppress(OSError, ValueError):  # somebody may just have cleared the cache
-            return np.array(kept.open(), np.uint64)
+    """The same, kept below `cache` if that can be written."""
+    path = cache / HASHES.folder / f"{images.fingerprint()}.npz"
+    with contextlib.suppress(OSError, ValueError):
+        (hashes,) = load_npz(path, ["hashes"])
+        if hashes.shape == (len(images),) and hashes.dtype == np.uint64:
+            return hashes
     hashes = hash_images(images)
     with contextlib.suppress(OSError):
-        kept.make_room()
-        for chunk in range(kept.count):
-            rows = kept.get_rows(chunk)
-            kept.write(chunk, hashes[rows.start : rows.stop])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replace_whole(path) as beside:
+            np.savez(beside, hashes=hashes)
         HASHES.shrink(cache, LIMIT)
     return hashes

@@ -8,7 +8,7 @@ import struct
 import sys
 from pathlib import Path
 
-from pneumo_keras.storage.ordinary_files import open_ordinary
+from pneumo_keras.storage.bounded_reading import open_ordinary
 from pneumo_keras.storage.printable import to_amount
 
 ENDINGS = frozenset(

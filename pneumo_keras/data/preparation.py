@@ -1,7 +1,6 @@
 """How images become a TFDS data set on disk: once, whole or not at all."""
 
 import contextlib
-import itertools
 import logging
 import tempfile
 import zlib
@@ -17,8 +16,7 @@ from jaxtyping import UInt8
 from pneumo_keras.arrays import Images, Labels
 from pneumo_keras.data.seal import write_seal
 from pneumo_keras.errors import DataError
-from pneumo_keras.storage.chunked import remove
-from pneumo_keras.storage.locks import take_turn
+from pneumo_keras.storage.files import remove, wait_for_lock
 
 LABELS = "labels.npy"
 CHECKSUMS = "checksums.npy"
@@ -101,11 +99,11 @@ def prepare(edition: Edition, open_raw: OpenRaw, folder: Path, is_whole: Callabl
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = folder.with_name(f".{folder.name}.lock")
-        with take_turn(lock, "it prepares the same images", lambda: _find_last_change(partial, raw)):
+        with wait_for_lock(lock, "it prepares the same images"):
             if not is_whole():
                 with open_raw(raw) as images:
                     _prepare_once(edition, images, folder, partial)
-    except (OSError, NotImplementedError) as error:  # the last one is filelock's, where nothing can be locked
+    except OSError as error:
         raise DataError(
             f"{folder}: the cache must take the prepared images. Received: {error}. "
             "Make room there, or name another folder with PNEUMO_KERAS_CACHE."
@@ -139,15 +137,6 @@ def _explain_unwritten() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise OSError(str(error).partition(";")[0]) from error
-
-
-def _find_last_change(*folders: Path) -> int:
-    """When any file in there was last written, in nanoseconds."""
-    times = [0]
-    for file in itertools.chain.from_iterable(folder.rglob("*") for folder in folders):
-        with contextlib.suppress(OSError):
-            times.append(file.stat().st_mtime_ns)
-    return max(times)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ TFDS takes a second to import and is needed by those who write images or read th
 in the cache, labels and fingerprints do.
 """
 
-import contextlib
 import dataclasses
 import functools
 import io
@@ -34,8 +33,7 @@ from pneumo_keras.data.preparation import (
 )
 from pneumo_keras.data.seal import BrokenSealError, check_seal
 from pneumo_keras.errors import DataError
-from pneumo_keras.storage.hold import Hold
-from pneumo_keras.storage.kept import PREPARED
+from pneumo_keras.storage.cache import PREPARED, mark_used
 
 log = logging.getLogger("pneumo_keras")
 
@@ -70,7 +68,6 @@ class PreparedImages:
         checksums: Of the pixels of each image.
         digest: SHA-256 of all pixels, taken when they were written.
         mend: Prepares the images anew, unless what it is given finds them whole when its turn comes.
-        hold: Keeps them where they are as long as they are used here.
     """
 
     folder: Path
@@ -81,12 +78,11 @@ class PreparedImages:
     checksums: UInt32[np.ndarray, " n"]
     digest: str
     mend: Callable[[Callable[[], bool]], None]
-    hold: Hold | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process: nothing that is open, and no way to prepare what this one has prepared."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {**fields, "mend": functools.partial(_refuse_to_mend, self.folder), "hold": None}
+        return {**fields, "mend": functools.partial(_refuse_to_mend, self.folder)}
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -163,7 +159,7 @@ def load_prepared(
         split: Its name.
         size: Height and width of the images in pixels.
         cache: The folder below which prepared images are kept.
-        limit: Bytes of all that are kept. What was used longest ago goes first; what any job uses stays.
+        limit: Bytes of all that are kept. What was used longest ago goes first.
         open_raw: Opens the images that are prepared.
 
     Raises:
@@ -171,7 +167,7 @@ def load_prepared(
     """
     folder = cache / PREPARED.folder / f"{edition.name}-{size}-{edition.version}-{address[:16]}-{split}"
     mend = functools.partial(prepare, edition, open_raw, folder)
-    hold = _hold(folder)
+    mark_used(folder)
 
     def load() -> PreparedImages:
         check_seal(folder, address=folder.name)
@@ -186,7 +182,6 @@ def load_prepared(
                 checksums=np.load(folder / CHECKSUMS, allow_pickle=False),
                 digest=json.loads(notes.read_text(encoding="utf-8"))["fingerprint"],
                 mend=mend,
-                hold=hold,
             )
         except OSError as error:  # they were there a moment ago
             raise BrokenSealError(f"a part cannot be read ({error})") from error
@@ -202,16 +197,6 @@ def load_prepared(
         return load()
     except BrokenSealError as error:
         raise _to_damage(folder, str(error)) from error
-
-
-def _hold(folder: Path) -> Hold:
-    """Keeps prepared images where they are, and notes that they are used, where that can be written."""
-    hold = Hold(folder.parent)
-    with contextlib.suppress(OSError, NotImplementedError):
-        hold.add([folder.name])
-    with contextlib.suppress(OSError):
-        os.utime(folder)
-    return hold
 
 
 def _is_sealed(folder: Path) -> bool:

@@ -15,7 +15,7 @@ from jaxtyping import Float64, Int64
 
 from pneumo_keras.arrays import Labels, Scores
 from pneumo_keras.errors import DataError, RunError
-from pneumo_keras.storage.ordinary_files import read_text
+from pneumo_keras.storage.bounded_reading import read_text
 from pneumo_keras.storage.printable import to_cell
 
 HEADER = "index,label,score"

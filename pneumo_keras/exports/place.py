@@ -5,8 +5,7 @@ from pathlib import Path
 
 from pneumo_keras.errors import ExportError
 from pneumo_keras.exports.table import FORMS
-from pneumo_keras.storage.files import check_new
-from pneumo_keras.storage.links import check_within
+from pneumo_keras.storage.files import check_new, check_within
 
 
 @dataclass(frozen=True)

@@ -11,23 +11,24 @@ from typing import Any
 
 import keras
 import numpy as np
+from tqdm import tqdm
 
 import pneumo_keras
 from pneumo_keras.arrays import Features
 from pneumo_keras.data.images import ImageSet
 from pneumo_keras.engines.runner import Runner
 from pneumo_keras.errors import ModelError
-from pneumo_keras.features.code import fingerprint_computing
-from pneumo_keras.features.entry import CHUNK, Entry
-from pneumo_keras.features.forecast import Forecast
 from pneumo_keras.features.passage import Passage
 from pneumo_keras.features.shared import SharedStore
-from pneumo_keras.features.store import FeatureTable, Store
+from pneumo_keras.features.store import CHUNK, Entry, FeatureTable, Store
 from pneumo_keras.features.views import PLAIN, View
 from pneumo_keras.model.backbone import list_feature_layers
 from pneumo_keras.model.classifier import FrozenPart
 from pneumo_keras.model.fingerprint import compute_feature_layer_fingerprints, compute_fingerprint
+from pneumo_keras.runtime.code_fingerprint import fingerprint_code
 from pneumo_keras.runtime.progress import show_progress
+from pneumo_keras.storage.cache import mark_used
+from pneumo_keras.storage.printable import to_amount
 
 log = logging.getLogger("pneumo_keras")
 
@@ -40,12 +41,58 @@ PACKAGES = {
 }
 
 
+# The modules that compute features, of which another version may compute others. A list, so that whoever
+# writes a module decides whether it is one of them; a test looks through what these modules import.
+COMPUTING = (
+    *("arrays", "runtime.backend", "runtime.private_apis", "runtime.prefetch"),
+    "data.image_preparation",
+    *("engines.choice", "engines.graph", "engines.jax_operations", "engines.jax_program", "engines.onnx"),
+    *("engines.openvino", "engines.runner", "engines.stock", "engines.table", "engines.winograd"),
+    *("features.augmentation", "features.extract", "features.passage", "features.views"),
+    *("model.backbone", "model.classifier", "model.fingerprint", "model.initial", "model.preprocessing"),
+    "model.reading",
+)
+SECONDS_OF_WORK = 10.0  # after which the rate of the network is known
+SECONDS_WORTH_TELLING = 60.0  # that are left
+
 Job = tuple[ImageSet, Sequence[View]]
+
+
+class _Forecast:
+    """Says once how long the network will be busy with all views of a job, as soon as its rate is known."""
+
+    def __init__(self) -> None:
+        self._left = self._done = 0
+        self._started: float | None = None
+        self._told = False
+
+    def expect(self, images: int) -> None:
+        self._left = images
+        if images:
+            log.info("To pass the network: %s, each view counted", to_amount(images, "image"))
+
+    def advance(self, count: int) -> None:
+        self._left -= count
+        if self._started is None:  # the network was compiled meanwhile
+            self._started = time.monotonic()
+            return
+        self._done += count
+        seconds = time.monotonic() - self._started
+        if (
+            self._told
+            or seconds < SECONDS_OF_WORK
+            or self._left * seconds < SECONDS_WORTH_TELLING * self._done
+        ):
+            return
+        self._told = True
+        rate = self._done / seconds
+        left = tqdm.format_interval(self._left / rate)
+        log.info("The network takes %.1f images/s: about %s for all that are left", rate, left)
 
 
 @dataclass(frozen=True)
 class Extractor:
-    """Everything between images and features. Holds what it has opened, until `release` or its end.
+    """Everything between images and features.
 
     Attributes:
         frozen: ImageSet -> features.
@@ -63,7 +110,7 @@ class Extractor:
     shared: SharedStore | None = None
     spread: Callable[[Passage, Sequence[int]], Generator[Features, None, None]] | None = None
     _opened: dict[tuple[str, ...], FeatureTable] = field(default_factory=dict, init=False, repr=False)
-    _forecast: Forecast = field(default_factory=Forecast, init=False, repr=False)
+    _forecast: _Forecast = field(default_factory=_Forecast, init=False, repr=False)
 
     def extract(self, images: ImageSet, name: str, view: View = PLAIN) -> FeatureTable:
         """Features of the images in one view, from the cache where they are there.
@@ -101,17 +148,10 @@ class Extractor:
         missing = {entries[0].name: max(map(self._count_missing, entries)) for entries in passages}
         self._forecast.expect(sum(missing.values()))
 
-    def release(self) -> None:
-        """Forgets all tables, which others may remove from then on."""
-        self._opened.clear()
-        self.store.held.release()
-
     def _count_missing(self, entry: Entry) -> int:
         """ImageSet whose features were never written; what is damaged is found when it is read."""
-        there = set(entry.array.list_written())
-        if self.shared and len(there) < entry.array.count:
-            there.update(chunk for part in self.shared.find(entry) for chunk in part.chunks)
-        return entry.shape[0] - sum(len(entry.array.get_rows(chunk)) for chunk in there)
+        missing = entry.shape[0] - entry.array.count_done()
+        return 0 if missing and self.shared and self.shared.has(entry) else missing
 
     def _list_entries(self, images: ImageSet, view: View) -> dict[str, Entry]:
         about = {**self.about, **self._fixed, **view.about, "images": images.fingerprint()}
@@ -148,22 +188,21 @@ class Extractor:
         }
 
     def _open(self, entries: dict[str, Entry], images: ImageSet, name: str, view: View) -> FeatureTable:
-        self.store.hold(entries.values())
         missing = {
             feature_layer: entry for feature_layer, entry in entries.items() if entry.array.find_missing()
         }
+        computed: set[str] = set()
         if missing:
             with self.store.writing(missing.values(), name):
-                self._fill(entries, list(missing), images, name, view)
+                computed = self._fill(entries, list(missing), images, name, view)
         else:
             log.info("Features of %s: from the cache", _to_title(name, view))
-        if self.shared:
-            for entry in entries.values():
-                self.shared.announce(entry, name)
-                self.shared.publish(entry)
-        self.store.mark_used(entries.values(), name)
+        for feature_layer, entry in entries.items():
+            mark_used(entry.folder)
+            if self.shared and (feature_layer in computed or not self.shared.has(entry)):
+                self.shared.put(entry)
         files = {feature_layer: entry.array.file for feature_layer, entry in entries.items()}
-        return FeatureTable(files, len(images), self.store.held)
+        return FeatureTable(files, len(images))
 
     def _fill(
         self,
@@ -172,22 +211,24 @@ class Extractor:
         images: ImageSet,
         name: str,
         view: View,
-    ) -> None:
-        """Computes the chunks that are missing at some of the feature layers; others may have done so meanwhile."""
+    ) -> set[str]:
+        """Computes the chunks that are missing at some feature layers; others may have done so meanwhile.
+
+        Returns:
+            The feature layers of which some were computed.
+        """
         title = _to_title(name, view)
-        missing = {
-            feature_layer: set(entries[feature_layer].array.find_missing())
-            for feature_layer in feature_layers
-        }
-        if self.shared and any(missing.values()):
-            with self.store.explain_unwritable():
-                self.shared.fetch(entries, missing, title)
-            for feature_layer in feature_layers:
-                self.shared.announce(entries[feature_layer], name)
+        missing: dict[str, set[int]] = {}
+        for feature_layer in feature_layers:
+            array = entries[feature_layer].array
+            missing[feature_layer] = set(array.find_missing())
+            if self.shared and missing[feature_layer]:
+                self.shared.fetch(entries[feature_layer], title)
+                missing[feature_layer] = set(array.find_missing())
         chunks = sorted(set[int]().union(*missing.values()))
         if not chunks:
             log.info("Features of %s: computed by another job", title)
-            return
+            return set()
         for feature_layer in feature_layers:
             damaged = len(missing[feature_layer].intersection(entries[feature_layer].array.list_written()))
             if damaged:
@@ -212,6 +253,7 @@ class Extractor:
         seconds = time.monotonic() - started
         waited = f", of which the network waited for images {100 * passage.waited / seconds:.1f} %"
         log.info("Features of %s: computed in %.1f s%s", title, seconds, "" if self.spread else waited)
+        return {feature_layer for feature_layer, lacking in missing.items() if lacking}
 
     def _compute(
         self,
@@ -242,9 +284,7 @@ class Extractor:
                 for (feature_layer, entry), part in zip(entries.items(), parts, strict=True):
                     if chunk in missing.get(feature_layer, ()):
                         with self.store.explain_unwritable():
-                            entry.write(chunk, part)
-                        if self.shared:
-                            self.shared.publish_to(entry, chunk)
+                            entry.array.write(chunk, part)
                 self._forecast.advance(counts[chunk])
                 progress.advance(counts[chunk])
 
@@ -252,7 +292,7 @@ class Extractor:
 def list_versions(engine: str) -> dict[str, str]:
     """Versions of this package, its code, Keras and of what computes on the backend and for an engine."""
     computing = {package for name in (keras.config.backend(), engine) for package in PACKAGES.get(name, ())}
-    versions = {"pneumo-keras": pneumo_keras.__version__, "pneumo-keras code": fingerprint_computing()}
+    versions = {"pneumo-keras": pneumo_keras.__version__, "pneumo-keras code": fingerprint_code(COMPUTING)}
     for package in ("keras", *sorted(computing)):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)

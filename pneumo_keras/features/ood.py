@@ -11,7 +11,7 @@ from pneumo_keras.arrays import Features
 from pneumo_keras.errors import RunError
 from pneumo_keras.features.store import FeatureTable
 from pneumo_keras.model.head import bound_variance
-from pneumo_keras.storage.npy import load_npz
+from pneumo_keras.storage.bounded_reading import load_npz
 
 NAMES = ("mean", "deviation", "components", "limit")
 SAMPLE = 4096  # training images that are looked at, at most

@@ -10,7 +10,7 @@ import numpy as np
 from pneumo_keras.arrays import Features, ImageBatch, lengthen
 from pneumo_keras.data.images import ImageSet
 from pneumo_keras.engines.runner import Runner
-from pneumo_keras.features.entry import CHUNK
+from pneumo_keras.features.store import CHUNK
 from pneumo_keras.features.views import View
 from pneumo_keras.model.backbone import select_feature_layers
 from pneumo_keras.model.classifier import FrozenPart

@@ -1,29 +1,87 @@
-"""All features that are kept: which there are, who uses them, and what goes when they are too many."""
+"""Features on disk: an entry for each view of a set of images through one feature layer.
+
+An entry is addressed by everything that determines its content, so nothing stale is ever read. It is written
+chunk by chunk, and a killed run goes on at the chunk where it stopped.
+"""
 
 import contextlib
+import hashlib
+import json
 import logging
 import math
-import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Integer
 
 from pneumo_keras.arrays import Features
 from pneumo_keras.errors import DataError, SettingsError
-from pneumo_keras.features.entry import Entry, StoredEntry, load_entry
-from pneumo_keras.storage.chunked import remove
-from pneumo_keras.storage.hold import Hold, load_held, lock_store
+from pneumo_keras.storage.bounded_reading import read_text
+from pneumo_keras.storage.cache import FEATURES, mark_used
+from pneumo_keras.storage.chunked_array import ChunkedArray
+from pneumo_keras.storage.files import wait_for_lock, write_whole
 
 log = logging.getLogger("pneumo_keras")
 
-# What a folder answers that cannot be written; the last comes from filelock, where nothing can be locked.
-UNWRITABLE = (OSError, NotImplementedError)
-NAME = re.compile("[0-9a-f]{32}")  # of an entry
+ABOUT = "about.json"
+CHUNK = 32  # images that pass the network and are written together
 SLICE = 1024  # rows in memory at once, where all of them are read
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The features of one view of one set of images through one feature layer.
+
+    `features.npy` holds them; `about.json` says what they are, for people.
+
+    Attributes:
+        store: Folder of all entries.
+        about: Everything that determines the features.
+        shape: Images and features (n, d).
+    """
+
+    store: Path
+    about: dict[str, Any]
+    shape: tuple[int, int]
+
+    @cached_property
+    def name(self) -> str:
+        """Addressed by content."""
+        text = json.dumps([self.about, self.shape], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    @property
+    def folder(self) -> Path:
+        """Where all of it lies."""
+        return self.store / self.name
+
+    @cached_property
+    def array(self) -> ChunkedArray:
+        """The features (n, d), float32, in chunks of CHUNK images."""
+        return _to_array(self.folder, self.shape)
+
+    @contextlib.contextmanager
+    def writing(self, title: str) -> Iterator[None]:
+        """Makes the files, and keeps other processes from computing the same meanwhile.
+
+        Args:
+            title: Whose images these are, in words; no part of the address.
+
+        Raises:
+            OSError: The files cannot be written.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with wait_for_lock(self.folder / "lock", "it computes the same features"):
+            n, d = self.shape
+            about = {"title": title, "n": n, "d": d, **self.about}
+            write_whole(self.folder / ABOUT, json.dumps(about, indent=2))
+            self.array.allocate()
+            yield
 
 
 @dataclass(frozen=True)
@@ -33,12 +91,10 @@ class FeatureTable:
     Attributes:
         files: Each feature layer's features.
         n: Images.
-        hold: Keeps the files where they are as long as the table is used.
     """
 
     files: dict[str, Path]
     n: int
-    hold: Hold | None = None
 
     def __len__(self) -> int:
         return self.n
@@ -52,20 +108,21 @@ class FeatureTable:
         """The features of these images.
 
         Raises:
-            DataError: They were taken away, where nobody could be kept from it.
+            DataError: They were removed meanwhile.
         """
         try:
             # Mapped anew each time: pages of a map that stays open would count as memory in use.
             parts = [np.load(file, mmap_mode="r")[rows] for file in self.files.values()]
         except (OSError, ValueError) as error:
-            raise DataError(f"Features that were in use are gone: {error}. Run it again.") from error
+            raise DataError(
+                f"Features that were in use are gone: {error}. Run it again; where several jobs share a cache, "
+                "compute.cache_gigabytes must be enough for all."
+            ) from error
         return np.concatenate(parts, axis=1)
 
     def select(self, feature_layers: Sequence[str]) -> "FeatureTable":
         """The features of some feature layers alone, in the order asked for."""
-        return FeatureTable(
-            {feature_layer: self.files[feature_layer] for feature_layer in feature_layers}, self.n, self.hold
-        )
+        return FeatureTable({layer: self.files[layer] for layer in feature_layers}, self.n)
 
     def iterate(self) -> Iterator[Features]:
         """All rows in slices."""
@@ -73,89 +130,69 @@ class FeatureTable:
             yield self[start : start + SLICE]
 
 
+@dataclass(frozen=True)
 class Store:
-    """The features that are kept, as one job uses them.
-
-    Where the folder cannot be written, what is there is used, and nobody is kept from removing it.
+    """All entries below a cache.
 
     Attributes:
-        folder: Of all entries.
-        limit: In bytes. What was opened longest ago goes first; what any job holds stays.
-        held: The entries that this job uses.
+        cache: The folder of all that is kept.
+        limit: Of all features, in bytes. What was used longest ago goes first.
     """
 
-    def __init__(self, folder: Path, limit: int) -> None:
-        self.folder, self.limit = folder, limit
-        self.held = Hold(folder)
-        self._refusal: Exception | None = None
-        self._warned = False
+    cache: Path
+    limit: int
+
+    @property
+    def folder(self) -> Path:
+        """Of all entries."""
+        return self.cache / FEATURES.folder
 
     def check_room(self, entries: Iterable[Entry]) -> None:
-        """Checks before any work that all entries of a job find room side by side.
+        """Checks before any work that all entries of a job fit side by side, and removes others for them.
 
         Raises:
             SettingsError: They take more than the limit.
             DataError: They take more than the disk has, or the folder cannot be written.
         """
         entries = {entry.name: entry for entry in entries}.values()
-        need = sum(entry.size for entry in entries)
-        if need > self.limit:
+        needed = sum(entry.array.size for entry in entries)
+        if needed > self.limit:
             raise SettingsError(
-                f"compute.cache_gigabytes must be at least {_to_gigabytes(need)}, which the features of this "
+                f"compute.cache_gigabytes must be at least {_to_gigabytes(needed)}, which the features of this "
                 f"job take: raise it, or lower augmentation.views. Received: {self.limit / 1e9:g}"
             )
         missing = sum(
-            entry.size * (entry.shape[0] - entry.count_done()) // entry.shape[0] for entry in entries
+            entry.array.size * (entry.shape[0] - entry.array.count_done()) // entry.shape[0]
+            for entry in entries
         )
         if not missing:
             return
-        evicted = max(0, sum(entry.size for entry in list_entries(self.folder)) + missing - self.limit)
+        for entry in entries:
+            mark_used(entry.folder)
+        new = sum(entry.array.size for entry in entries if not entry.array.file.exists())
+        FEATURES.shrink(self.cache, self.limit - new)
         with self.explain_unwritable():
             self.folder.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(self.folder).free
-        if missing > free + evicted:
+        if missing > free:
             raise DataError(
                 f"The features of this job take another {_to_gigabytes(missing)} GB in {self.folder}: make "
                 "room, name a folder on another disk with PNEUMO_KERAS_CACHE, or lower augmentation.views. "
                 f"Received: {free / 1e9:.2f} GB free"
             )
 
-    def hold(self, entries: Iterable[Entry]) -> None:
-        """Keeps entries where they are, if the folder can be written."""
-        try:
-            self.held.add(entry.name for entry in entries)
-            self._refusal = None
-        except UNWRITABLE as error:
-            if self._refusal is None:
-                log.info("%s cannot be written (%s): only what is there is used", self.folder, _name(error))
-            self._refusal = error
-
-    def mark_used(self, entries: Iterable[Entry], title: str) -> None:
-        """Notes that entries are in use, if the folder can be written, and keeps the limit."""
-        if self._refusal is None:
-            with contextlib.suppress(*UNWRITABLE):
-                for entry in entries:
-                    entry.mark_used(title)
-                self.shrink()
-
     @contextlib.contextmanager
     def writing(self, entries: Iterable[Entry], title: str) -> Iterator[None]:
-        """Entries that nobody else writes, with room for all of their features.
+        """Entries that no other process computes meanwhile, ready to be written.
 
         Raises:
             DataError: They cannot be written.
         """
-        with contextlib.ExitStack() as locks:
+        with contextlib.ExitStack() as stack:
             with self.explain_unwritable():
-                if self._refusal is not None:
-                    raise self._refusal
+                # In one order for all processes, so that no two wait for each other.
                 for entry in sorted(entries, key=lambda entry: entry.name):
-                    if not entry.folder.is_dir():
-                        remove(entry.folder)
-                    locks.enter_context(entry.lock())
-                    entry.start()
-                    entry.mark_used(title)
-                self.shrink()  # now that the new entries have their size
+                    stack.enter_context(entry.writing(title))
             yield
 
     @contextlib.contextmanager
@@ -167,67 +204,53 @@ class Store:
         """
         try:
             yield
-        except UNWRITABLE as error:
+        except OSError as error:
             raise DataError(
-                f"{self.folder}: the cache must take the features. Received: {_name(error)}. Make room "
-                "there, or name another folder with PNEUMO_KERAS_CACHE; what was computed stays."
+                f"{self.folder}: the cache must take the features. Received: {error.strerror or error}. Make "
+                "room there, or name another folder with PNEUMO_KERAS_CACHE; what was computed stays."
             ) from error
 
-    def shrink(self) -> None:
-        """Removes what nobody holds, damaged entries and then the oldest, until the rest fits the limit.
 
-        Raises:
-            OSError: The folder cannot be written.
-        """
-        with lock_store(self.folder):
-            held = load_held(self.folder)
-            entries = []
-            for folder in _list_folders(self.folder):
-                try:
-                    entries.append(load_entry(folder))
-                except (OSError, DataError):
-                    if folder.name not in held and remove(folder):
-                        log.info("Removed damaged features: %s", folder)
-            excess = sum(entry.size for entry in entries) - self.limit
-            for entry in sorted(entries, key=lambda entry: entry.used):
-                if excess > 0 and entry.folder.name not in held and remove(entry.folder):
-                    excess -= entry.size
-                    log.info("Removed the oldest features, %.0f MB: the cache is full", entry.size / 1e6)
-        if excess > 0 and not self._warned:
-            self._warned = True
-            log.warning(
-                "The cache exceeds compute.cache_gigabytes=%g by %.2f GB: all of it is in use",
-                self.limit / 1e9,
-                excess / 1e9,
-            )
+@dataclass(frozen=True)
+class StoredEntry:
+    """An entry as it is found on disk.
 
-
-def list_entries(folder: Path) -> list[StoredEntry]:
-    """All entries of a store, the one that was opened longest ago first.
-
-    Damaged ones are left out with a warning; others may come and go meanwhile.
+    Attributes:
+        folder: Of the entry.
+        title: Whose images these are, in words.
+        n: How many images there are.
+        about: What the features are of.
+        images: How many images have their features there.
+        size: In bytes.
+        used: When it was last used, in seconds since 1970.
     """
+
+    folder: Path
+    title: str
+    n: int
+    about: dict[str, Any]
+    images: int
+    size: int
+    used: float
+
+
+def list_entries(cache: Path) -> list[StoredEntry]:
+    """All entries below a cache, the one that was used longest ago first; no damaged ones, with a warning."""
     entries = []
-    for path in _list_folders(folder):
+    for name, item in FEATURES.list_items(cache).items():
+        folder = cache / FEATURES.folder / name
         try:
-            entries.append(load_entry(path))
-        except FileNotFoundError:
-            continue
-        except (DataError, OSError) as error:
-            log.warning("%s", error)
+            about = json.loads(read_text(folder / ABOUT))
+            title, n, d = str(about["title"]), int(about["n"]), int(about["d"])
+            done = _to_array(folder, (n, d)).count_done()
+            entries.append(StoredEntry(folder, title, n, about, done, item.size, item.used))
+        except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+            log.warning("%s holds no features that can be listed: %r", folder, error)
     return sorted(entries, key=lambda entry: entry.used)
 
 
-def _list_folders(store: Path) -> list[Path]:
-    """Those of entries; whatever else lies there is left alone."""
-    try:
-        return [path for path in store.iterdir() if NAME.fullmatch(path.name) and path.is_dir()]
-    except OSError:  # there is none, or none that can be read
-        return []
-
-
-def _name(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+def _to_array(folder: Path, shape: tuple[int, int]) -> ChunkedArray:
+    return ChunkedArray(folder / "features.npy", shape, "<f4", CHUNK)
 
 
 def _to_gigabytes(size: int) -> str:

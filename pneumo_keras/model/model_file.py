@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from pneumo_keras.model.initial import Draw, Shape
-from pneumo_keras.storage.archives import open_zip
+from pneumo_keras.storage.bounded_reading import open_zip
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 MEMBERS = {"metadata.json", CONFIG, WEIGHTS}

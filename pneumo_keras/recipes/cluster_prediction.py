@@ -17,7 +17,7 @@ from pneumo_keras.config import find_cache
 from pneumo_keras.data.decoding import DecodedImage, Decoders
 from pneumo_keras.data.images import Preparation
 from pneumo_keras.evaluation.prediction import ScoredImage
-from pneumo_keras.features.entry import CHUNK
+from pneumo_keras.features.store import CHUNK
 from pneumo_keras.recipes.resumption import score_rest
 from pneumo_keras.runs.finished import FinishedRun
 from pneumo_keras.runs.folder import RunFolder

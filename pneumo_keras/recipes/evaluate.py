@@ -153,7 +153,6 @@ def evaluate_images(task: Task, prevalence: float | None, *, perturb: bool) -> R
     def score(seen: Split, view: View) -> ScoredImages:
         log_odds = compute_log_odds(extractor, classifier.head, seen, list_evaluated_views(flip, view))
         distances = measure_distances(extractor, ood_detector, seen, view)
-        extractor.release()
         return ScoredImages(log_odds.mean(axis=1, dtype=np.float64), to_scores(log_odds), distances)
 
     plain, varied = list_evaluated_views(flip), list_perturbed_views(config, flip_average=flip)
@@ -180,7 +179,6 @@ def evaluate_images(task: Task, prevalence: float | None, *, perturb: bool) -> R
         ranges = config.perturbation.model_dump(mode="json")
         evaluation = replace(evaluation, perturbed=Perturbed(of_perturbed, changes, ranges, robustness))
         perturbed = PerturbedImages(perturbed_scores, show_images(split, varied[0], classifier.frozen))
-    extractor.release()
     evidence = explain_mistakes(task.folder, classifier, split, scores, evaluation.at_threshold.threshold)
     return gather_report(task, scores, evaluation, evidence, shift, perturbed)
 

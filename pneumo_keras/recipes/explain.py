@@ -30,13 +30,13 @@ from pneumo_keras.runs.folder import NORMAL_IMAGES, RunFolder
 from pneumo_keras.runs.normal_images import load_normal_images
 from pneumo_keras.runtime.progress import show_progress
 from pneumo_keras.storage.files import (
+    check_within,
     claim_folder,
     explain_unwritable,
     format_csv,
     replace_whole,
     write_whole,
 )
-from pneumo_keras.storage.links import check_within
 from pneumo_keras.storage.printable import to_amount, to_printable
 
 log = logging.getLogger("pneumo_keras")

@@ -110,7 +110,6 @@ def fine_tune(
         rate_setting="training.unfrozen_learning_rate",
     )
     tuning.cut.whole.trainable = False
-    lower.release()
     (kept,) = history.kept_epochs
     if kept:
         log.info("Kept epoch %d of these: the one with the lowest validation loss", kept)

@@ -62,7 +62,7 @@ def build_extractor(config: Config, frozen: FrozenPart, *, must_share: bool = Tr
             "backend": keras.config.backend(),
             "device": device,
         },
-        store=Store(find_cache() / "features", limit=int(config.compute.cache_gigabytes * 1e9)),
+        store=Store(find_cache(), limit=int(config.compute.cache_gigabytes * 1e9)),
         shared=SharedStore(config.compute.store, must_answer=must_share) if config.compute.store else None,
         spread=functools.partial(pass_on_cluster, engine=engine) if config.compute.cluster == "ray" else None,
     )

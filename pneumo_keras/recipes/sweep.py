@@ -90,15 +90,11 @@ def sweep_settings(config: Config, grid: Grid, folder: Path, *, folds: int) -> l
                 model = shared.model
                 seen = (model.image_size, model.feature_layers, shared.augmentation, model.flip_average)
                 if seen not in loaded:
-                    for network in networks.values():
-                        network.release()
                     loaded = {seen: load_swept_features(shared, networks[model.image_size], splits, held_out)}
                 ranked = rank([*ranked, *validate_group(shared, group, loaded[seen], both.labels, held_out)])
                 write_candidates(folder, config, ranked, title=title)
                 progress.advance(len(group))
         write_sweep_plot(folder, ranked, title=title)
-    for network in networks.values():
-        network.release()
     return ranked
 
 

@@ -94,7 +94,6 @@ def train_run(
             second = replace(checkpoint, path=folder.tuning_checkpoint_file)
             frozen, of_blocks = fine_tune(config, tuning, head, splits, class_weights, second)
             history = join_histories(history, of_blocks)
-            extractor.release()
             extractor = build_extractor(config, frozen)
             about["fine_tuned_weights_sha256"] = compute_fingerprint(frozen.backbone)
         flip_average = config.model.flip_average
@@ -124,7 +123,6 @@ def train_run(
         folder.write_with(NORMAL_IMAGES, functools.partial(save_normal_images, images=normal))
         folder.write_with(OOD_DETECTOR, ood_detector.save)
         folder.write_with(MODEL, functools.partial(save_classifier, classifier))
-        extractor.release()
     return evaluation
 
 

@@ -14,10 +14,16 @@ from pneumo_keras.runs.log_file import write_log
 from pneumo_keras.runs.manifest import AGAIN, extend_manifest, load_manifest, verify_file
 from pneumo_keras.runs.manifest import NAME as MANIFEST
 from pneumo_keras.runtime.invocation import to_command
+from pneumo_keras.storage.bounded_reading import read_text
 from pneumo_keras.storage.documents import parse_document, to_document
-from pneumo_keras.storage.files import check_free, claim_folder, format_csv, is_claimed, replace_whole
-from pneumo_keras.storage.links import check_within
-from pneumo_keras.storage.ordinary_files import read_text
+from pneumo_keras.storage.files import (
+    check_free,
+    check_within,
+    claim_folder,
+    format_csv,
+    is_claimed,
+    replace_whole,
+)
 
 log = logging.getLogger("pneumo_keras")
 

@@ -7,9 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pneumo_keras.errors import RunError
-from pneumo_keras.storage.files import write_whole
-from pneumo_keras.storage.locks import take_turn
-from pneumo_keras.storage.ordinary_files import open_ordinary, read_text
+from pneumo_keras.storage.bounded_reading import open_ordinary, read_text
+from pneumo_keras.storage.files import wait_for_lock, write_whole
 
 NAME = "manifest.sha256"
 LOCK = ".manifest.lock"
@@ -85,7 +84,7 @@ def verify_file(folder: Path, name: str) -> Path:
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
     """Held by the one writer; its file goes again."""
-    with take_turn(folder / LOCK, f"it writes {folder / NAME}", lambda: 0):
+    with wait_for_lock(folder / LOCK, f"it writes {folder / NAME}"):
         try:
             yield
         finally:

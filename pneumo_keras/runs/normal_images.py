@@ -7,7 +7,7 @@ from jaxtyping import Int64
 
 from pneumo_keras.arrays import Images, Labels, Scores
 from pneumo_keras.errors import RunError
-from pneumo_keras.storage.npy import load_npz
+from pneumo_keras.storage.bounded_reading import load_npz
 
 COUNT = 8  # 16 find no more opacities on phantoms, and each takes a passage through the network
 

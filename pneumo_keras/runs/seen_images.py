@@ -6,7 +6,7 @@ import numpy as np
 
 from pneumo_keras.data.hashes import Hashes
 from pneumo_keras.errors import RunError
-from pneumo_keras.storage.npy import load_npy
+from pneumo_keras.storage.bounded_reading import load_npy
 
 
 def load_seen_images(path: Path) -> Hashes:

@@ -8,8 +8,8 @@ from pneumo_keras.errors import RunError, SettingsError
 from pneumo_keras.evaluation.report_card import Evaluation, Metrics, to_evaluation
 from pneumo_keras.runs.finished import load_settings
 from pneumo_keras.runs.folder import SETTINGS, UNFINISHED, RunFolder
+from pneumo_keras.storage.bounded_reading import read_text
 from pneumo_keras.storage.documents import parse_document
-from pneumo_keras.storage.ordinary_files import read_text
 
 PLACES = ("data.path", "model.weights")
 """Settings of files that may have moved meanwhile: what they hold is compared."""

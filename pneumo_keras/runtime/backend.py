@@ -178,7 +178,7 @@ def _prepare_jax(cache: Path) -> None:
         os.environ["XLA_FLAGS"] = f"{flags} --{DETERMINISTIC_XLA}=true".strip()
     with hide_modules(*TRIED):
         jax = importlib.import_module("jax")
-    from pneumo_keras.storage.kept import (
+    from pneumo_keras.storage.cache import (
         PROGRAMS,  # with NumPy, which whoever only checks a backend does without
     )
 

@@ -1,9 +1,10 @@
-"""Files that appear whole or not at all, folders that belong to one writer, and tables as text."""
+"""Files that appear whole or not at all, locks, and folders that belong to one writer."""
 
 import csv
 import hashlib
 import io
 import itertools
+import logging
 import os
 import re
 import secrets
@@ -18,19 +19,21 @@ import filelock
 
 from pneumo_keras.errors import RunError
 
+log = logging.getLogger("pneumo_keras")
+
 CLAIM = ".claim.lock"
 LOCK = re.compile(r"\.[a-z]+\.lock")
 """Names of lock files, which stay where their locks cannot be taken."""
-BESIDE = re.compile(r"\.[0-9a-f]{12}(\..+)?")
+UNFINISHED = re.compile(r"\.[0-9a-f]{12}(\..+)?")
 """Names of what is written beside and moved into place when it is whole."""
+SECONDS_UNTIL_TOLD = 5.0  # that one waits for another process before one says so
 
 
 @contextmanager
 def replace_whole(path: Path) -> Iterator[Path]:
-    """Gives a name beside `path` to write to, and moves it into place when all went well.
+    """Yields a new file beside `path` to write to, and moves it into place when the block ends well.
 
-    The name ends like `path`, since some writers go by the ending. The file has the mode that the
-    umask gives.
+    Its name ends like `path`, since some writers go by the ending. It has the mode that the umask gives.
     """
     beside = path.with_name(f".{secrets.token_hex(6)}.{path.name}")
     beside.touch(exist_ok=False)
@@ -48,13 +51,9 @@ def replace_whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replace_together(folder: Path, names: Sequence[str]) -> Iterator[Path]:
-    """Gives a folder to write files to that belong together, and moves them into place when all went well.
+    """Yields a folder for files that belong together, and moves them into `folder` when the block ends well.
 
-    The last one speaks of the others: where it stands, all stand as it says.
-
-    Args:
-        folder: Where they will stand.
-        names: Of all files.
+    The last one describes the others: where it stands, all stand as it says.
     """
     beside = folder / f".{secrets.token_hex(6)}"
     beside.mkdir()
@@ -71,23 +70,45 @@ def replace_together(folder: Path, names: Sequence[str]) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-@contextmanager
-def make_folder(path: Path) -> Iterator[None]:
-    """Makes a folder where there is none; if it then stays empty, it goes again."""
-    made = not path.is_dir()
-    path.mkdir(exist_ok=True)
-    try:
-        yield
-    finally:
-        if made:
-            with suppress(OSError):
-                path.rmdir()
-
-
 def write_whole(path: Path, text: str) -> None:
     """Writes a text file, UTF-8, line ends as they are."""
     with replace_whole(path) as beside:
         beside.write_text(text, encoding="utf-8", newline="")
+
+
+def remove(path: Path) -> bool:
+    """Removes whatever has this name; whether it is gone."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+    return not os.path.lexists(path)
+
+
+@contextmanager
+def wait_for_lock(path: Path, work: str) -> Iterator[None]:
+    """Holds a lock; waits for another process that holds it. The lock of a killed process falls with it.
+
+    Args:
+        path: Of the lock file.
+        work: What the other process does meanwhile, for the message.
+
+    Raises:
+        OSError: There can be no lock file.
+    """
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=SECONDS_UNTIL_TOLD)
+    except filelock.Timeout:
+        log.info("Waiting for another process: %s", work)
+        lock.acquire()
+    except NotImplementedError as error:  # where nothing can be locked
+        raise OSError(str(error)) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
@@ -120,13 +141,10 @@ def claim_folder(
         with explain_unwritable(path, option=option):
             if _holds_something(path) and not (may_hold and may_hold(path)):
                 raise _to_taken(path, option=option)
-            _remove_halves(path)
+            _remove_unfinished(path)
         yield
     finally:
-        with suppress(OSError):
-            Path(claim.lock_file).unlink()
-        with suppress(OSError):
-            claim.release()
+        _drop_claim(claim)
         with suppress(OSError):
             if made:
                 path.rmdir()
@@ -136,8 +154,6 @@ def claim_folder(
 def claim_file(path: Path, *, option: str) -> Iterator[None]:
     """Holds the name of a file for one writer, under whatever name or link others come to it.
 
-    Of two writers that come at once one gets it; the claim of one that was killed falls with it.
-
     Args:
         path: Of the file, which need not be there.
         option: Of the command line that named it, for the message.
@@ -146,9 +162,9 @@ def claim_file(path: Path, *, option: str) -> Iterator[None]:
         RunError: Another process holds it, or its folder cannot be written.
     """
     real = Path(os.path.realpath(path))
-    # A name of its own would be too long for the longest names.
-    place = real.parent / f".{hashlib.sha256(os.fsencode(real.name)).hexdigest()[:16]}.lock"
-    claim = filelock.FileLock(place, timeout=0)
+    # A hash, since the longest names leave no room for an ending.
+    name = f".{hashlib.sha256(os.fsencode(real.name)).hexdigest()[:16]}.lock"
+    claim = filelock.FileLock(real.parent / name, timeout=0)
     with explain_unwritable(path, option=option):
         try:
             claim.acquire()
@@ -157,10 +173,7 @@ def claim_file(path: Path, *, option: str) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):
-            place.unlink()
-        with suppress(OSError):
-            claim.release()
+        _drop_claim(claim)
 
 
 def is_claimed(path: Path) -> bool:
@@ -203,6 +216,38 @@ def check_new(path: Path, *, option: str, ending: str = "") -> None:
         raise RunError(f"{option} must name a new file, since nothing is ever overwritten. Received: {path}")
 
 
+def check_within(folder: Path, path: Path) -> None:
+    """Checks that no link leads to elsewhere from a folder, where a file below it is written.
+
+    Args:
+        folder: Which may be a link itself.
+        path: Of the file, which need not be there.
+
+    Raises:
+        RunError: The file, or a folder on the way to it, is a link.
+    """
+    below = path.relative_to(folder)
+    for part in (folder / name for name in [*reversed(below.parents[:-1]), below]):
+        # Windows has links that are no symbolic ones.
+        if part.is_symlink() or not part.resolve().is_relative_to(folder.resolve()):
+            raise RunError(
+                f"{part} must lie within {folder}: files are replaced there. Received: a link. Remove it."
+            )
+
+
+@contextmanager
+def make_folder(path: Path) -> Iterator[None]:
+    """Makes a folder where there is none; if it then stays empty, it goes again."""
+    made = not path.is_dir()
+    path.mkdir(exist_ok=True)
+    try:
+        yield
+    finally:
+        if made:
+            with suppress(OSError):
+                path.rmdir()
+
+
 @contextmanager
 def make_dated_folder(parent: Path, stem: str, *, option: str) -> Iterator[Path]:
     """Makes `<stem>-<date>-<time>`, with -2, -3, ... behind where that is taken; if it stays empty, it goes.
@@ -216,9 +261,9 @@ def make_dated_folder(parent: Path, stem: str, *, option: str) -> Iterator[Path]
         RunError: It cannot be made.
     """
     name = f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
     with explain_unwritable(parent, option=option):
-        parent.mkdir(parents=True, exist_ok=True)
-        path = next(path for path in _list_names(parent / name) if _make(path))
+        path = next(parent / name for name in names if _make(parent / name))
     try:
         yield path
     finally:
@@ -250,11 +295,6 @@ def format_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _list_names(path: Path) -> Iterator[Path]:
-    yield path
-    yield from (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
-
-
 def _make(path: Path) -> bool:
     """Makes a folder; whether it was not there."""
     try:
@@ -262,6 +302,13 @@ def _make(path: Path) -> bool:
     except FileExistsError:
         return False
     return True
+
+
+def _drop_claim(claim: filelock.BaseFileLock) -> None:
+    with suppress(OSError):
+        Path(claim.lock_file).unlink()
+    with suppress(OSError):
+        claim.release()
 
 
 def _sync_folder(path: Path) -> None:
@@ -276,18 +323,15 @@ def _sync_folder(path: Path) -> None:
 
 def _holds_something(path: Path) -> bool:
     """Whether there is more in a folder than a writer leaves that was killed before it finished a file."""
-    return not all(LOCK.fullmatch(file.name) or BESIDE.fullmatch(file.name) for file in path.iterdir())
+    return not all(LOCK.fullmatch(file.name) or UNFINISHED.fullmatch(file.name) for file in path.iterdir())
 
 
-def _remove_halves(path: Path) -> None:
+def _remove_unfinished(path: Path) -> None:
     """Removes what a killed writer had not finished; nobody else writes to the folder."""
     own = [folder for folder in path.iterdir() if folder.is_dir() and not folder.is_symlink()]
-    files = [file for folder in (path, *own) for file in folder.iterdir()]
-    for half in (file for file in files if BESIDE.fullmatch(file.name)):
-        if half.is_dir():
-            shutil.rmtree(half, ignore_errors=True)
-        else:
-            half.unlink(missing_ok=True)
+    for file in [file for folder in (path, *own) for file in folder.iterdir()]:
+        if UNFINISHED.fullmatch(file.name):
+            remove(file)
 
 
 def _to_taken(path: Path, *, option: str) -> RunError:

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from pneumo_keras.errors import RunError
+from pneumo_keras.storage.bounded_reading import load_member, read_ordinary
 from pneumo_keras.storage.files import replace_whole
-from pneumo_keras.storage.npy import load_member
-from pneumo_keras.storage.ordinary_files import read_ordinary
 
 State = dict[str, np.ndarray]
 """Arrays by name: all that changes in a fit."""

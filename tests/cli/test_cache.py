@@ -3,11 +3,11 @@ import json
 import os
 
 import pytest
+from pneumo_keras.storage.hold import Hold
+from pneumo_keras.storage.kept import KINDS
 
 from pneumo_keras.recipes import cache as recipe
 from pneumo_keras.storage import kept
-from pneumo_keras.storage.hold import Hold
-from pneumo_keras.storage.kept import KINDS
 
 
 def test_the_cache_is_listed_and_cleared(invoke, small, own_cache):

@@ -2,10 +2,10 @@ import itertools
 
 import numpy as np
 import pytest
+from pneumo_keras.storage.chunked import ChunkedArray
 
 from pneumo_keras.data.hashes import hash_images, load_hashes
 from pneumo_keras.data.images import ImageArray
-from pneumo_keras.storage.chunked import ChunkedArray
 from tests.damage import mutate
 from tests.images import load_phantom_splits
 

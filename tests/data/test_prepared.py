@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
+from pneumo_keras.storage.kept import PREPARED
 
 from pneumo_keras.data import builder, preparation
 from pneumo_keras.data import prepared as prepared_module
@@ -25,7 +26,6 @@ from pneumo_keras.data.images import ImageArray, hash_labels
 from pneumo_keras.data.pneumonia_mnist import archive, load_split
 from pneumo_keras.data.pneumonia_mnist.npz_file import NpzFile
 from pneumo_keras.errors import DataError
-from pneumo_keras.storage.kept import PREPARED
 from tests.damage import mutate
 from tests.images import load
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from pneumo_keras.features.code import COMPUTING
+
 from pneumo_keras.runtime.code_fingerprint import PACKAGE
 from tests.imports import find_used
 

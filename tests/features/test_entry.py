@@ -4,9 +4,9 @@ from multiprocessing import get_context
 import filelock
 import numpy as np
 import pytest
+from pneumo_keras.features.entry import Entry, load_entry
 
 from pneumo_keras.errors import DataError
-from pneumo_keras.features.entry import Entry, load_entry
 from pneumo_keras.features.store import FeatureTable
 from tests.damage import mutate
 

@@ -1,5 +1,6 @@
-from pneumo_keras.features import forecast
 from pneumo_keras.features.forecast import Forecast
+
+from pneumo_keras.features import forecast
 
 
 def count(monkeypatch, caplog, passages, seconds_each):

@@ -1,7 +1,6 @@
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
-
 from pneumo_keras.features.objects import Objects
 
 

@@ -2,7 +2,6 @@ import io
 
 import numpy as np
 import pytest
-
 from pneumo_keras.features.entry import CHUNK, Entry
 from pneumo_keras.features.part import CHUNKS, Part, list_parts
 

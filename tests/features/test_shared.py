@@ -9,6 +9,7 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
+from pneumo_keras.features.objects import Objects
 
 from pneumo_keras.data.images import ImageArray
 from pneumo_keras.engines import choice
@@ -16,7 +17,6 @@ from pneumo_keras.errors import DataError
 from pneumo_keras.features import part as part_module
 from pneumo_keras.features import shared as module
 from pneumo_keras.features.extract import CHUNK, Extractor
-from pneumo_keras.features.objects import Objects
 from pneumo_keras.features.shared import SharedStore
 from pneumo_keras.features.store import Store, list_entries
 from pneumo_keras.features.views import PLAIN

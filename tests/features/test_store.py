@@ -6,13 +6,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from pneumo_keras.features.entry import Entry
+from pneumo_keras.storage.hold import Hold
+from pneumo_keras.storage.kept import Kind
 
 from pneumo_keras.errors import DataError, SettingsError
 from pneumo_keras.features import store as module
-from pneumo_keras.features.entry import Entry
 from pneumo_keras.features.store import FeatureTable, Store, list_entries
-from pneumo_keras.storage.hold import Hold
-from pneumo_keras.storage.kept import Kind
 
 FEATURES = np.random.default_rng(0).normal(3, 2, (10, 4)).astype(np.float32)
 

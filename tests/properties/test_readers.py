@@ -14,8 +14,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from pneumo_keras.errors import DataError, RunError
 from pneumo_keras.evaluation.scores import format_scores, parse_scores
+from pneumo_keras.storage.bounded_reading import load_npy, load_npz
 from pneumo_keras.storage.documents import FloatOrNan, parse_document, to_document
-from pneumo_keras.storage.npy import load_npy, load_npz
 from pneumo_keras.storage.printable import to_cell
 
 

@@ -1,8 +1,8 @@
 import fsspec
 import pytest
+from pneumo_keras.features.objects import Objects
 
 from pneumo_keras.errors import DataError
-from pneumo_keras.features.objects import Objects
 from pneumo_keras.recipes.evaluate import evaluate_run
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from pneumo_keras.features.entry import CHUNK
+from pneumo_keras.storage.chunked import ChunkedArray
 from threadpoolctl import threadpool_limits
 
 from pneumo_keras.data.decoding import Decoders
 from pneumo_keras.data.images import Preparation
-from pneumo_keras.features.entry import CHUNK
-from pneumo_keras.storage.chunked import ChunkedArray
 
 WIDTH = 1056  # features of an image in configs/default.toml
 IMAGES = 100_000

@@ -4,9 +4,9 @@ import warnings
 import zipfile
 
 import pytest
+from pneumo_keras.storage.archives import open_zip
 
 from pneumo_keras.storage import archives
-from pneumo_keras.storage.archives import open_zip
 
 
 def write_zip(path, members, packing=zipfile.ZIP_STORED):

@@ -3,7 +3,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
 from pneumo_keras.storage.chunked import ChunkedArray, remove
 
 ROWS = np.random.default_rng(0).normal(3, 2, (70, 4)).astype(np.float32)

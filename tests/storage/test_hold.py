@@ -5,7 +5,6 @@ import threading
 from multiprocessing import get_context
 
 import pytest
-
 from pneumo_keras.storage.hold import Hold, load_held, lock_store
 
 

@@ -1,7 +1,6 @@
 import os
 
 import pytest
-
 from pneumo_keras.storage.hold import Hold
 from pneumo_keras.storage.kept import HASHES, KINDS, PREPARED, PROGRAMS
 

@@ -5,9 +5,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from pneumo_keras.storage.locks import take_turn
 
 from pneumo_keras.storage import locks
-from pneumo_keras.storage.locks import take_turn
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@ import zipfile
 
 import numpy as np
 import pytest
-
 from pneumo_keras.storage.npy import load_npy, load_npz
 
 

@@ -2,7 +2,6 @@ import os
 from pathlib import Path
 
 import pytest
-
 from pneumo_keras.storage.ordinary_files import read_ordinary, read_text
 
 

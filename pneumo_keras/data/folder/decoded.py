@@ -17,7 +17,8 @@ from pneumo_keras.data.folder.image_file import ImageFile
 from pneumo_keras.data.images import Preparation
 from pneumo_keras.errors import DataError
 from pneumo_keras.runtime.progress import show_progress
-from pneumo_keras.storage.chunked import ChunkedArray, remove
+from pneumo_keras.storage.chunked_array import ChunkedArray
+from pneumo_keras.storage.files import remove
 from pneumo_keras.storage.printable import to_amount
 
 log = logging.getLogger("pneumo_keras")
@@ -56,7 +57,7 @@ class DecodedSplit:
     def array(self) -> ChunkedArray:
         """Their pixels; chunks with an image that cannot be read stay missing."""
         shape = (len(self), *self.shape)
-        return ChunkedArray(self.folder / "images.npy", shape, "|u1", AT_ONCE, self.folder.name)
+        return ChunkedArray(self.folder / "images.npy", shape, "|u1", AT_ONCE)
 
     def iterate(self) -> Iterator[Images]:
         """All images in their order, some at a time."""
@@ -125,7 +126,7 @@ def _decode_rest(source: DecodedSplit, files: Sequence[ImageFile]) -> list[Broke
     """
     if not source.folder.is_dir():
         remove(source.folder)
-    source.array.make_room()
+    source.array.allocate()
     missing = source.array.find_missing()
     rest = [files[row] for chunk in missing for row in source.array.get_rows(chunk)]
     broken: list[Broken] = []

@@ -16,9 +16,8 @@ from pneumo_keras.arrays import SPLITS, Images, Labels
 from pneumo_keras.data.images import LabelledImages, count_classes, iterate_images
 from pneumo_keras.data.pneumonia_mnist.catalog import SIZES
 from pneumo_keras.errors import DataError
-from pneumo_keras.storage.archives import open_zip
+from pneumo_keras.storage.bounded_reading import Header, open_member, open_zip, to_array
 from pneumo_keras.storage.files import replace_whole
-from pneumo_keras.storage.npy import Header, open_member, to_array
 from pneumo_keras.storage.printable import to_amount
 
 KEYS = tuple(f"{split}_{part}" for split in SPLITS for part in ("images", "labels"))

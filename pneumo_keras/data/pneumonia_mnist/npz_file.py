@@ -7,8 +7,7 @@ from pathlib import Path
 
 from pneumo_keras.data.download import Release, fetch_release
 from pneumo_keras.errors import DataError
-from pneumo_keras.storage.archives import MOST_BYTES
-from pneumo_keras.storage.ordinary_files import open_ordinary
+from pneumo_keras.storage.bounded_reading import ARCHIVE_BYTES, open_ordinary
 
 log = logging.getLogger("pneumo_keras")
 
@@ -63,7 +62,7 @@ def _fetch(release: Release, folder: Path) -> Path:
 def _load_npz(path: Path, release: Release) -> NpzFile:
     md5 = hashlib.md5(usedforsecurity=False)  # without the flag, machines in FIPS mode refuse it
     sha256 = hashlib.sha256()
-    with open_ordinary(path, most=MOST_BYTES) as file:
+    with open_ordinary(path, most=ARCHIVE_BYTES) as file:
         while chunk := file.read(CHUNK_BYTES):
             md5.update(chunk)
             sha256.update(chunk)

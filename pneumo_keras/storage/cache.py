@@ -1,0 +1,100 @@
+"""What is kept for later runs, within a limit: what was used longest ago goes first."""
+
+import contextlib
+import logging
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pneumo_keras.storage.files import remove
+
+log = logging.getLogger("pneumo_keras")
+
+# Files that belong together differ in these parts of their names: `.NAME.partial`, `NAME.npz`, `NAME-cache`.
+DIFFERENCES = re.compile(r"^\.|\.(partial|raw|lock|npz)$|-(cache|atime)$")
+
+
+@dataclass
+class Item:
+    """Files that are kept and removed together.
+
+    Attributes:
+        paths: Files and folders.
+        size: In bytes.
+        used: When, in seconds since 1970; some systems note the reading of a file once a day.
+    """
+
+    paths: list[Path] = field(default_factory=list)
+    size: int = 0
+    used: float = 0.0
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A folder of the cache.
+
+    Attributes:
+        folder: Its name.
+        title: What it holds, in words.
+    """
+
+    folder: str
+    title: str
+
+    def list_items(self, cache: Path) -> dict[str, Item]:
+        """All that is kept, by name; what comes and goes meanwhile may be left out."""
+        items: dict[str, Item] = {}
+        with contextlib.suppress(OSError):  # there is no folder, or none that can be read
+            for path in (cache / self.folder).iterdir():
+                item = items.setdefault(DIFFERENCES.sub("", path.name), Item())
+                item.paths.append(path)
+                for about in _iterate_stats(path):
+                    is_file = stat.S_ISREG(about.st_mode)
+                    item.size += about.st_size if is_file else 0
+                    # To list a folder is to use it, for the system.
+                    item.used = max(item.used, about.st_mtime, about.st_atime if is_file else 0)
+        return items
+
+    def shrink(self, cache: Path, limit: int) -> None:
+        """Removes what was used longest ago until the rest fits the limit, as far as it can be removed.
+
+        Args:
+            cache: The folder of all kinds.
+            limit: In bytes.
+        """
+        items = self.list_items(cache)
+        excess = sum(item.size for item in items.values()) - limit
+        for name, item in sorted(items.items(), key=lambda pair: pair[1].used):
+            if excess <= 0:
+                break
+            if all([remove(path) for path in item.paths]):
+                excess -= item.size
+                log.info("Removed the oldest of the %s, %.0f MB: %s", self.title, item.size / 1e6, name)
+
+    def clear(self, cache: Path) -> bool:
+        """Removes all; whether all is gone."""
+        return remove(cache / self.folder)
+
+
+def mark_used(path: Path) -> None:
+    """Notes that a folder is used, so that it is not the first to go; passed over where it is read-only."""
+    with contextlib.suppress(OSError):
+        os.utime(path)
+
+
+def _iterate_stats(path: Path) -> Iterator[os.stat_result]:
+    """Of a path and all below it, as far as they can be listed."""
+    with contextlib.suppress(OSError):
+        for each in (path, *path.rglob("*")):
+            with contextlib.suppress(OSError):
+                yield each.lstat()
+
+
+FEATURES = Kind("features", "features")
+PREPARED = Kind("datasets", "prepared images")
+HASHES = Kind("hashes", "hashes of images")
+PROGRAMS = Kind("jax", "compiled programs")
+KINDS = FEATURES, PREPARED, HASHES, PROGRAMS
