@@ -1,11 +1,14 @@
 """Shared by all tests. Imports pneumo_keras before anything else, so that it chooses the backend.
 
-Every annotation of the package is checked while the tests run, shapes of arrays included.
+With CHECK_TYPES=1 every annotation of the package is checked while the tests run, shapes of arrays included.
 """
 
-from jaxtyping import install_import_hook
+import os
 
-install_import_hook("pneumo_keras", "checking.check")
+if os.environ.get("CHECK_TYPES"):
+    from jaxtyping import install_import_hook
+
+    install_import_hook("pneumo_keras", "checking.check")
 
 import pneumo_keras  # isort: skip
 
@@ -43,8 +46,9 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session", autouse=True)
 def backend(tmp_path_factory):
-    """Keras as the command line starts it; JAX compiles each program once a session."""
-    start_backend(tmp_path_factory.mktemp("compiled"))
+    """Keras as the command line starts it; JAX compiles each program once for all workers of a session."""
+    base = tmp_path_factory.getbasetemp()
+    start_backend((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled")
 
 
 @pytest.fixture(autouse=True)

@@ -37,7 +37,7 @@ def count_pictures(cell):
     return sum("image/png" in output.get("data", {}) for output in cell.outputs)
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_the_quickstart_shows_what_it_promises(cells):
     assert "AUC " in to_text(find(cells, "train --config demo"))
     assert "runs/demo, split test" in to_text(find(cells, "eval runs/demo"))

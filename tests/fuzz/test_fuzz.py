@@ -19,6 +19,8 @@ from tests.images import load_phantom_splits
 from tests.small import SMALL
 from tests.toy import build_toy_backbone
 
+pytestmark = pytest.mark.system
+
 COUNTS_OF_TRIALS = [
     pytest.param(40, id="few"),
     pytest.param(1000, id="thousand", marks=[pytest.mark.slow, pytest.mark.exhaustive]),
