@@ -18,13 +18,13 @@ def start(arguments: list[str] | None = None) -> None:
         arguments: Those of the command line if none are given.
     """
     open_closed()
-    if launcher.is_watched():
+    if launcher.is_worker():
         launcher.attach()
     try:
         main(arguments, prog_name=find_call())
     except SystemExit as end:
         at_once = end.code in STATUSES or isinstance(end, Exhausted) or is_crash_expected()
-        if at_once or launcher.is_watched():
+        if at_once or launcher.is_worker():
             # Threads of JAX and OpenVINO may still compute: they crash where Python takes itself down. And
             # JAX would wait for companions that are gone.
             with contextlib.suppress(OSError):

@@ -1,21 +1,18 @@
 """A fit that somebody asks to stop."""
 
-from pneumo_keras.runtime.signals import Stopped
-from pneumo_keras.training import keeper
+import itertools
+
+from pneumo_keras.training import checkpoint
+from pneumo_keras.training.checkpoint import CheckpointCallback
 
 
-def stop_after(monkeypatch, checks, number):
-    """Lets a signal come while the fit is busy, once it has looked for one so many times."""
-    asked = iter([False] * checks + [True] * 1000)
-    state = {"asked": False}
+def stop_after(monkeypatch, saves, number):
+    """Lets a signal come while the fit is busy, once it has had so many chances to save its state."""
+    save_if_due, chances = CheckpointCallback._save_if_due, itertools.count()
 
-    def is_stop_asked():
-        state["asked"] = next(asked)
-        return state["asked"]
+    def stop(self):
+        if next(chances) == saves:
+            monkeypatch.setattr(checkpoint, "find_signal", lambda: number)
+        save_if_due(self)
 
-    def check_stop():
-        if state["asked"]:
-            raise Stopped(number)
-
-    monkeypatch.setattr(keeper, "is_stop_asked", is_stop_asked)
-    monkeypatch.setattr(keeper, "check_stop", check_stop)
+    monkeypatch.setattr(CheckpointCallback, "_save_if_due", stop)

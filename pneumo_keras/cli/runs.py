@@ -1,6 +1,8 @@
 """Runs: train, eval, compare."""
 
+import contextlib
 import logging
+import shlex
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from pneumo_keras import BACKEND
 from pneumo_keras.cli.group import CONFIG, JSON, MOVED, SET, SPLIT, print_json
+from pneumo_keras.errors import BackendError, PneumoError
 from pneumo_keras.runtime.invocation import to_command
 
 if TYPE_CHECKING:
-    from pneumo_keras.distributed.process_group import Company
+    from pneumo_keras.config import Config
+    from pneumo_keras.distributed.process_group import ProcessGroup
     from pneumo_keras.evaluation.report_card import Evaluation
 
 log = logging.getLogger("pneumo_keras")
@@ -50,24 +55,60 @@ def train(
     """
     if resume and not run:
         raise click.UsageError("--resume goes with --run.")
-    from pneumo_keras.cli.together import find_shared, join_company, train_beside, watch_worker
-    from pneumo_keras.distributed.launcher import is_watched
+    from pneumo_keras.distributed.launcher import is_worker, launch
     from pneumo_keras.runtime.backend import check_backend
 
     check_backend("train")
     named = ctx.get_parameter_source("name") is not ParameterSource.DEFAULT
-    shared = find_shared(name, overrides, run if resume and not named else None)
-    if shared is None:
+    distributed = _find_distributed(name, overrides, run if resume and not named else None)
+    if distributed is None:
         _train(name, overrides, run, resume, as_json, named=named)
-    elif not is_watched():
-        watch_worker(ctx.obj, run)
+    elif not is_worker():
+        if BACKEND != "jax":
+            raise BackendError(f"compute.processes needs KERAS_BACKEND=jax. Received: {BACKEND}")
+        raise SystemExit(launch(ctx.obj, next_step=_to_next_step(run)))
     else:
-        company = join_company(shared)
-        with company.working():
-            if company.rank:
-                train_beside(shared, company)
+        group = _join_group(distributed)
+        with group.explain_loss():
+            if group.rank:
+                from pneumo_keras.config import forget_place
+                from pneumo_keras.recipes.train import join_fit
+
+                join_fit(forget_place(distributed), group)
             else:
-                _train(name, overrides, run, resume, as_json, named=named, company=company)
+                _train(name, overrides, run, resume, as_json, named=named, group=group)
+
+
+def _find_distributed(name: str, overrides: tuple[str, ...], run: Path | None) -> "Config | None":
+    """The settings of a training that several processes share, those of a run if named; else None."""
+    from pneumo_keras.config import load_config
+
+    written = run / "config.toml" if run else None
+    with contextlib.suppress(PneumoError):  # whoever reads them next says so
+        config = load_config(str(written) if written and written.is_file() else name, overrides)
+        return None if config.compute.processes == 1 else config
+    return None
+
+
+def _join_group(config: "Config") -> "ProcessGroup":
+    """Starts the backend together with all other processes, of which the first one alone logs."""
+    from pneumo_keras.config import find_cache
+    from pneumo_keras.distributed.process_group import initialize
+    from pneumo_keras.runtime.backend import start_backend
+
+    compute = config.compute
+    log.setLevel(logging.WARNING if compute.rank != 0 else logging.INFO)
+    start_backend(find_cache())
+    group = initialize(compute.processes, compute.coordinator, compute.rank)
+    log.setLevel(logging.WARNING if group.rank else logging.INFO)
+    log.info("%d processes train together; this is the first", group.count)
+    return group
+
+
+def _to_next_step(run: Path | None) -> str:
+    """How to go on with a distributed training; only its first process knows a folder that is not named."""
+    folder = shlex.quote(str(run)) if run else "RUN"
+    return f"Start all of them again, with --run {folder} --resume, to go on after the last checkpoint."
 
 
 def _train(
@@ -78,9 +119,8 @@ def _train(
     as_json: bool,
     *,
     named: bool,
-    company: "Company | None" = None,
+    group: "ProcessGroup | None" = None,
 ) -> None:
-    from pneumo_keras.cli.together import to_next_step
     from pneumo_keras.config import find_cache, forget_place, list_paths, load_config
     from pneumo_keras.runs.folder import RunFolder
     from pneumo_keras.runs.unfinished import load_stored_evaluation, load_unfinished
@@ -97,8 +137,9 @@ def _train(
             evaluation = load_stored_evaluation(folder, "val", asked)
             folder.clear()
             log.info("%s is finished: nothing is left to do", folder.path)
-            if company:
-                company.say_nothing_to_do()
+            if group:
+                group.check_same("task", None)
+                group.shutdown()
             _print(folder.path, "val", evaluation, as_json)
             return
         config, paths = load_unfinished(folder, asked)
@@ -107,17 +148,17 @@ def _train(
         paths = list_paths(config)
         if folder:
             folder.check_free()
-    if company is None:  # otherwise it has been
+    if group is None:  # otherwise it has been
         start_backend(find_cache())
     from pneumo_keras.recipes.train import train_run
 
     new = nullcontext(run) if run else make_dated_folder(Path("runs"), Path(name).stem, option="--run")
     with new as path:
         try:
-            evaluation = train_run(config, RunFolder(path), paths, resume=resume, company=company)
+            evaluation = train_run(config, RunFolder(path), paths, resume=resume, group=group)
         except Stopped as stopped:
             alone = f"Go on with: {to_command('train', '--run', path, '--resume')}"
-            stopped.next_step = to_next_step(path) if company else alone
+            stopped.next_step = _to_next_step(path) if group else alone
             raise
     log.info("Next: %s", to_command("eval", path))
     _print(path, "val", evaluation, as_json)

@@ -16,7 +16,6 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from pneumo_keras.data.sources import KERMANY, NOBODY, POSITIVE, SOURCES
-from pneumo_keras.distributed.topology import MOST_PROCESSES, Place
 from pneumo_keras.engines.table import Precision
 from pneumo_keras.storage.printable import to_printable
 
@@ -45,6 +44,8 @@ PATTERN_RULE = (
     "Setting 'data.patient_pattern' must be kermany, none or a regular expression with one group, or one "
     "called patient: the patient in the name of a file"
 )
+MOST_PROCESSES = 1 << 16
+ADDRESS = re.compile(r"\S+:[1-9]\d{0,4}")  # of the first process
 SECRET = re.compile("://[^/]*:[^/]*@")  # in an address, and settings are written into every run
 
 
@@ -311,7 +312,16 @@ class ComputeSettings(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> "ComputeSettings":
-        Place(self.processes, self.coordinator, self.rank)
+        rank, coordinator, processes = self.rank, self.coordinator, self.processes
+        if (rank is None) != (coordinator is None) or (rank is not None and processes < 2):
+            raise ValueError(
+                "compute.coordinator and compute.rank go together, with compute.processes of at least 2"
+            )
+        if rank is not None and rank >= processes:
+            raise ValueError(f"compute.rank must be below compute.processes, {processes}. Received: {rank}")
+        if coordinator is not None and not ADDRESS.fullmatch(coordinator):
+            shown = repr(coordinator)[:200]
+            raise ValueError(f"compute.coordinator must look like 10.0.0.1:7777. Received: {shown}")
         return self
 
 

@@ -1,1 +1,1 @@
-"""Processes that train together."""
+"""Processes and devices that train together: the group, its launcher, the share of each device."""

@@ -1,8 +1,8 @@
-"""A process that watches over one of a training that several processes share, and has its last word.
+"""The process that starts one of a distributed training and says in one line how it ended.
 
-JAX ends a process whose companions are lost from within, by a signal and with a page of what its libraries
-know of it. So the work is done by a second process, whose libraries speak into a pipe, and the first one
-says in one line what happened.
+JAX ends a process that lost another one from within, by a signal and with a page of what its libraries know
+of it. So the training is done by a worker, whose libraries write into a pipe, and its launcher, which has no
+JAX in it, knows what to make of that.
 """
 
 import collections
@@ -14,27 +14,28 @@ import sys
 import threading
 from collections.abc import Sequence
 from types import FrameType
+from typing import Any
 
 from pneumo_keras.errors import TrainingError
 from pneumo_keras.runtime.invocation import CALL, find_call
-from pneumo_keras.runtime.signals import SIGNALS, Stopped, find_signal, raise_signal
+from pneumo_keras.runtime.signals import SIGNALS, Stopped, find_signal
 
-LIFELINE = "PNEUMO_KERAS_LIFELINE"
-"""Environment variable of the worker: three open files, for signals from its watcher, stdout and stderr."""
+WORKER = "PNEUMO_KERAS_WORKER"
+"""Environment variable of a worker: its open files for what Python writes to stdout and stderr."""
 
-KEPT_LINES = 200  # of what libraries said last
+KEPT_LINES = 200  # of what libraries wrote last
 CRASHED = re.compile(r"stopped sending heartbeats\):\s*(.*?)\s*The tasks have crashed", re.DOTALL)
 UNJOINED = re.compile(r"coordination\.?service/(RegisterTask|Barrier)", re.IGNORECASE)
 LEADERLESS = re.compile(r"leader task|error polling|coordination.?service", re.IGNORECASE)
 
 
-def is_watched() -> bool:
-    """Whether this process is the worker of another one."""
-    return LIFELINE in os.environ
+def is_worker() -> bool:
+    """Whether this process was started by a launcher."""
+    return WORKER in os.environ
 
 
-def watch(arguments: Sequence[str], *, next_step: str) -> int:
-    """Does a command in a process of its own and waits for its end.
+def launch(arguments: Sequence[str], *, next_step: str) -> int:
+    """Does a command in a worker and waits for its end.
 
     Ctrl-C and SIGTERM are handed on once; a second one ends both at once.
 
@@ -49,52 +50,65 @@ def watch(arguments: Sequence[str], *, next_step: str) -> int:
         TrainingError: Another process of the training was lost, or this one.
         Stopped: The second signal came.
     """
-    reading, writing = os.pipe()
-    given = reading, os.dup(1), os.dup(2)
+    given = os.dup(1), os.dup(2)
     worker = subprocess.Popen(
         [sys.executable, "-m", "pneumo_keras", *arguments],
-        env={**os.environ, LIFELINE: ",".join(map(str, given)), CALL: find_call()},
+        env={**os.environ, WORKER: ",".join(map(str, given)), CALL: find_call()},
         pass_fds=given,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         process_group=0,  # a terminal's Ctrl-C comes here alone
-        text=True,
-        errors="replace",
+        bufsize=0,
     )
     for descriptor in given:
         os.close(descriptor)
-    with worker, _handing_on(worker, writing):
-        said = collections.deque(worker.stdout or (), KEPT_LINES)
-        status = worker.wait()
-    os.close(writing)
+    signals: Any = worker.stdin
+    received = []
+
+    def hand_on(number: int, frame: FrameType | None) -> None:
+        if received:
+            worker.kill()
+            raise Stopped(number)
+        received.append(number)
+        signals.write(bytes([number]))
+
+    before = {number: signal.signal(number, hand_on) for number in SIGNALS}
+    try:
+        with worker:
+            lines = collections.deque(worker.stdout or (), KEPT_LINES)
+            status = worker.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if status in (0, 1, 2) or status > 128:
         return status
-    raise explain_end(status, "".join(said), next_step)
+    raise explain_end(status, b"".join(lines).decode(errors="replace"), next_step)
 
 
-def explain_end(status: int, said: str, next_step: str) -> TrainingError:
+def explain_end(status: int, text: str, next_step: str) -> TrainingError:
     """What a worker died of, in one line.
 
     Args:
         status: As `subprocess` has it: below zero for a signal.
-        said: By the libraries.
+        text: Of the libraries.
         next_step: For the user.
     """
-    if UNJOINED.search(said):
+    if UNJOINED.search(text):
         return TrainingError(
             "The processes of the training did not meet: start all of them within five minutes, with the "
             "same compute.processes and a compute.coordinator that each can reach, where the first one runs."
         )
-    if found := CRASHED.search(said):
+    if found := CRASHED.search(text):
         lost = ", ".join(re.findall(r"\d+", found[1])) or "another one"
-    elif LEADERLESS.search(said):
+    elif LEADERLESS.search(text):
         lost = "0"
     elif status == -signal.SIGKILL:
         return TrainingError(
             f"This process of the training was killed, as systems do that run out of memory. {next_step}"
         )
     else:
-        last = " ".join(said.split())[-200:] or "nothing"
+        last = " ".join(text.split())[-200:] or "nothing"
         return TrainingError(
             f"This process of the training crashed (status {status}). {next_step} Received: {last}"
         )
@@ -104,37 +118,15 @@ def explain_end(status: int, said: str, next_step: str) -> TrainingError:
 
 
 def attach() -> None:
-    """Begins the life of a worker: what Python says goes to the user, and it ends with its watcher."""
-    reading, stdout, stderr = map(int, os.environ[LIFELINE].split(","))
+    """Begins the life of a worker: what Python says goes to the user, and it ends with its launcher."""
+    stdout, stderr = map(int, os.environ[WORKER].split(","))
     sys.stdout = os.fdopen(stdout, "w")
     sys.stderr = os.fdopen(stderr, "w", buffering=1, errors="backslashreplace")
-    threading.Thread(target=_listen, args=(reading,), daemon=True, name="lifeline").start()
+    threading.Thread(target=_listen, daemon=True, name="launcher").start()
 
 
-def _listen(reading: int) -> None:
-    while number := os.read(reading, 1):
-        # Whoever signals to a whole group has told both.
-        if not find_signal():
-            raise_signal(number[0])
+def _listen() -> None:
+    while number := os.read(0, 1):
+        if not find_signal():  # or whoever signals to a whole group has told both
+            os.kill(os.getpid(), number[0])
     os._exit(1)
-
-
-class _handing_on:  # noqa: N801 (a context manager)
-    """Hands signals on to the worker inside the `with` block."""
-
-    def __init__(self, worker: subprocess.Popen[str], writing: int) -> None:
-        self._worker, self._writing, self._received = worker, writing, 0
-
-    def __enter__(self) -> None:
-        self._before = {number: signal.signal(number, self._receive) for number in SIGNALS}
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self._received:
-            self._worker.kill()
-            raise Stopped(number)
-        self._received = number
-        os.write(self._writing, bytes([number]))

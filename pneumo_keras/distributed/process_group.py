@@ -1,251 +1,159 @@
-"""Processes that train together: what they tell each other, and how they part.
+"""Processes that fit together: JAX joins them, averages their gradients and ends those that lost another one.
 
-JAX joins them, moves gradients between them and ends those whose companions are lost. The first one works
-alone at times, for up to hours; what they tell each other meanwhile goes by the notes of JAX's
-coordination service, which wait as long as it takes.
+What they tell each other goes through `jax.experimental.multihost_utils`. Its collectives can neither hear a
+signal nor wait for hours on a GPU, and the first process extracts features by itself for as long. So each is
+preceded by a barrier of JAX's coordination service. Its preemption service is not used: it knows SIGTERM
+alone, and takes it from Python also where no step of a fit would look for it.
 """
 
 import contextlib
 import importlib
 import json
-import signal
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from pneumo_keras.distributed.key_value_store import Notes
-from pneumo_keras.errors import PneumoError, TrainingError
-from pneumo_keras.runtime.signals import Stopped, check_stop, defer_stop, find_signal, raise_signal
+import numpy as np
 
-LOST_SECONDS = 30  # without a sign of life, after which a process is lost
-PART_SECONDS = 60  # for all to come to the end
-LINGER_SECONDS = 3  # of the first one, whose end ends the others, for them to have their own say
-LISTEN_SECONDS = 1.0
+from pneumo_keras.errors import SettingsError, TrainingError
+from pneumo_keras.runtime.private_apis import await_all_processes
+from pneumo_keras.runtime.signals import find_signal
 
-# Notes: what is trained, the end of the first process, that of others, at which tick all stop.
-TASK, END, REQUEST, STOP = "task", "end", "request", "stop"
+INITIALIZE_SECONDS = 300  # until all processes must be there: a cluster starts them one after the other
+LOST_SECONDS = 30  # without a heartbeat, after which a process is lost
+SHUTDOWN_SECONDS = 60
+LINGER_SECONDS = 3  # of the first process, whose end ends the others, for them to say what they know
 
 
-class Company:
-    """The processes of one training.
+class ProcessGroup:
+    """The processes of one training, joined.
 
     Attributes:
         rank: Of this one. The first one, 0, writes the run.
         count: Of all.
-        stopping: Whether all will stop soon, see `find_stop`.
     """
 
     def __init__(self, rank: int, count: int) -> None:
-        self.rank, self.count, self.stopping = rank, count, False
-        self._notes = Notes()
+        self.rank, self.count = rank, count
         self._jax = importlib.import_module("jax")
-        self._mine, self._theirs = (REQUEST, END) if rank else (END, REQUEST)
-        self._ticks, self._asked, self._tied, self._parted = 0, False, False, False
-        self._alone, self._ended = True, threading.Event()
-        self._listener = threading.Thread(target=self._listen, daemon=True, name="company")
+        self._multihost = importlib.import_module("jax.experimental.multihost_utils")
 
-    def hear(self, key: str) -> bytes:
-        """Waits for a note.
-
-        A signal that comes meanwhile is handed to the first process, which ends them all.
-
-        Raises:
-            Stopped: Somebody asked one of the processes to stop.
-            TrainingError: Another process came to an end.
-        """
-        with defer_stop(), self._looking(), self._connected():
-            while (said := self._notes.read(key, LISTEN_SECONDS)) is None:
-                self._check_others()
-        return said
-
-    def say(self, key: str, data: bytes) -> None:
-        """Leaves a note for those that `hear` it.
-
-        Raises:
-            TrainingError: Another process came to an end.
-        """
-        with self._connected():
-            self._notes.write(key, data)
-
-    def say_task(self, task: dict[str, Any]) -> None:
-        """Tells all others what is trained, so that they can compare it with theirs."""
-        self.say(TASK, json.dumps(task).encode())
-
-    def say_nothing_to_do(self) -> None:
-        """Tells all others to go home."""
-        self.say(TASK, b"")
-
-    def hear_task(self) -> dict[str, Any] | None:
-        """What the first process said to train; None for nothing."""
-        task = self.hear(TASK)
-        return json.loads(task) if task else None
-
-    def check_same(self, what: str, value: str) -> None:
-        """Checks in the first process that all have the same.
+    def check_same(self, stage: str, values: Mapping[str, Any] | None) -> bool:
+        """Compares values of all processes with those of the first one.
 
         Args:
-            what: In words.
-            value: Of this one.
+            stage: Of the training, another one in each call.
+            values: By what they are, in words; None in the first where nothing is to be done.
+
+        Returns:
+            Whether the first has any.
 
         Raises:
-            TrainingError: They have not.
+            TrainingError: They differ; raised in all processes.
         """
-        if self.rank:
-            self.say(f"{what}/{self.rank}", value.encode())
-            return
-        others = {rank: self.hear(f"{what}/{rank}").decode() for rank in range(1, self.count)}
-        odd = [str(rank) for rank, other in others.items() if other != value]
-        if odd:
-            raise TrainingError(
-                f"All processes must end with the same {what}. Received: others from process "
-                f"{', '.join(odd)}. Check their memory and their versions of JAX, and train again"
-            )
+        first, *others = map(json.loads, self._gather(stage, json.dumps(values).encode()))
+        for rank, other in enumerate(others, start=1):
+            for name, value in (first or {}).items():
+                if other.get(name) != value:
+                    raise TrainingError(
+                        f"All processes of a training must have the same {name}. Received: "
+                        f"{str(other.get(name))[:100]} in process {rank}, {str(value)[:100]} in the first. "
+                        "Start all with the same command, on hosts alike"
+                    )
+        return first is not None
+
+    def broadcast(self, stage: str, data: bytes) -> bytes:
+        """What the first process has, in all of them."""
+        self._wait(stage)
+        size = int(self._multihost.broadcast_one_to_all(np.int32(len(data))))
+        own = np.frombuffer(data if self.rank == 0 else bytes(size), np.uint8)
+        return self._multihost.broadcast_one_to_all(own).tobytes()
 
     def find_stop(self) -> int:
-        """The signal that ends the fit here, at the same tick in all processes; 0 to go on.
+        """The number of a signal that any process has got, the same in all; 0 for none.
 
-        To be called by all of them equally often, with a step that all take part in between two calls; one
-        may be missing. So nobody is two calls ahead of who wrote the note.
+        To be called by all processes after the same batch.
         """
-        self._ticks += 1
-        if find_signal() and not self._asked:
-            self._asked = True
-            self._notes.add(STOP, {"tick": self._ticks + 2, "number": find_signal()})
-        stop = self._notes.find(STOP)
-        self.stopping = bool(stop)
-        return stop["number"] if stop and self._ticks >= stop["tick"] else 0
+        return int(self._multihost.process_allgather(np.int32(find_signal())).max())
+
+    def shutdown(self) -> None:
+        """Waits for all processes, after which none needs the others."""
+        self._jax.distributed.shutdown()
 
     @contextlib.contextmanager
-    def working(self) -> Iterator[None]:
-        """The part of a process in a training, which listens to the others while it works alone.
+    def explain_loss(self) -> Iterator[None]:
+        """Leaves it to JAX to find out and to say which process was lost, where a connection breaks.
 
         Raises:
-            Stopped: Somebody asked one of the processes to stop.
-            TrainingError: Another process came to an end.
+            TrainingError: It does not.
         """
-        self._listener.start()
-        try:
-            with self._explained():
-                yield
-        except Stopped as stopped:
-            self._notes.add(self._mine, {"rank": self.rank, "number": stopped.number})
-            raise
-        except Exception as error:
-            self._notes.add(self._mine, {"rank": self.rank, "line": _to_line(error)})
-            raise
-        finally:
-            self.part()
-
-    @contextlib.contextmanager
-    def fitting(self) -> Iterator[None]:
-        """The part of a training in which no process can go on without the others; begins once all are there.
-
-        A signal is left to `find_stop`.
-
-        Raises:
-            Stopped: Somebody asked one of the processes to stop.
-            TrainingError: Another process came to an end.
-        """
-        with defer_stop(), self._looking():
-            self._meet()
-            self._tied = True
-            with self._connected():
-                try:
-                    yield
-                except Stopped:  # all agreed
-                    self._tied = False
-                    raise
-            self._tied = False
-
-    def part(self) -> None:
-        """Leaves the others, once all do; at once where they cannot go on."""
-        with defer_stop():  # what is heard just now comes too late
-            self._ended.set()
-            if self._listener.is_alive():
-                self._listener.join()
-        if self._tied:
-            time.sleep(0 if self.rank else LINGER_SECONDS)
-        elif not self._parted:
-            self._parted = True
-            with contextlib.suppress(self._jax.errors.JaxRuntimeError):
-                # Where somebody is missing, JAX would end this process before it has said what happened.
-                if self._await_end():
-                    self._jax.distributed.shutdown()
-
-    def _meet(self) -> None:
-        if self.rank:
-            self.say(f"ready/{self.rank}", b"")
-            return
-        for rank in range(1, self.count):
-            self.hear(f"ready/{rank}")
-
-    def _await_end(self) -> bool:
-        """Whether all processes came to their end in time."""
-        until = time.monotonic() + PART_SECONDS
-        self._notes.write(f"leaving/{self.rank}", b"")
-        leaving = 0
-        while leaving < self.count and time.monotonic() < until:
-            leaving += self._notes.read(f"leaving/{leaving}", LISTEN_SECONDS) is not None
-        return leaving == self.count
-
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        """A stop may be what another process asked for, because it came to an end."""
-        try:
-            yield
-        except Stopped:
-            if "line" in (end := self._notes.find(self._theirs)):
-                raise _to_error(end) from None
-            raise
-
-    @contextlib.contextmanager
-    def _connected(self) -> Iterator[None]:
-        """Where the connection breaks, whoever broke it has said why, or JAX will find out and say."""
         try:
             yield
         except self._jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" in str(error):
                 raise
-            self._tied = True
-            until = time.monotonic() + LOST_SECONDS * 1.5
-            while time.monotonic() < until:
-                if "line" in (end := self._notes.find(self._theirs)):
-                    raise _to_error(end) from error
-                time.sleep(LISTEN_SECONDS)
+            time.sleep(LOST_SECONDS * 1.5)
             raise TrainingError(
                 "The connection to another process of the training broke. Go on with --resume. Received: "
                 f"{' '.join(str(error).split())[:200]}"
             ) from error
+        except BaseException:
+            time.sleep(0 if self.rank else LINGER_SECONDS)
+            raise
 
-    @contextlib.contextmanager
-    def _looking(self) -> Iterator[None]:
-        """Inside, this process looks by itself for what others say: no signal needs to tell it."""
-        alone, self._alone = self._alone, False
-        yield
-        self._alone = alone
+    def _gather(self, stage: str, data: bytes) -> list[bytes]:
+        self._wait(stage)
+        sizes = self._multihost.process_allgather(np.int32(len(data)))
+        own = np.frombuffer(data.ljust(sizes.max()), np.uint8)
+        rows = self._multihost.process_allgather(own)
+        return [row[:size].tobytes() for row, size in zip(rows, sizes, strict=True)]
 
-    def _listen(self) -> None:
-        while not self._ended.wait(LISTEN_SECONDS):
-            if self._alone and (end := self._notes.find(self._theirs)) and not find_signal():
-                raise_signal(end.get("number", signal.SIGTERM))
-                return
-
-    def _check_others(self) -> None:
-        """Raises what has ended another process, or this one."""
-        if self.rank and find_signal():
-            self._notes.add(REQUEST, {"rank": self.rank, "number": find_signal()})  # and wait for the answer
-        elif not self.rank:
-            check_stop()
-        if end := self._notes.find(self._theirs):
-            raise Stopped(end["number"]) if "number" in end else _to_error(end)
+    def _wait(self, stage: str) -> None:
+        """Waits for the others, as long as it takes, in a thread: whoever waits in there hears no signals."""
+        ThreadPoolExecutor(1).submit(await_all_processes, stage).result()
 
 
-def _to_error(end: dict[str, Any]) -> TrainingError:
-    whose = f"Process {end['rank']}" if end["rank"] else "The first process"
-    return TrainingError(f"{whose} of the training came to an end: {end['line']}")
+def initialize(processes: int, coordinator: str | None, rank: int | None) -> ProcessGroup:
+    """Waits for all processes of a training. JAX must not have been used before.
 
+    Args:
+        processes: How many; 0 for as many as the cluster says.
+        coordinator: host:port of the first one; None where the cluster says so.
+        rank: Of this one; None where the cluster says so.
 
-def _to_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, PneumoError) else f"{type(error).__name__}: {text[:200]}"
+    Raises:
+        SettingsError: Nobody says where the first process is.
+        TrainingError: They did not come together, or have different numbers of devices.
+    """
+    jax = importlib.import_module("jax")
+    jax.config.update("jax_enable_preemption_service", False)
+    try:
+        initializing = ThreadPoolExecutor(1).submit(  # as in `_wait`
+            jax.distributed.initialize,
+            coordinator_address=coordinator,
+            num_processes=processes or None,
+            process_id=rank,
+            cluster_detection_method="deactivate" if coordinator else None,
+            initialization_timeout=INITIALIZE_SECONDS,
+            heartbeat_timeout_seconds=LOST_SECONDS,
+            shutdown_timeout_seconds=SHUTDOWN_SECONDS,
+        )
+        initializing.result()
+    except ValueError as error:
+        raise SettingsError(
+            f"compute.processes={processes} needs compute.coordinator and compute.rank where neither "
+            f"SLURM, Open MPI nor Kubernetes says them. Received: {error}"
+        ) from error
+    except (RuntimeError, OSError) as error:
+        raise TrainingError(
+            "The processes of the training did not meet. Name them by compute.processes, compute.coordinator "
+            f"and compute.rank. Received: {' '.join(str(error).split())[:200]}"
+        ) from error
+    here, everywhere, count = jax.local_device_count(), jax.device_count(), jax.process_count()
+    if here * count != everywhere:
+        raise TrainingError(
+            f"All processes must have as many devices. Received: {here} of {everywhere} in this one, of "
+            f"{count} processes"
+        )
+    return ProcessGroup(jax.process_index(), count)

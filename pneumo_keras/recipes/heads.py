@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 
 import keras
 import numpy as np
@@ -11,7 +10,8 @@ import numpy as np
 from pneumo_keras.config import Config
 from pneumo_keras.config.settings import AugmentationSettings, PerturbationSettings
 from pneumo_keras.data.images import count_classes
-from pneumo_keras.distributed.process_group import Company
+from pneumo_keras.distributed.data_parallel import DataParallel, find_devices
+from pneumo_keras.distributed.process_group import ProcessGroup
 from pneumo_keras.features.augmentation import AugmentationRanges
 from pneumo_keras.features.extract import Extractor
 from pneumo_keras.features.store import SLICE, FeatureTable
@@ -25,12 +25,10 @@ from pneumo_keras.training.batches import Batches, Table
 from pneumo_keras.training.checkpoint import Checkpoint
 from pneumo_keras.training.fit import Descent, History, compute_class_weights, fit
 from pneumo_keras.training.moments import compute_moments
-from pneumo_keras.training.spread import Spread, find_spread
 
 log = logging.getLogger("pneumo_keras")
 
 WORKERS = 8  # threads that vary images ahead of an online fit, at most
-MOMENTS = "moments"  # the note of the first process for all others, which extract no features
 IN_MEMORY = 2**30  # bytes of features of a split that are held and not read again in every epoch
 
 
@@ -54,12 +52,11 @@ def fit_heads(
     splits: Mapping[str, Split],
     class_weights: dict[int, float],
     checkpoint: Checkpoint,
-    company: Company | None = None,
+    group: ProcessGroup | None = None,
 ) -> tuple[keras.Model, History]:
     """Fits the heads on cached features, or on images with fresh augmentation in every epoch.
 
-    What a checkpoint says of an earlier attempt is not done again. In company, all other processes get the
-    moments from here.
+    What a checkpoint says of an earlier attempt is not done again. With a group, this is its first process.
     """
     cached = config.training.mode == "cached"
     fitted_on = list_fitted_views(config)
@@ -68,15 +65,15 @@ def fit_heads(
     views = [extractor.extract(splits["train"].images, splits["train"].title, view) for view in fitted_on]
     width: int = extractor.frozen.backbone.output_shape[-1]
     moments = compute_moments(views) if config.model.standardise else None
-    if company:
-        company.say(MOMENTS, b"".join(part.tobytes() for part in moments or ()))
+    if group:
+        moments = share_moments(config, width, moments, group)
     head = build_heads(config, width, moments, list_member_seeds(config))
     if cached:
         validation = extractor.extract(splits["val"].images, splits["val"].title)
         inputs, evaluated_on = hold_small(views), hold_small([validation])
         fitted = fit_model(config, head, inputs, evaluated_on, splits, class_weights, head, checkpoint, SLICE)
         return head, fitted
-    return head, fit_online(config, extractor.frozen, head, splits, class_weights, checkpoint, company)
+    return head, fit_online(config, extractor.frozen, head, splits, class_weights, checkpoint, group)
 
 
 def fit_online(
@@ -86,11 +83,11 @@ def fit_online(
     splits: Mapping[str, Split],
     class_weights: dict[int, float],
     checkpoint: Checkpoint | None,
-    company: Company | None,
+    group: ProcessGroup | None,
 ) -> History:
     """Fits the head in the whole model, on images that are varied anew in every epoch.
 
-    All devices that JAX has share each step, and those of the company.
+    All devices that JAX has share each step, and those of the group.
 
     Raises:
         SettingsError: A batch cannot be shared evenly.
@@ -104,30 +101,30 @@ def fit_online(
     evaluated_on = [SeenImages(splits["val"].images, PLAIN, frozen)]
     # What is small for a head is large for a network.
     size = config.training.batch_size
-    spread = find_spread(company)
-    if spread is None:
+    devices = find_devices(group)
+    if devices is None:
         return fit_model(config, model, images, evaluated_on, splits, class_weights, head, checkpoint, size)
-    share = spread.to_share(size)
-    log.info("%d images a step over %d devices: %d each", size, spread.count, size // spread.count)
-    with spread.scope(), company.fitting() if company else nullcontext():
+    share = devices.to_share(size)
+    log.info("%d images a step over %d devices: %d each", size, devices.count, size // devices.count)
+    with devices.scope():
         history = fit_model(
-            config, model, images, evaluated_on, splits, class_weights, head, checkpoint, size, spread, share
+            config, model, images, evaluated_on, splits, class_weights, head, checkpoint, size, devices, share
         )
-    if company:
-        company.check_same("weights", compute_fingerprint(head))
-        company.part()
+    if group:
+        group.check_same("weights", {"weights after the fit": compute_fingerprint(head)})
+        group.shutdown()
     return history
 
 
-def hear_moments(company: Company, d: int) -> tuple[Moments, Moments] | None:
-    """What `fit_heads` found in the first process; None where features are left as they are.
-
-    Args:
-        company: To which this process belongs.
-        d: Number of features.
-    """
-    said = np.frombuffer(company.hear(MOMENTS), np.float64)
-    return (said[:d], said[d:]) if len(said) else None
+def share_moments(
+    config: Config, d: int, moments: tuple[Moments, Moments] | None, group: ProcessGroup
+) -> tuple[Moments, Moments] | None:
+    """The moments of the first process, which alone extracts features, in all of them."""
+    if not config.model.standardise:
+        return None
+    data = group.broadcast("moments", b"".join(part.tobytes() for part in moments or ()))
+    mean, variance = np.frombuffer(data, np.float64).reshape(2, d)
+    return mean, variance
 
 
 def list_fitted_views(config: Config) -> list[View]:
@@ -209,7 +206,7 @@ def fit_model(
     head: keras.Model,
     checkpoint: Checkpoint | None,
     at_once: int,
-    spread: Spread | None = None,
+    devices: DataParallel | None = None,
     share: slice | None = None,
 ) -> History:
     """Fits with the optimiser and the schedule that the settings ask for.
@@ -224,7 +221,7 @@ def fit_model(
         head: The part of the model that learns.
         checkpoint: Where the fit is kept, and goes on from.
         at_once: Validation images that pass the model together.
-        spread: Devices that share each step, if more than one does it.
+        devices: That share each step, if more than one does it.
         share: This process's rows of each batch of them.
 
     Raises:
@@ -250,7 +247,7 @@ def fit_model(
         descent=to_descent(config),
         head=head,
         checkpoint=checkpoint,
-        spread=spread,
+        devices=devices,
     )
     if training.schedule == "plateau":
         kept = ", ".join(map(str, history.kept_epochs))

@@ -13,7 +13,7 @@ import numpy as np
 from pneumo_keras.arrays import SPLIT_NAMES, Scores
 from pneumo_keras.config import Config, list_paths, name_files, resolve_paths
 from pneumo_keras.data.sources import DataSet
-from pneumo_keras.distributed.process_group import Company
+from pneumo_keras.distributed.process_group import ProcessGroup
 from pneumo_keras.evaluation.report_card import Evaluation
 from pneumo_keras.features.extract import Extractor, list_versions
 from pneumo_keras.features.ood import fit_ood_detector
@@ -30,7 +30,16 @@ from pneumo_keras.recipes.evaluating import (
     write_scores,
 )
 from pneumo_keras.recipes.fine_tuning import fine_tune, join_histories, prepare_fine_tuning
-from pneumo_keras.recipes.heads import fit_heads, list_evaluated_views, list_fitted_views, weigh_classes
+from pneumo_keras.recipes.heads import (
+    build_heads,
+    fit_heads,
+    fit_online,
+    list_evaluated_views,
+    list_fitted_views,
+    list_member_seeds,
+    share_moments,
+    weigh_classes,
+)
 from pneumo_keras.recipes.images import (
     Split,
     find_new_patients,
@@ -57,7 +66,7 @@ def train_run(
     paths: Mapping[str, str] | None = None,
     *,
     resume: bool = False,
-    company: Company | None = None,
+    group: ProcessGroup | None = None,
 ) -> Evaluation:
     """Fits a head on the frozen network and writes the run's folder.
 
@@ -66,7 +75,7 @@ def train_run(
         folder: Of the run.
         paths: Where the files lie that the settings name; from the working folder if nothing is said.
         resume: Whether to go on with a run that was begun there.
-        company: Processes that the fit is shared with, of which this is the first; see `recipes.beside`.
+        group: Processes that share the fit, of which this is the first; all others call `join_fit`.
 
     Returns:
         The figures on the validation split. The test split is not opened.
@@ -85,11 +94,11 @@ def train_run(
         extractor = build_extractor(config, frozen)
         about = describe_run(data, splits, extractor, class_weights)
         checkpoint = Checkpoint(folder.checkpoint_file, to_identity(about, config))
-        if company:
-            company.say_task(dict(checkpoint.belongs_to))
+        if group:
+            group.check_same("task", checkpoint.belongs_to)
         block = config.training.unfreeze_from
         tuning = prepare_fine_tuning(config, extractor, splits, block) if block else None
-        head, history = fit_heads(config, extractor, splits, class_weights, checkpoint, company)
+        head, history = fit_heads(config, extractor, splits, class_weights, checkpoint, group)
         if tuning:
             second = replace(checkpoint, path=folder.tuning_checkpoint_file)
             frozen, of_blocks = fine_tune(config, tuning, head, splits, class_weights, second)
@@ -124,6 +133,27 @@ def train_run(
         folder.write_with(OOD_DETECTOR, ood_detector.save)
         folder.write_with(MODEL, functools.partial(save_classifier, classifier))
     return evaluation
+
+
+def join_fit(config: Config, group: ProcessGroup) -> None:
+    """Fits together with the first process of a group, and leaves the rest to it: no run is read or written.
+
+    Raises:
+        TrainingError: Images, network or settings are not those of the first process.
+        Stopped: Somebody asked one of the processes to stop.
+    """
+    config = resolve_paths(config)
+    data = open_data(config)
+    splits = open_splits(data, ("train", "val"))
+    class_weights = weigh_classes(splits["train"])
+    frozen = build_frozen(config)
+    about = describe_run(data, splits, build_extractor(config, frozen), class_weights)
+    if not group.check_same("task", to_identity(about, config)):
+        group.shutdown()
+        return
+    d: int = frozen.backbone.output_shape[-1]
+    head = build_heads(config, d, share_moments(config, d, None, group), list_member_seeds(config))
+    fit_online(config, frozen, head, splits, class_weights, None, group)
 
 
 def describe_run(

@@ -72,6 +72,7 @@ def find_ray_socket() -> str:
     return worker._global_node.raylet_socket_name or ""
 
 
-def find_notes() -> Any:
-    """The notes that JAX's processes leave each other, once they have joined: `key_value_set` and others."""
-    return importlib.import_module("jax._src.distributed").global_state.client
+def await_all_processes(barrier: str) -> None:
+    """Waits until all processes that JAX has joined come to the barrier of this name, for a month at most."""
+    client = importlib.import_module("jax._src.distributed").global_state.client
+    client.wait_at_barrier(barrier, 30 * 24 * 3600 * 1000)

@@ -11,10 +11,12 @@ from jaxtyping import Bool, Float64
 from pneumo_keras.errors import TrainingError
 from pneumo_keras.runtime.progress import Progress
 from pneumo_keras.training.batches import Batches
-from pneumo_keras.training.checkpoint import State
 
 log = logging.getLogger("pneumo_keras")
 ops: Any = keras.ops  # untyped
+
+State = dict[str, np.ndarray]
+"""Arrays by name: all that changes in a fit."""
 
 
 LINES = 20  # of the log at most, whatever the number of epochs

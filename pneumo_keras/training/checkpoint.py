@@ -3,32 +3,39 @@
 import hashlib
 import io
 import json
-import zipfile
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
+from pneumo_keras.distributed.process_group import ProcessGroup
 from pneumo_keras.errors import RunError
-from pneumo_keras.storage.bounded_reading import load_member, read_ordinary
+from pneumo_keras.runtime.signals import Stopped, find_signal
+from pneumo_keras.storage.bounded_reading import read_ordinary
 from pneumo_keras.storage.files import replace_whole
+from pneumo_keras.training.batches import Batches
+from pneumo_keras.training.callbacks import BestMembers, EpochLog, State
 
-State = dict[str, np.ndarray]
-"""Arrays by name: all that changes in a fit."""
+ops: Any = keras.ops  # untyped
 
-NOTES = "notes"
+ABOUT = "about"  # what is not an array, as JSON
 DIGEST = 32  # bytes
 MOST_BYTES = 1 << 34
+METRICS = "metrics"  # figures of the epoch so far, which Keras makes late and empties before each epoch
+SECONDS_BETWEEN = 10.0  # two checkpoints
+SHARE = 20  # times as long as a save takes, at least, the fit goes on between two
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file that holds how far a fit has come.
+    """A file that holds how far a fit has come: a SHA-256, and the npz archive that it is of.
 
     Attributes:
-        path: Of the file: a SHA-256, and the npz archive that it is of.
+        path: Of the file.
         belongs_to: What the state depends on: it is of no use for another image, network or setting.
     """
 
@@ -36,7 +43,7 @@ class Checkpoint:
     belongs_to: Mapping[str, Any]
 
     def save(self, epoch: int, batch: int, state: State) -> None:
-        """Replaces the file, whole or not at all.
+        """Replaces the file, atomically.
 
         Args:
             epoch: Epochs that are finished.
@@ -46,11 +53,10 @@ class Checkpoint:
         Raises:
             RunError: It cannot be written.
         """
-        archive = pack(epoch, batch, state, self.belongs_to)
         try:
-            with replace_whole(self.path) as beside, beside.open("wb") as file:
-                file.write(hashlib.sha256(archive).digest())
-                file.write(archive)
+            archive = pack(epoch, batch, state, self.belongs_to)
+            with replace_whole(self.path) as unfinished:
+                unfinished.write_bytes(hashlib.sha256(archive).digest() + archive)
         except OSError as error:
             raise RunError(f"{self.path} cannot be written: {error.strerror or error}") from error
 
@@ -66,17 +72,14 @@ class Checkpoint:
             return None
         except OSError as error:
             raise RunError(f"{self.path} cannot be read: {error.strerror or error}") from error
-        digest, archive = data[:DIGEST], memoryview(data)[DIGEST:]
+        digest, archive = data[:DIGEST], data[DIGEST:]
         if hashlib.sha256(archive).digest() != digest:
             raise self.to_damage("it does not hold what was written")
-        try:
-            epoch, batch, state, belongs_to = unpack(archive)
-        except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
-            raise self.to_damage(str(error) or type(error).__name__) from error
+        epoch, batch, state, belongs_to = unpack(archive)
         for name, value in json.loads(json.dumps(self.belongs_to)).items():
             if belongs_to.get(name) != value:
                 raise RunError(
-                    f"{self.path} was written with other {name}: give them back to go on, or delete it to "
+                    f"{self.path} was written with other {name}: restore them to go on, or delete it to "
                     f"begin anew. Received: {str(value)[:100]}, not {str(belongs_to.get(name))[:100]}"
                 )
         return epoch, batch, state
@@ -86,23 +89,144 @@ class Checkpoint:
         return RunError(f"{self.path} is damaged ({reason}). Delete it to begin the fit anew with --resume.")
 
 
-def pack(epoch: int, batch: int, state: State, belongs_to: Mapping[str, Any]) -> memoryview:
-    """An npz archive of the arrays and of what else a fit goes on with."""
-    notes = json.dumps({"belongs_to": belongs_to, "epoch": epoch, "batch": batch})
-    archive = io.BytesIO()
-    arrays: dict[str, Any] = {NOTES: np.frombuffer(notes.encode(), np.uint8), **state}
-    np.savez(archive, **arrays)
-    return archive.getbuffer()
+class CheckpointCallback(keras.callbacks.Callback):
+    """Saves the state of a fit now and then, when somebody asks to stop, and at its end.
 
+    It must be the last of the callbacks, and ends the fit with `Stopped` after the batch in which somebody
+    asked for it.
 
-def unpack(archive: bytes | memoryview) -> tuple[int, int, State, dict[str, Any]]:
-    """What was given to `pack`.
+    Args:
+        batches: Training inputs, which it turns to each epoch.
+        head: All that learns, with the state of its random layers.
+        others: Callbacks whose state belongs to that of the fit.
+        checkpoint: Where the state is kept; None to keep none.
+        group: Processes that share the fit, if any: all begin where the first one does, and stop after the
+            same batch.
 
-    Raises:
-        ValueError: It is something else; or any other error of zipfile, json and NumPy.
+    Attributes:
+        epoch: Epochs that are finished.
+        batch: Batches of the next one that are.
     """
-    with zipfile.ZipFile(io.BytesIO(archive)) as members:
-        names = [name.removesuffix(".npy") for name in members.namelist()]
-        state = {name: load_member(members, name) for name in names}
-    notes = json.loads(state.pop(NOTES).tobytes())
-    return int(notes["epoch"]), int(notes["batch"]), state, dict(notes["belongs_to"])
+
+    def __init__(
+        self,
+        batches: Batches,
+        head: keras.Model,
+        others: tuple[EpochLog, BestMembers],
+        checkpoint: Checkpoint | None,
+        group: ProcessGroup | None = None,
+    ) -> None:
+        super().__init__()
+        self.epoch = self.batch = 0
+        self._batches, self._head, self._others, self._checkpoint = batches, head, others, checkpoint
+        self._group = group
+        self._restored: State = {}
+        self._saved, self._wait = time.monotonic(), SECONDS_BETWEEN
+
+    def restore(self) -> None:
+        """Goes on where the checkpoint says, if there is one.
+
+        Raises:
+            RunError: It is damaged, or of another fit.
+        """
+        found = self._checkpoint.load() if self._checkpoint else None
+        if self._group:
+            start = pack(*(found or (0, 0, self._to_state())), {})
+            found = unpack(self._group.broadcast("start", start))[:3]
+        if not found:
+            return
+        self.epoch, self.batch, state = found
+        try:
+            for name, variable in self._list_variables().items():
+                variable.assign(_check_shape(state[name], variable))
+            for other in self._others:
+                other.restore(state)
+        except (KeyError, ValueError) as error:
+            if self._checkpoint is None:
+                raise
+            raise self._checkpoint.to_damage(f"it does not fit: {error}") from error
+        self._restored = state
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._batches.start_epoch(epoch + 1, skip=self.batch)
+        model: Any = self.model
+        if self.batch:  # the epoch began before
+            self._others[0].restore(self._restored)
+            for name, variable in _name(METRICS, model.metrics_variables).items():
+                variable.assign(self._restored[name])
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self.batch += 1
+        # With the last batch of an epoch the image's validation is due, which nobody can go on with.
+        if self.batch < self._batches.count_batches():
+            self._save_if_due()
+
+    def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if number := self._find_stop():
+            raise Stopped(number)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.epoch, self.batch = epoch + 1, 0
+        self._save_if_due()
+
+    def save(self) -> None:
+        """Writes the checkpoint, if one is kept.
+
+        Raises:
+            RunError: It cannot be written.
+        """
+        if self._checkpoint:
+            started = time.monotonic()
+            self._checkpoint.save(self.epoch, self.batch, self._to_state())
+            self._saved = time.monotonic()
+            self._wait = max(SECONDS_BETWEEN, SHARE * (self._saved - started))
+
+    def _save_if_due(self) -> None:
+        number = self._find_stop()
+        if number or time.monotonic() - self._saved >= self._wait:
+            self.save()
+        if number:
+            raise Stopped(number)
+
+    def _find_stop(self) -> int:
+        return self._group.find_stop() if self._group else find_signal()
+
+    def _to_state(self) -> State:
+        model: Any = self.model
+        variables = {**self._list_variables(), **_name(METRICS, model.metrics_variables)}
+        # Copies, since JAX gives its own memory away.
+        state = {name: np.array(ops.convert_to_numpy(variable)) for name, variable in variables.items()}
+        for other in self._others:
+            state.update(other.to_state())
+        return state
+
+    def _list_variables(self) -> dict[str, Any]:
+        """Of the head and of the optimiser."""
+        model: Any = self.model
+        return _name("head", self._head.variables) | _name("optimizer", model.optimizer.variables)
+
+
+def pack(epoch: int, batch: int, state: State, belongs_to: Mapping[str, Any]) -> bytes:
+    """An npz archive of the arrays and of what else a fit goes on with."""
+    about = json.dumps({"belongs_to": belongs_to, "epoch": epoch, "batch": batch})
+    arrays: dict[str, Any] = {ABOUT: np.frombuffer(about.encode(), np.uint8), **state}
+    archive = io.BytesIO()
+    np.savez(archive, **arrays)
+    return archive.getvalue()
+
+
+def unpack(archive: bytes) -> tuple[int, int, State, dict[str, Any]]:
+    """What was given to `pack`."""
+    state = dict(np.load(io.BytesIO(archive)))
+    about = json.loads(state.pop(ABOUT).tobytes())
+    return int(about["epoch"]), int(about["batch"]), state, dict(about["belongs_to"])
+
+
+def _name(group: str, variables: Sequence[Any]) -> dict[str, Any]:
+    return {f"{group}_{index}": variable for index, variable in enumerate(variables)}
+
+
+def _check_shape(value: np.ndarray, variable: Any) -> np.ndarray:
+    if value.shape != tuple(variable.shape):
+        raise ValueError(f"{variable.path} has another shape")
+    return value

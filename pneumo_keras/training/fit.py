@@ -13,12 +13,12 @@ from jaxtyping import Bool
 from sklearn.utils.class_weight import compute_class_weight
 
 from pneumo_keras.arrays import Labels
+from pneumo_keras.distributed.data_parallel import DataParallel
 from pneumo_keras.runtime.progress import show_progress
 from pneumo_keras.runtime.signals import defer_stop
 from pneumo_keras.training.batches import Batches
 from pneumo_keras.training.callbacks import BestMembers, EpochLog, FiniteLoss, FitProgress
-from pneumo_keras.training.checkpoint import Checkpoint
-from pneumo_keras.training.keeper import Keeper
+from pneumo_keras.training.checkpoint import Checkpoint, CheckpointCallback
 from pneumo_keras.training.members import (
     CountedLoss,
     MemberAdamW,
@@ -26,7 +26,6 @@ from pneumo_keras.training.members import (
     MemberMetrics,
     MemberSGD,
 )
-from pneumo_keras.training.spread import Spread
 
 log = logging.getLogger("pneumo_keras")
 
@@ -92,7 +91,7 @@ def fit(
     checkpoint: Checkpoint | None = None,
     goes_on: bool = False,
     rate_setting: str = "training.learning_rate",
-    spread: Spread | None = None,
+    devices: DataParallel | None = None,
 ) -> History:
     """Fits a model that ends in log odds (n, members), each member as if it were alone.
 
@@ -113,7 +112,7 @@ def fit(
         goes_on: Whether the model was fitted before: its weights count as those of epoch 0, which are kept
             where no epoch has a lower validation loss.
         rate_setting: To be lowered where the loss is no number.
-        spread: Devices that share each step, whose `scope` this must be in; batches are this process's share
+        devices: That share each step, whose `scope` this must be in; batches are this process's share
             of them. Without, all is done by the device that the backend takes by itself.
 
     Raises:
@@ -122,7 +121,7 @@ def fit(
         RunError: The checkpoint cannot be written, is damaged, or belongs to another fit.
     """
     members, epochs = len(learning_rates), descent.epochs
-    padded = spread is not None
+    padded = devices is not None
     figures = [MemberMetrics(members, padded=padded)]
     losses = [CountedLoss()] if padded else None
     # The same layers in a model of its own: a compiled one would be saved with its optimiser.
@@ -138,37 +137,38 @@ def fit(
     )
     epoch_log = EpochLog(members, None if among_others else epochs)
     best = BestMembers(members, factor=descent.plateau_factor, patience=descent.plateau_patience)
-    keeper = Keeper(batches, head or model, (epoch_log, best), checkpoint, spread.company if spread else None)
+    group = devices.group if devices else None
+    state = CheckpointCallback(batches, head or model, (epoch_log, best), checkpoint, group)
     callbacks = [
         epoch_log,
         *([best] if descent.schedule == "plateau" else []),
         *([] if among_others else [FiniteLoss(batches, rate_setting)]),
-        keeper,
+        state,
     ]
-    _build(learner, [epoch_log, best, keeper])
-    keeper.restore()
-    if keeper.epoch or keeper.batch:
-        log.info("Going on after epoch %d, batch %d", keeper.epoch, keeper.batch)
+    _build(learner, [epoch_log, best, state])
+    state.restore()
+    if state.epoch or state.batch:
+        log.info("Going on after epoch %d, batch %d", state.epoch, state.batch)
     elif goes_on:
         best.start_from(learner.evaluate(validation, return_dict=True, verbose=0))
-    total, done = epochs * len(batches), keeper.epoch * len(batches) + keeper.batch
-    held = spread.holding(model.variables) if spread else nullcontext()
+    total, done = epochs * len(batches), state.epoch * len(batches) + state.batch
+    held = devices.replicate(model.variables) if devices else nullcontext()
     with defer_stop(), held, show_progress("Fitting", total, "batches", done=done) as progress:
-        for stop in _list_stops(keeper, epochs):
+        for stop in _list_stops(state, epochs):
             if not epoch_log.finite.any():
                 break
-            batches.start_epoch(keeper.epoch + 1, skip=keeper.batch)  # Keras asks here how many there are
+            batches.start_epoch(state.epoch + 1, skip=state.batch)  # Keras asks here how many there are
             learner.fit(
                 batches,
                 validation_data=validation,
                 class_weight=class_weights,
-                initial_epoch=keeper.epoch,
+                initial_epoch=state.epoch,
                 epochs=stop,
                 shuffle=False,  # the batches are, from a seed of their own
                 callbacks=[*callbacks, FitProgress(progress)],
                 verbose=0,
             )
-        keeper.save()
+        state.save()
     if descent.schedule == "plateau":
         best.give_back()
     last = [len(epoch_log.epochs)] * members
@@ -183,10 +183,10 @@ def build_schedule(descent: Descent, *, steps: int) -> Any:
     return 1.0 if descent.schedule == "plateau" else keras.optimizers.schedules.CosineDecay(1.0, steps)
 
 
-def _list_stops(keeper: Keeper, epochs: int) -> list[int]:
+def _list_stops(state: CheckpointCallback, epochs: int) -> list[int]:
     """The epochs at which Keras' fit is to end: an epoch that is half done needs one of its own."""
-    rest = [keeper.epoch + 1] if keeper.batch else []
-    return [*rest, epochs] if max([keeper.epoch, *rest]) < epochs else rest
+    rest = [state.epoch + 1] if state.batch else []
+    return [*rest, epochs] if max([state.epoch, *rest]) < epochs else rest
 
 
 def _build(learner: Any, callbacks: Sequence[keras.callbacks.Callback]) -> None:

@@ -159,7 +159,7 @@ def test_other_images_of_that_name_are_refused(invoke, small, monkeypatch):
         assert invoke("train", "--config", "demo", *source, "--run", "run").exit_code == 143
     ended = invoke("-q", "train", "--run", "run", "--resume", "--set", "data.path=other.npz")
     assert ended.exit_code == 1
-    assert "Error: run/checkpoint was written with other training images: give them back" in ended.stderr
+    assert "Error: run/checkpoint was written with other training images: restore them" in ended.stderr
 
 
 def test_an_evaluation_on_other_images_is_no_training_to_go_on_with(invoke, small):

@@ -18,11 +18,11 @@ if __name__ == "__main__":
     backend.start_backend(find_cache())
     backend.start_backend = lambda cache: None
     from pneumo_keras.recipes import network
-    from pneumo_keras.training import keeper
+    from pneumo_keras.training import checkpoint
     from tests.toy import build_toy_backbone
 
     network.build_backbone = build_toy_backbone
-    keeper.SECONDS_BETWEEN = keeper.SHARE = 0
+    checkpoint.SECONDS_BETWEEN = checkpoint.SHARE = 0
     if gate := os.environ.get("GATE"):
         Path(f"{gate}.{os.getpid()}").touch()
         while not Path(gate).exists():

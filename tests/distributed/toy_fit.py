@@ -1,6 +1,6 @@
 """A fit on the toy network, by one process or by one of several: prints what came out as JSON.
 
-python -m tests.distribution.toy_fit CACHE RANK PROCESSES PORT [--checkpoint FILE] [--at READ --signal NUMBER]
+python -m tests.distributed.toy_fit CACHE RANK PROCESSES PORT [--checkpoint FILE] [--at READ --signal NUMBER]
 """
 
 import argparse
@@ -12,10 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumo_keras.distributed import meeting, process_group
-from pneumo_keras.distributed.topology import Place
+from pneumo_keras.distributed import process_group
 from pneumo_keras.runtime.backend import start_backend
-from pneumo_keras.runtime.signals import Stopped, heed_signals, raise_signal
+from pneumo_keras.runtime.signals import Stopped, heed_signals
 
 BATCH, EPOCHS, SIZE = 8, 4, 16
 
@@ -29,18 +28,18 @@ class Rows:
     def __getitem__(self, rows):
         self.left -= 1
         if self.left == 0:
-            raise_signal(self.signal)
+            os.kill(os.getpid(), self.signal)
         return self.images[rows]
 
 
-def fit_toy(company=None, checkpoint=None, at=0, signal=15):
+def fit_toy(group=None, checkpoint=None, at=0, signal=15):
     """Epochs, weights and a random number of the dropout's after a fit; 21 and 10 images in batches of 8."""
+    from pneumo_keras.distributed.data_parallel import find_devices
     from pneumo_keras.model.classifier import build_frozen_part, build_online_model
     from pneumo_keras.model.head import build_head
     from pneumo_keras.training.batches import Batches
     from pneumo_keras.training.checkpoint import Checkpoint
     from pneumo_keras.training.fit import Descent, fit
-    from pneumo_keras.training.spread import find_spread
     from tests.toy import build_toy_backbone
 
     random = np.random.default_rng(0)
@@ -49,10 +48,10 @@ def fit_toy(company=None, checkpoint=None, at=0, signal=15):
     images[labels == 1, :8] /= 2
     head = build_head(6, moments=None, hidden_units=4, dropout=0.5, outputs=1, seeds=[1, 2])
     model = build_online_model(build_frozen_part(build_toy_backbone(), data_size=SIZE), head)
-    spread = find_spread(company)
-    share = spread.to_share(BATCH) if spread else None
-    first = company is None or process_group.rank == 0
-    with spread.scope() if spread else nullcontext(), process_group.fitting() if company else nullcontext():
+    devices = find_devices(group)
+    share = devices.to_share(BATCH) if devices else None
+    first = group is None or group.rank == 0
+    with devices.scope() if devices else nullcontext():
         history = fit(
             model,
             Batches(
@@ -69,7 +68,7 @@ def fit_toy(company=None, checkpoint=None, at=0, signal=15):
             descent=Descent("adamw", "plateau", EPOCHS, 0.2, 1),
             head=head,
             checkpoint=Checkpoint(Path(checkpoint), {}) if checkpoint and first else None,
-            spread=spread,
+            devices=devices,
         )
     weights = [np.asarray(variable.value).tolist() for variable in head.variables]
     # What is made afterwards must know nothing of other devices.
@@ -87,24 +86,30 @@ def main():
     parser.add_argument("--signal", type=int, default=15)
     parser.add_argument("--lost-seconds", type=int, default=process_group.LOST_SECONDS)
     asked = parser.parse_args()
-    status, met = 0, None
-    process_group.LOST_SECONDS = meeting.LOST_SECONDS = asked.lost_seconds
+    process_group.LOST_SECONDS, status = asked.lost_seconds, 0
     try:
         with heed_signals():
             start_backend(asked.cache)
-            if asked.processes > 1:
-                met = meeting.join(Place(asked.processes, f"127.0.0.1:{asked.port}", asked.rank))
-            result = fit_toy(met, asked.checkpoint, asked.at, asked.signal)
+            if asked.processes == 1:
+                result = fit_toy()
+            else:
+                group = process_group.initialize(asked.processes, f"127.0.0.1:{asked.port}", asked.rank)
+                result = fit_alike(group, asked)
             sys.stderr.write(json.dumps(result) + "\n")
-            if met:
-                met.check_same("weights", json.dumps(result["weights"]))
-                met.part()
     except Stopped as stopped:
-        if met:
-            met.part()
         status = 128 + stopped.number
     sys.stderr.flush()
     os._exit(status)
+
+
+def fit_alike(group, asked):
+    with group.explain_loss():
+        assert group.broadcast("moments", b"abc" if group.rank == 0 else b"") == b"abc"
+        assert group.check_same("task", {"images": "a"})
+        result = fit_toy(group, asked.checkpoint, asked.at, asked.signal)
+        group.check_same("weights", {"weights": json.dumps(result["weights"])})
+        group.shutdown()
+    return result
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The demo fitted online by one device, by eight, and by two processes; then what happens when one is lost.
 
-    python -m tests.distribution.acceptance FOLDER
+    python -m tests.distributed.acceptance FOLDER
 
 Takes minutes. Prints the largest differences from one device, and how many seconds after a kill the other
 process ended, with what line. Ends with status 1 where differences exceed 1e-5, bytes differ after --resume,
@@ -43,10 +43,14 @@ def to_log(run, rank):
     return run.with_suffix(f".{rank or 0}.log")
 
 
-def start_two(run, *arguments):
+def find_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+def start_two(run, *arguments):
+    port = find_port()
     return [start(run, *arguments, rank=rank, port=port) for rank in range(2)]
 
 
@@ -153,7 +157,7 @@ def main():
         ("second killed in the fit", 1, fitting, True),
         ("first killed in the fit", 0, fitting, True),
         ("second killed while the first works alone", 1, alone, True),
-        ("watcher of the first killed meanwhile", 0, alone, False),
+        ("launcher of the first killed meanwhile", 0, alone, False),
     ):
         settings = ONLINE if text == fitting else [*slow, "--set", f"seed={victim}"]
         run = folder / name.replace(" ", "_")

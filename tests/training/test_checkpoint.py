@@ -1,4 +1,5 @@
-import hashlib
+"""Fits that are stopped, and go on from their checkpoint."""
+
 import json
 
 import numpy as np
@@ -8,7 +9,7 @@ from pneumo_keras.errors import RunError
 from pneumo_keras.model.classifier import build_frozen_part, build_online_model
 from pneumo_keras.model.head import build_head
 from pneumo_keras.runtime.signals import Stopped
-from pneumo_keras.training import keeper
+from pneumo_keras.training import checkpoint as checkpoints
 from pneumo_keras.training.batches import Batches
 from pneumo_keras.training.checkpoint import Checkpoint
 from pneumo_keras.training.fit import Descent, fit
@@ -77,8 +78,8 @@ def test_where_nobody_asks_a_fit_is_kept_now_and_then(tmp_path, monkeypatch):
     fit_once(Checkpoint(tmp_path / "checkpoint", {}))
     assert kept == [(EPOCHS, 0)]
     kept.clear()
-    monkeypatch.setattr(keeper, "SECONDS_BETWEEN", 0.0)
-    monkeypatch.setattr(keeper, "SHARE", 0)
+    monkeypatch.setattr(checkpoints, "SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(checkpoints, "SHARE", 0)
     fit_once(Checkpoint(tmp_path / "checkpoint", {}))
     # The last batch of an epoch waits for the validation.
     an_epoch = [(0, batch) for batch in range(1, BATCHES)]
@@ -99,7 +100,7 @@ def test_a_checkpoint_of_other_images_is_refused(stopped):
     with pytest.raises(RunError) as caught:
         fit_once(Checkpoint(stopped.path, {"images": "xyz"}))
     assert str(caught.value) == (
-        f"{stopped.path} was written with other images: give them back to go on, or delete it to begin anew. "
+        f"{stopped.path} was written with other images: restore them to go on, or delete it to begin anew. "
         "Received: xyz, not abc"
     )
 
@@ -107,22 +108,16 @@ def test_a_checkpoint_of_other_images_is_refused(stopped):
 def test_a_damaged_checkpoint_is_named(stopped):
     whole = stopped.path.read_bytes()
     random = np.random.default_rng(0)
-    for _ in range(200):
+    for _ in range(20):
         data = bytearray(whole)
         data[random.integers(len(data))] ^= 1 << random.integers(8)
         stopped.path.write_bytes(data)
         with pytest.raises(RunError, match="is damaged"):
             stopped.load()
-    stopped.path.write_bytes(whole[:-100])
-    with pytest.raises(RunError, match="is damaged"):
-        fit_once(stopped)
-
-
-def test_a_forged_checkpoint_is_damage(stopped):
-    for content in (b"hello", b""):
-        stopped.path.write_bytes(hashlib.sha256(content).digest() + content)
+    for content in (whole[:-100], b""):
+        stopped.path.write_bytes(content)
         with pytest.raises(RunError, match="is damaged"):
-            stopped.load()
+            fit_once(stopped)
 
 
 def test_a_checkpoint_of_another_head_is_refused(stopped):

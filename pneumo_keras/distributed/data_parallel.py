@@ -8,24 +8,24 @@ from typing import Any
 import keras
 import numpy as np
 
-from pneumo_keras.distributed.process_group import Company
-from pneumo_keras.errors import SettingsError, TrainingError
+from pneumo_keras.distributed.process_group import ProcessGroup
+from pneumo_keras.errors import SettingsError
 from pneumo_keras.runtime.backend import count_devices
 
 
-class Spread:
+class DataParallel:
     """Devices that share every step of a fit.
 
     Args:
-        company: The processes whose devices these are; None for this one alone.
+        group: The processes whose devices these are; None for this one alone.
 
     Attributes:
-        company: See above.
+        group: See above.
         count: Of the devices.
     """
 
-    def __init__(self, company: Company | None = None) -> None:
-        self.company = company
+    def __init__(self, group: ProcessGroup | None = None) -> None:
+        self.group = group
         self._jax = importlib.import_module("jax")
         self.count = count_devices()
         self._distribution = keras.distribution.DataParallel(
@@ -37,7 +37,6 @@ class Spread:
 
         Raises:
             SettingsError: The batch cannot be shared evenly.
-            TrainingError: Processes have different numbers of devices.
         """
         if batch_size % self.count:
             below = batch_size // self.count * self.count
@@ -46,13 +45,7 @@ class Spread:
                 f"training.batch_size must be a multiple of the {self.count} devices that share a step. "
                 f"Received: {batch_size}. Take {sizes}, or let JAX see fewer devices"
             )
-        here, processes = self._jax.local_device_count(), self._jax.process_count()
-        if here * processes != self.count:
-            raise TrainingError(
-                f"All processes must have as many devices. Received: {here} of {self.count} in this one, of "
-                f"{processes} processes. Give each as many"
-            )
-        size = batch_size // processes
+        size = batch_size // self._jax.process_count()
         first = self._jax.process_index() * size
         return slice(first, first + size)
 
@@ -61,7 +54,7 @@ class Spread:
         return self._distribution.scope()
 
     @contextmanager
-    def holding(self, variables: Sequence[Any]) -> Iterator[None]:
+    def replicate(self, variables: Sequence[Any]) -> Iterator[None]:
         """Inside the `with` block, variables lie on all devices; afterwards on the first one of this process.
 
         Args:
@@ -77,6 +70,6 @@ class Spread:
             variable.assign(np.asarray(variable.value))
 
 
-def find_spread(company: Company | None) -> Spread | None:
+def find_devices(group: ProcessGroup | None) -> DataParallel | None:
     """All devices, where JAX has several or several processes have some; None where one does it all."""
-    return None if company is None and count_devices() == 1 else Spread(company)
+    return None if group is None and count_devices() == 1 else DataParallel(group)

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pneumo_keras.distributed.data_parallel import DataParallel
 from pneumo_keras.distributed.launcher import explain_end
 from pneumo_keras.errors import SettingsError
 from pneumo_keras.training.batches import Batches
 from pneumo_keras.training.members import PADDING
-from pneumo_keras.training.spread import Spread
-from tests.distribution.toy_fit import fit_toy
+from tests.distributed.acceptance import find_port
+from tests.distributed.toy_fit import fit_toy
 
 ROOT = Path(__file__).resolve().parents[2]
 CLOSE = 1e-5
@@ -28,12 +28,6 @@ def one():
     return fit_toy()
 
 
-def find_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
 def start(tmp_path, processes=1, arguments=([], []), devices=1):
     """What each process ends with: its status and what it printed."""
     environment = {
@@ -42,7 +36,7 @@ def start(tmp_path, processes=1, arguments=([], []), devices=1):
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
     }
     port = find_port()
-    command = [sys.executable, "-m", "tests.distribution.toy_fit", str(tmp_path / "compiled")]
+    command = [sys.executable, "-m", "tests.distributed.toy_fit", str(tmp_path / "compiled")]
     running = [
         subprocess.Popen(
             [*command, str(rank), str(processes), str(port), *arguments[rank]],
@@ -72,12 +66,14 @@ def assert_close(said, one):
             np.testing.assert_allclose(mine, theirs, atol=CLOSE, rtol=0)
 
 
+@pytest.mark.system
 def test_two_devices_fit_as_one_does(tmp_path, one):
     ((status, said),) = start(tmp_path, devices=2)
     assert status == 0, said
     assert_close(said, one)
 
 
+@pytest.mark.system
 def test_two_processes_stop_together_and_go_on_to_what_one_finds(tmp_path, one):
     checkpoint = tmp_path / "checkpoint"
     keep = ["--checkpoint", str(checkpoint)]
@@ -89,6 +85,7 @@ def test_two_processes_stop_together_and_go_on_to_what_one_finds(tmp_path, one):
         assert_close(said, one)
 
 
+@pytest.mark.system
 def test_a_process_that_is_killed_ends_the_other_in_one_line(tmp_path):
     lost = ["--lost-seconds", "5"]
     (status, said), killed = start(tmp_path, 2, [lost, [*lost, "--at", "4", "--signal", "9"]])
@@ -123,10 +120,10 @@ def test_shares_together_are_the_batches_and_nothing_else():
 
 @pytest.mark.parametrize(("size", "take"), [(12, "8 or 16"), (3, "8"), (17, "16 or 24")])
 def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch, size, take):
-    spread = Spread()
-    monkeypatch.setattr(spread, "count", 8)
+    devices = DataParallel()
+    monkeypatch.setattr(devices, "count", 8)
     with pytest.raises(SettingsError) as caught:
-        spread.to_share(size)
+        devices.to_share(size)
     assert str(caught.value) == (
         f"training.batch_size must be a multiple of the 8 devices that share a step. Received: {size}. Take "
         f"{take}, or let JAX see fewer devices"
