@@ -1,1 +1,1 @@
-"""A look at images before anybody trains on them."""
+"""What images hold before anybody trains on them: counts, copies, patients, exposure."""

@@ -1,75 +1,101 @@
 """A look at images before anybody trains on them. Nothing is changed or removed."""
 
+import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float64
 from scipy import stats
 
-from pneumo_keras.audit.exposure import (
-    CHANCE,
-    ExposureShift,
-    MeanAndDeviation,
-    compare_exposure,
-    list_telling,
-    to_group_figures,
-    to_separation,
+from pneumo_keras.arrays import CLASS_NAMES, Images
+from pneumo_keras.audit.copies import (
+    Alike,
+    Digests,
+    Identical,
+    Place,
+    find_alike,
+    find_identical,
+    name_pair,
+    to_details,
 )
-from pneumo_keras.audit.lookalikes import SIMILARITY, Alike, find_alike
-from pneumo_keras.audit.patients import Patients, compare_patients
-from pneumo_keras.audit.repeats import Identical, find_identical
-from pneumo_keras.audit.traces import Traces, choose_shape, trace_images
-from pneumo_keras.data.images import LabelledImages, count_classes
+from pneumo_keras.data.images import LabelledImages, count_classes, iterate_images
+from pneumo_keras.data.patients import SharedPatients, count_shared
 from pneumo_keras.data.sources import ImageNames
 from pneumo_keras.errors import DataError
 
-SMALL_PRIOR_SHIFT = 0.03
+PREVALENCE, MEASURES = "prevalence", ("mean grey", "contrast")
+CHANCE = 0.01  # p below which a difference is more than chance
+SMALL_PREVALENCE_SHIFT = 0.03
+SMALL_D = 0.2  # Cohen's "small" effect
+SEPARATING_AUC = 0.7
+DIGEST_BYTES = 8  # among a million images two different ones share a digest with odds of 1 to 37 million
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """One measure of the images of a split: mean grey, or contrast, the standard deviation of the pixels.
+
+    Attributes:
+        means: Over the images of each class, 0 to 255; NaN without images.
+        deviations: Standard deviations over the images of each class; NaN below two.
+        auc: With which the measure alone separates the classes, in [0.5, 1]; NaN where one is missing.
+        is_separating: Whether that is beyond chance and large enough to matter.
+    """
+
+    means: tuple[float, float]
+    deviations: tuple[float, float]
+    auc: float
+    is_separating: bool
 
 
 @dataclass(frozen=True)
 class SplitFacts:
-    """One split.
-
-    Attributes:
-        images: How many.
-        normal: Images with label 0.
-        pneumonia: Images with label 1.
-        pneumonia_share: The prior, in [0, 1].
-        height: In pixels.
-        width: In pixels.
-        blank: Images of one grey level.
-        exposure: By measure (mean grey of an image; contrast, the standard deviation of its pixels)
-            and class, on the scale 0 to 255.
-        separation: By measure, the AUC with which that number alone tells the classes apart; in
-            [0.5, 1], NaN where a class is missing.
-        telling: Measures whose separation is beyond chance and large enough to matter.
-    """
+    """One split: counts of images, height and width in pixels, and exposure by measure."""
 
     images: int
     normal: int
     pneumonia: int
-    pneumonia_share: float
+    prevalence: float
+    blank: int
     height: int
     width: int
-    blank: int
-    exposure: dict[str, dict[str, MeanAndDeviation]]
-    separation: dict[str, float]
-    telling: list[str]
+    exposure: dict[str, Exposure]
 
 
 @dataclass(frozen=True)
-class PriorShift:
-    """Share of pneumonia in `second` less that in `first`; p of Fisher's exact test."""
+class Shift:
+    """How a measure of the images in `second` differs from that in `first`.
 
+    Attributes:
+        measure: Prevalence, mean grey or contrast.
+        images: All, or those of one class.
+        first: The split compared with.
+        second: The split that is compared.
+        effect: Difference of prevalence, or of means over the pooled standard deviation (Cohen's d).
+        p: Of Fisher's exact test for prevalence, of a z-test of the means otherwise.
+        is_notable: Whether it is beyond chance and large enough to matter.
+    """
+
+    measure: str
+    images: str
     first: str
     second: str
-    difference: float
+    effect: float
     p: float
+    is_notable: bool
 
-    @property
-    def is_notable(self) -> bool:
-        """Both more than chance and large enough to matter."""
-        return abs(self.difference) >= SMALL_PRIOR_SHIFT and self.p < CHANCE
+
+@dataclass(frozen=True)
+class KnownPatients:
+    """By split the images whose patient is known and how many patients these are; by pair who is in both."""
+
+    images: dict[str, int]
+    patients: dict[str, int]
+    shared: dict[str, SharedPatients | None]
 
 
 @dataclass(frozen=True)
@@ -79,68 +105,122 @@ class Audit:
     splits: dict[str, SplitFacts]
     identical: Identical
     alike: Alike
-    prior_shifts: list[PriorShift]
-    exposure_shifts: list[ExposureShift]
-    patients: Patients
+    shifts: list[Shift]
+    patients: KnownPatients
 
 
 def audit_images(
-    splits: Mapping[str, LabelledImages],
-    names: Mapping[str, ImageNames] | None = None,
-    *,
-    similarity: float = SIMILARITY,
+    splits: Mapping[str, LabelledImages], names: Mapping[str, ImageNames] | None = None
 ) -> Audit:
     """Measures what a training should know about its images.
 
     Args:
         splits: The first one, train by custom, is what the others are compared with.
         names: What is known of each image of the same splits, if anything is.
-        similarity: From here on two images count as almost equal, in (0, 1]. It is the correlation
-            of their fine structure, of one image as it is or mirrored. ImageSet above 28 px are
-            averaged down first. A blank image is like no other.
 
     Raises:
         DataError: A split is empty.
     """
-    for split, images in splits.items():
-        if not len(images):
+    facts, places, digests, details = {}, [], [], []
+    for split, source in splits.items():
+        if not len(source):
             raise DataError(f"An audit needs images in every split. Received: none in split '{split}'.")
-    shape = choose_shape([images.shape for images in splits.values()])
-    traces = [trace_images(split, images, shape) for split, images in splits.items()]
-    facts = {part.split: _describe(part, splits[part.split].shape) for part in traces}
+        exposures = []
+        for images in iterate_images(source):
+            digests.append(_digest(images))
+            details.append(to_details(images))
+            exposures.append((images.mean(axis=(1, 2)), images.std(axis=(1, 2))))
+        places += [Place(split, index, label) for index, label in enumerate(source.labels.tolist())]
+        greys, contrasts = (np.concatenate(part) for part in zip(*exposures, strict=True))
+        facts[split] = _describe(source, greys, contrasts)
+    all_digests = np.concatenate(digests)
     return Audit(
         splits=facts,
-        identical=find_identical(traces),
-        alike=find_alike(traces, similarity),
-        prior_shifts=_compare_priors(facts),
-        exposure_shifts=compare_exposure(traces),
-        patients=compare_patients(names or {}),
+        identical=find_identical(places, all_digests),
+        alike=find_alike(places, all_digests, np.concatenate(details)),
+        shifts=_compare(facts),
+        patients=_compare_patients(names or {}),
     )
 
 
-def _describe(images: Traces, shape: tuple[int, int]) -> SplitFacts:
-    normal, pneumonia = count_classes(images.labels)
-    separation = {name: to_separation(values, images.labels) for name, values in images.exposure.items()}
+def _digest(images: Images) -> Digests:
+    shape = repr(images.shape[1:]).encode()
+    digests = (hashlib.blake2b(shape + image.tobytes(), digest_size=DIGEST_BYTES) for image in images)
+    return np.frombuffer(b"".join(digest.digest() for digest in digests), np.int64)
+
+
+def _describe(
+    source: LabelledImages, greys: Float64[np.ndarray, " n"], contrasts: Float64[np.ndarray, " n"]
+) -> SplitFacts:
+    normal, pneumonia = count_classes(source.labels)
+    by_class = {
+        measure: [values[source.labels == label] for label in range(len(CLASS_NAMES))]
+        for measure, values in zip(MEASURES, (greys, contrasts), strict=True)
+    }
     return SplitFacts(
-        images=len(images.labels),
+        images=len(source),
         normal=normal,
         pneumonia=pneumonia,
-        pneumonia_share=pneumonia / len(images.labels),
-        height=shape[0],
-        width=shape[1],
-        blank=int((images.exposure["contrast"] == 0).sum()),
-        exposure={name: to_group_figures(values, images.labels) for name, values in images.exposure.items()},
-        separation=separation,
-        telling=list_telling(separation, normal=normal, pneumonia=pneumonia),
+        prevalence=pneumonia / len(source),
+        blank=int((contrasts == 0).sum()),
+        height=source.shape[0],
+        width=source.shape[1],
+        exposure={measure: _to_exposure(*values) for measure, values in by_class.items()},
     )
 
 
-def _compare_priors(splits: Mapping[str, SplitFacts]) -> list[PriorShift]:
-    first, *others = splits.items()
+def _to_exposure(
+    normal: Float64[np.ndarray, " normal"], pneumonia: Float64[np.ndarray, " pneumonia"]
+) -> Exposure:
+    auc = p = math.nan
+    if len(normal) and len(pneumonia):
+        test: Any = stats.mannwhitneyu(pneumonia, normal)
+        auc, p = float(test.statistic) / (len(normal) * len(pneumonia)), float(test.pvalue)
+        auc = max(auc, 1 - auc)
+    mean_normal, mean_pneumonia = (float(one.mean()) if len(one) else math.nan for one in (normal, pneumonia))
+    sd_normal, sd_pneumonia = (
+        float(one.std(ddof=1)) if len(one) > 1 else math.nan for one in (normal, pneumonia)
+    )
+    return Exposure(
+        (mean_normal, mean_pneumonia), (sd_normal, sd_pneumonia), auc, auc >= SEPARATING_AUC and p < CHANCE
+    )
+
+
+def _compare(splits: Mapping[str, SplitFacts]) -> list[Shift]:
+    (name, first), *others = splits.items()
     shifts = []
     for split, facts in others:
-        table = [[part.normal, part.pneumonia] for part in (first[1], facts)]
-        test: Any = stats.fisher_exact(table)
-        difference = facts.pneumonia_share - first[1].pneumonia_share
-        shifts.append(PriorShift(first[0], split, difference, float(test.pvalue)))
+        test: Any = stats.fisher_exact([[one.normal, one.pneumonia] for one in (first, facts)])
+        effect, p = facts.prevalence - first.prevalence, float(test.pvalue)
+        is_notable = abs(effect) >= SMALL_PREVALENCE_SHIFT and p < CHANCE
+        shifts.append(Shift(PREVALENCE, "all", name, split, effect, p, is_notable))
+        for measure in MEASURES:
+            for label, group in enumerate(CLASS_NAMES):
+                effect, p = _to_shift(first, facts, measure, label)
+                is_notable = abs(effect) >= SMALL_D and p < CHANCE
+                shifts.append(Shift(measure, group, name, split, effect, p, is_notable))
     return shifts
+
+
+def _to_shift(first: SplitFacts, second: SplitFacts, measure: str, label: int) -> tuple[float, float]:
+    """Cohen's d of a measure of the images of a class, and its p; NaN where it is undefined."""
+    n, m = ((facts.normal, facts.pneumonia)[label] for facts in (first, second))
+    a, b = (facts.exposure[measure] for facts in (first, second))
+    sd_a, sd_b = a.deviations[label], b.deviations[label]
+    pooled = math.sqrt(((n - 1) * sd_a**2 + (m - 1) * sd_b**2) / max(n + m - 2, 1))
+    if not pooled > 0:
+        return math.nan, math.nan
+    d = (b.means[label] - a.means[label]) / pooled
+    return d, float(2 * stats.norm.sf(abs(d) / math.sqrt(1 / n + 1 / m)))
+
+
+def _compare_patients(names: Mapping[str, ImageNames]) -> KnownPatients:
+    known = {split: [one for one in part.patients or () if one] for split, part in names.items()}
+    return KnownPatients(
+        images={split: len(patients) for split, patients in known.items()},
+        patients={split: len(set(patients)) for split, patients in known.items()},
+        shared={
+            name_pair(first, second): count_shared(names[second], [names[first]])
+            for first, second in combinations(names, 2)
+        },
+    )

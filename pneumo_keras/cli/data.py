@@ -1,4 +1,4 @@
-"""ImageSet: fetched, looked at, made."""
+"""The commands that fetch, audit and draw images."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from pneumo_keras.storage.printable import to_amount
 
 @click.group()
 def data() -> None:
-    """Gets, looks at and makes images. Needs no network of neurons."""
+    """Fetches, audits and draws images. Needs no Keras."""
 
 
 @data.command()
@@ -42,32 +42,36 @@ def prepare(size: str, path: Path | None) -> None:
 )
 @JSON
 def audit(name: str, overrides: tuple[str, ...], out: Path | None, as_json: bool) -> None:
-    """Looks for repeats, look-alikes, wrong labels and shifts in the images before a training.
+    """Looks for identical and almost equal images, wrong labels and shifts before a training.
 
     Opens every split. Nothing is changed or removed.
 
     \b
     pneumo-keras data audit --set data.path=pneumoniamnist.npz --out audit
     """
-    from pneumo_keras.config import load_config
+    from pneumo_keras.config import load_config, resolve_paths
     from pneumo_keras.storage.files import check_free
 
     config = load_config(name, overrides)
     if out:
         check_free(out, option="--out")
-    from pneumo_keras.recipes.audit import audit_data
-    from pneumo_keras.reporting.audit_plots import write_audit
-    from pneumo_keras.reporting.audit_text import format_audit, to_findings
+    from pneumo_keras.arrays import SPLITS
+    from pneumo_keras.audit.audit import audit_images
+    from pneumo_keras.recipes.images import open_data
+    from pneumo_keras.reporting.audit import format_audit, to_findings, write_audit
     from pneumo_keras.storage.documents import to_document
 
-    heading, images, found = audit_data(config)
-    document = {"images": heading, **to_document(found), "findings": to_findings(found)}
+    images = open_data(resolve_paths(config))
+    splits = {split: images.open_split(split) for split in SPLITS}
+    found = audit_images(splits, {split: images.name_images(split) for split in SPLITS})
+    title = images.card.title
+    document = {"images": title, **to_document(found), "findings": to_findings(found)}
     if out:
-        write_audit(out, images, found, document, title=heading)
+        write_audit(out, splits, found, document, title=title)
     if as_json:
         print_json(document)
     else:
-        click.echo(format_audit(found, heading=heading))
+        click.echo(format_audit(found, title=title))
 
 
 @data.command()

@@ -12,7 +12,7 @@ def test_phantoms_are_written_as_an_archive_to_train_on(invoke):
     written = invoke("data", "phantom", "images.npz", "--train", "20", "--val", "6", "--test", "4")
     assert (written.exit_code, written.stdout) == (0, "images.npz: 30 synthetic images, 28 px\n")
     prepared = invoke("data", "prepare", "--path", "images.npz")
-    assert prepared.stdout.startswith("train      20 images: ")
+    assert prepared.stdout.startswith("train     20 images: ")
 
 
 def test_an_audit_prints_findings_and_writes_its_files(invoke, small, tmp_path):

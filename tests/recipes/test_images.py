@@ -1,8 +1,9 @@
 import pytest
 
+from pneumo_keras.arrays import SPLITS
+from pneumo_keras.audit.audit import audit_images
 from pneumo_keras.config import load_config
 from pneumo_keras.evaluation.scores import load_score_table
-from pneumo_keras.recipes.audit import audit_data
 from pneumo_keras.recipes.evaluate import evaluate_run
 from pneumo_keras.recipes.images import find_new_patients, open_data
 from tests.small import SMALL
@@ -57,7 +58,9 @@ def test_images_of_new_patients_are_known(shared):
 
 
 def test_an_audit_counts_patients(shared):
-    _, _, audit = audit_data(load_config("demo", shared))
+    data = open_data(load_config("demo", shared))
+    images = {split: data.open_split(split) for split in SPLITS}
+    audit = audit_images(images, {split: data.name_images(split) for split in SPLITS})
     assert audit.patients.images == {"train": 60, "val": 30, "test": 40}
     assert {pair: shared.images for pair, shared in audit.patients.shared.items()} == {
         "train/val": 4,

@@ -1,8 +1,0 @@
-import pytest
-
-from tests.audit.noise import Splits, draw_splits
-
-
-@pytest.fixture
-def clean() -> Splits:
-    return draw_splits()
