@@ -66,8 +66,10 @@ class SharedStore:
         if not self.has(entry):
             return
         log.info("Features of %s: from %s", title, self.address)
-        with self._reading(), replace_whole(entry.array.file) as beside:
-            self._files.get_file(self._to_address(entry, entry.array.file.name), str(beside))
+        with self._reading():
+            with replace_whole(entry.array.file) as beside:
+                self._files.get_file(self._to_address(entry, entry.array.file.name), str(beside))
+            entry.array.allocate()  # for the case that it is another file of the same size
 
     def put(self, entry: Entry) -> None:
         """Copies an entry from the store of this machine there, or warns once that this cannot be done."""

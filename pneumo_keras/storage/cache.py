@@ -5,7 +5,6 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,12 +49,13 @@ class Kind:
         with contextlib.suppress(OSError):  # there is no folder, or none that can be read
             for path in (cache / self.folder).iterdir():
                 item = items.setdefault(DIFFERENCES.sub("", path.name), Item())
-                item.paths.append(path)
-                for about in _iterate_stats(path):
-                    is_file = stat.S_ISREG(about.st_mode)
-                    item.size += about.st_size if is_file else 0
-                    # To list a folder is to use it, for the system.
-                    item.used = max(item.used, about.st_mtime, about.st_atime if is_file else 0)
+                with contextlib.suppress(OSError):
+                    about = path.lstat()
+                    # To list a folder is to use it, for the system: of folders see `mark_used`.
+                    times = about.st_mtime, about.st_atime if stat.S_ISREG(about.st_mode) else 0
+                    item.used = max(item.used, *times)
+                    item.paths.append(path)
+                    item.size += _measure(path)
         return items
 
     def shrink(self, cache: Path, limit: int) -> None:
@@ -85,12 +85,15 @@ def mark_used(path: Path) -> None:
         os.utime(path)
 
 
-def _iterate_stats(path: Path) -> Iterator[os.stat_result]:
-    """Of a path and all below it, as far as they can be listed."""
+def _measure(path: Path) -> int:
+    """Bytes of a file, or of all below a folder as far as it can be listed."""
+    size = 0
     with contextlib.suppress(OSError):
         for each in (path, *path.rglob("*")):
             with contextlib.suppress(OSError):
-                yield each.lstat()
+                about = each.lstat()
+                size += about.st_size if stat.S_ISREG(about.st_mode) else 0
+    return size
 
 
 FEATURES = Kind("features", "features")

@@ -2,8 +2,8 @@ import ast
 import shutil
 
 import pytest
-from pneumo_keras.features.code import COMPUTING
 
+from pneumo_keras.features.extract import COMPUTING
 from pneumo_keras.runtime import code_fingerprint
 from pneumo_keras.runtime.code_fingerprint import fingerprint_code, remove_words
 

@@ -1,3 +1,4 @@
+import logging
 import os
 import stat
 import threading
@@ -7,13 +8,16 @@ import pytest
 
 from pneumo_keras.errors import RunError
 from pneumo_keras.storage.files import (
+    check_within,
     claim_folder,
     explain_unwritable,
     format_csv,
     make_dated_folder,
     make_folder,
+    remove,
     replace_together,
     replace_whole,
+    wait_for_lock,
     write_whole,
 )
 
@@ -119,8 +123,8 @@ def test_a_folder_without_anything_written_goes_again_if_it_was_made_for_the_cla
 
 @pytest.mark.parametrize("exists", [True, False])
 def test_of_many_writers_that_come_at_once_one_gets_the_folder(tmp_path, exists):
-    """A hundred times, and the losers never take the winner's files away."""
-    for attempt in range(100):
+    """The losers never take the winner's files away."""
+    for attempt in range(20):
         path = tmp_path / str(attempt)
         if exists:
             path.mkdir()
@@ -172,3 +176,43 @@ def test_a_place_that_cannot_be_written_gets_one_line(tmp_path):
     with pytest.raises(RunError) as caught, explain_unwritable(Path("roc.png"), option="--out"):
         raise OSError("no reason")
     assert str(caught.value) == "--out must name a place that can be written. Received: roc.png (no reason)"
+
+
+def test_a_lock_is_waited_for_and_the_user_is_told_once(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("pneumo_keras.storage.files.SECONDS_UNTIL_TOLD", 0.05)
+    caplog.set_level(logging.INFO, "pneumo_keras")
+    held, may_end, order = threading.Event(), threading.Event(), []
+
+    def hold():
+        with wait_for_lock(tmp_path / "lock", "it works"):
+            held.set()
+            may_end.wait(20)
+            order.append("first")
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert held.wait(20)
+    threading.Timer(0.3, may_end.set).start()
+    with wait_for_lock(tmp_path / "lock", "it works"):
+        order.append("second")
+    thread.join()
+    assert order == ["first", "second"]
+    assert caplog.messages == ["Waiting for another process: it works"]
+
+
+def test_anything_can_be_removed(tmp_path):
+    (tmp_path / "folder" / "inside").mkdir(parents=True)
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "kept")
+    (tmp_path / "kept").mkdir()
+    assert all(remove(tmp_path / name) for name in ("folder", "file", "link", "nothing"))
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def test_nothing_is_written_through_a_link(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    check_within(tmp_path / "run", tmp_path / "run" / "figures" / "a.png")
+    (tmp_path / "run" / "figures").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match=r"figures must lie within .*run: .* Received: a link\. Remove it\."):
+        check_within(tmp_path / "run", tmp_path / "run" / "figures" / "a.png")

@@ -1,8 +1,8 @@
 import os
 
 import pytest
-from pneumo_keras.storage.hold import Hold
-from pneumo_keras.storage.kept import HASHES, KINDS, PREPARED, PROGRAMS
+
+from pneumo_keras.storage.cache import KINDS, PREPARED, PROGRAMS, mark_used
 
 
 def write(cache, kind, name, *, size=100, age=0.0):
@@ -15,13 +15,13 @@ def write(cache, kind, name, *, size=100, age=0.0):
 
 
 def list_names(cache, kind):
-    return sorted(path.name for path in (cache / kind.folder).iterdir() if path.name[0] not in "hs")
+    return sorted(path.name for path in (cache / kind.folder).iterdir())
 
 
 NAMES = {
     "features": ["a/", "b/", "c/"],
     "datasets": ["a/", "b/", "c/"],
-    "hashes": ["a.npy", "b.npy", "c.npy"],
+    "hashes": ["a.npz", "b.npz", "c.npz"],
     "jax": ["a-1-cache", "b-1-cache", "c-1-cache"],
 }
 
@@ -48,24 +48,20 @@ def test_what_belongs_together_goes_together(tmp_path):
         ".folder-28-b.partial",
     }
     assert not any("folder-28-a" in path.name for path in (tmp_path / "datasets").iterdir())
-    for name in ("a.npy", "a.crc32"):
-        write(tmp_path, HASHES, name)
-    assert set(HASHES.list_items(tmp_path)) == {"a"}
-    HASHES.shrink(tmp_path, 199)
-    assert list((tmp_path / "hashes").iterdir()) == []
+    for name in ("jit_run-1-cache", "jit_run-1-atime"):
+        write(tmp_path, PROGRAMS, name)
+    assert set(PROGRAMS.list_items(tmp_path)) == {"jit_run-1"}
+    PROGRAMS.shrink(tmp_path, 199)
+    assert list((tmp_path / "jax").iterdir()) == []
 
 
-def test_what_is_held_stays_however_old(tmp_path):
+def test_what_is_marked_as_used_goes_last(tmp_path):
     write(tmp_path, PREPARED, "a/", age=9)
     write(tmp_path, PREPARED, "b/", age=1)
-    hold = Hold(tmp_path / "datasets")
-    hold.add(["a"])
-    PREPARED.shrink(tmp_path, 0)
+    mark_used(tmp_path / "datasets" / "a")
+    mark_used(tmp_path / "datasets" / "nothing")
+    PREPARED.shrink(tmp_path, 100)
     assert list_names(tmp_path, PREPARED) == ["a"]
-    assert [path.name for path in PREPARED.clear(tmp_path)] == ["a"]
-    hold.release()
-    assert PREPARED.clear(tmp_path) == []
-    assert list_names(tmp_path, PREPARED) == []
 
 
 def test_what_cannot_be_listed_is_left(tmp_path, monkeypatch):
@@ -85,8 +81,8 @@ def test_there_may_be_no_cache_and_none_that_can_be_written(tmp_path):
     for kind in KINDS:
         assert kind.list_items(tmp_path) == {}
         kind.shrink(tmp_path, 0)
-        assert kind.clear(tmp_path) == []
+        assert kind.clear(tmp_path)
     (tmp_path / "jax").touch()
     PROGRAMS.shrink(tmp_path, -1)
-    assert PROGRAMS.clear(tmp_path) == []
+    assert PROGRAMS.clear(tmp_path)
     assert list(tmp_path.iterdir()) == []

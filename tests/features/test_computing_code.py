@@ -4,8 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pneumo_keras.features.code import COMPUTING
-
+from pneumo_keras.features.extract import COMPUTING
 from pneumo_keras.runtime.code_fingerprint import PACKAGE
 from tests.imports import find_used
 
@@ -14,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OTHERS = {
     *("errors", "kept", "progress"),
     *("data.download", "data.images"),  # images and weights are in the address themselves
-    *("features.code", "features.entry", "features.forecast", "features.shared", "features.store"),
+    *("features.shared", "features.store"),
     "model.model_file",  # reads the file of a whole classifier
 }
 """Modules that those which compute features import, and that change none of them."""
@@ -47,7 +46,7 @@ extractor = Extractor(
     build_frozen_part(build_toy_backbone(), data_size=12),
     functools.partial(build_runner, engine="keras", precision="float32"),
     {"engine": "keras"},
-    Store(Path("store"), 10**9),
+    Store(Path("cache"), 10**9),
 )
 images = ImageArray(np.arange(4 * 144, dtype=np.uint8).reshape(4, 12, 12), np.array([0, 1, 0, 1]))
 extractor.extract(images, "images", build_perturbed_view(AugmentationRanges(contrast=0.2), seed=1))
