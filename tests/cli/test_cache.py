@@ -1,97 +1,68 @@
-import gc
 import json
 import os
 
 import pytest
-from pneumo_keras.storage.hold import Hold
-from pneumo_keras.storage.kept import KINDS
 
-from pneumo_keras.recipes import cache as recipe
-from pneumo_keras.storage import kept
+from pneumo_keras.cli import cache as module
+from pneumo_keras.storage.cache import KINDS
 
 
-def test_the_cache_is_listed_and_cleared(invoke, small, own_cache):
-    assert invoke("train", *small, "--run", "run").exit_code == 0
+@pytest.fixture
+def filled(own_cache):
+    """What a training on 60 and 30 images leaves, without one."""
+    for number, n in enumerate((60, 30)):
+        about = {"title": "My images", "n": n, "d": 4, "feature_layer": "mixed10", "image_size": 75}
+        about |= {"view": "plain", "engine": "openvino", "precision": "float32", "device": "cpu"}
+        folder = own_cache / "features" / f"{number:032x}"
+        folder.mkdir(parents=True)
+        (folder / "about.json").write_text(json.dumps(about))
+        os.utime(folder, (1e9 + number, 1e9 + number))
+    for name in ("datasets/images-28/train", "hashes/a.npz", "jax/jit_run-1-cache"):
+        (own_cache / name).parent.mkdir(parents=True)
+        (own_cache / name).write_bytes(bytes(1000))
+    return own_cache
+
+
+def list_cache(invoke):
+    return json.loads(invoke("cache", "list", "--json").stdout)
+
+
+def test_the_cache_is_listed_and_cleared(invoke, filled):
     lines = invoke("cache", "list").stdout.splitlines()
-    assert len(lines) == 10
-    assert lines[0].split() == [
-        "used",
-        "MB",
-        "images",
-        "image",
-        "set",
-        "feature_layer",
-        "image",
-        "view",
-        "engine",
-        "device",
+    assert lines[0].split("  ")[0] == "used"
+    assert ["0 of 60" in lines[1], "0 of 30" in lines[2]] == [True, True]
+    assert all("My images  mixed10        75 px  plain  openvino float32  cpu" in line for line in lines[1:3])
+    assert [line.split("  ")[0] for line in lines[-6:-1]] == ["kept", *(kind.title for kind in KINDS)]
+    assert lines[-1] == f"All of it lies in {filled}"
+    document = list_cache(invoke)
+    assert [(entry["n"], entry["images"]) for entry in document["features"]] == [(60, 0), (30, 0)]
+    assert [(kind["kind"], kind["number"]) for kind in document["kinds"]] == [
+        ("features", 2),
+        ("prepared images", 1),
+        ("hashes of images", 1),
+        ("compiled programs", 1),
     ]
-    assert "60 of 60" in lines[1]
-    assert "mixed10  75 px  plain" in lines[1]
-    assert lines[-1] == f"All of it lies in {own_cache}"
-    document = json.loads(invoke("cache", "list", "--json").stdout)
-    assert [entry["images"] for entry in document["features"]] == [60, 30]
-    assert [entry["kind"] for entry in document["kinds"]] == [kind.title for kind in KINDS]
-    assert invoke("cache", "clear", "--yes").stdout == f"{own_cache} is empty\n"
-    assert {entry["number"] for entry in json.loads(invoke("cache", "list", "--json").stdout)["kinds"]} == {0}
+    assert all(kind["size"] > 0 and kind["used"] for kind in document["kinds"])
+    assert invoke("cache", "clear", "--yes").stdout == f"{filled} is empty\n"
+    assert {kind["number"] for kind in list_cache(invoke)["kinds"]} == {0}
+    assert list(filled.iterdir()) == []
 
 
-def test_every_kind_is_listed_with_its_number_its_size_and_its_last_use(invoke, small, own_cache):
-    images = ["data", "phantom", "images.npz", "--train", "60", "--val", "30", "--test", "40"]
-    assert invoke(*images).exit_code == 0
-    source = ["--set", "data.source=pneumonia_mnist", "--set", "data.path=images.npz"]
-    assert invoke("train", *small, *source, "--run", "run").exit_code == 0
-    (own_cache / "jax").mkdir(exist_ok=True)
-    (own_cache / "jax" / "jit_run-1-cache").write_bytes(bytes(1000))
-    kinds = {kind["kind"]: kind for kind in json.loads(invoke("cache", "list", "--json").stdout)["kinds"]}
-    numbers = {"features": 2, "prepared images": 2, "hashes of images": 2, "compiled programs": 1}
-    assert {kind: about["number"] for kind, about in kinds.items()} == numbers
-    assert all(about["size"] > 0 and about["used"] for about in kinds.values())
-    table = invoke("cache", "list").stdout.splitlines()[-6:-1]
-    assert [line.split("  ")[0] for line in table] == ["kept", *numbers]
-    gc.collect()  # images that were in use
+def test_the_features_of_a_training_are_listed(invoke, small, own_cache):
+    assert invoke("train", *small, "--run", "run").exit_code == 0
+    features = list_cache(invoke)["features"]
+    assert [entry["images"] for entry in features] == [60, 30]
+
+
+def test_nothing_that_lies_in_the_cache_keeps_it_from_being_listed_and_cleared(invoke, filled):
+    next((filled / "features").glob("*/about.json")).write_bytes(b"\xff{")
+    (filled / "features" / "file").touch()
+    (filled / "features" / "\udcff").mkdir()
+    os.mkfifo(filled / "features" / "pipe")
+    assert invoke("cache", "list").exit_code == 0
+    assert len(list_cache(invoke)["features"]) == 1
     assert invoke("cache", "clear", "--yes").exit_code == 0
-    left = [path for path in own_cache.rglob("*") if path.is_file()]
-    assert {path.name for path in left} <= {"store.lock"}
-
-
-def test_the_image_set_is_named_where_the_store_knows_it(invoke, small, own_cache):
-    assert invoke("train", *small, "--run", "run").exit_code == 0
-    for about in (own_cache / "features").glob("*/about.json"):
-        about.write_text(json.dumps({**json.loads(about.read_text()), "title": "My images, training images"}))
-    assert all(
-        "My images, training images" in line for line in invoke("cache", "list").stdout.splitlines()[1:3]
-    )
-
-
-def test_a_cache_in_use_stays(invoke, small, own_cache):
-    assert invoke("train", *small, "--run", "run").exit_code == 0
-    store = own_cache / "features"
-    held = Hold(store)
-    held.add([next(store.glob("*/about.json")).parent.name])
-    result = invoke("cache", "clear", "--yes")
-    held.release()
-    assert (result.exit_code, result.stderr) == (
-        1,
-        "Error: A job is using 1 entry of features, which cannot be removed now. Try again later.\n",
-    )
-
-
-def test_nothing_that_lies_in_the_cache_keeps_it_from_being_listed_used_and_cleared(invoke, small, own_cache):
-    assert invoke("train", *small, "--run", "run").exit_code == 0
-    next((own_cache / "features").glob("*/about.json")).write_bytes(b"\xff{")
-    (own_cache / "features" / "file").touch()
-    (own_cache / "features" / "\udcff").mkdir()
-    os.mkfifo(own_cache / "features" / "pipe")
-    listed = invoke("cache", "list")
-    assert (listed.exit_code, len(listed.stdout.splitlines())) == (0, 9)
-    assert len(json.loads(invoke("cache", "list", "--json").stdout)["features"]) == 1
-    again = invoke("train", *small, "--run", "again")
-    assert again.exit_code == 0
-    assert "Traceback" not in again.stderr
-    assert len(json.loads(invoke("cache", "list", "--json").stdout)["features"]) == 2
-    assert invoke("cache", "clear", "--yes").exit_code == 0
-    assert {path.name for path in (own_cache / "features").iterdir()} == {"holds", "store.lock"}
+    assert list(filled.iterdir()) == []
 
 
 @pytest.mark.parametrize("part", ["features", "datasets", "hashes", "jax"])
@@ -102,32 +73,22 @@ def test_a_file_in_the_place_of_a_part_of_the_cache_goes(invoke, own_cache, part
     assert not (own_cache / part).exists()
 
 
-def test_a_title_cannot_command_the_terminal(invoke, small, own_cache):
-    assert invoke("train", *small, "--run", "run").exit_code == 0
-    about, _ = (own_cache / "features").glob("*/about.json")
-    about.write_text(json.dumps({**json.loads(about.read_text()), "title": "\x1b[31mred\n"}))
+def test_a_title_cannot_command_the_terminal(invoke, filled):
+    for about in (filled / "features").glob("*/about.json"):
+        about.write_text(json.dumps({**json.loads(about.read_text()), "title": "\x1b[31mred\n"}))
     text = invoke("cache", "list").stdout
     assert r"\x1b[31mred\n" in text and "\x1b" not in text
 
 
-@pytest.mark.parametrize("refusal", ["features", "the rest"])
-def test_what_cannot_be_removed_is_named(invoke, own_cache, monkeypatch, refusal):
-    (own_cache / "features").mkdir()
-    (own_cache / "datasets").mkdir()
-    if refusal == "features":
-        (own_cache / "features" / "holds").touch()
-        expected = f"{own_cache}/features cannot be emptied: "
-    else:
-        monkeypatch.setattr(kept, "remove", lambda path: path.name != "a-cache")
-        (own_cache / "jax").mkdir()
-        (own_cache / "jax" / "a-cache").touch()
-        expected = f"{own_cache}/jax/a-cache cannot be removed. Remove it yourself."
+def test_what_cannot_be_removed_is_named(invoke, filled, monkeypatch):
+    monkeypatch.setattr("pneumo_keras.storage.cache.remove", lambda path: path.name != "jax")
     result = invoke("cache", "clear", "--yes")
-    assert result.exit_code == 1
-    assert result.stderr.startswith(f"Error: {expected}")
-    assert len(result.stderr.splitlines()) == 1
+    assert (result.exit_code, result.stderr) == (
+        1,
+        f"Error: {filled}/jax cannot be removed. Remove it yourself.\n",
+    )
 
 
 def test_a_file_may_be_of_any_time():
-    assert recipe._to_time(0).startswith("19")
-    assert recipe._to_time(1e18) == "unknown"
+    assert module._to_time(0).startswith("19")
+    assert module._to_time(1e18) == "unknown"

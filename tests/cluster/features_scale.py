@@ -79,7 +79,6 @@ def compute(extractor, images, watch, folder):
     digest = hashlib.sha256()
     for features in table.iterate():
         digest.update(features.tobytes())
-    own.release()
     return digest.hexdigest(), max(peaks, default=0)
 
 

@@ -258,7 +258,7 @@ def test_a_file_that_cannot_be_read_gets_one_line(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("pneumo_keras.storage.ordinary_files.os.open", refuse)
+    monkeypatch.setattr("pneumo_keras.storage.bounded_reading.os.open", refuse)
     assert message(str(path)) == f"{path} cannot be read: Permission denied"
 
 

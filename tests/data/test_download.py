@@ -196,7 +196,7 @@ def test_who_may_read_a_download_is_for_the_umask_to_say(server, folder):
 
 def test_a_verified_copy_needs_neither_network_nor_a_folder_to_write_to(server, folder, monkeypatch):
     fetch_release(to_release(server), folder, remedy=REMEDY)
-    monkeypatch.delattr(download, "take_turn")
+    monkeypatch.delattr(download, "wait_for_lock")
     assert fetch_release(to_release(server), folder, remedy=REMEDY) == folder / "images.npz"
     assert server.requests == 1
 

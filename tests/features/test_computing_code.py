@@ -11,7 +11,8 @@ from tests.imports import find_used
 ROOT = Path(__file__).resolve().parents[2]
 
 OTHERS = {
-    *("errors", "kept", "progress"),
+    *("errors", "runtime.code_fingerprint", "runtime.progress", "runtime.signals"),
+    *("storage.cache", "storage.files", "storage.printable"),
     *("data.download", "data.images"),  # images and weights are in the address themselves
     *("features.shared", "features.store"),
     "model.model_file",  # reads the file of a whole classifier

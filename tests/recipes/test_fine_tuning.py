@@ -203,11 +203,11 @@ def test_the_same_command_gives_the_same_bytes_and_finds_its_activations(train, 
 
 def test_activations_are_kept_beside_features_and_shared(train, own_cache):
     train("first")
-    kept = {(entry.about["feature_layer"], entry.n) for entry in list_entries(own_cache / "features")}
+    kept = {(entry.about["feature_layer"], entry.n) for entry in list_entries(own_cache)}
     assert kept == {(feature_layer, n) for feature_layer in ("cut", "mixed0", "mixed10") for n in (60, 30)}
-    before = len(list_entries(own_cache / "features"))
+    before = len(list_entries(own_cache))
     train("second", 'model.feature_layers=["mixed10"]', "training.unfrozen_learning_rate=1e-3", "seed=7")
-    found = list_entries(own_cache / "features")
+    found = list_entries(own_cache)
     # Of the network with other weights above the cut, and nothing else.
     assert len(found) == before + 2
     assert {entry.about["feature_layer"] for entry in found[-2:]} == {"mixed10"}

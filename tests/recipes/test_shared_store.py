@@ -1,6 +1,5 @@
 import fsspec
 import pytest
-from pneumo_keras.features.objects import Objects
 
 from pneumo_keras.errors import DataError
 from pneumo_keras.recipes.evaluate import evaluate_run
@@ -12,7 +11,7 @@ def address():
     fsspec.filesystem("memory").store.clear()
 
 
-def refuse(*_):
+def refuse(*_, **__):
     raise PermissionError(13, "Permission denied")
 
 
@@ -20,8 +19,9 @@ def test_a_run_is_the_same_with_a_shared_store_and_is_evaluated_without_it(
     train, address, monkeypatch, caplog
 ):
     shared = train("shared", f"compute.store={address}")
-    assert fsspec.filesystem("memory").glob("/features/*/part-000000.npy")
-    monkeypatch.setattr(Objects, "list_sizes", refuse)
+    files = fsspec.filesystem("memory")
+    assert files.glob("/features/*/features.npy")
+    monkeypatch.setattr(type(files), "info", refuse)
     with pytest.raises(DataError, match=r"^compute\.store must name a store that can be read\."):
         train("refused", f"compute.store={address}")
     evaluate_run(shared, "test")

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from pneumo_keras.features.entry import CHUNK
-from pneumo_keras.storage.chunked import ChunkedArray
 from threadpoolctl import threadpool_limits
 
 from pneumo_keras.data.decoding import Decoders
 from pneumo_keras.data.images import Preparation
+from pneumo_keras.features.store import CHUNK
+from pneumo_keras.storage.chunked_array import ChunkedArray
 
 WIDTH = 1056  # features of an image in configs/default.toml
 IMAGES = 100_000
@@ -111,10 +111,10 @@ def measure_decoding(content: bytes, folder: Path) -> float:
 
 def measure_store(folder: Path) -> tuple[float, float]:
     """Seconds an image to write features, and to find them whole and read them."""
-    array = ChunkedArray(folder / "features.npy", (IMAGES, WIDTH), "<f4", CHUNK, "costs")
+    array = ChunkedArray(folder / "features.npy", (IMAGES, WIDTH), "<f4", CHUNK)
     features = np.random.default_rng(0).normal(size=(CHUNK, WIDTH)).astype(np.float32)
     started = time.perf_counter()
-    array.make_room()
+    array.allocate()
     for chunk in range(array.count):
         array.write(chunk, features)
     written = time.perf_counter()

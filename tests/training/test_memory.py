@@ -23,7 +23,7 @@ network.build_backbone = build_toy_backbone
 overrides = [f"data.phantom_images=[{n}, 100, 100]", "model.feature_layers=['mixed10']", "training.epochs=1"]
 overrides.append("training.batch_size=256")
 train.train_run(load_config("demo", overrides), RunFolder(folder / "run"))
-(images,) = (entry.images for entry in list_entries(folder / "cache" / "features") if entry.n == n)
+(images,) = (entry.images for entry in list_entries(folder / "cache") if entry.n == n)
 print(json.dumps({"images": images, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 """
 
