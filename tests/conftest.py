@@ -20,7 +20,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from pneumo_keras.runtime.backend import start_backend
-from tests.small import LEARNING, SMALL
 
 # The same examples every time, and few of them: a machine that others use is slow now and then.
 settings.register_profile(
@@ -75,20 +74,23 @@ def open_log():
 
 
 @pytest.fixture(scope="session")
-def trained_toy_run(backend, tmp_path_factory):
-    """A run of the toy network on phantom images, trained once: a folder that no test may change."""
-    from pneumo_keras.config import load_config  # all of the package, which few tests need
-    from pneumo_keras.recipes import network
-    from pneumo_keras.recipes.train import train_run
-    from pneumo_keras.runs.folder import RunFolder
-    from tests.toy import build_toy_backbone
+def warm_cache_folder(tmp_path_factory):
+    """Features that tests leave for each other."""
+    return tmp_path_factory.mktemp("warm")
 
-    folder = tmp_path_factory.mktemp("toy") / "run"
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("PNEUMO_KERAS_CACHE", str(folder.with_name("cache")))
-        patched.setattr(network, "build_backbone", build_toy_backbone)
-        train_run(load_config("demo", [*SMALL, LEARNING]), RunFolder(folder))
-    return folder
+
+@pytest.fixture
+def warm_cache(own_cache, warm_cache_folder, monkeypatch):
+    """Lets a test find the features of the shared runs' images."""
+    monkeypatch.setenv("PNEUMO_KERAS_CACHE", str(warm_cache_folder))
+
+
+@pytest.fixture(scope="session")
+def trained_toy_run(backend, warm_cache_folder, tmp_path_factory):
+    """A run of the toy network on phantom images, trained once: a folder that no test may change."""
+    from tests.small import train_toy_run
+
+    return train_toy_run(tmp_path_factory.mktemp("toy") / "run", warm_cache_folder)
 
 
 @pytest.fixture

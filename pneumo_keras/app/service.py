@@ -23,7 +23,7 @@ from pneumo_keras.data.pictures import Limits
 from pneumo_keras.errors import DataError, RunError
 from pneumo_keras.recipes.explain import ImageExplainer, build_image_explainer
 from pneumo_keras.reporting.explanations import CAVEAT, LEGEND, SHOWN_EDGE, paint_evidence, to_limit
-from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.runs.run import Run
 
 log = logging.getLogger("pneumo_keras")
 
@@ -33,11 +33,11 @@ DECODERS = 2  # processes: one that is busy for long keeps nobody waiting
 CONNECTIONS = 64  # at once
 
 
-def serve_run(folder: RunFolder, *, host: str, port: int, max_bytes: int) -> None:
+def serve_run(run: Run, *, host: str, port: int, max_bytes: int) -> None:
     """Serves the page of a finished run until the process is interrupted.
 
     Args:
-        folder: Of the run.
+        run: All of it.
         host: Address to listen on.
         port: To listen on; 0 takes a free one.
         max_bytes: Of an image's file.
@@ -45,7 +45,7 @@ def serve_run(folder: RunFolder, *, host: str, port: int, max_bytes: int) -> Non
     Raises:
         RunError: The run is damaged, or the address cannot be had.
     """
-    with _listen(host, port) as listener, open_server(folder, host=host, max_bytes=max_bytes) as app:
+    with _listen(host, port) as listener, open_server(run, host=host, max_bytes=max_bytes) as app:
         name = f"[{host}]" if ":" in host else host
         log.info("Open http://%s:%d/ in a browser. Ctrl-C ends it", name, listener.getsockname()[1])
         build_uvicorn(app).run(sockets=[listener])
@@ -69,9 +69,9 @@ def build_uvicorn(app: Starlette) -> uvicorn.Server:
 
 
 @contextmanager
-def open_server(folder: RunFolder, *, host: str, max_bytes: int) -> Iterator[Starlette]:
+def open_server(run: Run, *, host: str, max_bytes: int) -> Iterator[Starlette]:
     """The page of a finished run, ready to evaluate, and the processes that decode for it; see `serve_run`."""
-    explainer = build_image_explainer(folder)
+    explainer = build_image_explainer(run)
     with Decoders(
         explainer.preparation, shown=SHOWN_EDGE, workers=DECODERS, limits=Limits(bytes=max_bytes)
     ) as decoders:
@@ -80,7 +80,7 @@ def open_server(folder: RunFolder, *, host: str, max_bytes: int) -> Iterator[Sta
         yield build_server(
             service.evaluate,
             draw_examples(),
-            run=folder.path.resolve().name,
+            run=run.name,
             notice=NOTICE,
             max_bytes=max_bytes,
             hosts=list_names(host),

@@ -1,14 +1,27 @@
 """The command line: parses, calls a recipe, prints. Nothing heavy is imported before a command runs."""
 
-from pneumo_keras.cli import app, bench, cache, config, data, explain, export, predict, runs, sweep
+from pneumo_keras.cli import (
+    app,
+    bench,
+    cache,
+    compare,
+    config,
+    data,
+    eval,
+    explain,
+    export,
+    predict,
+    sweep,
+    train,
+)
 from pneumo_keras.cli.group import main
 
 COMMANDS = (
-    runs.train,
-    runs.evaluate,
+    train.train,
+    eval.evaluate,
     predict.predict,
     explain.explain,
-    runs.compare,
+    compare.compare,
     export.export,
     sweep.sweep,
     app.app,

@@ -31,14 +31,13 @@ def app(run: Path, port: int, host: str, max_megabytes: int) -> None:
     pneumo-keras app runs/one
     """
     from pneumo_keras.config import find_cache
-    from pneumo_keras.runs.folder import RunFolder
+    from pneumo_keras.runs.run import load_run
     from pneumo_keras.runtime.backend import check_backend, check_packages, start_backend
 
     check_backend("app")
     check_packages("pneumo-keras app", ["starlette", "uvicorn"], extra="app")
-    folder = RunFolder(run)
-    folder.check_finished()
+    loaded = load_run(run)
     start_backend(find_cache())
     from pneumo_keras.app.service import serve_run
 
-    serve_run(folder, host=host, port=port, max_bytes=max_megabytes * 2**20)
+    serve_run(loaded, host=host, port=port, max_bytes=max_megabytes * 2**20)

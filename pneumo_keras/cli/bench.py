@@ -58,18 +58,17 @@ def bench(ctx: click.Context, name: str, overrides: tuple[str, ...], run: Path |
 
 def _bench_maps(run: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     from pneumo_keras.config import find_cache, find_moved_data
-    from pneumo_keras.runs.folder import RunFolder
+    from pneumo_keras.runs.run import load_run
     from pneumo_keras.runtime.backend import start_backend
 
-    folder = RunFolder(run)
-    folder.check_finished()
+    loaded = load_run(run)
     moved = find_moved_data(overrides)
     start_backend(find_cache())
     from pneumo_keras.recipes.bench_maps import measure_maps
     from pneumo_keras.reporting.bench import format_map_quality
     from pneumo_keras.storage.documents import to_document
 
-    measured = measure_maps(folder, moved)
+    measured = measure_maps(loaded, moved)
     if as_json:
         print_json(to_document(measured))
     else:

@@ -1,16 +1,13 @@
-"""ImageSet explained."""
+"""Images explained."""
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from pneumo_keras.cli.group import JSON, print_json
 from pneumo_keras.cli.predict import PATHS, RUN, check_found
-
-if TYPE_CHECKING:
-    from pneumo_keras.recipes.explain import ExplainedFile
+from pneumo_keras.errors import DataError
 
 
 @click.command()
@@ -46,13 +43,12 @@ def explain(run: Path, paths: tuple[str, ...], out: Path | None, as_json: bool) 
     from pneumo_keras.config import find_cache
     from pneumo_keras.data.kinds import PassedOver
     from pneumo_keras.data.listing import list_files, read_names
-    from pneumo_keras.runs.folder import RunFolder
+    from pneumo_keras.runs.run import load_run
     from pneumo_keras.runtime.backend import check_backend, start_backend
     from pneumo_keras.storage.files import check_free
 
     check_backend("explain")
-    folder = RunFolder(run)
-    folder.check_finished()
+    loaded = load_run(run)
     if out:
         check_free(out, option="--out")
     others = PassedOver()
@@ -60,30 +56,21 @@ def explain(run: Path, paths: tuple[str, ...], out: Path | None, as_json: bool) 
     check_found(len(names), paths, others)
     start_backend(find_cache())
     from pneumo_keras.recipes.explain import build_image_explainer, explain_files
-    from pneumo_keras.storage.printable import to_printable
+    from pneumo_keras.storage.printable import to_amount, to_printable
 
-    explainer, target = build_image_explainer(folder), out or run / "explanations"
+    explainer, target = build_image_explainer(loaded), out or run / "explanations"
     explained = []
-    for one in explain_files(explainer, names, target, run=None if out else run):
+    for one in explain_files(explainer, names, target, may_replace=out is None):
         explained.append(one)
-        said = one.scored
-        name = to_printable(said.path)
-        if said.probability is None:
-            click.echo(f"{name}: {said.warning}", err=True)
+        scored, name = one.scored, to_printable(one.scored.path)
+        if scored.probability is None:
+            click.echo(f"{name}: {scored.warning}", err=True)
         elif not as_json:
-            warning = f" ({said.warning})" if said.warning else ""
-            picture = target / one.picture
-            click.echo(f"{name}: score {said.probability:.3f}, called {said.prediction}{warning}: {picture}")
+            warning = f" ({scored.warning})" if scored.warning else ""
+            score = f"score {scored.probability:.3f}, predicted {scored.prediction}{warning}"
+            click.echo(f"{name}: {score}: {target / one.picture}")
     if as_json:
         print_json({"run": str(run), "out": str(target), "images": [one.to_row() for one in explained]})
-    _conclude(explained)
-
-
-def _conclude(explained: "list[ExplainedFile]") -> None:
-    from pneumo_keras.errors import DataError
-    from pneumo_keras.storage.printable import to_amount
-
-    failed = sum(one.scored.probability is None for one in explained)
-    if failed:
+    if failed := sum(one.scored.probability is None for one in explained):
         total = to_amount(len(explained), "file")
         raise DataError(f"{failed:,} of {total} could not be explained, see above.")

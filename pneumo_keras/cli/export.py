@@ -31,7 +31,7 @@ def export(run: Path, form: str, out: Path | None, as_json: bool) -> None:
 
     The file is then run by its own runtime on 64 synthetic images of several sizes. Where a
     probability is more than 1e-4 away from that of Keras, or its log odds more than 1e-2, nothing is
-    kept. The JSON beside it says what a stranger must know: classes, input, preparation of an image,
+    kept. The JSON beside it says what a third party must know: classes, input, preparation of an image,
     operating point, fingerprints.
     The warning of `predict` for an image outside the range of the training images is not in the file.
 
@@ -42,19 +42,18 @@ def export(run: Path, form: str, out: Path | None, as_json: bool) -> None:
     from pneumo_keras.config import find_cache
     from pneumo_keras.exports.place import choose_place
     from pneumo_keras.exports.table import check_form
-    from pneumo_keras.runs.folder import RunFolder
+    from pneumo_keras.runs.run import load_run
     from pneumo_keras.runtime.backend import check_backend, start_backend
 
     check_backend("export")
     check_form(form)
-    folder = RunFolder(run)
-    folder.check_finished()
+    loaded = load_run(run)
     place = choose_place(run, form, out)
     start_backend(find_cache())
     from pneumo_keras.recipes.export import export_run
     from pneumo_keras.storage.documents import to_document
 
-    written = export_run(folder, form, place)
+    written = export_run(loaded, form, place)
     files, sidecar = [place.folder / name for name in place.names], place.folder / place.sidecar
     tried = written.verification
     if as_json:

@@ -46,7 +46,7 @@ SPLIT = click.option(
     type=click.Choice(["train", "val", "test"]),
     default="test",
     show_default=True,
-    help="ImageSet to evaluate on.",
+    help="Which of its images to evaluate on.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 

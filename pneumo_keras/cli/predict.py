@@ -17,7 +17,7 @@ from pneumo_keras.errors import DataError
 
 if TYPE_CHECKING:
     from pneumo_keras.data.kinds import PassedOver
-    from pneumo_keras.evaluation.prediction import ScoredImage
+    from pneumo_keras.runs.run import Run, ScoredImage
 
 log = logging.getLogger("pneumo_keras")
 
@@ -50,8 +50,8 @@ PATHS = click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option(
     "--prevalence",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    metavar="SHARE",
-    help="Correct scores and threshold for images of which this share shows pneumonia. No prediction changes.",
+    metavar="PREVALENCE",
+    help="Correct scores and threshold to this prevalence of pneumonia. No prediction changes.",
 )
 @click.option("--workers", type=click.IntRange(1), help="Processes that decode files.  [default: one a core]")
 @click.option(
@@ -78,10 +78,9 @@ def predict(
     square in the middle, shrunk, and saved as JPEG where those were.
 
     Each gets a row: path, probability of pneumonia, prediction (pneumonia above the run's threshold, which was
-    chosen on its validation images), threshold, margin (probability less threshold) and warning. An image
-    outside the range of the training images is scored with a warning, far outside (1.5 times the limit) its
-    score is of no use. A file that cannot be read has its reason there, and no score; then the exit status is
-    1, when all is done.
+    chosen on its validation images), threshold and warning. An image outside the range of the training images
+    is scored with a warning; far outside (1.5 times the limit) its score is of no use. A file that cannot be
+    read has its reason there, and no score; then the exit status is 1, when all is done.
 
     On a cluster the rows are the same. RAY_ADDRESS=host:port names its head; without it an instance starts
     here by itself. Its machines must see run, images and this working folder under the same names.
@@ -96,28 +95,26 @@ def predict(
     """
     from pneumo_keras.data.kinds import PassedOver
     from pneumo_keras.reporting.predictions import LAYOUTS, Written, replace_lines, resume_csv
-    from pneumo_keras.runs.folder import RunFolder
+    from pneumo_keras.runs.run import load_run
     from pneumo_keras.runtime.backend import check_backend, check_packages
     from pneumo_keras.storage.files import check_free, check_new, claim_file, explain_unwritable
     from pneumo_keras.storage.printable import to_amount
 
-    if resume and (out is None or layout in ("table", "json")):
-        raise click.UsageError("--resume goes on with a CSV file: name it with --out.")
-    if parts and (out is None or layout in ("table", "json")):
-        raise click.UsageError("--parts are made of a CSV file: name it with --out.")
+    if (resume or parts) and (out is None or layout in ("table", "json")):
+        option = "--resume goes on with" if resume else "--parts are made of"
+        raise click.UsageError(f"{option} a CSV file: name it with --out.")
     check_backend("predict")
-    folder = RunFolder(run)
-    folder.check_finished()
+    loaded = load_run(run)
     if parts:
         check_packages("--parts", ["pyarrow"], extra="cluster")
         check_free(parts, option="--parts")
     chosen = LAYOUTS[layout or ("table" if out is None and sys.stdout.isatty() else "csv")]
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as stack:
         if out:
-            held.enter_context(claim_file(out, option="--out"))
+            stack.enter_context(claim_file(out, option="--out"))
             if not resume:
                 check_new(out, option="--out")
-        threshold, score = held.enter_context(_open_scoring(folder, cluster, prevalence, workers, paths))
+        threshold, score = stack.enter_context(_open_scoring(loaded, cluster, prevalence, workers, paths))
         others = PassedOver()
         names, before = _list_names(paths, out, others), Written()
         if out and out.exists():
@@ -128,8 +125,8 @@ def predict(
             log.info("Trying again what was not scored: %s", to_amount(len(before.again), "image"))
         counts = Counter(before=before.images - before.failed, failed=before.failed - len(before.again))
         rest = itertools.chain((path for _, path in before.again), names)
-        images = held.enter_context(contextlib.closing(score(paths=rest, last=before.last)))
-        scored = _count_each(images, counts, held.enter_context(_show_progress(out)))
+        images = stack.enter_context(contextlib.closing(score(paths=rest, last=before.last)))
+        scored = _count_each(images, counts, stack.enter_context(_show_progress(out)))
         if out and before.again:
             anew = zip(before.again, scored, strict=False)
             lines = [(start, chosen.format(image)) for (start, _), image in anew]
@@ -160,35 +157,30 @@ def _count_each(
 
 @contextlib.contextmanager
 def _open_scoring(
-    folder: Any,
-    cluster: str | None,
-    prevalence: float | None,
-    workers: int | None,
-    paths: tuple[str, ...],
+    run: "Run", cluster: str | None, prevalence: float | None, workers: int | None, paths: tuple[str, ...]
 ) -> Iterator[tuple[float, Callable[..., Generator[Any, None, None]]]]:
     """The threshold of a run, and what scores files: here or on a cluster."""
-    from pneumo_keras.runs.finished import load_run, load_settings
-
-    if (cluster or load_settings(folder).compute.cluster) == "ray":
+    if (cluster or run.config.compute.cluster) == "ray":
         from pneumo_keras.cluster.connection import check_cluster, open_cluster
         from pneumo_keras.recipes.cluster_prediction import predict_on_cluster
 
         check_cluster("--cluster ray" if cluster else "compute.cluster='ray' of the run")
-        run = load_run(folder)
-        _, point = run.state_prevalence(prevalence)
-        options = {"prevalence": prevalence, "workers": workers}
+        _, point = run.to_prevalence(prevalence)
         with open_cluster():
-            yield point.threshold, functools.partial(predict_on_cluster, folder, run, **options)
+            options = {"prevalence": prevalence, "workers": workers}
+            yield point.threshold, functools.partial(predict_on_cluster, run, **options)
         return
     from pneumo_keras.config import find_cache
     from pneumo_keras.runtime.backend import start_backend
 
     start_backend(find_cache())
-    from pneumo_keras.recipes.predict import predict_files
-    from pneumo_keras.recipes.scoring import build_scorer
+    from pneumo_keras.data.decoding import count_cores
+    from pneumo_keras.recipes.predict import build_scorer, predict_files
 
-    scorer = build_scorer(folder, prevalence=prevalence)
-    yield scorer.threshold, functools.partial(predict_files, scorer, workers=_count_workers(workers, paths))
+    scorer = build_scorer(run, prevalence=prevalence)
+    if workers is None and all(map(os.path.isfile, paths)):
+        workers = min(len(paths), count_cores())
+    yield scorer.threshold, functools.partial(predict_files, scorer, workers=workers)
 
 
 def _list_names(paths: tuple[str, ...], out: Path | None, others: "PassedOver") -> Iterator[str]:
@@ -198,13 +190,6 @@ def _list_names(paths: tuple[str, ...], out: Path | None, others: "PassedOver") 
     own = os.path.realpath(out) if out else None
     files = list_files(paths, read_names(sys.stdin), others)
     return (name for name in files if own is None or os.path.realpath(name) != own)
-
-
-def _count_workers(workers: int | None, paths: tuple[str, ...]) -> int | None:
-    """Of this machine: no more processes than there are files, where that can be told."""
-    from pneumo_keras.data.decoding import count_cores
-
-    return workers or (min(len(paths), count_cores()) if all(map(os.path.isfile, paths)) else None)
 
 
 @contextlib.contextmanager
@@ -265,7 +250,7 @@ def _conclude(counts: Mapping[str, int], out: Path | None) -> None:
     failed, now = counts["failed"], counts["pneumonia"] + counts["normal"]
     numbers = (counts["pneumonia"], counts["normal"], counts["warned"], failed)
     log.info(
-        "%s scored: %s called pneumonia, %s normal; %s with a warning; %s not scored%s",
+        "%s scored: %s pneumonia, %s normal; %s with a warning; %s not scored%s",
         to_amount(now, "image"),
         *(f"{n:,}" for n in numbers),
         f". {out}" if out else "",

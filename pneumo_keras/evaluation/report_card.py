@@ -23,7 +23,6 @@ from pneumo_keras.evaluation.patients import (
     count_rarer,
     select_patients,
 )
-from pneumo_keras.evaluation.prediction import FAR
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.evaluation.robustness import Robustness
 from pneumo_keras.evaluation.scores import check_scores
@@ -33,6 +32,8 @@ from pneumo_keras.evaluation.spread import MemberSpread, to_member_spreads
 Distances = Float64[np.ndarray, " n"]
 """From the training images: 1 at the limit that all but a few validation images keep."""
 
+FAR = 1.5
+"""Distance above which a prediction is of no use."""
 HALF = 0.5  # MedMNIST's threshold, for comparable figures
 
 

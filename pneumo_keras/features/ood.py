@@ -1,4 +1,4 @@
-"""An OOD detector against the wrong picture: how unlike the training images an image looks to the frozen network."""
+"""Out-of-distribution detector: how far an image's features lie from those of the training images."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +8,11 @@ from jaxtyping import Float32, Float64
 from threadpoolctl import threadpool_limits
 
 from pneumo_keras.arrays import Features
-from pneumo_keras.errors import RunError
 from pneumo_keras.features.store import FeatureTable
 from pneumo_keras.model.head import bound_variance
-from pneumo_keras.storage.bounded_reading import load_npz
 
-NAMES = ("mean", "deviation", "components", "limit")
-SAMPLE = 4096  # training images that are looked at, at most
-# Chosen on validation images, turned, inverted and replaced by photographs: see docs/benchmarks.md.
+SAMPLE = 4096  # training images that it is fitted to, at most
+# Chosen on validation images, rotated, inverted and replaced by photographs: see docs/benchmarks.md.
 COMPONENTS = 256
 QUANTILE = 0.98  # of the validation images that count as like the training images
 WIDE = 2048  # features, above which all of a covariance takes longer than its first components
@@ -26,10 +23,9 @@ class OodDetector:
     """The space that training images fill, and how far outside it validation images lie.
 
     Attributes:
-        mean: Of the features of training images (d).
-        deviation: Their standard deviation (d).
-        components: Directions in which training images differ most, orthonormal (k, d), of features to zero
-            mean and unit variance.
+        mean: Of the features of training images.
+        deviation: Their standard deviation.
+        components: Directions in which standardised features of training images differ most, orthonormal.
         limit: Distance that all but a few validation images keep.
     """
 
@@ -39,7 +35,7 @@ class OodDetector:
     limit: float
 
     def measure(self, features: Features) -> Float64[np.ndarray, " n"]:
-        """How unlike the training images each image is: above 1, more than all but a few validation images."""
+        """Distance of each image in units of the limit: above 1 it is outside the range of the training images."""
         return _measure(features, self.mean, self.deviation, self.components) / self.limit
 
     def save(self, path: Path) -> None:
@@ -51,7 +47,7 @@ def fit_ood_detector(training: FeatureTable, validation: FeatureTable) -> OodDet
     """Fits the space to training images and the limit to validation images: the same on any number of cores.
 
     Args:
-        training: Features of training images, of which a few thousand are looked at.
+        training: Features of training images.
         validation: Features of validation images as they are.
 
     References:
@@ -68,37 +64,11 @@ def fit_ood_detector(training: FeatureTable, validation: FeatureTable) -> OodDet
     return OodDetector(mean, deviation, components, limit or 1.0)
 
 
-def load_ood_detector(path: Path, *, width: int) -> OodDetector:
-    """Reads what `OOD detector.save` wrote.
-
-    Args:
-        path: Of the file.
-        width: Features that the network of the run gives.
-
-    Raises:
-        RunError: It is missing, damaged or of another run.
-    """
-    try:
-        mean, deviation, components, limit = load_npz(path, NAMES)
-    except FileNotFoundError as error:
-        raise RunError(f"{path} is missing. Train again.") from error
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} is damaged: {error}. Train again.") from error
-    arrays = (mean, deviation, components)
-    fits = mean.ndim == 1 and mean.shape == deviation.shape == components.shape[1:] and not limit.shape
-    if not fits or any(array.dtype != np.float32 for array in arrays):
-        received = ", ".join(f"{array.dtype} {array.shape}" for array in (*arrays, limit))
-        raise RunError(f"{path} is damaged: its arrays do not fit. Received: {received}. Train again.")
-    if not (
-        all(np.isfinite(array).all() for array in (*arrays, limit)) and (deviation > 0).all() and limit > 0
-    ):
-        raise RunError(f"{path} is damaged: it must hold finite numbers, and positive ones. Train again.")
-    if len(mean) != width:
-        raise RunError(
-            f"{path} is not of this run: it must measure the {width:,} features of its network. Received: "
-            f"{len(mean):,} features. Train again."
-        )
-    return OodDetector(*arrays, float(limit))
+def load_ood_detector(path: Path) -> OodDetector:
+    """Reads what `OodDetector.save` wrote."""
+    with np.load(path) as file:
+        mean, deviation, components = (file[name] for name in ("mean", "deviation", "components"))
+        return OodDetector(mean, deviation, components, float(file["limit"]))
 
 
 def _find_components(standardised: Float32[np.ndarray, "n d"]) -> Float32[np.ndarray, "k d"]:

@@ -12,10 +12,8 @@ from pneumo_keras.data.images import LabelledImages
 from pneumo_keras.data.phantom import PhantomImages
 from pneumo_keras.model.attribution import Explainer
 from pneumo_keras.recipes.explain import build_image_explainer
-from pneumo_keras.recipes.images import open_splits
-from pneumo_keras.recipes.own_images import check_unchanged, open_own_data
-from pneumo_keras.runs.finished import load_run
-from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.recipes.images import open_own_data, open_splits
+from pneumo_keras.runs.run import Run
 from pneumo_keras.runtime.progress import show_progress
 
 PHANTOMS, PHANTOM_SEED = 300, 12345  # images that no run is trained on
@@ -39,17 +37,15 @@ class MapQuality:
     pointing_called: PointingGame | None
 
 
-def measure_maps(folder: RunFolder, moved: str | None = None) -> MapQuality:
+def measure_maps(run: Run, moved: str | None = None) -> MapQuality:
     """Measures the maps of a run. The test split is not opened.
 
     Args:
-        folder: Of a finished run.
+        run: All of it.
         moved: Where the run's images lie now, if they were moved.
     """
-    run = load_run(folder)
-    config, data = open_own_data(folder, run, moved)
-    check_unchanged(run, config, data)
-    explainer = build_image_explainer(folder)
+    config, data = open_own_data(run, moved)
+    explainer = build_image_explainer(run)
     split = open_splits(data, ("val",))["val"]
     deletion = delete_from(split.images, explainer.explainer)
     if config.data.source != "phantom":

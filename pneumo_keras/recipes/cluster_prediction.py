@@ -10,17 +10,16 @@ import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from pneumo_keras.cluster.ordered_map import Stage, describe_cluster, map_in_order
 from pneumo_keras.config import find_cache
 from pneumo_keras.data.decoding import DecodedImage, Decoders
 from pneumo_keras.data.images import Preparation
-from pneumo_keras.evaluation.prediction import ScoredImage
 from pneumo_keras.features.store import CHUNK
-from pneumo_keras.recipes.resumption import score_rest
-from pneumo_keras.runs.finished import FinishedRun
-from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.recipes.predict import build_scorer, score_rest, tell_threshold
+from pneumo_keras.runs.run import Run, ScoredImage, load_run
 from pneumo_keras.runtime.backend import start_backend
 
 log = logging.getLogger("pneumo_keras")
@@ -29,8 +28,7 @@ Packet = list[Any]  # of paths, then of the images in them, then of what is said
 
 
 def predict_on_cluster(
-    folder: RunFolder,
-    run: FinishedRun,
+    run: Run,
     paths: Iterable[str],
     *,
     prevalence: float | None = None,
@@ -40,8 +38,7 @@ def predict_on_cluster(
     """Scores files in their order on the open cluster; see `predict.predict_files`.
 
     Args:
-        folder: Of the run, which every machine can read.
-        run: Of the folder.
+        run: Whose folder every machine can read.
         paths: Of the files, which every machine can read. All are listed before the first is scored.
         prevalence: Share of pneumonia where the scores are to be used, in (0, 1).
         workers: Processes that decode, on all machines; one a core if not given.
@@ -51,12 +48,12 @@ def predict_on_cluster(
         RunError: That file has another score now: it is another run, or another file.
         ClusterError: Ray gives up.
     """
-    _, point = run.state_prevalence(prevalence)
-    log.info("Called pneumonia above %.4g. A research tool, not a medical device", point.threshold)
+    _, point = run.to_prevalence(prevalence)
+    tell_threshold(point.threshold)
     log.info("Decoded and scored on %s", describe_cluster())
     stages = [
         Stage(functools.partial(build_decoding, run.preparation), most=workers),
-        Stage(functools.partial(build_scoring, folder, prevalence), whole=True),
+        Stage(functools.partial(build_scoring, run.folder.path, prevalence), whole=True),
     ]
 
     def score(files: Iterable[str]) -> Generator[ScoredImage, None, None]:
@@ -76,9 +73,7 @@ def build_decoding(preparation: Preparation) -> Callable[[Iterator[Packet]], Ite
     return functools.partial(_keep_packets, decoders.decode)
 
 
-def build_scoring(
-    folder: RunFolder, prevalence: float | None
-) -> Callable[[Iterator[Packet]], Iterator[Packet]]:
+def build_scoring(path: Path, prevalence: float | None) -> Callable[[Iterator[Packet]], Iterator[Packet]]:
     """In an actor: packets of images -> packets of what the run says of them.
 
     Raises:
@@ -86,9 +81,7 @@ def build_scoring(
         BackendError: Keras cannot start there.
     """
     start_backend(find_cache())
-    from pneumo_keras.recipes.scoring import build_scorer
-
-    scorer = build_scorer(folder, prevalence=prevalence)
+    scorer = build_scorer(load_run(path), prevalence=prevalence)
     return functools.partial(_keep_packets, scorer.score)
 
 

@@ -14,8 +14,8 @@ from pneumo_keras.evaluation.patients import PatientCounts, count_patients, coun
 from pneumo_keras.evaluation.report_card import Metrics
 from pneumo_keras.evaluation.scores import ScoreTable, hash_scores, load_score_table
 from pneumo_keras.evaluation.small_sets import list_short_differences
-from pneumo_keras.runs.finished import load_settings
 from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.runs.run import load_settings
 from pneumo_keras.storage.files import explain_unwritable, replace_whole
 
 

@@ -19,34 +19,33 @@ from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.evaluation.report_card import Distances, Evaluation, Perturbed
 from pneumo_keras.evaluation.robustness import ScoredImages
 from pneumo_keras.evaluation.scores import format_medmnist_scores, to_medmnist_name
-from pneumo_keras.features.ood import load_ood_detector
-from pneumo_keras.features.views import View
+from pneumo_keras.features.views import PLAIN, View
 from pneumo_keras.model.classifier import FrozenPart
-from pneumo_keras.recipes.evaluating import (
-    compute_log_odds,
-    decide,
-    evaluate_members,
-    measure_distances,
-    warn_of_backwards,
-    write_scores,
-)
 from pneumo_keras.recipes.explain import explain_mistakes
 from pneumo_keras.recipes.heads import list_evaluated_views, list_perturbed_views
-from pneumo_keras.recipes.images import Split, find_new_patients, open_splits, tell_shared_patients
+from pneumo_keras.recipes.images import (
+    Split,
+    find_new_patients,
+    open_own_data,
+    open_splits,
+    tell_shared_patients,
+)
 from pneumo_keras.recipes.network import build_extractor
-from pneumo_keras.recipes.own_images import check_unchanged, open_own_data
 from pneumo_keras.recipes.perturbations import list_kinds, measure_robustness
-from pneumo_keras.recipes.saved_classifier import load_evaluated_classifier
+from pneumo_keras.recipes.scoring import compute_log_odds, decide, evaluate_members, write_scores
 from pneumo_keras.reporting.explanations import Evidence
 from pneumo_keras.reporting.plots import draw_robustness, draw_summary, save_plot
 from pneumo_keras.reporting.report import FineTuned, PerturbedImages, ReportContents, format_report
-from pneumo_keras.runs.finished import FinishedRun, load_run
-from pneumo_keras.runs.folder import OOD_DETECTOR, RunFolder
+from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.runs.run import Run
 
 log = logging.getLogger("pneumo_keras")
 
 NAME_BYTES = 100  # of a run's name within that of a file, which can have 255
 EXAMPLES = 6  # perturbed images that a report shows
+
+Tell = Callable[[RunFolder, Evaluation], object]
+"""Takes the folder that will hold an evaluation, and the evaluation, before anything is written."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +53,8 @@ class Task:
     """A finished run, and the images that it is evaluated on.
 
     Attributes:
-        folder: Of the run.
         name: Of the run, for the report.
-        run: All of it but its model, with settings that name these images.
+        run: With settings that name these images.
         config: The same settings with the paths of this machine.
         card: What the images are.
         split: The images.
@@ -64,9 +62,8 @@ class Task:
         new: Which show patients of whom the run has learnt from no image; None where that is unknown.
     """
 
-    folder: RunFolder
     name: str
-    run: FinishedRun
+    run: Run
     config: Config
     card: DataCard
     split: Split
@@ -74,29 +71,21 @@ class Task:
     new: PerImage | None = None
 
 
-Tell = Callable[[RunFolder, Evaluation], None]
-"""Takes the evaluation, and the folder that will hold it, before anything is written."""
-
-
-def keep_quiet(folder: RunFolder, evaluation: Evaluation) -> None:
-    """Tells nothing."""
-
-
 def evaluate_run(
-    folder: RunFolder,
+    run: Run,
     split_name: str,
     prevalence: float | None = None,
     *,
     perturb: bool = False,
     moved: str | None = None,
-    tell: Tell = keep_quiet,
+    tell: Tell = lambda *_: None,
 ) -> Evaluation:
     """Scores a split with the saved model and writes its scores, figures and pictures.
 
-    All of the run is read and checked, and everything computed, before anything of it is replaced.
+    Everything is computed before anything of the run is replaced.
 
     Args:
-        folder: Of a finished run.
+        run: A finished one.
         split_name: `train`, `val` or `test`.
         prevalence: See `evaluate_images`.
         perturb: See `evaluate_images`.
@@ -106,34 +95,36 @@ def evaluate_run(
     Raises:
         RunError: The images that the run learnt from have changed, or one of its files is damaged.
     """
-    run = load_run(folder)
-    config, data = open_own_data(folder, run, moved)
-    check_unchanged(run, config, data)
+    config, data = open_own_data(run, moved)
     data = tell_shared_patients(data, split_name)
     split = open_splits(data, (split_name,))[split_name]
-    new = find_new_patients(data, split_name)
-    task = Task(folder, folder.path.resolve().name, run, config, data.card, split, new=new)
+    task = Task(run.name, run, config, data.card, split, new=find_new_patients(data, split_name))
     contents = evaluate_images(task, prevalence, perturb=perturb)
-    tell(folder, contents.evaluation)
-    write_evaluation(folder, task, contents)
+    tell(run.folder, contents.evaluation)
+    write_evaluation(run.folder, task, contents)
     return contents.evaluation
 
 
 def evaluate_images(task: Task, prevalence: float | None, *, perturb: bool) -> ReportContents:
-    """Scores images with the saved model of a run, and everything that a report shows of that.
+    """Scores images with the saved model of a run, and gathers everything that a report shows of that.
 
     Args:
         task: The run and the images.
-        prevalence: Share of pneumonia where the scores are to be used, in (0, 1). Scores, operating
-            point and figures are corrected to it; no call changes.
+        prevalence: Where the scores are to be used, in (0, 1). Scores, operating point and figures are
+            corrected to it; no prediction changes.
         perturb: Whether the images are also evaluated perturbed: all at once as the run's settings say, and
             by kind and severity.
     """
     run, config, split = task.run, task.config, task.split
-    classifier = load_evaluated_classifier(task.folder, run)
+    classifier, ood_detector = run.classifier, run.ood_detector
+    shift, _ = run.to_prevalence(prevalence)
+    point, flip, seed = run.operating_point, classifier.flip_average, config.perturbation.seed
     extractor = build_extractor(config, classifier.frozen, must_share=False)
-    shift = PrevalenceShift(run.calibration.prevalence, prevalence) if prevalence is not None else None
     to_scores = functools.partial(decide, classifier.decision)
+
+    def measure_distances(seen: Split, view: View) -> Distances:
+        table = extractor.extract(seen.images, seen.title, view)
+        return np.concatenate([ood_detector.measure(features) for features in table.iterate()])
 
     def evaluate_views(
         views: Sequence[View], distances: Distances | None = None
@@ -141,49 +132,45 @@ def evaluate_images(task: Task, prevalence: float | None, *, perturb: bool) -> R
         log_odds = compute_log_odds(extractor, classifier.head, split, views)
         scores = to_scores(log_odds)
         evaluation = evaluate_members(
-            config, split, log_odds, to_scores, run.operating_point, shift, distances=distances, new=task.new
+            config, split, log_odds, to_scores, point, shift, distances=distances, new=task.new
         )
         return shift.correct_scores(scores) if shift else scores, evaluation
 
-    ood_detector = load_ood_detector(
-        task.folder.verify(OOD_DETECTOR), width=classifier.frozen.backbone.output_shape[-1]
-    )
-    flip, seed = classifier.flip_average, config.perturbation.seed
-
     def score(seen: Split, view: View) -> ScoredImages:
         log_odds = compute_log_odds(extractor, classifier.head, seen, list_evaluated_views(flip, view))
-        distances = measure_distances(extractor, ood_detector, seen, view)
+        distances = measure_distances(seen, view)
         return ScoredImages(log_odds.mean(axis=1, dtype=np.float64), to_scores(log_odds), distances)
 
-    plain, varied = list_evaluated_views(flip), list_perturbed_views(config, flip_average=flip)
+    plain, all_at_once = list_evaluated_views(flip), list_perturbed_views(config, flip_average=flip)
     kinds = list_kinds(split, seed=seed) if perturb else {}
     jobs = [(seen.images, list_evaluated_views(flip, view)) for _, seen, view in kinds.values()]
-    extractor.check_room([(split.images, [*plain, *varied] if perturb else plain), *jobs])
-    scores, evaluation = evaluate_views(plain, measure_distances(extractor, ood_detector, split))
-    warn_of_backwards(split, evaluation)
+    extractor.check_room([(split.images, [*plain, *all_at_once] if perturb else plain), *jobs])
+    scores, evaluation = evaluate_views(plain, measure_distances(split, PLAIN))
     perturbed = None
     if perturb:
-        perturbed_scores, of_perturbed = evaluate_views(varied)
+        perturbed_scores, of_perturbed = evaluate_views(all_at_once)
+        threshold = evaluation.at_threshold.threshold
         changes = compare_figures(
             split.images.labels,
             scores,
             perturbed_scores,
-            first_threshold=evaluation.at_threshold.threshold,
-            second_threshold=evaluation.at_threshold.threshold,
+            first_threshold=threshold,
+            second_threshold=threshold,
             seed=config.seed,
             patients=to_groups(split.patients),
             prevalence=prevalence,
         )
-        threshold = run.operating_point.threshold
-        robustness = measure_robustness(split, kinds, score, threshold=threshold, shift=shift, seed=seed)
+        robustness = measure_robustness(
+            split, kinds, score, threshold=point.threshold, shift=shift, seed=seed
+        )
         ranges = config.perturbation.model_dump(mode="json")
         evaluation = replace(evaluation, perturbed=Perturbed(of_perturbed, changes, ranges, robustness))
-        perturbed = PerturbedImages(perturbed_scores, show_images(split, varied[0], classifier.frozen))
-    evidence = explain_mistakes(task.folder, classifier, split, scores, evaluation.at_threshold.threshold)
-    return gather_report(task, scores, evaluation, evidence, shift, perturbed)
+        perturbed = PerturbedImages(perturbed_scores, _show_images(split, all_at_once[0], classifier.frozen))
+    evidence = explain_mistakes(run, split, scores, evaluation.at_threshold.threshold)
+    return _gather_report(task, scores, evaluation, evidence, shift, perturbed)
 
 
-def show_images(split: Split, view: View, frozen: FrozenPart) -> Images:
+def _show_images(split: Split, view: View, frozen: FrozenPart) -> Images:
     """The first images of a split as a view shows them to the network."""
     images = split.images.read(slice(EXAMPLES))
     shown = view.enlarge(images, range(len(images)), frozen)
@@ -207,25 +194,19 @@ def write_evaluation(folder: RunFolder, task: Task, contents: ReportContents) ->
     write_scores(folder, split, contents.scores, contents.evaluation, corrected)
     if contents.perturbed and contents.evaluation.perturbed:
         found = contents.evaluation.perturbed
-        write_scores(
-            folder,
-            split,
-            contents.perturbed.scores,
-            found.evaluation,
-            f"_perturbed{corrected}",
-            perturbed=found,
-        )
+        scores, suffixed = contents.perturbed.scores, f"_perturbed{corrected}"
+        write_scores(folder, split, scores, found.evaluation, suffixed, perturbed=found)
         plot = draw_robustness(found.robustness, title=f"{title}, perturbed")
         folder.write_with(f"figures/perturbations{suffix}.png", functools.partial(save_plot, plot))
     if contents.card.medmnist_name and stated is None:
-        write_medmnist_scores(folder, task.config.data.size, split.name, contents)
+        _write_medmnist_scores(folder, task.config.data.size, split.name, contents)
     folder.write_with(f"figures/summary{suffix}.png", functools.partial(save_plot, summary))
     folder.write_text(report, page)
-    folder.seal()
+    folder.update_manifest()
     log.info("Report: %s", folder.path / report)
 
 
-def gather_report(
+def _gather_report(
     task: Task,
     scores: Scores,
     evaluation: Evaluation,
@@ -255,12 +236,12 @@ def gather_report(
         epoch_chosen=training.schedule == "plateau" or training.unfreeze_from is not None,
         settings=format_config(name_files(run.config)),
         environment=run.environment,
-        fine_tuned=describe_fine_tuning(run),
+        fine_tuned=_describe_fine_tuning(run),
         of_others=task.of_others,
     )
 
 
-def describe_fine_tuning(run: FinishedRun) -> FineTuned | None:
+def _describe_fine_tuning(run: Run) -> FineTuned | None:
     """What was done to the network itself, if anything was."""
     training = run.config.training
     if training.unfreeze_from is None:
@@ -269,7 +250,7 @@ def describe_fine_tuning(run: FinishedRun) -> FineTuned | None:
     return FineTuned(training.unfreeze_from, training.unfrozen_learning_rate, kept)
 
 
-def write_medmnist_scores(folder: RunFolder, size: int, split: str, contents: ReportContents) -> None:
+def _write_medmnist_scores(folder: RunFolder, size: int, split: str, contents: ReportContents) -> None:
     """Writes MedMNIST's standard result file, in place of an older one."""
     figures = contents.evaluation.at_half.figures
     file = to_medmnist_name(

@@ -1,4 +1,4 @@
-"""ImageSet explained by a finished run: which places of an image its log odds come from."""
+"""Images explained by a finished run: which places of an image its log odds come from."""
 
 import contextlib
 import functools
@@ -17,20 +17,15 @@ from pneumo_keras.arrays import Scores
 from pneumo_keras.data.decoding import DecodedImage, decode_images
 from pneumo_keras.data.images import Preparation
 from pneumo_keras.evaluation.mistakes import find_mistakes
-from pneumo_keras.evaluation.prediction import ScoredImage
 from pneumo_keras.model.attribution import Explainer, Explanation, build_explainer
-from pneumo_keras.model.classifier import Classifier
 from pneumo_keras.recipes.images import Split
-from pneumo_keras.recipes.scoring import Scorer, build_scorer
+from pneumo_keras.recipes.predict import Scorer, build_scorer
 from pneumo_keras.reporting.explanations import SHOWN_EDGE, Evidence, draw_explanation
 from pneumo_keras.reporting.plots import save_plot
-from pneumo_keras.reporting.predictions import list_values
 from pneumo_keras.reporting.report import MISTAKES
-from pneumo_keras.runs.folder import NORMAL_IMAGES, RunFolder
-from pneumo_keras.runs.normal_images import load_normal_images
+from pneumo_keras.runs.run import Run, ScoredImage
 from pneumo_keras.runtime.progress import show_progress
 from pneumo_keras.storage.files import (
-    check_within,
     claim_folder,
     explain_unwritable,
     format_csv,
@@ -50,7 +45,7 @@ class ExplainedImage:
     """An image with its score, and where that comes from.
 
     Attributes:
-        scored: What the run says of it.
+        scored: As `predict` does.
         explanation: Of the score.
         shown: The image at a size to look at.
     """
@@ -62,12 +57,7 @@ class ExplainedImage:
 
 @dataclass(frozen=True)
 class ImageExplainer:
-    """A finished run that scores images and explains the scores.
-
-    Attributes:
-        scorer: The run.
-        explainer: Its classifier.
-    """
+    """A finished run that scores images and explains the scores."""
 
     scorer: Scorer
     explainer: Explainer
@@ -75,22 +65,18 @@ class ImageExplainer:
     @property
     def preparation(self) -> Preparation:
         """Of the images that it takes."""
-        return self.scorer.preparation
+        return self.scorer.run.preparation
 
     def explain(self, image: DecodedImage) -> ExplainedImage:
-        """Scores and explains one image.
-
-        Args:
-            image: As `decode_file` makes it, readable.
+        """Scores and explains one image, which must be readable.
 
         Raises:
             ModelError: The run's head is of a kind that is not known here.
         """
         (scored,) = self.scorer.score([image])
         pixels: Any = image.image
-        return ExplainedImage(
-            scored, self.explainer.explain(pixels), pixels if image.shown is None else image.shown
-        )
+        shown = pixels if image.shown is None else image.shown
+        return ExplainedImage(scored, self.explainer.explain(pixels), shown)
 
 
 @dataclass(frozen=True)
@@ -98,7 +84,7 @@ class ExplainedFile:
     """What came of a file.
 
     Attributes:
-        scored: What the run says of it, or why it says nothing.
+        scored: As `predict` does.
         picture: Name of the PNG file with the image and its map; "" where there is none.
         map: Name of the NPY file with the map; "" where there is none.
     """
@@ -108,24 +94,23 @@ class ExplainedFile:
     map: str = ""
 
     def to_row(self) -> dict[str, Any]:
-        """For tables: what `predict` says, and the files."""
-        return {**list_values(self.scored), "picture": self.picture, "map": self.map}
+        """For tables: the row of `predict`, and the files."""
+        return {**self.scored.to_row(), "picture": self.picture, "map": self.map}
 
 
-def build_image_explainer(folder: RunFolder) -> ImageExplainer:
-    """Reads a finished run and makes it explain images.
+def build_image_explainer(run: Run) -> ImageExplainer:
+    """Makes a finished run explain images.
 
     Raises:
-        RunError: There is no finished run, or it is damaged.
+        RunError: A file of the run is damaged.
     """
-    scorer = build_scorer(folder, chunk=1)
-    normal = load_normal_images(folder.verify(NORMAL_IMAGES), size=scorer.data_size)
+    normal = run.normal_images
     log.info("Comparing with %s of the run", to_amount(len(normal), "normal image"))
-    return ImageExplainer(scorer, build_explainer(scorer.classifier, normal))
+    return ImageExplainer(build_scorer(run, chunk=1), build_explainer(run.classifier, normal))
 
 
 def explain_files(
-    explainer: ImageExplainer, paths: Iterable[str], out: Path, *, run: Path | None = None
+    explainer: ImageExplainer, paths: Iterable[str], out: Path, *, may_replace: bool = False
 ) -> Iterator[ExplainedFile]:
     """Explains images one by one: a picture and a map of each, and a table at the end.
 
@@ -133,51 +118,32 @@ def explain_files(
         explainer: Of a run.
         paths: Of the images. What cannot be read has its reason, and does not stop the others.
         out: The folder for all files, which is made.
-        run: Of whose folder it is a part, so that files of the same names are replaced; None where the folder
-            must be new or empty.
+        may_replace: Whether it may hold files, of which those of the same names are replaced.
 
     Raises:
         ModelError: The run's head is of a kind that is not known here.
-        RunError: The folder is taken, another process writes to it, it cannot be written to, or a link leads
-            from the run to elsewhere.
+        RunError: The folder is taken, another process writes to it, or it cannot be written to.
     """
-    if run:
-        check_within(run, out / TABLE)
-    with claim_folder(out, option="--out", may_hold=(lambda _: True) if run else None):
-        yield from _explain_files(explainer, paths, out, run or out)
-
-
-def _explain_files(
-    explainer: ImageExplainer, paths: Iterable[str], out: Path, within: Path
-) -> Iterator[ExplainedFile]:
     rows = []
-    decoded = decode_images(paths, preparation=explainer.preparation, shown=SHOWN_EDGE)
-    with contextlib.closing(decoded) as images, show_progress("Explaining", 0, "images") as progress:
+    with (
+        claim_folder(out, option="--out", may_hold=(lambda _: True) if may_replace else None),
+        contextlib.closing(
+            decode_images(paths, preparation=explainer.preparation, shown=SHOWN_EDGE)
+        ) as images,
+        show_progress("Explaining", 0, "images") as progress,
+    ):
         for image, stem in name_images(images):
-            one = explain_file(explainer, image, out, stem, within)
+            one = _explain_file(explainer, image, out, stem)
             rows.append({**one.to_row(), "path": to_printable(image.path)})
             yield one
             progress.advance(1)
-    if rows:
-        with explain_unwritable(out, option="--out"):
-            write_whole(out / TABLE, format_csv(rows))
+        if rows:
+            with explain_unwritable(out, option="--out"):
+                write_whole(out / TABLE, format_csv(rows))
 
 
-def explain_file(
-    explainer: ImageExplainer, image: DecodedImage, out: Path, stem: str, within: Path
-) -> ExplainedFile:
-    """Explains an image, and writes `<stem>.png` and `<stem>.npy`.
-
-    Args:
-        explainer: Of a run.
-        image: What came of a file.
-        out: A folder that is there.
-        stem: Of the new files' names.
-        within: A folder that `out` lies in, from where no link may lead to elsewhere.
-
-    Raises:
-        RunError: A file cannot be written, or is a link.
-    """
+def _explain_file(explainer: ImageExplainer, image: DecodedImage, out: Path, stem: str) -> ExplainedFile:
+    """Explains an image, and writes `<stem>.png` and `<stem>.npy`."""
     if image.image is None:
         return ExplainedFile(explainer.scorer.refuse(image))
     one = explainer.explain(image)
@@ -193,35 +159,25 @@ def explain_file(
         f"{stem}.npy": lambda beside: np.save(beside, one.explanation.evidence),
     }
     for name, save in files.items():
-        check_within(within, out / name)
         with explain_unwritable(out / name, option="--out"), replace_whole(out / name) as beside:
             save(beside)
     return ExplainedFile(one.scored, *files)
 
 
-def explain_mistakes(
-    folder: RunFolder, classifier: Classifier, split: Split, scores: Scores, threshold: float
-) -> dict[int, Evidence]:
+def explain_mistakes(run: Run, split: Split, scores: Scores, threshold: float) -> dict[int, Evidence]:
     """Maps of the most confident mistakes, by the images' indices.
 
     Args:
-        folder: Of the run.
-        classifier: Of the run.
-        split: Whose images were scored.
+        run: That scored the images.
+        split: The images.
         scores: Of the images.
-        threshold: Above it an image was called pneumonia.
-
-    Raises:
-        RunError: The run's normal images are missing or damaged.
+        threshold: Above it pneumonia is predicted.
     """
     mistakes = np.concatenate(find_mistakes(split.images.labels, scores, threshold, limit=MISTAKES))
     if not len(mistakes):
         return {}
-    images = split.images.read(mistakes)
-    explainer = build_explainer(
-        classifier, load_normal_images(folder.verify(NORMAL_IMAGES), size=images.shape[1])
-    )
-    explained = [explainer.explain(image).evidence for image in images]
+    explainer = build_explainer(run.classifier, run.normal_images)
+    explained = [explainer.explain(image).evidence for image in split.images.read(mistakes)]
     return dict(zip(mistakes.tolist(), explained, strict=True))
 
 

@@ -13,10 +13,8 @@ from pneumo_keras.exports.table import FORMS
 from pneumo_keras.exports.verification import Verification, verify_scoring
 from pneumo_keras.model.classifier import Classifier
 from pneumo_keras.model.fingerprint import compute_fingerprint
-from pneumo_keras.recipes.saved_classifier import load_evaluated_classifier
 from pneumo_keras.runs.environment import describe_environment
-from pneumo_keras.runs.finished import FinishedRun, load_run
-from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.runs.run import Run
 from pneumo_keras.storage.documents import to_document
 from pneumo_keras.storage.files import explain_unwritable, make_folder, replace_together
 
@@ -36,13 +34,13 @@ class Export:
     verification: Verification
 
 
-def export_run(folder: RunFolder, form: str, place: Place) -> Export:
+def export_run(run: Run, form: str, place: Place) -> Export:
     """Writes the classifier of a run, has its own runtime score images beside Keras, and says how to use it.
 
     Nothing of it stays where the scores differ.
 
     Args:
-        folder: Of a finished run.
+        run: All of it.
         form: One of `FORMS`, as `check_form` lets pass.
         place: Of the files.
 
@@ -50,8 +48,7 @@ def export_run(folder: RunFolder, form: str, place: Place) -> Export:
         ExportError: The scores differ.
         RunError: The files cannot be written.
     """
-    run = load_run(folder)
-    classifier = load_evaluated_classifier(folder, run)
+    classifier = run.classifier
     names = (*place.names, place.sidecar)
     with (
         explain_unwritable(place.folder, option="--out"),
@@ -82,7 +79,7 @@ def verify_form(form: str, classifier: Classifier, file: Path) -> Verification:
 
 
 def describe_export(
-    form: str, files: list[Path], classifier: Classifier, run: FinishedRun, verification: Verification
+    form: str, files: list[Path], classifier: Classifier, run: Run, verification: Verification
 ) -> dict[str, Any]:
     """The sidecar."""
     about = describe_environment()

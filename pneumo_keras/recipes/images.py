@@ -1,22 +1,28 @@
-"""Which images a job works on."""
+"""Which images a job works on, and what is recorded of them to know them again."""
 
 import logging
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from pneumo_keras.arrays import SPLIT_NAMES
-from pneumo_keras.config import Config, find_cache
-from pneumo_keras.data.images import LabelledImages, Preparation
+from pneumo_keras.config import Config, change_config, find_cache, resolve_paths
+from pneumo_keras.data.hashes import Hashes, load_hashes
+from pneumo_keras.data.images import LabelledImages, Preparation, count_classes, hash_labels
 from pneumo_keras.data.patients import PerImage, find_new, find_shared
 from pneumo_keras.data.sources import SOURCES, DataOptions, DataSet
-from pneumo_keras.errors import DataError
+from pneumo_keras.errors import DataError, RunError
 from pneumo_keras.reporting.evaluation_text import describe_sharing
+from pneumo_keras.runs.run import Run
 
 log = logging.getLogger("pneumo_keras")
 
 LEARNT_BEFORE = {"train": (), "val": ("train",), "test": ("train", "val")}
-"""The splits whose patients are no news to a run by the time that it comes to a split."""
+"""The splits whose patients a run knows by the time that it comes to a split."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,7 @@ def find_new_patients(data: DataSet, name: str) -> PerImage | None:
 
     Args:
         data: With the splits.
-        name: `val`, compared with the training images, or `test`, compared with both.
+        name: Of the split: `val` is compared with the training images, `test` with both.
 
     Returns:
         False, too, for an image whose patient is unknown; None where nothing is known of that.
@@ -100,11 +106,6 @@ def tell_shared_patients(data: DataSet, name: str) -> DataSet:
     if shared is not None and shared.any():
         log.warning("%s: %s", data.card.title, said[name])
     return replace(data, card=replace(data.card, patients=" ".join(filter(None, said.values()))))
-
-
-def choose_source(path: Path) -> str:
-    """The source that reads images of the user's own."""
-    return "pneumonia_mnist" if path.suffix == ".npz" else "folder"
 
 
 def prepare_images(*, size: int, path: Path | None) -> dict[str, Split]:
@@ -131,3 +132,86 @@ def to_options(config: Config, preparation: Preparation | None = None) -> DataOp
         preparation=preparation,
         patient_pattern=data.patient_pattern,
     )
+
+
+def describe_split(split: Split) -> dict[str, Any]:
+    """What tells these images and labels from others."""
+    labels = split.images.labels
+    return {
+        "sha256": split.images.fingerprint(),
+        "labels_sha256": hash_labels(labels),
+        "class_counts": list(count_classes(labels)),
+    }
+
+
+def describe_splits(data: DataSet, splits: Mapping[str, Split]) -> dict[str, dict[str, Any]]:
+    """The same of some splits, with the checksums of their listings where there are any."""
+    described = {name: describe_split(split) for name, split in splits.items()}
+    if data.list_split:
+        for name, about in described.items():
+            about["listing_sha256"] = data.list_split(name).sha256
+    return described
+
+
+def hash_splits(splits: Mapping[str, Split]) -> Hashes:
+    """A hash of each image of these splits, by which it is known wherever it lies."""
+    cache = find_cache()
+    return np.unique(np.concatenate([load_hashes(split.images, cache) for split in splits.values()]))
+
+
+def open_own_data(run: Run, moved: str | None = None) -> tuple[Config, DataSet]:
+    """The images that a run was made with, where they lie now, once they are known to be the same.
+
+    Where their listing is as it was, training and validation images are not read. Images of the official
+    file and phantom images are what the settings say.
+
+    Args:
+        run: That was made with them.
+        moved: Where they lie now, absolute, if they were moved.
+
+    Returns:
+        The settings with the paths of this machine, and the images; no split is opened yet.
+
+    Raises:
+        RunError: There is nothing at that place, or training or validation images or labels are others.
+    """
+    paths = run.environment["paths"]
+    if moved is not None:
+        paths = {**paths, "data.path": moved}
+    config = resolve_paths(run.config if moved is None else change_config(run.config, paths), paths)
+    place = config.data.path
+    if place is not None and not os.path.exists(place):  # noqa: PTH110 (never raises)
+        raise RunError(
+            f"The images that {run.folder.path} was made with must lie where they lay then, or where --set "
+            f"data.path=... says. Received: {place}, where there is nothing."
+        )
+    data = open_data(config, run.preparation)
+    in_one_file = data.list_split is None
+    if place is None or (in_one_file and data.card.files == run.environment["data"]["files"]):
+        return config, data
+    for name, before in run.environment["images"].items():
+        if change := _find_change(before, data, name):
+            raise RunError(
+                f"{place}: the images that the run learnt from must be as they were. Received: {change}. Train "
+                "again, or name images that it was not trained on with --data."
+            )
+    return config, data
+
+
+def _find_change(before: Mapping[str, Any], data: DataSet, split: str) -> str:
+    """In what images or labels of a split differ from what was recorded; "" where they are the same."""
+    if data.list_split:
+        try:
+            listing = data.list_split(split)
+        except DataError as error:
+            return f"no {SPLIT_NAMES[split]} ({error})"
+        if listing.sha256 == before["listing_sha256"]:
+            return ""
+        n_before, n = sum(before["class_counts"]), sum(listing.class_counts)
+        if n_before != n:
+            return f"{n:,} {SPLIT_NAMES[split]}, {n_before:,} then"
+    found = describe_split(open_splits(data, (split,))[split])
+    if found["sha256"] != before["sha256"]:
+        return f"other {SPLIT_NAMES[split]}, or the same in another order"
+    same = found["labels_sha256"] == before["labels_sha256"]
+    return "" if same else f"{SPLIT_NAMES[split]} with other labels"

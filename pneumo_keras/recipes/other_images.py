@@ -4,19 +4,22 @@ import logging
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from pneumo_keras.config import Config, change_config, format_config, resolve_paths
+import numpy as np
+
+from pneumo_keras.config import Config, change_config, find_cache, format_config, resolve_paths
+from pneumo_keras.data.hashes import load_hashes
 from pneumo_keras.data.image_preparation import JPEG_LENGTH, JPEG_QUALITY, measure_sample
 from pneumo_keras.data.resized import ResizedImages
 from pneumo_keras.data.sources import DataCard
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.report_card import Evaluation
-from pneumo_keras.recipes.evaluate import Task, Tell, evaluate_images, keep_quiet, write_evaluation
-from pneumo_keras.recipes.images import Split, choose_source, open_data, open_evaluated
-from pneumo_keras.recipes.own_images import count_seen_images, describe_split
+from pneumo_keras.recipes.evaluate import Task, Tell, evaluate_images, write_evaluation
+from pneumo_keras.recipes.images import Split, describe_split, open_data, open_evaluated
 from pneumo_keras.runs.environment import describe_environment
-from pneumo_keras.runs.finished import FinishedRun, load_run
 from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.runs.run import Run
 from pneumo_keras.storage.printable import to_amount
 
 log = logging.getLogger("pneumo_keras")
@@ -33,7 +36,7 @@ class OtherImages:
     Attributes:
         path: An npz file, a folder by class, or a CSV.
         positive: Name of the class that is pneumonia, if not that of the run's settings.
-        name: What they are called; the name of the file or folder if nothing is said.
+        name: Of the folder for the evaluation; that of the file or folder if nothing is said.
     """
 
     path: Path
@@ -42,20 +45,20 @@ class OtherImages:
 
 
 def evaluate_other_images(
-    folder: RunFolder,
+    run: Run,
     other: OtherImages,
     split_name: str,
     prevalence: float | None = None,
     *,
     perturb: bool = False,
-    tell: Tell = keep_quiet,
+    tell: Tell = lambda *_: None,
 ) -> tuple[RunFolder, Evaluation]:
     """Scores other images with the saved model and writes all that an evaluation writes.
 
     Operating point and calibration are the run's own: nothing is learnt from the images that are evaluated.
 
     Args:
-        folder: Of a finished run.
+        run: A finished one.
         other: The images.
         split_name: Which of them; `test` for all of those that come without splits.
         prevalence: See `evaluate.evaluate_images`.
@@ -68,24 +71,22 @@ def evaluate_other_images(
     Raises:
         RunError: The run was trained on these images, or that folder holds an evaluation on others.
     """
-    run = load_run(folder)
-    settings = change_images(run.config, other)
-    config = resolve_paths(settings, _list_own_paths(run))
-    target = folder.to_evaluation(choose_name(other))
+    settings = _change_images(run.config, other)
+    paths = {key: path for key, path in run.environment["paths"].items() if key != "data.path"}
+    config = resolve_paths(settings, paths)
+    target = run.folder.to_evaluation(choose_name(other))
     data = open_data(config, run.preparation)
     split = open_evaluated(data, split_name)
-    check_unseen(run, config, split, is_whole=data.open_whole is not None)
-    card = describe_seen(data.card, check_few_seen(folder, config, split), len(split.images))
-    if config.data.source == "pneumonia_mnist":  # others were prepared as the run's were
-        card = describe_preparation(card, run, split)
-    about = describe_images(target, config, card, split)
+    seen = _count_seen(run, config, split, is_whole=data.open_whole is not None)
+    notices = [_describe_preparation(run, config, split), _describe_seen(seen, split), data.card.notice]
+    card = replace(data.card, notice=" ".join(filter(None, notices)))
+    about = _describe_images(target, config, card, split)
     task = Task(
-        folder=folder,
-        name=f"{folder.path.resolve().name} on {target.path.name}",
+        name=f"{run.name} on {target.path.name}",
         # The images of the training have no place beside these in a report.
         run=replace(run, config=settings, environment={**run.environment, "images": {}}),
         config=config,
-        card=describe_limits(card, run),
+        card=_describe_limits(card, run),
         split=split,
         of_others=True,
     )
@@ -97,12 +98,12 @@ def evaluate_other_images(
     return target, contents.evaluation
 
 
-def change_images(config: Config, other: OtherImages) -> Config:
+def _change_images(config: Config, other: OtherImages) -> Config:
     """The settings of a run with other images."""
     return change_config(
         config,
         {
-            "data.source": choose_source(other.path),
+            "data.source": "pneumonia_mnist" if other.path.suffix == ".npz" else "folder",
             "data.path": str(other.path),
             "data.positive": other.positive or config.data.positive,
         },
@@ -110,7 +111,7 @@ def change_images(config: Config, other: OtherImages) -> Config:
 
 
 def choose_name(other: OtherImages) -> str:
-    """What the images are called: a name that every system takes for a folder.
+    """A name for the images that every system takes for a folder.
 
     Raises:
         RunError: The user's name is none.
@@ -125,8 +126,8 @@ def choose_name(other: OtherImages) -> str:
     return re.sub(UNSAFE, "-", path.name if path.is_dir() else path.stem)[:LONGEST].strip(".-") or "images"
 
 
-def check_unseen(run: FinishedRun, config: Config, split: Split, *, is_whole: bool) -> None:
-    """Checks that the run was not trained on these images.
+def _count_seen(run: Run, config: Config, split: Split, *, is_whole: bool) -> int:
+    """How many of these images the run learnt from, wherever they lay then.
 
     Args:
         run: With the fingerprints of its own images.
@@ -135,69 +136,54 @@ def check_unseen(run: FinishedRun, config: Config, split: Split, *, is_whole: bo
         is_whole: Whether these are all images that lie there.
 
     Raises:
-        RunError: They are its training or validation images, or hold these.
+        RunError: They are its own, or more than half are.
     """
-    own = run.environment.get("images", {}).values()
-    place, own_place = str(config.data.path), run.environment.get("paths", {}).get("data.path")
-    fingerprint = split.images.fingerprint()
-    if any(images["sha256"] == fingerprint for images in own) or (is_whole and place == own_place):
-        raise RunError(
-            f"--data must name images that the run was not trained on. Received: {config.data.path}. Leave it "
-            "out to evaluate the run on its own."
-        )
-
-
-def check_few_seen(folder: RunFolder, config: Config, split: Split) -> int:
-    """How many of these images the run learnt from, wherever they lay then; few, or they are no others.
-
-    Raises:
-        RunError: They are more than half.
-    """
-    seen, n = count_seen_images(folder, split), len(split.images)
+    rule = f"--data must name images that the run was not trained on. Received: {config.data.path}"
+    own, fingerprint = run.environment["images"].values(), split.images.fingerprint()
+    same_place = str(config.data.path) == run.environment["paths"].get("data.path")
+    if any(images["sha256"] == fingerprint for images in own) or (is_whole and same_place):
+        raise RunError(f"{rule}. Leave it out to evaluate the run on its own.")
+    seen, n = int(np.isin(load_hashes(split.images, find_cache()), run.seen_images).sum()), len(split.images)
     if seen > n * MOST:
         raise RunError(
-            f"--data must name images that the run was not trained on. Received: {config.data.path}, with "
-            f"{seen:,} of {to_amount(n, 'image')} among its training and validation images. Take those away."
+            f"{rule}, with {seen:,} of {to_amount(n, 'image')} among its training and validation images. Take "
+            "those away."
         )
     return seen
 
 
-def describe_seen(card: DataCard, seen: int, n: int) -> DataCard:
-    """The card of images of which the run has seen some."""
+def _describe_seen(seen: int, split: Split) -> str:
     if not seen:
-        return card
+        return ""
     verb = "is" if seen == 1 else "are"
-    notice = (
-        f"{seen:,} of these {n:,} images {verb} among the training and validation images of the run, by their "
-        "pixels: the figures are flattered by that."
+    return _warn(
+        split,
+        f"{seen:,} of these {len(split.images):,} images {verb} among the training and validation images of "
+        "the run, by their pixels: the figures are flattered by that.",
     )
-    return _add_notice(card, notice)
 
 
-def describe_preparation(card: DataCard, run: FinishedRun, split: Split) -> DataCard:
-    """The card of images that were larger, or have the training images' size but were saved otherwise."""
+def _describe_preparation(run: Run, config: Config, split: Split) -> str:
+    """Of images that were larger, or have the training images' size but were saved otherwise."""
+    if config.data.source != "pneumonia_mnist":  # a folder is prepared as the run's images were
+        return ""
     if isinstance(split.images, ResizedImages):
         pixels = split.images.images.shape[0]
-        prepared = (
-            f"Images of {pixels} px, prepared as the training images were: {run.preparation.describe()}."
-        )
-        return replace(card, notice=f"{prepared} {card.notice}".strip())
+        return f"Images of {pixels} px, prepared as the training images were: {run.preparation.describe()}."
     quality = run.preparation.jpeg_quality
     if (measure_sample(split.images) > JPEG_LENGTH) == (quality is not None):
-        return card
+        return ""
     trained = f"were saved as JPEG of quality {quality}" if quality else "were not saved as JPEG"
     these = f"were, of quality {JPEG_QUALITY}" if not quality else "were not"
-    return _add_notice(
-        card, f"The images of the training {trained}, these {these}: their scores scatter by that."
-    )
+    return _warn(split, f"The images of the training {trained}, these {these}: their scores scatter by that.")
 
 
-def _add_notice(card: DataCard, notice: str) -> DataCard:
-    log.warning("%s: %s", card.title, notice)
-    return replace(card, notice=f"{notice} {card.notice}".strip())
+def _warn(split: Split, notice: str) -> str:
+    log.warning("%s: %s", split.title, notice)
+    return notice
 
 
-def describe_images(target: RunFolder, config: Config, card: DataCard, split: Split) -> dict[str, object]:
+def _describe_images(target: RunFolder, config: Config, card: DataCard, split: Split) -> dict[str, Any]:
     """What the evaluation is made with; the splits of the same images that were evaluated before stay in it.
 
     Raises:
@@ -221,9 +207,9 @@ def describe_images(target: RunFolder, config: Config, card: DataCard, split: Sp
     }
 
 
-def describe_limits(card: DataCard, run: FinishedRun) -> DataCard:
+def _describe_limits(card: DataCard, run: Run) -> DataCard:
     """The card of images that the run does not know: what not to conclude is another matter there."""
-    trained = run.environment.get("data", {}).get("title", "images of which nothing is known")
+    trained = run.environment["data"]["title"]
     return replace(
         card,
         limits=(
@@ -233,8 +219,3 @@ def describe_limits(card: DataCard, run: FinishedRun) -> DataCard:
         ),
         notice=f"Evaluated on other images than those of the training ({trained}). {card.notice}".strip(),
     )
-
-
-def _list_own_paths(run: FinishedRun) -> dict[str, str]:
-    """Where the files of the run lay, but for its images."""
-    return {key: path for key, path in run.environment.get("paths", {}).items() if key != "data.path"}

@@ -1,9 +1,8 @@
 """A run evaluated on perturbed images, kind by kind."""
 
-import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -31,16 +30,11 @@ Kind = tuple[Sequence[float], Split, View]
 
 
 def list_kinds(split: Split, *, seed: int) -> dict[str, Kind]:
-    """All kinds of perturbation by name, each with the images of a split in all severities.
-
-    Args:
-        split: The images as they are.
-        seed: Of what is drawn.
-    """
+    """All kinds of perturbation by name, each with the images of a split in all severities."""
     n, kinds = len(split.images), {}
     for name, corruption in CORRUPTIONS.items():
         severities = range(1, 1 + len(corruption.parameters))
-        images = JoinedImages([corrupt_images(split.images, name, one, seed=seed) for one in severities])
+        images = JoinedImages([_corrupt_images(split.images, name, one, seed=seed) for one in severities])
         seen = replace(split, images=images, title=f"{split.title}, {name}")
         kinds[name] = corruption.parameters, seen, PLAIN
     for name, perturbation in PERTURBATIONS.items():
@@ -50,10 +44,10 @@ def list_kinds(split: Split, *, seed: int) -> dict[str, Kind]:
     return kinds
 
 
-def corrupt_images(images: LabelledImages, kind: str, severity: int, *, seed: int) -> LabelledImages:
+def _corrupt_images(images: LabelledImages, kind: str, severity: int, *, seed: int) -> LabelledImages:
     """The images with corrupted pixels: of those that are prepared as they are read, before that."""
     if isinstance(images, ResizedImages):
-        return replace(images, images=corrupt_images(images.images, kind, severity, seed=seed))
+        return replace(images, images=_corrupt_images(images.images, kind, severity, seed=seed))
     return CorruptedImages(images, kind, severity, seed)
 
 
@@ -73,42 +67,29 @@ def measure_robustness(
         kinds: Of this split.
         score: Scores images in a view, and forgets their features.
         threshold: The operating point, as it was chosen.
-        shift: To a stated share of pneumonia.
+        shift: To a stated prevalence.
         seed: Of what is drawn.
     """
     labels, started, found = split.images.labels, time.monotonic(), {}
     options = {"threshold": threshold, "shift": shift}
-    with leave_out_views(), show_progress("Kinds of perturbation", len(kinds), "kinds") as progress:
-        plain = score(split, PLAIN)
-        for name, (parameters, seen, view) in kinds.items():
-            perturbed = score(seen, view)
-            severities = [
-                to_perturbed_figures(labels, one, plain, **options)
-                for one in split_severities(perturbed, len(parameters))
-            ]
-            found[name] = to_kind(name, parameters, severities)
-            progress.advance(1)
+    log.addFilter(_is_wanted)
+    try:
+        with show_progress("Kinds of perturbation", len(kinds), "kinds") as progress:
+            plain = score(split, PLAIN)
+            for name, (parameters, seen, view) in kinds.items():
+                parts = (np.split(array, len(parameters)) for array in vars(score(seen, view)).values())
+                severities = [ScoredImages(*one) for one in zip(*parts, strict=True)]
+                figures = [to_perturbed_figures(labels, one, plain, **options) for one in severities]
+                found[name] = to_kind(name, parameters, figures)
+                progress.advance(1)
+    finally:
+        log.removeFilter(_is_wanted)
     log.info(
         "Perturbations: %d kinds in five severities each, %.1f s", len(kinds), time.monotonic() - started
     )
     return to_robustness(to_perturbed_figures(labels, plain, plain, **options), found, seed=seed)
 
 
-def split_severities(scored: ScoredImages, count: int) -> list[ScoredImages]:
-    """Images of one severity after the other, apart."""
-    parts = (np.split(array, count) for array in vars(scored).values())
-    return [ScoredImages(*one) for one in zip(*parts, strict=True)]
-
-
-@contextlib.contextmanager
-def leave_out_views() -> Iterator[None]:
-    """Leaves out of the log that a view is done, which `Extractor` says of each: here are many."""
-    log.addFilter(_is_wanted)
-    try:
-        yield
-    finally:
-        log.removeFilter(_is_wanted)
-
-
 def _is_wanted(record: logging.LogRecord) -> bool:
+    """All but that a view is done, which `Extractor` says of each: here are many."""
     return record.levelno > logging.INFO or not str(record.msg).startswith("Features of %s: ")

@@ -1,14 +1,109 @@
-"""Files of the user's own scored by a finished run."""
+"""Files of the user's own scored by a finished run, as a stream."""
 
+import contextlib
+import itertools
 import logging
-from collections.abc import Generator, Iterable
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
-from pneumo_keras.data.decoding import Decoders
-from pneumo_keras.evaluation.prediction import ScoredImage
-from pneumo_keras.recipes.resumption import score_rest
-from pneumo_keras.recipes.scoring import Scorer
+import numpy as np
+
+from pneumo_keras.arrays import Features, ImageBatch
+from pneumo_keras.data.decoding import DecodedImage, Decoders
+from pneumo_keras.engines.runner import Runner
+from pneumo_keras.errors import RunError
+from pneumo_keras.evaluation.prevalence import PrevalenceShift
+from pneumo_keras.features.store import CHUNK
+from pneumo_keras.runs.run import NOT_SCORED, Run, ScoredImage, to_warning
+from pneumo_keras.runtime.prefetch import Prefetch
 
 log = logging.getLogger("pneumo_keras")
+
+AT_ONCE = 8 * CHUNK  # files, at most, that are held for the sake of a batch of images
+TOLERANCE = 1e-3  # of a score between machines and engines
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A finished run that scores images.
+
+    Attributes:
+        run: All of it.
+        runner: Its frozen network on the engine that its settings ask for.
+        threshold: Of its operating point, at the prevalence that is stated.
+        shift: To another prevalence, which changes scores and threshold and no prediction.
+        chunk: Images that pass the network together.
+    """
+
+    run: Run
+    runner: Runner
+    threshold: float
+    shift: PrevalenceShift | None
+    chunk: int
+
+    def score(self, images: Iterable[DecodedImage]) -> Generator[ScoredImage, None, None]:
+        """Scores images in their order; only a few are held."""
+        packets: deque[list[DecodedImage]] = deque()
+        running: Any = self.runner(Prefetch(self._prepare(images, packets)))
+        with contextlib.closing(running) as features:  # or the other thread would go on after an error here
+            for plain in features:
+                views = [plain, next(features)] if self.run.classifier.flip_average else [plain]
+                yield from self._evaluate(packets.popleft(), views)
+
+    def refuse(self, image: DecodedImage) -> ScoredImage:
+        """The row of a file without an image."""
+        return ScoredImage(image.path, None, self.threshold, f"{NOT_SCORED}{image.reason}")
+
+    def _prepare(
+        self, images: Iterable[DecodedImage], packets: "deque[list[DecodedImage]]"
+    ) -> Iterator[ImageBatch]:
+        """Batches of one shape for the network; what they hold goes to `packets` before."""
+        frozen, size = self.run.classifier.frozen, self.run.preparation.size
+        for packet in _pack(images, self.chunk):
+            packets.append(packet)
+            batch = np.zeros((self.chunk, size, size, 1), np.float32)
+            arrays = [image.image for image in packet if image.image is not None]
+            batch[: len(arrays), ..., 0] = arrays or 0
+            scaled = np.asarray(frozen.scale.predict_on_batch(frozen.resize.predict_on_batch(batch)))
+            yield scaled
+            if self.run.classifier.flip_average:
+                yield np.ascontiguousarray(scaled[:, :, ::-1])
+
+    def _evaluate(self, packet: list[DecodedImage], views: list[Features]) -> Iterator[ScoredImage]:
+        log_odds = np.mean([self.run.classifier.head.predict_on_batch(view) for view in views], axis=0)
+        decided: Any = self.run.classifier.decision.predict_on_batch(log_odds)
+        scores = np.asarray(decided)[:, 0].astype(np.float64)
+        scores = self.shift.correct_scores(scores) if self.shift else scores
+        distances = self.run.ood_detector.measure(views[0])
+        evaluated = zip(scores.tolist(), distances.tolist(), strict=True)
+        for image in packet:
+            if image.image is None:
+                yield self.refuse(image)
+            else:
+                score, distance = next(evaluated)
+                warnings = image.note, to_warning(distance, image.shape, self.run.preparation.size)
+                yield ScoredImage(image.path, score, self.threshold, "; ".join(filter(None, warnings)))
+
+
+def build_scorer(run: Run, *, prevalence: float | None = None, chunk: int = CHUNK) -> Scorer:
+    """Makes the network of a run ready.
+
+    Args:
+        run: All of it.
+        prevalence: Where the scores are to be used, in (0, 1); None to leave them as they are.
+        chunk: Images that pass the network together: one where somebody waits for each.
+
+    Raises:
+        RunError: A file of the run is damaged.
+    """
+    from pneumo_keras.recipes.network import build_frozen_runner  # Keras, without which a cluster is led
+
+    shift, point = run.to_prevalence(prevalence)
+    _ = run.ood_detector  # or a damaged one would be found after the first images
+    runner = build_frozen_runner(run.config, run.classifier.frozen)
+    return Scorer(run, runner, point.threshold, shift, chunk)
 
 
 def predict_files(
@@ -29,6 +124,55 @@ def predict_files(
     Raises:
         RunError: That file has another score now: it is another run, or another file.
     """
-    log.info("Called pneumonia above %.4g. A research tool, not a medical device", scorer.threshold)
-    with Decoders(scorer.preparation, workers=workers) as decoders:
+    tell_threshold(scorer.threshold)
+    with Decoders(scorer.run.preparation, workers=workers) as decoders:
         yield from score_rest(lambda files: scorer.score(decoders.decode(files)), paths, last)
+
+
+def tell_threshold(threshold: float) -> None:
+    """Logs from where on pneumonia is predicted."""
+    log.info("Pneumonia is predicted above %.4g. A research tool, not a medical device", threshold)
+
+
+def score_rest(
+    score: Callable[[Iterable[str]], Generator[ScoredImage, None, None]],
+    paths: Iterable[str],
+    last: tuple[str, float] | None,
+) -> Generator[ScoredImage, None, None]:
+    """Scores files, and before them once more the last one that an earlier call scored.
+
+    Args:
+        score: Scores files in their order, and ends what it has begun when it is closed.
+        paths: Of the files that are left.
+        last: A file with the score that it had, if there is one.
+
+    Raises:
+        RunError: That file has another score now: it is another run, or another file.
+    """
+    with contextlib.closing(score(itertools.chain([last[0]] if last else [], paths))) as images:
+        if last:
+            _check_last(next(images), last[1])
+        yield from images
+
+
+def _check_last(image: ScoredImage, before: float) -> None:
+    if image.probability is None or abs(image.probability - before) > TOLERANCE:
+        found = image.warning if image.probability is None else f"{image.probability:.6f}"
+        raise RunError(
+            "To go on with --resume, run and images must be the same as before. Received: "
+            f"{image.path!r} had the score {before:.6f}, and now {found}"
+        )
+
+
+def _pack(images: Iterable[DecodedImage], chunk: int) -> Iterator[list[DecodedImage]]:
+    """Files in packets with as many images as pass the network together, or fewer among many broken ones."""
+    packet: list[DecodedImage] = []
+    readable = 0
+    for image in images:
+        packet.append(image)
+        readable += image.image is not None
+        if readable == chunk or len(packet) == AT_ONCE:
+            yield packet
+            packet, readable = [], 0
+    if packet:
+        yield packet

@@ -1,144 +1,145 @@
-"""Images of the user's own scored by a finished run, as a stream."""
+"""From features to scores, an operating point and figures."""
 
-import contextlib
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+import logging
+from collections.abc import Callable, Sequence
 
+import keras
 import numpy as np
 
-from pneumo_keras.arrays import Features, ImageBatch, Scores
-from pneumo_keras.data.decoding import DecodedImage
-from pneumo_keras.data.images import Preparation
-from pneumo_keras.engines.runner import Runner
-from pneumo_keras.evaluation.prediction import NOT_SCORED, ScoredImage, to_warning
+from pneumo_keras.arrays import LogOdds, Scores
+from pneumo_keras.config import Config
+from pneumo_keras.data.images import hash_labels
+from pneumo_keras.data.patients import PerImage
+from pneumo_keras.evaluation.calibration import Calibration, describe_calibration, fit_scaling
+from pneumo_keras.evaluation.patients import to_groups
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
-from pneumo_keras.features.extract import CHUNK
-from pneumo_keras.features.ood import OodDetector, load_ood_detector
-from pneumo_keras.model.classifier import Classifier
-from pneumo_keras.recipes.network import build_frozen_runner
-from pneumo_keras.recipes.saved_classifier import load_evaluated_classifier
-from pneumo_keras.runs.finished import load_run
-from pneumo_keras.runs.folder import OOD_DETECTOR, RunFolder
-from pneumo_keras.runtime.prefetch import Prefetch
+from pneumo_keras.evaluation.report_card import (
+    Distances,
+    Evaluation,
+    Perturbed,
+    PerturbedMetrics,
+    evaluate,
+    to_metrics,
+)
+from pneumo_keras.evaluation.scores import format_scores, hash_scores
+from pneumo_keras.evaluation.threshold import OperatingPoint, choose_operating_point
+from pneumo_keras.features.extract import Extractor
+from pneumo_keras.features.views import View
+from pneumo_keras.recipes.images import Split
+from pneumo_keras.reporting.evaluation_text import describe_backwards
+from pneumo_keras.runs.folder import RunFolder
 
-AT_ONCE = 8 * CHUNK  # files, at most, that are held for the sake of a batch of images
+log = logging.getLogger("pneumo_keras")
+
+ToScores = Callable[[LogOdds], Scores]
 
 
-@dataclass(frozen=True)
-class Scorer:
-    """A finished run that scores images.
+def compute_log_odds(extractor: Extractor, head: keras.Model, split: Split, views: Sequence[View]) -> LogOdds:
+    """Log odds of pneumonia (n, members) for the images of a split, averaged over views of them.
 
-    Attributes:
-        classifier: Of the run.
-        runner: The frozen network on its engine.
-        OOD detector: Of the run.
-        threshold: Of its operating point.
-        preparation: Of the images that it takes.
-        shift: To another prevalence, which changes scores and threshold and no prediction.
-        chunk: Images that pass the network together.
+    Callers check that the features of all their views find room before they begin.
     """
-
-    classifier: Classifier
-    runner: Runner
-    ood_detector: OodDetector
-    threshold: float
-    preparation: Preparation
-    shift: PrevalenceShift | None
-    chunk: int
-
-    @property
-    def data_size(self) -> int:
-        """Height and width of the images that it takes, in pixels."""
-        return self.preparation.size
-
-    def score(self, images: Iterable[DecodedImage]) -> Generator[ScoredImage, None, None]:
-        """Scores images in their order; only a few are held."""
-        packets: deque[list[DecodedImage]] = deque()
-        running: Any = self.runner(Prefetch(self._prepare(images, packets)))
-        with contextlib.closing(running) as features:  # or the other thread would go on after an error here
-            for plain in features:
-                mirrored = next(features) if self.classifier.flip_average else None
-                yield from self._evaluate(packets.popleft(), plain, mirrored)
-
-    def refuse(self, image: DecodedImage) -> ScoredImage:
-        """What is said of a file without an image."""
-        return ScoredImage(image.path, None, self.threshold, f"{NOT_SCORED}{image.reason}")
-
-    def _prepare(
-        self, images: Iterable[DecodedImage], packets: "deque[list[DecodedImage]]"
-    ) -> Iterator[ImageBatch]:
-        """Batches of one shape for the network; what they hold goes to `packets` before."""
-        frozen = self.classifier.frozen
-        for packet in _pack(images, self.chunk):
-            packets.append(packet)
-            batch = np.zeros((self.chunk, self.data_size, self.data_size, 1), np.float32)
-            arrays = [image.image for image in packet if image.image is not None]
-            batch[: len(arrays), ..., 0] = arrays or 0
-            scaled = np.asarray(frozen.scale.predict_on_batch(frozen.resize.predict_on_batch(batch)))
-            yield scaled
-            if self.classifier.flip_average:
-                yield np.ascontiguousarray(scaled[:, :, ::-1])
-
-    def _evaluate(
-        self, packet: list[DecodedImage], plain: Features, mirrored: Features | None
-    ) -> Iterator[ScoredImage]:
-        scores, distances = self._to_scores(plain, mirrored), self.ood_detector.measure(plain)
-        evaluated = zip(scores.tolist(), distances.tolist(), strict=True)
-        for image in packet:
-            if image.image is None:
-                yield self.refuse(image)
-            else:
-                score, distance = next(evaluated)
-                warnings = image.note, to_warning(distance, image.shape, self.data_size)
-                yield ScoredImage(image.path, score, self.threshold, "; ".join(filter(None, warnings)))
-
-    def _to_scores(self, plain: Features, mirrored: Features | None) -> Scores:
-        views = [plain] if mirrored is None else [plain, mirrored]
-        log_odds = np.mean([self.classifier.head.predict_on_batch(view) for view in views], axis=0)
-        decided: Any = self.classifier.decision.predict_on_batch(log_odds)
-        scores = np.asarray(decided)[:, 0].astype(np.float64)
-        return self.shift.correct_scores(scores) if self.shift else scores
+    log_odds = []
+    for view in views:
+        table = extractor.extract(split.images, split.title, view)
+        log_odds.append(np.concatenate([head.predict_on_batch(features) for features in table.iterate()]))
+    return np.mean(log_odds, axis=0)
 
 
-def build_scorer(folder: RunFolder, *, prevalence: float | None = None, chunk: int = CHUNK) -> Scorer:
-    """Reads a finished run and makes its network ready.
+def decide(decision: keras.Model, log_odds: LogOdds) -> Scores:
+    """Probability of pneumonia (n) from the log odds of all members, or of some."""
+    return np.asarray(decision.predict_on_batch(log_odds))[:, 0].astype(np.float64)
+
+
+def calibrate(config: Config, split: Split, log_odds: LogOdds) -> Calibration:
+    """What the settings make of the log odds, fitted on validation images, and what scores then mean."""
+    labels, logits = split.images.labels, log_odds.mean(axis=1, dtype=np.float64)
+    scaling = fit_scaling(config.evaluation.calibration, labels, logits)
+    calibration = describe_calibration(scaling, labels, logits, fitted_on=split.name)
+    if calibration.method != "none":
+        log.info(
+            "Calibration: %s, calibration error %.4f before and %.4f after, on the validation images",
+            calibration.method,
+            calibration.calibration_error.before,
+            calibration.calibration_error.after,
+        )
+    return calibration
+
+
+def choose_threshold(config: Config, split: Split, scores: Scores) -> OperatingPoint:
+    """The operating point that the settings ask for, chosen on validation images."""
+    evaluation = config.evaluation
+    return choose_operating_point(
+        split.images.labels,
+        scores,
+        rule=evaluation.rule,
+        chosen_on=split.name,
+        threshold=evaluation.threshold,
+        sensitivity=evaluation.sensitivity,
+        cost_fn=evaluation.cost_fn,
+        cost_fp=evaluation.cost_fp,
+    )
+
+
+def evaluate_members(
+    config: Config,
+    split: Split,
+    log_odds: LogOdds,
+    to_scores: ToScores,
+    point: OperatingPoint,
+    shift: PrevalenceShift | None = None,
+    *,
+    distances: Distances | None = None,
+    new: PerImage | None = None,
+) -> Evaluation:
+    """All figures of the members together at the run's operating point and at 0.5, and of each alone.
+
+    Scores that rank the images backwards are warned about.
+    """
+    evaluation = evaluate(
+        split.images.labels,
+        to_scores(log_odds),
+        point.threshold,
+        members=[to_scores(alone) for alone in np.split(log_odds, log_odds.shape[1], axis=1)],
+        seed=config.seed,
+        shift=shift,
+        distances=distances,
+        patients=to_groups(split.patients),
+        new=new,
+    )
+    if evaluation.at_threshold.ranks_backwards:
+        log.warning("%s: %s", split.title, describe_backwards(evaluation.at_threshold))
+    return evaluation
+
+
+def write_scores(
+    folder: RunFolder,
+    split: Split,
+    scores: Scores,
+    evaluation: Evaluation,
+    suffix: str = "",
+    *,
+    perturbed: Perturbed | None = None,
+) -> None:
+    """Writes `scores_<split>.csv` and `metrics_<split>.json`.
 
     Args:
         folder: Of the run.
-        prevalence: Share of pneumonia where the scores are to be used, in (0, 1).
-        chunk: Images that pass the network together: one where somebody waits for each.
-
-    Raises:
-        RunError: There is no finished run, or it is damaged.
+        split: Whose images were scored.
+        scores: Of the images.
+        evaluation: Of the scores.
+        suffix: Behind the split in the files' names, where scores are not the plain ones.
+        perturbed: With this evaluation, if the images were perturbed: it is written by kind, too.
     """
-    run = load_run(folder)
-    classifier = load_evaluated_classifier(folder, run)
-    ood_detector = load_ood_detector(
-        folder.verify(OOD_DETECTOR), width=classifier.frozen.backbone.output_shape[-1]
+    metrics = to_metrics(
+        evaluation,
+        split=split.name,
+        images_sha256=split.images.fingerprint(),
+        labels_sha256=hash_labels(split.images.labels),
+        scores_sha256=hash_scores(split.images.labels, scores),
+        perturbation=perturbed.ranges if perturbed else None,
     )
-    shift, point = run.state_prevalence(prevalence)
-    return Scorer(
-        classifier=classifier,
-        runner=build_frozen_runner(run.config, classifier.frozen),
-        ood_detector=ood_detector,
-        threshold=point.threshold,
-        preparation=run.preparation,
-        shift=shift,
-        chunk=chunk,
-    )
-
-
-def _pack(images: Iterable[DecodedImage], chunk: int) -> Iterator[list[DecodedImage]]:
-    """Files in packets with as many images as pass the network together, or fewer among many broken ones."""
-    packet: list[DecodedImage] = []
-    readable = 0
-    for image in images:
-        packet.append(image)
-        readable += image.image is not None
-        if readable == chunk or len(packet) == AT_ONCE:
-            yield packet
-            packet, readable = [], 0
-    if packet:
-        yield packet
+    table = format_scores(split.images.labels, scores, split.files, split.patients)
+    folder.write_text(f"scores_{split.name}{suffix}.csv", table)
+    document = PerturbedMetrics(combined=metrics, **vars(perturbed.robustness)) if perturbed else metrics
+    folder.write_json(f"metrics_{split.name}{suffix}.json", document)

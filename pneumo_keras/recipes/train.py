@@ -20,15 +20,6 @@ from pneumo_keras.features.ood import fit_ood_detector
 from pneumo_keras.model.classifier import Classifier, save_classifier
 from pneumo_keras.model.fingerprint import compute_fingerprint
 from pneumo_keras.model.head import build_decision
-from pneumo_keras.recipes.evaluating import (
-    calibrate,
-    choose_threshold,
-    compute_log_odds,
-    decide,
-    evaluate_members,
-    warn_of_backwards,
-    write_scores,
-)
 from pneumo_keras.recipes.fine_tuning import fine_tune, join_histories, prepare_fine_tuning
 from pneumo_keras.recipes.heads import (
     build_heads,
@@ -42,16 +33,25 @@ from pneumo_keras.recipes.heads import (
 )
 from pneumo_keras.recipes.images import (
     Split,
+    describe_splits,
     find_new_patients,
+    hash_splits,
     open_data,
     open_splits,
     tell_shared_patients,
 )
 from pneumo_keras.recipes.network import build_extractor, build_frozen
-from pneumo_keras.recipes.own_images import describe_splits, write_seen_images
+from pneumo_keras.recipes.scoring import (
+    calibrate,
+    choose_threshold,
+    compute_log_odds,
+    decide,
+    evaluate_members,
+    write_scores,
+)
 from pneumo_keras.runs.environment import describe_environment
-from pneumo_keras.runs.folder import MODEL, NORMAL_IMAGES, OOD_DETECTOR, RunFolder
-from pneumo_keras.runs.normal_images import choose_normal_images, save_normal_images
+from pneumo_keras.runs.folder import MODEL, NORMAL_IMAGES, OOD_DETECTOR, SEEN_IMAGES, RunFolder
+from pneumo_keras.runs.run import choose_normal_images
 from pneumo_keras.runtime.backend import count_devices
 from pneumo_keras.training.checkpoint import Checkpoint
 
@@ -115,7 +115,6 @@ def train_run(
         point = choose_threshold(config, splits["val"], scores)
         new = find_new_patients(data, "val")
         evaluation = evaluate_members(config, splits["val"], log_odds, to_scores, point, new=new)
-        warn_of_backwards(splits["val"], evaluation)
         ood_detector = fit_ood_detector(
             extractor.extract(splits["train"].images, splits["train"].title, list_fitted_views(config)[0]),
             extractor.extract(splits["val"].images, splits["val"].title),
@@ -126,10 +125,10 @@ def train_run(
         classifier = Classifier(frozen, head, decision, flip_average).join()
         about["classifier_sha256"] = compute_fingerprint(classifier)
         folder.write_json("environment.json", {**about, "paths": dict(paths)})
-        write_seen_images(folder, splits)
+        folder.write_with(SEEN_IMAGES, functools.partial(np.save, arr=hash_splits(splits)))
         write_scores(folder, splits["val"], scores, evaluation)
         normal = splits["val"].images.read(choose_normal_images(splits["val"].images.labels, scores))
-        folder.write_with(NORMAL_IMAGES, functools.partial(save_normal_images, images=normal))
+        folder.write_with(NORMAL_IMAGES, functools.partial(np.savez, images=normal))
         folder.write_with(OOD_DETECTOR, ood_detector.save)
         folder.write_with(MODEL, functools.partial(save_classifier, classifier))
     return evaluation

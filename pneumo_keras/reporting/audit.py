@@ -16,8 +16,8 @@ from pneumo_keras.arrays import CLASS_NAMES, SPLIT_NAMES
 from pneumo_keras.audit.audit import MEASURES, PREVALENCE, Audit
 from pneumo_keras.audit.copies import SIMILARITY, Place, name_pair
 from pneumo_keras.data.images import LabelledImages
-from pneumo_keras.reporting.plots import DOTS_PER_INCH, save_plot
 from pneumo_keras.reporting.formats import format_table
+from pneumo_keras.reporting.plots import DOTS_PER_INCH, save_plot
 from pneumo_keras.storage.files import claim_folder, explain_unwritable, replace_whole, write_whole
 from pneumo_keras.storage.printable import to_amount, to_printable
 

@@ -10,8 +10,7 @@ from pneumo_keras.evaluation.comparison import Difference
 from pneumo_keras.evaluation.intervals import LEVEL
 from pneumo_keras.evaluation.metrics import ConfusionCounts
 from pneumo_keras.evaluation.patients import PatientCounts
-from pneumo_keras.evaluation.prediction import FAR
-from pneumo_keras.evaluation.report_card import Evaluation, OutOfDistribution, ThresholdMetrics
+from pneumo_keras.evaluation.report_card import FAR, Evaluation, OutOfDistribution, ThresholdMetrics
 from pneumo_keras.evaluation.robustness import PerturbedFigures, Robustness
 from pneumo_keras.evaluation.spread import MemberSpread
 from pneumo_keras.reporting.formats import (

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pneumo_keras.arrays import CLASS_NAMES
-from pneumo_keras.evaluation.prediction import ScoredImage
 from pneumo_keras.reporting.formats import format_number
 from pneumo_keras.reporting.plots import DOTS_PER_INCH
+from pneumo_keras.runs.run import ScoredImage
 
 GreyImage = UInt8[np.ndarray, "height width"]
 Evidence = Float32[np.ndarray, "_height _width"]

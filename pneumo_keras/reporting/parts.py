@@ -31,7 +31,7 @@ def write_parts(scores: Path, folder: Path, *, option: str) -> None:
 def _read(scores: Path) -> Iterator[Any]:
     """Tables of ROWS rows, but the last one."""
     pyarrow, csv = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.csv")
-    words, numbers = ("path", "prediction", "warning"), ("probability", "threshold", "margin")
+    words, numbers = ("path", "prediction", "warning"), ("probability", "threshold")
     types = {**dict.fromkeys(words, pyarrow.string()), **dict.fromkeys(numbers, pyarrow.float64())}
     options = csv.ConvertOptions(column_types=types, strings_can_be_null=False)
     parsing = csv.ParseOptions(newlines_in_values=False)

@@ -13,13 +13,12 @@ from typing import BinaryIO
 
 from pneumo_keras.data.decoding import may_pass
 from pneumo_keras.errors import RunError
-from pneumo_keras.evaluation.prediction import NOT_SCORED, ScoredImage
+from pneumo_keras.runs.run import COLUMNS, NOT_SCORED, ScoredImage
 from pneumo_keras.storage.files import replace_whole
 from pneumo_keras.storage.printable import to_cell, to_printable
 
 BLOCK = 2**20  # bytes that are copied at once
 SHOWN = 200  # characters of a line that is not what it should be
-FIELDS = ("path", "probability", "prediction", "threshold", "margin", "warning")
 
 
 @dataclass(frozen=True)
@@ -38,21 +37,20 @@ class Layout:
 def format_row(image: ScoredImage) -> str:
     """A row of the table."""
     words = (image.path, image.warning and f"({image.warning})")
-    told = "  ".join(to_printable(word) for word in words if word)
-    if image.probability is None or image.margin is None:
-        return f"{'-':>11}  {'-':<9}  {image.threshold:>9.4f}  {'-':>7}  {told}"
-    return f"{image.probability:>11.4f}  {image.prediction:<9}  {image.threshold:>9.4f}  {image.margin:>+7.4f}  {told}"
+    named = "  ".join(to_printable(word) for word in words if word)
+    score = "-" if image.probability is None else f"{image.probability:.4f}"
+    return f"{score:>11}  {image.prediction or '-':<9}  {image.threshold:>9.4f}  {named}"
 
 
 def format_csv_line(image: ScoredImage) -> str:
     """A line of CSV; numbers in as many digits as read back the same."""
-    cells = {**list_values(image), "path": to_cell(image.path)}
+    cells = {**image.to_row(), "path": to_cell(image.path)}
     return _join([to_printable(str("" if value is None else value)) for value in cells.values()])
 
 
 def format_json_line(image: ScoredImage) -> str:
     """A line of JSON; the path just as the system has it."""
-    return json.dumps(list_values(image))
+    return json.dumps(image.to_row())
 
 
 @dataclass(frozen=True)
@@ -146,9 +144,9 @@ def _add_line(
     if not opening or not text.startswith(opening):
         raise _to_others(file, number, path, text)
     row = next(csv.reader([text.removeprefix(opening)]), [])
-    if len(row) != len(FIELDS) - 1:
-        raise _to_refusal(file, f"must have {len(FIELDS)} columns in line {number}", text)
-    said = dict(zip(FIELDS[1:], row, strict=True))
+    if len(row) != len(COLUMNS) - 1:
+        raise _to_refusal(file, f"must have {len(COLUMNS)} columns in line {number}", text)
+    said = dict(zip(COLUMNS[1:], row, strict=True))
     if said["threshold"] != str(threshold):
         rule = f"must be of the same run and prevalence; threshold {threshold}"
         raise _to_refusal(file, rule, said["threshold"])
@@ -192,11 +190,6 @@ def _cut(text: str) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
-def list_values(image: ScoredImage) -> dict[str, str | float | None]:
-    """What is said of an image, by column."""
-    return {name: getattr(image, name) for name in FIELDS}
-
-
 def _join(cells: list[str]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow(cells)
@@ -204,7 +197,7 @@ def _join(cells: list[str]) -> str:
 
 
 LAYOUTS: Mapping[str, Layout] = {
-    "table": Layout("probability  prediction    threshold   margin  image", format_row),
-    "csv": Layout(",".join(FIELDS), format_csv_line),
+    "table": Layout("probability  prediction  threshold  image", format_row),
+    "csv": Layout(",".join(COLUMNS), format_csv_line),
     "json": Layout("", format_json_line),
 }

@@ -1,8 +1,14 @@
-"""The folder of a run: one writer, files that appear whole, and a manifest of what they hold."""
+"""The folder of a run: one writer, files that appear whole or not at all, and a manifest of their checksums.
 
+The manifest is extended when all files of a training or an evaluation are there, and what is read is compared
+with it. So a file that it names holds what was written, and readers of the formats need not doubt it.
+"""
+
+import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,75 +16,59 @@ from typing import Any, TypeVar
 
 from pneumo_keras.config import Config, format_config
 from pneumo_keras.errors import PneumoError, RunError
-from pneumo_keras.runs.log_file import write_log
-from pneumo_keras.runs.manifest import AGAIN, extend_manifest, load_manifest, verify_file
-from pneumo_keras.runs.manifest import NAME as MANIFEST
 from pneumo_keras.runtime.invocation import to_command
-from pneumo_keras.storage.bounded_reading import read_text
 from pneumo_keras.storage.documents import parse_document, to_document
 from pneumo_keras.storage.files import (
     check_free,
-    check_within,
     claim_folder,
     format_csv,
     is_claimed,
     replace_whole,
+    wait_for_lock,
+    write_whole,
 )
+from pneumo_keras.storage.printable import PrintableFormatter
 
 log = logging.getLogger("pneumo_keras")
 
-OTHER_IMAGES = "data"
-"""Folder within that of a run for what it does on other images."""
-
 SETTINGS, MODEL, LOG = "config.toml", "model.keras", "train.log"
 OOD_DETECTOR = "ood_detector.npz"
-"""What tells images that are outside the range of the training images."""
 NORMAL_IMAGES = "normal_images.npz"
 """Normal images that others are compared with to be explained."""
 SEEN_IMAGES = "seen_images.npy"
 """Hashes of the training and validation images."""
-
 UNFINISHED = "unfinished.json"
 """Settings and paths of a training, until it is finished."""
+OTHER_IMAGES = "data"
+"""Folder within that of a run for evaluations on other images."""
+MANIFEST, MANIFEST_LOCK = "manifest.sha256", ".manifest.lock"
+MANIFEST_LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")  # as `sha256sum -c` reads it
+LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+AGAIN = "Train or evaluate again."
 
 Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run on disk; see `finished.load_run` for all that it holds.
-
-    What is read of it is compared with its manifest, which a training or an evaluation extends when all of
-    its files are there.
-
-    Attributes:
-        path: Of the folder.
-        run: Folder of the run that it is a part of; None where it is the run itself.
-    """
+    """A run on disk, or its evaluation on other images; see `run.load_run` for what a run holds."""
 
     path: Path
-    run: Path | None = None
     _written: list[Path] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def checkpoint_file(self) -> Path:
-        """Where the fit of an unfinished run stands; no part of a finished one."""
+        """Of the fit of an unfinished run."""
         return self.path / "checkpoint"
 
     @property
     def tuning_checkpoint_file(self) -> Path:
-        """The same of the fit of unfrozen blocks, which goes on from the other one."""
+        """Of the fit of unfrozen blocks, which follows the other one."""
         return self.path / "checkpoint_tuning"
 
     def to_evaluation(self, name: str) -> "RunFolder":
-        """The folder for what the run does on other images: an evaluation like that of a run.
-
-        Raises:
-            RunError: A link leads from there to elsewhere.
-        """
-        folder = RunFolder(self.path / OTHER_IMAGES / name, run=self.path)
-        folder.check_own(SETTINGS)
-        return folder
+        """The folder for an evaluation of the run on other images."""
+        return RunFolder(self.path / OTHER_IMAGES / name)
 
     def holds(self, name: str) -> bool:
         """Whether a finished training or evaluation left a file of that name.
@@ -97,37 +87,37 @@ class RunFolder:
         return (self.path / UNFINISHED).is_file() and not self.is_finished()
 
     def verify(self, name: str) -> Path:
-        """The path of a file of the run, once it holds what was written.
+        """The path of a file of the run, once it holds what the manifest says.
 
         Raises:
             RunError: It does not, or is missing.
         """
-        return verify_file(self.path, name)
+        path, expected = self.path / name, load_manifest(self.path).get(name)
+        if expected is None:
+            raise RunError(f"{path} is missing, or what should have written it was stopped. {AGAIN}")
+        try:
+            found = _hash_file(path)
+        except OSError as error:
+            raise RunError(f"{path} cannot be read: {error.strerror or error}. {AGAIN}") from error
+        if found != expected:
+            raise RunError(
+                f"{path} is damaged or was changed: it must hold what {MANIFEST} says. Received: SHA-256 "
+                f"{found[:12]}..., not {expected[:12]}.... {AGAIN}"
+            )
+        return path
 
     def verify_all(self, *, may_lack: bool = False) -> None:
-        """Checks that every file that the manifest names holds what was written.
+        """Verifies every file that the manifest names.
 
         Args:
             may_lack: Whether files may have been deleted.
 
         Raises:
-            RunError: One does not, or is missing.
+            RunError: One holds something else, or is missing.
         """
         for name in load_manifest(self.path):
             if not may_lack or (self.path / name).exists():
                 self.verify(name)
-
-    def check_settings(self) -> None:
-        """Checks that there is a run to read, or its evaluation on other images.
-
-        Raises:
-            RunError: There is neither.
-        """
-        if not (self.path / SETTINGS).is_file():
-            raise RunError(
-                f"RUN must be the folder of a run, with a config.toml. {self.path} is none: train one with "
-                f"{to_command('train', '--run', self.path)}"
-            )
 
     def check_finished(self) -> None:
         """Checks that there is a run with all that a training leaves.
@@ -135,16 +125,14 @@ class RunFolder:
         Raises:
             RunError: There is no run, an unfinished one, or only the evaluation of one.
         """
-        self.check_settings()
+        self.check_evaluated()
         if self.is_finished():
             return
-        if self.is_begun():
-            raise self._to_unfinished()
         run = self.path.resolve().parent.parent
         if self.path.resolve().parent.name == OTHER_IMAGES and RunFolder(run).is_finished():
             raise RunError(
-                f"RUN must be the folder of a run. {self.path} holds what {run} did on other images: name "
-                "that one."
+                f"RUN must be the folder of a run. {self.path} holds the evaluation of {run} on other images: "
+                "name that one."
             )
         raise RunError(
             f"{self.path} is no finished run: it must have a {MANIFEST} that names {MODEL}. It may be of an "
@@ -157,9 +145,12 @@ class RunFolder:
         Raises:
             RunError: There is neither.
         """
-        self.check_settings()
-        if self.is_begun():
-            raise self._to_unfinished()
+        if not (self.path / SETTINGS).is_file():
+            raise RunError(
+                f"RUN must be the folder of a run, with a {SETTINGS}. {self.path} is none: train one with "
+                f"{to_command('train', '--run', self.path)}"
+            )
+        self._check_not_begun()
 
     def check_free(self) -> None:
         """Checks that a new run may be written here.
@@ -167,20 +158,18 @@ class RunFolder:
         Raises:
             RunError: There is a run, or anything else.
         """
-        if self.path.is_dir() and self.is_begun():
-            raise self._to_unfinished()
+        self._check_not_begun()
         check_free(self.path, option="--run")
 
-    def check_own(self, name: str) -> None:
-        """Checks that a file of the run would be written into it, and not through a link to elsewhere.
-
-        Args:
-            name: Below the folder.
-
-        Raises:
-            RunError: It, or a folder on the way to it, is a link.
-        """
-        check_within(self.run or self.path, self.path / name)
+    def _check_not_begun(self) -> None:
+        if not self.is_begun():
+            return
+        if is_claimed(self.path):
+            raise RunError(f"{self.path} holds a run that is being trained: wait until it is finished.")
+        raise RunError(
+            f"{self.path} holds a run that was not finished. Go on with it: "
+            f"{to_command('train', '--run', self.path, '--resume')}, or delete it."
+        )
 
     @contextmanager
     def writing(self, config: Config, paths: Mapping[str, str], *, resume: bool = False) -> Iterator[None]:
@@ -199,28 +188,27 @@ class RunFolder:
         """
         if not resume:
             self.check_free()
-        with claim_folder(self.path, option="--run", may_hold=self._may_hold if resume else None):
+        may_hold = (lambda _: self.is_begun()) if resume else None
+        with claim_folder(self.path, option="--run", may_hold=may_hold):
             try:
                 text = format_config(config)
                 self.write_json(UNFINISHED, {"settings": text, "paths": dict(paths)})
                 self.write_text(SETTINGS, text)
-                self.check_own(LOG)
-                with write_log(self.path / LOG):
+                with _write_log(self.path / LOG):
                     yield
-                    self.seal()
+                    self.update_manifest()
                 self.clear()
             except (PneumoError, OSError):
                 if not resume and not self.checkpoint_file.exists():
                     self._remove_written()
                 raise
 
-    def seal(self) -> None:
-        """Notes in the manifest what was written, now that all of it is there.
+    def update_manifest(self) -> None:
+        """Enters what was written into the manifest, now that all of it is there.
 
         Raises:
             RunError: It cannot be written.
         """
-        self.check_own(MANIFEST)
         names = {path.relative_to(self.path).as_posix() for path in self._written}
         extend_manifest(self.path, names - {UNFINISHED})
 
@@ -231,6 +219,15 @@ class RunFolder:
                 path.unlink(missing_ok=True)
             except OSError as error:
                 log.warning("%s cannot be removed (%s): delete it", path, error.strerror)
+
+    def _remove_written(self) -> None:
+        """Only what this run wrote, and quietly: the reason for it is on its way to the user."""
+        for path in [*self._written, self.path / MANIFEST, self.path / LOG]:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        for folder in {path.parent for path in self._written} - {self.path}:
+            with suppress(OSError):
+                folder.rmdir()
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a text file of the run, UTF-8, line ends as they are."""
@@ -252,10 +249,9 @@ class RunFolder:
             save: Writes to the path it is given.
 
         Raises:
-            RunError: It cannot be written, or a link leads to elsewhere.
+            RunError: It cannot be written.
         """
         path = self.path / name
-        self.check_own(name)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with replace_whole(path) as beside:
@@ -288,30 +284,73 @@ class RunFolder:
         """The text of a file of the run.
 
         Raises:
-            RunError: It is missing, damaged or no text.
+            RunError: It is missing or damaged.
         """
-        path = self.verify(name)
-        try:
-            return read_text(path)
-        except (OSError, UnicodeDecodeError) as error:
-            raise RunError(f"{path} cannot be read: {error}. {AGAIN}") from error
+        return self.verify(name).read_text(encoding="utf-8")
 
-    def _may_hold(self, path: Path) -> bool:
-        return self.is_begun()
 
-    def _to_unfinished(self) -> RunError:
-        if is_claimed(self.path):
-            return RunError(f"{self.path} holds a run that is being trained: wait until it is finished.")
-        return RunError(
-            f"{self.path} holds a run that was not finished. Go on with it: "
-            f"{to_command('train', '--run', self.path, '--resume')}, or delete it."
-        )
+def load_manifest(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file by its name below the folder; none where nothing was finished.
 
-    def _remove_written(self) -> None:
-        """Only what this run wrote, and quietly: the reason for it is on its way to the user."""
-        for path in [*self._written, self.path / MANIFEST, self.path / LOG]:
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
-        for folder in {path.parent for path in self._written} - {self.path}:
-            with suppress(OSError):
-                folder.rmdir()
+    Raises:
+        RunError: The manifest is damaged.
+    """
+    path = folder / MANIFEST
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} cannot be read: {error}. Train again.") from error
+    rows = [MANIFEST_LINE.fullmatch(line) for line in lines]
+    if not all(rows):
+        raise RunError(f"{path} is damaged: it must hold a SHA-256 and a name in each line. Train again.")
+    return {row[2]: row[1] for row in rows if row}
+
+
+def extend_manifest(folder: Path, names: Iterable[str]) -> None:
+    """Enters what files hold now; those that are gone are left out. One writer at a time.
+
+    Raises:
+        RunError: The manifest cannot be written, or is damaged.
+    """
+    path, lock = folder / MANIFEST, folder / MANIFEST_LOCK
+    try:
+        with wait_for_lock(lock, f"it writes {path}"):
+            known = {**load_manifest(folder), **{name: "" for name in names}}
+            there = [name for name in sorted(known) if (folder / name).is_file()]
+            write_whole(
+                path, "".join(f"{known[name] or _hash_file(folder / name)}  {name}\n" for name in there)
+            )
+            lock.unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _write_log(path: Path) -> Iterator[None]:
+    """Adds all that is logged inside the `with` block to a file."""
+    try:
+        handler = _LogFile(path, encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {error.strerror or error}") from error
+    handler.setFormatter(PrintableFormatter(LOG_FORMAT))
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+
+
+class _LogFile(logging.FileHandler):
+    """Lets go where its disk is full: what matters meets the same disk and says so."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (named by Python)
+        pass

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pneumo_keras.config import Config, find_changes, list_paths, parse_config
 from pneumo_keras.errors import RunError, SettingsError
 from pneumo_keras.evaluation.report_card import Evaluation, Metrics, to_evaluation
-from pneumo_keras.runs.finished import load_settings
 from pneumo_keras.runs.folder import SETTINGS, UNFINISHED, RunFolder
+from pneumo_keras.runs.run import load_settings
 from pneumo_keras.storage.bounded_reading import read_text
 from pneumo_keras.storage.documents import parse_document
 

@@ -4,14 +4,14 @@ import threading
 import pytest
 
 from pneumo_keras.app.service import build_uvicorn, open_server
-from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.runs.run import load_run
 
 
 @pytest.fixture(scope="module")
 def address(trained_toy_run):
     """Where its page is served meanwhile."""
     with (
-        open_server(RunFolder(trained_toy_run), host="127.0.0.1", max_bytes=2**20) as server,
+        open_server(load_run(trained_toy_run), host="127.0.0.1", max_bytes=2**20) as server,
         socket.create_server(("127.0.0.1", 0)) as listener,
     ):
         serving = build_uvicorn(server)

@@ -4,7 +4,7 @@ import shutil
 import pytest
 
 from pneumo_keras.recipes import train as train_recipe
-from pneumo_keras.runs.manifest import load_manifest
+from pneumo_keras.runs.folder import load_manifest
 from pneumo_keras.runtime.signals import Stopped
 
 

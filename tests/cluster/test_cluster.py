@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -28,9 +29,9 @@ from pneumo_keras.data.phantom import PhantomImages
 from pneumo_keras.errors import ClusterError, RunError
 from pneumo_keras.recipes import cluster_prediction, network
 from pneumo_keras.recipes.cluster_prediction import predict_on_cluster
-from pneumo_keras.recipes.scoring import build_scorer
-from pneumo_keras.runs.finished import load_run
+from pneumo_keras.recipes.predict import build_scorer
 from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.runs.run import load_run
 from pneumo_keras.runtime import backend
 from tests.cluster import toys
 
@@ -179,7 +180,7 @@ def test_decoders_are_as_many_as_the_cluster_has_room_for(run, monkeypatch):
 
 def test_a_run_that_workers_cannot_read_is_named(cluster, run, tmp_path):
     with pytest.raises(RunError, match=f"must be the folder of a run.*{tmp_path} is none"):
-        list(predict_on_cluster(RunFolder(tmp_path), load_run(RunFolder(run / "run")), ["image.png"]))
+        list(predict_on_cluster(replace(load_run(run / "run"), folder=RunFolder(tmp_path)), ["image.png"]))
 
 
 def test_a_working_folder_that_is_not_shared_is_named(tmp_path):
@@ -292,7 +293,7 @@ def test_a_score_does_not_depend_on_the_images_beside_it(run, monkeypatch, engin
         pytest.importorskip("openvino")
     choose = network.choose_engine
     monkeypatch.setattr(network, "choose_engine", lambda _, *rest: choose(engine, *rest))
-    scorer = build_scorer(RunFolder(run / "run"))
+    scorer = build_scorer(load_run(run / "run"))
     arrays = PhantomImages(70, 28, 5).read(slice(None))
     images = [DecodedImage(str(index), pixels, shape=(28, 28)) for index, pixels in enumerate(arrays)]
     scores = {image.path: image.probability for image in scorer.score(images)}

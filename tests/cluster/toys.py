@@ -5,7 +5,7 @@ import signal
 import time
 
 from pneumo_keras.errors import RunError
-from pneumo_keras.evaluation.prediction import ScoredImage
+from pneumo_keras.runs.run import ScoredImage
 
 
 class Holder:

@@ -186,7 +186,7 @@ class Evaluation:
         for name in EVALUATION:
             (run / name).write_bytes((run / name).read_bytes() + b"\n")
             self.old[name] = (run / name).read_bytes()
-        from pneumo_keras.runs.manifest import extend_manifest
+        from pneumo_keras.runs.folder import extend_manifest
 
         extend_manifest(run, EVALUATION)
         self.whole = {}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumo_keras.runs.manifest import extend_manifest
+from pneumo_keras.runs.folder import extend_manifest
 from tests.faults.operations import check_manifest, read_files
 from tests.images import load_phantom_splits, write_splits
 from tests.small import COUNTS

@@ -13,15 +13,13 @@ from pneumo_keras.arrays import SPLITS
 from pneumo_keras.config import list_paths, load_config
 from pneumo_keras.data.pneumonia_mnist.archive import check_archive
 from pneumo_keras.recipes.compare import compare_runs
-from pneumo_keras.recipes.saved_classifier import load_evaluated_classifier
-from pneumo_keras.runs.finished import load_run
-from pneumo_keras.runs.folder import RunFolder
-from pneumo_keras.runs.manifest import extend_manifest
+from pneumo_keras.runs.folder import RunFolder, extend_manifest
+from pneumo_keras.runs.run import load_run
 from pneumo_keras.storage.documents import to_document
 from tests.fuzz import mutators
 from tests.images import load_archive
 
-DOCUMENTS = ("operating_point.json", "calibration.json", "environment.json", "metrics_val.json")
+DOCUMENTS = ("operating_point.json", "calibration.json", "metrics_val.json")
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1)).astype(np.float32)
 
 
@@ -106,10 +104,8 @@ class ClassifierTarget:
         return mutators.damage_zip(data, random, mutators.damage_model_member)
 
     def read(self, data):
-        folder = RunFolder(self.place)
         write(self.place, "model.keras", data)
-        classifier = load_evaluated_classifier(folder, load_run(folder))
-        return np.asarray(classifier.join().predict_on_batch(IMAGES)).ravel().tolist()
+        return np.asarray(load_run(self.place).classifier.join().predict_on_batch(IMAGES)).ravel().tolist()
 
     def is_right(self, data, result):
         """Never: one model has one result."""
@@ -150,7 +146,7 @@ class DocumentsTarget:
     def read(self, data):
         for name, content in data.items():
             write(self.place, name, content)
-        run = load_run(RunFolder(self.place))
+        run = load_run(self.place)
         point, calibration = run.operating_point, run.calibration
         used = (point.threshold, calibration.slope, calibration.intercept, calibration.prevalence)
         told = (point.describe_rule(), point.counts, calibration.method, calibration.bins)

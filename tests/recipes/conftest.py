@@ -1,12 +1,15 @@
+import shutil
+
 import pytest
 
 from pneumo_keras.config import load_config
 from pneumo_keras.data.pneumonia_mnist.archive import save_archive
 from pneumo_keras.recipes import network, perturbations
 from pneumo_keras.recipes.train import train_run
-from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.runs.folder import RunFolder, extend_manifest
+from pneumo_keras.runs.run import load_run
 from tests.images import load_phantom_splits, sort_by_class, write_splits
-from tests.small import COUNTS, SMALL
+from tests.small import COUNTS, SMALL, train_toy_run
 from tests.toy import build_toy_backbone
 
 FEW = ["shot_noise", "gamma_corr_down", "rotation"]
@@ -19,6 +22,59 @@ def toy(monkeypatch):
     for table, kinds in (("CORRUPTIONS", FEW[:2]), ("PERTURBATIONS", FEW[2:])):
         whole = getattr(perturbations, table)
         monkeypatch.setattr(perturbations, table, {kind: whole[kind] for kind in kinds})
+
+
+@pytest.fixture
+def run(toy, toy_run):
+    """The shared run on phantom images, in the test's own folder."""
+    return load_run(toy_run)
+
+
+@pytest.fixture(scope="session")
+def trained_on_files(backend, warm_cache_folder, tmp_path_factory):
+    """The same images as PNG files with two of each patient, ten patients in two splits, and as an npz file.
+
+    With a run that was trained on each.
+    """
+    root = tmp_path_factory.mktemp("files")
+    splits = {split: sort_by_class(images) for split, images in load_phantom_splits(COUNTS).items()}
+    save_archive(root / "images.npz", splits)
+    write_splits(root / "clinic", splits)
+    for split, first in (("train", 0), ("val", 20)):
+        for number, file in enumerate(sorted((root / "clinic" / split).rglob("*.png"))):
+            file.rename(file.with_name(f"person{first + number // 2:03}_bacteria_{number:03}.png"))
+    for name, source, file in (
+        ("of folder", "folder", "clinic"),
+        ("of npz", "pneumonia_mnist", "images.npz"),
+    ):
+        paths = [f"data.source={source}", f"data.path={root / file}"]
+        train_toy_run(root / name, warm_cache_folder, *paths)
+    return root
+
+
+@pytest.fixture
+def run_of_folder(toy, trained_on_files, tmp_path):
+    """Of which the test may change everything: its images lie in the folder `clinic`."""
+    shutil.copytree(trained_on_files / "clinic", tmp_path / "clinic")
+    return move_run(trained_on_files / "of folder", tmp_path / "of folder", tmp_path / "clinic")
+
+
+@pytest.fixture
+def run_of_npz(toy, trained_on_files, tmp_path):
+    """Of which the test may change everything: its images lie in the file `images.npz`."""
+    shutil.copy(trained_on_files / "images.npz", tmp_path)
+    return move_run(trained_on_files / "of npz", tmp_path / "of npz", tmp_path / "images.npz")
+
+
+def move_run(source, target, images):
+    """A copy of a run that was trained on images at another place."""
+    shutil.copytree(source, target)
+    for name in ("config.toml", "environment.json"):
+        file = target / name
+        old = str(source.parent / images.name)
+        file.write_text(file.read_text().replace(old, str(images)))
+        extend_manifest(target, [name])
+    return load_run(target)
 
 
 @pytest.fixture

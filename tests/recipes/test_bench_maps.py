@@ -5,19 +5,20 @@ from pneumo_keras.recipes import bench_maps
 from pneumo_keras.recipes.bench_maps import measure_maps
 from pneumo_keras.recipes.train import train_run
 from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.runs.run import load_run
 from tests.conftest import SHARED
 
 
 def test_maps_of_a_run_on_phantoms_are_held_against_their_opacities(train, monkeypatch):
     monkeypatch.setattr(bench_maps, "PHANTOMS", 20)
-    measured = measure_maps(train())
+    measured = measure_maps(load_run(train().path))
     assert measured.deletion.images > 10
     assert measured.pointing is not None and 5 < measured.pointing.images < 20
     assert 0 < measured.pointing.chance < 0.6
 
 
 def test_opacities_of_other_images_are_not_known(train, own_file):
-    assert measure_maps(train("run", *own_file[1])).pointing is None
+    assert measure_maps(load_run(train("run", *own_file[1]).path)).pointing is None
 
 
 @pytest.mark.slow
@@ -30,7 +31,7 @@ def test_maps_point_to_the_opacities_of_phantoms(tmp_path, monkeypatch):
     train_run(load_config("default", settings), folder)
     monkeypatch.setattr(bench_maps, "PHANTOMS", 100)
     monkeypatch.setattr(bench_maps, "DELETED", 25)
-    measured = measure_maps(folder)
+    measured = measure_maps(load_run(folder.path))
     assert measured.pointing is not None and measured.pointing.hits >= 0.8
     assert measured.pointing.chance < 0.3
     assert measured.deletion.highest < measured.deletion.others - 0.5

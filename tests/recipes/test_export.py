@@ -12,6 +12,7 @@ from pneumo_keras.exports.table import FORMS
 from pneumo_keras.model.classifier import load_classifier
 from pneumo_keras.model.fingerprint import compute_fingerprint
 from pneumo_keras.recipes.export import export_run
+from pneumo_keras.runs.run import load_run
 from pneumo_keras.runtime.backend import BACKEND
 from tests.small import LEARNING
 
@@ -19,7 +20,7 @@ pytest.importorskip("onnxruntime")
 
 
 def export(folder, form="onnx", out=None):
-    return export_run(folder, form, choose_place(folder.path, form, out))
+    return export_run(load_run(folder.path), form, choose_place(folder.path, form, out))
 
 
 def list_files(path):

@@ -19,11 +19,10 @@ from pneumo_keras.recipes.compare import compare_runs
 from pneumo_keras.recipes.evaluate import evaluate_run
 from pneumo_keras.recipes.explain import build_image_explainer, explain_files
 from pneumo_keras.recipes.export import export_run
-from pneumo_keras.recipes.predict import predict_files
-from pneumo_keras.recipes.scoring import build_scorer
+from pneumo_keras.recipes.predict import build_scorer, predict_files
 from pneumo_keras.recipes.train import train_run
-from pneumo_keras.runs.finished import load_run
 from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.runs.run import load_run
 from pneumo_keras.runtime.signals import Stopped
 from tests.images import load_phantom_splits, write_images
 from tests.small import COUNTS, LEARNING, SMALL
@@ -100,7 +99,7 @@ def test_history_and_provenance_tell_both_phases(run):
     assert about["weights_sha256"] == compute_fingerprint(load_loaded())
     assert about["fine_tuned_weights_sha256"] == compute_fingerprint(classifier.frozen.backbone)
     assert about["weights_sha256"] != about["fine_tuned_weights_sha256"]
-    assert load_run(run).history == rows
+    assert load_run(run.path).history == rows
 
 
 @pytest.mark.parametrize(
@@ -125,7 +124,7 @@ def test_the_validation_loss_of_the_fit_is_that_of_the_saved_model(run):
 
 def test_evaluation_sees_the_scores_that_training_saw(run):
     seen = (run.path / "scores_val.csv").read_bytes()
-    evaluate_run(run, "val")
+    evaluate_run(load_run(run.path), "val")
     assert (run.path / "scores_val.csv").read_bytes() == seen
     page = (run.path / "report_val.html").read_text()
     assert "blocks from <b>mixed10</b> on were trained further, at a learning rate of 0.01" in page
@@ -232,9 +231,11 @@ def test_a_fine_tuned_run_is_used_as_any_other(run, train, tmp_path):
     write_images(tmp_path / "images", images)
     paths = sorted((tmp_path / "images").rglob("*.png"), key=lambda path: path.name)
     _, scores = load_scores(run.path / "scores_val.csv")
-    scored = list(predict_files(build_scorer(run), map(str, paths), workers=1))
+    scored = list(predict_files(build_scorer(load_run(run.path)), map(str, paths), workers=1))
     np.testing.assert_allclose([image.probability for image in scored], scores, atol=1e-5)
-    explained = list(explain_files(build_image_explainer(run), [str(paths[0])], tmp_path / "explained"))
+    explained = list(
+        explain_files(build_image_explainer(load_run(run.path)), [str(paths[0])], tmp_path / "explained")
+    )
     assert explained[0].scored.probability == pytest.approx(scores[0], abs=1e-5)
     (comparison,) = compare_runs(run, [train("other", "seed=7")], "val")
     assert set(comparison.changed) == {"seed"}
@@ -242,7 +243,7 @@ def test_a_fine_tuned_run_is_used_as_any_other(run, train, tmp_path):
 
 def test_an_export_says_which_weights_were_fine_tuned(run):
     pytest.importorskip("onnxruntime")
-    export_run(run, "onnx", choose_place(run.path, "onnx", None))
+    export_run(load_run(run.path), "onnx", choose_place(run.path, "onnx", None))
     sidecar = json.loads((run.path / "exports" / "model.onnx.json").read_text())
     noted = sidecar["fingerprints"]["fine_tuned_weights_sha256"]
     assert noted == read_environment(run)["fine_tuned_weights_sha256"]

@@ -1,69 +1,122 @@
+import os
+import shutil
+
 import pytest
 
-from pneumo_keras.arrays import SPLITS
-from pneumo_keras.audit.audit import audit_images
-from pneumo_keras.config import load_config
+from pneumo_keras.data.folder import decoded
+from pneumo_keras.data.images import ImageArray
+from pneumo_keras.data.pneumonia_mnist.archive import save_archive
+from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.scores import load_score_table
 from pneumo_keras.recipes.evaluate import evaluate_run
-from pneumo_keras.recipes.images import find_new_patients, open_data
-from tests.small import SMALL
+from pneumo_keras.recipes.images import (
+    describe_splits,
+    find_new_patients,
+    open_data,
+    open_own_data,
+    open_splits,
+)
+from tests.images import load_phantom_splits, sort_by_class, write_images
+from tests.small import COUNTS
+
+pytestmark = pytest.mark.usefixtures("warm_cache")
 
 
-@pytest.fixture
-def shared(own_folder):
-    """The folder with names that tell patients: two images each, and two patients in all splits."""
-    path, settings = own_folder
-    for split in ("train", "val", "test"):
-        images = sorted((path / split).rglob("*.png"))
-        for row, image in enumerate(images):
-            number = row // 2 if row < 4 else row // 2 + 100 * ("train", "val", "test").index(split)
-            image.rename(image.with_name(f"{number:03}_{row:03}.png"))
-    return [*SMALL, *settings, r"data.patient_pattern=^(\d+)_"]
+def refuse(run):
+    with pytest.raises(RunError) as caught:
+        open_own_data(run)
+    return str(caught.value)
+
+
+def to_refusal(path, change):
+    return (
+        f"{path}: the images that the run learnt from must be as they were. Received: {change}. Train again, "
+        "or name images that it was not trained on with --data."
+    )
 
 
 def test_stated_splits_that_share_patients_are_counted_in_a_warning_and_in_the_data_card(
-    train, shared, caplog
+    run_of_folder, caplog
 ):
-    run = train("run", *shared[len(SMALL) :])
-    said = "4 of 30 validation images (13.3 %) show a patient whom the training images show, too: figures on them"
-    assert any(said in line for line in warn(caplog))
-    evaluate_run(run, "test")
-    of_test = (
-        "4 of 40 test images (10.0 %) show a patient whom the training images and validation images show"
-    )
-    assert any(of_test in line for line in warn(caplog))
-    page = (run.path / "report.html").read_text()
-    assert said in page and of_test in page
-    table = load_score_table(run.path / "scores_test.csv")
+    shared = "20 of 30 validation images (66.7 %) show a patient whom the training images show, too: figures on them"
+    evaluate_run(run_of_folder, "val")
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert any(shared in line for line in warnings)
+    page = (run_of_folder.folder.path / "report_val.html").read_text()
+    assert shared in page
+    table = load_score_table(run_of_folder.folder.path / "scores_val.csv")
     assert any(f"{file}, patient " in page for file in table.files)
-    assert table.files[0].startswith("test/NORMAL/000_000") and table.patients[:6] == (
-        "0",
-        "0",
-        "1",
-        "1",
-        "202",
-        "202",
-    )
+    assert table.files[0] == "val/NORMAL/person020_bacteria_000.png"
+    assert len(set(table.patients)) == 15
 
 
-def warn(caplog):
-    return [record.message for record in caplog.records if record.levelname == "WARNING"]
-
-
-def test_images_of_new_patients_are_known(shared):
-    data = open_data(load_config("demo", shared))
-    assert find_new_patients(data, "val").tolist() == [False] * 4 + [True] * 26
-    assert find_new_patients(data, "test").tolist() == [False] * 4 + [True] * 36
+def test_images_of_new_patients_are_known(run_of_folder):
+    data = open_data(run_of_folder.config)
+    assert find_new_patients(data, "val").sum() == 10
     assert find_new_patients(data, "train") is None
 
 
-def test_an_audit_counts_patients(shared):
-    data = open_data(load_config("demo", shared))
-    images = {split: data.open_split(split) for split in SPLITS}
-    audit = audit_images(images, {split: data.name_images(split) for split in SPLITS})
-    assert audit.patients.images == {"train": 60, "val": 30, "test": 40}
-    assert {pair: shared.images for pair, shared in audit.patients.shared.items()} == {
-        "train/val": 4,
-        "train/test": 4,
-        "val/test": 4,
-    }
+def test_images_that_changed_without_reading_them_keep_a_run_from_being_evaluated(
+    run_of_folder, tmp_path, monkeypatch
+):
+    path = tmp_path / "clinic"
+    image = next((path / "train" / "NORMAL").iterdir())
+    others = load_phantom_splits(COUNTS, seed=7)
+    write_images(path / "test", ImageArray(others["test"].images[:3], others["test"].labels[:3]))
+    os.utime(image, ns=(0, 0))
+    open_own_data(run_of_folder)  # other test images, and a training image's time
+    shutil.copy(image, image.with_name("new.png"))
+    monkeypatch.setattr(decoded, "decode_images", None)  # nothing is decoded to find this
+    assert refuse(run_of_folder) == to_refusal(path, "61 training images, 60 then")
+
+
+def test_an_image_that_was_replaced_or_labelled_anew_keeps_a_run_from_being_evaluated(
+    run_of_folder, tmp_path
+):
+    path = tmp_path / "clinic"
+    normal, pneumonia = (sorted((path / "val" / name).iterdir()) for name in ("NORMAL", "PNEUMONIA"))
+    # The first of its new class and the last of the old one: no image moves.
+    normal[-1].rename(path / "val" / "PNEUMONIA" / "0.png")
+    assert refuse(run_of_folder) == to_refusal(path, "validation images with other labels")
+    (path / "val" / "PNEUMONIA" / "0.png").rename(normal[-1])
+    open_own_data(run_of_folder)
+    shutil.copy(pneumonia[0], pneumonia[1])
+    assert refuse(run_of_folder) == to_refusal(path, "other validation images, or the same in another order")
+    shutil.rmtree(path / "val")
+    assert refuse(run_of_folder).startswith(f"{path}: the images that the run learnt from must be")
+
+
+def test_images_that_were_added_to_drawn_splits_change_them(tmp_path, run):
+    path, images = tmp_path / "plain", load_phantom_splits((160, 2, 2), seed=7)["train"]
+    write_images(path, ImageArray(images.images[:150], images.labels[:150]))
+    config = run.config.model_copy(
+        update={"data": run.config.data.model_copy(update={"source": "folder", "path": path})}
+    )
+    data = open_data(config)
+    described = describe_splits(data, open_splits(data, ("train", "val")))
+    environment = {**run.environment, "images": described, "paths": {"data.path": str(path)}}
+    for index in range(150, 160):
+        write_images(path, ImageArray(images.images[index : index + 1], images.labels[[index]]))
+        for image in path.rglob("0000.png"):
+            image.rename(image.with_name(f"{index:04}.png"))
+    vars(run).update(config=config, environment=environment)
+    assert "training images, " in refuse(run)
+
+
+def test_another_file_in_the_place_of_the_run_s_own_is_noticed(run_of_npz, tmp_path):
+    path, same = tmp_path / "images.npz", load_phantom_splits(COUNTS)
+    own = {split: sort_by_class(images) for split, images in same.items()}
+    others = load_phantom_splits(COUNTS, seed=7)
+    save_archive(path, {**own, "test": others["test"]})
+    open_own_data(run_of_npz)
+    save_archive(path, {**own, "train": others["train"]})
+    assert refuse(run_of_npz) == to_refusal(path, "other training images, or the same in another order")
+
+
+def test_images_that_are_gone_are_named(run_of_npz, tmp_path):
+    (tmp_path / "images.npz").rename(tmp_path / "moved.npz")
+    assert refuse(run_of_npz) == (
+        f"The images that {run_of_npz.folder.path} was made with must lie where they lay then, or where --set "
+        f"data.path=... says. Received: {tmp_path}/images.npz, where there is nothing."
+    )
+    open_own_data(run_of_npz, str(tmp_path / "moved.npz"))

@@ -17,8 +17,7 @@ from pneumo_keras.recipes.compare import compare_runs
 from pneumo_keras.recipes.evaluate import evaluate_run
 from pneumo_keras.recipes.other_images import OtherImages, choose_name, evaluate_other_images
 from pneumo_keras.reporting.evaluation_text import format_evaluation
-from pneumo_keras.runs.finished import load_run
-from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.runs.run import load_run
 from tests.images import load_phantom_splits, sort_by_class, write_images, write_splits
 from tests.small import LEARNING
 
@@ -44,7 +43,7 @@ def list_files(path):
 def test_a_run_is_evaluated_on_all_images_of_a_folder_without_splits(train, clinic, others):
     run = train("run", "evaluation.rule=youden", "evaluation.calibration=platt", LEARNING)
     before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
-    target, evaluation = evaluate_other_images(run, OtherImages(clinic), "test")
+    target, evaluation = evaluate_other_images(load_run(run.path), OtherImages(clinic), "test")
     assert target.path == run.path / "data" / "clinic"
     assert list_files(target.path) == {
         "config.toml",
@@ -65,9 +64,9 @@ def test_a_run_is_evaluated_on_all_images_of_a_folder_without_splits(train, clin
 
 def test_other_images_get_the_scores_that_they_get_as_the_run_s_own(train, own_folder, same_file):
     own, run = train("own", *own_folder[1]), train("run", *own_folder[1])
-    evaluate_run(own, "test")
+    evaluate_run(load_run(own.path), "test")
     for path, name in ((own_folder[0], None), (same_file[0], "npz")):
-        target, _ = evaluate_other_images(run, OtherImages(path, name=name), "test")
+        target, _ = evaluate_other_images(load_run(run.path), OtherImages(path, name=name), "test")
         evaluated = [load_score_table(one.path / "scores_test.csv") for one in (target, own)]
         assert evaluated[0].scores.tolist() == evaluated[1].scores.tolist()
         assert (evaluated[0].files == evaluated[1].files) is (name is None)
@@ -82,10 +81,10 @@ def test_larger_images_are_prepared_as_those_of_the_training_were(train, tmp_pat
     small = {split: shrink(images, quality) for split, images in large.items()}
     save_archive(tmp_path / "small.npz", {split: sort_by_class(images) for split, images in small.items()})
     run = train("run", "data.source=pneumonia_mnist", f"data.path={tmp_path / 'small.npz'}")
-    assert load_run(run).preparation == Preparation(28, quality)
-    evaluate_run(run, "test")
+    assert load_run(run.path).preparation == Preparation(28, quality)
+    evaluate_run(load_run(run.path), "test")
     write_images(tmp_path / "large", large["test"])
-    target, _ = evaluate_other_images(run, OtherImages(tmp_path / "large"), "test")
+    target, _ = evaluate_other_images(load_run(run.path), OtherImages(tmp_path / "large"), "test")
     own, others = (load_score_table(one.path / "scores_test.csv") for one in (run, target))
     assert own.scores.tolist() == others.scores.tolist()
     assert own.labels.tolist() == others.labels.tolist()
@@ -107,7 +106,7 @@ def test_images_of_the_right_size_that_were_saved_otherwise_are_named(
         splits = {split: shrink(images, quality) for split, images in large.items()}
         save_archive(tmp_path / f"{name}.npz", splits)
     run = train("run", "data.source=pneumonia_mnist", f"data.path={tmp_path / 'trained.npz'}")
-    target, _ = evaluate_other_images(run, OtherImages(tmp_path / "evaluated.npz"), "test")
+    target, _ = evaluate_other_images(load_run(run.path), OtherImages(tmp_path / "evaluated.npz"), "test")
     assert said in (target.path / "report.html").read_text()
     assert said in caplog.text
 
@@ -123,7 +122,7 @@ def test_images_out_of_distribution_are_counted_in_the_metrics(train, tmp_path, 
     write_images(tmp_path / "inverted", inverted)
     run, counts = train(), []
     for name in ("plain", "inverted"):
-        target, evaluation = evaluate_other_images(run, OtherImages(tmp_path / name), "test")
+        target, evaluation = evaluate_other_images(load_run(run.path), OtherImages(tmp_path / name), "test")
         written = json.loads((target.path / "metrics_test.json").read_text())["out_of_distribution"]
         assert evaluation.out_of_distribution is not None
         assert written["outside"] + written["far_outside"] == evaluation.out_of_distribution.n
@@ -136,7 +135,9 @@ def test_a_split_is_chosen_where_there_are_splits(train, tmp_path, others):
     write_splits(tmp_path / "clinic", others)
     run = train()
     for split, n in (("val", 20), ("test", 30)):
-        target, evaluation = evaluate_other_images(run, OtherImages(tmp_path / "clinic"), split)
+        target, evaluation = evaluate_other_images(
+            load_run(run.path), OtherImages(tmp_path / "clinic"), split
+        )
         assert evaluation.at_threshold.n == n
     about = json.loads((target.path / "environment.json").read_text())
     assert set(about["images"]) == {"val", "test"}
@@ -145,7 +146,7 @@ def test_a_split_is_chosen_where_there_are_splits(train, tmp_path, others):
 
 def test_images_without_splits_are_evaluated_together(train, clinic):
     with pytest.raises(DataError) as caught:
-        evaluate_other_images(train(), OtherImages(clinic), "val")
+        evaluate_other_images(load_run(train().path), OtherImages(clinic), "val")
     assert str(caught.value) == (
         "clinic, 28 px: the images come without splits and are evaluated together. Received: --split val. Leave "
         "it out."
@@ -153,7 +154,7 @@ def test_images_without_splits_are_evaluated_together(train, clinic):
 
 
 def test_the_report_says_what_was_trained_on_and_what_is_evaluated(train, own_file, clinic):
-    target, _ = evaluate_other_images(train("one", *own_file[1]), OtherImages(clinic), "test")
+    target, _ = evaluate_other_images(load_run(train("one", *own_file[1]).path), OtherImages(clinic), "test")
     page = (target.path / "report.html").read_text()
     assert "<h1>one on clinic: test images</h1>" in page
     assert "Evaluated on other images than those of the training (images.npz, 28 px)." in page
@@ -167,7 +168,9 @@ def test_the_report_says_what_was_trained_on_and_what_is_evaluated(train, own_fi
 def test_the_settings_name_the_images_that_were_evaluated(train, clinic, tmp_path, monkeypatch):
     run = train()
     monkeypatch.chdir(tmp_path)
-    target, _ = evaluate_other_images(run, OtherImages(Path("clinic"), name="own-name"), "test")
+    target, _ = evaluate_other_images(
+        load_run(run.path), OtherImages(Path("clinic"), name="own-name"), "test"
+    )
     config = load_config(str(target.path / "config.toml"))
     assert (config.data.source, config.data.path) == ("folder", Path("clinic"))
     assert config.model == load_config(str(run.path / "config.toml")).model
@@ -180,8 +183,8 @@ def test_the_positive_class_is_that_of_the_run_or_another(train, tmp_path, other
     write_images(tmp_path / "clinic", others["test"], classes=("none", "infiltrate"))
     run = train("run", "data.positive=none")
     path = tmp_path / "clinic"
-    _, turned = evaluate_other_images(run, OtherImages(path, name="turned"), "test")
-    _, right = evaluate_other_images(run, OtherImages(path, positive="infiltrate"), "test")
+    _, turned = evaluate_other_images(load_run(run.path), OtherImages(path, name="turned"), "test")
+    _, right = evaluate_other_images(load_run(run.path), OtherImages(path, positive="infiltrate"), "test")
     assert (turned.evaluation.tp + turned.evaluation.fn, right.evaluation.tp + right.evaluation.fn) == (
         int((others["test"].labels == 0).sum()),
         int((others["test"].labels == 1).sum()),
@@ -190,24 +193,24 @@ def test_the_positive_class_is_that_of_the_run_or_another(train, tmp_path, other
 
 def test_an_evaluation_is_repeated_and_never_replaced_by_one_on_other_images(train, clinic, tmp_path, others):
     run = train()
-    target, first = evaluate_other_images(run, OtherImages(clinic), "test")
-    assert evaluate_other_images(run, OtherImages(clinic), "test")[1] == first
+    target, first = evaluate_other_images(load_run(run.path), OtherImages(clinic), "test")
+    assert evaluate_other_images(load_run(run.path), OtherImages(clinic), "test")[1] == first
     (tmp_path / "elsewhere").mkdir()
     same, other = tmp_path / "elsewhere" / "clinic.npz", tmp_path / "clinic.npz"
     save_archive(same, {**others, "test": sort_by_class(others["test"])})
-    again = evaluate_other_images(run, OtherImages(same), "test")[1]
+    again = evaluate_other_images(load_run(run.path), OtherImages(same), "test")[1]
     assert again == first  # the same images, wherever they lie
     before = {path: path.read_bytes() for path in target.path.rglob("*") if path.is_file()}
     save_archive(other, load_phantom_splits(OTHERS, seed=8))
     for split in ("test", "val"):
         with pytest.raises(RunError) as caught:
-            evaluate_other_images(run, OtherImages(other), split)
+            evaluate_other_images(load_run(run.path), OtherImages(other), split)
         assert str(caught.value) == (
             f"{target.path} holds an evaluation on other images of that name. Give these another one with "
             "--name, or delete that folder."
         )
     assert {path: path.read_bytes() for path in target.path.rglob("*") if path.is_file()} == before
-    evaluate_other_images(run, OtherImages(other, name="others"), "test")
+    evaluate_other_images(load_run(run.path), OtherImages(other, name="others"), "test")
 
 
 def test_images_that_were_trained_on_are_no_others(train, own_folder, tmp_path):
@@ -216,7 +219,7 @@ def test_images_that_were_trained_on_are_no_others(train, own_folder, tmp_path):
     run, whole = train("run", *own_folder[1]), train("whole", "data.source=folder", f"data.path={plain}")
     for folder, path, split in ((run, own_folder[0], "val"), (whole, plain, "test")):
         with pytest.raises(RunError) as caught:
-            evaluate_other_images(folder, OtherImages(path), split)
+            evaluate_other_images(load_run(folder.path), OtherImages(path), split)
         assert str(caught.value) == (
             f"--data must name images that the run was not trained on. Received: {path}. Leave it out to "
             "evaluate the run on its own."
@@ -225,14 +228,14 @@ def test_images_that_were_trained_on_are_no_others(train, own_folder, tmp_path):
 
 def test_labels_that_changed_are_other_images(train, clinic):
     run = train()
-    evaluate_other_images(run, OtherImages(clinic), "test")
+    evaluate_other_images(load_run(run.path), OtherImages(clinic), "test")
     with pytest.raises(RunError, match="--name"):
-        evaluate_other_images(run, OtherImages(clinic, positive="NORMAL"), "test")
+        evaluate_other_images(load_run(run.path), OtherImages(clinic, positive="NORMAL"), "test")
 
 
 def test_perturbation_and_a_stated_prevalence_work_on_other_images(train, clinic):
     target, evaluation = evaluate_other_images(
-        train(), OtherImages(clinic), "test", prevalence=0.1, perturb=True
+        load_run(train().path), OtherImages(clinic), "test", prevalence=0.1, perturb=True
     )
     assert evaluation.perturbed is not None
     assert evaluation.at_threshold.stated_prevalence == 0.1
@@ -244,7 +247,7 @@ def test_perturbation_and_a_stated_prevalence_work_on_other_images(train, clinic
 def test_the_images_of_the_run_need_not_be_there(train, own_file, clinic):
     run = train("run", *own_file[1])
     own_file[0].unlink()
-    _, evaluation = evaluate_other_images(run, OtherImages(clinic), "test")
+    _, evaluation = evaluate_other_images(load_run(run.path), OtherImages(clinic), "test")
     assert evaluation.at_threshold.n == 30
 
 
@@ -279,9 +282,9 @@ def test_a_name_must_be_one_of_a_folder(name):
 
 def test_an_evaluation_is_no_run(train, clinic):
     run = train()
-    target, _ = evaluate_other_images(run, OtherImages(clinic), "test")
+    target, _ = evaluate_other_images(load_run(run.path), OtherImages(clinic), "test")
     with pytest.raises(RunError) as caught:
-        evaluate_run(RunFolder(target.path), "test")
+        load_run(target.path)
     assert str(caught.value) == (
         f"RUN must be the folder of a run. {target.path} holds what {run.path} did on other images: name "
         "that one."
@@ -294,11 +297,11 @@ def test_a_long_name_of_a_file_is_cut(tmp_path):
 
 def test_labels_that_are_swapped_are_said_to_be(train, clinic, caplog):
     folder = train("run", LEARNING, "training.epochs=10")
-    _, evaluation = evaluate_other_images(folder, OtherImages(clinic, name="right"), "test")
+    _, evaluation = evaluate_other_images(load_run(folder.path), OtherImages(clinic, name="right"), "test")
     assert evaluation.at_threshold.figures["auc"].low > 0.5
     assert "backwards" not in caplog.text
     swapped = OtherImages(clinic, positive="NORMAL", name="swapped")
-    target, evaluation = evaluate_other_images(folder, swapped, "test")
+    target, evaluation = evaluate_other_images(load_run(folder.path), swapped, "test")
     assert evaluation.at_threshold.figures["auc"].high < 0.5
     (line,) = [line for line in caplog.messages if "backwards" in line]
     assert line.startswith(f"images of {clinic.name}") and "data.positive" in line
@@ -319,7 +322,7 @@ def test_what_is_defined_of_images_of_one_class_is_given(train, tmp_path, others
         save_archive(path, {**others, "test": of_class["test"]})
     runs = [train("one"), train("two", LEARNING)]
     (target, evaluation), (again, _) = (
-        evaluate_other_images(run, OtherImages(path), "test", perturb=True) for run in runs
+        evaluate_other_images(load_run(run.path), OtherImages(path), "test", perturb=True) for run in runs
     )
     figures, counts = evaluation.at_threshold.figures, evaluation.at_threshold.counts
     n = len(of_class["test"])
@@ -343,4 +346,4 @@ def test_what_is_defined_of_images_of_one_class_is_given(train, tmp_path, others
     assert not math.isnan(found.differences["accuracy"].value)
     assert math.isnan(found.differences["auc"].value)
     with pytest.raises(DataError, match="A stated prevalence takes normal and pneumonia images"):
-        evaluate_other_images(runs[0], OtherImages(path), "test", 0.1)
+        evaluate_other_images(load_run(runs[0].path), OtherImages(path), "test", 0.1)

@@ -22,6 +22,7 @@ from pneumo_keras.recipes.evaluate import evaluate_run
 from pneumo_keras.recipes.images import Split
 from pneumo_keras.recipes.other_images import OtherImages, evaluate_other_images
 from pneumo_keras.recipes.perturbations import list_kinds
+from pneumo_keras.runs.run import load_run
 from tests.images import build_phantom_images, load_phantom_splits
 from tests.small import LEARNING
 
@@ -41,7 +42,7 @@ def test_every_kind_and_severity_is_evaluated_and_written(train, all_kinds, capl
     folder = train("run", "training.members=2", LEARNING)
     caplog.set_level(logging.INFO, "pneumo_keras")
     caplog.clear()
-    robustness = evaluate_run(folder, "test", perturb=True).perturbed.robustness
+    robustness = evaluate_run(load_run(folder.path), "test", perturb=True).perturbed.robustness
     assert list(robustness.kinds) == [*CORRUPTIONS, *PERTURBATIONS]
     assert all(len(kind.severities) == 5 for kind in robustness.kinds.values())
     written = read_metrics(folder)
@@ -69,11 +70,11 @@ def test_every_kind_and_severity_is_evaluated_and_written(train, all_kinds, capl
 
 def test_the_same_evaluation_again_takes_features_from_the_cache_and_gives_the_same_bytes(train, caplog):
     folder = train("run", "model.flip_average=true")
-    evaluate_run(folder, "test", perturb=True)
+    evaluate_run(load_run(folder.path), "test", perturb=True)
     before = read_metrics(folder)
     caplog.set_level(logging.INFO, "pneumo_keras")
     caplog.clear()
-    evaluate_run(folder, "test", perturb=True)
+    evaluate_run(load_run(folder.path), "test", perturb=True)
     assert read_metrics(folder) == before
     assert not any("To pass the network" in line or "damaged" in line for line in caplog.messages)
 
@@ -89,7 +90,7 @@ def test_another_seed_draws_another_noise(train):
 
 
 def read_metrics_of(folder):
-    evaluate_run(folder, "test", perturb=True)
+    evaluate_run(load_run(folder.path), "test", perturb=True)
     return read_metrics(folder)
 
 
@@ -97,7 +98,7 @@ def test_room_for_all_kinds_is_checked_before_anything_is_computed(train, monkey
     folder = train()
     asked = []
     monkeypatch.setattr(store.Store, "check_room", lambda self, entries: asked.extend(entries))
-    evaluate_run(folder, "test", perturb=True)
+    evaluate_run(load_run(folder.path), "test", perturb=True)
     assert sorted({entry.shape[0] for entry in asked}) == [40, 5 * 40]
     assert len(asked) == 2 + 3
 
@@ -136,7 +137,8 @@ def large_file(tmp_path):
 def test_larger_images_are_evaluated_as_their_prepared_ones_are(train, large_file):
     folder = train()
     targets = [
-        evaluate_other_images(folder, OtherImages(file), "test", perturb=True)[0] for file in large_file
+        evaluate_other_images(load_run(folder.path), OtherImages(file), "test", perturb=True)[0]
+        for file in large_file
     ]
     scores = [(one.path / "scores_test.csv").read_bytes() for one in targets]
     assert scores[0] == scores[1]
@@ -153,10 +155,10 @@ def test_larger_images_are_evaluated_as_their_prepared_ones_are(train, large_fil
 def test_smaller_images_get_one_line(train, large_file, tmp_path):
     save_archive(tmp_path / "tiny.npz", load_phantom_splits((40, 20, 30), size=16))
     with pytest.raises(DataError, match=r"the images must be 28 px, as data.size says\. Received: 16 px"):
-        evaluate_other_images(train(), OtherImages(tmp_path / "tiny.npz"), "test")
+        evaluate_other_images(load_run(train().path), OtherImages(tmp_path / "tiny.npz"), "test")
 
 
 def test_a_run_does_not_take_larger_images_for_its_own(train, own_file, large_file):
     folder = train("run", *own_file[1])
     with pytest.raises(RunError, match="must be as they were"):
-        evaluate_run(folder, "test", moved=str(large_file[0]))
+        evaluate_run(load_run(folder.path), "test", moved=str(large_file[0]))

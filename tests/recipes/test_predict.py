@@ -13,10 +13,9 @@ from pneumo_keras.data.phantom import build_phantom_splits
 from pneumo_keras.errors import PneumoError
 from pneumo_keras.recipes.evaluate import evaluate_run
 from pneumo_keras.recipes.explain import build_image_explainer, explain_files
-from pneumo_keras.recipes.predict import predict_files
-from pneumo_keras.recipes.scoring import AT_ONCE, Scorer, build_scorer
-from pneumo_keras.runs.folder import RunFolder
-from pneumo_keras.runs.manifest import extend_manifest, load_manifest
+from pneumo_keras.recipes.predict import AT_ONCE, Scorer, build_scorer, predict_files
+from pneumo_keras.runs.folder import RunFolder, extend_manifest, load_manifest
+from pneumo_keras.runs.run import load_run
 from tests.small import COUNTS, LEARNING
 
 RANDOM = np.random.default_rng(0)
@@ -44,19 +43,19 @@ def run(train):
 @pytest.mark.parametrize("flip", ["false", "true"])
 def test_images_in_files_get_the_scores_that_eval_gives_them(train, tmp_path, flip):
     folder = train("run", f"model.flip_average={flip}", "training.members=2")
-    evaluate_run(folder, "test")
+    evaluate_run(load_run(folder.path), "test")
     paths = []
     for index, pixels in enumerate(read_test_images()):
         paths.append(str(tmp_path / f"{index:03}.png"))
         Image.fromarray(pixels).save(paths[-1])
-    found = list(predict_files(build_scorer(folder), iter(paths), workers=1))
+    found = list(predict_files(build_scorer(load_run(folder.path)), iter(paths), workers=1))
     assert [image.path for image in found] == paths
     np.testing.assert_allclose([image.probability for image in found], load_scores(folder), atol=1e-6)
     assert {image.prediction for image in found} == {"normal", "pneumonia"}
 
 
 def test_broken_images_stand_among_the_others_in_their_order(run):
-    scorer = build_scorer(run, chunk=4)
+    scorer = build_scorer(load_run(run.path), chunk=4)
     arrays = read_test_images()[:10]
     images = to_decoded(arrays)
     alone = {image.path: image.probability for image in scorer.score(images)}
@@ -81,7 +80,7 @@ def test_what_is_to_be_known_of_a_file_stands_in_its_warning(run):
         for shape in ((28, 28), (9, 9))
         for note in ("", "odd")
     ]
-    plain, noted, small, both = [image.warning for image in build_scorer(run).score(images)]
+    plain, noted, small, both = [image.warning for image in build_scorer(load_run(run.path)).score(images)]
     assert noted == "; ".join(filter(None, ["odd", plain]))
     assert both == f"odd; {small}"
 
@@ -96,20 +95,20 @@ def test_rows_come_before_all_images_were_drawn_even_among_broken_ones(run):
 
     for image in (None, read_test_images()[0]):
         drawn.clear()
-        scored = build_scorer(run).score(draw(image))
+        scored = build_scorer(load_run(run.path)).score(draw(image))
         next(scored)
         assert len(drawn) < 20 * AT_ONCE
         scored.close()
 
 
 def test_no_images_give_no_rows(run):
-    assert list(build_scorer(run).score([])) == []
+    assert list(build_scorer(load_run(run.path)).score([])) == []
 
 
 def test_a_stated_prevalence_moves_scores_and_threshold_and_no_prediction(run):
     images = to_decoded(read_test_images())
-    plain = list(build_scorer(run).score(images))
-    rare = list(build_scorer(run, prevalence=0.01).score(images))
+    plain = list(build_scorer(load_run(run.path)).score(images))
+    rare = list(build_scorer(load_run(run.path), prevalence=0.01).score(images))
     assert [image.prediction for image in rare] == [image.prediction for image in plain]
     assert all(low.probability < high.probability for low, high in zip(rare, plain, strict=True))
     assert rare[0].threshold < plain[0].threshold
@@ -117,12 +116,12 @@ def test_a_stated_prevalence_moves_scores_and_threshold_and_no_prediction(run):
 
 def test_a_picture_that_is_no_image_is_warned_about(run):
     noise = RANDOM.integers(0, 256, (1, 28, 28), dtype=np.uint8)
-    (image,) = build_scorer(run).score(to_decoded(noise))
+    (image,) = build_scorer(load_run(run.path)).score(to_decoded(noise))
     assert "outside the range of the training images (" in image.warning
 
 
 def test_an_error_behind_the_network_comes_out_as_it_is_and_ends_the_stream(run, monkeypatch):
-    scorer = build_scorer(run, chunk=4)
+    scorer = build_scorer(load_run(run.path), chunk=4)
     monkeypatch.setattr(Scorer, "_to_scores", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         list(scorer.score(to_decoded(read_test_images())))
@@ -137,7 +136,7 @@ def test_nobody_waits_for_a_name_that_does_not_come(run):
         yield from to_decoded(read_test_images()[:20])
         typed.wait(60)
 
-    scored = build_scorer(run, chunk=4).score(wait())
+    scored = build_scorer(load_run(run.path), chunk=4).score(wait())
     next(scored)
     started = time.monotonic()
     scored.close()
@@ -161,7 +160,7 @@ def test_no_file_of_another_run_is_taken_for_one_of_this(train, tmp_path):
         shutil.copy(other.path / name, copy.path / name)
         extend_manifest(copy.path, [name])
         try:
-            explainer = build_image_explainer(copy)
+            explainer = build_image_explainer(load_run(copy.path))
             list(predict_files(explainer.scorer, [str(image)], workers=1))
             list(explain_files(explainer, [str(image)], tmp_path / "maps" / name))
         except PneumoError as error:

@@ -1,8 +1,8 @@
 import pytest
 
 from pneumo_keras.errors import RunError
-from pneumo_keras.evaluation.prediction import ScoredImage
-from pneumo_keras.recipes.resumption import score_rest
+from pneumo_keras.recipes.predict import score_rest
+from pneumo_keras.runs.run import ScoredImage
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@ import pytest
 
 from pneumo_keras.errors import DataError
 from pneumo_keras.recipes.evaluate import evaluate_run
+from pneumo_keras.runs.run import load_run
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def test_a_run_is_the_same_with_a_shared_store_and_is_evaluated_without_it(
     monkeypatch.setattr(type(files), "info", refuse)
     with pytest.raises(DataError, match=r"^compute\.store must name a store that can be read\."):
         train("refused", f"compute.store={address}")
-    evaluate_run(shared, "test")
+    evaluate_run(load_run(shared.path), "test")
     (line,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert line == f"{address} cannot be read (Permission denied): it is done without"
     alone = train("alone")
@@ -38,6 +39,6 @@ def test_a_folder_is_found_again_from_another_working_folder(train, tmp_path, mo
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     before = set((tmp_path / "shared").iterdir())
-    evaluate_run(run, "test")
+    evaluate_run(load_run(run.path), "test")
     assert set((tmp_path / "shared").iterdir()) > before
     assert list((tmp_path / "elsewhere").iterdir()) == []

@@ -25,6 +25,7 @@ from pneumo_keras.recipes import train as train_recipe
 from pneumo_keras.recipes.evaluate import evaluate_run
 from pneumo_keras.recipes.train import train_run
 from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.runs.run import load_run
 from tests.images import load_phantom_splits
 from tests.small import COUNTS, LEARNING, SMALL
 from tests.toy import build_toy_backbone
@@ -32,7 +33,7 @@ from tests.toy import build_toy_backbone
 
 def test_a_run_folder_holds_what_the_design_names(train):
     folder = train()
-    evaluate_run(folder, "test")
+    evaluate_run(load_run(folder.path), "test")
     files = {str(path.relative_to(folder.path)) for path in folder.path.rglob("*") if path.is_file()}
     assert files == {
         "calibration.json",
@@ -73,10 +74,10 @@ def test_training_opens_the_test_split_in_neither_mode(toy, train, monkeypatch):
 @pytest.mark.parametrize("mode", ["cached", "online"])
 def test_the_same_command_gives_the_same_bytes(train, mode, own_cache, monkeypatch, tmp_path):
     first = train("first", f"training.mode={mode}")
-    evaluate_run(first, "test")
+    evaluate_run(load_run(first.path), "test")
     monkeypatch.setenv("PNEUMO_KERAS_CACHE", str(tmp_path / "another cache"))
     second = train("second", f"training.mode={mode}")
-    evaluate_run(second, "test")
+    evaluate_run(load_run(second.path), "test")
     for name in ("scores_val.csv", "scores_test.csv", "history.csv", "metrics_test.json"):
         assert (first.path / name).read_bytes() == (second.path / name).read_bytes()
 
@@ -98,7 +99,7 @@ def test_another_seed_gives_other_scores(train):
 def test_evaluation_sees_the_scores_that_training_saw(train, mode, outputs):
     folder = train("run", f"training.mode={mode}", f"model.outputs={outputs}")
     seen = (folder.path / "scores_val.csv").read_bytes()
-    evaluate_run(folder, "val")
+    evaluate_run(load_run(folder.path), "val")
     assert (folder.path / "scores_val.csv").read_bytes() == seen
 
 
@@ -122,7 +123,7 @@ def test_features_and_the_saved_model_give_the_same_scores(train, overrides):
 
 def test_members_have_figures_of_their_own(train):
     folder = train("run", "training.members=3")
-    evaluation = evaluate_run(folder, "test")
+    evaluation = evaluate_run(load_run(folder.path), "test")
     classifier = load_classifier(folder.path / "model.keras")
     images = load_phantom_splits(COUNTS)["test"]
     arrays = classifier.frozen.scale(classifier.frozen.resize(images.images[..., None].astype(np.float32)))
@@ -210,7 +211,7 @@ def test_the_demo_learns_and_does_not_from_shuffled_labels(tmp_path):
         overrides = ["data.source=pneumonia_mnist", f"data.path={archive}"]
         folder = RunFolder(tmp_path / f"run-{shuffle}")
         train_run(load_config("demo", overrides), folder)
-        evaluate_run(folder, "test")
+        evaluate_run(load_run(folder.path), "test")
         aucs.append(roc_auc_score(*load_scores(folder.path / "scores_test.csv")))
     assert 0.75 < aucs[0] < 0.999
     assert abs(np.mean(aucs[1:]) - 0.5) < 0.1
@@ -233,7 +234,7 @@ def test_neither_tensorflow_nor_torch_is_imported_under_jax(tmp_path):
         "network.build_backbone = build_toy_backbone\n"
         f"folder = RunFolder(Path({str(tmp_path / 'run')!r}))\n"
         "train.train_run(load_config('demo', SMALL), folder)\n"
-        "evaluate.evaluate_run(folder, 'test')\n"
+        "evaluate.evaluate_run(load_run(folder.path), 'test')\n"
         "print(sorted({'tensorflow', 'torch'} & set(sys.modules)))\n"
     )
     paths = os.pathsep.join([str(tmp_path), *sys.path])

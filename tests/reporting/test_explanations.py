@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumo_keras.evaluation.prediction import ScoredImage
 from pneumo_keras.reporting.explanations import (
     CAVEAT,
     draw_explanation,
@@ -10,6 +9,7 @@ from pneumo_keras.reporting.explanations import (
     to_limit,
 )
 from pneumo_keras.reporting.plots import save_plot
+from pneumo_keras.runs.run import ScoredImage
 
 IMAGE = np.full((28, 28), 100, np.uint8)
 

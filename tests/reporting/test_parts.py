@@ -1,9 +1,9 @@
 import pytest
 
 from pneumo_keras.errors import RunError
-from pneumo_keras.evaluation.prediction import ScoredImage
 from pneumo_keras.reporting import parts
 from pneumo_keras.reporting.predictions import LAYOUTS, list_values
+from pneumo_keras.runs.run import ScoredImage
 
 parquet = pytest.importorskip("pyarrow.parquet")
 

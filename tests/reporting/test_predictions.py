@@ -5,8 +5,8 @@ import pytest
 
 from pneumo_keras.data.decoding import ENDED
 from pneumo_keras.errors import RunError
-from pneumo_keras.evaluation.prediction import ScoredImage
 from pneumo_keras.reporting.predictions import LAYOUTS, replace_lines, resume_csv, to_cell
+from pneumo_keras.runs.run import ScoredImage
 from pneumo_keras.storage.printable import to_printable
 
 

@@ -142,7 +142,7 @@ def test_the_run_that_loses_never_touches_the_other_s_folder(tmp_path):
 
 def enter(parent, name, barrier, results):
     won = []
-    for attempt in range(100):
+    for attempt in range(10):
         folder = RunFolder(parent / str(attempt))
         barrier.wait()
         try:
@@ -165,7 +165,7 @@ def test_of_two_processes_that_start_at_once_one_gets_the_folder(tmp_path):
     won = dict(results.get(timeout=120) for _ in processes)
     for process in processes:
         process.join()
-    assert sorted(won["a"] + won["b"]) == list(range(100))
+    assert sorted(won["a"] + won["b"]) == list(range(10))
     for name, attempts in won.items():
         for attempt in attempts:
             folder = tmp_path / str(attempt)
@@ -194,7 +194,7 @@ def test_dataclasses_become_json_and_come_back(tmp_path):
 
     folder = RunFolder(tmp_path)
     folder.write_json("found.json", Found(3, float("nan")))
-    folder.seal()
+    folder.update_manifest()
     assert json.loads((tmp_path / "found.json").read_text()) == {"n": 3, "share": None}
     found = folder.load_document(Found, "found.json")
     assert found.n == 3
@@ -211,7 +211,7 @@ def test_files_of_a_run_have_the_mode_that_the_umask_gives(tmp_path):
 
 def test_runs_need_neither_keras_nor_matplotlib():
     code = (
-        "import sys, pneumo_keras.runs.folder, pneumo_keras.runs.environment, pneumo_keras.runs.finished\n"
+        "import sys, pneumo_keras.runs.folder, pneumo_keras.runs.environment, pneumo_keras.runs.run\n"
         "print(sorted({'keras', 'jax', 'matplotlib'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -222,33 +222,3 @@ def test_the_environment_names_backend_and_versions():
     about = describe_environment()
     assert (about["backend"], about["device"]) == ("jax", "cpu")
     assert {"keras", "jax", "numpy"} <= set(about["packages"])
-
-
-@pytest.mark.parametrize("name", ["links/a.txt", "links/below/a.txt"])
-def test_a_link_within_a_run_leads_nowhere_else(tmp_path, name):
-    folder = RunFolder(tmp_path / "one")
-    write(folder)
-    (tmp_path / "outside").mkdir()
-    (folder.path / "links").symlink_to(tmp_path / "outside")
-    with pytest.raises(RunError, match="links must lie within"):
-        folder.write_text(name, "a")
-    assert list((tmp_path / "outside").iterdir()) == []
-
-
-@pytest.mark.parametrize("name", ["train.log", "manifest.sha256", "config.toml", "a.json"])
-def test_nor_does_a_file_of_it_that_is_a_link(tmp_path, name):
-    folder = RunFolder(tmp_path / "one")
-    folder.path.mkdir()
-    (folder.path / "unfinished.json").touch()
-    (tmp_path / "outside").write_text("")
-    (folder.path / name).symlink_to(tmp_path / "outside")
-    with pytest.raises(RunError, match=f"{name} must lie within"):
-        write(folder, resume=True)
-    assert (tmp_path / "outside").read_text() == ""
-
-
-def test_the_folder_of_a_run_may_be_a_link_itself(tmp_path):
-    (tmp_path / "there").mkdir()
-    (tmp_path / "one").symlink_to(tmp_path / "there")
-    write(RunFolder(tmp_path / "one"))
-    assert list_files(tmp_path / "there") == WHOLE
