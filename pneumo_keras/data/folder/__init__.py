@@ -38,10 +38,7 @@ EDITION = Edition(
 DECODING = (
     "data.decoding",
     "data.dicom",
-    "data.dicom_grey",
-    "data.dicom_header",
     "data.dicom_pixels",
-    "data.dicom_tables",
     "data.folder.decoded",
     "data.image_preparation",
     "data.kinds",
