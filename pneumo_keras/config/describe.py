@@ -47,7 +47,7 @@ def explain_config(config: Config) -> str:
             parts.append(f"\n# {settings.__doc__}\n[{table}]\n")
             last = table
         fragment = list_settings()[key]
-        parts.append(f"# {fragment['description']}; {_to_rule(fragment)}\n")
+        parts.append(f"# {' '.join(fragment['description'].split())}; {_to_rule(fragment)}\n")
         parts.append(f"# {name} = ...\n" if value is None else tomli_w.dumps({name: value}))
     return "".join(parts)
 

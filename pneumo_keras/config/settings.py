@@ -52,7 +52,9 @@ SECRET = re.compile("://[^/]*:[^/]*@")  # in an address, and settings are writte
 class Settings(BaseModel):
     """A table of settings: unknown keys are errors, values never change, 1 is not true."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     @field_validator("*", mode="before")
     @classmethod
@@ -107,24 +109,19 @@ Fill = Annotated[
 class DataSettings(Settings):
     """Which images to train and evaluate on."""
 
-    source: Literal["pneumonia_mnist", "folder", "phantom"] = Field(
-        "pneumonia_mnist", description="PneumoniaMNIST, a folder of your images, or synthetic phantom images"
-    )
-    path: Path | None = Field(
-        None,
-        strict=False,
-        description="your own copy of pneumoniamnist.npz, or the folder or CSV of the source folder",
-    )
-    size: Literal[28, 64, 128, 224] = Field(28, description="edge of the images in pixels")
-    positive: str = Field(POSITIVE, description="name of the class that is pneumonia, for the source folder")
-    patient_pattern: Annotated[str, AfterValidator(_check_pattern)] = Field(
-        KERMANY,
-        description="what finds the patient in a file's name, for the source folder where no CSV says it: "
-        '"kermany" (chest_xray), "none" or a regular expression with one group, or one called patient',
-    )
-    phantom_images: tuple[ImageCount, ImageCount, ImageCount] = Field(
-        (640, 160, 400), strict=False, description="phantom images in train, validation and test"
-    )
+    source: Literal["pneumonia_mnist", "folder", "phantom"] = "pneumonia_mnist"
+    """PneumoniaMNIST, a folder of your images, or synthetic phantom images"""
+    path: Path | None = Field(None, strict=False)
+    """your own copy of pneumoniamnist.npz, or the folder or CSV of the source folder"""
+    size: Literal[28, 64, 128, 224] = 28
+    """edge of the images in pixels"""
+    positive: str = POSITIVE
+    """name of the class that is pneumonia, for the source folder"""
+    patient_pattern: Annotated[str, AfterValidator(_check_pattern)] = KERMANY
+    """what finds the patient in a file's name, for the source folder where no CSV says it: kermany
+    (chest_xray), none or a regular expression with one group, or one called patient"""
+    phantom_images: tuple[ImageCount, ImageCount, ImageCount] = Field((640, 160, 400), strict=False)
+    """phantom images in train, validation and test"""
 
     @model_validator(mode="after")
     def _check(self) -> "DataSettings":
@@ -138,44 +135,36 @@ class DataSettings(Settings):
 class RangeSettings(Settings):
     """How far images may vary; see `features.augmentation.AugmentationRanges`."""
 
-    rotation_degrees: float = Field(15.0, ge=0, le=180, description="turned by up to this, either way")
-    horizontal_flip: bool = Field(True, description="mirrored half of the time")
+    rotation_degrees: float = Field(15.0, ge=0, le=180)
+    """turned by up to this, either way"""
+    horizontal_flip: bool = True
+    """mirrored half of the time"""
     zoom: Zoom = 1.0
     aspect: Aspect = 1.0
     shift: Shift = 0.0
     gamma: Gamma = 1.0
-    brightness_factor: float = Field(
-        1.0, ge=1, le=4, description="grey levels times up to this or its inverse"
-    )
+    brightness_factor: float = Field(1.0, ge=1, le=4)
+    """grey levels times up to this or its inverse"""
     brightness: Brightness = 0.1
     contrast: Contrast = 0.1
-    sharpness: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="sharpened or smoothed by up to this share, as other resizing kernels do",
-    )
-    noise: float = Field(0.0, ge=0, le=1, description="standard deviation of up to this share of 0..255")
-    jpeg_quality: int = Field(
-        100,
-        ge=10,
-        le=100,
-        description="saved as JPEG half of the time, of this quality to 95; 100 for never",
-    )
+    sharpness: float = Field(0.0, ge=0, le=1)
+    """sharpened or smoothed by up to this share, as other resizing kernels do"""
+    noise: float = Field(0.0, ge=0, le=1)
+    """standard deviation of up to this share of 0..255"""
+    jpeg_quality: int = Field(100, ge=10, le=100)
+    """saved as JPEG half of the time, of this quality to 95; 100 for never"""
     fill: Fill = "black"
 
 
 class AugmentationSettings(RangeSettings):
     """How images are augmented that are trained on; what is evaluated is not. See [perturbation]."""
 
-    seed: int = Field(
-        42,
-        ge=0,
-        lt=2**32,
-        description="of the draws: runs of all seeds share views, and their cached features",
-    )
-    views: int = Field(0, ge=0, le=100, description="augmented views of each training image (cached mode)")
-    plain: bool = Field(True, description="train on the images as they are, too (cached mode)")
+    seed: int = Field(42, ge=0, lt=2**32)
+    """of the draws: runs of all seeds share views, and their cached features"""
+    views: int = Field(0, ge=0, le=100)
+    """augmented views of each training image (cached mode)"""
+    plain: bool = True
+    """train on the images as they are, too (cached mode)"""
 
     @model_validator(mode="after")
     def _check(self) -> "AugmentationSettings":
@@ -187,7 +176,8 @@ class AugmentationSettings(RangeSettings):
 class PerturbationSettings(RangeSettings):
     """How images are varied on which heads are tried: each once, for sweep and eval --perturb."""
 
-    seed: int = Field(0, ge=0, lt=2**32, description="of the draws; runs of all seeds are tried alike")
+    seed: int = Field(0, ge=0, lt=2**32)
+    """of the draws; runs of all seeds are tried alike"""
     zoom: Zoom = 1.35
     aspect: Aspect = 1.12
     shift: Shift = 0.09
@@ -200,18 +190,24 @@ class PerturbationSettings(RangeSettings):
 class ModelSettings(Settings):
     """The frozen InceptionV3 and the head behind it."""
 
-    weights: str = Field("imagenet", description='"imagenet", "none" (random) or a weights file')
-    image_size: int = Field(
-        299, ge=SMALLEST_IMAGE, le=LARGEST_IMAGE, description="edge in pixels to which images are enlarged"
-    )
+    weights: str = "imagenet"
+    """imagenet, none (random) or a weights file"""
+    image_size: int = Field(299, ge=SMALLEST_IMAGE, le=LARGEST_IMAGE)
+    """edge in pixels to which images are enlarged"""
     feature_layers: Annotated[tuple[FeatureLayer, ...], BeforeValidator(_to_list)] = Field(
-        ("mixed10",), strict=False, min_length=1, description="blocks whose outputs are pooled"
+        ("mixed10",), strict=False, min_length=1
     )
-    standardise: bool = Field(True, description="features to zero mean, unit variance")
-    hidden_units: int = Field(512, ge=0, le=MOST_UNITS, description="width of the hidden layer, 0 for none")
-    dropout: float = Field(0.5, ge=0, lt=1, description="share of units dropped while training")
-    outputs: Literal[1, 2] = Field(1, description="one sigmoid output or two softmax outputs")
-    flip_average: bool = Field(False, description="average an image's log odds with its mirror image's")
+    """blocks whose outputs are pooled"""
+    standardise: bool = True
+    """features to zero mean, unit variance"""
+    hidden_units: int = Field(512, ge=0, le=MOST_UNITS)
+    """width of the hidden layer, 0 for none"""
+    dropout: float = Field(0.5, ge=0, lt=1)
+    """share of units dropped while training"""
+    outputs: Literal[1, 2] = 1
+    """one sigmoid output or two softmax outputs"""
+    flip_average: bool = False
+    """average an image's log odds with its mirror image's"""
 
     @model_validator(mode="after")
     def _check(self) -> "ModelSettings":
@@ -223,85 +219,73 @@ class ModelSettings(Settings):
 class TrainingSettings(Settings):
     """How the head is fitted."""
 
-    mode: Literal["cached", "online"] = Field(
-        "cached", description="features once and for all, or the whole model in every epoch"
-    )
-    members: int = Field(1, ge=1, le=100, description="heads of different seeds, fitted at once, averaged")
-    epochs: int = Field(10, ge=1, le=10_000, description="passes over the training images")
-    batch_size: int = Field(16, ge=1, le=8192, description="images in a step")
-    optimizer: Literal["adamw", "sgd"] = Field(
-        "adamw", description="AdamW, or gradient descent with Nesterov momentum for linear heads"
-    )
-    learning_rate: Positive = Field(1e-4, description="of the optimizer; about 1 for sgd, 1e-4 for adamw")
-    weight_decay: float = Field(
-        1e-5,
-        ge=0,
-        le=1e6,
-        description="adamw: decoupled; sgd: half of it times the squared weights joins the loss",
-    )
-    schedule: Literal["plateau", "cosine"] = Field(
-        "plateau",
-        description="slower where validation loss stands still, best epoch kept; "
-        "or ever slower to a stop, last epoch kept",
-    )
-    plateau_factor: float = Field(0.2, gt=0, lt=1, description="on a plateau, learning rate times this ...")
-    plateau_patience: int = Field(
-        2, ge=1, le=10_000, description="... after this many epochs without a better validation loss"
-    )
-    unfreeze_from: FeatureLayer | None = Field(
-        None,
-        description="once the head is fitted, this block of the network and all above it learn, too: the cut "
-        "lies below it; what crosses it is cached, up to 1.4 MB for each view of an image at 299 px",
-    )
-    unfrozen_learning_rate: Positive = Field(1e-5, description="of head and blocks then, always by adamw")
-    unfrozen_batch_size: int = Field(16, ge=1, le=8192, description="images in a step then")
-    unfrozen_epochs: int = Field(
-        10, ge=1, le=10_000, description="passes over the training images then, the best of them or none kept"
-    )
+    mode: Literal["cached", "online"] = "cached"
+    """features once and for all, or the whole model in every epoch"""
+    members: int = Field(1, ge=1, le=100)
+    """heads of different seeds, fitted at once, averaged"""
+    epochs: int = Field(10, ge=1, le=10_000)
+    """passes over the training images"""
+    batch_size: int = Field(16, ge=1, le=8192)
+    """images in a step"""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """AdamW, or gradient descent with Nesterov momentum for linear heads"""
+    learning_rate: Positive = 1e-4
+    """of the optimizer; about 1 for sgd, 1e-4 for adamw"""
+    weight_decay: float = Field(1e-5, ge=0, le=1e6)
+    """adamw: decoupled; sgd: half of it times the squared weights joins the loss"""
+    schedule: Literal["plateau", "cosine"] = "plateau"
+    """slower where validation loss stands still, best epoch kept; or ever slower to a stop, last one kept"""
+    plateau_factor: float = Field(0.2, gt=0, lt=1)
+    """on a plateau, learning rate times this ..."""
+    plateau_patience: int = Field(2, ge=1, le=10_000)
+    """... after this many epochs without a better validation loss"""
+    unfreeze_from: FeatureLayer | None = None
+    """once the head is fitted, this block of the network and all above it learn, too: the cut lies below it;
+    what crosses it is cached, up to 1.4 MB for each view of an image at 299 px"""
+    unfrozen_learning_rate: Positive = 1e-5
+    """of head and blocks then, always by adamw"""
+    unfrozen_batch_size: int = Field(16, ge=1, le=8192)
+    """images in a step then"""
+    unfrozen_epochs: int = Field(10, ge=1, le=10_000)
+    """passes over the training images then, the best of them or none kept"""
 
 
 class EvaluationSettings(Settings):
     """How scores are calibrated and the operating point is chosen, on validation images."""
 
-    calibration: Literal["none", "temperature", "platt"] = Field(
-        "none", description="of the log odds: left alone, a slope, or a slope and an intercept"
-    )
-    rule: Literal["fixed", "youden", "sensitivity", "cost"] = Field(
-        "fixed", description="a given threshold, Youden's, a sensitivity to reach, or the least cost"
-    )
-    threshold: float = Field(0.5, ge=0, le=1, description='for the rule "fixed"')
-    sensitivity: float = Field(0.95, gt=0, le=1, description='for the rule "sensitivity"')
-    cost_fn: Positive = Field(1.0, description='of a missed pneumonia, for the rule "cost"')
-    cost_fp: Positive = Field(1.0, description='of a false alarm, for the rule "cost"')
+    calibration: Literal["none", "temperature", "platt"] = "none"
+    """of the log odds: left alone, a slope, or a slope and an intercept"""
+    rule: Literal["fixed", "youden", "sensitivity", "cost"] = "fixed"
+    """a given threshold, Youden's, a sensitivity to reach, or the least cost"""
+    threshold: float = Field(0.5, ge=0, le=1)
+    """for the rule fixed"""
+    sensitivity: float = Field(0.95, gt=0, le=1)
+    """for the rule sensitivity"""
+    cost_fn: Positive = 1.0
+    """of a missed pneumonia, for the rule cost"""
+    cost_fp: Positive = 1.0
+    """of a false alarm, for the rule cost"""
 
 
 class ComputeSettings(Settings):
     """How the frozen network is run."""
 
-    engine: Literal["auto", "keras", "jax", "openvino"] = Field(
-        "auto", description="what runs the frozen network; auto is the fastest installed"
-    )
-    precision: Precision = Field("float32", description="of the frozen network")
-    cache_gigabytes: Positive = Field(
-        20.0, description="of features kept, and of prepared images; the oldest go first"
-    )
-    cluster: Literal["none", "ray"] = Field(
-        "none", description="this machine, or those of a Ray cluster: RAY_ADDRESS, or one that starts here"
-    )
-    store: str | None = Field(
-        None,
-        description="where machines share features: a folder, or an address such as s3://bucket/features",
-    )
-    processes: int = Field(
-        1,
-        ge=0,
-        le=MOST_PROCESSES,
-        description="that fit together in online mode; 0 for as many as SLURM, Open MPI or Kubernetes say",
-    )
-    coordinator: str | None = Field(None, description="host:port of the first process, if started by hand")
-    rank: int | None = Field(
-        None, ge=0, lt=MOST_PROCESSES, description="of this process from 0, if started by hand"
-    )
+    engine: Literal["auto", "keras", "jax", "openvino"] = "auto"
+    """what runs the frozen network; auto is the fastest installed"""
+    precision: Precision = "float32"
+    """of the frozen network"""
+    cache_gigabytes: Positive = 20.0
+    """of features kept, and of prepared images; the oldest go first"""
+    cluster: Literal["none", "ray"] = "none"
+    """this machine, or those of a Ray cluster: RAY_ADDRESS, or one that starts here"""
+    store: str | None = None
+    """where machines share features: a folder, or an address such as s3://bucket/features"""
+    processes: int = Field(1, ge=0, le=MOST_PROCESSES)
+    """that fit together in online mode; 0 for as many as SLURM, Open MPI or Kubernetes say"""
+    coordinator: str | None = None
+    """host:port of the first process, if started by hand"""
+    rank: int | None = Field(None, ge=0, lt=MOST_PROCESSES)
+    """of this process from 0, if started by hand"""
 
     @field_validator("store")
     @classmethod
@@ -328,7 +312,8 @@ class ComputeSettings(Settings):
 class Config(Settings):
     """Every setting of a run."""
 
-    seed: int = Field(42, ge=0, lt=2**32, description="of everything random")
+    seed: int = Field(42, ge=0, lt=2**32)
+    """of everything random"""
     data: DataSettings = DataSettings.model_validate({})
     augmentation: AugmentationSettings = AugmentationSettings.model_validate({})
     perturbation: PerturbationSettings = PerturbationSettings.model_validate({})
