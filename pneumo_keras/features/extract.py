@@ -1,10 +1,14 @@
-"""From images to features: each view passes the frozen network once, then comes from the cache."""
+"""From images to features: each view passes the frozen network once, then comes from the cache.
+
+A feature job takes chunks of images through the network, here or wherever it is pickled to; an `Extractor`
+asks for jobs where features are missing.
+"""
 
 import contextlib
 import importlib.metadata
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,18 +18,18 @@ import numpy as np
 from tqdm import tqdm
 
 import pneumo_keras
-from pneumo_keras.arrays import Features
+from pneumo_keras.arrays import Features, ImageBatch, lengthen
 from pneumo_keras.data.images import ImageSet
 from pneumo_keras.engines.runner import Runner
 from pneumo_keras.errors import ModelError
-from pneumo_keras.features.passage import Passage
 from pneumo_keras.features.shared import SharedStore
 from pneumo_keras.features.store import CHUNK, Entry, FeatureTable, Store
 from pneumo_keras.features.views import PLAIN, View
-from pneumo_keras.model.backbone import list_feature_layers
+from pneumo_keras.model.backbone import list_feature_layers, select_feature_layers
 from pneumo_keras.model.classifier import FrozenPart
 from pneumo_keras.model.fingerprint import compute_feature_layer_fingerprints, compute_fingerprint
 from pneumo_keras.runtime.code_fingerprint import fingerprint_code
+from pneumo_keras.runtime.prefetch import Prefetch
 from pneumo_keras.runtime.progress import show_progress
 from pneumo_keras.storage.cache import mark_used
 from pneumo_keras.storage.printable import to_amount
@@ -40,7 +44,6 @@ PACKAGES = {
     "openvino": ("openvino", "onnx"),
 }
 
-
 # The modules that compute features, of which another version may compute others. A list, so that whoever
 # writes a module decides whether it is one of them; a test looks through what these modules import.
 COMPUTING = (
@@ -48,14 +51,56 @@ COMPUTING = (
     "data.image_preparation",
     *("engines.choice", "engines.graph", "engines.jax_operations", "engines.jax_program", "engines.onnx"),
     *("engines.openvino", "engines.runner", "engines.stock", "engines.table", "engines.winograd"),
-    *("features.augmentation", "features.extract", "features.passage", "features.views"),
+    *("features.augmentation", "features.extract", "features.views"),
     *("model.backbone", "model.classifier", "model.fingerprint", "model.initial", "model.preprocessing"),
     "model.reading",
 )
 SECONDS_OF_WORK = 10.0  # after which the rate of the network is known
 SECONDS_WORTH_TELLING = 60.0  # that are left
 
-Job = tuple[ImageSet, Sequence[View]]
+ViewedImages = tuple[ImageSet, Sequence[View]]
+"""Images, and the views in which they are seen."""
+
+
+@dataclass
+class FeatureJob:
+    """Images in a view on their way through some feature layers of the frozen network.
+
+    Attributes:
+        frozen: Images -> features.
+        build_runner: Makes a backbone run over a stream of batches of CHUNK images.
+        feature_layers: Whose features are computed, side by side.
+        images: Of any size.
+        view: How they are seen.
+        waited: Seconds that the network has waited for images.
+    """
+
+    frozen: FrozenPart
+    build_runner: Callable[[keras.Model], Runner]
+    feature_layers: Sequence[str]
+    images: ImageSet
+    view: View
+    waited: float = field(default=0.0, init=False)
+
+    def run(self, chunks: Iterable[int]) -> Generator[Features, None, None]:
+        """The features of chunks of images, each of CHUNK rows: at the end the last image is repeated."""
+        batches = Prefetch(self._prepare(chunks))
+        try:
+            yield from self._runner(batches)
+        finally:
+            self.waited += batches.waited
+
+    @cached_property
+    def _runner(self) -> Runner:
+        return self.build_runner(select_feature_layers(self.frozen.backbone, self.feature_layers))
+
+    def _prepare(self, chunks: Iterable[int]) -> Iterator[ImageBatch]:
+        for chunk in chunks:
+            first = CHUNK * chunk
+            rows = np.arange(first, first + CHUNK).clip(max=len(self.images) - 1)
+            images = lengthen(self.images.read(slice(first, first + CHUNK)), CHUNK)
+            # Compiled: operation by operation it takes longer than to augment the images.
+            yield self.frozen.scale.predict_on_batch(self.view.enlarge(images, rows, self.frozen))
 
 
 class _Forecast:
@@ -95,12 +140,12 @@ class Extractor:
     """Everything between images and features.
 
     Attributes:
-        frozen: ImageSet -> features.
+        frozen: Images -> features.
         build_runner: Makes a backbone run over a stream of batches of CHUNK images.
         about: What computes the features: engine, precision, backend, device.
         store: Where features are kept.
         shared: What other machines share with that one; None where there is nothing.
-        spread: Runs a passage over chunks on several machines; None where it runs on this one.
+        run_elsewhere: Runs a job over chunks on several machines; None where it runs on this one.
     """
 
     frozen: FrozenPart
@@ -108,62 +153,48 @@ class Extractor:
     about: dict[str, Any]
     store: Store
     shared: SharedStore | None = None
-    spread: Callable[[Passage, Sequence[int]], Generator[Features, None, None]] | None = None
+    run_elsewhere: Callable[[FeatureJob, Sequence[int]], Generator[Features, None, None]] | None = None
     _opened: dict[tuple[str, ...], FeatureTable] = field(default_factory=dict, init=False, repr=False)
     _forecast: _Forecast = field(default_factory=_Forecast, init=False, repr=False)
 
     def extract(self, images: ImageSet, name: str, view: View = PLAIN) -> FeatureTable:
-        """Features of the images in one view, from the cache where they are there.
-
-        Args:
-            images: Of any size.
-            name: Whose images they are, in words.
-            view: How they are seen.
-        """
+        """Features of the images in one view, from the cache where they are there; `name` is for messages."""
         entries = self._list_entries(images, view)
         address = tuple(entry.name for entry in entries.values())
         if address not in self._opened:
             self._opened[address] = self._open(entries, images, name, view)
         return self._opened[address]
 
-    def list_passages(self, jobs: Sequence[Job]) -> list[list[Entry]]:
-        """For each passage of images through the network the entries of its features, a feature layer each."""
-        return [list(self._list_entries(images, view).values()) for images, views in jobs for view in views]
+    def list_entries(self, wanted: Sequence[ViewedImages]) -> list[list[Entry]]:
+        """For each view of each set of images the entries of its features, a feature layer each."""
+        return [list(self._list_entries(images, view).values()) for images, views in wanted for view in views]
 
-    def check_room(self, jobs: Sequence[Job], others: Iterable[Entry] = ()) -> None:
-        """Checks before any work that the features of all these images and their views find room.
+    def check_room(self, wanted: Sequence[ViewedImages], others: Iterable[Entry] = ()) -> None:
+        """Checks before any work that all these features find room, beside `others`.
 
         It also says how many images will pass the network for them.
-
-        Args:
-            jobs: ImageSet, and how they are seen.
-            others: For which there must be room beside them.
 
         Raises:
             SettingsError: They take more than the limit of the store.
             DataError: They take more than the disk has.
         """
-        passages = self.list_passages(jobs)
-        self.store.check_room([*others, *(entry for entries in passages for entry in entries)])
-        missing = {entries[0].name: max(map(self._count_missing, entries)) for entries in passages}
+        views = self.list_entries(wanted)
+        self.store.check_room([*others, *(entry for entries in views for entry in entries)])
+        missing = {entries[0].name: max(map(self._count_missing, entries)) for entries in views}
         self._forecast.expect(sum(missing.values()))
 
     def _count_missing(self, entry: Entry) -> int:
-        """ImageSet whose features were never written; what is damaged is found when it is read."""
+        """Images whose features were never written; what is damaged is found when it is read."""
         missing = entry.shape[0] - entry.array.count_done()
         return 0 if missing and self.shared and self.shared.has(entry) else missing
 
     def _list_entries(self, images: ImageSet, view: View) -> dict[str, Entry]:
         about = {**self.about, **self._fixed, **view.about, "images": images.fingerprint()}
         return {
-            feature_layer: Entry(
-                self.store.folder,
-                {**about, "feature_layer": feature_layer, "network": below},
-                (len(images), d),
+            layer: Entry(
+                self.store.folder, {**about, "feature_layer": layer, "network": below}, (len(images), d)
             )
-            for (feature_layer, d), below in zip(
-                self._feature_layers.items(), self._fingerprints, strict=True
-            )
+            for (layer, d), below in zip(self._feature_layers.items(), self._fingerprints, strict=True)
         }
 
     @cached_property
@@ -180,84 +211,67 @@ class Extractor:
         """What the features depend on beside images, view and network."""
         return {
             "image_size": self.frozen.backbone.input_shape[1],
-            "preprocessing": [
-                compute_fingerprint(self.frozen.resize),
-                compute_fingerprint(self.frozen.scale),
-            ],
+            "preprocessing": [compute_fingerprint(part) for part in (self.frozen.resize, self.frozen.scale)],
             "versions": list_versions(self.about["engine"]),
         }
 
     def _open(self, entries: dict[str, Entry], images: ImageSet, name: str, view: View) -> FeatureTable:
-        missing = {
-            feature_layer: entry for feature_layer, entry in entries.items() if entry.array.find_missing()
-        }
+        missing = {layer: entry for layer, entry in entries.items() if entry.array.find_missing()}
         computed: set[str] = set()
         if missing:
             with self.store.writing(missing.values(), name):
-                computed = self._fill(entries, list(missing), images, name, view)
+                computed = self._fill(entries, list(missing), images, _to_title(name, view), view)
         else:
             log.info("Features of %s: from the cache", _to_title(name, view))
-        for feature_layer, entry in entries.items():
+        for layer, entry in entries.items():
             mark_used(entry.folder)
-            if self.shared and (feature_layer in computed or not self.shared.has(entry)):
+            if self.shared and (layer in computed or not self.shared.has(entry)):
                 self.shared.put(entry)
-        files = {feature_layer: entry.array.file for feature_layer, entry in entries.items()}
-        return FeatureTable(files, len(images))
+        return FeatureTable({layer: entry.array.file for layer, entry in entries.items()}, len(images))
 
     def _fill(
-        self,
-        entries: dict[str, Entry],
-        feature_layers: Sequence[str],
-        images: ImageSet,
-        name: str,
-        view: View,
+        self, entries: dict[str, Entry], layers: Sequence[str], images: ImageSet, title: str, view: View
     ) -> set[str]:
         """Computes the chunks that are missing at some feature layers; others may have done so meanwhile.
 
         Returns:
             The feature layers of which some were computed.
         """
-        title = _to_title(name, view)
         missing: dict[str, set[int]] = {}
-        for feature_layer in feature_layers:
-            array = entries[feature_layer].array
-            missing[feature_layer] = set(array.find_missing())
-            if self.shared and missing[feature_layer]:
-                self.shared.fetch(entries[feature_layer], title)
-                missing[feature_layer] = set(array.find_missing())
+        for layer in layers:
+            array = entries[layer].array
+            missing[layer] = set(array.find_missing())
+            if self.shared and missing[layer]:
+                self.shared.fetch(entries[layer], title)
+                missing[layer] = set(array.find_missing())
         chunks = sorted(set[int]().union(*missing.values()))
         if not chunks:
             log.info("Features of %s: computed by another job", title)
             return set()
-        for feature_layer in feature_layers:
-            damaged = len(missing[feature_layer].intersection(entries[feature_layer].array.list_written()))
-            if damaged:
+        for layer in layers:
+            array = entries[layer].array
+            if damaged := len(missing[layer].intersection(array.list_written())):
                 log.warning(
                     "Features of %s: %d of %d chunks of %s are damaged and are computed anew",
                     title,
                     damaged,
-                    entries[feature_layer].array.count,
-                    feature_layer,
+                    array.count,
+                    layer,
                 )
-        # A part of an entry is computed in the company of the rest, or its last digits might be others.
-        begun = any(
-            len(missing[feature_layer]) < entries[feature_layer].array.count
-            for feature_layer in feature_layers
-        )
-        computed = (
-            entries if begun else {feature_layer: entries[feature_layer] for feature_layer in feature_layers}
-        )
-        passage = Passage(self.frozen, self.build_runner, list(computed), images, view)
+        # A part of an entry is computed together with the rest, or its last digits might be others.
+        begun = any(len(missing[layer]) < entries[layer].array.count for layer in layers)
+        computed = entries if begun else {layer: entries[layer] for layer in layers}
+        job = FeatureJob(self.frozen, self.build_runner, list(computed), images, view)
         started = time.monotonic()
-        self._compute(passage, computed, missing, chunks, title)
+        self._compute(job, computed, missing, chunks, title)
         seconds = time.monotonic() - started
-        waited = f", of which the network waited for images {100 * passage.waited / seconds:.1f} %"
-        log.info("Features of %s: computed in %.1f s%s", title, seconds, "" if self.spread else waited)
-        return {feature_layer for feature_layer, lacking in missing.items() if lacking}
+        waited = f", of which the network waited for images {100 * job.waited / seconds:.1f} %"
+        log.info("Features of %s: computed in %.1f s%s", title, seconds, "" if self.run_elsewhere else waited)
+        return {layer for layer, lacking in missing.items() if lacking}
 
     def _compute(
         self,
-        passage: Passage,
+        job: FeatureJob,
         entries: dict[str, Entry],
         missing: dict[str, set[int]],
         chunks: Sequence[int],
@@ -267,22 +281,22 @@ class Extractor:
 
         Raises:
             DataError: The features cannot be written. Those of earlier chunks stay.
-            ModelError: They are no numbers.
+            ModelError: They are not finite.
             ClusterError: They are computed on a cluster, which gives up.
         """
-        n = len(passage.images)
+        n = len(job.images)
         columns = np.cumsum([entry.shape[1] for entry in entries.values()])[:-1]
         counts = {chunk: min(CHUNK, n - CHUNK * chunk) for chunk in chunks}
         done = n - sum(counts.values())
         with (
-            contextlib.closing((self.spread or Passage.run)(passage, chunks)) as computed,
+            contextlib.closing((self.run_elsewhere or FeatureJob.run)(job, chunks)) as computed,
             show_progress(f"Features of {title}", n, "images", done=done) as progress,
         ):
             for chunk, features in zip(chunks, computed, strict=True):
                 _check_finite(features, title)
                 parts = np.split(features[: counts[chunk]], columns, axis=1)
-                for (feature_layer, entry), part in zip(entries.items(), parts, strict=True):
-                    if chunk in missing.get(feature_layer, ()):
+                for (layer, entry), part in zip(entries.items(), parts, strict=True):
+                    if chunk in missing.get(layer, ()):
                         with self.store.explain_unwritable():
                             entry.array.write(chunk, part)
                 self._forecast.advance(counts[chunk])

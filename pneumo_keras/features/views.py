@@ -1,7 +1,9 @@
-"""Views: the ways of seeing images before they pass the frozen network."""
+"""Views: the ways of seeing images before they pass the frozen network, plain, augmented or perturbed."""
 
 import importlib.metadata
-from collections.abc import Callable, Sequence
+import math
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,6 +14,7 @@ from pneumo_keras.data.images import ImageSet, Rows
 from pneumo_keras.features.augmentation import (
     Augmentation,
     AugmentationRanges,
+    build_affine,
     draw_augmentation,
     expose_images,
     warp_images,
@@ -21,10 +24,10 @@ from pneumo_keras.model.classifier import FrozenPart
 
 @dataclass(frozen=True)
 class View:
-    """One way of seeing the images: as they are, or varied.
+    """One way of seeing the images: as they are, or changed.
 
     Attributes:
-        draw: How the image of a row is varied, always in the same way; None for the plain view.
+        draw: How the image of a row is changed, always in the same way; None for the plain view.
         name: Of the view, in messages; empty for the plain one.
         about: What tells this view from others.
     """
@@ -39,13 +42,7 @@ class View:
         rows: Sequence[int] | Integer[np.ndarray, " n"],
         frozen: FrozenPart,
     ) -> Float32[np.ndarray, "n size size 1"]:
-        """Images, 0..255, as the backbone's scaling takes them.
-
-        Args:
-            images: Of any size.
-            rows: Which images these are.
-            frozen: What brings them to the size of an image.
-        """
+        """Images of these rows, 0..255 and of any size, as the frozen network's scaling takes them."""
         size: int = frozen.backbone.input_shape[1]
         if self.draw is None:
             return frozen.resize.predict_on_batch(images[..., None].astype(np.float32))
@@ -62,7 +59,7 @@ class View:
         return View(
             draw=lambda row: draw(row).mirror(),
             name=f"{self.name}, mirrored".removeprefix(", "),
-            about={**self.about, "mirrored": True, "drawn by": list_versions()},
+            about={**self.about, "mirrored": True, "drawn by": list_drawing_versions()},
         )
 
 
@@ -71,7 +68,7 @@ PLAIN = View()
 
 @dataclass(frozen=True)
 class SeenImages:
-    """Images in one view, enlarged when asked for: images (n, size, size, 1), 0..255."""
+    """Images in one view, enlarged when asked for: (n, size, size, 1), 0..255."""
 
     images: ImageSet
     view: View
@@ -82,14 +79,13 @@ class SeenImages:
         return self.view.enlarge(self.images.read(rows), indices, self.frozen)
 
 
-def build_augmented_views(count: int, ranges: AugmentationRanges, *, seed: int) -> list[View]:
-    """Views that vary images at random, each with draws of its own.
+def list_evaluated_views(flip_average: bool, view: View = PLAIN) -> list[View]:
+    """How images are seen that are scored; log odds are averaged over them."""
+    return [view, view.mirror()] if flip_average else [view]
 
-    Args:
-        count: Of the views.
-        ranges: How far images vary.
-        seed: Of all draws.
-    """
+
+def build_augmented_views(count: int, ranges: AugmentationRanges, *, seed: int) -> list[View]:
+    """Views in which images are augmented at random, each with draws of its own."""
     return [
         _build_random_view(ranges, (seed, index), f"augmented view {index} of {count}")
         for index in range(1, count + 1)
@@ -97,13 +93,13 @@ def build_augmented_views(count: int, ranges: AugmentationRanges, *, seed: int) 
 
 
 def build_perturbed_view(ranges: AugmentationRanges, *, seed: int) -> View:
-    """The view that heads are tried on: each image varied once, further than in training.
-
-    Args:
-        ranges: How far images vary.
-        seed: Of all draws.
-    """
+    """The view that heads are tried on: each image changed once, further than in training."""
     return _build_random_view(ranges, (seed, 0), "perturbed")
+
+
+def list_drawing_versions() -> dict[str, str]:
+    """Versions of what draws and warps: another one may do so otherwise."""
+    return {package: importlib.metadata.version(package) for package in ("numpy", "pillow")}
 
 
 def _build_random_view(ranges: AugmentationRanges, key: tuple[int, int], name: str) -> View:
@@ -111,10 +107,61 @@ def _build_random_view(ranges: AugmentationRanges, key: tuple[int, int], name: s
         # Not from 0, since NumPy takes (seed, 0, 0) for the seed alone.
         draw=lambda row: draw_augmentation(ranges, (*key, row + 1)),
         name=name,
-        about={"view": list(key), **asdict(ranges), "drawn by": list_versions()},
+        about={"view": list(key), **asdict(ranges), "drawn by": list_drawing_versions()},
     )
 
 
-def list_versions() -> dict[str, str]:
-    """Versions of what draws and warps: another one may do so otherwise."""
-    return {package: importlib.metadata.version(package) for package in ("numpy", "pillow")}
+@dataclass(frozen=True)
+class Perturbation:
+    """A kind of perturbation beside corruptions of pixels: how an image is turned, framed or resized.
+
+    Attributes:
+        build: From a parameter and a draw from 0 to 1, which decides on directions.
+        parameters: Of severities 1 to 5.
+    """
+
+    build: Callable[[float, float], Augmentation]
+    parameters: tuple[float, ...]
+
+
+def _rotate(degrees: float, draw: float) -> Augmentation:
+    angle = math.copysign(math.radians(degrees), draw - 0.5)
+    return Augmentation(build_affine(angle=angle), fill="mirror")
+
+
+def _zoom(factor: float, draw: float) -> Augmentation:
+    return Augmentation(build_affine(zoom=factor), fill="mirror")
+
+
+def _shift(share: float, draw: float) -> Augmentation:
+    angle = 2 * math.pi * draw
+    move = (share * math.cos(angle), share * math.sin(angle))
+    return Augmentation(build_affine(move=move), fill="mirror")
+
+
+def _sharpen(share: float, draw: float) -> Augmentation:
+    return Augmentation(sharpness=share)
+
+
+PERTURBATIONS: Mapping[str, Perturbation] = {
+    "rotation": Perturbation(_rotate, (3.0, 6.0, 9.0, 12.0, 15.0)),
+    "zoom_in": Perturbation(_zoom, (1.07, 1.14, 1.21, 1.28, 1.35)),
+    "zoom_out": Perturbation(_zoom, (1 / 1.07, 1 / 1.14, 1 / 1.21, 1 / 1.28, 1 / 1.35)),
+    "shift": Perturbation(_shift, (0.018, 0.036, 0.054, 0.072, 0.09)),
+    "sharpness_up": Perturbation(_sharpen, (0.1, 0.2, 0.3, 0.4, 0.5)),
+    "sharpness_down": Perturbation(_sharpen, (-0.1, -0.2, -0.3, -0.4, -0.5)),
+}
+
+
+def build_severities_view(kind: str, *, n: int, seed: int) -> View:
+    """The view of `n` images that come five times, one severity of a `PERTURBATIONS` after the other."""
+    perturbation, key = PERTURBATIONS[kind], zlib.crc32(kind.encode())
+
+    def draw(row: int) -> Augmentation:
+        severity, image = divmod(row, n)
+        # Not from 0, since NumPy takes (1, 2, 0) for (1, 2). An image moves one way at all severities.
+        direction = np.random.default_rng((seed, key, image + 1)).random()
+        return perturbation.build(perturbation.parameters[severity], direction)
+
+    about = {"view": "perturbation", "kind": kind, "images": n, "seed": seed}
+    return View(draw, kind, {**about, "drawn by": list_drawing_versions()})

@@ -27,11 +27,11 @@ RUN = 16  # chunks of a run: images are read ahead within it, and 512 of them ar
 FEW = 32  # chunks: the network has seen them here before an actor has compiled it
 
 
-def pass_on_cluster(passage: Any, chunks: Sequence[int], *, engine: str) -> Generator[Features, None, None]:
-    """Does on a cluster what `passage.run` does here, if there are more than a few chunks.
+def run_on_cluster(job: Any, chunks: Sequence[int], *, engine: str) -> Generator[Features, None, None]:
+    """Does on a cluster what `job.run` does here, if there are more than a few chunks.
 
     Args:
-        passage: A `features.passage.Passage` that has not run. Its images must be such that every machine can
+        job: A `features.extract.FeatureJob` that has not run. Its images must be such that every machine can
             read them.
         chunks: Numbers of chunks.
         engine: That runs the network.
@@ -41,25 +41,25 @@ def pass_on_cluster(passage: Any, chunks: Sequence[int], *, engine: str) -> Gene
         DataError: The images cannot be read on one of them.
     """
     if len(chunks) <= FEW:
-        yield from passage.run(chunks)
+        yield from job.run(chunks)
         return
     with open_cluster():
         log.info("Features are computed on %s", describe_cluster())
         dumps = importlib.import_module("ray.cloudpickle").dumps  # views hold functions of functions
-        build = functools.partial(build_passing, dumps(passage), engine, describe_computing(engine))
+        build = functools.partial(build_running, dumps(job), engine, describe_computing(engine))
         runs = (chunks[start : start + RUN] for start in range(0, len(chunks), RUN))
         with contextlib.closing(map_in_order(runs, [Stage(build, whole=True)])) as results:
             for features in results:
                 yield from features
 
 
-def build_passing(
+def build_running(
     packed: bytes, engine: str, expected: Mapping[str, str]
 ) -> Callable[[Iterator[Sequence[int]]], Iterator[list[Features]]]:
     """In an actor: runs of chunks -> their features, chunk by chunk.
 
     Args:
-        packed: The passage.
+        packed: The job.
         engine: That runs the network.
         expected: What `describe_computing` says where the job was started.
 
@@ -69,8 +69,8 @@ def build_passing(
     """
     start_backend(find_cache())
     check_alike(describe_computing(engine), expected)
-    passage = pickle.loads(packed)
-    return lambda runs: (list(passage.run(run)) for run in runs)
+    job = pickle.loads(packed)
+    return lambda runs: (list(job.run(run)) for run in runs)
 
 
 def describe_computing(engine: str) -> dict[str, str]:
@@ -81,7 +81,7 @@ def describe_computing(engine: str) -> dict[str, str]:
         "backend": BACKEND,
         "device": describe_device(),
         **extract.list_versions(engine),
-        **views.list_versions(),
+        **views.list_drawing_versions(),
     }
 
 

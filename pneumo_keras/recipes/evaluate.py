@@ -19,10 +19,10 @@ from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.evaluation.report_card import Distances, Evaluation, Perturbed
 from pneumo_keras.evaluation.robustness import ScoredImages
 from pneumo_keras.evaluation.scores import format_medmnist_scores, to_medmnist_name
-from pneumo_keras.features.views import PLAIN, View
+from pneumo_keras.features.views import PLAIN, View, list_evaluated_views
 from pneumo_keras.model.classifier import FrozenPart
+from pneumo_keras.recipes.adapters import list_perturbed_views
 from pneumo_keras.recipes.explain import explain_mistakes
-from pneumo_keras.recipes.heads import list_evaluated_views, list_perturbed_views
 from pneumo_keras.recipes.images import (
     Split,
     find_new_patients,

@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 import keras
 
 from pneumo_keras.config import Config
-from pneumo_keras.features.extract import Extractor, Job
-from pneumo_keras.features.views import PLAIN
+from pneumo_keras.features.extract import Extractor, ViewedImages
+from pneumo_keras.features.views import PLAIN, list_evaluated_views
 from pneumo_keras.model.classifier import FrozenPart
 from pneumo_keras.model.cut import CutBackbone, cut_backbone
-from pneumo_keras.recipes.heads import hold_small, list_evaluated_views, list_fitted_views
+from pneumo_keras.recipes.adapters import list_fitted_views
 from pneumo_keras.recipes.images import Split
 from pneumo_keras.recipes.network import build_extractor
-from pneumo_keras.training.batches import Batches
+from pneumo_keras.training.batches import Batches, hold_small
 from pneumo_keras.training.checkpoint import Checkpoint
-from pneumo_keras.training.fit import Descent, History, fit
+from pneumo_keras.training.fit import FitConfig, History, fit
 
 log = logging.getLogger("pneumo_keras")
 
@@ -54,10 +54,10 @@ def prepare_fine_tuning(
     lower = build_extractor(config, replace(extractor.frozen, backbone=cut.lower))
     train, val = splits["train"].images, splits["val"].images
     fitted, evaluated = list_fitted_views(config), [PLAIN, *list_evaluated_views(config.model.flip_average)]
-    first: list[Job] = [(train, fitted), (val, evaluated)]
-    last: list[Job] = [(train, fitted[:1]), (val, evaluated)]
+    first: list[ViewedImages] = [(train, fitted), (val, evaluated)]
+    last: list[ViewedImages] = [(train, fitted[:1]), (val, evaluated)]
     before, after = (
-        [entry for passage in extractor.list_passages(jobs) for entry in passage] for jobs in (first, last)
+        [entry for view in extractor.list_entries(wanted) for entry in view] for wanted in (first, last)
     )
     # Where the features of the fitted network will lie is known when it is.
     after = [replace(entry, about={**entry.about, "network": "to be fitted"}) for entry in after]
@@ -82,7 +82,7 @@ def fine_tune(
         lower validation loss.
 
     Raises:
-        TrainingError: The loss is no longer a number.
+        TrainingError: The loss is NaN or infinite.
         RunError: The checkpoint cannot be used.
     """
     training, lower, upper = config.training, tuning.lower, tuning.cut.upper
@@ -98,7 +98,7 @@ def fine_tune(
         class_weights=class_weights,
         learning_rates=[training.unfrozen_learning_rate],
         weight_decays=[0.0],
-        descent=Descent(
+        config=FitConfig(
             optimizer="adamw",
             schedule="plateau",
             epochs=training.unfrozen_epochs,
@@ -106,7 +106,7 @@ def fine_tune(
             plateau_patience=training.plateau_patience,
         ),
         checkpoint=checkpoint,
-        goes_on=True,
+        fitted_before=True,
         rate_setting="training.unfrozen_learning_rate",
     )
     tuning.cut.whole.trainable = False

@@ -16,7 +16,7 @@ from pneumo_keras.features.shared import SharedStore
 from pneumo_keras.features.store import Store
 from pneumo_keras.model.backbone import build_backbone
 from pneumo_keras.model.classifier import FrozenPart, build_frozen_part
-from pneumo_keras.recipes.cluster_features import pass_on_cluster
+from pneumo_keras.recipes.cluster_features import run_on_cluster
 from pneumo_keras.runtime.backend import describe_device
 
 log = logging.getLogger("pneumo_keras")
@@ -64,7 +64,9 @@ def build_extractor(config: Config, frozen: FrozenPart, *, must_share: bool = Tr
         },
         store=Store(find_cache(), limit=int(config.compute.cache_gigabytes * 1e9)),
         shared=SharedStore(config.compute.store, must_answer=must_share) if config.compute.store else None,
-        spread=functools.partial(pass_on_cluster, engine=engine) if config.compute.cluster == "ray" else None,
+        run_elsewhere=(
+            functools.partial(run_on_cluster, engine=engine) if config.compute.cluster == "ray" else None
+        ),
     )
 
 

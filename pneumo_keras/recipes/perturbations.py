@@ -18,8 +18,7 @@ from pneumo_keras.evaluation.robustness import (
     to_perturbed_figures,
     to_robustness,
 )
-from pneumo_keras.features.perturbations import PERTURBATIONS, build_severities_view
-from pneumo_keras.features.views import PLAIN, View
+from pneumo_keras.features.views import PERTURBATIONS, PLAIN, View, build_severities_view
 from pneumo_keras.recipes.images import Split
 from pneumo_keras.runtime.progress import show_progress
 

@@ -27,15 +27,14 @@ from pneumo_keras.evaluation.ranking import (
     rank,
 )
 from pneumo_keras.features.extract import Extractor
-from pneumo_keras.features.views import View
+from pneumo_keras.features.views import View, list_evaluated_views
 from pneumo_keras.model.backbone import select_feature_layers
 from pneumo_keras.model.head import Moments
-from pneumo_keras.recipes.heads import (
+from pneumo_keras.recipes.adapters import (
     build_heads,
-    list_evaluated_views,
     list_fitted_views,
     list_perturbed_views,
-    to_descent,
+    to_fit_config,
 )
 from pneumo_keras.recipes.images import Split, open_data, open_splits
 from pneumo_keras.recipes.network import build_extractor, build_frozen
@@ -231,7 +230,7 @@ def validate_group(
         moments=features.moments,
         learning_rates=[one.get("training.learning_rate", training.learning_rate) for one in group],
         weight_decays=[one.get("training.weight_decay", training.weight_decay) for one in group],
-        descent=to_descent(shared),
+        config=to_fit_config(shared),
         batch_size=training.batch_size,
         seed=shared.seed,
     )

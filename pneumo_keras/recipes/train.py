@@ -4,33 +4,30 @@ import functools
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+import keras
 import numpy as np
 
 from pneumo_keras.arrays import SPLIT_NAMES, Scores
 from pneumo_keras.config import Config, list_paths, name_files, resolve_paths
+from pneumo_keras.data.images import count_classes
 from pneumo_keras.data.sources import DataSet
+from pneumo_keras.distributed.data_parallel import DataParallel, find_devices
 from pneumo_keras.distributed.process_group import ProcessGroup
 from pneumo_keras.evaluation.report_card import Evaluation
 from pneumo_keras.features.extract import Extractor, list_versions
 from pneumo_keras.features.ood import fit_ood_detector
-from pneumo_keras.model.classifier import Classifier, save_classifier
+from pneumo_keras.features.store import SLICE
+from pneumo_keras.features.views import PLAIN, SeenImages, build_augmented_views, list_evaluated_views
+from pneumo_keras.model.classifier import Classifier, FrozenPart, build_online_model, save_classifier
 from pneumo_keras.model.fingerprint import compute_fingerprint
-from pneumo_keras.model.head import build_decision
+from pneumo_keras.model.head import Moments, build_decision
+from pneumo_keras.recipes.adapters import build_heads, list_fitted_views, to_fit_config, to_ranges
 from pneumo_keras.recipes.fine_tuning import fine_tune, join_histories, prepare_fine_tuning
-from pneumo_keras.recipes.heads import (
-    build_heads,
-    fit_heads,
-    fit_online,
-    list_evaluated_views,
-    list_fitted_views,
-    list_member_seeds,
-    share_moments,
-    weigh_classes,
-)
 from pneumo_keras.recipes.images import (
     Split,
     describe_splits,
@@ -53,11 +50,14 @@ from pneumo_keras.runs.environment import describe_environment
 from pneumo_keras.runs.folder import MODEL, NORMAL_IMAGES, OOD_DETECTOR, SEEN_IMAGES, RunFolder
 from pneumo_keras.runs.run import choose_normal_images
 from pneumo_keras.runtime.backend import count_devices
+from pneumo_keras.training.batches import Batches, hold_small
 from pneumo_keras.training.checkpoint import Checkpoint
+from pneumo_keras.training.fit import History, compute_class_weights, compute_moments, fit
 
 log = logging.getLogger("pneumo_keras")
 
 CONSTANT = 1e-6  # range of scores that differ by rounding alone
+WORKERS = 8  # threads that augment images ahead of an online fit, at most
 
 
 def train_run(
@@ -151,8 +151,139 @@ def join_fit(config: Config, group: ProcessGroup) -> None:
         group.shutdown()
         return
     d: int = frozen.backbone.output_shape[-1]
-    head = build_heads(config, d, share_moments(config, d, None, group), list_member_seeds(config))
+    head = build_heads(config, d, share_moments(config, d, None, group))
     fit_online(config, frozen, head, splits, class_weights, None, group)
+
+
+def weigh_classes(split: Split) -> dict[int, float]:
+    """Balanced class weights of the training images."""
+    class_weights = compute_class_weights(split.images.labels)
+    counts = count_classes(split.images.labels)
+    log.info(
+        "Training images: %d normal (class weight %.4f), %d pneumonia (class weight %.4f)",
+        counts[0],
+        class_weights[0],
+        counts[1],
+        class_weights[1],
+    )
+    return class_weights
+
+
+def fit_heads(
+    config: Config,
+    extractor: Extractor,
+    splits: Mapping[str, Split],
+    class_weights: dict[int, float],
+    checkpoint: Checkpoint,
+    group: ProcessGroup | None = None,
+) -> tuple[keras.Model, History]:
+    """Fits the heads on cached features, or on images with fresh augmentation in every epoch.
+
+    What a checkpoint says of an earlier attempt is not done again. With a group, this is its first process.
+    """
+    train, val = splits["train"], splits["val"]
+    fitted_views, evaluated_views = list_fitted_views(config), list_evaluated_views(config.model.flip_average)
+    extractor.check_room([(train.images, fitted_views), (val.images, [PLAIN, *evaluated_views])])
+    views = [extractor.extract(train.images, train.title, view) for view in fitted_views]
+    moments = compute_moments(views) if config.model.standardise else None
+    d: int = extractor.frozen.backbone.output_shape[-1]
+    if group:
+        moments = share_moments(config, d, moments, group)
+    head = build_heads(config, d, moments)
+    if config.training.mode == "online":
+        return head, fit_online(config, extractor.frozen, head, splits, class_weights, checkpoint, group)
+    evaluated = hold_small([extractor.extract(val.images, val.title)])
+    size, seed = config.training.batch_size, config.seed
+    batches = Batches(hold_small(views), train.images.labels, batch_size=size, seed=seed)
+    validation = Batches(evaluated, val.images.labels, batch_size=SLICE, seed=None)
+    return head, _fit(config, head, head, batches, validation, class_weights, checkpoint)
+
+
+def fit_online(
+    config: Config,
+    frozen: FrozenPart,
+    head: keras.Model,
+    splits: Mapping[str, Split],
+    class_weights: dict[int, float],
+    checkpoint: Checkpoint | None,
+    group: ProcessGroup | None,
+) -> History:
+    """Fits the head in the whole model, on images that are augmented anew in every epoch.
+
+    All devices that JAX has share each step, and those of the group.
+
+    Raises:
+        SettingsError: A batch cannot be shared evenly.
+    """
+    train, val, size = splits["train"].images, splits["val"].images, config.training.batch_size
+    # A view for each epoch: images take turns, so that each is augmented anew every time.
+    fresh = build_augmented_views(
+        config.training.epochs, to_ranges(config.augmentation), seed=config.augmentation.seed
+    )
+    model = build_online_model(frozen, head)
+    devices = find_devices(group)
+    share = devices.to_share(size) if devices else None
+    batches = Batches(
+        [SeenImages(train, view, frozen) for view in fresh],
+        train.labels,
+        batch_size=size,
+        seed=config.seed,
+        share=share,
+        workers=min(WORKERS, os.cpu_count() or 1),
+    )
+    # Of the size of a training batch: what is small for a head is large for a network.
+    seen = [SeenImages(val, PLAIN, frozen)]
+    validation = Batches(seen, val.labels, batch_size=size, seed=None, share=share)
+    if devices is None:
+        return _fit(config, model, head, batches, validation, class_weights, checkpoint)
+    log.info("%d images a step over %d devices: %d each", size, devices.count, size // devices.count)
+    with devices.scope():
+        history = _fit(config, model, head, batches, validation, class_weights, checkpoint, devices)
+    if group:
+        group.check_same("weights", {"weights after the fit": compute_fingerprint(head)})
+        group.shutdown()
+    return history
+
+
+def share_moments(
+    config: Config, d: int, moments: tuple[Moments, Moments] | None, group: ProcessGroup
+) -> tuple[Moments, Moments] | None:
+    """The moments of the first process, which alone extracts features, in all of them."""
+    if not config.model.standardise:
+        return None
+    data = group.broadcast("moments", b"".join(part.tobytes() for part in moments or ()))
+    mean, variance = np.frombuffer(data, np.float64).reshape(2, d)
+    return mean, variance
+
+
+def _fit(
+    config: Config,
+    model: keras.Model,
+    head: keras.Model,
+    batches: Batches,
+    validation: Batches,
+    class_weights: dict[int, float],
+    checkpoint: Checkpoint | None,
+    devices: DataParallel | None = None,
+) -> History:
+    """Fits the head in a model with the optimiser and the schedule that the settings ask for."""
+    training = config.training
+    history = fit(
+        model,
+        batches,
+        validation,
+        class_weights=class_weights,
+        learning_rates=[training.learning_rate] * training.members,
+        weight_decays=[training.weight_decay] * training.members,
+        config=to_fit_config(config),
+        head=head,
+        checkpoint=checkpoint,
+        devices=devices,
+    )
+    if training.schedule == "plateau":
+        kept = ", ".join(map(str, history.kept_epochs))
+        log.info("Kept epoch %s: for each head the one with its lowest validation loss", kept)
+    return history
 
 
 def describe_run(

@@ -16,6 +16,15 @@ Table = FeatureTable | SeenImages | np.ndarray
 """Inputs of a fit, of which any rows can be read."""
 
 
+IN_MEMORY = 2**30  # bytes of features of a split that are held and not read again in every epoch
+
+
+def hold_small(views: Sequence[FeatureTable]) -> list[Table]:
+    """The same features in memory where they are small."""
+    small = sum(view.size for view in views) <= IN_MEMORY
+    return [view[:] if small else view for view in views]
+
+
 class Batches(keras.utils.PyDataset):
     """Every image once an epoch; an image's views take turns from epoch to epoch.
 

@@ -25,15 +25,15 @@ LINES = 20  # of the log at most, whatever the number of epochs
 class EpochLog(keras.callbacks.Callback):
     """Keeps the figures of every epoch: means over members, and each member's validation loss.
 
-    Stops where no member's losses are numbers any more.
+    Stops where no member's losses are finite any more.
 
     Args:
         members: Their number.
-        total: Epochs to come, for the lines of the log; None for none.
+        total: Epochs to come, for the lines of the log; None for no lines.
 
     Attributes:
         epochs: A row for each.
-        finite: Whether each member's losses were numbers so far.
+        finite: Whether each member's losses were finite so far.
     """
 
     def __init__(self, members: int, total: int | None) -> None:
@@ -89,7 +89,7 @@ class EpochLog(keras.callbacks.Callback):
 
 
 class FiniteLoss(keras.callbacks.Callback):
-    """Ends a fit as soon as the loss of any member is no number any more.
+    """Ends a fit as soon as the loss of any member is NaN or infinite.
 
     Args:
         batches: Training inputs, which are looked at for the cause.
@@ -116,17 +116,13 @@ class FiniteLoss(keras.callbacks.Callback):
         cause = (
             f"Lower {self._setting}."
             if np.isfinite(inputs).all()
-            else "Features of these images are no numbers: check model.weights."
+            else "Features of these images are not finite: check model.weights."
         )
-        raise TrainingError(f"The loss is no longer a number, in epoch {self._epoch + 1}, {place}. {cause}")
+        raise TrainingError(f"The loss is NaN or infinite, in epoch {self._epoch + 1}, {place}. {cause}")
 
 
 class FitProgress(keras.callbacks.Callback):
-    """Shows how far a fit has come, and about how long it will take.
-
-    Args:
-        progress: Of all batches of all epochs.
-    """
+    """Shows how far a fit has come, of all batches of all epochs."""
 
     def __init__(self, progress: Progress) -> None:
         super().__init__()
@@ -168,15 +164,11 @@ class BestMembers(keras.callbacks.Callback):
         model.optimizer.rates.assign(np.where(tired, rates * np.float32(self._factor), rates))
 
     def start_from(self, figures: dict[str, Any]) -> None:
-        """Counts the weights that are there as those of epoch 0.
-
-        Args:
-            figures: Of the validation images: `loss_1`, ...
-        """
+        """Counts the weights that are there as those of epoch 0, by figures of the validation images."""
         self._lowest = to_member_values(figures, "loss", len(self._lowest))
         log.info("Epoch 0: validation loss %.4f", self._lowest.mean())
 
-    def give_back(self) -> None:
+    def restore_best(self) -> None:
         """Gives the model the weights of each member's best epoch."""
         model: Any = self.model
         for variable, weights in zip(model.trainable_variables, self._weights, strict=True):

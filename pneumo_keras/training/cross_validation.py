@@ -13,9 +13,8 @@ from pneumo_keras.features.store import SLICE
 from pneumo_keras.model.head import Moments
 from pneumo_keras.runtime.seeds import derive_seeds
 from pneumo_keras.training.batches import Batches
-from pneumo_keras.training.fit import Descent, compute_class_weights, fit
+from pneumo_keras.training.fit import FitConfig, compute_class_weights, compute_moments, fit
 from pneumo_keras.training.folds import Folds
-from pneumo_keras.training.moments import compute_moments
 
 HeadBuilder = Callable[[Sequence[int], tuple[Moments, Moments]], keras.Model]
 """Makes heads from the seeds of their members, and from mean and variance of what each is fitted on."""
@@ -50,7 +49,7 @@ def cross_validate(
     moments: tuple[Moments, Moments],
     learning_rates: Sequence[float],
     weight_decays: Sequence[float],
-    descent: Descent,
+    config: FitConfig,
     batch_size: int,
     seed: int,
 ) -> HeldOut:
@@ -63,14 +62,14 @@ def cross_validate(
         build_head: See there. Settings differ in the rates and decays below alone, and share the
             seeds of the folds.
         views: Features of all images in each view that is trained on.
-        evaluated: The ways in which images are evaluated, by name: features of all images in each view over which
-            log odds are averaged. The first view of the first way is the one that schedules see.
+        evaluated: The ways in which images are evaluated, by name: features of all images in each view over
+            which log odds are averaged. The first view of the first way is the one that schedules see.
         labels: Of the images.
         folds: In which each image is held out.
         moments: What `compute_fold_moments` says of the views.
         learning_rates: Of each setting.
         weight_decays: Of each setting.
-        descent: See `fit`.
+        config: See `fit`.
         batch_size: Images in a step, those of the held-out fold included.
         seed: Of initial weights, dropout and the order of images.
     """
@@ -87,7 +86,7 @@ def cross_validate(
         class_weights=None,
         learning_rates=np.repeat(learning_rates, count).tolist(),
         weight_decays=np.repeat(weight_decays, count).tolist(),
-        descent=descent,
+        config=config,
         among_others=True,
     )
     finite = np.array([of_folds.all() for of_folds in history.finite.reshape(settings, count)])

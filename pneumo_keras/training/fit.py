@@ -1,19 +1,21 @@
-"""The fit: Keras' own `model.fit` with class weights."""
+"""The fit: Keras' own `model.fit` with class weights, and what it needs to know of labels and features."""
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import keras
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float, Float32
 from sklearn.utils.class_weight import compute_class_weight
 
-from pneumo_keras.arrays import Labels
+from pneumo_keras.arrays import Features, Labels
 from pneumo_keras.distributed.data_parallel import DataParallel
+from pneumo_keras.features.store import SLICE, FeatureTable
+from pneumo_keras.model.head import Moments
 from pneumo_keras.runtime.progress import show_progress
 from pneumo_keras.runtime.signals import defer_stop
 from pneumo_keras.training.batches import Batches
@@ -31,16 +33,18 @@ log = logging.getLogger("pneumo_keras")
 
 OPTIMIZERS = {"adamw": MemberAdamW, "sgd": MemberSGD}
 
+ImageWeights = Bool[np.ndarray, "n *members"] | Float[np.ndarray, "n *members"]
+
 
 @dataclass(frozen=True)
-class Descent:
+class FitConfig:
     """How weights come down the loss, whatever their rate and decay.
 
     Attributes:
         optimizer: AdamW, or gradient descent with Nesterov momentum, see `MemberSGD`.
-        schedule: On a "plateau" of its validation loss a member slows down, and at the end it gets the
-            weights of its best epoch back. On a "cosine" all rates fall to nothing and the last weights
-            stay: validation images have no say.
+        schedule: On a "plateau" of its validation loss a member slows down, and at the end the weights of its
+            best epoch are restored. On a "cosine" all rates fall to nothing and the last weights stay:
+            validation images have no say.
         epochs: Passes over the training images.
         plateau_factor: A member's rate is multiplied by this ...
         plateau_patience: ... after this many epochs without a lower validation loss of its own.
@@ -63,7 +67,7 @@ class History:
             also `val_loss_1`, ... The training loss is class-weighted, the validation loss is not.
             `kept` counts the members that ended with the weights of this epoch.
         kept_epochs: For each member the one whose weights it ended with.
-        finite: Whether each member's losses were numbers to the end.
+        finite: Whether each member's losses were finite to the end.
     """
 
     epochs: list[dict[str, float]]
@@ -77,6 +81,38 @@ def compute_class_weights(labels: Labels) -> dict[int, float]:
     return {label: float(weight) for label, weight in enumerate(weights)}
 
 
+def compute_moments(
+    views: Sequence[FeatureTable | Float32[np.ndarray, "_n d"]], weights: ImageWeights | None = None
+) -> tuple[Moments, Moments]:
+    """Mean and variance of each feature over all images and views, in two passes.
+
+    Args:
+        views: Features (n, d); of the same images where these carry weights.
+        weights: Of each image, or of each image for each member; all count alike without. A mask
+            leaves images out.
+
+    Returns:
+        Each (d), or (members, d) where each member weighs the images in its own way.
+    """
+    # Squares about the overall mean, or those of large means would swallow small variances.
+    centre = sum(rows.sum(axis=0, dtype=np.float64) for view in views for _, rows in _iterate(view))
+    centre = np.asarray(centre / sum(map(len, views)))
+    total, sums, squares = np.float64(0), np.float64(0), np.float64(0)
+    for view in views:
+        weighed = np.ones(len(view)) if weights is None else weights.astype(np.float64)
+        for start, rows in _iterate(view):
+            part, shifted = weighed[start : start + len(rows)].T, rows - centre
+            total, sums, squares = total + part.sum(-1), sums + part @ shifted, squares + part @ shifted**2
+    counts = np.expand_dims(total, -1)
+    shift = sums / counts
+    return centre + shift, squares / counts - shift**2
+
+
+def _iterate(view: FeatureTable | Features) -> Iterator[tuple[int, Features]]:
+    for start in range(0, len(view), SLICE):
+        yield start, view[start : start + SLICE]
+
+
 def fit(
     model: keras.Model,
     batches: Batches,
@@ -85,11 +121,11 @@ def fit(
     class_weights: dict[int, float] | None,
     learning_rates: Sequence[float],
     weight_decays: Sequence[float],
-    descent: Descent,
+    config: FitConfig,
     among_others: bool = False,
     head: keras.Model | None = None,
     checkpoint: Checkpoint | None = None,
-    goes_on: bool = False,
+    fitted_before: bool = False,
     rate_setting: str = "training.learning_rate",
     devices: DataParallel | None = None,
 ) -> History:
@@ -104,52 +140,51 @@ def fit(
         class_weights: Multiplies the loss of the images of a class, in training only.
         learning_rates: Of the optimiser at the start, for each member.
         weight_decays: Of the optimiser, for each member.
-        descent: All else.
-        among_others: Whether this fit is one of many: its epochs get no lines, and a member whose loss is no
-            number any more does not end that of the others.
+        config: All else.
+        among_others: Whether this fit is one of many: its epochs get no lines, and a member whose loss is NaN
+            does not end that of the others.
         head: The part of the model that learns; all of it without.
         checkpoint: Where the fit is kept, and goes on from; nowhere without.
-        goes_on: Whether the model was fitted before: its weights count as those of epoch 0, which are kept
-            where no epoch has a lower validation loss.
-        rate_setting: To be lowered where the loss is no number.
-        devices: That share each step, whose `scope` this must be in; batches are this process's share
-            of them. Without, all is done by the device that the backend takes by itself.
+        fitted_before: Whether the weights count as those of epoch 0, which are kept where no epoch has a
+            lower validation loss.
+        rate_setting: To be lowered where the loss is NaN.
+        devices: That share each step, whose `scope` this must be in; batches are this process's share of them.
+            Without, all is done by the device that the backend takes by itself.
 
     Raises:
-        TrainingError: A loss is no longer a number.
+        TrainingError: A loss is NaN or infinite.
         Stopped: Somebody asked for it; the checkpoint has all that is done.
         RunError: The checkpoint cannot be written, is damaged, or belongs to another fit.
     """
-    members, epochs = len(learning_rates), descent.epochs
-    padded = devices is not None
-    figures = [MemberMetrics(members, padded=padded)]
-    losses = [CountedLoss()] if padded else None
+    members, epochs, on_plateau = len(learning_rates), config.epochs, config.schedule == "plateau"
+    figures, losses = [MemberMetrics(members)], [CountedLoss()] if devices else []
+    schedule = 1.0 if on_plateau else keras.optimizers.schedules.CosineDecay(1.0, epochs * len(batches))
     # The same layers in a model of its own: a compiled one would be saved with its optimiser.
     learner: Any = keras.Model(model.input, model.output)
     learner.compile(
-        optimizer=OPTIMIZERS[descent.optimizer](
-            learning_rates, weight_decays, schedule=build_schedule(descent, steps=epochs * len(batches))
-        ),
-        loss=MemberCrossentropy(padded=padded),
+        optimizer=OPTIMIZERS[config.optimizer](learning_rates, weight_decays, schedule=schedule),
+        loss=MemberCrossentropy(),
         # Class weights would turn accuracy into something else.
         metrics=figures if class_weights else None,
-        weighted_metrics=losses if class_weights else [*figures, *(losses or [])],
+        weighted_metrics=(losses or None) if class_weights else [*figures, *losses],
     )
     epoch_log = EpochLog(members, None if among_others else epochs)
-    best = BestMembers(members, factor=descent.plateau_factor, patience=descent.plateau_patience)
+    best = BestMembers(members, factor=config.plateau_factor, patience=config.plateau_patience)
     group = devices.group if devices else None
     state = CheckpointCallback(batches, head or model, (epoch_log, best), checkpoint, group)
     callbacks = [
         epoch_log,
-        *([best] if descent.schedule == "plateau" else []),
+        *([best] if on_plateau else []),
         *([] if among_others else [FiniteLoss(batches, rate_setting)]),
         state,
     ]
-    _build(learner, [epoch_log, best, state])
+    learner.optimizer.build(learner.trainable_variables)
+    for callback in (epoch_log, best, state):
+        callback.set_model(learner)
     state.restore()
     if state.epoch or state.batch:
         log.info("Going on after epoch %d, batch %d", state.epoch, state.batch)
-    elif goes_on:
+    elif fitted_before:
         best.start_from(learner.evaluate(validation, return_dict=True, verbose=0))
     total, done = epochs * len(batches), state.epoch * len(batches) + state.batch
     held = devices.replicate(model.variables) if devices else nullcontext()
@@ -169,28 +204,16 @@ def fit(
                 verbose=0,
             )
         state.save()
-    if descent.schedule == "plateau":
-        best.give_back()
-    last = [len(epoch_log.epochs)] * members
-    kept = best.best_epochs.tolist() if descent.schedule == "plateau" else last
+    kept = [len(epoch_log.epochs)] * members
+    if on_plateau:
+        best.restore_best()
+        kept = best.best_epochs.tolist()
     counts = Counter(kept)
     rows = [{**row, "kept": counts[int(row["epoch"])]} for row in epoch_log.epochs]
     return History(rows, kept, epoch_log.finite)
-
-
-def build_schedule(descent: Descent, *, steps: int) -> Any:
-    """What multiplies the rates, as Keras' optimisers take it."""
-    return 1.0 if descent.schedule == "plateau" else keras.optimizers.schedules.CosineDecay(1.0, steps)
 
 
 def _list_stops(state: CheckpointCallback, epochs: int) -> list[int]:
     """The epochs at which Keras' fit is to end: an epoch that is half done needs one of its own."""
     rest = [state.epoch + 1] if state.batch else []
     return [*rest, epochs] if max([state.epoch, *rest]) < epochs else rest
-
-
-def _build(learner: Any, callbacks: Sequence[keras.callbacks.Callback]) -> None:
-    """Makes all variables of a fit before it begins."""
-    learner.optimizer.build(learner.trainable_variables)
-    for callback in callbacks:
-        callback.set_model(learner)

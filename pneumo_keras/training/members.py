@@ -18,59 +18,32 @@ def to_losses(labels: Any, log_odds: Any) -> Any:
     return ops.softplus(log_odds) - labels * log_odds
 
 
-def _to_columns(weights: Any) -> Any:
-    """Weights (n) as (n, 1); others as they are."""
-    return weights if weights is None or len(weights.shape) == 2 else weights[:, None]
-
-
 def _to_counted(labels: Any, dtype: Any, weights: Any = None) -> Any:
-    """Weights as (n, 1) or (n, members), 0 for padding."""
+    """Weights (n) or (n, members) as (n, 1) or (n, members), 0 for padding."""
     counted = ops.cast(ops.not_equal(labels, PADDING), dtype)[:, None]
-    return counted if weights is None else counted * ops.cast(_to_columns(weights), dtype)
+    if weights is None:
+        return counted
+    return counted * ops.cast(weights if len(weights.shape) == 2 else weights[:, None], dtype)
 
 
 class MemberCrossentropy(keras.losses.Loss):
-    """Mean cross-entropy over images and members; images may carry weights (n) or (n, members).
-
-    Args:
-        padded: Whether batches are padded with what counts for nothing.
-    """
-
-    def __init__(self, *, padded: bool = False) -> None:
-        super().__init__()
-        self._padded = padded
+    """Mean cross-entropy over images and members; images may carry weights (n) or (n, members)."""
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        if not self._padded:
-            return super().__call__(y_true, y_pred, _to_columns(sample_weight))
-        images = ops.sum(_to_counted(y_true, y_pred.dtype))
-        weights = _to_counted(y_true, y_pred.dtype, sample_weight)
-        return super().__call__(y_true, y_pred, weights) * (y_pred.shape[0] / images)
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        return to_losses(y_true, y_pred)
+        losses = to_losses(y_true, y_pred) * _to_counted(y_true, y_pred.dtype, sample_weight)
+        return ops.sum(losses) / (ops.sum(_to_counted(y_true, y_pred.dtype)) * y_pred.shape[1])
 
 
 class MemberMetrics(keras.metrics.Metric):
-    """Loss and accuracy of each member: `loss_1`, `accuracy_1`, `loss_2`, ...
+    """Loss and accuracy of each member: `loss_1`, `accuracy_1`, `loss_2`, ..."""
 
-    Args:
-        members: Their number.
-        padded: Whether batches are padded with what counts for nothing.
-    """
-
-    def __init__(self, members: int, *, padded: bool = False) -> None:
+    def __init__(self, members: int) -> None:
         super().__init__(name="members")
-        self._padded = padded
         self._sums: Any = self.add_variable((3, members), "zeros", name="sums")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         hits = ops.equal(y_pred > 0, ops.cast(y_true, "bool")[:, None])
-        weights = ops.ones_like(y_pred)
-        if self._padded:
-            weights = weights * _to_counted(y_true, y_pred.dtype, sample_weight)
-        elif sample_weight is not None:
-            weights = weights * ops.cast(_to_columns(sample_weight), y_pred.dtype)
+        weights = _to_counted(y_true, y_pred.dtype, sample_weight)
         figures = [to_losses(y_true, y_pred), ops.cast(hits, y_pred.dtype), ops.ones_like(y_pred)]
         self._sums.assign_add(ops.stack([ops.sum(part * weights, axis=0) for part in figures]))
 

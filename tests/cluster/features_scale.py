@@ -34,8 +34,8 @@ class Watch:
         self.done = self._before = 0
 
     def follow(self, run):
-        def spread(passage, chunks):
-            with contextlib.closing(run(passage, chunks)) as results:
+        def spread(job, chunks):
+            with contextlib.closing(run(job, chunks)) as results:
                 for chunk, features in zip(chunks, results, strict=True):
                     self._note(chunk)
                     yield features
@@ -62,13 +62,13 @@ def sample_memory(peaks, ended):
 
 
 def compute(extractor, images, watch, folder):
-    from pneumo_keras.features.passage import Passage
+    from pneumo_keras.features.extract import FeatureJob
     from pneumo_keras.features.store import Store
 
     own = replace(
         extractor,
         store=Store(folder, 10**12),
-        spread=watch.follow(extractor.spread or Passage.run),
+        run_elsewhere=watch.follow(extractor.run_elsewhere or FeatureJob.run),
     )
     peaks, ended = [], threading.Event()
     sampler = threading.Thread(target=sample_memory, args=(peaks, ended))

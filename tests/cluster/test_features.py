@@ -15,8 +15,7 @@ from pneumo_keras.config import load_config
 from pneumo_keras.engines.choice import build_runner
 from pneumo_keras.errors import BackendError, ClusterError, DataError
 from pneumo_keras.features.augmentation import AugmentationRanges
-from pneumo_keras.features.extract import CHUNK, Extractor
-from pneumo_keras.features.passage import Passage
+from pneumo_keras.features.extract import CHUNK, Extractor, FeatureJob
 from pneumo_keras.features.shared import SharedStore
 from pneumo_keras.features.store import Store
 from pneumo_keras.features.views import PLAIN, build_perturbed_view
@@ -62,9 +61,9 @@ def frozen():
 
 @pytest.fixture
 def build(tmp_path, frozen):
-    def build(folder, spread=None, shared=None):
+    def build(folder, run_elsewhere=None, shared=None):
         store = Store(tmp_path / folder, 10**9)
-        return Extractor(frozen, KERAS, {"engine": "keras"}, store, shared, spread)
+        return Extractor(frozen, KERAS, {"engine": "keras"}, store, shared, run_elsewhere)
 
     return build
 
@@ -75,7 +74,7 @@ def images(tmp_path):
     return DrawnImages(5 * CHUNK + 7, tmp_path / "readers")
 
 
-SPREAD = functools.partial(cluster_features.pass_on_cluster, engine="keras")
+SPREAD = functools.partial(cluster_features.run_on_cluster, engine="keras")
 
 
 def list_readers(images):
@@ -102,8 +101,8 @@ def test_a_few_images_are_not_sent_away(build, images):
 def test_an_actor_that_is_killed_is_replaced_and_each_image_stands_once(cluster, build, images):
     slow, killed = replace(images, n=12 * CHUNK + 5, seconds=0.1), []
 
-    def spread(passage, chunks):
-        with contextlib.closing(SPREAD(passage, chunks)) as results:
+    def spread(job, chunks):
+        with contextlib.closing(SPREAD(job, chunks)) as results:
             for number, features in enumerate(results):
                 if number == 2:
                     killed.extend(list_readers(images))
@@ -125,13 +124,13 @@ def test_images_that_an_actor_cannot_read_are_one_line_and_what_was_computed_sta
     assert entry.array.list_written() == [0, 1, 2, 3]
 
 
-def test_a_passage_is_the_same_wherever_it_is_pickled_to(frozen, images):
-    passage = Passage(frozen, KERAS, ["mixed10"], images, PLAIN)
-    other = pickle.loads(pickle.dumps(passage))
+def test_a_feature_job_is_the_same_wherever_it_is_pickled_to(frozen, images):
+    job = FeatureJob(frozen, KERAS, ["mixed10"], images, PLAIN)
+    other = pickle.loads(pickle.dumps(job))
     for part in ("resize", "scale", "backbone"):
-        mine, its = (getattr(one.frozen, part) for one in (passage, other))
+        mine, its = (getattr(one.frozen, part) for one in (job, other))
         assert compute_fingerprint(mine) == compute_fingerprint(its)
-    for mine, its in zip(passage.run([0, 5]), other.run([0, 5]), strict=True):
+    for mine, its in zip(job.run([0, 5]), other.run([0, 5]), strict=True):
         np.testing.assert_array_equal(mine, its)
 
 

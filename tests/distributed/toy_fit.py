@@ -39,7 +39,7 @@ def fit_toy(group=None, checkpoint=None, at=0, signal=15):
     from pneumo_keras.model.head import build_head
     from pneumo_keras.training.batches import Batches
     from pneumo_keras.training.checkpoint import Checkpoint
-    from pneumo_keras.training.fit import Descent, fit
+    from pneumo_keras.training.fit import FitConfig, fit
     from tests.toy import build_toy_backbone
 
     random = np.random.default_rng(0)
@@ -65,7 +65,7 @@ def fit_toy(group=None, checkpoint=None, at=0, signal=15):
             class_weights={0: 2.0, 1: 0.5},
             learning_rates=[0.1, 0.3],
             weight_decays=[1e-3, 0],
-            descent=Descent("adamw", "plateau", EPOCHS, 0.2, 1),
+            config=FitConfig("adamw", "plateau", EPOCHS, 0.2, 1),
             head=head,
             checkpoint=Checkpoint(Path(checkpoint), {}) if checkpoint and first else None,
             devices=devices,

@@ -19,7 +19,6 @@ from pneumo_keras.data.images import ImageArray
 from pneumo_keras.engines import choice as engines
 from pneumo_keras.errors import DataError, ModelError, SettingsError
 from pneumo_keras.features import extract as module
-from pneumo_keras.features import passage as passage_module
 from pneumo_keras.features import store as store_module
 from pneumo_keras.features import views as views_module
 from pneumo_keras.features.augmentation import AugmentationRanges
@@ -178,14 +177,14 @@ def test_every_way_of_varying_images_has_an_address_of_its_own(build_extractor, 
     assert extract(mirrored=True) == 9
     for times, change in enumerate(changes.items(), start=4):
         assert extract(replace(STRENGTHS, **dict([change]))) == 3 * times
-    monkeypatch.setattr(views_module, "list_versions", lambda: {"pillow": "another"})
+    monkeypatch.setattr(views_module, "list_drawing_versions", lambda: {"pillow": "another"})
     assert extract() == 30
 
 
 @pytest.mark.parametrize("view", [PLAIN, MIRRORED, build_view()])
 def test_features_do_not_depend_on_the_size_of_a_chunk(build_extractor, monkeypatch, view):
     whole = build_extractor().extract(IMAGES, "images", view)[:]
-    for user in (module, store_module, passage_module):
+    for user in (module, store_module):
         monkeypatch.setattr(user, "CHUNK", CHUNK - 3)
     other = build_extractor(engine="other").extract(IMAGES, "images", view)[:]
     np.testing.assert_allclose(other, whole, atol=1e-6)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pneumo_keras.features.augmentation import Augmentation, expose_images, warp_images
-from pneumo_keras.features.perturbations import PERTURBATIONS, build_severities_view
+from pneumo_keras.features.views import PERTURBATIONS, build_severities_view
 from tests.images import build_phantom_images
 
 IMAGES = build_phantom_images(4, size=28, seed=1)

@@ -14,7 +14,7 @@ from pneumo_keras.features.store import list_entries
 from pneumo_keras.model.classifier import load_classifier
 from pneumo_keras.model.cut import cut_backbone
 from pneumo_keras.model.fingerprint import compute_fingerprint
-from pneumo_keras.recipes import fine_tuning, heads, network
+from pneumo_keras.recipes import fine_tuning, network
 from pneumo_keras.recipes.compare import compare_runs
 from pneumo_keras.recipes.evaluate import evaluate_run
 from pneumo_keras.recipes.explain import build_image_explainer, explain_files
@@ -191,7 +191,7 @@ def test_a_training_stopped_in_the_second_phase_goes_on_to_the_same_bytes(train,
 
 def test_the_same_command_gives_the_same_bytes_and_finds_its_activations(train, caplog, monkeypatch):
     first = train("first", "augmentation.views=2")
-    monkeypatch.setattr(heads, "IN_MEMORY", 0)
+    monkeypatch.setattr("pneumo_keras.training.batches.IN_MEMORY", 0)
     caplog.clear()
     with caplog.at_level(logging.INFO, "pneumo_keras"):
         second = train("second", "augmentation.views=2")

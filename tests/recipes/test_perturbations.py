@@ -15,8 +15,7 @@ from pneumo_keras.errors import DataError, RunError
 from pneumo_keras.evaluation.robustness import ALEXNET, ALEXNET_CLEAN
 from pneumo_keras.evaluation.scores import load_scores
 from pneumo_keras.features import store
-from pneumo_keras.features.perturbations import PERTURBATIONS
-from pneumo_keras.features.views import PLAIN
+from pneumo_keras.features.views import PERTURBATIONS, PLAIN
 from pneumo_keras.recipes import perturbations
 from pneumo_keras.recipes.evaluate import evaluate_run
 from pneumo_keras.recipes.images import Split

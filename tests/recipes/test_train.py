@@ -20,7 +20,7 @@ from pneumo_keras.errors import DataError, RunError, SettingsError, TrainingErro
 from pneumo_keras.evaluation.calibration import fit_scaling
 from pneumo_keras.evaluation.scores import load_scores
 from pneumo_keras.model.classifier import load_classifier
-from pneumo_keras.recipes import heads, network
+from pneumo_keras.recipes import network
 from pneumo_keras.recipes import train as train_recipe
 from pneumo_keras.recipes.evaluate import evaluate_run
 from pneumo_keras.recipes.train import train_run
@@ -84,7 +84,7 @@ def test_the_same_command_gives_the_same_bytes(train, mode, own_cache, monkeypat
 
 def test_features_too_large_for_memory_give_the_same_bytes(train, monkeypatch):
     held = train("held", "augmentation.views=2")
-    monkeypatch.setattr(heads, "IN_MEMORY", 0)
+    monkeypatch.setattr("pneumo_keras.training.batches.IN_MEMORY", 0)
     read = train("read", "augmentation.views=2")
     assert (held.path / "scores_val.csv").read_bytes() == (read.path / "scores_val.csv").read_bytes()
 
@@ -156,7 +156,7 @@ def test_calibration_is_fitted_on_validation_images_and_kept_in_the_model(train)
 def test_a_loss_that_is_no_number_gets_one_line(train):
     with pytest.raises(TrainingError) as caught:
         train("run", "training.learning_rate=1e6", "training.weight_decay=1e6")
-    pattern = r"The loss is no longer a number, in epoch \d, .*\. Lower training\.learning_rate\."
+    pattern = r"The loss is NaN or infinite, in epoch \d, .*\. Lower training\.learning_rate\."
     assert re.fullmatch(pattern, str(caught.value))
 
 

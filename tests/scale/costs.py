@@ -131,7 +131,7 @@ def measure_head(folder: Path) -> float:
     from pneumo_keras.features.store import FeatureTable
     from pneumo_keras.model.head import build_head
     from pneumo_keras.training.batches import Batches
-    from pneumo_keras.training.fit import Descent, fit
+    from pneumo_keras.training.fit import FitConfig, fit
 
     table = FeatureTable({"mixed5": folder / "features.npy"}, IMAGES)
     labels = np.arange(IMAGES) % 2
@@ -147,7 +147,7 @@ def measure_head(folder: Path) -> float:
             class_weights=None,
             learning_rates=[1e-3],
             weight_decays=[0.1],
-            descent=Descent("sgd", "cosine", epochs, 0.2, 2),
+            config=FitConfig("sgd", "cosine", epochs, 0.2, 2),
         )
         return time.perf_counter() - started
 

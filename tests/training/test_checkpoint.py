@@ -12,7 +12,7 @@ from pneumo_keras.runtime.signals import Stopped
 from pneumo_keras.training import checkpoint as checkpoints
 from pneumo_keras.training.batches import Batches
 from pneumo_keras.training.checkpoint import Checkpoint
-from pneumo_keras.training.fit import Descent, fit
+from pneumo_keras.training.fit import FitConfig, fit
 from tests.stops import stop_after
 from tests.toy import SIZE, build_toy_backbone
 
@@ -37,7 +37,7 @@ def fit_once(checkpoint, *, mode="cached", schedule="plateau", optimizer="adamw"
         class_weights={0: 2.0, 1: 0.5},
         learning_rates=[0.1, 0.3],
         weight_decays=[1e-3, 0],
-        descent=Descent(optimizer, schedule, EPOCHS, 0.2, 1),
+        config=FitConfig(optimizer, schedule, EPOCHS, 0.2, 1),
         head=head,
         checkpoint=checkpoint,
     )

@@ -7,7 +7,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from pneumo_keras.model.head import build_head
 from pneumo_keras.training import cross_validation as module
 from pneumo_keras.training.cross_validation import compute_fold_moments, cross_validate, weigh_folds
-from pneumo_keras.training.fit import Descent, fit
+from pneumo_keras.training.fit import FitConfig, fit
 
 RANDOM = np.random.default_rng(0)
 LABELS = (RANDOM.uniform(size=300) < 0.7).astype(np.int64)
@@ -27,11 +27,11 @@ def validate(features, evaluated=None, *, standardise=False, hidden_units=8, dro
             seeds=seeds,
         )
 
-    descent = Descent("adamw", "plateau", changes.pop("epochs", 8), 0.2, changes.pop("plateau_patience", 2))
+    config = FitConfig("adamw", "plateau", changes.pop("epochs", 8), 0.2, changes.pop("plateau_patience", 2))
     settings = {"learning_rates": [1e-2], "weight_decays": [0.0], "batch_size": 16, "seed": 1, **changes}
     ways = {"plain": evaluated or [features]}
     settings["moments"] = compute_fold_moments([features], FOLDS)
-    return cross_validate(build, [features], ways, LABELS, FOLDS, descent=descent, **settings)
+    return cross_validate(build, [features], ways, LABELS, FOLDS, config=config, **settings)
 
 
 def test_images_are_weighed_by_class_outside_their_fold_and_not_inside():
@@ -109,7 +109,7 @@ def test_images_are_evaluated_in_several_ways_by_heads_that_have_not_seen_them()
         moments=compute_fold_moments([FEATURES], FOLDS),
         learning_rates=[0.1, 1.0],
         weight_decays=[0.0, 0.1],
-        descent=Descent("sgd", "cosine", 8, 0.2, 2),
+        config=FitConfig("sgd", "cosine", 8, 0.2, 2),
         batch_size=16,
         seed=1,
     )
@@ -135,7 +135,7 @@ def test_heads_shrink_as_much_as_in_a_training_on_the_other_images(count):
         moments=compute_fold_moments([FEATURES], folds),
         learning_rates=[1.0],
         weight_decays=[0.5],
-        descent=Descent("sgd", "cosine", 200, 0.2, 2),
+        config=FitConfig("sgd", "cosine", 200, 0.2, 2),
         batch_size=300,
         seed=1,
     )

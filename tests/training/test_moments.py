@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pneumo_keras.features.store import SLICE, FeatureTable
-from pneumo_keras.training.moments import compute_moments
+from pneumo_keras.training.fit import compute_moments
 
 RANDOM = np.random.default_rng(0)
 VIEWS = [RANDOM.normal(center, 2, (SLICE + 7, 4)).astype(np.float32) for center in (3, 5)]
