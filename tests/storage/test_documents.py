@@ -62,6 +62,11 @@ def test_a_whole_number_may_stand_for_a_share():
         (DOCUMENT | {"share": None}, "'share' should be a valid number. Received: None"),
         (DOCUMENT | {"figures": {"auc": {}}}, "'figures.auc.value' is missing. Received: {}"),
         (DOCUMENT | {"values": [1.0, "x"]}, "'values.1' should be a valid number. Received: 'x'"),
+        (
+            DOCUMENT | {"share": math.inf},
+            "Infinity is no number of a sensible size. Received: "
+            + repr(json.dumps(DOCUMENT | {"share": math.inf})[:100]),
+        ),
         (DOCUMENT | {"more": 1}, "'more' is unknown. Received: 1"),
         (
             DOCUMENT | {"figures": {"auc": {"value": 1.0, "method": "", "more": [1]}}},
@@ -75,7 +80,10 @@ def test_what_is_no_such_document_is_one_line(document, fault):
     assert str(error.value) == f"runs/a/card.json is damaged: {fault}. Train or evaluate again."
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1, 2]", "null", "7", '{"n": 3}' * 2])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[1, 2]", "null", "7", '{"n": 3}' * 2, "[" * 10**6, '{"n": 1e999}', f'{{"n": {"9" * 5000}}}'],
+)
 def test_what_is_no_json_object_is_one_line(text):
     with pytest.raises(
         RunError, match=r"^card\.json is damaged: .* Received: .*\. Train or evaluate again\.$"
