@@ -6,12 +6,20 @@ A decoder that hangs, or that takes its process with it, costs one image and no 
 import concurrent.futures
 import contextlib
 import functools
+import logging
+import multiprocessing
 import os
+import signal
+import sys
 import threading
+import warnings
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -19,11 +27,12 @@ from jaxtyping import UInt8
 from pneumo_keras.data.image_preparation import prepare_image
 from pneumo_keras.data.images import Preparation
 from pneumo_keras.data.pictures import LIMITS, NOTE, OUT_OF_MEMORY, Limits, load_image
-from pneumo_keras.data.worker_process import EndedError, WorkerProcess, block_interrupts
 from pneumo_keras.errors import DataError
 
 AHEAD = 8  # images under way for each worker
-WATCH_SECONDS = 0.1  # between two looks at who is late
+STARTS = 4  # in a row that may fail: what ends processes when memory is short ends new ones, too
+START_SECONDS = 120.0  # until a new process is ready, on a machine that is busy
+STDERR = 2
 
 TIMED_OUT = "it took more than"
 ENDED = "the process that decoded it ended, twice: it may need more memory than there is"
@@ -53,17 +62,57 @@ class DecodedImage:
 Future = concurrent.futures.Future[DecodedImage]
 
 
+def decode_file(
+    source: str | bytes, preparation: Preparation, limits: Limits = LIMITS, shown: int = 0
+) -> DecodedImage:
+    """What one file holds; never raises for what it holds.
+
+    Args:
+        source: Path of the file, or all that it holds.
+        preparation: Of the images that the classifier was trained on.
+        limits: What the file may cost.
+        shown: Height and width to look at, at most; 0 where nobody looks.
+    """
+    path = source if isinstance(source, str) else ""
+    try:
+        image = load_image(Path(source) if isinstance(source, str) else source, limits)
+        seen = prepare_image(image, Preparation(min(shown, *image.size))) if shown else None
+        return DecodedImage(
+            path,
+            prepare_image(image, preparation),
+            shape=(image.height, image.width),
+            shown=seen,
+            note=image.info.get(NOTE, ""),
+        )
+    except (DataError, MemoryError) as error:
+        return DecodedImage(path, None, reason=str(error) or OUT_OF_MEMORY)
+
+
+def decode_images(
+    paths: Iterable[str], *, preparation: Preparation, shown: int = 0, workers: int | None = None
+) -> Generator[DecodedImage, None, None]:
+    """Images in the order of their paths, by processes of their own; see `Decoders`."""
+    with Decoders(preparation, shown=shown, workers=workers) as decoders:
+        yield from decoders.decode(paths)
+
+
+def may_pass(reason: str) -> bool:
+    """Whether an image that was not decoded for this reason may be decoded another time."""
+    return reason.startswith((TIMED_OUT, ENDED, OUT_OF_MEMORY))
+
+
+def count_cores() -> int:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class Decoders:
     """Processes that decode, until the end of the `with` block.
 
-    Each has one file at a time, so that it is known which file a process had that ended or was stopped. When
-    it ended, that may be for the memory that its neighbours took: its file is decoded once more, alone.
-
-    Attributes:
-        preparation: Of the images that the classifier was trained on.
-        shown: Height and width to look at, at most; 0 where nobody looks.
-        limits: What a file may cost.
-        workers: How many processes.
+    Each has one file at a time, so that it is known which file a process had that ended or was stopped. A
+    file whose process ended is decoded once more: that may have been for the memory that others took.
     """
 
     def __init__(
@@ -74,23 +123,20 @@ class Decoders:
         workers: int | None = None,
         limits: Limits = LIMITS,
     ) -> None:
-        self.preparation, self.shown, self.limits = preparation, shown, limits
-        self.workers = workers or count_cores()
+        """Takes what `decode_file` takes, and how many processes there are: one a core if not given."""
+        self.workers, self._limits = workers or count_cores(), limits
         work = functools.partial(decode_file, preparation=preparation, limits=limits, shown=shown)
-        self._processes = [WorkerProcess(work, memory=limits.memory) for _ in range(self.workers)]
-        self._idle, self._turns = deque(self._processes), _Turns()
+        self._processes = [_Worker(work, limits) for _ in range(self.workers)]
+        self._idle = deque(self._processes)
         self._threads = concurrent.futures.ThreadPoolExecutor(
-            self.workers, "decoder", initializer=block_interrupts
+            self.workers, "decoder", initializer=_block_interrupts
         )
-        self._closed = threading.Event()
-        threading.Thread(target=self._watch, daemon=True, name="decoders").start()
 
     def __enter__(self) -> "Decoders":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
-        self._closed.set()
         for process in self._processes:
             process.close()
         self._threads.shutdown()
@@ -118,107 +164,114 @@ class Decoders:
 
     def _decode(self, source: str | bytes) -> DecodedImage:
         path = source if isinstance(source, str) else ""
-        try:
-            return self._decode_or_retry(source)
-        except TimeoutError:
-            return DecodedImage(path, None, reason=f"{TIMED_OUT} {self.limits.seconds:g} s to decode")
-        except EndedError as error:
-            if error.before_start:
-                raise DataError(f"No process that decodes images can be started: {error}") from error
-            return DecodedImage(path, None, reason=ENDED)
-
-    def _decode_or_retry(self, source: str | bytes) -> DecodedImage:
         process = self._idle.pop()
         try:
-            with contextlib.suppress(EndedError), self._turns.beside_others():
-                return process.ask(source, self.limits.seconds)
-            with self._turns.alone():
-                return process.ask(source, self.limits.seconds)
+            with contextlib.suppress(_EndedError):
+                return process.decode(source)
+            return process.decode(source)
+        except TimeoutError:
+            return DecodedImage(path, None, reason=f"{TIMED_OUT} {self._limits.seconds:g} s to decode")
+        except _EndedError:
+            return DecodedImage(path, None, reason=ENDED)
         finally:
             self._idle.append(process)
 
-    def _watch(self) -> None:
-        while not self._closed.wait(WATCH_SECONDS):
-            for process in self._processes:
-                process.stop_if_late()
+
+class _EndedError(Exception):
+    """A process ended before it had an answer."""
 
 
-def decode_images(
-    paths: Iterable[str], *, preparation: Preparation, shown: int = 0, workers: int | None = None
-) -> Generator[DecodedImage, None, None]:
-    """Images in the order of their paths, by processes of their own; see `Decoders`."""
-    with Decoders(preparation, shown=shown, workers=workers) as decoders:
-        yield from decoders.decode(paths)
+class _Worker:
+    """A process that is given one file after the other, and is replaced when it has ended."""
 
+    def __init__(self, work: Callable[[str | bytes], DecodedImage], limits: Limits) -> None:
+        self._work, self._limits = work, limits
+        self._process: Any = None
+        self._link: Any = None
+        self._lock, self._closed = threading.Lock(), False
 
-def decode_file(
-    source: str | bytes, preparation: Preparation, limits: Limits = LIMITS, shown: int = 0
-) -> DecodedImage:
-    """What one file holds; never raises for what it holds.
+    def decode(self, source: str | bytes) -> DecodedImage:
+        """The image of a file.
 
-    Args:
-        source: Path of the file, or all that it holds.
-        preparation: Of the images that the classifier was trained on.
-        limits: What the file may cost.
-        shown: Height and width to look at, at most; 0 where nobody looks.
-    """
-    path = source if isinstance(source, str) else ""
-    try:
-        image = load_image(Path(source) if isinstance(source, str) else source, limits)
-        seen = prepare_image(image, Preparation(min(shown, *image.size))) if shown else None
-        return DecodedImage(
-            path,
-            prepare_image(image, preparation),
-            shape=(image.height, image.width),
-            shown=seen,
-            note=image.info.get(NOTE, ""),
-        )
-    except (DataError, MemoryError) as error:
-        return DecodedImage(path, None, reason=str(error) or OUT_OF_MEMORY)
+        Raises:
+            TimeoutError: It took too long; the process was ended.
+            _EndedError: The process ended.
+            DataError: No process can be started.
+        """
+        if self._process is None or not self._process.is_alive():
+            self._start()
+        self._send(source)
+        return self._receive(self._limits.seconds)
 
+    def close(self) -> None:
+        """From another thread: ends the process, and starts no other one."""
+        with self._lock:
+            self._closed = True
+            if self._process is not None:
+                self._process.kill()
+                self._process.join()
 
-def count_cores() -> int:
-    """Those that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    def _start(self) -> None:
+        for left in reversed(range(STARTS)):
+            try:
+                self._start_once()
+                self._receive(START_SECONDS)
+                return
+            except (OSError, _EndedError) as error:
+                if not left or self._closed:
+                    raise DataError(f"No process that decodes images can be started: {error}") from error
 
+    def _start_once(self) -> None:
+        context = multiprocessing.get_context("spawn")  # to fork where JAX has threads may hang
+        with self._lock:
+            if self._closed:
+                raise _EndedError
+            self._link, theirs = context.Pipe()
+            with theirs:
+                process = context.Process(target=_serve, args=(theirs, self._work, self._limits), daemon=True)
+                process.start()
+            self._process = process
 
-def may_pass(reason: str) -> bool:
-    """Whether an image that was not decoded for this reason may be decoded another time."""
-    return reason.startswith((TIMED_OUT, ENDED, OUT_OF_MEMORY))
-
-
-class _Turns:
-    """Who decodes beside others, and who alone."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._busy, self._loners = 0, 0
-
-    @contextlib.contextmanager
-    def beside_others(self) -> Iterator[None]:
-        with self._changed:
-            self._changed.wait_for(lambda: not self._loners)
-            self._busy += 1
+    def _send(self, source: str | bytes) -> None:
         try:
-            yield
-        finally:
-            self._leave()
+            self._link.send(source)
+        except OSError as error:
+            raise self._end() from error
 
-    @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        with self._changed:
-            self._loners += 1
-            self._changed.wait_for(lambda: not self._busy)
-            self._busy += 1
+    def _receive(self, seconds: float) -> Any:
         try:
-            yield
-        finally:
-            self._leave(loners=1)
+            if self._link.poll(seconds):
+                return self._link.recv()
+        except (EOFError, OSError) as error:
+            raise self._end() from error
+        self._end()
+        raise TimeoutError(f"it took more than {seconds:g} s")
 
-    def _leave(self, loners: int = 0) -> None:
-        with self._changed:
-            self._busy -= 1
-            self._loners -= loners
-            self._changed.notify_all()
+    def _end(self) -> _EndedError:
+        self._process.kill()
+        self._process.join()
+        return _EndedError(f"it ended with status {self._process.exitcode}")
+
+
+def _block_interrupts() -> None:
+    """In a thread, and in all processes that it starts: Ctrl-C is for the one that waits for answers."""
+    if hasattr(signal, "pthread_sigmask"):
+        resource_tracker.ensure_running()  # which lets them through where it is started
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+
+
+def _serve(link: Connection, work: Callable[[str | bytes], DecodedImage], limits: Limits) -> None:
+    """In the process, until the other side is gone, or there is no memory even for a question."""
+    warnings.simplefilter("ignore")
+    logging.disable()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), STDERR)  # codecs in C write there, whatever they are told
+    if sys.platform == "linux":  # others know no such limit, or do not keep it
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        allowed = limits.memory if most == resource.RLIM_INFINITY else min(limits.memory, most)
+        resource.setrlimit(resource.RLIMIT_AS, (allowed, most))
+    with contextlib.suppress(EOFError, OSError, MemoryError):
+        link.send(None)
+        while True:
+            link.send(work(link.recv()))

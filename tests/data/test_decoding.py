@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumo_keras.data import decoding, worker_process
+from pneumo_keras.data import decoding
 from pneumo_keras.data.decoding import Decoders, decode_images
 from pneumo_keras.data.images import Preparation
 from pneumo_keras.data.pictures import Limits
@@ -76,6 +77,7 @@ def hang_or_die(path, preparation, limits, shown):
     return decoding.DecodedImage(path, np.zeros((preparation.size,) * 2, np.uint8))
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_process_that_hangs_or_ends_costs_the_image_that_it_had(monkeypatch, tmp_path, workers):
     monkeypatch.setattr(decoding, "decode_file", hang_or_die)
@@ -86,11 +88,8 @@ def test_a_process_that_hangs_or_ends_costs_the_image_that_it_had(monkeypatch, t
         "hang",
         "f",
         "killed once",
-        "g",
         "exit",
-        *"hijklmnop",
-        "killed once 2",
-        "q",
+        *"ghij",
     ]
     started = time.monotonic()
     with Decoders(Preparation(4), workers=workers, limits=Limits(seconds=1)) as decoders:
@@ -104,45 +103,16 @@ def test_a_process_that_hangs_or_ends_costs_the_image_that_it_had(monkeypatch, t
     assert time.monotonic() - started < 40
 
 
-def end_unless_alone(path, preparation, limits, shown):
-    """Ends its process the first time, and counts the others that are busy the second time."""
-    file = Path(path)
-    if file.name != "ended":
-        busy = file.with_suffix(".busy")
-        busy.touch()
-        time.sleep(0.05)
-        busy.unlink()
-    elif not file.exists():
-        file.touch()
-        os._exit(1)
-    time.sleep(0.05)
-    others = len(list(file.parent.glob("*.busy")))
-    return decoding.DecodedImage(path, np.full((preparation.size,) * 2, others, np.uint8))
-
-
-def test_an_image_whose_process_ended_is_decoded_again_while_no_other_is(monkeypatch, tmp_path):
-    monkeypatch.setattr(decoding, "decode_file", end_unless_alone)
-    names = [*(f"a{index}" for index in range(9)), "ended", *(f"b{index}" for index in range(9))]
-    with Decoders(Preparation(1), workers=3) as decoders:
-        decoded = list(decoders.decode(str(tmp_path / name) for name in names))
-    assert all(image.image is not None for image in decoded)
-    assert decoded[names.index("ended")].image == 0
-
-
-@pytest.mark.parametrize(
-    "size", [10, 2**23], ids=["before it took the file", "before it took all of the file"]
-)
-def test_the_limit_of_time_counts_from_when_the_file_is_handed_over(size):
-    content = b"\0" * size
+@pytest.mark.system
+def test_the_limit_of_time_counts_from_when_the_file_is_handed_over():
     with Decoders(Preparation(28), workers=1, limits=Limits(seconds=2)) as decoders:
-        before = decoders.submit(content).result()
+        before = decoders.submit(b"nothing").result()
         signal_decoders(signal.SIGSTOP)
-        started = time.monotonic()
-        assert decoders.submit(content).result(30).reason == "it took more than 2 s to decode"
-        assert time.monotonic() - started < 10
-        assert decoders.submit(content).result(30) == before
+        assert decoders.submit(b"nothing").result(30).reason == "it took more than 2 s to decode"
+        assert decoders.submit(b"nothing").result(30) == before
 
 
+@pytest.mark.system
 def test_decoders_that_stand_still_are_ended_with_the_block():
     with Decoders(Preparation(28), workers=1) as decoders:
         decoders.submit(b"nothing").result()
@@ -152,12 +122,12 @@ def test_decoders_that_stand_still_are_ended_with_the_block():
     assert all(future.done() for future in waiting)
 
 
-def end_at_once(link, work, memory):
+def end_at_once(link, work, limits):
     os._exit(3)
 
 
 def test_processes_that_cannot_be_started_are_an_error_and_no_image_is_blamed(monkeypatch):
-    monkeypatch.setattr(worker_process, "_serve", end_at_once)
+    monkeypatch.setattr(decoding, "_serve", end_at_once)
     with (
         Decoders(Preparation(28), workers=2) as decoders,
         pytest.raises(
@@ -165,6 +135,39 @@ def test_processes_that_cannot_be_started_are_an_error_and_no_image_is_blamed(mo
         ),
     ):
         list(decoders.decode(["a", "b", "c"]))
+
+
+def end_until(link, work, limits):
+    """Ends its process as often as its work says: a file to which each adds a letter."""
+    mark = work.keywords["preparation"]
+    mark.write_text(f"{mark.read_text()}x")
+    if len(mark.read_text()) < decoding.STARTS:
+        os._exit(5)
+    link.send(None)
+    link.send(decoding.DecodedImage(link.recv(), None, "done"))
+
+
+@pytest.mark.system
+def test_a_process_is_started_again_a_few_times(monkeypatch, tmp_path):
+    mark = tmp_path / "mark"
+    mark.touch()
+    monkeypatch.setattr(decoding, "_serve", end_until)
+    with Decoders(mark, workers=1) as decoders:
+        assert decoders.submit("a").result().reason == "done"
+    assert len(mark.read_text()) == decoding.STARTS
+
+
+def write_as_a_codec_does(path, preparation, limits, shown):
+    os.write(2, b"a warning of a codec")
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, []) == {signal.SIGINT}
+    return decoding.DecodedImage(path, None, f"{blocked} {resource.getrlimit(resource.RLIMIT_AS)[0]}")
+
+
+def test_a_process_keeps_its_limit_and_neither_writes_nor_is_interrupted(monkeypatch, capfd):
+    monkeypatch.setattr(decoding, "decode_file", write_as_a_codec_does)
+    with Decoders(Preparation(4), workers=1, limits=Limits(memory=2**39)) as decoders:
+        assert decoders.submit("a").result().reason == f"True {2**39}"
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
@@ -189,6 +192,7 @@ def test_memory_that_a_file_asks_for_is_not_given(tmp_path):
     assert decoded.reason == "it has 12,000 x 12,000 pixels, more than 50,000,000"
 
 
+@pytest.mark.system
 def test_decoders_that_somebody_ended_are_replaced_and_cost_no_image(images):
     folder, _ = images
     with Decoders(Preparation(28), workers=2) as decoders:

@@ -380,7 +380,6 @@ def test_real_images_written_as_png_are_those_of_the_archive(tmp_path, open_data
 OTHERS = {
     *("arrays", "chunked", "errors", "ordinary_files", "printable", "progress"),
     *("data.images", "data.folder.image_file"),
-    "data.worker_process",  # where files are decoded, and not how
 }
 """Modules that those which make pixels of files import, and that change none of them."""
 
