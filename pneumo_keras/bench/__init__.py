@@ -1,1 +1,1 @@
-"""This machine measured."""
+"""The engines of this machine measured."""

@@ -1,15 +1,19 @@
-"""How fast each engine of this machine runs the frozen network, and how exactly."""
+"""How fast and how exactly each engine of this machine runs the frozen network."""
 
+import functools
 import itertools
 import logging
+import math
+import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import keras
 import numpy as np
 
 from pneumo_keras.arrays import Features, ImageBatch
-from pneumo_keras.bench.speeds import EngineSpeed
 from pneumo_keras.data.images import ImageSet
 from pneumo_keras.engines.choice import build_runner
 from pneumo_keras.engines.runner import Runner
@@ -23,9 +27,92 @@ from pneumo_keras.runtime.progress import show_progress
 log = logging.getLogger("pneumo_keras")
 
 Clock = Callable[[], float]
+"""Tells the time in seconds."""
+
 Key = tuple[str, Precision]
 
 STOCK: Key = ("keras", "float32")
+
+PRODUCT_EDGE = 2048
+
+
+@dataclass(frozen=True)
+class EngineSpeed:
+    """One engine in one precision.
+
+    Attributes:
+        engine: Its name in the settings.
+        precision: "float32" or "bfloat16".
+        device: What it computes on.
+        rates: Images a second, window by window.
+        ratios: Its rate over that of stock Keras in the same round.
+        deviation: Largest absolute deviation of a feature from stock Keras in float32, over the
+            largest absolute feature.
+    """
+
+    engine: str
+    precision: str
+    device: str
+    rates: tuple[float, ...]
+    ratios: tuple[float, ...]
+    deviation: float
+
+    @property
+    def rate(self) -> float:
+        """Images a second, the median over the windows."""
+        return statistics.median(self.rates)
+
+    @property
+    def ratio(self) -> float:
+        """Times as fast as stock Keras, the median over the rounds.
+
+        Not the ratio of the medians: within a round both meet the same machine, so its drift drops out.
+        """
+        return statistics.median(self.ratios)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """All that was measured of one machine.
+
+    Attributes:
+        network: What runs, in words.
+        images: On what, in words.
+        operations: Additions and multiplications for an image, as stock Keras does them.
+        product_rate: Operations a second of a plain float32 matrix product.
+        engines: Stock Keras first.
+        environment: Versions, backend, device, processor.
+    """
+
+    network: str
+    images: str
+    operations: int
+    product_rate: float
+    engines: Sequence[EngineSpeed]
+    environment: Mapping[str, Any]
+
+    def to_share(self, speed: EngineSpeed) -> float:
+        """Useful operations over those of a matrix product in the same time; NaN on another device.
+
+        Above 1 where an engine reaches the result with fewer operations than stock Keras does.
+        """
+        if speed.device != self.environment["device"]:
+            return math.nan
+        return speed.rate * self.operations / self.product_rate
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON knows it, medians included; None where there is no share."""
+        engines = [
+            {
+                **asdict(speed),
+                "rate": speed.rate,
+                "ratio": speed.ratio,
+                "operations_per_second": speed.rate * self.operations,
+                "share_of_product": None if math.isnan(share := self.to_share(speed)) else share,
+            }
+            for speed in self.engines
+        ]
+        return {**asdict(self), "engines": engines}
 
 
 def build_images(images: ImageSet, frozen: FrozenPart) -> ImageBatch:
@@ -42,17 +129,14 @@ def measure_engines(
     seconds: float = 1.0,
     clock: Clock = time.perf_counter,
 ) -> list[EngineSpeed]:
-    """Runs every engine and precision that this machine has, window by window in turn.
+    """Runs every engine and precision that this machine has, stock Keras in float32 first, window by window.
 
     Args:
         backbone: Images (n, size, size, 3) -> features (n, d), frozen.
         images: The batch that each window runs over, at least once.
         windows: Timed for each engine, after one that compiles and warms up.
         seconds: Least duration of a window.
-        clock: Tells the time in seconds.
-
-    Returns:
-        Stock Keras in float32 first, whatever else there is behind it.
+        clock: Injected by tests.
     """
     device = describe_device()
     runners = _build_runners(backbone, device)
@@ -68,40 +152,27 @@ def measure_engines(
             device="cpu" if key[0] == "openvino" else device,
             rates=tuple(rates[key]),
             ratios=tuple(rate / stock for rate, stock in zip(rates[key], rates[STOCK], strict=True)),
-            deviation=to_deviation(features[key], features[STOCK]),
+            deviation=float(np.abs(features[key] - features[STOCK]).max() / np.abs(features[STOCK]).max()),
         )
         for key in runners
     ]
 
 
-def list_candidates(device: str) -> list[Key]:
-    """All engines and precisions worth a try on a device, stock Keras first."""
-    return [
-        (engine, precision)
-        for engine, about in ENGINES.items()
-        for precision in about.precisions
-        # JAX only imitates bfloat16 on a CPU.
-        if (engine, precision, device) != ("jax", "bfloat16", "cpu")
-    ]
-
-
 def _build_runners(backbone: keras.Model, device: str) -> dict[Key, Runner]:
     runners: dict[Key, Runner] = {}
-    for engine, precision in list_candidates(device):
-        try:
-            runners[engine, precision] = build_runner(backbone, engine=engine, precision=precision)
-        except PneumoError as error:
-            log.info("Left out %s, %s: %s", engine, precision, error)
+    for engine, about in ENGINES.items():
+        for precision in about.precisions:
+            if (engine, precision, device) == ("jax", "bfloat16", "cpu"):  # JAX only imitates it there
+                continue
+            try:
+                runners[engine, precision] = build_runner(backbone, engine=engine, precision=precision)
+            except PneumoError as error:
+                log.info("Left out %s, %s: %s", engine, precision, error)
     return runners
 
 
 def measure_rates(
-    runners: Mapping[Key, Runner],
-    images: ImageBatch,
-    *,
-    windows: int,
-    seconds: float,
-    clock: Clock,
+    runners: Mapping[Key, Runner], images: ImageBatch, *, windows: int, seconds: float, clock: Clock
 ) -> dict[Key, list[float]]:
     """Images a second of each network in each window, in rounds: drift of the machine hits all alike."""
     rates: dict[Key, list[float]] = {key: [] for key in runners}
@@ -121,6 +192,36 @@ def _repeat(images: ImageBatch, until: float, clock: Clock) -> Iterator[ImageBat
         yield images
 
 
-def to_deviation(features: Features, stock: Features) -> float:
-    """Largest absolute deviation over the largest absolute feature of stock Keras."""
-    return float(np.abs(features - stock).max() / np.abs(stock).max())
+def measure_product_rate(
+    *, edge: int = PRODUCT_EDGE, repeats: int = 5, clock: Clock = time.perf_counter
+) -> float:
+    """Operations a second of a square float32 matrix product, the best of several.
+
+    Of the backend with its own settings (a GPU may round to TF32); on a CPU of NumPy, too.
+    """
+    on_cpu = describe_device() == "cpu"
+    # On an accelerator several in a row, so that the way there and back does not count.
+    chain = 1 if on_cpu else 32
+    left, right = np.random.default_rng(0).normal(0, edge**-0.5, (2, edge, edge)).astype(np.float32)
+    on_device = keras.ops.convert_to_tensor(left), keras.ops.convert_to_tensor(right)
+
+    def multiply_on_backend() -> None:
+        product: Any = on_device[0]
+        for _ in range(chain):
+            product = keras.ops.matmul(product, on_device[1])
+        keras.ops.convert_to_numpy(product[0, 0])  # waits for all of it
+
+    rates = [chain / _measure_least_seconds(multiply_on_backend, repeats, clock)]
+    if on_cpu:
+        rates.append(1 / _measure_least_seconds(functools.partial(np.matmul, left, right), repeats, clock))
+    return 2 * edge**3 * max(rates)
+
+
+def _measure_least_seconds(work: Callable[[], Any], repeats: int, clock: Clock) -> float:
+    work()
+    durations = []
+    for _ in range(repeats):
+        started = clock()
+        work()
+        durations.append(clock() - started)
+    return min(durations)

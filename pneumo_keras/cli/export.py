@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from pneumo_keras.cli.group import JSON, print_json
-from pneumo_keras.exports.table import FORMS
+from pneumo_keras.exports.forms import FORMS, check_form, choose_files
 
 
 @click.command()
@@ -25,52 +25,48 @@ def export(run: Path, form: str, out: Path | None, as_json: bool) -> None:
     height, width, 1), 0..255, go in; the probability of pneumonia (n, 1) comes out.
 
     \b
-    onnx       one file for ONNX Runtime, in any of its languages
-    openvino   .xml and .bin for Intel's runtime; compile with INFERENCE_PRECISION_HINT=f32
-    stablehlo  one file for jax.export.deserialize, on a CPU or NVIDIA GPU
+    onnx       for ONNX Runtime, in any of its languages; OpenVINO reads it as well
+    stablehlo  for jax.export.deserialize, on a CPU or NVIDIA GPU
 
     The file is then run by its own runtime on 64 synthetic images of several sizes. Where a
     probability is more than 1e-4 away from that of Keras, or its log odds more than 1e-2, nothing is
-    kept. The JSON beside it says what a third party must know: classes, input, preparation of an image,
+    kept. The JSON next to it says what its users must know: classes, input, preparation of an image,
     operating point, fingerprints.
-    The warning of `predict` for an image outside the range of the training images is not in the file.
+    The warning of `predict` for an image that is out of distribution is not in the file.
 
     \b
     pneumo-keras export runs/one --format onnx
-    pneumo-keras export runs/one --format openvino --out clinic/pneumonia.xml
+    pneumo-keras export runs/one --format stablehlo --out clinic/pneumonia.stablehlo
     """
     from pneumo_keras.config import find_cache
-    from pneumo_keras.exports.place import choose_place
-    from pneumo_keras.exports.table import check_form
     from pneumo_keras.runs.run import load_run
     from pneumo_keras.runtime.backend import check_backend, start_backend
 
     check_backend("export")
     check_form(form)
     loaded = load_run(run)
-    place = choose_place(run, form, out)
+    file, sidecar = choose_files(run, form, out)
     start_backend(find_cache())
     from pneumo_keras.recipes.export import export_run
     from pneumo_keras.storage.documents import to_document
 
-    written = export_run(loaded, form, place)
-    files, sidecar = [place.folder / name for name in place.names], place.folder / place.sidecar
-    tried = written.verification
+    written = export_run(loaded, form, file, sidecar)
+    compared = written.verification
     if as_json:
         print_json(
             {
                 "run": str(run),
                 "format": form,
-                "files": list(map(str, files)),
+                "files": [str(file)],
                 "sidecar": str(sidecar),
                 "bytes": written.bytes,
-                "verification": to_document(tried),
+                "verification": to_document(compared),
             }
         )
         return
-    click.echo(f"{files[0]}, {written.bytes / 1e6:,.1f} MB")
+    click.echo(f"{file}, {written.bytes / 1e6:,.1f} MB")
     click.echo(
-        f"{tried.runtime} scores {tried.images} images of {len(tried.sizes)} sizes as Keras does, within "
-        f"{tried.largest_difference:.1e} (allowed: {tried.tolerance:.0e})"
+        f"{compared.runtime} scores {compared.images} images of {len(compared.sizes)} sizes as Keras does, "
+        f"within {compared.largest_difference:.1e} (allowed: {compared.tolerance:.0e})"
     )
     click.echo(f"How to use it: {sidecar}")

@@ -2,28 +2,22 @@
 
 import importlib
 import importlib.util
-import logging
 from typing import Any
 
 import keras
 
-from pneumo_keras.engines.graph import read_graph
 from pneumo_keras.engines.runner import Runner
 from pneumo_keras.engines.table import ENGINES, Precision
-from pneumo_keras.errors import ModelError, SettingsError
+from pneumo_keras.errors import SettingsError
 from pneumo_keras.runtime.backend import check_packages
 
-log = logging.getLogger("pneumo_keras")
 
-
-def choose_engine(setting: str, precision: Precision, backbone: keras.Model, device: str) -> tuple[str, str]:
-    """The engine for a backbone and the reason, known before anything is computed.
+def choose_engine(setting: str, precision: Precision, device: str) -> tuple[str, str]:
+    """The engine and the reason for it, known before anything is computed.
 
     Args:
-        setting: "auto" or a name of `ENGINES`. Either gives way to stock Keras, with a warning, where
-            the backbone has a layer that cannot be rewritten.
+        setting: "auto" or a name of `ENGINES`.
         precision: Of the arithmetic.
-        backbone: Images (n, size, size, 3) -> features (n, d), frozen.
         device: "cpu", or the accelerator's name.
 
     Raises:
@@ -32,27 +26,23 @@ def choose_engine(setting: str, precision: Precision, backbone: keras.Model, dev
     """
     name, reason = _choose_fastest(device) if setting == "auto" else (setting, "as set")
     check_engine(name, precision)
-    if ENGINES[name].rewrites:
-        try:
-            read_graph(backbone)
-        except ModelError as error:
-            log.warning("The engine %s gives way to stock Keras, which is slower. %s", name, error)
-            name, reason = "keras", f"{name} does not know a layer"
-            check_engine(name, precision)
     return name, reason
 
 
+def _choose_fastest(device: str) -> tuple[str, str]:
+    kind = "cpu" if device == "cpu" else "accelerator"
+    fitting = [
+        (name, engine.reasons[kind])
+        for name, engine in ENGINES.items()
+        if kind in engine.reasons
+        and engine.backend in (None, keras.config.backend())
+        and all(importlib.util.find_spec(package) for package in engine.packages)
+    ]
+    return fitting[-1]
+
+
 def check_engine(name: str, precision: Precision) -> None:
-    """Checks that an engine can run here, without loading it.
-
-    Args:
-        name: One of `ENGINES`.
-        precision: Of the arithmetic.
-
-    Raises:
-        BackendError: A package is missing.
-        SettingsError: Engine, precision and backend do not go together.
-    """
+    """Checks that an engine can run here, without loading it; raises as `choose_engine` does."""
     engine, backend = ENGINES[name], keras.config.backend()
     if precision not in engine.precisions:
         rule = f"compute.precision must be {' or '.join(engine.precisions)} for the engine {name}"
@@ -65,7 +55,7 @@ def check_engine(name: str, precision: Precision) -> None:
 
 
 def build_runner(backbone: keras.Model, *, engine: str, precision: Precision) -> Runner:
-    """Makes a backbone run over streams of batches, each result in its turn.
+    """Makes a backbone run over streams of batches, in their order.
 
     Args:
         backbone: Images (n, size, size, 3) in [-1, 1] -> features (n, d), frozen.
@@ -80,15 +70,3 @@ def build_runner(backbone: keras.Model, *, engine: str, precision: Precision) ->
     check_engine(engine, precision)
     module: Any = importlib.import_module(ENGINES[engine].module)
     return module.build_runner(backbone, precision=precision)
-
-
-def _choose_fastest(device: str) -> tuple[str, str]:
-    kind = "cpu" if device == "cpu" else "accelerator"
-    fitting = [
-        (name, engine.reasons[kind])
-        for name, engine in ENGINES.items()
-        if kind in engine.reasons
-        and engine.backend in (None, keras.config.backend())
-        and all(importlib.util.find_spec(package) for package in engine.packages)
-    ]
-    return fitting[-1]

@@ -2,11 +2,10 @@
 
 Every program that computes the same features is written from it. BatchNorm and ReLU belong to the
 convolution before them; whatever cannot be read so, exact but for rounding, is refused here. Reading
-looks at the structure alone: the numbers are folded when a program is written.
+looks at the structure alone: the weights are folded when a program is written.
 """
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +13,8 @@ import keras
 import numpy as np
 from jaxtyping import Float64
 
-from pneumo_keras.model.reading import list_layers, to_float64, to_refusal
+from pneumo_keras.errors import ModelError
+from pneumo_keras.model.layers import list_operations, to_float64
 
 IMAGES = "images"
 
@@ -34,35 +34,21 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Convolution:
-    """A convolution, the BatchNorm behind it, a ReLU.
-
-    Attributes:
-        name: The value it makes.
-        sources: The value it takes.
-        extent: Height and width of its value, None where the graph leaves them open.
-        layer: The Keras convolution.
-        normalizations: The Keras BatchNorm behind it, mostly one.
-        relu: Whether it ends in one.
-    """
+class Step:
+    """One operation: the name of the value that it makes, and those of the values that it takes."""
 
     name: str
     sources: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Convolution(Step):
+    """A convolution, the BatchNorm behind it (mostly one), a ReLU or none."""
+
     window: Window
-    extent: tuple[int | None, int | None]
     layer: keras.layers.Conv2D
     normalizations: tuple[keras.layers.BatchNormalization, ...] = ()
     relu: bool = False
-
-    @property
-    def channels(self) -> int:
-        """Of its input."""
-        return self.layer.kernel.shape[2]
-
-    @property
-    def filters(self) -> int:
-        """Channels of its output."""
-        return self.layer.filters
 
     def fold(
         self,
@@ -70,10 +56,10 @@ class Convolution:
         """Kernel and bias with the BatchNorm folded in, so that they are rounded once, at the end.
 
         Raises:
-            ModelError: They are no numbers. Some engines would take NaN for 0 in a ReLU, and go on.
+            ModelError: They are not finite. Some engines would take NaN for 0 in a ReLU, and go on.
         """
         kernel = to_float64(self.layer.kernel)
-        bias = to_float64(self.layer.bias) if self.layer.use_bias else np.zeros(self.filters)
+        bias = to_float64(self.layer.bias) if self.layer.use_bias else np.zeros(kernel.shape[-1])
         for norm in self.normalizations:
             with np.errstate(invalid="ignore"):
                 scale = 1 / np.sqrt(to_float64(norm.moving_variance) + norm.epsilon)
@@ -82,53 +68,37 @@ class Convolution:
             bias = bias + to_float64(norm.beta) if norm.center else bias
             kernel = kernel * scale
         if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
-            raise to_refusal(self.layer, "must have finite weights and variances of at least 0")
+            raise ModelError(f"The weights of '{self.name}' must be finite, and its variances at least 0")
         return kernel, bias
 
 
 @dataclass(frozen=True)
-class MaxPooling:
+class MaxPooling(Step):
     """The largest value in each window; padding never wins."""
 
-    name: str
-    sources: tuple[str, ...]
     window: Window
 
 
 @dataclass(frozen=True)
-class AveragePooling:
+class AveragePooling(Step):
     """The mean over the pixels in each window; padding is no pixel."""
 
-    name: str
-    sources: tuple[str, ...]
     window: Window
 
 
 @dataclass(frozen=True)
-class PixelMean:
+class PixelMean(Step):
     """The mean over all pixels: maps (n, height, width, d) -> features (n, d)."""
 
-    name: str
-    sources: tuple[str, ...]
+
+@dataclass(frozen=True)
+class Concatenation(Step):
+    """Maps joined along their channels, or features along theirs."""
 
 
 @dataclass(frozen=True)
-class Concatenation:
-    """Maps side by side along their channels, or features along theirs."""
-
-    name: str
-    sources: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Flattening:
+class Flattening(Step):
     """All values of an image in a row, channels running fastest: (n, height, width, c) -> (n, d)."""
-
-    name: str
-    sources: tuple[str, ...]
-
-
-Step = Convolution | MaxPooling | AveragePooling | PixelMean | Flattening | Concatenation
 
 
 @dataclass(frozen=True)
@@ -138,7 +108,7 @@ class Graph:
     Attributes:
         steps: In an order in which they can run. The images are the value `IMAGES`.
         output: Name of the value that holds the features.
-        image_shape: Height, width and channels of an image, None where the graph leaves them open.
+        image_shape: Height, width and channels of an image.
         d: Number of features.
     """
 
@@ -157,135 +127,54 @@ def read_graph(backbone: keras.Model) -> Graph:
     Raises:
         ModelError: It holds something that has no exact rewriting.
     """
-    layers = list_layers(backbone)
-    output = backbone.outputs[0]
-    users = Counter(id(tensor) for layer in layers for tensor in to_inputs(layer))
+    layers = list_operations(backbone)
+    (images,), (output,) = backbone.inputs, backbone.outputs
+    users = Counter(id(tensor) for layer in layers for tensor in keras.tree.flatten(layer.input))
     users[id(output)] += 1
     steps: dict[str, Step] = {}
-    values: dict[int, str] = {id(backbone.inputs[0]): IMAGES}
+    values: dict[int, str] = {id(images): IMAGES}
     for layer in layers:
-        check_layer(layer, values)
-        inputs = to_inputs(layer)
-        sources = tuple(values[id(tensor)] for tensor in inputs)
+        inputs = keras.tree.flatten(layer.input)
+        # Keras' `output` is that of a layer's first call: the output of a second one is not found.
+        sources = tuple(values.get(id(tensor), "") for tensor in inputs)
         alone = len(inputs) == 1 and users[id(inputs[0])] == 1
-        step = READERS[type(layer)](layer, sources, to_open_convolution(steps, sources) if alone else None)
+        step = _read_layer(layer, sources, steps.get(sources[0]) if alone else None)
+        if step is None or "" in sources or layer.compute_dtype != "float32":
+            raise ModelError(
+                f"The backbone's layer {type(layer).__name__} '{layer.name}' has no exact rewriting; "
+                "compute.engine=keras runs it"
+            )
         steps[step.name] = step
         values[id(layer.output)] = step.name
     return Graph(tuple(steps.values()), values[id(output)], backbone.input_shape[1:], output.shape[-1])
 
 
-def check_layer(layer: Any, values: dict[int, str]) -> None:
-    """Checks what must be true of a layer of any kind.
-
-    Args:
-        layer: A Keras layer or operation.
-        values: What was read so far, by the ids of Keras' tensors.
-
-    Raises:
-        ModelError: It is not.
-    """
-    if type(layer) not in READERS:
-        raise to_refusal(layer, "has no exact rewriting")
+def _read_layer(layer: Any, sources: tuple[str, ...], before: Step | None) -> Step | None:
+    """A layer as a step, or as a part of the convolution before it, which feeds nothing else; or None."""
+    kinds, activations = keras.layers, keras.activations
     if getattr(layer, "data_format", "channels_last") != "channels_last":
-        raise to_refusal(layer, "must hold its channels last", layer.data_format)
-    if layer.compute_dtype != "float32":
-        raise to_refusal(layer, "must compute in float32", layer.compute_dtype)
-    # Keras' `output` is that of a layer's first call: the output of a second one is not found.
-    if not all(id(tensor) in values for tensor in to_inputs(layer)):
-        raise to_refusal(layer, "takes its input from a layer that is called more than once")
+        return None
+    convolution = before if isinstance(before, Convolution) and not before.relu else None
+    match layer:
+        case kinds.Conv2D(groups=1, dilation_rate=(1, 1), activation=activations.linear | activations.relu):
+            relu = layer.activation is activations.relu
+            return Convolution(layer.name, sources, _to_window(layer, layer.kernel_size), layer, relu=relu)
+        case kinds.BatchNormalization(axis=-1 | 3, trainable=False) if convolution:
+            return replace(convolution, normalizations=(*convolution.normalizations, layer))
+        case kinds.Activation(activation=activations.relu) if convolution:
+            return replace(convolution, relu=True)
+        case kinds.MaxPooling2D():
+            return MaxPooling(layer.name, sources, _to_window(layer, layer.pool_size))
+        case kinds.AveragePooling2D():
+            return AveragePooling(layer.name, sources, _to_window(layer, layer.pool_size))
+        case kinds.GlobalAveragePooling2D(keepdims=False):
+            return PixelMean(layer.name, sources)
+        case kinds.Flatten() if len(layer.input.shape) == 4:
+            return Flattening(layer.name, sources)
+        case kinds.Concatenate() if layer.axis in (-1, len(layer.output.shape) - 1):
+            return Concatenation(layer.name, sources)
+    return None
 
 
-def to_open_convolution(steps: dict[str, Step], sources: tuple[str, ...]) -> Convolution | None:
-    """The convolution that made the source, as long as it has no ReLU yet."""
-    step = steps.get(sources[0])
-    return step if isinstance(step, Convolution) and not step.relu else None
-
-
-def read_convolution(layer: Any, sources: tuple[str, ...], before: Convolution | None) -> Convolution:
-    """A convolution, neither grouped nor dilated."""
-    if layer.groups != 1 or tuple(layer.dilation_rate) != (1, 1):
-        raise to_refusal(layer, "must be neither grouped nor dilated")
-    if layer.activation not in (keras.activations.linear, keras.activations.relu):
-        raise to_refusal(layer, "must have no activation but relu", layer.activation.__name__)
-    return Convolution(
-        name=layer.name,
-        sources=sources,
-        window=to_window(layer, layer.kernel_size),
-        extent=layer.output.shape[1:3],
-        layer=layer,
-        relu=layer.activation is keras.activations.relu,
-    )
-
-
-def read_normalization(layer: Any, sources: tuple[str, ...], before: Convolution | None) -> Convolution:
-    """BatchNorm, as a part of the convolution before it."""
-    if before is None:
-        raise to_refusal(layer, "must follow a convolution that feeds nothing else")
-    if layer.axis not in (-1, 3):
-        raise to_refusal(layer, "must normalise the channels", layer.axis)
-    if layer.trainable:
-        raise to_refusal(layer, "is trainable; set backbone.trainable = False first")
-    return replace(before, normalizations=(*before.normalizations, layer))
-
-
-def read_activation(layer: Any, sources: tuple[str, ...], before: Convolution | None) -> Convolution:
-    """A ReLU, as the end of the convolution before it."""
-    if layer.activation is not keras.activations.relu:
-        raise to_refusal(layer, "must be relu", layer.activation.__name__)
-    if before is None:
-        raise to_refusal(layer, "must follow a convolution that feeds nothing else")
-    return replace(before, relu=True)
-
-
-def read_maximum(layer: Any, sources: tuple[str, ...], before: Convolution | None) -> MaxPooling:
-    """Max pooling."""
-    return MaxPooling(layer.name, sources, to_window(layer, layer.pool_size))
-
-
-def read_average(layer: Any, sources: tuple[str, ...], before: Convolution | None) -> AveragePooling:
-    """Average pooling."""
-    return AveragePooling(layer.name, sources, to_window(layer, layer.pool_size))
-
-
-def read_mean(layer: Any, sources: tuple[str, ...], before: Convolution | None) -> PixelMean:
-    """Global average pooling."""
-    if layer.keepdims:
-        raise to_refusal(layer, "must drop height and width", "keepdims=True")
-    return PixelMean(layer.name, sources)
-
-
-def read_flattening(layer: Any, sources: tuple[str, ...], before: Convolution | None) -> Flattening:
-    """All values of an image in a row."""
-    if len(layer.input.shape) != 4:
-        raise to_refusal(layer, "must take maps", layer.input.shape)
-    return Flattening(layer.name, sources)
-
-
-def read_concatenation(layer: Any, sources: tuple[str, ...], before: Convolution | None) -> Concatenation:
-    """Concatenation over channels."""
-    if layer.axis not in (-1, len(layer.output.shape) - 1):
-        raise to_refusal(layer, "must join the channels", f"axis={layer.axis}")
-    return Concatenation(layer.name, sources)
-
-
-# From a layer, the values it takes and the convolution that feeds it alone, if there is one.
-READERS: dict[type, Callable[[Any, tuple[str, ...], Convolution | None], Step]] = {
-    keras.layers.Conv2D: read_convolution,
-    keras.layers.BatchNormalization: read_normalization,
-    keras.layers.Activation: read_activation,
-    keras.layers.MaxPooling2D: read_maximum,
-    keras.layers.AveragePooling2D: read_average,
-    keras.layers.GlobalAveragePooling2D: read_mean,
-    keras.layers.Flatten: read_flattening,
-    keras.layers.Concatenate: read_concatenation,
-}
-
-
-def to_inputs(layer: Any) -> list[Any]:
-    """The tensors that a layer takes."""
-    return keras.tree.flatten(layer.input)
-
-
-def to_window(layer: Any, size: tuple[int, int]) -> Window:
-    """The window of a convolution or a pooling layer."""
+def _to_window(layer: Any, size: tuple[int, int]) -> Window:
     return Window(size, layer.strides, layer.padding.upper())

@@ -1,10 +1,9 @@
-"""Steps of a graph as ONNX, the portable form: channels first inside, as runtimes are fastest.
+"""Steps of a graph as ONNX, which OpenVINO reads and exports consist of: channels first inside.
 
-Keras' own export needs TensorFlow, jax2onnx or a second process with another backend, and keeps the
-channels last. Needs the package onnx.
+Keras' own export needs TensorFlow or jax2onnx, and keeps the channels last. Needs the package onnx.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,33 +42,27 @@ class Nodes:
     constants: list[TensorProto] = field(default_factory=list)
 
     def add(self, kind: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
-        """Adds a node with one output.
-
-        Args:
-            kind: ONNX' operator.
-            inputs: Names of values and constants.
-            name: Of its output; none gives it one that no other has.
-            attributes: Of the operator.
-
-        Returns:
-            The name of its output.
-        """
+        """Adds one of ONNX' operators and returns the name of its output, a new one unless it is given."""
         output = name or f"{kind}/{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
         return output
 
-    def hold(self, value: np.ndarray | list[int] | float) -> str:
-        """Adds a constant and gives its name; fractions are rounded to float32."""
+    def add_constant(self, value: np.ndarray | list[int] | float) -> str:
+        """Adds a constant, fractions rounded to float32, and returns its name."""
         array = np.asarray(value)
         array = array.astype(np.float32) if array.dtype.kind == "f" else array
         name = f"constant/{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(array, name))
         return name
 
-    def to_model(self, name: str, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]) -> bytes:
-        """The whole model as a file; inputs and outputs are float32."""
+    def to_model(self, name: str, taken: tuple[str, Shape], made: tuple[str, Shape]) -> bytes:
+        """The whole model as a file, with its float32 input and output by name and shape."""
+        inputs, outputs = (
+            [helper.make_tensor_value_info(value, TensorProto.FLOAT, list(shape))]
+            for value, shape in (taken, made)
+        )
         model = helper.make_model(
-            helper.make_graph(self.nodes, name, to_values(inputs), to_values(outputs), self.constants),
+            helper.make_graph(self.nodes, name, inputs, outputs, self.constants),
             opset_imports=[helper.make_opsetid("", OPSET)],
             ir_version=IR_VERSION,
             producer_name="pneumo-keras",
@@ -78,66 +71,41 @@ class Nodes:
 
 
 def write_onnx(graph: Graph) -> bytes:
-    """Writes a graph as an ONNX model with the same features.
-
-    Args:
-        graph: Read from the backbone.
-
-    Returns:
-        The file: input `images` float32 (n, size, size, 3) in [-1, 1], output `features` float32 (n, d), for
-        any n.
-    """
+    """A backbone as an ONNX model from `images` (n, size, size, 3) to `features` (n, d), for any n."""
     nodes = Nodes()
     images = nodes.add("Transpose", IMAGES, perm=CHANNELS_FIRST)
     nodes.add("Identity", write_steps(nodes, graph, images), name=FEATURES)
-    return nodes.to_model("backbone", {IMAGES: ["n", *graph.image_shape]}, {FEATURES: ["n", graph.d]})
+    return nodes.to_model("backbone", (IMAGES, ["n", *graph.image_shape]), (FEATURES, ["n", graph.d]))
 
 
 def write_steps(nodes: Nodes, graph: Graph, images: str) -> str:
-    """Writes all steps of a graph.
-
-    Args:
-        nodes: Of the model.
-        graph: Read from the backbone.
-        images: Name of the images (n, 3, size, size).
-
-    Returns:
-        The name of the features (n, d).
-    """
+    """Writes all steps of a graph; from the name of the images (n, 3, size, size) to that of the features."""
     values = {IMAGES: images}
     for step in graph.steps:
-        values[step.name] = write_step(nodes, step, [values[source] for source in step.sources])
+        values[step.name] = _write_step(nodes, step, [values[source] for source in step.sources])
     return values[graph.output]
 
 
-def write_step(nodes: Nodes, step: Step, sources: Sequence[str]) -> str:
-    """Writes the nodes of one step and gives the name of its value."""
+def _write_step(nodes: Nodes, step: Step, sources: Sequence[str]) -> str:
     match step:
         case Convolution(window=window):
             kernel, bias = step.fold()
-            constants = nodes.hold(kernel.transpose(3, 2, 0, 1)), nodes.hold(bias)
-            sums = nodes.add("Conv", *sources, *constants, **to_attributes(window))
+            constants = nodes.add_constant(kernel.transpose(3, 2, 0, 1)), nodes.add_constant(bias)
+            sums = nodes.add("Conv", *sources, *constants, **_to_attributes(window))
             return nodes.add("Relu", sums) if step.relu else sums
         case MaxPooling(window=window):
-            return nodes.add("MaxPool", *sources, **to_attributes(window))
+            return nodes.add("MaxPool", *sources, **_to_attributes(window))
         case AveragePooling(window=window):
-            return nodes.add("AveragePool", *sources, **to_attributes(window))
+            return nodes.add("AveragePool", *sources, **_to_attributes(window))
         case PixelMean():
-            return nodes.add("ReduceMean", *sources, nodes.hold([2, 3]), keepdims=0)
+            return nodes.add("ReduceMean", *sources, nodes.add_constant([2, 3]), keepdims=0)
         case Flattening():
             return nodes.add("Flatten", nodes.add("Transpose", *sources, perm=CHANNELS_LAST))
         case Concatenation():
             return nodes.add("Concat", *sources, axis=1)
+    raise NotImplementedError(step)
 
 
-def to_attributes(window: Window) -> dict[str, Any]:
-    """The attributes that say how a window slides."""
+def _to_attributes(window: Window) -> dict[str, Any]:
     padding = {"SAME": "SAME_UPPER", "VALID": "VALID"}[window.padding]
     return {"kernel_shape": list(window.size), "strides": list(window.strides), "auto_pad": padding}
-
-
-def to_values(shapes: Mapping[str, Shape]) -> list[onnx.ValueInfoProto]:
-    """Inputs or outputs by name."""
-    return [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape)) for name, shape in shapes.items()
-    ]

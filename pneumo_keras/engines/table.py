@@ -1,7 +1,4 @@
-"""The engines by name: where each stands, what it needs.
-
-Imports nothing heavy, for settings are checked against it.
-"""
+"""The engines by name: where each is, what it needs. Imports nothing heavy: settings are checked by it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +15,6 @@ class Engine:
         module: Has `build_runner(backbone, *, precision) -> Runner`.
         precisions: Of the arithmetic, those that it offers.
         reasons: Why `auto` takes it on a "cpu" or an "accelerator"; it does not where none is given.
-        rewrites: Whether it is written from the backbone's graph, which must then be understood.
         backend: Of Keras, the only one that it runs beside; None where all do.
         packages: That it needs beyond the ordinary ones.
         extra: Of this package, that brings them.
@@ -27,7 +23,6 @@ class Engine:
     module: str
     precisions: tuple[Precision, ...]
     reasons: Mapping[str, str]
-    rewrites: bool = True
     backend: str | None = None
     packages: tuple[str, ...] = ()
     extra: str = ""
@@ -36,13 +31,12 @@ class Engine:
 # From the slowest to the fastest: `auto` takes the last that runs.
 ENGINES: dict[str, Engine] = {
     "keras": Engine(
-        module="pneumo_keras.engines.stock",
+        module="pneumo_keras.engines.runner",
         precisions=("float32",),
         reasons={"cpu": "no faster one runs here", "accelerator": "no other one runs here"},
-        rewrites=False,
     ),
     "jax": Engine(
-        module="pneumo_keras.engines.jax_program",
+        module="pneumo_keras.engines.jax",
         precisions=("float32", "bfloat16"),
         reasons={
             "cpu": "measured as the fastest on CPUs without openvino: see docs/benchmarks.md",

@@ -1,7 +1,7 @@
-"""What a stranger must know to use an exported classifier: the JSON beside it."""
+"""What somebody else must know to use an exported classifier: the JSON next to it."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,11 @@ from pneumo_keras.arrays import CLASS_NAMES
 from pneumo_keras.data.images import Preparation
 from pneumo_keras.evaluation.calibration import Calibration
 from pneumo_keras.evaluation.threshold import OperatingPoint
-from pneumo_keras.exports.preprocessing import Preprocessing
-from pneumo_keras.exports.scoring import IMAGE_SHAPE, IMAGES, PROBABILITY, PROBABILITY_SHAPE
-from pneumo_keras.exports.table import FORMS
+from pneumo_keras.exports.forms import FORMS, IMAGE_SHAPE, IMAGES, PROBABILITY, PROBABILITY_SHAPE
+from pneumo_keras.model.classifier import GREY_OFFSET, GREY_SCALE
 from pneumo_keras.storage.documents import to_document
 
-FORMAT_VERSION = 2  # to be raised when who reads the old one would read the new one wrongly
-
-WARNING = "A research tool, not a medical device. Nothing here may guide the care of a patient."
+FORMAT_VERSION = 3  # to be raised when who reads the old one would read the new one wrongly
 
 # Before the model; as `data.pictures` and `data.image_preparation` do it.
 STEPS = (
@@ -28,6 +25,7 @@ STEPS = (
     {"operation": "square pixels", "where": "a DICOM file gives rows and columns other distances"},
     {"operation": "crop", "to": "central square", "edge": "short edge", "from": "round((length - edge) / 2)"},
 )
+RESIZE = {"operation": "resize", "antialias": True, "kernel": "bilinear"}
 GREY = (
     "Turn the image upright, as its EXIF orientation says. One grey channel, 0 black to 255 white: 8 bits as "
     "they are, 16 bits divided by 257, others by their full range in the same way, never stretched to the "
@@ -42,42 +40,30 @@ LEFT_OUT = (
     "little from those of `pneumo-keras predict`."
 )
 
-OOD_DETECTOR = {
-    "included": False,
-    "description": "Unlike `pneumo-keras predict`, this file does not say when an image is outside the range "
-    "of the training images: it scores photographs, turned images and other views as readily as chest images.",
-}
 
-
-def describe_file(form: str, files: list[Path]) -> dict[str, Any]:
-    """Which files these are and what runs them.
-
-    Args:
-        form: One of `FORMS`.
-        files: Written.
-    """
+def describe_file(form: str, file: Path) -> dict[str, Any]:
+    """Which file this is and what runs it."""
     about = FORMS[form]
     return {
         "format_version": FORMAT_VERSION,
         "format": form,
-        "files": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
-        "runtime": {
-            "package": about.runtime,
-            "requirements": list(about.requirements),
-            "settings": dict(about.settings),
-        },
-        "warning": WARNING,
+        "files": {file.name: hashlib.sha256(file.read_bytes()).hexdigest()},
+        "runtime": {"package": about.runtime, "requirements": list(about.requirements), "note": about.note},
+        "warning": "A research tool, not a medical device. Nothing here may guide the care of a patient.",
     }
 
 
 def describe_use(
-    preparation: Preparation, preprocessing: Preprocessing, calibration: Calibration, point: OperatingPoint
+    preparation: Preparation, sizes: Sequence[int], calibration: Calibration, point: OperatingPoint
 ) -> dict[str, Any]:
-    """From an image to a call: what goes in, what happens inside, what comes out and what it means."""
-    resizes = [
-        {"operation": "resize", "antialias": True, "kernel": "bilinear", **asdict(one)}
-        for one in preprocessing.resizes
-    ]
+    """From an image to a prediction: what goes in, what happens inside, what comes out and what it means.
+
+    Args:
+        preparation: Of an image before the model.
+        sizes: To which the model brings images, one after the other, in pixels.
+        calibration: Inside the model.
+        point: With the threshold.
+    """
     normal, pneumonia = CLASS_NAMES
     return {
         "classes": {str(label): name for label, name in enumerate(CLASS_NAMES)},
@@ -89,32 +75,40 @@ def describe_use(
             "meaning": "Grey levels of n images of one size, whichever: 0 is black, 255 is white, bone is "
             "bright (MONOCHROME2).",
         },
-        "preparation": describe_preparation(preparation),
-        "inside": [*resizes, {"operation": "scale", **asdict(preprocessing.scaling)}],
+        "preparation": _describe_preparation(preparation),
+        "inside": [
+            *({**RESIZE, "height": size, "width": size} for size in sizes),
+            {"operation": "scale", "slope": GREY_SCALE, "offset": GREY_OFFSET},
+        ],
         "output": {
             "name": PROBABILITY,
             "shape": list(PROBABILITY_SHAPE),
             "dtype": "float32",
-            "meaning": f"Probability of {pneumonia} among images of which a share of "
-            f"{calibration.prevalence:g} shows it.",
+            "meaning": f"Probability of {pneumonia} at a prevalence of {calibration.prevalence:g}.",
         },
         "operating_point": {
-            "call": f"{pneumonia} where the probability is above the threshold, else {normal}",
+            "prediction": f"{pneumonia} where the probability is above the threshold, else {normal}",
             "description": point.describe_rule(),
             **to_document(point),
         },
         "calibration": {"applied": "inside the model", **to_document(calibration)},
-        "ood_detector": dict(OOD_DETECTOR),
+        "ood_detector": {
+            "included": False,
+            "description": "Unlike `pneumo-keras predict`, this file does not say when an image is out of "
+            "distribution: it scores photographs, turned images and other views as readily as chest images.",
+        },
     }
 
 
-def describe_preparation(preparation: Preparation) -> dict[str, Any]:
+def _describe_preparation(preparation: Preparation) -> dict[str, Any]:
     """What to do with an image before the model gets it, in words and step by step."""
     size, quality = preparation.size, preparation.jpeg_quality
-    resize = {"operation": "resize", "antialias": True, "kernel": "bilinear", "height": size, "width": size}
-    jpeg = [{"operation": "save as JPEG and read", "quality": quality}] if quality else []
-    said = GREY.format(size=size) + (AS_JPEG.format(quality=quality) if quality else "") + LEFT_OUT
-    return {"description": said, "steps": [*STEPS, resize, *jpeg], **asdict(preparation)}
+    steps = [*STEPS, {**RESIZE, "height": size, "width": size}]
+    description = GREY.format(size=size)
+    if quality:
+        steps.append({"operation": "save as JPEG and read", "quality": quality})
+        description += AS_JPEG.format(quality=quality)
+    return {"description": description + LEFT_OUT, "steps": steps, **asdict(preparation)}
 
 
 def describe_origin(

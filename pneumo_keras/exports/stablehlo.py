@@ -4,13 +4,13 @@ import contextlib
 import functools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.export
 import numpy as np
 
-from pneumo_keras.exports.scoring import IMAGE_SHAPE, ImageSet, Probabilities, Scoring
+from pneumo_keras.exports.forms import IMAGE_SHAPE
+from pneumo_keras.exports.verification import Scoring
 from pneumo_keras.model.classifier import Classifier
 
 PLATFORMS = ("cpu", "cuda")
@@ -39,8 +39,5 @@ def _without_source_lines() -> Iterator[None]:
 
 def load_scoring(path: Path) -> Scoring:
     """The file on JAX."""
-    return functools.partial(_score, jax.export.deserialize(bytearray(path.read_bytes())))
-
-
-def _score(program: Any, images: ImageSet) -> Probabilities:
-    return np.asarray(program.call(images))
+    program = jax.export.deserialize(bytearray(path.read_bytes()))
+    return lambda images: np.asarray(program.call(images))

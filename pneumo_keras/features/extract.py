@@ -49,11 +49,10 @@ PACKAGES = {
 COMPUTING = (
     *("arrays", "runtime.backend", "runtime.private_apis", "runtime.prefetch"),
     "data.image_preparation",
-    *("engines.choice", "engines.graph", "engines.jax_operations", "engines.jax_program", "engines.onnx"),
-    *("engines.openvino", "engines.runner", "engines.stock", "engines.table", "engines.winograd"),
+    *("engines.choice", "engines.graph", "engines.jax", "engines.onnx", "engines.openvino"),
+    *("engines.runner", "engines.table"),
     *("features.augmentation", "features.extract", "features.views"),
-    *("model.backbone", "model.classifier", "model.fingerprint", "model.initial", "model.preprocessing"),
-    "model.reading",
+    *("model.backbone", "model.classifier", "model.fingerprint", "model.layers"),
 )
 SECONDS_OF_WORK = 10.0  # after which the rate of the network is known
 SECONDS_WORTH_TELLING = 60.0  # that are left

@@ -1,10 +1,10 @@
 """Which places of an image a classifier's log odds come from.
 
-A head sees each channel of a feature layer averaged over the image. Where it is linear, its log odds are therefore a sum
-over places: what each of them adds, without any choice. With hidden units the same holds by the gradient, as
-long as the same units stay active.
+A head sees each channel of a feature layer averaged over the image. Where it is linear, its log odds are
+therefore a sum over places: what each of them adds, without any choice. With hidden units the same holds by
+the gradient, as long as the same units stay active.
 
-What a place adds is compared with what the same place adds on normal images: borders, corners and bones stand
+What a place adds is compared with what the same place adds on normal images: borders, corners and bones are
 on every image and say nothing about this one.
 
 References:
@@ -12,6 +12,7 @@ References:
     map. Selvaraju, R. R. et al. (2017). Grad-CAM. ICCV: the same by the gradient; here it keeps its sign.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,15 +20,23 @@ from typing import Any
 import keras
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
+from scipy.special import ndtr
 
-from pneumo_keras.arrays import Images
+from pneumo_keras.arrays import Features, Images
+from pneumo_keras.model.backbone import list_ends
 from pneumo_keras.model.classifier import Classifier
-from pneumo_keras.model.maps import Shares, build_map_model, locate_cells
-from pneumo_keras.model.plane import read_plane
+from pneumo_keras.model.head import read_members
+from pneumo_keras.model.layers import list_operations
 
 Image = UInt8[np.ndarray, "height width"]
 FeatureLayerMaps = list[np.ndarray]
 """For each feature layer its map (cells, cells, channels)."""
+
+Shares = Float64[np.ndarray, "_pixels _cells"]
+
+# Standard deviation of what a cell spreads over, as a share of the image's edge: single cells are noise.
+# Chosen on phantom images: 0.05 finds fewer opacities, 0.1 no more (docs/benchmarks.md).
+BLUR = 0.08
 
 
 @dataclass(frozen=True)
@@ -61,14 +70,10 @@ class Explainer:
     usual: Sequence[FeatureLayerMaps]
 
     def explain(self, image: Image) -> Explanation:
-        """Explains an image of the size that the classifier was trained on, 0 (black) to 255 (white).
-
-        Raises:
-            ModelError: The classifier's head is of a kind that is not known here.
-        """
-        views = compute_maps(self.classifier, self.maps, image)
+        """Explains an image of the size that the classifier was trained on, 0 (black) to 255 (white)."""
+        views = _compute_maps(self.classifier, self.maps, image)
         features = np.stack([np.concatenate([one.mean(axis=(0, 1)) for one in maps]) for maps in views])
-        plane = read_plane(self.classifier.head, features)
+        plane = linearise_head(self.classifier.head, features)
         places = [
             self._to_places(gradient, maps, usual)
             for gradient, maps, usual in zip(plane.gradient, views, self.usual, strict=True)
@@ -85,21 +90,17 @@ class Explainer:
     ) -> Float64[np.ndarray, "height width"]:
         """What the pixels add to the log odds, in the mean over the image."""
         widths = np.cumsum([one.shape[-1] for one in maps])[:-1]
-        parts = zip(np.split(gradient, widths), maps, usual, self.shares, strict=True)
         places = np.zeros(())
-        for slope, one, mean, (down, across) in parts:
+        for slope, one, mean, (down, across) in zip(
+            np.split(gradient, widths), maps, usual, self.shares, strict=True
+        ):
             cells = (one.astype(np.float64) - mean) @ slope
             places = places + down @ cells @ across.T * (len(down) * len(across) / cells.size)
         return places
 
 
 def build_explainer(classifier: Classifier, normal: Images) -> Explainer:
-    """Makes a classifier explain images.
-
-    Args:
-        classifier: Of a run.
-        normal: Images that are to count as normal, of the size that it was trained on: a dozen do.
-    """
+    """Makes a classifier explain images; a dozen of normal ones, of its training images' size, are enough."""
     maps = build_map_model(classifier.frozen.backbone)
     height, width = normal.shape[1:]
     length: int = classifier.frozen.backbone.input_shape[1]
@@ -110,7 +111,7 @@ def build_explainer(classifier: Classifier, normal: Images) -> Explainer:
         )
         for output, (down, across) in zip(maps.outputs, locate_cells(maps), strict=True)
     ]
-    seen = [compute_maps(classifier, maps, image) for image in normal]  # images, views, feature layers
+    seen = [_compute_maps(classifier, maps, image) for image in normal]  # images, views, feature layers
     usual = [
         [np.stack(one).mean(axis=0, dtype=np.float64) for one in zip(*view, strict=True)]
         for view in zip(*seen, strict=True)
@@ -118,14 +119,8 @@ def build_explainer(classifier: Classifier, normal: Images) -> Explainer:
     return Explainer(classifier, maps, shares, usual)
 
 
-def compute_maps(classifier: Classifier, maps: keras.Model, image: Image) -> list[FeatureLayerMaps]:
-    """The feature layers' maps for each view that the classifier scores: the image, and its mirror image if it averages.
-
-    Args:
-        classifier: Of a run.
-        maps: Images -> the feature layers' maps.
-        image: 0 (black) to 255 (white).
-    """
+def _compute_maps(classifier: Classifier, maps: keras.Model, image: Image) -> list[FeatureLayerMaps]:
+    """The maps of each view that the classifier scores: the image, and its mirror image if it averages."""
     frozen = classifier.frozen
     images = frozen.resize.predict_on_batch(image[None, ..., None].astype(np.float32))
     scaled = np.asarray(frozen.scale.predict_on_batch(images))
@@ -133,3 +128,92 @@ def compute_maps(classifier: Classifier, maps: keras.Model, image: Image) -> lis
     # One by one: every image then runs in the same program, which is compiled once.
     outputs = [keras.tree.flatten(maps.predict_on_batch(view)) for view in views]
     return [[np.asarray(one)[0] for one in feature_layers] for feature_layers in outputs]
+
+
+@dataclass(frozen=True)
+class Plane:
+    """What the mean log odds of a head's members are around each image.
+
+    Attributes:
+        gradient: Of the mean log odds by the features.
+        log_odds: Their mean over the members.
+    """
+
+    gradient: Float64[np.ndarray, "n d"]
+    log_odds: Float64[np.ndarray, " n"]
+
+
+def linearise_head(head: keras.Model, features: Features) -> Plane:
+    """The head around each image, exact as long as the same hidden units stay active."""
+    members = read_members(head)
+    values = features.astype(np.float64) - (0 if members.shift is None else members.shift)
+    slopes = []  # of ReLU or nothing: members, images, outputs
+    for layer in members.layers:
+        values = values @ layer.kernels + layer.biases[:, None]
+        slopes.append(values > 0 if layer.relu else np.ones(values.shape))
+        values = values * slopes[-1]
+    gradient = np.ones(values.shape)
+    for layer, slope in zip(reversed(members.layers), reversed(slopes), strict=True):
+        gradient = (gradient * slope) @ layer.kernels.swapaxes(1, 2)
+    return Plane(gradient.mean(axis=0), values[..., 0].mean(axis=0))
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Where the cells of a map lie along one side of the image, in pixels of the image.
+
+    Attributes:
+        first: Centre of the first cell's field of view; the first pixel's centre is 0.
+        step: From one cell's centre to the next.
+    """
+
+    first: float = 0.0
+    step: float = 1.0
+
+    def slide(self, *, size: int, window: int, step: int, padded: bool) -> "Axis":
+        """The cells behind a window that slides by `step` over these `size` cells, padded or not."""
+        lacking = (math.ceil(size / step) - 1) * step + window - size if padded else 0
+        before = max(lacking, 0) // 2
+        return Axis(self.first + self.step * ((window - 1) / 2 - before), self.step * step)
+
+    def spread(self, cells: int, *, length: int, pixels: int) -> Shares:
+        """The share of each cell that falls to each pixel of an image, so that nothing is lost or added.
+
+        A cell lies where its field of view has its centre. To stretch the cells over the image instead would
+        move what they show by a tenth of it: a network that pads nothing has no cells near the border.
+
+        Args:
+            cells: Of the map along this side.
+            length: Of the image along this side, in pixels of the network's image.
+            pixels: Of the image along this side.
+        """
+        borders = np.linspace(0, length, pixels + 1) - 0.5
+        centres = self.first + self.step * np.arange(cells)
+        below = ndtr((borders[:, None] - centres) / max(BLUR * length, self.step / 2))
+        shares = np.diff(below, axis=0)
+        return shares / shares.sum(axis=0)
+
+
+def build_map_model(backbone: keras.Model) -> keras.Model:
+    """From images (n, size, size, 3) to the feature layers' maps (n, cells, cells, channels), in order."""
+    images: Any = backbone.input
+    return keras.Model(images, [layer.input for layer in list_ends(backbone).values()], name="maps")
+
+
+def locate_cells(maps: keras.Model) -> list[tuple[Axis, Axis]]:
+    """Where the cells of each map of `build_map_model` lie, from top to bottom and from left to right."""
+    places = {id(maps.input): (Axis(), Axis())}
+    for layer in list_operations(maps):
+        # Branches that meet again have come by windows of the same places.
+        source = keras.tree.flatten(layer.input)[0]
+        place = places[id(source)]
+        window = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
+        if window:  # other layers change values, not places
+            sides = zip(place, source.shape[1:3], window, layer.strides, strict=True)
+            down, across = (
+                axis.slide(size=size, window=width, step=step, padded=layer.padding == "same")
+                for axis, size, width, step in sides
+            )
+            place = down, across
+        places[id(layer.output)] = place
+    return [places[id(output)] for output in maps.outputs]

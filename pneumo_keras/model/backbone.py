@@ -1,9 +1,12 @@
-"""The frozen InceptionV3: images in, pooled features out."""
+"""The frozen InceptionV3, from images to pooled features; and cut in two, so that a part can learn."""
 
+import itertools
+import math
 import os
 import random
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,8 @@ import numpy as np
 
 from pneumo_keras.data.download import Release, fetch_release
 from pneumo_keras.errors import ModelError
-from pneumo_keras.model.initial import build_glorot, draw_nothing, replace_draws
+from pneumo_keras.model.layers import build_glorot, list_operations
+from pneumo_keras.runtime.private_apis import replace_draws
 
 # What keras.applications.InceptionV3(weights="imagenet", include_top=False) fetches.
 IMAGENET = Release(
@@ -28,18 +32,13 @@ IMAGENET = Release(
 
 POOLED, FLAT = "_pooled", "_flat"  # ends of the names of layers in which feature layers end
 
+CUT = "cut"
+"""The feature layer of a lower part that is not pooled."""
+
 # What Keras, h5py and NumPy raise on weights files that are damaged or of another network; each was met.
 UNREADABLE = (
-    AttributeError,
-    IndexError,
-    KeyError,
-    MemoryError,
-    OSError,
-    OverflowError,
-    RuntimeError,
-    TypeError,
-    UserWarning,
-    ValueError,
+    *(AttributeError, IndexError, KeyError, MemoryError, OSError, OverflowError, RuntimeError),
+    *(TypeError, UserWarning, ValueError),
 )
 
 
@@ -72,12 +71,7 @@ def build_backbone(weights: str, *, image_size: int, feature_layers: Sequence[st
 
 
 def join_feature_layers(images: keras.KerasTensor, pooled: list[keras.KerasTensor]) -> keras.Model:
-    """Pooled blocks side by side, with nothing to train: a backbone from any network.
-
-    Args:
-        images: The network's input.
-        pooled: Outputs (n, features) of layers named `<feature layer>_pooled`; `<feature layer>_flat` where nothing is averaged.
-    """
+    """A frozen backbone from outputs (n, features) of layers `<feature layer>_pooled` or `_flat`."""
     features = pooled[0] if len(pooled) == 1 else keras.layers.Concatenate(name="feature_layers")(pooled)
     backbone = keras.Model(images, features, name="backbone")
     backbone.trainable = False
@@ -98,6 +92,14 @@ def list_feature_layers(backbone: keras.Model) -> dict[str, int]:
     return {feature_layer: layer.output.shape[-1] for feature_layer, layer in list_ends(backbone).items()}
 
 
+def count_operations(backbone: keras.Model) -> int:
+    """Additions and multiplications of the convolutions for one image; all the rest is small."""
+    convolutions: list[Any] = [layer for layer in backbone.layers if isinstance(layer, keras.layers.Conv2D)]
+    return sum(
+        2 * math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:3]) for layer in convolutions
+    )
+
+
 def select_feature_layers(backbone: keras.Model, feature_layers: Sequence[str]) -> keras.Model:
     """The same network with some of its feature layers, and without the layers that none of them needs."""
     images: Any = backbone.input
@@ -116,7 +118,7 @@ def _build_network(weights: str, image_size: int, feature_layers: Sequence[str])
             'Setting \'model.weights\' must be "imagenet", "none" or a weights file, and there is '
             f"no such file. Received: {path}"
         )
-    with replace_draws(draw_nothing):
+    with replace_draws():
         whole = _build_inception(image_size)
     network = _cut(whole, feature_layers)
     # Keras reads a part of its own format alone.
@@ -130,7 +132,7 @@ def _build_inception(image_size: int) -> keras.Model:
 
 
 def _cut(whole: keras.Model, feature_layers: Sequence[str]) -> keras.Model:
-    """The network without what lies above the highest feature layer: more than half of all weights, mostly."""
+    """The network without what lies above the highest feature layer: mostly more than half of it."""
     names = [layer.name for layer in whole.layers]
     return keras.Model(whole.input, whole.get_layer(max(feature_layers, key=names.index)).output)
 
@@ -157,14 +159,71 @@ def _load_weights(network: keras.Model, path: Path) -> None:
 
 
 def fetch_imagenet() -> Path:
-    """Keras' own ImageNet weights in Keras' own cache, fetched and checked on first use.
-
-    Raises:
-        DownloadError: They could not be fetched whole.
-    """
+    """Keras' own ImageNet weights in Keras' own cache, fetched and checked on first use."""
     folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
     remedy = (
         f"Put the file at {folder / IMAGENET.name}, or name a copy with --set model.weights=FILE; "
         "--config demo needs no download."
     )
     return fetch_release(IMAGENET, folder, remedy=remedy)
+
+
+@dataclass(frozen=True)
+class CutBackbone:
+    """A copy of a backbone in two parts that share its layers.
+
+    Attributes:
+        whole: Images (n, size, size, 3) -> features (n, d), as the backbone was.
+        lower: Images -> activations (n, a): what crosses the cut, flat, then the pooled feature layers below.
+        upper: Activations -> features. Its convolutions learn. Its BatchNorm does not, neither statistics
+            nor offsets: that alone keeps it in inference mode, since a model that is fitted calls all that
+            is in it with `training=True`, whatever was said before.
+    """
+
+    whole: keras.Model
+    lower: keras.Model
+    upper: keras.Model
+
+
+def cut_backbone(backbone: keras.Model, block: str) -> CutBackbone:
+    """Cuts a copy of a frozen backbone right below the block that ends in this layer: `mixed8`."""
+    whole: Any = _copy_model(backbone)
+    trunks = _find_trunks(whole)
+    below: Any = trunks[id(whole.get_layer(block).output)][-2].output
+    ends = [layer.output for layer in list_ends(whole).values()]
+    untouched = [end for end in ends if all(layer.output is not below for layer in trunks[id(end)])]
+    flat = keras.layers.Flatten(name=f"{CUT}{FLAT}")(below)
+    lower = join_feature_layers(whole.input, [flat, *untouched])
+    above = keras.Model([below, *untouched], whole.output, name="above")
+    for layer in above.layers:
+        layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
+    return CutBackbone(whole, lower, _flatten_inputs(above))
+
+
+def _copy_model(model: keras.Model) -> keras.Model:
+    """The same network with weights of its own."""
+    with replace_draws():
+        copy: Any = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    copy.trainable = model.trainable
+    return copy
+
+
+def _find_trunks(model: Any) -> dict[int, Sequence[Any]]:
+    """For the id of each tensor the layers that all ways from the images to it pass, the nearest one last."""
+    trunks: dict[int, Sequence[Any]] = {id(model.input): []}
+    for layer in list_operations(model):
+        ways = [trunks[id(source)] for source in keras.tree.flatten(layer.input)]
+        steps = itertools.takewhile(lambda step: len(set(map(id, step))) == 1, zip(*ways, strict=False))
+        trunks[id(layer.output)] = [*(step[0] for step in steps), layer]
+    return trunks
+
+
+def _flatten_inputs(above: Any) -> keras.Model:
+    """The upper part on activations that lie side by side in one row an image."""
+    shapes = [one.shape[1:] for one in above.inputs]
+    ends = list(itertools.accumulate(math.prod(shape) for shape in shapes))
+    activations: Any = keras.Input((ends[-1],), name="activations")
+    parts = [activations[:, start:end] for start, end in itertools.pairwise([0, *ends])]
+    parts[0] = keras.layers.Reshape(shapes[0])(parts[0])
+    return keras.Model(activations, above(parts), name="upper")

@@ -10,12 +10,13 @@ import keras
 import numpy as np
 
 from pneumo_keras.errors import ModelError
-from pneumo_keras.model.initial import replace_draws
+from pneumo_keras.model.layers import list_operations
 from pneumo_keras.model.model_file import check_model_file
-from pneumo_keras.model.preprocessing import build_resizing, build_scaling
+from pneumo_keras.runtime.private_apis import replace_draws
 
 FLIP_AVERAGE = "flip_average"
 PARTS = ("resize", "scale", "backbone", "head", "decision")
+GREY_SCALE, GREY_OFFSET = 1 / 127.5, -1.0  # from 0..255 to what the backbone sees
 SHARED = "shared_object_id"  # in Keras' files
 
 
@@ -24,7 +25,7 @@ class FrozenPart:
     """All that never learns.
 
     Attributes:
-        resize: ImageSet (n, height, width, 1), 0..255, any size -> (n, size, size, 1).
+        resize: Images (n, height, width, 1), 0..255, any size -> (n, size, size, 1).
         scale: (n, size, size, 1) -> (n, size, size, 3) in [-1, 1].
         backbone: Images (n, size, size, 3) -> features (n, d).
     """
@@ -33,13 +34,18 @@ class FrozenPart:
     scale: keras.Model
     backbone: keras.Model
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """To which images are resized, one after the other, in pixels; first that of the training images."""
+        return tuple(operation.size[0] for operation in list_operations(self.resize))
+
 
 @dataclass(frozen=True)
 class Classifier:
     """A classifier by its parts.
 
     Attributes:
-        frozen: ImageSet -> features (n, d).
+        frozen: Images -> features (n, d).
         head: Features (n, d) -> log odds of pneumonia (n, members).
         decision: Log odds (n, members) -> probability of pneumonia (n, 1).
         flip_average: Whether an image's log odds are averaged with those of its mirror image.
@@ -61,13 +67,30 @@ class Classifier:
         return keras.Model(images, self.decision(log_odds), name="pneumo_keras")
 
 
-def build_frozen_part(backbone: keras.Model, *, data_size: int) -> FrozenPart:
-    """Puts the preprocessing in front of a backbone.
+def build_resizing(data_size: int, image_size: int) -> keras.Model:
+    """Grey images (n, height, width, 1), 0..255, of any size -> (n, image_size, image_size, 1).
 
-    Args:
-        backbone: Images (n, size, size, 3) in [-1, 1] -> features (n, d).
-        data_size: Height and width of the images to be trained on, in pixels.
+    First to `data_size`, that of the training images, so that the classifier never sees more of an image than
+    it saw of those. Both bilinear, as PneumoniaMNIST was made, and antialiased, so that large images are
+    averaged and not sampled when they shrink. Operations and not Keras' layer `Resizing`, which switches
+    Dropout on where a model is called without `training`.
     """
+    images = resized = keras.Input((None, None, 1))
+    resize = keras.ops.image.resize
+    for size in (data_size, image_size):
+        resized = resize(resized, (size, size), interpolation="bilinear", antialias=True)
+    return keras.Model(images, resized, name="resize")
+
+
+def build_scaling(image_size: int) -> keras.Model:
+    """Grey images (n, size, size, 1), 0..255 -> what the backbone sees: three channels, [-1, 1]."""
+    grey = keras.Input((image_size, image_size, 1))
+    scaled = keras.layers.Rescaling(GREY_SCALE, offset=GREY_OFFSET)(grey)
+    return keras.Model(grey, keras.layers.Concatenate()([scaled] * 3), name="scale")
+
+
+def build_frozen_part(backbone: keras.Model, *, data_size: int) -> FrozenPart:
+    """Puts the preprocessing in front of a backbone; `data_size` is the training images', in pixels."""
     size: Any = backbone.input_shape[1]
     return FrozenPart(build_resizing(data_size, size), build_scaling(size), backbone)
 
@@ -80,13 +103,9 @@ def build_online_model(frozen: FrozenPart, head: keras.Model) -> keras.Model:
 
 
 def save_classifier(model: keras.Model, path: Path) -> None:
-    """Saves a model in Keras' own format; the same model gives the same bytes, whenever and wherever.
+    """Saves a model in Keras' own format (`.keras`); the same model gives the same bytes, anywhere.
 
     Keras would write the hour into it, and the addresses of objects that layers share.
-
-    Args:
-        model: ImageSet (n, height, width, 1), 0..255 -> probability of pneumonia (n, 1).
-        path: Ends in `.keras`.
     """
     model.save(path)
     with zipfile.ZipFile(path) as archive:

@@ -1,13 +1,15 @@
 """The head: the only part that learns. Several members, alike but for their seeds, learn side by side."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 
-from pneumo_keras.model.initial import build_glorot, draw_nothing, replace_draws
+from pneumo_keras.model.layers import build_glorot, list_operations, to_float64
+from pneumo_keras.runtime.private_apis import replace_draws
 from pneumo_keras.runtime.seeds import derive_seeds
 
 Moments = Float[np.ndarray, "*members d"]
@@ -17,12 +19,7 @@ EQUATION = "nd,mdo->nmo"  # features, kernels, outputs
 
 
 def build_standardisation(mean: Moments, variance: Moments) -> keras.layers.Normalization:
-    """Features (n, d) to zero mean and unit variance.
-
-    Args:
-        mean: Of the training features (d).
-        variance: Of the training features (d).
-    """
+    """Features (n, d) to zero mean and unit variance, by those of the training features."""
     return keras.layers.Normalization(-1, mean=mean, variance=bound_variance(variance), name="standardise")
 
 
@@ -93,13 +90,7 @@ class StandardisingDense(keras.layers.EinsumDense):
     """
 
     def standardise_by(self, mean: Moments, variance: Moments, *, drop: keras.layers.Dropout | None) -> None:
-        """Must be called once, before the layer is.
-
-        Args:
-            mean: Of each member's features (members, d).
-            variance: Of each member's features.
-            drop: Applied to the standardised features, if any.
-        """
+        """Must be called once, before the layer is, with each member's moments (members, d)."""
         self._mean = mean[..., None].astype(np.float32)
         self._deviation = np.sqrt(bound_variance(variance))[..., None].astype(np.float32)
         self._drop = drop
@@ -118,12 +109,7 @@ class StandardisingDense(keras.layers.EinsumDense):
 
 
 def build_decision(*, slope: float = 1.0, intercept: float = 0.0) -> keras.Model:
-    """From the members' log odds (n, members) to one probability of pneumonia (n, 1).
-
-    Args:
-        slope: Of the calibration: probability = sigmoid(slope * mean log odds + intercept).
-        intercept: Of the calibration.
-    """
+    """From the members' log odds (n, members) to the probability sigmoid(slope * mean + intercept) (n, 1)."""
     log_odds = keras.Input((None,), name="log_odds")
     mean = keras.ops.mean(log_odds, axis=-1, keepdims=True)
     scaled = keras.layers.Rescaling(slope, offset=intercept, name="calibration")(mean)
@@ -136,9 +122,51 @@ def _start(layer: keras.layers.EinsumDense, x: Any, seeds: Sequence[int]) -> Any
 
     Keras would count members as inputs.
     """
-    with replace_draws(draw_nothing):
+    with replace_draws():
         output = layer(x)
     kernel: Any = layer.kernel
     one = tuple(kernel.shape[1:])
     kernel.assign(np.stack([build_glorot(seed)(one) for seed in seeds]))
     return output
+
+
+@dataclass(frozen=True)
+class MemberLayer:
+    """For each member values @ kernel + bias, then ReLU or nothing."""
+
+    kernels: Float64[np.ndarray, "members inputs outputs"]
+    biases: Float64[np.ndarray, "members outputs"]
+    relu: bool
+
+
+@dataclass(frozen=True)
+class HeadMembers:
+    """A head as matrices, exact and in float64, from features (n, d) to log odds (n, members).
+
+    Attributes:
+        shift: Taken from the features first, if any. Not folded into the biases: these would become
+            differences of large numbers.
+        layers: One after the other, the last with one output.
+    """
+
+    shift: Float64[np.ndarray, " d"] | None
+    layers: tuple[MemberLayer, ...]
+
+
+def read_members(head: keras.Model) -> HeadMembers:
+    """Reads a head of `build_head`, deviations and the difference of two outputs folded into its kernels."""
+    shift, deviation, layers = None, np.ones(1), []
+    for layer in list_operations(head):
+        if isinstance(layer, keras.layers.Normalization):
+            shift = to_float64(layer.mean)[0]
+            deviation = np.maximum(np.sqrt(to_float64(layer.variance)[0]), keras.config.epsilon())
+        elif isinstance(layer, keras.layers.EinsumDense):
+            layers.append(layer)
+    kernels = [to_float64(layer.kernel) for layer in layers]
+    biases = [to_float64(layer.bias) for layer in layers]
+    kernels[0] = kernels[0] / deviation[:, None]
+    if kernels[-1].shape[-1] == 2:
+        kernels[-1] = kernels[-1][..., 1:] - kernels[-1][..., :1]
+        biases[-1] = biases[-1][..., 1:] - biases[-1][..., :1]
+    relus = [layer.activation is keras.activations.relu for layer in layers]
+    return HeadMembers(shift, tuple(map(MemberLayer, kernels, biases, relus)))

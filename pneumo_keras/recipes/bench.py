@@ -1,11 +1,10 @@
 """This machine measured."""
 
-from pneumo_keras.bench.engines import build_images, measure_engines
-from pneumo_keras.bench.operations import count_operations, measure_product_rate
-from pneumo_keras.bench.speeds import Bench
+from pneumo_keras.bench.engines import Bench, build_images, measure_engines, measure_product_rate
 from pneumo_keras.config import Config, change_config, resolve_paths
 from pneumo_keras.data.sources import SOURCES
 from pneumo_keras.features.extract import CHUNK
+from pneumo_keras.model.backbone import count_operations
 from pneumo_keras.recipes.images import open_data, open_splits, to_options
 from pneumo_keras.recipes.network import build_frozen
 from pneumo_keras.runs.environment import describe_environment
@@ -14,10 +13,7 @@ SUBSTITUTE = "phantom"  # needs no download
 
 
 def bench_machine(config: Config) -> Bench:
-    """Measures every engine on this machine.
-
-    On the images of the settings where they lie on this machine, on phantom images otherwise.
-    """
+    """Measures every engine on the images of the settings if they are on this machine, else on phantoms."""
     config = resolve_paths(config)
     if not SOURCES[config.data.source].is_at_hand(to_options(config)):
         config = change_config(config, {"data.source": SUBSTITUTE})

@@ -4,14 +4,10 @@ import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pneumo_keras.exports.place import Place
-from pneumo_keras.exports.preprocessing import read_preprocessing
+from pneumo_keras.exports.forms import FORMS
 from pneumo_keras.exports.sidecar import describe_file, describe_origin, describe_use
-from pneumo_keras.exports.table import FORMS
 from pneumo_keras.exports.verification import Verification, verify_scoring
-from pneumo_keras.model.classifier import Classifier
 from pneumo_keras.model.fingerprint import compute_fingerprint
 from pneumo_keras.runs.environment import describe_environment
 from pneumo_keras.runs.run import Run
@@ -26,69 +22,53 @@ class Export:
     """What was written.
 
     Attributes:
-        bytes: Of the files that the runtime reads.
-        verification: How they were tried.
+        bytes: Of the file that the runtime reads.
+        verification: How it was compared with Keras.
     """
 
     bytes: int
     verification: Verification
 
 
-def export_run(run: Run, form: str, place: Place) -> Export:
-    """Writes the classifier of a run, has its own runtime score images beside Keras, and says how to use it.
+def export_run(run: Run, form: str, file: Path, sidecar: Path) -> Export:
+    """Writes the classifier of a run, compares its scores with Keras', and says how to use it.
 
     Nothing of it stays where the scores differ.
 
     Args:
         run: All of it.
         form: One of `FORMS`, as `check_form` lets pass.
-        place: Of the files.
+        file: To be written.
+        sidecar: Its JSON, in the same folder.
 
     Raises:
         ExportError: The scores differ.
         RunError: The files cannot be written.
     """
     classifier = run.classifier
-    names = (*place.names, place.sidecar)
+    model, about, module = classifier.join(), FORMS[form], FORMS[form].load_module()
     with (
-        explain_unwritable(place.folder, option="--out"),
-        make_folder(place.folder),
-        replace_together(place.folder, names) as beside,
+        explain_unwritable(file.parent, option="--out"),
+        make_folder(file.parent),
+        replace_together(file.parent, (file.name, sidecar.name)) as temporary,
     ):
-        files = [beside / name for name in place.names]
-        log.info("Writing %s, %s", place.folder / place.names[0], form)
-        FORMS[form].load_module().write_classifier(classifier, files[0])
-        verification = verify_form(form, classifier, files[0])
-        document = describe_export(form, files, classifier, run, verification)
-        (beside / place.sidecar).write_text(
+        log.info("Writing %s, %s", file, form)
+        written = temporary / file.name
+        module.write_classifier(classifier, written)
+        log.info("Scoring images with %s and with Keras", about.runtime)
+        sizes = classifier.frozen.sizes
+        verification = verify_scoring(module.load_scoring(written), about.runtime, model, sizes[0])
+        environment = describe_environment()
+        versions = {name: environment[name] for name in ("pneumo_keras", "revision")}
+        document = {
+            **describe_file(form, written),
+            **describe_use(run.preparation, sizes, run.calibration, run.operating_point),
+            **describe_origin(
+                compute_fingerprint(model), run.environment, {**versions, **environment["packages"]}
+            ),
+            "verification": to_document(verification),
+        }
+        (temporary / sidecar.name).write_text(
             json.dumps(document, indent=2) + "\n", encoding="utf-8", newline=""
         )
-        return Export(sum(file.stat().st_size for file in files), verification)
-
-
-def verify_form(form: str, classifier: Classifier, file: Path) -> Verification:
-    """Runs a written form by its own runtime.
-
-    Raises:
-        ExportError: It does not score as Keras does.
-    """
-    log.info("Scoring images with %s and with Keras", FORMS[form].runtime)
-    scoring = FORMS[form].load_module().load_scoring(file)
-    data_size = read_preprocessing(classifier.frozen).data_size
-    return verify_scoring(scoring, FORMS[form].runtime, classifier.join(), data_size)
-
-
-def describe_export(
-    form: str, files: list[Path], classifier: Classifier, run: Run, verification: Verification
-) -> dict[str, Any]:
-    """The sidecar."""
-    about = describe_environment()
-    versions = {"pneumo_keras": about["pneumo_keras"], "revision": about["revision"], **about["packages"]}
-    return {
-        **describe_file(form, files),
-        **describe_use(
-            run.preparation, read_preprocessing(classifier.frozen), run.calibration, run.operating_point
-        ),
-        **describe_origin(compute_fingerprint(classifier.join()), run.environment, versions),
-        "verification": to_document(verification),
-    }
+        return Export(written.stat().st_size, verification)

@@ -9,8 +9,8 @@ import keras
 from pneumo_keras.config import Config
 from pneumo_keras.features.extract import Extractor, ViewedImages
 from pneumo_keras.features.views import PLAIN, list_evaluated_views
+from pneumo_keras.model.backbone import CutBackbone, cut_backbone
 from pneumo_keras.model.classifier import FrozenPart
-from pneumo_keras.model.cut import CutBackbone, cut_backbone
 from pneumo_keras.recipes.adapters import list_fitted_views
 from pneumo_keras.recipes.images import Split
 from pneumo_keras.recipes.network import build_extractor

@@ -72,6 +72,6 @@ def build_extractor(config: Config, frozen: FrozenPart, *, must_share: bool = Tr
 
 def _choose_engine(config: Config, frozen: FrozenPart, device: str) -> str:
     compute = config.compute
-    engine, reason = choose_engine(compute.engine, compute.precision, frozen.backbone, device)
+    engine, reason = choose_engine(compute.engine, compute.precision, device)
     log.info("The frozen network runs on %s (%s), %s, on %s", engine, reason, compute.precision, device)
     return engine

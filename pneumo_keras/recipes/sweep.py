@@ -11,7 +11,6 @@ import keras
 import numpy as np
 
 from pneumo_keras.arrays import Features, Labels
-from pneumo_keras.bench.operations import count_operations
 from pneumo_keras.config import Config, change_config, find_cache, format_config, resolve_paths
 from pneumo_keras.config.grid import Grid, group_combinations
 from pneumo_keras.config.settings import FeatureLayer
@@ -28,7 +27,7 @@ from pneumo_keras.evaluation.ranking import (
 )
 from pneumo_keras.features.extract import Extractor
 from pneumo_keras.features.views import View, list_evaluated_views
-from pneumo_keras.model.backbone import select_feature_layers
+from pneumo_keras.model.backbone import count_operations, select_feature_layers
 from pneumo_keras.model.head import Moments
 from pneumo_keras.recipes.adapters import (
     build_heads,

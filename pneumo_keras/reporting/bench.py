@@ -4,15 +4,14 @@ import math
 import textwrap
 from collections.abc import Sequence
 
-from pneumo_keras.bench.maps import Deletion, PointingGame
-from pneumo_keras.bench.speeds import Bench, EngineSpeed
-from pneumo_keras.reporting.formats import format_percent, format_share, format_table
+from pneumo_keras.bench.engines import Bench, EngineSpeed
+from pneumo_keras.reporting.formats import format_table
 
 LINE = 98
 HEADER = ("engine", "precision", "images/s", "min to max", "x keras", "min to max")
 HEADER += ("GFLOP/s", "of product", "deviation")
 NOTE = (
-    "Medians of {rounds} rounds in which the engines take turns, images already prepared. x keras: the rate "
+    "Medians of {rounds} rounds in which the engines alternate, images already prepared. x keras: the rate "
     "over that of stock Keras in the same round; the machine's drift drops out of it, so it need not be the "
     "ratio of the medians. Operations are those of stock Keras, deviation is the largest of any feature "
     "over the largest feature."
@@ -20,7 +19,7 @@ NOTE = (
 
 
 def format_bench(bench: Bench) -> str:
-    """The speeds of all engines as a table, with what a reader must know of it."""
+    """The speeds of all engines as a table, with what they mean."""
     about = bench.environment
     versions = ", ".join(f"{name} {about['packages'][name]}" for name in ("keras", about["backend"]))
     rows = [_to_row(bench, speed) for speed in bench.engines]
@@ -35,32 +34,6 @@ def format_bench(bench: Bench) -> str:
             textwrap.fill(NOTE.format(rounds=len(bench.engines[0].rates)), LINE),
         ]
     )
-
-
-def format_map_quality(images: str, deletion: Deletion, pointing: PointingGame | None) -> str:
-    """How well maps do, as lines."""
-    rows = [
-        (name, f"{change:+.2f}", f"{error:.2f}")
-        for name, change, error in zip(
-            ("where its map is highest", "where another image's map is highest", "in random blobs"),
-            (deletion.highest, deletion.others, deletion.random),
-            deletion.errors,
-            strict=True,
-        )
-    ]
-    lines = [
-        f"{deletion.images} {images}, all with pneumonia; {format_share(deletion.share)} of each image replaced "
-        "by an average normal image:",
-        "",
-        format_table(rows, header=("replaced", "log odds", "standard error"), align="lrr"),
-    ]
-    if pointing:
-        lines += [
-            "",
-            f"On {pointing.images} phantom images the map's highest point lies on an opacity in "
-            f"{format_percent(pointing.hits)}, a random one in {format_percent(pointing.chance)}.",
-        ]
-    return "\n".join(lines)
 
 
 def _to_row(bench: Bench, speed: EngineSpeed) -> tuple[str, ...]:

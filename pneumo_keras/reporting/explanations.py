@@ -28,7 +28,7 @@ LEAST_LIMIT = 10.0  # log odds, from one certainty to the other: little evidence
 OPACITY = 0.65  # of all but faint colours: the image stays to be seen
 LEGEND = "log odds above or below those of normal images,\nwere all of the image like this place"
 
-# Measured by `pneumo-keras bench --maps`: see docs/benchmarks.md.
+# Measured by tests/bench/measure_maps.py: see docs/benchmarks.md.
 CAVEAT = (
     "The map shows what the classifier summed up, not where the disease is. Measured on runs of the "
     "configuration default with pretrained stand-in weights: on synthetic images, whose opacities are known, "

@@ -1,14 +1,25 @@
 import importlib.util
 import itertools
+import json
 import logging
+import math
 import sys
+from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
 
 from pneumo_keras.bench import engines as engines_module
-from pneumo_keras.bench.engines import STOCK, build_images, measure_engines, measure_rates, to_deviation
+from pneumo_keras.bench.engines import (
+    STOCK,
+    Bench,
+    EngineSpeed,
+    build_images,
+    measure_engines,
+    measure_product_rate,
+    measure_rates,
+)
 from pneumo_keras.model.classifier import build_frozen_part
 from tests.images import build_phantom_images
 from tests.toy import SIZE, build_toy_backbone
@@ -32,7 +43,7 @@ class FakeClock:
             for batch in batches:
                 calls.append(self.now)
                 self.now += next(durations)
-                yield np.zeros((len(batch), 2), np.float32)
+                yield np.ones((len(batch), 2), np.float32)
 
         return network
 
@@ -77,12 +88,7 @@ def test_engines_left_out_are_named_with_the_reason(images, monkeypatch, caplog)
     assert "Left out openvino, float32: The engine 'openvino' needs the package openvino." in caplog.text
 
 
-def test_deviation_is_relative_to_the_largest_stock_feature():
-    stock = np.array([[1.0, -4.0]], np.float32)
-    assert to_deviation(np.array([[1.0, -3.0]], np.float32), stock) == 0.25
-
-
-def test_engines_take_turns_and_rates_are_images_over_seconds():
+def test_engines_alternate_and_rates_are_images_over_seconds():
     clock, keras_calls, program_calls = FakeClock(), [], []
     runners = {
         STOCK: clock.build_runner([2.0, 4.0], keras_calls),
@@ -111,8 +117,28 @@ def test_the_ratio_is_the_median_of_paired_ratios(monkeypatch, images):
         PROGRAM: clock.build_runner([0.5, 0.5, 1.0, 0.75], []),
     }
     monkeypatch.setattr(engines_module, "_build_runners", lambda backbone, device: runners)
-    monkeypatch.setattr(engines_module, "to_deviation", lambda features, stock: 0.0)
     stock, program = measure_engines(build_toy_backbone(), images, windows=3, seconds=0.1, clock=clock)
     assert stock.rates == (32.0, 16.0, 32 / 3) and stock.rate == 16.0 and stock.ratio == 1.0
     assert program.ratios == (2.0, 2.0, 4.0) and program.ratio == 2.0
     assert program.rate == 32 / 0.75
+
+
+def test_the_product_rate_is_the_best_of_several(monkeypatch):
+    ticks = itertools.accumulate(itertools.cycle([0.0, 2.0, 0.0, 0.5, 0.0, 1.0]))
+    monkeypatch.setattr(engines_module, "describe_device", lambda: "cpu")
+    assert measure_product_rate(edge=8, repeats=3, clock=lambda: next(ticks)) == 2 * 8**3 / 0.5
+
+
+def test_what_was_measured_is_one_json_document():
+    rates, ratios = (11.0, 10.0, 13.0), (2.2, 2.5, 2.6)
+    speed = EngineSpeed("jax", "float32", "cpu", rates, ratios, 3.2e-7)
+    bench = Bench("InceptionV3", "phantoms", 11_400_000_000, 120e9, [speed], {"device": "cpu"})
+    document = json.loads(json.dumps(bench.to_dict(), allow_nan=False))
+    assert list(document) == ["network", "images", "operations", "product_rate", "engines", "environment"]
+    (engine,) = document["engines"]
+    assert (engine["rate"], engine["ratio"]) == (11.0, 2.5)
+    assert engine["share_of_product"] == pytest.approx(11 * 11.4 / 120)
+    assert engine["operations_per_second"] == 11 * 11.4e9
+    on_gpu = replace(bench, environment={"device": "H200"})
+    assert math.isnan(on_gpu.to_share(speed))
+    assert on_gpu.to_dict()["engines"][0]["share_of_product"] is None

@@ -12,7 +12,7 @@ from pneumo_keras.data.image_preparation import prepare_image
 from pneumo_keras.data.images import Preparation
 from pneumo_keras.data.phantom import PhantomImages
 from pneumo_keras.data.pictures import load_image
-from pneumo_keras.exports import table
+from pneumo_keras.exports import forms
 from pneumo_keras.model.classifier import load_classifier
 from pneumo_keras.runtime import backend
 
@@ -84,7 +84,7 @@ def test_a_place_that_cannot_be_written_is_named(invoke, run):
 
 def test_packages_and_backend_are_checked_before_anything_is_loaded(invoke, monkeypatch):
     monkeypatch.setattr(backend, "start_backend", lambda cache: pytest.fail("Keras was loaded"))
-    monkeypatch.setattr(table, "BACKEND", "torch")
+    monkeypatch.setattr(forms, "BACKEND", "torch")
     result = invoke("-q", "export", "run", "--format", "stablehlo")
     assert (result.exit_code, result.stderr) == (
         1,

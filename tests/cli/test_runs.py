@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pneumo_keras.data import prepared
-from pneumo_keras.recipes import bench_maps, perturbations
+from pneumo_keras.recipes import perturbations
 from pneumo_keras.recipes import train as train_recipe
 from tests.images import load_phantom_splits, write_images
 from tests.small import LEARNING
@@ -285,37 +285,34 @@ def test_an_audit_is_written_to_a_new_folder(invoke, small, tmp_path):
 
 @pytest.fixture
 def own_folder(invoke, small, tmp_path):
-    """A run on images of a folder, which has another name since; both commands that open them."""
+    """A run on images of a folder, which has another name since."""
     for split, images in load_phantom_splits((30, 16, 16), seed=7).items():
         write_images(tmp_path / "images" / split, images)
     source = ["--set", "data.source=folder", "--set", "data.path=images"]
     assert invoke("-q", "train", *small, *source, "--run", "run").exit_code == 0
     (tmp_path / "images").rename(tmp_path / "2024")
-    return ["eval", "run"], ["bench", "--maps", "run"]
 
 
-def test_images_that_were_moved_are_named_and_must_be_the_same(invoke, own_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(bench_maps, "DELETED", 3)
+@pytest.mark.usefixtures("own_folder")
+def test_images_that_were_moved_are_named_and_must_be_the_same(invoke, tmp_path):
     (tmp_path / "other").mkdir()
-    for command in own_folder:
-        lost = invoke("-q", *command)
-        assert (lost.exit_code, lost.stderr) == (
-            1,
-            "Error: The images that run was made with must lie where they lay then, or where --set "
-            f"data.path=... says. Received: {tmp_path}/images, where there is nothing.\n",
-        )
-        nowhere = invoke("-q", *command, "--set", "data.path=nowhere")
-        assert (nowhere.exit_code, f"{tmp_path}/nowhere, where there" in nowhere.stderr) == (1, True)
-        others = invoke("-q", *command, "--set", "data.path=other")
-        assert (others.exit_code, others.stderr.count("\n")) == (1, 1)
-        found = invoke("-q", *command, "--set", "data.path=2024")
-        assert (found.exit_code, found.stderr) == (0, "")
+    lost = invoke("-q", "eval", "run")
+    assert (lost.exit_code, lost.stderr) == (
+        1,
+        "Error: The images that run was made with must lie where they lay then, or where --set "
+        f"data.path=... says. Received: {tmp_path}/images, where there is nothing.\n",
+    )
+    nowhere = invoke("-q", "eval", "run", "--set", "data.path=nowhere")
+    assert (nowhere.exit_code, f"{tmp_path}/nowhere, where there" in nowhere.stderr) == (1, True)
+    others = invoke("-q", "eval", "run", "--set", "data.path=other")
+    assert (others.exit_code, others.stderr.count("\n")) == (1, 1)
+    found = invoke("-q", "eval", "run", "--set", "data.path=2024")
+    assert (found.exit_code, found.stderr) == (0, "")
     (tmp_path / "2024" / "train" / "NORMAL").rename(tmp_path / "2024" / "train" / "swapped")
     changed = invoke("-q", "eval", "run", "--set", "data.path=2024")
     assert (changed.exit_code, changed.stderr.count("\n")) == (1, 1)
 
 
-@pytest.mark.parametrize("command", [["eval", "run"], ["bench", "--maps", "run"]])
 @pytest.mark.parametrize(
     ("override", "line"),
     [
@@ -327,17 +324,14 @@ def test_images_that_were_moved_are_named_and_must_be_the_same(invoke, own_folde
         ("data.path=2024", 'data.source="phantom" reads no file. Leave data.path unset'),
     ],
 )
-def test_of_a_finished_run_nothing_but_the_place_of_its_images_can_be_set(
-    invoke, run, command, override, line
-):
-    done = invoke("-q", *command, "--set", override)
+def test_of_a_finished_run_nothing_but_the_place_of_its_images_can_be_set(invoke, run, override, line):
+    done = invoke("-q", "eval", "run", "--set", override)
     assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
     assert done.stderr.startswith(f"Error: {line}")
 
 
 def test_what_contradicts_itself_is_wrong_usage(invoke, run):
     assert invoke("eval", "run", "--data", "run", "--set", "data.path=x").exit_code == 2
-    assert invoke("bench", "--maps", "run", "--config", "demo").exit_code == 2
 
 
 def test_runs_are_evaluated_and_compared_on_images_of_a_folder(invoke, small):

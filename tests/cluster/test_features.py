@@ -19,9 +19,8 @@ from pneumo_keras.features.extract import CHUNK, Extractor, FeatureJob
 from pneumo_keras.features.shared import SharedStore
 from pneumo_keras.features.store import Store
 from pneumo_keras.features.views import PLAIN, build_perturbed_view
-from pneumo_keras.model.classifier import FrozenPart
+from pneumo_keras.model.classifier import FrozenPart, build_resizing, build_scaling
 from pneumo_keras.model.fingerprint import compute_fingerprint
-from pneumo_keras.model.preprocessing import build_resizing, build_scaling
 from pneumo_keras.recipes import cluster_features
 from pneumo_keras.recipes.network import build_extractor
 from tests.cluster.toy_images import DrawnImages

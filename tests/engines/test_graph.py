@@ -31,20 +31,13 @@ def test_a_backbone_is_read_into_steps_that_can_run_in_their_order():
         made.add(step.name)
     assert graph.output == graph.steps[-1].name
     assert (graph.image_shape, graph.d) == ((23, 23, 3), 15 + 19)
+    assert "behind_pool" in made and "above_the_feature_layers" not in made
 
 
-def test_windows_and_extents_are_those_of_the_layers():
-    first, second, *_ = steps_of(read_graph(build_toy()), Convolution)
-    assert (first.window, first.extent) == (Window((3, 3), (2, 2), "VALID"), (11, 11))
-    assert (second.channels, second.filters) == (4, 5)
-    (pool,) = steps_of(read_graph(build_toy()), AveragePooling)
-    assert pool.window == Window((3, 3), (1, 1), "SAME")
-
-
-def test_layers_above_the_highest_feature_layer_are_left_out():
-    names = [step.name for step in read_graph(build_toy()).steps]
-    assert "behind_pool" in names
-    assert "above_the_feature_layers" not in names
+def test_windows_are_those_of_the_layers():
+    graph = read_graph(build_toy())
+    assert steps_of(graph, Convolution)[0].window == Window((3, 3), (2, 2), "VALID")
+    assert steps_of(graph, AveragePooling)[0].window == Window((3, 3), (1, 1), "SAME")
 
 
 def test_batch_norm_is_folded_as_worked_by_hand():
@@ -67,117 +60,75 @@ def test_reading_touches_no_number(monkeypatch):
     assert read_graph(backbone).steps
 
 
-def test_reading_leaves_the_backbone_as_it_was():
-    backbone = build_toy()
-    before = [weight.copy() for weight in backbone.get_weights()]
-    for step in steps_of(read_graph(backbone), Convolution):
-        step.fold()
-    for old, new in zip(before, backbone.get_weights(), strict=True):
-        np.testing.assert_array_equal(old, new)
-
-
 def test_two_batch_norms_fold_into_one_convolution():
-    layers = [
-        keras.layers.Conv2D(4, 3),
-        keras.layers.BatchNormalization(),
-        keras.layers.BatchNormalization(),
-    ]
-    (step,) = steps_of(read_graph(randomise(build_chain(*layers))), Convolution)
+    norms = [keras.layers.BatchNormalization() for _ in range(2)]
+    (step,) = steps_of(read_graph(randomise(build_chain(keras.layers.Conv2D(4, 3), *norms))), Convolution)
     assert len(step.normalizations) == 2
 
 
+ODD = {"name": "odd"}
+
+
 @pytest.mark.parametrize(
-    ("layers", "message"),
+    "layers",
     [
-        ([keras.layers.Dropout(0.5, name="drop")], "Dropout 'drop' has no exact rewriting"),
-        ([keras.layers.Conv2D(3, 3, groups=3, name="c")], "Conv2D 'c' must be neither grouped nor dilated"),
-        ([keras.layers.Conv2D(3, 3, dilation_rate=2, name="c")], "must be neither grouped nor dilated"),
-        ([keras.layers.Conv2D(3, 3, activation="tanh")], "must have no activation but relu. Received: tanh"),
-        ([keras.layers.Conv2D(3, 3, dtype="mixed_bfloat16")], "must compute in float32. Received: bfloat16"),
-        (
-            [keras.layers.MaxPooling2D(2), keras.layers.BatchNormalization(name="bn")],
-            "BatchNormalization 'bn' must follow a convolution that feeds nothing else",
-        ),
-        (
-            [keras.layers.BatchNormalization(name="bn")],
-            "BatchNormalization 'bn' must follow a convolution that feeds nothing else",
-        ),
-        (
-            [keras.layers.Conv2D(4, 3), keras.layers.BatchNormalization(axis=1)],
-            "must normalise the channels. Received: 1",
-        ),
-        (
-            [
-                keras.layers.Conv2D(4, 3),
-                keras.layers.Activation("relu"),
-                keras.layers.BatchNormalization(name="bn"),
-            ],
-            "BatchNormalization 'bn' must follow a convolution that feeds nothing else",
-        ),
-        ([keras.layers.Activation("relu", name="act")], "Activation 'act' must follow a convolution"),
-        ([keras.layers.Conv2D(4, 3), keras.layers.Activation("tanh")], "must be relu. Received: tanh"),
-        (
-            [keras.layers.MaxPooling2D(2, data_format="channels_first")],
-            "must hold its channels last. Received: channels_first",
-        ),
+        [keras.layers.Dropout(0.5, **ODD)],
+        [keras.layers.DepthwiseConv2D(3, **ODD)],
+        [keras.layers.Conv2D(3, 3, groups=3, **ODD)],
+        [keras.layers.Conv2D(3, 3, dilation_rate=2, **ODD)],
+        [keras.layers.Conv2D(3, 3, activation="tanh", **ODD)],
+        [keras.layers.Conv2D(3, 3, dtype="mixed_bfloat16", **ODD)],
+        [keras.layers.MaxPooling2D(2), keras.layers.BatchNormalization(**ODD)],
+        [keras.layers.BatchNormalization(**ODD)],
+        [keras.layers.Conv2D(4, 3), keras.layers.BatchNormalization(axis=1, **ODD)],
+        [keras.layers.Conv2D(4, 3, activation="relu"), keras.layers.BatchNormalization(**ODD)],
+        [keras.layers.Activation("relu", **ODD)],
+        [keras.layers.Conv2D(4, 3), keras.layers.Activation("tanh", **ODD)],
+        [keras.layers.MaxPooling2D(2, data_format="channels_first", **ODD)],
+        [keras.layers.GlobalAveragePooling2D(keepdims=True, **ODD)],
     ],
 )
-def test_a_layer_that_is_not_understood_is_refused(layers, message):
-    with pytest.raises(ModelError, match="Cannot rewrite the backbone") as caught:
+def test_a_layer_that_has_no_exact_rewriting_is_refused_with_a_way_out(layers):
+    with pytest.raises(ModelError) as caught:
         read_graph(build_chain(*layers))
-    assert message in str(caught.value)
+    assert str(caught.value) == (
+        f"The backbone's layer {type(layers[-1]).__name__} 'odd' has no exact rewriting; "
+        "compute.engine=keras runs it"
+    )
 
 
 def test_a_trainable_batch_norm_is_refused():
-    layers = [keras.layers.Conv2D(4, 3), keras.layers.BatchNormalization(name="bn")]
-    with pytest.raises(ModelError, match=r"'bn' is trainable; set backbone.trainable = False first"):
+    layers = [keras.layers.Conv2D(4, 3), keras.layers.BatchNormalization(**ODD)]
+    with pytest.raises(ModelError, match="BatchNormalization 'odd'"):
         read_graph(build_chain(*layers, trainable=True))
 
 
 def test_a_layer_that_is_called_twice_is_refused():
     shared = keras.layers.Conv2D(3, 3, padding="same")
-    last = keras.layers.MaxPooling2D(2, name="last")
-    with pytest.raises(ModelError, match="'last' takes its input from a layer that is called more than once"):
-        read_graph(build_chain(shared, shared, last))
+    with pytest.raises(ModelError, match="MaxPooling2D 'odd'"):
+        read_graph(build_chain(shared, shared, keras.layers.MaxPooling2D(2, **ODD)))
 
 
-@pytest.mark.parametrize("follower", [keras.layers.BatchNormalization, keras.layers.ReLU, None])
-def test_a_convolution_with_two_users_is_not_folded(follower):
-    layer = keras.layers.Activation("relu", name="last") if follower is None else follower(name="last")
-    message = "must follow a convolution that feeds nothing else" if follower is not keras.layers.ReLU else ""
-    with pytest.raises(ModelError, match=f"'last' {message}"):
+@pytest.mark.parametrize(
+    "layer", [keras.layers.BatchNormalization(**ODD), keras.layers.Activation("relu", **ODD)]
+)
+def test_a_convolution_with_two_users_is_not_folded(layer):
+    with pytest.raises(ModelError, match="'odd'"):
         read_graph(build_fork(keras.layers.Conv2D(4, 3), layer, None))
 
 
-def test_concatenation_over_pixels_is_refused():
+def test_concatenation_over_pixels_and_flattening_of_features_are_refused():
     images = keras.Input((9, 9, 3))
-    joined = keras.layers.Concatenate(axis=1, name="join")([images, images])
-    backbone = keras.Model(images, keras.layers.GlobalAveragePooling2D()(joined))
-    with pytest.raises(ModelError, match=r"'join' must join the channels. Received: axis=1"):
-        read_graph(backbone)
-
-
-def test_a_mean_that_keeps_its_axes_is_refused():
-    images = keras.Input((9, 9, 3))
-    mean = keras.layers.GlobalAveragePooling2D(keepdims=True, name="mean")(images)
-    with pytest.raises(ModelError, match=r"'mean' must drop height and width. Received: keepdims=True"):
-        read_graph(keras.Model(images, keras.layers.GlobalAveragePooling2D()(mean)))
-
-
-def test_a_backbone_that_ends_in_maps_is_refused():
-    images = keras.Input((9, 9, 3))
-    with pytest.raises(ModelError, match=r"must end in features \(n, d\). Received: \(None, 7, 7, 4\)"):
-        read_graph(keras.Model(images, keras.layers.Conv2D(4, 3)(images)))
-
-
-def test_a_model_without_a_functional_graph_is_refused():
-    model = keras.Sequential([keras.layers.Conv2D(3, 3)], name="chain")
-    with pytest.raises(ModelError, match=r"Only a functional graph .* Received: Sequential 'chain'"):
-        read_graph(model)
+    joined = keras.layers.Concatenate(axis=1, **ODD)([images, images])
+    with pytest.raises(ModelError, match="Concatenate 'odd'"):
+        read_graph(keras.Model(images, keras.layers.GlobalAveragePooling2D()(joined)))
+    flat = keras.layers.Flatten(**ODD)(keras.layers.GlobalAveragePooling2D()(images))
+    with pytest.raises(ModelError, match="Flatten 'odd'"):
+        read_graph(keras.Model(images, flat))
 
 
 @pytest.mark.parametrize("damage", ["NaN in a kernel", "infinity in a mean", "negative variance"])
-def test_weights_that_are_no_numbers_are_refused(damage):
+def test_weights_that_are_not_finite_are_refused(damage):
     backbone = build_toy()
     first, *_ = steps_of(read_graph(backbone), Convolution)
     (norm,) = first.normalizations
@@ -189,9 +140,5 @@ def test_weights_that_are_no_numbers_are_refused(damage):
     values = keras.ops.convert_to_numpy(variable).copy()
     values.flat[-1] = value
     variable.assign(values)
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(ModelError, match=f"The weights of '{first.name}' must be finite"):
         first.fold()
-    assert str(caught.value) == (
-        f"Cannot rewrite the backbone: Conv2D '{first.name}' must have finite weights and variances of at "
-        "least 0"
-    )

@@ -5,7 +5,7 @@ import importlib.util
 import numpy as np
 import pytest
 
-from pneumo_keras.exports.table import FORMS
+from pneumo_keras.exports.forms import FORMS
 from pneumo_keras.model.backbone import build_backbone
 from pneumo_keras.model.classifier import Classifier, build_frozen_part
 from pneumo_keras.model.head import build_decision
@@ -45,7 +45,7 @@ def test_all_test_images_score_within_a_tenth_of_what_is_allowed(classifier, ima
     form = FORMS[name]
     if not all(map(importlib.util.find_spec, form.packages)):
         pytest.skip(f"needs {', '.join(form.packages)}")
-    path = tmp_path / f"model{form.endings[0]}"
+    path = tmp_path / f"model{form.ending}"
     form.load_module().write_classifier(classifier, path)
     scoring = form.load_module().load_scoring(path)
     scores = np.concatenate([scoring(part) for part in np.split(images, 6)])

@@ -44,7 +44,6 @@ def test_what_was_compared_is_told(classifier):
     assert found.telling_images == 64
     assert found.sizes == [(28, 28), (65, 33), (21, 25)]
     assert found.largest_difference == pytest.approx(5e-5, abs=1e-6)
-    assert 0 < found.lowest < found.highest < 1
 
 
 @pytest.mark.parametrize("off", [2e-4, -2e-4, np.nan])

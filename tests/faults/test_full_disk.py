@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from pneumo_keras import BACKEND
-from pneumo_keras.exports.table import FORMS
+from pneumo_keras.exports.forms import FORMS
 from pneumo_keras.recipes import network
 from pneumo_keras.runtime import backend
 from tests.faults.operations import TRAIN, UNFINISHED, check_manifest, invoke, read_files, require
@@ -144,7 +144,7 @@ def test_an_export_whose_disk_is_full_is_one_line_and_leaves_nothing(tmp_path, w
     with mount(tmp_path / "disk", 10_000) as change:
         room = tmp_path / "disk" / "filler"
         room.write_bytes(bytes(shutil.disk_usage(room.parent).free - 1024 * size))
-        out = tmp_path / "disk" / f"model{FORMS[form].endings[0]}"
+        out = tmp_path / "disk" / f"model{FORMS[form].ending}"
         command = ["export", whole / "run", "--format", form, "--out", out]
         done = invoke(whole, *command)
         assert is_one_line(done) and "--out must name a place that can be written" in done.stderr, done.output

@@ -12,7 +12,7 @@ from pneumo_keras.features.augmentation import (
     expose_images,
     warp_images,
 )
-from pneumo_keras.model.preprocessing import build_resizing
+from pneumo_keras.model.classifier import build_resizing
 
 PERTURBATION = AugmentationRanges(
     15, True, zoom=1.35, aspect=1.12, shift=0.09, gamma=1.42, brightness=0.12, contrast=0.3

@@ -25,8 +25,7 @@ from pneumo_keras.features.augmentation import AugmentationRanges
 from pneumo_keras.features.extract import CHUNK, Extractor
 from pneumo_keras.features.store import Store, list_entries
 from pneumo_keras.features.views import PLAIN, build_augmented_views, build_perturbed_view
-from pneumo_keras.model.classifier import FrozenPart
-from pneumo_keras.model.preprocessing import build_resizing, build_scaling
+from pneumo_keras.model.classifier import FrozenPart, build_resizing, build_scaling
 from pneumo_keras.storage.chunked_array import ChunkedArray
 from tests.damage import mutate
 from tests.toy import SIZE, build_toy_backbone

@@ -15,8 +15,7 @@ from pneumo_keras.features.extract import CHUNK, Extractor
 from pneumo_keras.features.shared import SharedStore
 from pneumo_keras.features.store import Store, list_entries
 from pneumo_keras.features.views import PLAIN
-from pneumo_keras.model.classifier import FrozenPart
-from pneumo_keras.model.preprocessing import build_resizing, build_scaling
+from pneumo_keras.model.classifier import FrozenPart, build_resizing, build_scaling
 from tests.damage import mutate
 from tests.toy import SIZE, build_toy_backbone
 

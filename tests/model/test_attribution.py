@@ -1,10 +1,18 @@
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 from scipy.special import expit
 
-from pneumo_keras.model.attribution import build_explainer
+from pneumo_keras.model.attribution import (
+    Axis,
+    build_explainer,
+    build_map_model,
+    linearise_head,
+    locate_cells,
+)
+from pneumo_keras.model.backbone import build_backbone, join_feature_layers
 from pneumo_keras.model.classifier import Classifier, build_frozen_part
 from pneumo_keras.model.head import build_decision, build_head
 from tests.toy import build_toy_backbone
@@ -85,3 +93,101 @@ def test_evidence_depends_on_what_the_head_has_learnt(hidden_units):
     between = np.corrcoef([one.evidence.ravel() for one in maps])[np.triu_indices(6, 1)]
     assert np.abs(between).mean() < 0.6
     assert between.max() < 0.95
+
+
+FEATURES = RANDOM.normal(size=(4, 5)).astype(np.float32)
+VARYING = (RANDOM.normal(size=5), RANDOM.uniform(0.5, 2, 5))
+
+
+def to_log_odds(head, features):
+    return np.asarray(head.predict_on_batch(features), np.float64).mean(axis=1)
+
+
+@pytest.mark.parametrize(("outputs", "hidden_units"), [(1, 0), (2, 0), (1, 6), (2, 6)])
+@pytest.mark.parametrize("moments", [None, VARYING])
+def test_log_odds_and_gradient_are_the_heads_own(moments, hidden_units, outputs):
+    head = build_head(
+        5, moments=moments, hidden_units=hidden_units, dropout=0.5, outputs=outputs, seeds=(1, 2, 3)
+    )
+    for variable in head.trainable_variables:
+        variable.assign(RANDOM.normal(size=variable.shape))  # biases too, which start as zeros
+    plane = linearise_head(head, FEATURES)
+    np.testing.assert_allclose(plane.log_odds, to_log_odds(head, FEATURES), rtol=1e-5, atol=1e-5)
+    step = 1e-2
+    for feature in range(5):
+        moved = step * np.eye(5, dtype=np.float32)[feature]
+        above, below = (to_log_odds(head, FEATURES + sign * moved) for sign in (1, -1))
+        # Units that turn on or off within the step would bend the line.
+        straight = np.abs(above + below - 2 * plane.log_odds) < 1e-4
+        assert straight.any()
+        slope = (above - below) / (2 * step)
+        np.testing.assert_allclose(plane.gradient[straight, feature], slope[straight], atol=1e-3)
+
+
+def test_a_feature_that_never_varies_is_bounded_as_keras_does_it():
+    features = keras.Input((5,))
+    moments = {"mean": FEATURES.mean(axis=0), "variance": np.array([1.0, 0.0, 2.0, 1.0, 1.0])}
+    x = keras.layers.Normalization(-1, **moments)(features)
+    x = keras.layers.EinsumDense("nd,mdo->nmo", (2, 1), bias_axes="mo")(x)
+    head = keras.Model(features, x[..., 0])
+    log_odds = linearise_head(head, FEATURES).log_odds
+    np.testing.assert_allclose(log_odds, to_log_odds(head, FEATURES), rtol=1e-5)
+
+
+def build_summing_backbone(size, padding):
+    """Every cell is the sum over its field of view, in which all pixels that it can see count."""
+    images = keras.Input((size, size, 3))
+    x = images
+    for index, (window, step) in enumerate([((3, 3), 2), ((1, 3), 1), ((3, 1), 1), ((2, 2), 2)]):
+        conv = keras.layers.Conv2D(1, window, step, padding, kernel_initializer="ones", name=f"conv{index}")
+        x = conv(x)
+    low = keras.layers.GlobalAveragePooling2D(name="mixed0_pooled")(x)
+    x = keras.layers.AveragePooling2D(3, 2, padding="valid", name="pool")(x)
+    return join_feature_layers(images, [keras.layers.GlobalAveragePooling2D(name="mixed1_pooled")(x), low])
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("size", [40, 41])
+def test_a_cell_lies_in_the_middle_of_what_it_sees(size, padding):
+    maps = build_map_model(build_summing_backbone(size, padding))
+    high, low = locate_cells(maps)
+    assert high[0].step == 8 and low[0].step == 4
+    spots = np.zeros((size, size, size, 3), np.float32)
+    spots[np.arange(size), :, np.arange(size)] = 1  # a bright column in each
+    for (_, across), seen in zip((high, low), maps.predict_on_batch(spots), strict=True):
+        cells = seen.shape[2]
+        of_cell = np.asarray(seen)[:, seen.shape[1] // 2, cells // 2, 0]  # far from all borders
+        middle = (of_cell * np.arange(size)).sum() / of_cell.sum()
+        assert middle == pytest.approx(across.first + across.step * (cells // 2), abs=1e-3)
+
+
+@pytest.mark.slow
+def test_cells_of_the_real_network_lie_where_its_layers_without_padding_put_them():
+    network = build_backbone("none", image_size=199, feature_layers=["mixed2", "mixed5"])
+    assert locate_cells(build_map_model(network)) == [(Axis(13, 8),) * 2, (Axis(21, 16),) * 2]
+
+
+def test_maps_come_in_the_order_of_the_features():
+    backbone = build_toy_backbone(feature_layers=("mixed10", "mixed4"))
+    images = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype(np.float32)
+    maps = keras.tree.flatten(build_map_model(backbone).predict_on_batch(images))
+    assert [one.shape for one in maps] == [(2, 4, 4, 6), (2, 8, 8, 6)]
+    pooled = np.concatenate([one.mean(axis=(1, 2)) for one in maps], axis=1)
+    np.testing.assert_allclose(pooled, backbone.predict_on_batch(images), atol=1e-6)
+
+
+def test_nothing_is_lost_or_added_where_cells_are_spread():
+    for axis, cells in ((Axis(13, 8), 22), (Axis(1, 2), 8), (Axis(31, 64), 2)):
+        shares = axis.spread(cells, length=199, pixels=28)
+        np.testing.assert_allclose(shares.sum(axis=0), 1)
+        assert shares.min() >= 0
+
+
+def test_a_cell_is_strongest_where_it_lies():
+    shares = Axis(13, 8).spread(22, length=199, pixels=28)
+    for cell in (3, 10, 18):
+        middle = (13 + 8 * cell + 0.5) * 28 / 199 - 0.5
+        assert abs(shares[:, cell].argmax() - middle) <= 0.5
+        assert shares[:, cell] @ np.arange(28) == pytest.approx(middle, abs=0.3)
+    even = shares.sum(axis=1)[8:-8]
+    assert even.max() / even.min() < 1.01  # what is the same everywhere shows no pattern

@@ -14,12 +14,15 @@ from pneumo_keras.model import backbone as module
 from pneumo_keras.model.backbone import (
     IMAGENET,
     build_backbone,
+    count_operations,
+    cut_backbone,
     fetch_imagenet,
     list_feature_layers,
     select_feature_layers,
 )
+from pneumo_keras.model.fingerprint import compute_feature_layer_fingerprints, compute_fingerprint
 from tests.damage import mutate
-from tests.toy import build_toy_backbone
+from tests.toy import SIZE, build_branched_backbone, build_toy_backbone
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +157,7 @@ def toy_weights(tmp_path):
     return toy, path
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(12))
 def test_a_damaged_weights_file_gets_one_line_or_loads(toy_weights, seed):
     toy, path = toy_weights
     lot = np.random.default_rng(seed)
@@ -175,9 +178,8 @@ def test_a_damaged_weights_file_gets_one_line_or_loads(toy_weights, seed):
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("index", [0, 3, -1])
-def test_weights_that_are_no_numbers_get_one_line(toy_weights, value, index):
+@pytest.mark.parametrize(("value", "index"), [(np.nan, 0), (np.inf, 3), (-np.inf, -1)])
+def test_weights_that_are_not_finite_get_one_line(toy_weights, value, index):
     toy, path = toy_weights
     weights = toy.get_weights()
     weights[index].flat[-1] = value
@@ -246,3 +248,102 @@ def test_a_legacy_weights_file_loads(tmp_path):
         save_weights_to_hdf5_group(file, whole)
     loaded = build_backbone(str(tmp_path / "legacy.h5"), image_size=75, feature_layers=["mixed10"])
     np.testing.assert_array_equal(loaded.weights[-1], whole.weights[-1])
+
+
+def test_operations_of_the_toy_counted_by_hand():
+    first = 2 * (3 * 3 * 3) * 6 * (8 * 8)
+    second = 2 * (3 * 3 * 6) * 6 * (4 * 4)
+    assert count_operations(build_toy_backbone()) == first + second
+    assert count_operations(build_toy_backbone(feature_layers=("mixed4",))) == first
+
+
+@pytest.mark.slow
+def test_inception_has_the_operations_of_the_literature():
+    network = keras.applications.InceptionV3(weights=None, include_top=False, input_shape=(299, 299, 3))
+    assert count_operations(network) == pytest.approx(2 * 5.7e9, rel=0.01)
+
+
+FEATURE_LAYERS = ("mixed10", "mixed0", "mixed4")
+IMAGES = np.random.default_rng(0).uniform(-1, 1, (3, SIZE, SIZE, 3)).astype(np.float32)
+
+
+def build_branches(feature_layers=FEATURE_LAYERS):
+    backbone = build_branched_backbone(feature_layers=feature_layers)
+    rng = np.random.default_rng(1)
+    for variable in backbone.weights:
+        variable.assign(variable + rng.uniform(0, 0.5, variable.shape))
+    return backbone
+
+
+@pytest.mark.parametrize(
+    ("block", "feature_layers"),
+    [
+        ("mixed0", {"cut": 4 * 4 * 4}),
+        ("mixed4", {"cut": 4 * 4 * 7}),
+        ("mixed10", {"cut": 4 * 4 * 7, "mixed0": 7}),
+    ],
+)
+def test_both_parts_together_give_the_features_of_the_whole(block, feature_layers):
+    backbone = build_branches()
+    cut = cut_backbone(backbone, block)
+    assert list_feature_layers(cut.lower) == feature_layers
+    features = cut.upper.predict_on_batch(cut.lower.predict_on_batch(IMAGES))
+    np.testing.assert_allclose(features, backbone.predict_on_batch(IMAGES), rtol=1e-6)
+
+
+def test_the_whole_is_a_copy():
+    backbone = build_branches()
+    cut = cut_backbone(backbone, "mixed4")
+    assert compute_fingerprint(cut.whole) == compute_fingerprint(backbone)
+    assert cut.whole.name == backbone.name
+    assert list_feature_layers(cut.whole) == list_feature_layers(backbone)
+    before = backbone.get_weights()
+    for variable in cut.whole.weights:
+        variable.assign(variable + 1)
+    for mine, theirs in zip(backbone.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_convolutions_above_the_cut_learn_and_nothing_else():
+    cut = cut_backbone(build_branches(), "mixed4")
+    learning = {id(variable) for variable in cut.upper.trainable_variables}
+    convolutions = [layer for layer in cut.whole.layers if isinstance(layer, keras.layers.Conv2D)]
+    below = {layer.name for layer in cut.lower.layers}
+    assert learning == {id(layer.kernel) for layer in convolutions if layer.name not in below}
+    assert len(learning) == 6
+    assert not cut.lower.trainable_variables
+    assert not cut.whole.trainable_variables
+
+
+def test_activations_are_addressed_by_what_lies_below_them():
+    backbone = build_branches()
+    addresses = compute_feature_layer_fingerprints(cut_backbone(backbone, "mixed10").lower)
+    assert addresses["mixed0"] == compute_feature_layer_fingerprints(backbone)["mixed0"]
+    *_, highest = [layer for layer in backbone.layers if isinstance(layer, keras.layers.Conv2D)]
+    highest.kernel.assign(highest.kernel + 1)
+    assert compute_feature_layer_fingerprints(cut_backbone(backbone, "mixed10").lower) == addresses
+    lowest = next(layer for layer in backbone.layers if isinstance(layer, keras.layers.Conv2D))
+    lowest.kernel.assign(lowest.kernel + 1)
+    assert (
+        compute_feature_layer_fingerprints(cut_backbone(backbone, "mixed10").lower)["cut"] != addresses["cut"]
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("block", "feature_layers", "learning"),
+    [
+        ("mixed0", {"cut": 7 * 7 * 192}, 89),
+        ("mixed3", {"cut": 7 * 7 * 288}, 68),
+        ("mixed8", {"cut": 3 * 3 * 768, "mixed2": 288}, 24),
+        ("mixed10", {"cut": 2048, "mixed2": 288, "mixed7": 768}, 9),
+    ],
+)
+def test_inception_v3_is_cut_between_its_blocks(block, feature_layers, learning):
+    backbone = build_backbone("none", image_size=75, feature_layers=("mixed2", "mixed10", "mixed7"))
+    cut = cut_backbone(backbone, block)
+    assert list_feature_layers(cut.lower) == feature_layers
+    assert len(cut.upper.trainable_variables) == learning
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 75, 75, 3)).astype(np.float32)
+    features = cut.upper.predict_on_batch(cut.lower.predict_on_batch(images))
+    np.testing.assert_allclose(features, backbone.predict_on_batch(images), rtol=1e-5, atol=1e-6)

@@ -6,9 +6,15 @@ import pytest
 from PIL import Image
 
 from pneumo_keras.errors import ModelError
-from pneumo_keras.model.classifier import Classifier, build_frozen_part, load_classifier, save_classifier
+from pneumo_keras.model.classifier import (
+    Classifier,
+    build_frozen_part,
+    build_resizing,
+    build_scaling,
+    load_classifier,
+    save_classifier,
+)
 from pneumo_keras.model.head import build_decision, build_head
-from pneumo_keras.model.preprocessing import build_resizing, build_scaling
 from tests.toy import build_toy_backbone
 
 RANDOM = np.random.default_rng(0)

@@ -9,10 +9,10 @@ import pytest
 from pneumo_keras.config import load_config
 from pneumo_keras.errors import SettingsError, TrainingError
 from pneumo_keras.evaluation.scores import load_scores
-from pneumo_keras.exports.place import choose_place
+from pneumo_keras.exports.forms import choose_files
 from pneumo_keras.features.store import list_entries
+from pneumo_keras.model.backbone import cut_backbone
 from pneumo_keras.model.classifier import load_classifier
-from pneumo_keras.model.cut import cut_backbone
 from pneumo_keras.model.fingerprint import compute_fingerprint
 from pneumo_keras.recipes import fine_tuning, network
 from pneumo_keras.recipes.compare import compare_runs
@@ -243,7 +243,7 @@ def test_a_fine_tuned_run_is_used_as_any_other(run, train, tmp_path):
 
 def test_an_export_says_which_weights_were_fine_tuned(run):
     pytest.importorskip("onnxruntime")
-    export_run(load_run(run.path), "onnx", choose_place(run.path, "onnx", None))
+    export_run(load_run(run.path), "onnx", *choose_files(run.path, "onnx", None))
     sidecar = json.loads((run.path / "exports" / "model.onnx.json").read_text())
     noted = sidecar["fingerprints"]["fine_tuned_weights_sha256"]
     assert noted == read_environment(run)["fine_tuned_weights_sha256"]

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from pneumo_keras.bench.speeds import Bench, EngineSpeed
+from pneumo_keras.bench.engines import Bench, EngineSpeed
 from pneumo_keras.reporting.bench import format_bench
 
 
@@ -37,7 +37,7 @@ def test_the_table_in_full(bench):
         "keras     float32         5.0  4.0 to 6.0       1.00  1.00 to 1.00       57        48 %    0.0e+00",
         "openvino  float32        11.0  10.0 to 15.0     2.50  2.20 to 2.50      125       104 %    3.2e-07",
         "",
-        "Medians of 3 rounds in which the engines take turns, images already prepared. x keras: the rate",
+        "Medians of 3 rounds in which the engines alternate, images already prepared. x keras: the rate",
         "over that of stock Keras in the same round; the machine's drift drops out of it, so it need not be",
         "the ratio of the medians. Operations are those of stock Keras, deviation is the largest of any",
         "feature over the largest feature.",

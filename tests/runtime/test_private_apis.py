@@ -6,12 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import keras
 import numpy as np
 import pytest
 
-from pneumo_keras.engines.jax_program import choose_cpu_options
-from pneumo_keras.model.initial import draw_nothing, replace_draws
 from pneumo_keras.runtime import private_apis
 
 START = (
@@ -115,15 +114,34 @@ def test_trace_tensor():
     assert private_apis.trace_tensor(first)[0] is operation
 
 
-def test_choose_cpu_options():
-    assert choose_cpu_options()
+def test_xla_cpu_options():
+    assert private_apis.XLA_CPU_OPTIONS
+    program = jax.jit(jax.numpy.negative, compiler_options=private_apis.XLA_CPU_OPTIONS)
+    assert program(1.0) == -1
+    with pytest.raises(jax.errors.JaxRuntimeError):
+        jax.jit(jax.numpy.negative, compiler_options={"xla_cpu_no_such_option": "1"})(1.0)
 
 
-def test_replace_draws():
-    with replace_draws(draw_nothing):
-        layer = keras.layers.Dense(3)
-        layer.build((None, 2))
-    np.testing.assert_array_equal(layer.kernel, np.zeros((2, 3)))
+def build_layer():
+    layer = keras.layers.Conv2D(8, 3)
+    layer.build((None, None, None, 4))
+    return layer
+
+
+def test_replace_draws(monkeypatch):
+    drawn = "keras.src.initializers.random_initializers.random.uniform"
+    with monkeypatch.context() as patched, private_apis.replace_draws(lambda shape: np.full(shape, 2.0)):
+        patched.setattr(drawn, lambda *_, **__: pytest.fail("numbers were drawn"))
+        layer, norm = build_layer(), keras.layers.BatchNormalization()
+        norm.build((None, 4))
+    np.testing.assert_array_equal(layer.kernel, np.full((3, 3, 4, 8), 2))
+    np.testing.assert_array_equal(layer.bias, np.zeros(8))
+    for variable, value in [(norm.gamma, 1), (norm.beta, 0), (norm.moving_variance, 1)]:
+        np.testing.assert_array_equal(variable, np.full(4, value))
+    assert layer.get_config() == {**build_layer().get_config(), "name": layer.name}
+    with private_apis.replace_draws():
+        assert not np.any(build_layer().kernel)
+    assert len(np.unique(build_layer().kernel)) == 3 * 3 * 4 * 8
 
 
 def list_private_parts(path):
