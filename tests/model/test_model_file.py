@@ -146,44 +146,25 @@ def test_an_input_of_any_width_is_never_allocated(refuse, members):
     assert refuse({**members, CONFIG: text})
 
 
-LINKS = {
+WEIGHTS_ELSEWHERE = {
     "external link": lambda file, name, _: file.__setitem__(name, h5py.ExternalLink("/etc/hostname", "/x")),
     "soft link": lambda file, name, _: file.__setitem__(name, h5py.SoftLink("/layers")),
-}
-ARRAYS = {
+    "group": lambda file, name, _: file.__setitem__(name, file["layers"]),
     "external storage": lambda file, name, value: file.create_dataset(
         name, value.shape, value.dtype, external=[("/etc/passwd", 0, value.nbytes)]
     ),
-    "packed": lambda file, name, value: file.create_dataset(name, data=value, compression="gzip"),
+    "virtual": lambda file, name, value: file.create_virtual_dataset(
+        name, h5py.VirtualLayout(value.shape, value.dtype)
+    ),
     "endless": lambda file, name, _: file.create_dataset(name, (2**20, 2**20), "f4", chunks=(1, 1024)),
-    "empty": lambda file, name, value: file.create_dataset(name, value.shape, value.dtype),
     "text": lambda file, name, _: file.create_dataset(name, data="text"),
     "records": lambda file, name, _: file.create_dataset(name, data=np.zeros(3, [("a", "f4")])),
 }
 
 
-@pytest.mark.parametrize("kind", LINKS)
-def test_weights_that_point_elsewhere_are_refused(refuse, change_weights, kind):
-    assert "points elsewhere" in refuse(change_weights(LINKS[kind]))
-
-
-def test_a_group_in_the_place_of_an_array_is_refused(refuse, change_weights):
-    assert refuse(change_weights(lambda file, name, _: file.__setitem__(name, file["layers"])))
-
-
-@pytest.mark.parametrize("kind", ARRAYS)
+@pytest.mark.parametrize("kind", WEIGHTS_ELSEWHERE)
 def test_weights_that_are_no_plain_array_of_the_file_are_refused(refuse, change_weights, kind):
-    found = refuse(change_weights(ARRAYS[kind]))
-    assert "must be a plain array of numbers inside the file" in found or "holds fewer" in found
-
-
-def test_a_virtual_array_is_refused(refuse, change_weights):
-    def put(file, name, value):
-        layout = h5py.VirtualLayout(value.shape, value.dtype)
-        layout[...] = h5py.VirtualSource("/tmp/other.h5", "x", value.shape)
-        file.create_virtual_dataset(name, layout)
-
-    assert "must be a plain array" in refuse(change_weights(put))
+    assert refuse(change_weights(WEIGHTS_ELSEWHERE[kind]))
 
 
 @pytest.mark.parametrize("odd", [np.nan, np.inf])
@@ -196,7 +177,7 @@ def test_weights_that_are_not_finite_are_refused(refuse, change_weights, odd):
 
 
 def test_weights_that_are_cut_short_are_refused(members, refuse):
-    assert "model.weights.h5 is damaged" in refuse({**members, WEIGHTS: members[WEIGHTS][:5000]})
+    assert refuse({**members, WEIGHTS: members[WEIGHTS][:5000]})
 
 
 def test_an_untouched_file_is_taken(members, tmp_path):
