@@ -86,12 +86,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class FeatureTable:
-    """The features of one view of the images, feature layers side by side (n, d), read when asked for.
-
-    Attributes:
-        files: Each feature layer's features.
-        n: Images.
-    """
+    """The features of one view of n images, feature layers side by side (n, d), read when asked for."""
 
     files: dict[str, Path]
     n: int
@@ -105,11 +100,7 @@ class FeatureTable:
         return sum(file.stat().st_size for file in self.files.values())
 
     def __getitem__(self, rows: slice | Integer[np.ndarray, " b"]) -> Features:
-        """The features of these images.
-
-        Raises:
-            DataError: They were removed meanwhile.
-        """
+        """The features of these images; DataError where they were removed meanwhile."""
         try:
             # Mapped anew each time: pages of a map that stays open would count as memory in use.
             parts = [np.load(file, mmap_mode="r")[rows] for file in self.files.values()]
@@ -213,25 +204,15 @@ class Store:
 
 @dataclass(frozen=True)
 class StoredEntry:
-    """An entry as it is found on disk.
-
-    Attributes:
-        folder: Of the entry.
-        title: Whose images these are, in words.
-        n: How many images there are.
-        about: What the features are of.
-        images: How many images have their features there.
-        size: In bytes.
-        used: When it was last used, in seconds since 1970.
-    """
+    """An entry as it is found on disk: of `n` images, `images` have their features there."""
 
     folder: Path
     title: str
     n: int
     about: dict[str, Any]
     images: int
-    size: int
-    used: float
+    size: int  # bytes
+    used: float  # seconds since 1970
 
 
 def list_entries(cache: Path) -> list[StoredEntry]:

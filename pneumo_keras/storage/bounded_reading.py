@@ -29,7 +29,6 @@ ARCHIVE_BYTES = 1 << 36  # of a zip archive, packed or unpacked: 1.3 million ima
 FREE_BYTES = 1 << 30  # that every archive may unpack to
 RATIO = 100  # to which larger ones may be packed; images are packed to a half or a third
 LISTING_BYTES = 1 << 20  # of the list of members at the end of an archive; ours take less than a thousand
-ENCRYPTED = 0x1  # of a member's flags
 REASON = 200  # characters of a message that quotes the file
 # What zipfile raises on damaged archives beside ValueError.
 DAMAGED = EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error
@@ -49,16 +48,16 @@ def open_ordinary(path: Path, *, most: int) -> io.BufferedReader:
         # Without O_NONBLOCK the opening of a pipe waits for somebody who writes.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except ValueError as error:  # a path with a null in it
-        raise OSError(errno.EINVAL, str(error), os.fspath(path)) from error
+        raise OSError(errno.EINVAL, str(error), str(path)) from error
     try:
         found = os.fstat(descriptor)
         if stat.S_ISDIR(found.st_mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "it is no ordinary file", os.fspath(path))
+            raise OSError(errno.EINVAL, "it is no ordinary file", str(path))
         if found.st_size > most:
             rule = f"it has {found.st_size:,} bytes, and at most {most:,} are read"
-            raise OSError(errno.EFBIG, rule, os.fspath(path))
+            raise OSError(errno.EFBIG, rule, str(path))
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
@@ -124,9 +123,8 @@ def _check_members(archive: zipfile.ZipFile, size: int, most: int) -> None:
     if twice:
         raise ValueError(f"it holds '{twice[0]}' more than once")
     for member in members:
-        plain = member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-        if not plain or member.flag_bits & ENCRYPTED:
-            raise ValueError(f"'{member.filename}' is encrypted, or packed otherwise than by deflate")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"'{member.filename}' is packed otherwise than by deflate")
     unpacked = sum(member.file_size for member in members)
     if unpacked > most or unpacked > max(FREE_BYTES, RATIO * size):
         raise ValueError(f"it would unpack to {unpacked:,} bytes")
@@ -163,13 +161,6 @@ def load_npz(path: Path, names: Sequence[str], *, most: int = ARRAY_BYTES) -> li
         if sorted(held) != sorted(names):
             raise ValueError(f"it must hold {', '.join(names)} and holds {', '.join(held[:9]) or 'nothing'}")
         return [load_member(archive, name) for name in names]
-
-
-def load_npy(path: Path) -> Array:
-    """The array of numbers of an npy file; see `load_npz`."""
-    with open_ordinary(path, most=ARRAY_BYTES) as file:
-        header = _read_header(file, os.fstat(file.fileno()).st_size, path.name)
-        return to_array(file.read(header.n_bytes), header)
 
 
 def load_member(archive: zipfile.ZipFile, name: str) -> Array:

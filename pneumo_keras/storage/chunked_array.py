@@ -54,11 +54,7 @@ class ChunkedArray:
         return range(start, min(start + self.chunk_rows, self.shape[0]))
 
     def allocate(self) -> None:
-        """Makes the file, unless one of this shape is there already, whose chunks stay.
-
-        Raises:
-            OSError: It cannot be written.
-        """
+        """Makes the file, unless one of this shape is there already, whose chunks stay."""
         if self._load_checksums() is None:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with replace_whole(self.file) as beside:
@@ -66,11 +62,7 @@ class ChunkedArray:
                 os.truncate(beside, self.size)
 
     def write(self, chunk: int, rows: Shaped[np.ndarray, "..."]) -> None:
-        """Writes a chunk of an allocated array, then its checksum.
-
-        Raises:
-            OSError: They cannot be written.
-        """
+        """Writes a chunk of an allocated array, then its checksum."""
         content = np.ascontiguousarray(rows, self.dtype).tobytes()
         with self.file.open("r+b") as file:
             file.seek(self._offset(chunk))

@@ -128,23 +128,18 @@ def claim_folder(
     Raises:
         RunError: It is taken, or cannot be made.
     """
-    claim = filelock.FileLock(path / CLAIM, timeout=0)
     with explain_unwritable(path, option=option):
         if may_hold is None:
             check_free(path, option=option)
         made = _make(path)
-        try:
-            claim.acquire()
-        except (filelock.Timeout, FileNotFoundError):  # another writer holds it, or has just taken it away
-            raise RunError(f"{path} is being written by another process: name another folder.") from None
     try:
-        with explain_unwritable(path, option=option):
-            if _holds_something(path) and not (may_hold and may_hold(path)):
-                raise _to_taken(path, option=option)
-            _remove_unfinished(path)
-        yield
+        with _claim(path / CLAIM, path, option=option):
+            with explain_unwritable(path, option=option):
+                if _holds_something(path) and not (may_hold and may_hold(path)):
+                    raise _to_taken(path, option=option)
+                _remove_unfinished(path)
+            yield
     finally:
-        _drop_claim(claim)
         with suppress(OSError):
             if made:
                 path.rmdir()
@@ -164,16 +159,8 @@ def claim_file(path: Path, *, option: str) -> Iterator[None]:
     real = Path(os.path.realpath(path))
     # A hash, since the longest names leave no room for an ending.
     name = f".{hashlib.sha256(os.fsencode(real.name)).hexdigest()[:16]}.lock"
-    claim = filelock.FileLock(real.parent / name, timeout=0)
-    with explain_unwritable(path, option=option):
-        try:
-            claim.acquire()
-        except filelock.Timeout:
-            raise RunError(f"{path} is being written by another process: name another file.") from None
-    try:
+    with _claim(real.parent / name, path, option=option):
         yield
-    finally:
-        _drop_claim(claim)
 
 
 def is_claimed(path: Path) -> bool:
@@ -304,11 +291,21 @@ def _make(path: Path) -> bool:
     return True
 
 
-def _drop_claim(claim: filelock.BaseFileLock) -> None:
-    with suppress(OSError):
-        Path(claim.lock_file).unlink()
-    with suppress(OSError):
-        claim.release()
+@contextmanager
+def _claim(file: Path, path: Path, *, option: str) -> Iterator[None]:
+    claim = filelock.FileLock(file, timeout=0)
+    with explain_unwritable(path, option=option):
+        try:
+            claim.acquire()
+        except (filelock.Timeout, FileNotFoundError):  # another writer holds it, or has just taken it away
+            raise RunError(f"{path} is being written by another process: name another one.") from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            file.unlink()
+        with suppress(OSError):
+            claim.release()
 
 
 def _sync_folder(path: Path) -> None:

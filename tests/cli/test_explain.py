@@ -64,7 +64,7 @@ def test_a_folder_that_another_process_writes_to_is_refused(invoke, run, way):
         done = invoke("-q", "explain", "run", "images", *way)
         assert (done.exit_code, done.stderr) == (
             1,
-            f"Error: {target} is being written by another process: name another folder.\n",
+            f"Error: {target} is being written by another process: name another one.\n",
         )
     assert not target.exists()
 

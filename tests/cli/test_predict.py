@@ -157,7 +157,7 @@ def test_a_file_that_another_process_writes_is_refused_under_each_of_its_names(i
             done = invoke("-q", "predict", "run", "images", "--out", name, *way)
             assert (done.exit_code, done.stderr) == (
                 1,
-                f"Error: {name} is being written by another process: name another file.\n",
+                f"Error: {name} is being written by another process: name another one.\n",
             )
     assert not (tmp_path / "scores.csv").exists()
     assert invoke("-q", "predict", "run", "images", "--out", "scores.csv", *way).exit_code == 0

@@ -1,4 +1,3 @@
-import io
 import os
 import struct
 import tracemalloc
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 
 from pneumo_keras.storage import bounded_reading
-from pneumo_keras.storage.bounded_reading import load_npy, load_npz, open_zip, read_ordinary, read_text
+from pneumo_keras.storage.bounded_reading import load_npz, open_zip, read_ordinary, read_text
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder", "missing", "null", "long", "loop"])
@@ -79,7 +78,7 @@ def test_a_plain_archive_is_read(tmp_path, packing):
 @pytest.mark.parametrize("packing", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_other_packings_are_refused(tmp_path, packing):
     path = write_zip(tmp_path / "x.zip", [("a", "one")], packing)
-    assert refuse(path) == "'a' is encrypted, or packed otherwise than by deflate"
+    assert refuse(path) == "'a' is packed otherwise than by deflate"
 
 
 def test_a_member_that_is_there_twice_is_refused(tmp_path):
@@ -164,13 +163,11 @@ def build_header(descr="'|u1'", order="False", shape="(3,)"):
 )
 def test_an_array_that_is_not_what_it_declares_is_refused(tmp_path, header, reason):
     content = build_header(**header) + b"abc"
-    (tmp_path / "x.npy").write_bytes(content)
     with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
         archive.writestr("x.npy", content)
-    for load in (lambda: load_npy(tmp_path / "x.npy"), lambda: load_npz(tmp_path / "x.npz", ["x"])):
-        with pytest.raises(ValueError, match=r"^x\.npy ") as caught:
-            load()
-        assert reason in str(caught.value)
+    with pytest.raises(ValueError, match=r"^x\.npy ") as caught:
+        load_npz(tmp_path / "x.npz", ["x"])
+    assert reason in str(caught.value)
 
 
 def test_an_archive_must_hold_the_arrays_and_no_others(tmp_path):
@@ -183,8 +180,6 @@ def test_an_archive_must_hold_the_arrays_and_no_others(tmp_path):
 
 
 def test_no_pickle_is_ever_loaded(tmp_path):
-    file = io.BytesIO()
-    np.save(file, np.array([{"a": 1}], object), allow_pickle=True)
-    (tmp_path / "x.npy").write_bytes(file.getvalue())
+    np.savez(tmp_path / "x.npz", x=np.array([{"a": 1}], object))
     with pytest.raises(ValueError, match="Python objects"):
-        load_npy(tmp_path / "x.npy")
+        load_npz(tmp_path / "x.npz", ["x"])

@@ -104,7 +104,7 @@ def test_a_claimed_folder_belongs_to_one_writer(tmp_path):
     with claim_folder(path, option="--out"):
         with pytest.raises(RunError) as caught, claim_folder(path, option="--out"):
             pytest.fail("two writers")
-        assert str(caught.value) == f"{path} is being written by another process: name another folder."
+        assert str(caught.value) == f"{path} is being written by another process: name another one."
         (path / "result.txt").write_text("mine")
     assert [file.name for file in path.iterdir()] == ["result.txt"]
     with pytest.raises(RunError) as caught, claim_folder(path, option="--out"):
@@ -144,7 +144,7 @@ def test_of_many_writers_that_come_at_once_one_gets_the_folder(tmp_path, exists)
             thread.start()
         for thread in threads:
             thread.join()
-        writing = f"{path} is being written by another process: name another folder."
+        writing = f"{path} is being written by another process: name another one."
         assert len(won) == len(lost) == 1
         assert lost[0] in (TAKEN.format(path), writing)
         assert [file.name for file in path.iterdir()] == won
