@@ -19,7 +19,7 @@ FloatOrNan = Annotated[float, BeforeValidator(lambda value: math.nan if value is
 """A number that may be undefined: NaN here, null in a document."""
 
 SHOWN = 100  # characters of what was received
-LARGEST = 2.0**63  # of numbers
+LARGEST_INTEGER = 2.0**63
 
 
 @functools.cache
@@ -45,7 +45,7 @@ def parse_document(kind: type[T], text: str, *, name: str) -> T:
         RunError: The text is no such document. Names the first fault.
     """
     try:
-        json.loads(text, parse_constant=_check_number, parse_float=_check_number, parse_int=_check_number)
+        json.loads(text, parse_constant=_check_number, parse_float=_check_number, parse_int=_check_integer)
         return _load_adapter(kind).validate_json(text, strict=True, extra="forbid")
     except ValidationError as error:
         raise _to_damage(name, _to_fault(error)) from error
@@ -70,10 +70,14 @@ def check_part(kind: Any, document: Mapping[str, Any], *, name: str) -> None:
         raise _to_damage(name, _to_fault(error)) from error
 
 
-def _check_number(text: str) -> None:
+def _check_number(text: str, largest: float = math.inf) -> None:
     """Refuses what pydantic lets pass: NaN, 1e999, whole numbers of 5,000 digits."""
-    if not abs(float(text)) < LARGEST:
+    if not abs(float(text)) < largest:
         raise ValueError(f"{text[:SHOWN]} is no number of a sensible size")
+
+
+def _check_integer(text: str) -> None:
+    _check_number(text, LARGEST_INTEGER)
 
 
 def _to_damage(name: str, fault: str) -> RunError:
