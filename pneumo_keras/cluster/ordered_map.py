@@ -1,33 +1,29 @@
-"""Numbered items of work through stages of actors, the results in order: Ray Data does it.
+"""Items of work through stages of actors, the results in order: Ray Data does it.
 
 An item is whatever can be pickled. Actors hold what is slow to make, and get a stream of items for which they
-give a stream of results, one each. An actor that dies is replaced, and what it had in hand is done again, a
-few times.
+give a stream of results, one each. An actor that dies is replaced, and the block of items that it had in hand
+is done again, a few times.
 """
 
-import contextlib
 import importlib
-import itertools
 import logging
 import math
 import os
 import pickle
 import threading
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pneumo_keras.cluster.watch import is_rays, to_cluster_error
-from pneumo_keras.cluster.worker import NUMBER, RESULT, Failure, Tally, Worker
-from pneumo_keras.errors import ClusterError
+from pneumo_keras.cluster.connection import list_machines
+from pneumo_keras.errors import ClusterError, PneumoError
 
 log = logging.getLogger("pneumo_keras")
 
-BLOCKS = 1000  # as long as blocks are small: Ray Data keeps 12 KB on each where the results are asked for
-BLOCK = 32  # items at most: what is done again when an actor dies
-PATIENCE = 60.0  # seconds for the first worker to start
-BATCH = 8  # items at most that are in the memory of an actor
-LISTED = 128  # items that are kept together until a worker asks for them
+ITEM = "item"  # the column of pickled items and results
+RETRIES = 4  # of a block; Ray Data would give one that kills its actors to the next for ever
+WAIT_SECONDS = 60.0  # for the first result, until the user is told what it may wait for
 
 # Shares of a core as Ray counts them: whatever stages there are, each finds room for at least one actor.
 CORE, CORNER = 0.9, 0.1
@@ -51,85 +47,119 @@ class Stage:
     most: int | None = None
 
 
-def map_in_order(items: Iterable[Any], stages: Sequence[Stage]) -> Generator[Any, None, None]:
+@dataclass(frozen=True)
+class Failure:
+    """Stands for a result where a stage raised what the user can mend."""
+
+    error: Exception
+
+
+def map_in_order(
+    items: Sequence[Any], stages: Sequence[Stage], *, block: int = 1
+) -> Generator[Any, None, None]:
     """Passes items through stages on the cluster that is open; only a few results are held here.
 
-    Items are listed before the work begins, and kept by the cluster. Workers work in this process' working
-    folder, which all machines must see.
+    Workers work in this process' working folder, which all machines must see.
 
     Args:
-        items: Any.
+        items: Any; they are kept by the cluster.
         stages: At least one.
+        block: Items that go to an actor together.
 
     Returns:
         A result for each item, in their order, each once.
 
     Raises:
         PneumoError: Whatever a stage raised first, in the order of the items.
-        ClusterError: Ray gives up, on a machine without this package, say; or the same items were in the
-            hands of one actor after another that died.
     """
-    ray = importlib.import_module("ray")
-    listing, count = _list_items(ray, items)
-    if not count:
+    if not items:
         return
-    tally = ray.remote(Tally).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote()
-    with (
-        _warn_if_nobody_comes(ray, tally),
-        contextlib.closing(_draw(_spread(ray, stages, listing, count, tally))) as results,
-    ):
-        yield from results
-
-
-def _spread(ray: Any, stages: Sequence[Stage], listing: Sequence[Any], count: int, tally: Any) -> Any:
-    """The dataset of the results, of which nothing is computed before it is drawn."""
-    size = min(math.ceil(count / BLOCKS), BLOCK)
-    rows = _number_rows(count, size)
+    ray = importlib.import_module("ray")
+    blocks = [_to_table(items[start : start + block]) for start in range(0, len(items), block)]
+    rows = importlib.import_module("ray.data").from_arrow(blocks)
     sharing = sum(not stage.whole for stage in stages)
-    for place, stage in enumerate(stages):
-        rows = rows.map_batches(
+    for stage in stages:
+        rows = _map_blocks(
+            rows,
             Worker,
-            batch_size=min(size, BATCH),
+            batch_size=block,
             batch_format="pyarrow",
             zero_copy_batch=True,
-            fn_constructor_kwargs={
-                "build": stage.build,
-                "folder": os.getcwd(),  # noqa: PTH109 (a name, as workers need it)
-                "listing": None if place else listing,
-                "listed": LISTED,
-                "threads": os.environ.get("OMP_NUM_THREADS"),
-                "stage": place,
-                "tally": tally,
-            },
-            **_size_pool(ray, stage, math.ceil(count / size), sharing),
+            fn_constructor_args=(stage.build, os.getcwd(), os.environ.get("OMP_NUM_THREADS")),  # noqa: PTH109
+            max_task_retries=RETRIES,
+            **_size_pool(ray, stage, len(blocks), sharing),
         )
-    return rows
+    waiting = threading.Timer(WAIT_SECONDS, _log_waiting, [ray])
+    waiting.daemon = True
+    waiting.start()
+    try:
+        for table in rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
+            waiting.cancel()
+            yield from _read(table)
+    finally:
+        waiting.cancel()
 
 
-def describe_cluster() -> str:
-    """What the open cluster has, in words."""
-    ray = importlib.import_module("ray")
-    has = ray.cluster_resources()
-    words = [(len(_list_machines(ray)), "machine"), (has.get("CPU", 0), "core")]
-    words += [(has["GPU"], "accelerator")] if has.get("GPU") else []
-    return ", ".join(f"{count:g} {word}{'s' * (count != 1)}" for count, word in words)
+def _map_blocks(rows: Any, *arguments: Any, **options: Any) -> Any:
+    """Ray 2.60 announces that `max_task_retries` goes with 2.64, and has nothing in its place."""
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        return rows.map_batches(*arguments, **options)
 
 
-def _list_items(ray: Any, items: Iterable[Any]) -> tuple[list[Any], int]:
-    """References to lists of items, and how many items there are."""
-    listing, count, drawn = [], 0, iter(items)
-    while part := list(itertools.islice(drawn, LISTED)):
-        listing.append(ray.put(pickle.dumps(part)))
-        count += len(part)
-    return listing, count
+class Worker:
+    """A stage in an actor, which takes and gives tables of pickled items.
+
+    Args:
+        build: Of the stage.
+        folder: Where names are relative to.
+        threads: For libraries that read OMP_NUM_THREADS; None for as many as they like.
+    """
+
+    def __init__(
+        self, build: Callable[[], Callable[[Iterator[Any]], Iterator[Any]]], folder: str, threads: str | None
+    ) -> None:
+        self._work: Callable[[Iterator[Any]], Iterator[Any]]
+        if threads is None:  # Ray says 1, and with fewer threads last digits may be others
+            os.environ.pop("OMP_NUM_THREADS", None)
+        try:
+            _enter(folder)
+            self._work = build()
+        except (PneumoError, OSError) as error:  # an actor that cannot be made would take its reason along
+            failure = Failure(error)
+            self._work = lambda items: iter([failure])
+
+    def __call__(self, table: Any) -> Any:
+        """Results of a block of items; a failure is the last one."""
+        results = []
+        try:
+            results.extend(self._work(_read(table)))
+        except (PneumoError, OSError) as error:
+            results.append(Failure(error))
+        return _to_table(results)
 
 
-def _number_rows(count: int, size: int) -> Any:
-    """Blocks of numbers. Ray Data's own `range` would need a whole free core to make them."""
+def _enter(folder: str) -> None:
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise ClusterError(
+            f"The working folder must be there on every machine of the cluster. Received: {folder} "
+            f"({error.strerror}). Call from a folder that all share."
+        ) from error
+
+
+def _to_table(items: Iterable[Any]) -> Any:
     pyarrow = importlib.import_module("pyarrow")
-    numbers = [range(first, min(first + size, count)) for first in range(0, count, size)]
-    blocks = [pyarrow.table({NUMBER: pyarrow.array(part, pyarrow.int64())}) for part in numbers]
-    return importlib.import_module("ray.data").from_arrow(blocks)
+    pickled = [pickle.dumps(item, pickle.HIGHEST_PROTOCOL) for item in items]
+    return pyarrow.table({ITEM: pyarrow.array(pickled, pyarrow.large_binary())})
+
+
+def _read(table: Any) -> Iterator[Any]:
+    for pickled in table[ITEM]:
+        item = pickle.loads(pickled.as_buffer())
+        if isinstance(item, Failure):
+            raise item.error
+        yield item
 
 
 def _size_pool(ray: Any, stage: Stage, blocks: int, sharing: int) -> dict[str, Any]:
@@ -139,7 +169,7 @@ def _size_pool(ray: Any, stage: Stage, blocks: int, sharing: int) -> dict[str, A
     if stage.whole and has.get("GPU"):
         room, takes = int(has["GPU"]), {"num_gpus": 1, "num_cpus": 0}
     elif stage.whole:
-        room, takes = len(_list_machines(ray)), {"num_cpus": CORNER}  # Ray Data spreads them
+        room, takes = len(list_machines(ray)), {"num_cpus": CORNER}  # Ray Data spreads them
     else:
         room, takes = math.ceil(has.get("CPU", 1)), {"num_cpus": CORE / sharing}
     most = max(1, min(room, blocks, stage.most or room))
@@ -147,47 +177,7 @@ def _size_pool(ray: Any, stage: Stage, blocks: int, sharing: int) -> dict[str, A
     return {"compute": pool, **takes}
 
 
-@contextlib.contextmanager
-def _warn_if_nobody_comes(ray: Any, tally: Any) -> Iterator[None]:
-    """Says so where no worker has started after a while: Ray itself waits in silence."""
-
-    def warn() -> None:
-        if ray.get(tally.count_workers.remote()) == 0:
-            free, has = (look().get("CPU", 0) for look in (ray.available_resources, ray.cluster_resources))
-            log.warning(
-                "No worker has started on the cluster yet, which has %.3g of %.3g cores free: the work "
-                "waits for room",
-                *(free, has),
-            )
-
-    timer = threading.Timer(PATIENCE, warn)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def _list_machines(ray: Any) -> list[Any]:
-    """Those that do work: the head of a cluster often offers no core."""
-    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-
-
-def _draw(rows: Any) -> Generator[Any, None, None]:
-    expected = itertools.count()
-    try:
-        for table in rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
-            for number, pickled in zip(table[NUMBER].to_pylist(), table[RESULT].to_pylist(), strict=True):
-                result = pickle.loads(pickled)
-                if isinstance(result, Failure):
-                    raise result.error
-                if number != (due := next(expected)):
-                    raise ClusterError(
-                        f"Ray must give each result once, in order. Received: {number} for {due}"
-                    )
-                yield result
-    except Exception as error:
-        if is_rays(error):  # and not a stage, which means nobody but us
-            raise to_cluster_error(error) from error
-        raise
+def _log_waiting(ray: Any) -> None:
+    """Ray itself waits in silence where others work on the cluster."""
+    free, has = (look().get("CPU", 0) for look in (ray.available_resources, ray.cluster_resources))
+    log.info("No result yet: the cluster has %.3g of %.3g cores free", free, has)

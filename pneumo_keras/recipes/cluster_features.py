@@ -1,11 +1,9 @@
-"""Features computed on the machines of a cluster: each gets the frozen network once, then runs of chunks.
+"""Features computed on the machines of a cluster, each of which gets the frozen network once, weights and all.
 
-The network goes there as it is here, weights and all; images are drawn or read where they pass it. The
-features come back in order, to be written by whoever asked for them. Nothing of Keras is imported with this
-module: in an actor, its backend starts first.
+Images are drawn or read where they pass it. Nothing of Keras is imported with this module: in an actor, its
+backend starts first.
 """
 
-import contextlib
 import functools
 import importlib
 import logging
@@ -15,8 +13,8 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 from pneumo_keras.arrays import Features
-from pneumo_keras.cluster.connection import open_cluster
-from pneumo_keras.cluster.ordered_map import Stage, describe_cluster, map_in_order
+from pneumo_keras.cluster.connection import describe_cluster, open_cluster
+from pneumo_keras.cluster.ordered_map import Stage, map_in_order
 from pneumo_keras.config import find_cache
 from pneumo_keras.errors import ClusterError
 from pneumo_keras.runtime.backend import BACKEND, describe_device, start_backend
@@ -46,20 +44,19 @@ def run_on_cluster(job: Any, chunks: Sequence[int], *, engine: str) -> Generator
     with open_cluster():
         log.info("Features are computed on %s", describe_cluster())
         dumps = importlib.import_module("ray.cloudpickle").dumps  # views hold functions of functions
-        build = functools.partial(build_running, dumps(job), engine, describe_computing(engine))
-        runs = (chunks[start : start + RUN] for start in range(0, len(chunks), RUN))
-        with contextlib.closing(map_in_order(runs, [Stage(build, whole=True)])) as results:
-            for features in results:
-                yield from features
+        build = functools.partial(build_job, dumps(job), engine, describe_computing(engine))
+        runs = [chunks[start : start + RUN] for start in range(0, len(chunks), RUN)]
+        for features in map_in_order(runs, [Stage(build, whole=True)]):
+            yield from features
 
 
-def build_running(
-    packed: bytes, engine: str, expected: Mapping[str, str]
+def build_job(
+    pickled: bytes, engine: str, expected: Mapping[str, str]
 ) -> Callable[[Iterator[Sequence[int]]], Iterator[list[Features]]]:
     """In an actor: runs of chunks -> their features, chunk by chunk.
 
     Args:
-        packed: The job.
+        pickled: The job.
         engine: That runs the network.
         expected: What `describe_computing` says where the job was started.
 
@@ -69,7 +66,7 @@ def build_running(
     """
     start_backend(find_cache())
     check_alike(describe_computing(engine), expected)
-    job = pickle.loads(packed)
+    job = pickle.loads(pickled)
     return lambda runs: (list(job.run(run)) for run in runs)
 
 

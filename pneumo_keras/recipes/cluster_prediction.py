@@ -1,30 +1,28 @@
 """Files of the user's own scored by a finished run on the machines of a cluster.
 
-The files go in packets through two stages: decoded by a core each, scored by an accelerator or a machine
-each, which has read the run once. Here are no images and no network, and nothing of Keras.
+They pass two stages: decoded by a core each, scored by an accelerator or a machine each, which has read the
+run once. Nothing of Keras is imported with this module.
 """
 
-import contextlib
 import functools
-import itertools
 import logging
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
-from pneumo_keras.cluster.ordered_map import Stage, describe_cluster, map_in_order
+from pneumo_keras.cluster.connection import describe_cluster
+from pneumo_keras.cluster.ordered_map import Stage, map_in_order
 from pneumo_keras.config import find_cache
 from pneumo_keras.data.decoding import DecodedImage, Decoders
 from pneumo_keras.data.images import Preparation
-from pneumo_keras.features.store import CHUNK
 from pneumo_keras.recipes.predict import build_scorer, score_rest, tell_threshold
 from pneumo_keras.runs.run import Run, ScoredImage, load_run
 from pneumo_keras.runtime.backend import start_backend
 
 log = logging.getLogger("pneumo_keras")
 
-Packet = list[Any]  # of paths, then of the images in them, then of what is said of each
+# Images of a block: what goes through a stage at once, and is done again when an actor dies. Ray Data keeps 12
+# KB on each block where the results are asked for.
+SMALLEST_BLOCK, LARGEST_BLOCK, BLOCKS = 32, 256, 1000
 
 
 def predict_on_cluster(
@@ -40,7 +38,7 @@ def predict_on_cluster(
     Args:
         run: Whose folder every machine can read.
         paths: Of the files, which every machine can read. All are listed before the first is scored.
-        prevalence: Share of pneumonia where the scores are to be used, in (0, 1).
+        prevalence: Where the scores are to be used, in (0, 1).
         workers: Processes that decode, on all machines; one a core if not given.
         last: A file that was scored before with its score, where an earlier call is gone on with.
 
@@ -57,55 +55,30 @@ def predict_on_cluster(
     ]
 
     def score(files: Iterable[str]) -> Generator[ScoredImage, None, None]:
-        with contextlib.closing(map_in_order(_pack(files), stages)) as packets:
-            yield from itertools.chain.from_iterable(packets)
+        listed = list(files)
+        block = min(max(len(listed) // BLOCKS, SMALLEST_BLOCK), LARGEST_BLOCK)
+        yield from map_in_order(listed, stages, block=block)
 
     yield from score_rest(score, paths, last)
 
 
-def build_decoding(preparation: Preparation) -> Callable[[Iterator[Packet]], Iterator[Packet]]:
-    """In an actor: packets of paths -> packets of images.
+def build_decoding(preparation: Preparation) -> Callable[[Iterator[str]], Iterator[DecodedImage]]:
+    """In an actor: paths -> images.
 
     Args:
         preparation: Of the images that the classifier was trained on.
     """
-    decoders = Decoders(preparation, workers=1)
-    return functools.partial(_keep_packets, decoders.decode)
+    return Decoders(preparation, workers=1).decode
 
 
-def build_scoring(path: Path, prevalence: float | None) -> Callable[[Iterator[Packet]], Iterator[Packet]]:
-    """In an actor: packets of images -> packets of what the run says of them.
+def build_scoring(
+    path: Path, prevalence: float | None
+) -> Callable[[Iterator[DecodedImage]], Iterator[ScoredImage]]:
+    """In an actor: images -> what the run says of each.
 
     Raises:
         RunError: The run cannot be read from there.
         BackendError: Keras cannot start there.
     """
     start_backend(find_cache())
-    scorer = build_scorer(load_run(path), prevalence=prevalence)
-    return functools.partial(_keep_packets, scorer.score)
-
-
-def _pack(paths: Iterable[str]) -> Iterator[list[str]]:
-    drawn = iter(paths)
-    while packet := list(itertools.islice(drawn, CHUNK)):
-        yield packet
-
-
-def _keep_packets(
-    work: Callable[[Iterable[Any]], Iterator[Any]], packets: Iterable[Packet]
-) -> Iterator[Packet]:
-    """Does the work on what is in the packets, as one stream, and packs the results alike."""
-    sizes: deque[int] = deque()
-
-    def unpack() -> Iterator[str | DecodedImage]:
-        for packet in packets:
-            sizes.append(len(packet))
-            yield from packet
-
-    done: Packet = []
-    for result in work(unpack()):
-        done.append(result)
-        if len(done) == sizes[0]:
-            sizes.popleft()
-            yield done
-            done = []
+    return build_scorer(load_run(path), prevalence=prevalence).score

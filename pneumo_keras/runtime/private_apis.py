@@ -104,12 +104,6 @@ def keep_ray_off_stdout() -> None:
     worker._worker_logs_enabled = False
 
 
-def find_ray_socket() -> str:
-    """The socket of Ray's process on this machine, once the cluster is open; "" for none."""
-    worker: Any = importlib.import_module("ray._private.worker")
-    return worker._global_node.raylet_socket_name or ""
-
-
 def await_all_processes(barrier: str) -> None:
     """Waits until all processes that JAX has joined come to the barrier of this name, for a month at most."""
     client = importlib.import_module("jax._src.distributed").global_state.client

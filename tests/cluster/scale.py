@@ -174,12 +174,12 @@ def wait_for(address):
 def measure_driver(images):
     """Images that are names alone, through both stages."""
     process = psutil.Process()
-    packets = ([f"images/{first + row:09}.png" for row in range(32)] for first in range(0, images, 32))
+    names = [f"images/{index:09}.png" for index in range(images)]
     stages = [Stage(toys.build_passing), Stage(toys.build_scoring, whole=True)]
     begun, most, count = time.monotonic(), 0, 0
     with open_cluster():
-        for packet in map_in_order(packets, stages):
-            count += len(packet)
+        for _ in map_in_order(names, stages, block=256):
+            count += 1
             if count % 3200 == 0:
                 held = process.memory_info()
                 most = max(most, held.rss - held.shared)  # the object store is shared memory

@@ -9,10 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -21,9 +19,8 @@ from PIL import Image
 
 from pneumo_keras.cli import main
 from pneumo_keras.cluster import connection, ordered_map
-from pneumo_keras.cluster.connection import open_cluster
-from pneumo_keras.cluster.ordered_map import Stage, describe_cluster, map_in_order
-from pneumo_keras.cluster.worker import Worker
+from pneumo_keras.cluster.connection import describe_cluster, open_cluster
+from pneumo_keras.cluster.ordered_map import Stage, Worker, map_in_order
 from pneumo_keras.data.decoding import DecodedImage
 from pneumo_keras.data.phantom import PhantomImages
 from pneumo_keras.errors import ClusterError, RunError
@@ -34,14 +31,15 @@ from pneumo_keras.runs.folder import RunFolder
 from pneumo_keras.runs.run import load_run
 from pneumo_keras.runtime import backend
 from tests.cluster import toys
+from tests.cluster.scale import start_nodes
 
-# What Ray warns of while it makes its own settings and starts its own processes.
 pytestmark = [
+    pytest.mark.system,
+    # What Ray warns of while it makes its own settings and starts its own processes.
     pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning:ray"),
     # JAX, of processes that Ray starts. Whoever asks a cluster has no JAX but here.
     pytest.mark.filterwarnings("ignore:os.fork.. was called:RuntimeWarning"),
 ]
-
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,11 +70,11 @@ def run(tmp_path_factory):
     return folder
 
 
-def call(folder, *arguments, code="from pneumo_keras.__main__ import start; start()"):
+def call(folder, *arguments, code="from pneumo_keras.__main__ import start; start()", **variables):
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
         capture_output=True,
         text=True,
         check=False,
@@ -97,58 +95,38 @@ def test_the_cluster_is_told_of(cluster):
     assert describe_cluster().startswith("1 machine, ")
 
 
-def test_whoever_waits_for_others_is_told(cluster, caplog, monkeypatch):
-    monkeypatch.setattr(ordered_map, "PATIENCE", 3.0)
-    ray = pytest.importorskip("ray")
-    holder = ray.remote(toys.Holder).options(num_cpus=ray.cluster_resources()["CPU"]).remote()
-    ray.get(holder.hold.remote())
-    threading.Timer(6, ray.kill, [holder]).start()
-    assert list(map_in_order(range(3), [Stage(toys.build_doubling)])) == [0, 2, 4]
-    said = [record.getMessage() for record in caplog.records if record.name == "pneumo_keras"]
-    assert len(said) == 1 and said[0].startswith("No worker has started on the cluster yet, which has ")
-
-
-def test_workers_that_have_started_are_waited_for_in_silence(caplog, monkeypatch):
-    monkeypatch.setattr(ordered_map, "PATIENCE", 0.01)
-    asked, ray = threading.Event(), Mock()
-    ray.get.side_effect = lambda _: asked.set() or 1
-    with ordered_map._warn_if_nobody_comes(ray, Mock()):
-        assert asked.wait(10)
-    assert not caplog.messages
+def test_whoever_waits_is_told(cluster, caplog, monkeypatch):
+    monkeypatch.setattr(ordered_map, "WAIT_SECONDS", 0.01)
+    with caplog.at_level("INFO", "pneumo_keras"):
+        assert list(map_in_order(range(3), [Stage(toys.build_doubling)])) == [0, 2, 4]
+    (line,) = [record.message for record in caplog.records if record.name == "pneumo_keras"]
+    assert line.startswith("No result yet: the cluster has ")
 
 
 def test_no_items_are_no_work(cluster):
     assert list(map_in_order([], [Stage(toys.build_naming)])) == []
 
 
-def test_more_items_than_blocks_come_in_order(cluster, monkeypatch):
-    monkeypatch.setattr(ordered_map, "BLOCKS", 4)
-    monkeypatch.setattr(ordered_map, "LISTED", 3)
-    assert list(map_in_order(range(31), [Stage(toys.build_doubling)])) == [2 * item for item in range(31)]
-
-
 def test_what_a_stage_refuses_is_raised_where_its_results_are_used(cluster):
     stages = [Stage(functools.partial(toys.build_refusing, 5)), Stage(toys.build_doubling)]
-    results = map_in_order(range(9), stages)
+    results = map_in_order(range(9), stages, block=2)
     assert list(itertools.islice(results, 5)) == [0, 2, 4, 6, 8]
     with pytest.raises(RunError, match="item 5"):
-        next(results)
-
-
-def test_an_item_that_kills_all_its_actors_ends_in_one_line(cluster, monkeypatch):
-    monkeypatch.setattr(ordered_map, "BLOCKS", 2)
-    monkeypatch.setattr(ordered_map, "BATCH", 4)
-    results = map_in_order(range(30), [Stage(functools.partial(toys.build_dying, 25), whole=True)])
-    assert list(itertools.islice(results, 23)) == list(range(23))  # 15 in each block
-    with pytest.raises(
-        ClusterError, match=r"5 workers of the cluster died, .* over items 23 to 26 of the work"
-    ):
         next(results)
 
 
 def test_a_stage_that_cannot_be_made_says_why(cluster):
     with pytest.raises(RunError, match="no stage"):
         list(map_in_order(range(9), [Stage(toys.build_broken), Stage(toys.build_doubling)]))
+
+
+def test_an_item_that_kills_all_its_actors_ends_in_one_line(cluster):
+    stage = Stage(functools.partial(toys.build_dying, 25), whole=True)
+    with (
+        pytest.raises(ClusterError, match=r"^Ray gave up\. Its logs say why, .* Received: .*actor"),
+        connection._explain_ray(pytest.importorskip("ray")),
+    ):
+        list(map_in_order(range(30), [stage], block=4))
 
 
 def test_the_same_rows_with_and_without_a_cluster(cluster, run, monkeypatch):
@@ -160,6 +138,14 @@ def test_the_same_rows_with_and_without_a_cluster(cluster, run, monkeypatch):
     assert (spread.stdout, spread.stderr) == (plain.stdout, plain.stderr)
     assert spread.exit_code == plain.returncode == 1
     assert len(plain.stdout.splitlines()) == 71
+
+
+@pytest.mark.slow
+def test_the_same_rows_on_two_nodes(run):
+    plain = call(run, "-q", "predict", "run", "images")
+    with start_nodes(2) as variables:
+        spread = call(run, "-q", "predict", "run", "images", "--cluster", "ray", **variables)
+    assert (spread.stdout, spread.stderr) == (plain.stdout, plain.stderr)
 
 
 def test_decoders_are_as_many_as_the_cluster_has_room_for(run, monkeypatch):
@@ -184,7 +170,7 @@ def test_a_run_that_workers_cannot_read_is_named(cluster, run, tmp_path):
 
 
 def test_a_working_folder_that_is_not_shared_is_named(tmp_path):
-    worker = Worker(toys.build_doubling, str(tmp_path / "gone"), [], 1, threads="1", stage=0, tally=Mock())
+    worker = Worker(toys.build_doubling, str(tmp_path / "gone"), threads="1")
     with pytest.raises(ClusterError, match="working folder must be there on every machine"):
         raise next(worker._work(iter([]))).error
 
@@ -192,7 +178,7 @@ def test_a_working_folder_that_is_not_shared_is_named(tmp_path):
 def test_without_a_cluster_nothing_of_ray_is_imported(run):
     code = (
         "import sys; from pneumo_keras.cli import main\n"
-        "from pneumo_keras.cluster import connection, ordered_map, worker\n"
+        "from pneumo_keras.cluster import connection, ordered_map\n"
         "main(sys.argv[1:], standalone_mode=False)\n"
         "print({'ray', 'pyarrow'} & set(sys.modules))"
     )
@@ -235,23 +221,8 @@ def test_an_address_without_a_cluster_is_one_line(monkeypatch, address, line):
         pass
 
 
-@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
-def test_another_program_at_the_address_is_no_cluster(monkeypatch, answer):
+def test_an_address_where_somebody_listens_is_left_to_ray():
     with socket.create_server(("127.0.0.1", 0)) as server:
-        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{server.getsockname()[1]}")
-        monkeypatch.setattr(connection, "PATIENCE", 0.2)
-        if answer:
-            threading.Thread(target=push, args=(server, answer), daemon=True).start()
-        with (
-            pytest.raises(ClusterError, match="must name the head of a running Ray cluster"),
-            open_cluster(),
-        ):
-            pass
-
-
-def test_a_head_that_speaks_in_cipher_is_left_to_ray(monkeypatch):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        monkeypatch.setenv("RAY_USE_TLS", "1")
         connection._check_head(f"127.0.0.1:{server.getsockname()[1]}")
 
 
@@ -279,16 +250,22 @@ def test_whatever_ray_raises_at_its_start_is_one_line(monkeypatch, kind, said):
         pass
 
 
-def push(server, answer):
-    with server.accept()[0] as caller:
-        caller.sendall(answer)
-        caller.recv(1)
+def test_what_ray_raises_is_one_line_and_a_bug_of_a_stage_is_none():
+    ray = pytest.importorskip("ray")
+    within = ray.exceptions.RayTaskError("work", "", ray.exceptions.RaySystemError("the store is gone"))
+    for error in (ray.exceptions.RaySystemError("the store\nis gone"), within):
+        with pytest.raises(ClusterError, match=r"^Ray gave up\. ") as caught, connection._explain_ray(ray):
+            raise error
+        assert len(str(caught.value).splitlines()) == 1
+    for bug in (ValueError("a bug"), ray.exceptions.RayTaskError("work", "", ValueError("a bug"))):
+        with pytest.raises(type(bug)) as caught, connection._explain_ray(ray):
+            raise bug
+        assert caught.value is bug
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["jax", "keras", "openvino"])
-def test_a_score_does_not_depend_on_the_images_beside_it(run, monkeypatch, engine):
-    """So that images may pass the network in whatever company."""
+def test_a_score_does_not_depend_on_the_images_of_its_batch(run, monkeypatch, engine):
     if engine == "openvino":
         pytest.importorskip("openvino")
     choose = network.choose_engine

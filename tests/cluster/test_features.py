@@ -28,6 +28,7 @@ from tests.toy import SIZE, build_toy_backbone
 
 # Ray warns of what it does itself, and JAX of the processes that Ray starts.
 pytestmark = [
+    pytest.mark.system,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning"),
@@ -138,7 +139,7 @@ def test_a_machine_that_computes_otherwise_is_refused():
     assert {"backend", "device", "keras", "jax", "pneumo-keras", "numpy", "pillow"} <= set(here)
     cluster_features.check_alike(here, here)
     with pytest.raises(ClusterError) as caught:
-        cluster_features.build_passing(b"", "keras", {**here, "device": "H100"})
+        cluster_features.build_job(b"", "keras", {**here, "device": "H100"})
     rule = "All machines of a cluster must compute alike. Received: "
     assert str(caught.value).startswith(f"{rule}device H100 where the job was started, cpu on ")
 

@@ -8,13 +8,6 @@ from pneumo_keras.errors import RunError
 from pneumo_keras.runs.run import ScoredImage
 
 
-class Holder:
-    """Takes the cores that it is given."""
-
-    def hold(self):
-        pass
-
-
 def build_doubling(seconds=0.0):
     def double(items):
         for item in items:
@@ -56,9 +49,9 @@ def build_broken():
 
 
 def build_passing():
-    return lambda packets: packets
+    return lambda items: items
 
 
 def build_scoring():
-    """Packets of names -> what a scorer says of each, without an image."""
-    return lambda packets: ([ScoredImage(name, 0.25, 0.5, "") for name in packet] for packet in packets)
+    """Names -> what a scorer says of each, without an image."""
+    return lambda names: (ScoredImage(name, 0.25, 0.5, "") for name in names)

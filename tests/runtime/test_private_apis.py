@@ -93,18 +93,6 @@ def test_keep_ray_off_stdout(tmp_path, kept_off):
     assert ("a worker died" in run(code, tmp_path)) is not kept_off
 
 
-def test_find_ray_socket(tmp_path):
-    pytest.importorskip("ray")
-    code = (
-        "import ray\n"
-        "from pneumo_keras.runtime.private_apis import find_ray_socket\n"
-        "ray.init(include_dashboard=False, num_cpus=1, log_to_driver=False)\n"
-        "from pathlib import Path\n"
-        "print(Path(find_ray_socket()).is_socket())"
-    )
-    assert run(code, tmp_path) == "True\n"
-
-
 def test_trace_tensor():
     images = keras.Input((2,))
     first, second = keras.ops.split(images, 2, axis=1)
