@@ -8,7 +8,7 @@ from pneumo_keras.cli import main
 from pneumo_keras.cli.group import Exhausted
 from pneumo_keras.distributed import launcher
 from pneumo_keras.runtime.invocation import find_call
-from pneumo_keras.runtime.signals import STATUSES, is_crash_expected
+from pneumo_keras.runtime.signals import STATUSES
 
 
 def start(arguments: list[str] | None = None) -> None:
@@ -17,16 +17,15 @@ def start(arguments: list[str] | None = None) -> None:
     Args:
         arguments: Those of the command line if none are given.
     """
-    open_closed()
+    _open_closed()
     if launcher.is_worker():
         launcher.attach()
     try:
         main(arguments, prog_name=find_call())
     except SystemExit as end:
-        at_once = end.code in STATUSES or isinstance(end, Exhausted) or is_crash_expected()
-        if at_once or launcher.is_worker():
+        if end.code in STATUSES or isinstance(end, Exhausted) or launcher.is_worker():
             # Threads of JAX and OpenVINO may still compute: they crash where Python takes itself down. And
-            # JAX would wait for companions that are gone.
+            # JAX would wait for processes that are gone.
             with contextlib.suppress(OSError):
                 sys.stdout.flush()
                 sys.stderr.flush()
@@ -38,7 +37,7 @@ def start(arguments: list[str] | None = None) -> None:
         raise
 
 
-def open_closed() -> None:
+def _open_closed() -> None:
     """Takes the places of stdin, stdout and stderr where they are closed, before a file of ours does.
 
     Whatever then is written to stdout is refused by the system, and what to stderr is lost.

@@ -28,16 +28,13 @@ FITTING = ("jax", "tensorflow", "torch")
 SCORING = (*FITTING, "openvino")
 
 LEAST_MEMORY = 1_750_000_000  # bytes of address space that JAX takes to add two numbers on two cores
+MOST_OF_PROGRAMS = 1 << 31  # bytes of compiled programs that are kept
+DETERMINISTIC_XLA = "xla_gpu_deterministic_ops"  # the same bytes every time
 
-# What Keras and JAX import where it is installed, for parts of theirs that are not used here. Together
-# they take as long to import as the rest of both.
+# What Keras, JAX and scikit-learn import where it is installed, for parts of theirs that are not used here.
+# Together they take as long to import as the rest.
 TRIED = ("etils", "matplotlib", "pandas", "requests", "sklearn")
 TRIED_BY_SKLEARN = ("pandas",)
-
-# Of XLA on GPUs: operations that give the same bytes every time.
-MOST_OF_PROGRAMS = 1 << 31  # bytes of compiled programs that are kept
-
-DETERMINISTIC_XLA = "xla_gpu_deterministic_ops"
 
 
 def check_name() -> None:
@@ -92,27 +89,11 @@ def check_packages(user: str, packages: Sequence[str], *, extra: str, pip: str =
         raise BackendError(f"{user} needs the package {missing}. Install it: {remedy}")
 
 
-def _to_remedy(packages: Sequence[str], extra: str) -> str:
-    sync = f"uv sync --extra {extra}" if extra else "uv sync"
-    return f"{sync}, or pip install {' '.join(packages)}"
-
-
-def _to_extra(backend: str) -> str:
-    """Keras on JAX is what the project is made of; the others are extras of their own names."""
-    return "" if backend == "jax" else backend
-
-
 def import_openvino() -> Any:
     """OpenVINO, as a Keras backend or as an engine, once `check_packages` has found it."""
     silence_telemetry()
-    try:
+    with _explain_import("OpenVINO", ", or set compute.engine=jax"):
         return importlib.import_module("openvino")
-    except (ImportError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise BackendError(
-            f"OpenVINO is installed and cannot be imported: {reason}. Install it anew, or set "
-            "compute.engine=jax"
-        ) from error
 
 
 def start_backend(cache: Path) -> None:
@@ -126,18 +107,18 @@ def start_backend(cache: Path) -> None:
     Raises:
         BackendError: The backend is installed and cannot be imported, or memory is limited too far.
     """
-    _check_memory()
+    limit = find_memory_limit()  # below, libraries in C end the process, or say that sound files are damaged
+    if limit < LEAST_MEMORY:
+        raise BackendError(
+            f"Memory is limited to {limit / 1e9:,.1f} GB for this process (ulimit -v), and Keras on "
+            f"{BACKEND} takes {LEAST_MEMORY / 1e9:,.1f} before any work. Raise the limit."
+        )
     log.info("Loading Keras on %s", BACKEND)
     with _keep_all():
-        try:
+        with _explain_import(f"KERAS_BACKEND={BACKEND}"):
             _prepare_backend(cache)
             with hide_modules(*TRIED):
                 keras = importlib.import_module("keras")
-        except (ImportError, OSError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise BackendError(
-                f"KERAS_BACKEND={BACKEND} is installed and cannot be imported: {reason}. Install it anew"
-            ) from error
         with hide_modules(*TRIED_BY_SKLEARN):
             importlib.import_module("sklearn.utils")
     if BACKEND != "tensorflow":
@@ -148,14 +129,46 @@ def start_backend(cache: Path) -> None:
     keras.config.set_image_data_format("channels_last")
 
 
-def _check_memory() -> None:
-    """Refuses a limit below which libraries in C end the process, or say that sound files are damaged."""
-    limit = find_memory_limit()
-    if limit < LEAST_MEMORY:
+def describe_device() -> str:
+    """What the backend computes on: "cpu", or the accelerator's name."""
+    match BACKEND:
+        case "jax":
+            device = importlib.import_module("jax").devices()[0]
+            return "cpu" if device.platform == "cpu" else device.device_kind
+        case "tensorflow":
+            tensorflow = importlib.import_module("tensorflow")
+            return "gpu" if tensorflow.config.list_physical_devices("GPU") else "cpu"
+        case "torch":
+            torch = importlib.import_module("torch")
+            return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+        case _:
+            return "cpu"
+
+
+def count_devices() -> int:
+    """How many share a step of an online fit, those of other processes included."""
+    return importlib.import_module("jax").device_count() if BACKEND == "jax" else 1
+
+
+def _to_remedy(packages: Sequence[str], extra: str) -> str:
+    sync = f"uv sync --extra {extra}" if extra else "uv sync"
+    return f"{sync}, or pip install {' '.join(packages)}"
+
+
+def _to_extra(backend: str) -> str:
+    """Keras on JAX is what the project is made of; the others are extras of their own names."""
+    return "" if backend == "jax" else backend
+
+
+@contextlib.contextmanager
+def _explain_import(what: str, otherwise: str = "") -> Iterator[None]:
+    try:
+        yield
+    except (ImportError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
         raise BackendError(
-            f"Memory is limited to {limit / 1e9:,.1f} GB for this process (ulimit -v), and Keras on "
-            f"{BACKEND} takes {LEAST_MEMORY / 1e9:,.1f} before any work. Raise the limit."
-        )
+            f"{what} is installed and cannot be imported: {reason}. Install it anew{otherwise}"
+        ) from error
 
 
 def _prepare_backend(cache: Path) -> None:
@@ -167,7 +180,12 @@ def _prepare_backend(cache: Path) -> None:
             # Nothing is hidden from it, nor from torch.
             importlib.import_module("tensorflow").config.experimental.enable_op_determinism()
         case "torch":
-            _prepare_torch()
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+            torch = importlib.import_module("torch")
+            # It warns of an operation that has no way of its own to give the same bytes.
+            torch.use_deterministic_algorithms(True, warn_only=True)
+            # Nothing reads memory that it has not written.
+            torch.utils.deterministic.fill_uninitialized_memory = False
         case "openvino":
             compute_in_float32(import_openvino())
 
@@ -178,9 +196,8 @@ def _prepare_jax(cache: Path) -> None:
         os.environ["XLA_FLAGS"] = f"{flags} --{DETERMINISTIC_XLA}=true".strip()
     with hide_modules(*TRIED):
         jax = importlib.import_module("jax")
-    from pneumo_keras.storage.cache import (
-        PROGRAMS,  # with NumPy, which whoever only checks a backend does without
-    )
+    # With NumPy, which whoever only checks a backend does without.
+    from pneumo_keras.storage.cache import PROGRAMS
 
     PROGRAMS.shrink(cache, MOST_OF_PROGRAMS)
     jax.config.update("jax_compilation_cache_dir", str(cache / PROGRAMS.folder))
@@ -188,16 +205,6 @@ def _prepare_jax(cache: Path) -> None:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
     # Where it cannot be read or written, programs are compiled: nothing that the user must hear of.
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache", UserWarning)
-
-
-def _prepare_torch() -> None:
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
-    torch = importlib.import_module("torch")
-    # It warns of an operation that has no way of its own to give the same bytes.
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = (
-        False  # nothing reads memory that it has not written
-    )
 
 
 @contextlib.contextmanager
@@ -214,25 +221,3 @@ def _keep_all() -> Iterator[None]:
         gc.freeze()
         if looking:
             gc.enable()
-
-
-def describe_device() -> str:
-    """What the backend computes on: "cpu", or the accelerator's name."""
-    match BACKEND:
-        case "jax":
-            jax = importlib.import_module("jax")
-            device = jax.devices()[0]
-            return "cpu" if device.platform == "cpu" else device.device_kind
-        case "tensorflow":
-            tensorflow = importlib.import_module("tensorflow")
-            return "gpu" if tensorflow.config.list_physical_devices("GPU") else "cpu"
-        case "torch":
-            torch = importlib.import_module("torch")
-            return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-        case _:
-            return "cpu"
-
-
-def count_devices() -> int:
-    """How many share a step of an online fit, those of other processes included."""
-    return importlib.import_module("jax").device_count() if BACKEND == "jax" else 1

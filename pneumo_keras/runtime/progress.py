@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
-from pneumo_keras.runtime.signals import check_lost_stop
+from pneumo_keras.runtime.signals import check_stop
 
 log = logging.getLogger("pneumo_keras")
 
@@ -31,7 +31,7 @@ class Progress:
 
     def advance(self, count: int) -> None:
         """Adds `count` finished units; where somebody asked to stop meanwhile, the work ends here."""
-        check_lost_stop()
+        check_stop()
         self._done += count
         now = time.monotonic()
         if count and self._first is None:

@@ -26,15 +26,11 @@ class Stopped(KeyboardInterrupt):
         self.number, self.next_step = number, next_step
 
 
-class _Signals:
-    """What has come so far, and who wants to be told in the middle of the work."""
-
+class _State:
     received = 0
     """The number of the first signal; 0 for none."""
-    crashing = False
-    """Whether a library would crash where Python takes itself down."""
     deferring = 0
-    """How many parts of the work ask by themselves, with `check_stop`."""
+    """How many parts of the work ask by themselves, with `find_signal`."""
 
 
 @contextmanager
@@ -42,19 +38,19 @@ def heed_signals() -> Iterator[None]:
     """Raises `Stopped` inside the `with` block when SIGINT or SIGTERM comes.
 
     An exception that Python raises inside a callback of the garbage collector or a finaliser is lost. So a
-    signal is also noted, for `check_stop`. Outside the main thread nothing changes.
+    signal is also kept for `find_signal`. Outside the main thread nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    _Signals.received = 0
+    _State.received = 0
     before = {number: signal.signal(number, _receive) for number in SIGNALS}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        _Signals.received = 0
+        _State.received = 0
 
 
 @contextmanager
@@ -70,58 +66,32 @@ def keep_stopped() -> Iterator[None]:
 
 @contextmanager
 def defer_stop() -> Iterator[None]:
-    """Lets the work inside end its batch: a first signal is told by `check_stop` alone, a second at once."""
-    _Signals.deferring += 1
+    """Lets the work inside end its batch: it asks for a first signal itself, and a second stops it at once."""
+    _State.deferring += 1
     try:
         yield
     finally:
-        _Signals.deferring -= 1
-
-
-def is_stop_asked() -> bool:
-    """Whether a signal has come."""
-    return bool(_Signals.received)
+        _State.deferring -= 1
 
 
 def find_signal() -> int:
     """The number of the first signal that has come; 0 for none."""
-    return _Signals.received
-
-
-def raise_signal(number: int) -> None:
-    """Asks this process to stop."""
-    os.kill(os.getpid(), number)
-
-
-def expect_crash() -> None:
-    """Lets the process end without Python's taking itself down, where a library would crash then."""
-    _Signals.crashing = True
-
-
-def is_crash_expected() -> bool:
-    """Whether somebody has said so."""
-    return _Signals.crashing
+    return _State.received
 
 
 def check_stop() -> None:
-    """Raises `Stopped` if a signal has come."""
-    if _Signals.received:
-        raise Stopped(_Signals.received)
-
-
-def check_lost_stop() -> None:
     """Raises `Stopped` if a signal has come and was lost; not where the work asks by itself."""
-    if not _Signals.deferring:
-        check_stop()
+    if _State.received and not _State.deferring:
+        raise Stopped(_State.received)
 
 
 def _receive(number: int, frame: FrameType | None) -> None:
-    first = not _Signals.received
-    _Signals.received = _Signals.received or number
-    if first and _Signals.deferring:
+    first = not _State.received
+    _State.received = _State.received or number
+    if first and _State.deferring:
         return
     if _collects_garbage(frame):
-        timer = threading.Timer(AGAIN, raise_signal, (number,))
+        timer = threading.Timer(AGAIN, os.kill, (os.getpid(), number))
         timer.daemon = True
         timer.start()
         return

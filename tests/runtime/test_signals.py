@@ -6,7 +6,7 @@ import time
 import pytest
 
 from pneumo_keras.runtime.progress import show_progress
-from pneumo_keras.runtime.signals import Stopped, check_stop, defer_stop, heed_signals, is_stop_asked
+from pneumo_keras.runtime.signals import Stopped, check_stop, defer_stop, find_signal, heed_signals
 
 
 def send(number=signal.SIGINT, *, wait=False):
@@ -24,20 +24,12 @@ def test_a_signal_stops_the_work(number):
     assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_work_that_asks_by_itself_ends_its_batch_first():
-    done = []
+def test_work_that_asks_by_itself_ends_its_batch_first_and_a_second_signal_stops_it_at_once():
     with heed_signals(), defer_stop():
+        assert find_signal() == 0
         send()
-        done.append("batch")
-        with pytest.raises(Stopped):
-            check_stop()
-    assert done == ["batch"]
-
-
-def test_a_second_signal_stops_at_once():
-    with heed_signals(), defer_stop():
-        send()
-        assert is_stop_asked()
+        check_stop()
+        assert find_signal() == signal.SIGINT
         with pytest.raises(Stopped):
             send(wait=True)
 
@@ -51,7 +43,7 @@ def wait_and_ask():
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_signal_inside_a_callback_of_the_garbage_collector_is_not_lost():
     def collect(phase, info):
-        if phase == "start" and not is_stop_asked():
+        if phase == "start" and not find_signal():
             send()
 
     gc.callbacks.append(collect)
