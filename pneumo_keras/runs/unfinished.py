@@ -1,4 +1,4 @@
-"""Runs that are gone on with: what was asked of them, and what the finished ones found."""
+"""Runs that are resumed: their settings, and the figures of those that turn out to be finished."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from pneumo_keras.runs.run import load_settings
 from pneumo_keras.storage.bounded_reading import read_text
 from pneumo_keras.storage.documents import parse_document
 
-PLACES = ("data.path", "model.weights")
+FILES = ("data.path", "model.weights")
 """Settings of files that may have moved meanwhile: what they hold is compared."""
 
 
 @dataclass(frozen=True)
 class UnfinishedRun:
-    """`unfinished.json`: what a training that is not finished goes on with.
+    """`unfinished.json`.
 
     Attributes:
         settings: As TOML, the same as in `config.toml`.
@@ -29,7 +29,7 @@ class UnfinishedRun:
 
 
 def load_unfinished(folder: RunFolder, asked: Config | None) -> tuple[Config, Mapping[str, str]]:
-    """The settings of a run that was begun, and where the files lay that they name.
+    """The settings of a run that was begun, and where the files lie that they name.
 
     Args:
         folder: Of the run.
@@ -55,26 +55,7 @@ def load_unfinished(folder: RunFolder, asked: Config | None) -> tuple[Config, Ma
             )
     except (OSError, UnicodeDecodeError, SettingsError) as error:
         raise RunError(f"{path} cannot be read: {error}. Train into another folder.") from error
-    moved = find_moved(folder, config, asked)
-    return config, {**begun.paths, **moved}
-
-
-def find_moved(folder: RunFolder, config: Config, asked: Config | None) -> dict[str, str]:
-    """Where files lie that have moved, by dotted key; all other settings must be those of the run.
-
-    Raises:
-        RunError: They are others.
-    """
-    if asked is None:
-        return {}
-    changes = find_changes(config, asked)
-    for key, (then, now) in changes.items():
-        if key not in PLACES:
-            raise RunError(
-                f"{folder.path} has other settings: {key} = {then}. Received: {now}. Leave --config and "
-                "--set out, or name another --run."
-            )
-    return {key: path for key, path in list_paths(asked).items() if key in changes}
+    return config, {**begun.paths, **_find_moved(folder, config, asked)}
 
 
 def load_stored_evaluation(folder: RunFolder, split: str, asked: Config | None) -> Evaluation:
@@ -89,5 +70,19 @@ def load_stored_evaluation(folder: RunFolder, split: str, asked: Config | None) 
         RunError: A file of the run is missing or damaged, or the user names other settings.
     """
     folder.verify_all()
-    find_moved(folder, load_settings(folder), asked)
+    _find_moved(folder, load_settings(folder), asked)
     return to_evaluation(folder.load_document(Metrics, f"metrics_{split}.json"))
+
+
+def _find_moved(folder: RunFolder, config: Config, asked: Config | None) -> dict[str, str]:
+    """Where files lie that have moved, by dotted key; all other settings must be those of the run."""
+    if asked is None:
+        return {}
+    changes = find_changes(config, asked)
+    for key, (then, now) in changes.items():
+        if key not in FILES:
+            raise RunError(
+                f"{folder.path} has other settings: {key} = {then}. Received: {now}. Leave --config and "
+                "--set out, or name another --run."
+            )
+    return {key: path for key, path in list_paths(asked).items() if key in changes}

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from pneumo_keras import __main__
-from pneumo_keras.cli import main, runs
+from pneumo_keras.cli import main
+from pneumo_keras.cli import train as train_command
 from pneumo_keras.distributed import launcher
 from pneumo_keras.distributed.launcher import explain_end, launch
 from pneumo_keras.distributed.process_group import ProcessGroup
@@ -113,7 +114,7 @@ def test_a_stop_says_how_all_processes_go_on(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("pneumo_keras.distributed.process_group.LINGER_SECONDS", 0)
     monkeypatch.setattr(launcher, "is_worker", lambda: True)
-    monkeypatch.setattr(runs, "_join_group", lambda config: ProcessGroup(0, 1))
+    monkeypatch.setattr(train_command, "_join_group", lambda config: ProcessGroup(0, 1))
     monkeypatch.setattr(train, "train_run", stop)
     with pytest.raises(SystemExit) as ended:
         main(DISTRIBUTED)

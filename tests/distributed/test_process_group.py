@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from pneumo_keras.cli import main, runs
+from pneumo_keras.cli import main
+from pneumo_keras.cli import train as train_command
 from pneumo_keras.config import load_config
 from pneumo_keras.distributed.launcher import explain_end
 from pneumo_keras.errors import SettingsError
@@ -64,7 +65,7 @@ def test_settings_that_do_not_go_together_are_refused(settings, line):
 
 
 def test_only_jax_joins_processes(monkeypatch, capsys):
-    monkeypatch.setattr(runs, "BACKEND", "torch")
+    monkeypatch.setattr(train_command, "BACKEND", "torch")
     with pytest.raises(SystemExit):
         main(["train", *ONLINE, "--set", "compute.processes=2", "--run", "run"])
     assert capsys.readouterr().err == "Error: compute.processes needs KERAS_BACKEND=jax. Received: torch\n"

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -91,6 +92,20 @@ def test_keep_ray_off_stdout(tmp_path, kept_off):
         "print_to_stdstream(said, ignore_prefix=False)"
     )
     assert ("a worker died" in run(code, tmp_path)) is not kept_off
+
+
+def test_await_all_processes(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    code = (
+        "import jax\n"
+        "from pneumo_keras.runtime.private_apis import await_all_processes\n"
+        f"jax.distributed.initialize('127.0.0.1:{port}', 1, 0, cluster_detection_method='deactivate')\n"
+        "await_all_processes('start')\n"
+        "print('all there')"
+    )
+    assert run(code, tmp_path).endswith("all there\n")
 
 
 def test_trace_tensor():
