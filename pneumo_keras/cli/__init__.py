@@ -5,13 +5,12 @@ from pneumo_keras.cli import (
     bench,
     cache,
     compare,
-    config,
     data,
     eval,
     explain,
     export,
     predict,
-    sweep,
+    settings,
     train,
 )
 from pneumo_keras.cli.group import main
@@ -23,12 +22,12 @@ COMMANDS = (
     explain.explain,
     compare.compare,
     export.export,
-    sweep.sweep,
+    settings.sweep,
     app.app,
     bench.bench,
     data.data,
     cache.cache,
-    config.config,
+    settings.config,
 )
 for command in COMMANDS:
     main.add_command(command)

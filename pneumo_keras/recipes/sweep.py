@@ -1,21 +1,18 @@
 """Settings compared on training and validation images."""
 
-import itertools
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 import keras
 import numpy as np
 
-from pneumo_keras.arrays import Features, Labels
+from pneumo_keras.arrays import Features
 from pneumo_keras.config import Config, change_config, find_cache, format_config, resolve_paths
 from pneumo_keras.config.grid import Grid, group_combinations
 from pneumo_keras.config.settings import FeatureLayer
 from pneumo_keras.data.hashes import load_hashes
-from pneumo_keras.data.images import JoinedImages
 from pneumo_keras.errors import SettingsError
 from pneumo_keras.evaluation.ranking import (
     PERTURBED,
@@ -40,8 +37,7 @@ from pneumo_keras.recipes.network import build_extractor, build_frozen
 from pneumo_keras.reporting.sweep import write_sweep, write_sweep_plot
 from pneumo_keras.runtime.progress import show_progress
 from pneumo_keras.storage.files import claim_folder
-from pneumo_keras.training.cross_validation import compute_fold_moments, cross_validate
-from pneumo_keras.training.folds import Folds, draw_folds
+from pneumo_keras.training.cross_validation import FoldedFeatures, Folds, cross_validate, draw_folds
 
 log = logging.getLogger("pneumo_keras")
 
@@ -64,33 +60,37 @@ def sweep_settings(config: Config, grid: Grid, folder: Path, *, folds: int) -> l
         All candidates, the best first.
 
     Raises:
-        SettingsError: A combination would let blocks of the network learn.
+        SettingsError: Blocks of the network would learn.
     """
+    if block := config.training.unfreeze_from:
+        raise SettingsError(
+            "A sweep compares heads on the frozen network: training.unfreeze_from must be unset. "
+            f"Received: {block}. Sweep first, then train the best settings with it"
+        )
     groups = group_combinations(config, grid, at_once=max(1, MEMBERS_AT_ONCE // folds))
-    for shared, _ in groups:
-        if block := shared.training.unfreeze_from:
-            raise SettingsError(
-                "A sweep compares heads on the frozen network: training.unfreeze_from must be unset. "
-                f"Received: {block}. Sweep first, then train the best settings with it"
-            )
     with claim_folder(folder, option="--out"):
         resolved = resolve_paths(config)
         data = open_data(resolved)
         splits = open_splits(data, ("train", "val"))
-        both = JoinedImages([split.images for split in splits.values()])
         held_out = hold_out(splits, folds=folds, seed=config.seed)
-        title = f"{folds} folds of {len(both):,} training and validation images of {data.card.title}"
-        networks = build_networks(resolved, [shared for shared, _ in groups], splits)
-        loaded: dict[Any, SweptFeatures] = {}
+        title = f"{folds} folds of {len(held_out):,} training and validation images of {data.card.title}"
+        extractors = build_extractors(resolved, [shared for shared, _ in groups], splits)
+        loaded: dict[Any, FoldedFeatures] = {}
         ranked: list[Candidate] = []
         with show_progress("Sweep", sum(len(group) for _, group in groups), "combinations") as progress:
             for shared, group in groups:
-                model = shared.model
+                model, extractor = shared.model, extractors[shared.model.image_size]
                 seen = (model.image_size, model.feature_layers, shared.augmentation, model.flip_average)
                 if seen not in loaded:
-                    loaded = {seen: load_swept_features(shared, networks[model.image_size], splits, held_out)}
-                ranked = rank([*ranked, *validate_group(shared, group, loaded[seen], both.labels, held_out)])
-                write_candidates(folder, config, ranked, title=title)
+                    loaded = {seen: load_features(shared, extractor, splits, held_out)}
+                operations = count_operations_of(shared, extractor)
+                ranked = rank([*ranked, *validate_group(shared, group, loaded[seen], operations)])
+                chosen = {"best": ranked[0], "cheapest": choose_cheapest(ranked)}
+                settings = {
+                    name: (one, format_config(change_config(config, one.values)))
+                    for name, one in chosen.items()
+                }
+                write_sweep(folder, ranked, settings, title=title)
                 progress.advance(len(group))
         write_sweep_plot(folder, ranked, title=title)
     return ranked
@@ -118,60 +118,28 @@ def hold_out(splits: Mapping[str, Split], *, folds: int, seed: int) -> Folds:
     return held_out
 
 
-def build_networks(
+def build_extractors(
     config: Config, shares: Sequence[Config], splits: Mapping[str, Split]
 ) -> dict[int, Extractor]:
-    """For each image size the network up to all feature layers that any combination has there.
+    """For each image size an extractor up to all feature layers that any combination has there.
 
     Args:
         config: With the paths of this machine.
         shares: What the combinations of each group share.
         splits: The images, whose features must find room.
     """
-    by_size: dict[int, list[Config]] = {}
-    for shared in shares:
-        by_size.setdefault(shared.model.image_size, []).append(shared)
-    networks = {}
-    for size, alike in by_size.items():
+    extractors = {}
+    for size in dict.fromkeys(shared.model.image_size for shared in shares):
+        alike = [shared for shared in shares if shared.model.image_size == size]
+        asked = {layer for shared in alike for layer in shared.model.feature_layers}
         sized = change_config(config, {"model.image_size": size})
-        networks[size] = build_extractor(sized, build_frozen(sized, list_feature_layers_of(alike)))
+        frozen = build_frozen(sized, [layer for layer in get_args(FeatureLayer) if layer in asked])
+        extractors[size] = build_extractor(sized, frozen)
         by_views = {(shared.augmentation, shared.model.flip_average): list_views(shared) for shared in alike}
-        for views in by_views.values():
-            networks[size].check_room([(split.images, views) for split in splits.values()])
-    return networks
-
-
-def list_feature_layers_of(configs: Sequence[Config]) -> list[str]:
-    """All feature layers that any of the configurations has, in the order of the network."""
-    return [
-        feature_layer
-        for feature_layer in get_args(FeatureLayer)
-        if any(feature_layer in config.model.feature_layers for config in configs)
-    ]
-
-
-def write_candidates(folder: Path, config: Config, ranked: Sequence[Candidate], *, title: str) -> None:
-    """Writes the table, and the configurations of the best and of the cheapest candidate."""
-    chosen = {"best": ranked[0], "cheapest": choose_cheapest(ranked)}
-    configs = {name: (one, format_config(change_config(config, one.values))) for name, one in chosen.items()}
-    write_sweep(folder, ranked, configs, title=title)
-
-
-@dataclass(frozen=True)
-class SweptFeatures:
-    """What the combinations of a group are fitted and evaluated on.
-
-    Attributes:
-        views: Features of all images (n, d), held in memory, in each view that is trained on.
-        evaluated: The same in each view that is scored: of the images as they are, and perturbed.
-        moments: Of the views outside each fold.
-        operations: That the network takes to score an image.
-    """
-
-    views: list[Features]
-    evaluated: dict[str, list[Features]]
-    moments: tuple[Moments, Moments]
-    operations: int
+        extractors[size].check_room(
+            [(split.images, views) for views in by_views.values() for split in splits.values()]
+        )
+    return extractors
 
 
 def list_evaluated_ways(config: Config) -> dict[str, list[View]]:
@@ -182,36 +150,37 @@ def list_evaluated_ways(config: Config) -> dict[str, list[View]]:
 
 def list_views(config: Config) -> list[View]:
     """All ways in which images are seen, for the fit or for the scores."""
-    return [*list_fitted_views(config), *itertools.chain(*list_evaluated_ways(config).values())]
+    return [
+        *list_fitted_views(config),
+        *(view for ways in list_evaluated_ways(config).values() for view in ways),
+    ]
 
 
-def load_swept_features(
+def load_features(
     config: Config, extractor: Extractor, splits: Mapping[str, Split], held_out: Folds
-) -> SweptFeatures:
+) -> FoldedFeatures:
     """Features of all images in memory, in the views that are trained on and in those that are scored."""
 
     def load(view: View) -> Features:
         tables = [extractor.extract(split.images, split.title, view) for split in splits.values()]
         return np.concatenate([table.select(config.model.feature_layers)[:] for table in tables])
 
-    fitted = [load(view) for view in list_fitted_views(config)]
-    return SweptFeatures(
-        views=fitted,
+    return FoldedFeatures(
+        views=[load(view) for view in list_fitted_views(config)],
         evaluated={way: [load(view) for view in views] for way, views in list_evaluated_ways(config).items()},
-        moments=compute_fold_moments(fitted, held_out),
-        operations=count_operations(
-            select_feature_layers(extractor.frozen.backbone, config.model.feature_layers)
-        )
-        * len(list_evaluated_views(config.model.flip_average)),
+        labels=np.concatenate([split.images.labels for split in splits.values()]),
+        folds=held_out,
     )
 
 
+def count_operations_of(config: Config, extractor: Extractor) -> int:
+    """Floating-point operations that the network takes to score an image."""
+    network = select_feature_layers(extractor.frozen.backbone, config.model.feature_layers)
+    return count_operations(network) * len(list_evaluated_views(config.model.flip_average))
+
+
 def validate_group(
-    shared: Config,
-    group: Sequence[dict[str, Any]],
-    features: SweptFeatures,
-    labels: Labels,
-    held_out: Folds,
+    shared: Config, group: Sequence[dict[str, Any]], features: FoldedFeatures, operations: int
 ) -> list[Candidate]:
     """Candidates of combinations that differ in learning rate and weight decay alone."""
     training = shared.training
@@ -222,11 +191,7 @@ def validate_group(
 
     found = cross_validate(
         build,
-        features.views,
-        features.evaluated,
-        labels,
-        held_out,
-        moments=features.moments,
+        features,
         learning_rates=[one.get("training.learning_rate", training.learning_rate) for one in group],
         weight_decays=[one.get("training.weight_decay", training.weight_decay) for one in group],
         config=to_fit_config(shared),
@@ -235,10 +200,10 @@ def validate_group(
     )
     return build_candidates(
         group,
-        labels,
+        features.labels,
         {way: log_odds.astype(np.float64) for way, log_odds in found.log_odds.items()},
-        held_out,
+        features.folds,
         found.kept_epochs,
-        operations=features.operations,
+        operations=operations,
         weights=found.weights,
     )

@@ -25,7 +25,7 @@ FIGURES = {
     "perturbed_auc": "perturbed AUC",
 }
 COLUMNS = 3
-MOST_ACROSS = 8  # values whose names find room beside each other
+MOST_ACROSS = 8  # values whose names find room side by side
 
 
 def write_sweep(
@@ -39,14 +39,17 @@ def write_sweep(
         chosen: By the name of the file: a candidate, and the configuration with its settings as TOML.
         title: Names the images and the folds.
     """
-    write_whole(folder / "sweep.csv", format_candidates(ranked))
-    for name, (candidate, settings) in chosen.items():
+    rows = [
+        {"rank": place, **{name: _to_text(value) for name, value in one.to_row().items()}}
+        for place, one in enumerate(ranked, start=1)
+    ]
+    write_whole(folder / "sweep.csv", format_csv(rows))
+    for name, (one, settings) in chosen.items():
         head = (
             f"# The {name} of {to_amount(len(ranked), 'combination')}. "
-            f"Log loss {candidate.to_mean('log_loss'):.4f}, "
-            f"perturbed {candidate.to_mean('perturbed_log_loss'):.4f}; "
-            f"AUC {candidate.to_mean('auc'):.4f}, perturbed {candidate.to_mean('perturbed_auc'):.4f}.\n"
-            f"# {candidate.operations / 1e9:.2f} GFLOP an image, {candidate.weights:,} weights.\n# {title}.\n"
+            f"Log loss {one.to_mean('log_loss'):.4f}, perturbed {one.to_mean('perturbed_log_loss'):.4f}; "
+            f"AUC {one.to_mean('auc'):.4f}, perturbed {one.to_mean('perturbed_auc'):.4f}.\n"
+            f"# {one.operations / 1e9:.2f} GFLOP an image, {one.weights:,} weights.\n# {title}.\n"
         )
         write_whole(folder / f"{name}.toml", head + settings)
 
@@ -55,13 +58,6 @@ def write_sweep_plot(folder: Path, ranked: Sequence[Candidate], *, title: str) -
     """Writes `sweep.png`."""
     with replace_whole(folder / "sweep.png") as beside:
         save_plot(draw_sweep(ranked, title=title), beside)
-
-
-def format_candidates(ranked: Sequence[Candidate]) -> str:
-    """The candidates as CSV, the best first."""
-    return format_csv(
-        [{"rank": place, **_to_cells(candidate)} for place, candidate in enumerate(ranked, start=1)]
-    )
 
 
 def format_sweep(ranked: Sequence[Candidate], *, heading: str) -> str:
@@ -74,7 +70,6 @@ def format_sweep(ranked: Sequence[Candidate], *, heading: str) -> str:
         ]
         for one in ranked[:SHOWN]
     ]
-    table = format_table(rows, header=[*FIGURES.values(), *map(_to_name, keys)])
     hidden = [f"{SHOWN} of {len(ranked)} shown, all in sweep.csv."] if len(ranked) > SHOWN else []
     equals, cheapest = list_equals(ranked), choose_cheapest(ranked)
     values = ", ".join(f"{_to_name(key)} {_to_text(cheapest.values[key])}" for key in keys)
@@ -82,7 +77,7 @@ def format_sweep(ranked: Sequence[Candidate], *, heading: str) -> str:
         [
             to_printable(heading),
             "",
-            table,
+            format_table(rows, header=[*FIGURES.values(), *map(_to_name, keys)]),
             "",
             *hidden,
             f"{to_amount(len(ranked), 'combination')}; log loss of held-out images as they are and "
@@ -94,12 +89,7 @@ def format_sweep(ranked: Sequence[Candidate], *, heading: str) -> str:
 
 
 def draw_sweep(ranked: Sequence[Candidate], *, title: str) -> Figure:
-    """The log loss of every candidate against each setting that was varied. 1,600 px wide.
-
-    Args:
-        ranked: The best first.
-        title: Names the images and the folds.
-    """
+    """The log loss of every candidate, the best first, against each setting that varies. 1,600 px wide."""
     keys = _list_varied(ranked) or list(ranked[0].values)[:1]
     columns = 2 if len(keys) in (2, 4) else min(COLUMNS, len(keys))
     rows = -(-len(keys) // columns)
@@ -128,24 +118,17 @@ def _draw_setting(
     axes: Axes, key: str, ranked: Sequence[Candidate], equal: Bool[np.ndarray, " candidates"]
 ) -> None:
     texts = [_to_text(candidate.values[key]) for candidate in ranked]
-    values = list(dict.fromkeys(_to_text(value) for value in _list_values(ranked, key)))
+    values = list(dict.fromkeys(map(_to_text, sorted((one.values[key] for one in ranked), key=_to_order))))
     places = np.array([values.index(text) for text in texts])
     losses = np.array([candidate.to_mean(CRITERION) for candidate in ranked])
     # Left of the middle, which belongs to the best of each value and its bar.
     jitter = np.random.default_rng(0).uniform(-0.28, -0.08, len(places))
+    style: Any = {"s": 22, "alpha": 0.75, "linewidths": 0}
     for which, color, name in (
         (~equal, TRAINING, "a combination"),
         (equal, ACCENT, "within one standard error of the best"),
     ):
-        axes.scatter(
-            (places + jitter)[which],
-            losses[which],
-            s=22,
-            color=color,
-            alpha=0.75,
-            linewidths=0,
-            label=name,
-        )
+        axes.scatter((places + jitter)[which], losses[which], color=color, label=name, **style)
     best = [ranked[texts.index(value)] for value in values]
     axes.errorbar(
         np.arange(len(values)),
@@ -182,14 +165,9 @@ def _list_varied(ranked: Sequence[Candidate]) -> list[str]:
     return [key for key in ranked[0].values if len({_to_text(one.values[key]) for one in ranked}) > 1]
 
 
-def _list_values(ranked: Sequence[Candidate], key: str) -> list[Any]:
-    return sorted(
-        (candidate.values[key] for candidate in ranked), key=lambda value: (str(type(value)), value)
-    )
-
-
-def _to_cells(candidate: Candidate) -> dict[str, Any]:
-    return {name: _to_text(value) for name, value in candidate.to_row().items()}
+def _to_order(value: Any) -> tuple[str, Any]:
+    """By the kind of value first."""
+    return str(type(value)), value
 
 
 def _to_name(key: str) -> str:

@@ -3,33 +3,107 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import keras
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from sklearn.model_selection import StratifiedGroupKFold
 
-from pneumo_keras.arrays import Features, Labels, MemberWeights
+from pneumo_keras.arrays import CLASS_NAMES, Features, Labels, MemberWeights
+from pneumo_keras.data.hashes import Hashes
+from pneumo_keras.errors import DataError
 from pneumo_keras.features.store import SLICE
 from pneumo_keras.model.head import Moments
 from pneumo_keras.runtime.seeds import derive_seeds
 from pneumo_keras.training.batches import Batches
 from pneumo_keras.training.fit import FitConfig, compute_class_weights, compute_moments, fit
-from pneumo_keras.training.folds import Folds
+
+Folds = Int64[np.ndarray, " n"]
+"""The fold in which each image is held out, from 0."""
+
+Groups = Int64[np.ndarray, " n"]
+"""A number for each image, the same for images that must not be parted."""
 
 HeadBuilder = Callable[[Sequence[int], tuple[Moments, Moments]], keras.Model]
 """Makes heads from the seeds of their members, and from mean and variance of what each is fitted on."""
 
-
 LogOddsOfSettings = Float32[np.ndarray, "n settings"]
+
+
+def draw_folds(labels: Labels, hashes: Hashes, patients: Sequence[str], *, folds: int, seed: int) -> Folds:
+    """Draws folds of like prevalence; images of one patient, or of one content, stay together.
+
+    Args:
+        labels: Of all images that are used for a choice.
+        hashes: Of the pixels of the same images.
+        patients: Whose they are, "" where that is unknown.
+        folds: Their number, at least 2.
+        seed: Of the draw.
+
+    Raises:
+        DataError: A class has fewer images, or patients, than there are folds.
+    """
+    groups = group_images(hashes, patients)
+    for label, name in enumerate(CLASS_NAMES):
+        images, apart = int((labels == label).sum()), len(np.unique(groups[labels == label]))
+        if apart < folds:
+            raise DataError(
+                f"{folds} folds need as many patients, or images of unknown patients, of each class. "
+                f"Received: {apart:,} among {images:,} images of {name}."
+            )
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    held_out = np.empty(len(labels), np.int64)
+    for fold, (_, rows) in enumerate(splitter.split(groups, labels, groups)):
+        held_out[rows] = fold
+    return held_out
+
+
+def group_images(hashes: Hashes, patients: Sequence[str]) -> Groups:
+    """Groups of images that show one patient or have the same pixels, and of all that such images connect."""
+    n = len(hashes)
+    owners = [f"patient {patient}" if patient else f"image {row}" for row, patient in enumerate(patients)]
+    _, owners = np.unique(owners, return_inverse=True)
+    _, pixels = np.unique(hashes, return_inverse=True)
+    # Images on one side, what they share on the other: a group is what hangs together.
+    rows, columns = np.tile(np.arange(n), 2), np.concatenate([pixels, n + owners])
+    links = coo_array((np.ones(2 * n), (rows, n + columns)), shape=(3 * n, 3 * n))
+    _, components = connected_components(links, directed=False)
+    return np.unique(components[:n], return_inverse=True)[1].astype(np.int64)
+
+
+@dataclass(frozen=True)
+class FoldedFeatures:
+    """Features of all images in memory, and the fold in which each image is held out.
+
+    Attributes:
+        views: In each view that is trained on.
+        evaluated: By the way in which images are evaluated: in each view over which log odds are averaged.
+            The first view of the first way is the one that schedules see.
+        labels: Of the images.
+        folds: In which they are held out.
+    """
+
+    views: list[Features]
+    evaluated: Mapping[str, list[Features]]
+    labels: Labels
+    folds: Folds
+
+    @cached_property
+    def moments(self) -> tuple[Moments, Moments]:
+        """Mean and variance of each feature over all views of the images outside each fold (folds, d)."""
+        return compute_moments(self.views, self.folds[:, None] != np.arange(self.folds.max() + 1))
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What each setting says of images that it has not seen.
+    """What each setting predicts for images that it has not seen.
 
     Attributes:
         log_odds: By the way in which images are evaluated: of each image, from the member that was fitted
-            without its fold; NaN for a setting whose losses were not numbers to the end, in every fold.
+            without its fold; NaN for a setting whose losses were not finite to the end, in every fold.
         kept_epochs: Of each setting in each fold.
         weights: Numbers that a head learns, the same in all settings.
     """
@@ -41,12 +115,8 @@ class HeldOut:
 
 def cross_validate(
     build_head: HeadBuilder,
-    views: Sequence[Features],
-    evaluated: Mapping[str, Sequence[Features]],
-    labels: Labels,
-    folds: Folds,
+    features: FoldedFeatures,
     *,
-    moments: tuple[Moments, Moments],
     learning_rates: Sequence[float],
     weight_decays: Sequence[float],
     config: FitConfig,
@@ -61,28 +131,24 @@ def cross_validate(
     Args:
         build_head: See there. Settings differ in the rates and decays below alone, and share the
             seeds of the folds.
-        views: Features of all images in each view that is trained on.
-        evaluated: The ways in which images are evaluated, by name: features of all images in each view over
-            which log odds are averaged. The first view of the first way is the one that schedules see.
-        labels: Of the images.
-        folds: In which each image is held out.
-        moments: What `compute_fold_moments` says of the views.
+        features: Of all images.
         learning_rates: Of each setting.
         weight_decays: Of each setting.
         config: See `fit`.
         batch_size: Images in a step, those of the held-out fold included.
         seed: Of initial weights, dropout and the order of images.
     """
+    labels, folds = features.labels, features.folds
     settings, count = len(learning_rates), int(folds.max()) + 1
-    mean, variance = (np.tile(part, (settings, 1)) for part in moments)
+    mean, variance = (np.tile(part, (settings, 1)) for part in features.moments)
     head = build_head(derive_seeds(seed, count=count) * settings, (mean, variance))
     in_fold = (folds[:, None] == np.arange(count)).astype(np.float32)
-    weights = np.tile(weigh_folds(labels, folds), (1, settings))
-    watched = next(iter(evaluated.values()))[:1]
+    weights, watching = (np.tile(part, (1, settings)) for part in (weigh_folds(labels, folds), in_fold))
+    watched = next(iter(features.evaluated.values()))[:1]
     history = fit(
         head,
-        Batches(views, labels, batch_size=batch_size, seed=seed, weights=weights),
-        Batches(watched, labels, batch_size=SLICE, seed=None, weights=np.tile(in_fold, (1, settings))),
+        Batches(features.views, labels, batch_size=batch_size, seed=seed, weights=weights),
+        Batches(watched, labels, batch_size=SLICE, seed=None, weights=watching),
         class_weights=None,
         learning_rates=np.repeat(learning_rates, count).tolist(),
         weight_decays=np.repeat(weight_decays, count).tolist(),
@@ -91,25 +157,12 @@ def cross_validate(
     )
     finite = np.array([of_folds.all() for of_folds in history.finite.reshape(settings, count)])
     return HeldOut(
-        log_odds={name: _score_unseen(head, each, folds, finite) for name, each in evaluated.items()},
+        log_odds={
+            name: _score_unseen(head, each, folds, finite) for name, each in features.evaluated.items()
+        },
         kept_epochs=np.array(history.kept_epochs).reshape(settings, count),
         weights=sum(math.prod(variable.shape[1:]) for variable in head.trainable_variables),
     )
-
-
-def compute_fold_moments(views: Sequence[Features], folds: Folds) -> tuple[Moments, Moments]:
-    """Mean and variance of each feature over all images outside each fold and all views: each (folds, d)."""
-    return compute_moments(views, folds[:, None] != np.arange(int(folds.max()) + 1))
-
-
-def _score_unseen(
-    head: keras.Model, views: Sequence[Features], folds: Folds, finite: Bool[np.ndarray, " settings"]
-) -> LogOddsOfSettings:
-    log_odds = np.mean([head.predict(features, batch_size=SLICE, verbose="0") for features in views], axis=0)
-    by_fold = log_odds.reshape(len(folds), len(finite), -1)
-    unseen = np.take_along_axis(by_fold, folds[:, None, None], axis=2)[..., 0]
-    unseen[:, ~finite] = np.nan
-    return unseen
 
 
 def weigh_folds(labels: Labels, folds: Folds) -> MemberWeights:
@@ -125,3 +178,13 @@ def weigh_folds(labels: Labels, folds: Folds) -> MemberWeights:
         of_classes = np.array([class_weights[0], class_weights[1]]) / outside.mean()
         weights[outside, fold] = of_classes[labels[outside]]
     return weights
+
+
+def _score_unseen(
+    head: keras.Model, views: Sequence[Features], folds: Folds, finite: Bool[np.ndarray, " settings"]
+) -> LogOddsOfSettings:
+    log_odds = np.mean([head.predict(features, batch_size=SLICE, verbose="0") for features in views], axis=0)
+    by_fold = log_odds.reshape(len(folds), len(finite), -1)
+    unseen = np.take_along_axis(by_fold, folds[:, None, None], axis=2)[..., 0]
+    unseen[:, ~finite] = np.nan
+    return unseen

@@ -8,7 +8,6 @@ from pneumo_keras.config import format_config, load_config
 from pneumo_keras.evaluation.ranking import CRITERION, Candidate, rank
 from pneumo_keras.reporting.sweep import (
     draw_sweep,
-    format_candidates,
     format_sweep,
     write_sweep,
     write_sweep_plot,
@@ -35,8 +34,13 @@ def ranked():
     return rank(candidates)
 
 
-def test_the_table_holds_every_candidate_the_best_first(ranked):
-    rows = list(csv.DictReader(io.StringIO(format_candidates(ranked))))
+def write_table(folder, ranked):
+    write_sweep(folder, ranked, {}, title="")
+    return list(csv.DictReader(io.StringIO((folder / "sweep.csv").read_text())))
+
+
+def test_the_table_holds_every_candidate_the_best_first(ranked, tmp_path):
+    rows = write_table(tmp_path, ranked)
     assert [row["rank"] for row in rows] == ["1", "2", "3", "4"]
     assert rows[2]["model.feature_layers"] == "mixed2 mixed5"
     assert float(rows[0][CRITERION]) == pytest.approx(ranked[0].to_mean(CRITERION), rel=1e-5)
@@ -104,9 +108,9 @@ def test_the_picture_has_a_panel_for_each_setting_that_was_varied(ranked, tmp_pa
     assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_candidate_that_diverged_is_shown_and_does_not_break_the_picture(ranked):
+def test_a_candidate_that_diverged_is_shown_and_does_not_break_the_picture(ranked, tmp_path):
     lost = Candidate(ranked[0].values, dict.fromkeys(ranked[0].figures, np.full(3, np.nan)), [0, 0, 0], 7, 9)
-    assert list(csv.DictReader(io.StringIO(format_candidates([*ranked, lost]))))[-1]["auc"] == ""
+    assert write_table(tmp_path, [*ranked, lost])[-1]["auc"] == ""
     draw_sweep([*ranked, lost], title="")
     draw_sweep([lost], title="")
     assert "nan" in format_sweep([*ranked, lost], heading="")

@@ -6,7 +6,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from pneumo_keras.model.head import build_head
 from pneumo_keras.training import cross_validation as module
-from pneumo_keras.training.cross_validation import compute_fold_moments, cross_validate, weigh_folds
+from pneumo_keras.training.cross_validation import FoldedFeatures, cross_validate, weigh_folds
 from pneumo_keras.training.fit import FitConfig, fit
 
 RANDOM = np.random.default_rng(0)
@@ -29,9 +29,8 @@ def validate(features, evaluated=None, *, standardise=False, hidden_units=8, dro
 
     config = FitConfig("adamw", "plateau", changes.pop("epochs", 8), 0.2, changes.pop("plateau_patience", 2))
     settings = {"learning_rates": [1e-2], "weight_decays": [0.0], "batch_size": 16, "seed": 1, **changes}
-    ways = {"plain": evaluated or [features]}
-    settings["moments"] = compute_fold_moments([features], FOLDS)
-    return cross_validate(build, [features], ways, LABELS, FOLDS, config=config, **settings)
+    folded = FoldedFeatures([features], {"plain": evaluated or [features]}, LABELS, FOLDS)
+    return cross_validate(build, folded, config=config, **settings)
 
 
 def test_images_are_weighed_by_class_outside_their_fold_and_not_inside():
@@ -102,11 +101,7 @@ def test_images_are_evaluated_in_several_ways_by_heads_that_have_not_seen_them()
 
     found = cross_validate(
         build,
-        [FEATURES],
-        {"plain": [FEATURES], "mirrored": [-FEATURES]},
-        LABELS,
-        FOLDS,
-        moments=compute_fold_moments([FEATURES], FOLDS),
+        FoldedFeatures([FEATURES], {"plain": [FEATURES], "mirrored": [-FEATURES]}, LABELS, FOLDS),
         learning_rates=[0.1, 1.0],
         weight_decays=[0.0, 0.1],
         config=FitConfig("sgd", "cosine", 8, 0.2, 2),
@@ -128,11 +123,7 @@ def test_heads_shrink_as_much_as_in_a_training_on_the_other_images(count):
 
     found = cross_validate(
         build,
-        [FEATURES],
-        {"plain": [FEATURES]},
-        LABELS,
-        folds,
-        moments=compute_fold_moments([FEATURES], folds),
+        FoldedFeatures([FEATURES], {"plain": [FEATURES]}, LABELS, folds),
         learning_rates=[1.0],
         weight_decays=[0.5],
         config=FitConfig("sgd", "cosine", 200, 0.2, 2),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pneumo_keras.errors import DataError
-from pneumo_keras.training.folds import draw_folds, group_images
+from pneumo_keras.training.cross_validation import draw_folds, group_images
 
 LABELS = np.repeat([0, 1], [60, 140])
 HASHES = np.random.default_rng(0).permutation(200).astype(np.uint64)
