@@ -40,7 +40,6 @@ def compare(runs: tuple[Path, ...], split: str, out: Path | None, as_json: bool)
     from pneumo_keras.reporting.evaluation_text import (
         PAIRED_BY_PATH,
         describe_patients,
-        describe_short_intervals,
         format_differences,
     )
     from pneumo_keras.storage.documents import to_document
@@ -52,7 +51,6 @@ def compare(runs: tuple[Path, ...], split: str, out: Path | None, as_json: bool)
                 "run": str(one.run),
                 "changed": one.changed,
                 "differences": {name: to_document(figure) for name, figure in one.differences.items()},
-                "short_intervals": one.short_intervals,
                 "patients": to_document(one.patients) if one.patients else None,
                 "paired_by_path": one.paired_by_path,
             }
@@ -68,7 +66,6 @@ def compare(runs: tuple[Path, ...], split: str, out: Path | None, as_json: bool)
             cautions=[
                 PAIRED_BY_PATH if one.paired_by_path else "",
                 describe_patients(one.patients, one.counts.n),
-                describe_short_intervals(one.counts, one.short_intervals),
             ],
         )
         for one in found

@@ -1,6 +1,7 @@
-"""Scores that mean what they say: log odds scaled on validation images.
+"""Scores that mean what they say: of the images scored about 0.8, 80 % are pneumonia.
 
-Scaling keeps the order of the images, and with it the AUC: a slope that would turn it round is refused.
+Log odds are scaled on validation images, which keeps the order of the images, and with it the AUC: a slope
+that would turn it round is refused. How well that holds is shown bin by bin.
 """
 
 from dataclasses import asdict, dataclass
@@ -13,9 +14,18 @@ from scipy.special import expit
 
 from pneumo_keras.arrays import Labels, Scores
 from pneumo_keras.errors import DataError
-from pneumo_keras.evaluation.metrics import check_both_classes, to_prevalence
-from pneumo_keras.evaluation.prevalence import BALANCED_PREVALENCE
-from pneumo_keras.evaluation.reliability import BINS, to_calibration_error
+from pneumo_keras.evaluation.intervals import to_share_interval
+from pneumo_keras.evaluation.metrics import (
+    BINS,
+    check_both_classes,
+    check_scores,
+    to_bin_index,
+    to_calibration_error,
+    to_prevalence,
+    weigh_images,
+)
+from pneumo_keras.evaluation.patients import Patients
+from pneumo_keras.evaluation.prevalence import BALANCED_PREVALENCE, PrevalenceShift
 from pneumo_keras.storage.documents import FloatOrNan
 
 Logits = Float64[np.ndarray, " n"]
@@ -68,15 +78,13 @@ class Calibration(LogitScaling):
 
     Attributes:
         fitted_on: The images, for instance `val`.
-        prevalence: Share of pneumonia that the scores speak of.
+        prevalence: That the scores speak of.
         calibration_error: Of the same images.
-        bins: Of the calibration error.
     """
 
     fitted_on: str
     prevalence: Annotated[float, Field(gt=0, lt=1)]
     calibration_error: ErrorChange
-    bins: Annotated[int, Field(ge=1, le=1000)]
 
 
 def describe_calibration(
@@ -90,7 +98,6 @@ def describe_calibration(
         # An intercept moves the scores to the share of the images it was fitted on.
         prevalence=to_prevalence(labels) if scaling.method == "platt" else BALANCED_PREVALENCE,
         calibration_error=ErrorChange(*errors),
-        bins=BINS,
     )
 
 
@@ -113,7 +120,7 @@ def fit_scaling(method: Method, labels: Labels, logits: Logits) -> LogitScaling:
     if method == "none":
         return UNSCALED
     check_both_classes(labels, "Calibration")
-    slope, intercept = fit_logistic(labels, logits, intercept=method == "platt")
+    slope, intercept = _fit_logistic(labels, logits, intercept=method == "platt")
     if slope <= 0:
         raise DataError(
             f"evaluation.calibration = '{method}' must find scores that rise from normal to pneumonia. "
@@ -127,7 +134,7 @@ def fit_scaling(method: Method, labels: Labels, logits: Logits) -> LogitScaling:
     return LogitScaling(slope, intercept, "platt")
 
 
-def fit_logistic(labels: Labels, logits: Logits, *, intercept: bool) -> tuple[float, float]:
+def _fit_logistic(labels: Labels, logits: Logits, *, intercept: bool) -> tuple[float, float]:
     """Slope and intercept of the least log loss against Platt's targets; the intercept 0 unless asked for."""
     # Takes seconds to import; an evaluation does without.
     from sklearn.linear_model import LogisticRegression
@@ -159,3 +166,52 @@ def to_platt_targets(labels: Labels) -> Float64[np.ndarray, " n"]:
     pneumonia = int(labels.sum())
     normal = len(labels) - pneumonia
     return np.where(labels == 1, (pneumonia + 1) / (pneumonia + 2), 1 / (normal + 2))
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """The images of one bin of scores, low < score <= high (the first bin holds `low` too).
+
+    Attributes:
+        low: Lower edge.
+        high: Upper edge.
+        n: Images.
+        mean_score: Mean score, what the classifier promises.
+        share: Share of pneumonia images, what comes true.
+        share_low: Lower bound of Wilson's interval of the share.
+        share_high: Upper bound of it.
+    """
+
+    low: float
+    high: float
+    n: int
+    mean_score: float
+    share: float
+    share_low: float
+    share_high: float
+
+
+def to_reliability_bins(
+    labels: Labels, scores: Scores, *, prevalence: float | None = None, patients: Patients | None = None
+) -> list[ReliabilityBin]:
+    """The table behind a reliability diagram; bins without images are left out.
+
+    With a `prevalence`, shares and their bounds are carried from the images' prevalence to the stated one as
+    scores are: what holds inside a bin is moved by the same odds.
+
+    Raises:
+        DataError: There are no images, or labels or scores are out of range.
+    """
+    check_scores(labels, scores)
+    index, weights, table = to_bin_index(scores), weigh_images(labels, prevalence), []
+    for bin_ in np.unique(index).tolist():
+        inside = index == bin_
+        found = to_share_interval(labels == 1, inside, patients)
+        shares = np.array([found.value, found.low, found.high])
+        if prevalence is not None:
+            shares = PrevalenceShift(to_prevalence(labels), prevalence).correct_scores(shares)
+        mean_score = float(np.average(scores[inside], weights=weights[inside]))
+        table.append(
+            ReliabilityBin(bin_ / BINS, (bin_ + 1) / BINS, int(inside.sum()), mean_score, *shares.tolist())
+        )
+    return table

@@ -10,10 +10,10 @@ from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
 from pneumo_keras.arrays import Labels, Scores
-from pneumo_keras.evaluation.figures import to_image_losses
 from pneumo_keras.evaluation.metrics import (
     count_confusions,
     to_accuracy,
+    to_log_losses,
     to_sensitivity,
     to_specificity,
 )
@@ -109,7 +109,7 @@ def _to_figures(labels: Labels, scores: Scores) -> dict[str, float]:
     """The figures of a fold: all of `to_figures` would take longer than the fits of a sweep."""
     counts = count_confusions(labels, scores, HALF)
     return {
-        "log_loss": float(to_image_losses(labels, scores)["log_loss"].mean()),
+        "log_loss": float(to_log_losses(labels, scores).mean()),
         "auc": float(roc_auc_score(labels, scores)),
         "accuracy": to_accuracy(counts),
         "sensitivity": to_sensitivity(counts),

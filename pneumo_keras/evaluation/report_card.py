@@ -1,8 +1,9 @@
 """All figures of one classifier on one split, with their intervals: what `metrics_<split>.json` holds."""
 
 import functools
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any
 
 import numpy as np
@@ -10,12 +11,15 @@ from jaxtyping import Bool, Float64
 from pydantic import Field
 
 from pneumo_keras.arrays import Labels, Scores
-from pneumo_keras.evaluation.bootstrap import RESAMPLES
 from pneumo_keras.evaluation.comparison import Difference
-from pneumo_keras.evaluation.figure_intervals import to_intervals
-from pneumo_keras.evaluation.figures import to_figures
-from pneumo_keras.evaluation.intervals import LEVEL, Interval
-from pneumo_keras.evaluation.metrics import ConfusionCounts, count_calls, has_both_classes
+from pneumo_keras.evaluation.intervals import RESAMPLES, Interval, list_short_intervals, to_intervals
+from pneumo_keras.evaluation.metrics import (
+    ConfusionCounts,
+    check_scores,
+    count_predictions,
+    has_both_classes,
+    to_figures,
+)
 from pneumo_keras.evaluation.patients import (
     PatientCounts,
     Patients,
@@ -25,9 +29,7 @@ from pneumo_keras.evaluation.patients import (
 )
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.evaluation.robustness import Robustness
-from pneumo_keras.evaluation.scores import check_scores
-from pneumo_keras.evaluation.small_sets import list_short_intervals
-from pneumo_keras.evaluation.spread import MemberSpread, to_member_spreads
+from pneumo_keras.storage.documents import FloatOrNan
 
 Distances = Float64[np.ndarray, " n"]
 """From the training images: 1 at the limit that all but a few validation images keep."""
@@ -38,26 +40,50 @@ HALF = 0.5  # MedMNIST's threshold, for comparable figures
 
 
 @dataclass(frozen=True)
+class MemberFigure:
+    """One figure of every member.
+
+    Attributes:
+        mean: Of one member; the average of all members has a figure of its own.
+        deviation: Standard deviation over members, n - 1 in the denominator; NaN for one member.
+        values: In the order of the members.
+    """
+
+    mean: FloatOrNan
+    deviation: FloatOrNan
+    values: tuple[FloatOrNan, ...]
+
+
+def to_member_figures(members: Sequence[Mapping[str, float]]) -> dict[str, MemberFigure]:
+    """Each figure of all members by its name, from all figures of each member."""
+    found = {}
+    for name in members[0] if members else ():
+        values = tuple(figures[name] for figures in members)
+        deviation = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+        found[name] = MemberFigure(float(np.mean(values)), deviation, values)
+    return found
+
+
+@dataclass(frozen=True)
 class ThresholdMetrics:
     """All figures at one threshold.
 
     Attributes:
         n: Images.
-        threshold: An image is called pneumonia when its score is above it.
-        tn: Normal images called normal.
-        fp: Normal images called pneumonia.
-        fn: Pneumonia images called normal.
-        tp: Pneumonia images called pneumonia.
-        figures: Each figure with its interval, by name.
-        level: Of the intervals.
+        threshold: An image is predicted to show pneumonia when its score is above it.
+        tn: Normal images predicted normal.
+        fp: Normal images predicted pneumonia.
+        fn: Pneumonia images predicted normal.
+        tp: Pneumonia images predicted pneumonia.
+        figures: Each figure with its 95 % interval, by name.
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
-        stated_prevalence: Share of pneumonia that figures, scores and threshold were corrected for;
-            None where they speak of the images as they are.
-        trained_prevalence: Share of pneumonia that they were corrected from, if they were.
+        stated_prevalence: That figures, scores and threshold were corrected for; None where they speak of
+            the images as they are.
+        trained_prevalence: That they were corrected from, if they were.
         short_intervals: Figures whose intervals are known to be too short for so few images.
         patients: Where they are known, and intervals take the images of one together; None where each
-            image stands for itself.
+            image is independent.
     """
 
     n: int
@@ -67,7 +93,6 @@ class ThresholdMetrics:
     fn: int
     tp: int
     figures: dict[str, Interval]
-    level: float
     resamples: int
     seed: int
     stated_prevalence: float | None
@@ -77,7 +102,7 @@ class ThresholdMetrics:
 
     @property
     def counts(self) -> ConfusionCounts:
-        """ImageSet by label and call."""
+        """Images by label and prediction."""
         return ConfusionCounts(self.tn, self.fp, self.fn, self.tp)
 
     @property
@@ -112,8 +137,8 @@ class Evaluation:
     """A classifier on one split: at its operating point, at 0.5, and member by member.
 
     Attributes:
-        evaluation: At the operating point.
-        at_half: At 0.5, whatever the operating point; where scores are corrected, with the calls of
+        at_threshold: At the operating point.
+        at_half: At 0.5, whatever the operating point; where scores are corrected, with the predictions of
             plain scores at 0.5.
         members: Each figure of every member alone, at the operating point; empty for one member.
         perturbed: Of the same images perturbed, if that was asked for.
@@ -124,7 +149,7 @@ class Evaluation:
 
     at_threshold: ThresholdMetrics
     at_half: ThresholdMetrics
-    members: dict[str, MemberSpread]
+    members: dict[str, MemberFigure]
     perturbed: "Perturbed | None" = None
     out_of_distribution: OutOfDistribution | None = None
     new_patients: ThresholdMetrics | None = None
@@ -137,7 +162,7 @@ class Perturbed:
     Attributes:
         evaluation: Of the perturbed images.
         changes: Each figure at the operating point less that of the images as they are, in pairs.
-        ranges: How far images were varied.
+        ranges: How far images were perturbed.
         robustness: The same by kind and severity, each kind alone.
     """
 
@@ -151,20 +176,18 @@ class Perturbed:
 class Metrics(ThresholdMetrics):
     """`metrics_<split>.json`: the evaluation at the operating point, and what belongs to it.
 
+    Attributes not explained here are those of `Evaluation`.
+
     Attributes:
-        at_half: See `Evaluation`.
-        members: See `Evaluation`.
         split: `train`, `val` or `test`.
         images_sha256: Fingerprint of the images' pixels.
         labels_sha256: Fingerprint of their labels.
         scores_sha256: Of the file with their scores.
-        perturbation: How far images were varied before they were scored; None for images as they are.
-        out_of_distribution: See `Evaluation`.
-        new_patients: See `Evaluation`.
+        perturbation: How far images were perturbed before they were scored; None for images as they are.
     """
 
     at_half: Annotated[ThresholdMetrics, Field(alias="at_0.5")]
-    members: dict[str, MemberSpread]
+    members: dict[str, MemberFigure]
     split: str
     images_sha256: str
     labels_sha256: str
@@ -211,11 +234,8 @@ def to_metrics(
 
 def to_evaluation(metrics: Metrics) -> Evaluation:
     """The evaluation that metrics were made from, but for that of perturbed images."""
-    at_threshold = ThresholdMetrics(
-        **{name: getattr(metrics, name) for name in ThresholdMetrics.__dataclass_fields__}
-    )
     return Evaluation(
-        at_threshold,
+        ThresholdMetrics(**{one.name: getattr(metrics, one.name) for one in fields(ThresholdMetrics)}),
         metrics.at_half,
         metrics.members,
         out_of_distribution=metrics.out_of_distribution,
@@ -243,23 +263,27 @@ def evaluate(
         threshold: The operating point, as it was chosen.
         members: Scores of each member.
         seed: Of the bootstrap.
-        shift: See `evaluate`.
+        shift: See `evaluate_at`.
         distances: Of the images; None not to look for those that are out of distribution.
-        patients: See `evaluate`.
+        patients: See `evaluate_at`.
         new: Which images show patients of whom the classifier has seen none; None where that is unknown.
 
     Raises:
-        DataError: See `evaluate`.
+        DataError: See `evaluate_at`.
     """
     options = {"seed": seed, "shift": shift, "patients": patients}
     at_threshold = evaluate_at(labels, scores, threshold, **options)
     at_half = at_threshold if threshold == HALF else evaluate_at(labels, scores, HALF, **options)
-    evaluate_part = functools.partial(evaluate_some, labels, scores, threshold, **options)
-    figures = []
-    for alone in members if len(members) > 1 else []:
-        stated = shift.stated if shift else None
-        corrected = shift.correct_scores(alone) if shift else alone
-        figures.append(to_figures(labels, corrected, alone > threshold, prevalence=stated))
+    evaluate_part = functools.partial(_evaluate_some, labels, scores, threshold, **options)
+    figures = [
+        to_figures(
+            labels,
+            shift.correct_scores(alone) if shift else alone,
+            alone > threshold,
+            prevalence=shift.stated if shift else None,
+        )
+        for alone in (members if len(members) > 1 else ())
+    ]
     outside = None
     if distances is not None:
         far = int((distances > FAR).sum())
@@ -267,33 +291,23 @@ def evaluate(
     return Evaluation(
         at_threshold,
         at_half,
-        to_member_spreads(figures) if figures else {},
+        to_member_figures(figures),
         out_of_distribution=outside,
         new_patients=None if new is None else evaluate_part(new),
     )
 
 
-def evaluate_some(
+def _evaluate_some(
     labels: Labels,
     scores: Scores,
     threshold: float,
     inside: Bool[np.ndarray, " n"],
     *,
     seed: int,
-    shift: PrevalenceShift | None = None,
-    patients: Patients | None = None,
+    shift: PrevalenceShift | None,
+    patients: Patients | None,
 ) -> ThresholdMetrics | None:
-    """The same of some of the images; None where they are all or none, or a prevalence lacks a class.
-
-    Args:
-        labels: Of all images.
-        scores: As the classifier gives them.
-        threshold: The operating point, as it was chosen.
-        inside: Which images.
-        seed: Of the bootstrap.
-        shift: See `evaluate`.
-        patients: Of all images, see `evaluate`.
-    """
+    """The same of some of the images; None where they are all or none, or a prevalence lacks a class."""
     kept = labels[inside]
     if not 0 < len(kept) < len(labels) or (shift and not has_both_classes(kept)):
         return None
@@ -308,15 +322,10 @@ def evaluate_at(
     *,
     resamples: int = RESAMPLES,
     seed: int,
-    level: float = LEVEL,
     shift: PrevalenceShift | None = None,
     patients: Patients | None = None,
 ) -> ThresholdMetrics:
-    """Evaluates scores: every figure with its interval.
-
-    Shares of images get Wilson's interval, what is made of two of them MOVER's, the AUC DeLong's, losses
-    Hall's, average precision and calibration error the stratified bootstrap's. The intervals speak of
-    other images of the same kind, not of other hospitals or training runs.
+    """Evaluates scores: every figure with its interval, see `intervals`.
 
     Args:
         labels: 0 (normal) or 1 (pneumonia).
@@ -324,9 +333,8 @@ def evaluate_at(
         threshold: Chosen on other images than these.
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
-        level: Of the intervals, in (0, 1).
-        shift: To a stated share of pneumonia: scores and threshold are corrected together, calls
-            stay, and the images are weighted to stand for a population with that share.
+        shift: To a stated prevalence: scores and threshold are corrected together, predictions stay, and the
+            images are weighted to stand for a population with that prevalence.
         patients: Of the images, where known: intervals then take the images of one together.
 
     Raises:
@@ -334,32 +342,29 @@ def evaluate_at(
             for images of one class.
     """
     check_scores(labels, scores)
-    calls, prevalence = scores > threshold, shift.stated if shift else None
+    predicted, prevalence = scores > threshold, shift.stated if shift else None
     if shift:
         scores, threshold = shift.correct_scores(scores), shift.correct_threshold(threshold)
-    values = to_figures(labels, scores, calls, prevalence=prevalence)
-    counts = count_calls(labels, calls)
+    counts = count_predictions(labels, predicted)
     figures = to_intervals(
-        values,
+        to_figures(labels, scores, predicted, prevalence=prevalence),
         labels,
         scores,
-        calls,
+        predicted,
         prevalence=prevalence,
+        patients=patients,
         resamples=resamples,
         seed=seed,
-        level=level,
-        patients=patients,
     )
     return ThresholdMetrics(
         counts.n,
         threshold,
         **asdict(counts),
         figures=figures,
-        level=level,
         resamples=resamples,
         seed=seed,
         stated_prevalence=prevalence,
         trained_prevalence=shift.trained if shift else None,
-        short_intervals=list_short_intervals(count_rarer(labels, patients), figures),
+        short_intervals=list_short_intervals(figures, count_rarer(labels, patients)),
         patients=None if patients is None else count_patients(labels, patients),
     )

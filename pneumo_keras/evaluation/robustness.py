@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from pneumo_keras.arrays import Labels, Scores
-from pneumo_keras.evaluation.figures import to_figures
+from pneumo_keras.evaluation.metrics import to_figures
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.storage.documents import FloatOrNan
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64, Int64
 
 from pneumo_keras.arrays import Labels, Scores
 from pneumo_keras.errors import DataError, RunError
+from pneumo_keras.evaluation.metrics import check_scores
 from pneumo_keras.storage.bounded_reading import read_text
 from pneumo_keras.storage.printable import to_cell
 
@@ -41,30 +41,6 @@ class ScoreTable:
     scores: Scores
     files: tuple[str, ...] | None = None
     patients: tuple[str, ...] | None = None
-
-
-def check_scores(labels: Int64[np.ndarray, " labels"], scores: Float64[np.ndarray, " scores"]) -> None:
-    """Checks that there are images, each with one label (0 or 1) and one score in [0, 1].
-
-    Raises:
-        DataError: Something is missing or out of its range.
-    """
-    if len(labels) != len(scores):
-        raise DataError(
-            f"Every image needs one label and one score. Received: {len(labels)} labels, {len(scores)} scores."
-        )
-    if not len(labels):
-        raise DataError("There is nothing to evaluate without images. Received: 0 images.")
-    strange = np.flatnonzero((labels != 0) & (labels != 1))
-    if len(strange):
-        image = strange[0]
-        raise DataError(
-            f"A label is 0 (normal) or 1 (pneumonia). Received: {labels[image]} for image {image}."
-        )
-    strange = np.flatnonzero(~((scores >= 0) & (scores <= 1)))
-    if len(strange):
-        image = strange[0]
-        raise DataError(f"A score is a probability in [0, 1]. Received: {scores[image]} for image {image}.")
 
 
 def format_scores(

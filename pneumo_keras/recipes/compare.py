@@ -10,10 +10,9 @@ from pneumo_keras.data.images import hash_labels
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.comparison import Difference, compare_figures
 from pneumo_keras.evaluation.metrics import ConfusionCounts, count_confusions
-from pneumo_keras.evaluation.patients import PatientCounts, count_patients, count_rarer, to_groups
+from pneumo_keras.evaluation.patients import PatientCounts, count_patients, to_groups
 from pneumo_keras.evaluation.report_card import Metrics
 from pneumo_keras.evaluation.scores import ScoreTable, hash_scores, load_score_table
-from pneumo_keras.evaluation.small_sets import list_short_differences
 from pneumo_keras.runs.folder import RunFolder
 from pneumo_keras.runs.run import load_settings
 from pneumo_keras.storage.files import explain_unwritable, replace_whole
@@ -28,7 +27,6 @@ class Comparison:
         differences: By the name of the figure, less that of the other one.
         changed: Settings in which they differ, by dotted key: the other's value, and this one's.
         counts: Of the images.
-        short_intervals: Figures whose intervals are known to be too short for so few images.
         patients: Of the images, where they are known and intervals resample them.
         paired_by_path: Whether images were prepared otherwise for the two runs, and are paired by their paths.
     """
@@ -37,7 +35,6 @@ class Comparison:
     differences: dict[str, Difference]
     changed: dict[str, tuple[str, str]]
     counts: ConfusionCounts
-    short_intervals: list[str]
     patients: PatientCounts | None
     paired_by_path: bool
 
@@ -119,7 +116,6 @@ def _compare(first: _Evaluated, of_first: Config, run: _Evaluated, of_run: Confi
         differences=differences,
         changed=find_changes(of_first, of_run),
         counts=run.metrics.counts,
-        short_intervals=list_short_differences(count_rarer(run.labels, patients), differences),
         patients=None if patients is None else count_patients(run.labels, patients),
         paired_by_path=run.metrics.images_sha256 != first.metrics.images_sha256,
     )

@@ -16,7 +16,7 @@ from jaxtyping import UInt8
 from pneumo_keras.arrays import Scores
 from pneumo_keras.data.decoding import DecodedImage, decode_images
 from pneumo_keras.data.images import Preparation
-from pneumo_keras.evaluation.mistakes import find_mistakes
+from pneumo_keras.evaluation.metrics import find_mistakes
 from pneumo_keras.model.attribution import Explainer, Explanation, build_explainer
 from pneumo_keras.recipes.images import Split
 from pneumo_keras.recipes.predict import Scorer, build_scorer

@@ -7,12 +7,17 @@ from pneumo_keras.arrays import SPLIT_NAMES
 from pneumo_keras.data.patients import are_numbered_anew, count_shared
 from pneumo_keras.data.sources import ImageNames
 from pneumo_keras.evaluation.comparison import Difference
-from pneumo_keras.evaluation.intervals import LEVEL
+from pneumo_keras.evaluation.intervals import LEVEL, SHORT_COVERAGE
 from pneumo_keras.evaluation.metrics import ConfusionCounts
 from pneumo_keras.evaluation.patients import PatientCounts
-from pneumo_keras.evaluation.report_card import FAR, Evaluation, OutOfDistribution, ThresholdMetrics
+from pneumo_keras.evaluation.report_card import (
+    FAR,
+    Evaluation,
+    MemberFigure,
+    OutOfDistribution,
+    ThresholdMetrics,
+)
 from pneumo_keras.evaluation.robustness import PerturbedFigures, Robustness
-from pneumo_keras.evaluation.spread import MemberSpread
 from pneumo_keras.reporting.formats import (
     DASH,
     format_bounds,
@@ -48,7 +53,7 @@ def format_evaluation(evaluation: Evaluation, *, heading: str) -> str:
         for name, figure in at_threshold.figures.items()
     ]
     table = format_table(
-        rows, header=("", "value", f"{format_share(at_threshold.level)} interval", "method"), align="lrll"
+        rows, header=("", "value", f"{format_share(LEVEL)} interval", "method"), align="lrll"
     )
     stated = at_threshold.stated_prevalence
     return _join(
@@ -80,9 +85,9 @@ def describe_short_intervals(counts: ConfusionCounts, names: Sequence[str]) -> s
     if not names:
         return ""
     return (
-        f"Few images ({counts.tn + counts.fp} normal, {counts.fn + counts.tp} pneumonia): the intervals of "
-        f"{', '.join(map(name_figure, names))} hold the true figure less often than in {format_share(LEVEL)} "
-        "of cases."
+        f"Few images ({counts.tn + counts.fp} normal, {counts.fn + counts.tp} pneumonia): the "
+        f"{format_share(LEVEL)} intervals of {', '.join(map(name_figure, names))} held the true figure in as few "
+        f"as {SHORT_COVERAGE} of simulated cases."
     )
 
 
@@ -106,7 +111,7 @@ def describe_backwards(at_threshold: ThresholdMetrics) -> str:
         return ""
     auc = at_threshold.figures["auc"]
     return (
-        f"The AUC is {format_number(auc.value, digits=DIGITS)} ({format_share(at_threshold.level)} interval "
+        f"The AUC is {format_number(auc.value, digits=DIGITS)} ({format_share(LEVEL)} interval "
         f"{format_bounds(auc.low, auc.high, digits=DIGITS)}), clearly below 0.5: scores rank the images "
         "backwards. The labels may be swapped: check that label 1, in a folder the class that data.positive "
         "names, is pneumonia."
@@ -297,7 +302,7 @@ def _format_part(evaluation: Evaluation, part: ThresholdMetrics, name: str) -> s
     """Figures of all images, and those of some."""
     all_images = evaluation.at_threshold
     rows = [[name_figure(figure), *_to_figure_cells(figure, (all_images, part))] for figure in MAIN_FIGURES]
-    interval = f"{format_share(all_images.level)} interval"
+    interval = f"{format_share(LEVEL)} interval"
     header = ("", "all images", interval, f"the {part.n:,} {name}", interval)
     return format_table(rows, header=header, align="lrlrl")
 
@@ -337,7 +342,7 @@ def _to_robustness_row(name: str, figures: PerturbedFigures, relative_error: flo
     ]
 
 
-def _format_members(members: Mapping[str, MemberSpread]) -> str:
+def _format_members(members: Mapping[str, MemberFigure]) -> str:
     if not members:
         return ""
     rows = [

@@ -18,8 +18,10 @@ from PIL import Image
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from pneumo_keras.arrays import CLASS_NAMES, Labels, Scores
+from pneumo_keras.evaluation.calibration import ReliabilityBin
 from pneumo_keras.evaluation.intervals import LEVEL, to_auc_interval
 from pneumo_keras.evaluation.metrics import (
+    BINS,
     count_confusions,
     has_both_classes,
     to_prevalence,
@@ -28,7 +30,6 @@ from pneumo_keras.evaluation.metrics import (
 )
 from pneumo_keras.evaluation.patients import Patients
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
-from pneumo_keras.evaluation.reliability import BINS, ReliabilityBin
 from pneumo_keras.evaluation.report_card import ThresholdMetrics
 from pneumo_keras.evaluation.robustness import PerturbationKind, PerturbedFigures, Robustness
 from pneumo_keras.evaluation.threshold import to_threshold_curves
@@ -198,7 +199,7 @@ def _draw_roc(axes: Axes, labels: Labels, scores: Scores, at_threshold: Threshol
         axes.text(0.5, 0.4, "undefined: images of one class", ha="center")
         return
     false_positive, true_positive, _ = roc_curve(labels, scores)
-    auc = format_with_bounds(at_threshold.figures["auc"], level=at_threshold.level)
+    auc = format_with_bounds(at_threshold.figures["auc"], level=LEVEL)
     axes.plot(
         false_positive,
         true_positive,
@@ -303,7 +304,7 @@ def draw_precision_recall(
     own = to_prevalence(labels)
     if prevalence is not None:
         precision = PrevalenceShift(own, prevalence).correct_scores(precision)
-    area = format_with_bounds(at_threshold.figures["average_precision"], level=at_threshold.level)
+    area = format_with_bounds(at_threshold.figures["average_precision"], level=LEVEL)
     axes.axhline(own if prevalence is None else prevalence, color=GREY, linestyle=":", label="guessing")
     axes.plot(
         recall,

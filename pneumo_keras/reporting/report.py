@@ -13,16 +13,13 @@ from jaxtyping import UInt8
 from pneumo_keras.arrays import CLASS_NAMES, SPLIT_NAMES, Scores
 from pneumo_keras.data.images import LabelledImages, count_classes, hash_labels
 from pneumo_keras.data.sources import DataCard, ImageNames
-from pneumo_keras.evaluation.calibration import Calibration
+from pneumo_keras.evaluation.calibration import Calibration, to_reliability_bins
 from pneumo_keras.evaluation.comparison import Difference
-from pneumo_keras.evaluation.intervals import Interval
-from pneumo_keras.evaluation.metrics import to_prevalence
-from pneumo_keras.evaluation.mistakes import find_mistakes
+from pneumo_keras.evaluation.intervals import LEVEL, Interval
+from pneumo_keras.evaluation.metrics import find_mistakes, to_prevalence
 from pneumo_keras.evaluation.patients import Patients
-from pneumo_keras.evaluation.reliability import to_reliability_bins
 from pneumo_keras.evaluation.report_card import Evaluation, ThresholdMetrics
-from pneumo_keras.evaluation.rules import RULES
-from pneumo_keras.evaluation.threshold import OperatingPoint
+from pneumo_keras.evaluation.threshold import RULES, OperatingPoint
 from pneumo_keras.reporting.evaluation_text import (
     ROBUSTNESS_HEADER,
     describe_backwards,
@@ -256,7 +253,7 @@ def format_report(contents: ReportContents) -> str:
         prevalence=prevalence,
         own_prevalence=format_percent(to_prevalence(contents.images.labels)),
         weights=name_weights(contents.weights),
-        level=format_share(contents.at_threshold.level),
+        level=format_share(LEVEL),
         rule=contents.operating_point.describe_rule(),
         chosen_on_validation=describe_choices(contents),
         point_images=SPLIT_NAMES.get(chosen_on, chosen_on),

@@ -26,7 +26,7 @@ from pneumo_keras.config.settings import (
 from pneumo_keras.data.sources import SOURCES
 from pneumo_keras.engines.table import ENGINES
 from pneumo_keras.errors import SettingsError
-from pneumo_keras.evaluation.rules import RULES
+from pneumo_keras.evaluation.threshold import RULES
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""ImageSet drawn from two normal distributions, whose AUC is known."""
+"""Images drawn from two normal distributions, whose AUC is known."""
 
 from collections.abc import Callable
 

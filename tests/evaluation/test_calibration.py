@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ from pneumo_keras.evaluation.calibration import (
     describe_calibration,
     fit_scaling,
     to_platt_targets,
+    to_reliability_bins,
 )
-from pneumo_keras.evaluation.figures import to_figures
-from pneumo_keras.evaluation.reliability import to_calibration_error
+from pneumo_keras.evaluation.intervals import to_wilson_interval
+from pneumo_keras.evaluation.metrics import to_calibration_error, to_figures
 from pneumo_keras.storage.documents import parse_document, to_document
 
 
@@ -168,7 +170,7 @@ def test_a_calibration_says_what_scores_mean(draw_images, method):
     assert np.array_equal(found.to_scores(logits), scaling.to_scores(logits))
     document = to_document(found)
     assert list(document) == [
-        *("slope", "intercept", "method", "fitted_on", "prevalence", "calibration_error", "bins")
+        *("slope", "intercept", "method", "fitted_on", "prevalence", "calibration_error")
     ]
     assert parse_document(Calibration, json.dumps(document), name="calibration.json") == found
 
@@ -179,3 +181,45 @@ def test_an_empty_calibration_is_an_error():
     assert str(error.value) == (
         "run/calibration.json is damaged: 'slope' is missing. Received: {}. Train or evaluate again."
     )
+
+
+def test_the_reliability_table_by_hand():
+    labels, scores = np.array([0, 1, 1]), np.array([0.01, 0.03, 0.99])
+    first, last = (asdict(row) for row in to_reliability_bins(labels, scores))
+    half, whole = to_wilson_interval(1 / 2, 2), to_wilson_interval(1.0, 1)
+    assert first == pytest.approx(
+        {
+            "low": 0.0,
+            "high": 1 / 15,
+            "n": 2,
+            "mean_score": 0.02,
+            "share": 0.5,
+            "share_low": half.low,
+            "share_high": half.high,
+        }
+    )
+    assert (last["low"], last["high"], last["n"]) == (14 / 15, 1.0, 1)
+    assert (last["share"], last["share_low"]) == (1.0, whole.low)
+
+
+def test_the_reliability_table_sums_up_to_the_calibration_error(draw_images):
+    labels, scores = draw_images(auc=0.8)
+    table = to_reliability_bins(labels, scores)
+    error = sum(row.n * abs(row.mean_score - row.share) for row in table) / 624
+    assert sum(row.n for row in table) == 624
+    assert error == pytest.approx(to_calibration_error(labels, scores))
+
+
+def test_no_images_have_no_table():
+    with pytest.raises(DataError, match="nothing to evaluate"):
+        to_reliability_bins(np.array([], dtype=np.int64), np.array([]))
+
+
+def test_bins_at_a_stated_prevalence_are_those_of_images_drawn_to_it(draw_images):
+    labels, scores = draw_images(normal=20, pneumonia=40, auc=0.8)
+    more = np.where(labels == 1, 1, 18)
+    table = to_reliability_bins(labels, scores, prevalence=0.1)
+    written_out = to_reliability_bins(np.repeat(labels, more), np.repeat(scores, more))
+    for row, other in zip(table, written_out, strict=True):
+        assert (row.share, row.mean_score) == pytest.approx((other.share, other.mean_score))
+        assert row.share_low <= row.share <= row.share_high

@@ -4,26 +4,17 @@ import numpy as np
 import pytest
 from scipy.special import expit, ndtri, stdtrit
 
-from pneumo_keras.evaluation.bootstrap import draw_figures, draw_resamples
-from pneumo_keras.evaluation.comparison import Rivals, compare_aucs, compare_figures, compare_shares
-from pneumo_keras.evaluation.figure_intervals import to_call_intervals
-from pneumo_keras.evaluation.figures import to_image_losses, to_resampled_figures
+from pneumo_keras.evaluation.comparison import compare_figures
 from pneumo_keras.evaluation.intervals import (
-    to_auc_interval,
-    to_auc_variance,
-    to_placement_sums,
+    estimate_errors,
+    to_effective_size,
+    to_intervals,
+    to_placement_error,
     to_placements,
     to_share_interval,
 )
-from pneumo_keras.evaluation.loss_intervals import to_loss_interval
-from pneumo_keras.evaluation.patients import (
-    PatientCounts,
-    count_patients,
-    count_rarer,
-    to_effective_size,
-    to_groups,
-    to_variance,
-)
+from pneumo_keras.evaluation.metrics import to_resampled_figures
+from pneumo_keras.evaluation.patients import PatientCounts, count_patients, count_rarer, to_groups
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.evaluation.report_card import evaluate_at
 
@@ -48,11 +39,8 @@ def draw_patients(seed, *, normal=10, ill=23, auc=0.95, rivals=1):
 
 def to_values(labels, scores):
     """Every figure, faster than by scikit-learn."""
-    images = np.ones((1, len(labels)), dtype=np.int64)
-    return {
-        name: float(value[0])
-        for name, value in to_resampled_figures(labels, scores, scores > 0.5, images).items()
-    }
+    figures = to_resampled_figures(labels, scores, scores > 0.5, np.ones((1, len(labels))))
+    return {name: float(value[0]) for name, value in figures.items()}
 
 
 def test_patients_are_numbered_in_the_order_of_their_images():
@@ -60,14 +48,14 @@ def test_patients_are_numbered_in_the_order_of_their_images():
 
 
 @pytest.mark.parametrize("patients", [None, (), ("", ""), ("a", "b", "")])
-def test_where_no_patient_has_two_images_each_image_stands_for_itself(patients):
+def test_where_no_patient_has_two_images_patients_do_not_matter(patients):
     assert to_groups(patients) is None
 
 
 def test_patients_are_counted_by_the_class_of_their_images():
     labels, patients = np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, 2, 2])
     assert count_patients(labels, patients) == PatientCounts(3, 2, 2)
-    assert count_rarer(labels, patients) == 2
+    assert count_rarer(labels, patients) == 1  # one without pneumonia, two with
     assert count_rarer(labels, None) == 2
     assert count_rarer(np.array([1, 1, 1]), np.array([0, 0, 1])) == 2
 
@@ -84,38 +72,28 @@ def test_patients_change_intervals_and_no_figure(shift):
         assert one.value == pytest.approx(before.value, abs=1e-12), name
         assert (one.method == "stated") or one.method == f"{before.method}, by patient", name
         assert one.low <= one.value <= one.high, name
-    shorter = [
-        name
-        for name, one in by_patient.figures.items()
-        if one.high - one.low < plain.figures[name].high - plain.figures[name].low
-    ]
-    assert shorter in ([], ["calibration_error"])  # of which chance alone says how low it may be
+        if name != "prevalence":
+            assert one.high - one.low > before.high - before.low, name
 
 
 def test_images_of_one_patient_that_agree_tell_no_more_than_one_of_them(draw_images):
     labels, scores = draw_images(normal=20, pneumonia=30, auc=0.8)
     twice, again = np.repeat(labels, 2), np.repeat(scores, 2)
     patients = np.repeat(np.arange(50), 2)
-    variance, _ = to_variance(to_placement_sums(*to_placements(twice, again), twice, patients))
-    assert variance == pytest.approx(to_auc_variance(labels, scores))
-    for name, losses in to_image_losses(labels, scores).items():
-        value = float(losses.mean())
-        alone = to_loss_interval(value, labels, losses)
-        doubled = to_loss_interval(value, twice, np.repeat(losses, 2), patients)
-        assert (doubled.low, doubled.high) == pytest.approx((alone.low, alone.high)), name
+    error, _ = to_placement_error(to_placements(twice, again), twice, patients)
+    assert error == pytest.approx(to_placement_error(to_placements(labels, scores), labels, None)[0])
 
 
 def test_the_size_of_a_share_by_hand():
     # Of four patients with two images each, those of one patient agree: the images tell as much as three.
     part, patients = np.array([1, 1, 1, 1, 0, 0, 1, 1], dtype=bool), np.repeat(np.arange(4), 2)
     student = (ndtri(0.975) / stdtrit(3, 0.975)) ** 2
-    assert to_effective_size(part, patients, level=0.95) == pytest.approx(3 * student)
+    assert to_effective_size(part, patients) == pytest.approx(3 * student)
     # Nobody knows how alike images are where all are right: a patient is one image.
-    assert to_effective_size(np.ones(8, dtype=bool), patients, level=0.95) == pytest.approx(4 * student)
+    assert to_effective_size(np.ones(8, dtype=bool), patients) == pytest.approx(4 * student)
     # Images that differ within each patient tell no more than images of as many patients.
     mixed = np.array([1, 0] * 4, dtype=bool)
-    assert to_effective_size(mixed, patients, level=0.95) == pytest.approx(8 * student)
-    assert to_effective_size(mixed, None, level=0.95) == 8
+    assert to_effective_size(mixed, patients) == pytest.approx(8 * student)
 
 
 def test_a_share_of_one_patient_has_no_interval():
@@ -127,21 +105,35 @@ def test_a_share_of_one_patient_has_no_interval():
 def test_resamples_draw_patients_and_keep_the_number_of_each_class():
     patients = np.array([0, 0, 1, 2, 2, 2, 3, 4, 4, 5])
     labels = np.array([0, 0, 0, 1, 1, 1, 1, 0, 1, 1])  # patient 4 has both
-    drawn = np.concatenate(list(draw_resamples(labels, 500, seed=0, patients=patients)))
+    drawn = []
+    estimate_errors(
+        labels,
+        lambda weights: drawn.append(weights) or {"any": weights[:, 0]},
+        prevalence=None,
+        patients=patients,
+        resamples=500,
+        seed=0,
+    )
+    weights = np.concatenate(drawn[1:])
     for label in (0, 1):
-        of_class = drawn[:, labels == label]
+        of_class = weights[:, labels == label]
         np.testing.assert_allclose(of_class.sum(axis=1), (labels == label).sum())
-    assert (drawn[:, 0] == drawn[:, 1]).all() and (drawn[:, 3] == drawn[:, 5]).all()
-    assert len(np.unique(drawn[:, 0])) > 2
-    assert (drawn[:, 7] > 0).all()  # without this patient some resamples would lack one with both
+    assert (weights[:, 0] == weights[:, 1]).all() and (weights[:, 3] == weights[:, 5]).all()
+    assert len(np.unique(weights[:, 0])) > 2
 
 
-def test_the_draws_of_the_auc_spread_as_obuchowskis_variance_says():
+def test_the_bootstraps_error_of_the_auc_is_obuchowskis():
     labels, patients, (scores,) = draw_patients(3, normal=100, ill=130)
-    (draws,) = draw_figures(labels, [(scores, scores > 0.5)], seed=0, patients=patients)
-    variance, _ = to_variance(to_placement_sums(*to_placements(labels, scores), labels, patients))
-    assert np.std(draws["auc"]) == pytest.approx(math.sqrt(variance), rel=0.05)
-    assert variance > 1.5 * to_auc_variance(labels, scores)
+    errors = estimate_errors(
+        labels,
+        lambda weights: to_resampled_figures(labels, scores, scores > 0.5, weights),
+        prevalence=None,
+        patients=patients,
+        seed=0,
+    )
+    error, _ = to_placement_error(to_placements(labels, scores), labels, patients)
+    assert errors["auc"] == pytest.approx(error, rel=0.06)
+    assert error > 1.2 * to_placement_error(to_placements(labels, scores), labels, None)[0]
 
 
 def test_a_patient_may_have_images_of_both_classes():
@@ -169,40 +161,33 @@ def test_few_patients_have_a_defined_interval_or_none(labels, patients, scores):
 
 
 def test_95_percent_intervals_hold_the_truth_with_three_images_a_patient():
-    """Intervals that take each image for a witness of its own hold it in 80 to 90 % of cases."""
+    """Intervals that take each image as independent hold it in 80 to 90 % of cases."""
     labels, _, (scores,) = draw_patients(0, normal=100_000, ill=230_000)
     truth = to_values(labels, scores)
     held = {"by patient": {}, "by image": {}}
-    sets = 200
+    sets = 100
     for seed in range(sets):
         labels, groups, (scores,) = draw_patients(seed + 1)
-        calls, losses = scores > 0.5, to_image_losses(labels, scores)["brier_loss"]
-        values = to_values(labels, scores)
         for way, patients in (("by patient", groups), ("by image", None)):
-            intervals = {
-                "auc": to_auc_interval(labels, scores, patients),
-                "brier_loss": to_loss_interval(values["brier_loss"], labels, losses, patients),
-                **to_call_intervals(values, labels, calls, None, patients),
-            }
-            for name, one in intervals.items():
-                inside = one.low <= truth[name] <= one.high
-                held[way][name] = held[way].get(name, 0) + inside / sets
-    assert min(held["by patient"].values()) > 0.9
-    others = [share for name, share in held["by image"].items() if name != "prevalence"]
-    assert np.mean(others) < 0.9
+            options = {"resamples": 100, "seed": 0, "patients": patients}
+            for name, one in to_intervals(
+                to_values(labels, scores), labels, scores, scores > 0.5, **options
+            ).items():
+                held[way][name] = held[way].get(name, 0) + (one.low <= truth[name] <= one.high) / sets
+    assert min(held["by patient"].values()) > 0.88
+    assert np.mean([held["by image"][name] for name in ("auc", "accuracy", "brier_loss", "f1_normal")]) < 0.91
 
 
 def test_95_percent_of_differences_hold_none_with_three_images_a_patient():
-    sets, held = 300, {"by patient": np.zeros(2), "by image": np.zeros(2)}
+    names, sets = ("auc", "accuracy", "sensitivity"), 100
+    held = {"by patient": np.zeros(3), "by image": np.zeros(3)}
     for seed in range(sets):
         labels, groups, scores = draw_patients(seed, auc=0.85, rivals=2)
         for way, patients in (("by patient", groups), ("by image", None)):
-            calls = [one > 0.5 for one in scores]
-            right = [one == (labels == 1) for one in calls]
-            found = compare_aucs(Rivals(labels, *scores, *calls, patients)), compare_shares(*right, patients)
-            held[way] += [(one.low <= 0 <= one.high) / sets for one in found]
-            assert all((one.p_value < 0.05) <= (not one.low <= 0 <= one.high) for one in found)
-    assert (held["by patient"] > 0.92).all()
+            options = {"resamples": 100, "seed": 0, "patients": patients}
+            found = compare_figures(labels, *scores, first_threshold=0.5, second_threshold=0.5, **options)
+            held[way] += [(found[name].low <= 0 <= found[name].high) / sets for name in names]
+    assert (held["by patient"] > 0.9).all()
     assert held["by image"][0] < 0.9
 
 

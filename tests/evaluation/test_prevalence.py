@@ -2,13 +2,8 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from pneumo_keras.errors import DataError, SettingsError
-from pneumo_keras.evaluation.prevalence import (
-    BALANCED_PREVALENCE,
-    PrevalenceShift,
-    weigh_classes,
-    weigh_images,
-)
+from pneumo_keras.errors import SettingsError
+from pneumo_keras.evaluation.prevalence import BALANCED_PREVALENCE, PrevalenceShift
 from pneumo_keras.evaluation.threshold import choose_operating_point
 
 
@@ -42,7 +37,7 @@ def test_the_correction_is_bayes_rule():
 
 
 @pytest.mark.parametrize("stated", [0.001, 0.3, 0.97])
-def test_an_operating_point_is_corrected_along_and_no_call_changes(draw_images, stated):
+def test_an_operating_point_is_corrected_along_and_no_prediction_changes(draw_images, stated):
     labels, scores = draw_images(auc=0.9)
     shift = PrevalenceShift(0.5, stated)
     point = choose_operating_point(labels, scores, rule="cost", cost_fn=3.0, chosen_on="val")
@@ -58,22 +53,4 @@ def test_a_prevalence_out_of_range_is_an_error(trained, stated):
         PrevalenceShift(trained, stated)
     assert str(error.value) == (
         f"A prevalence is a share in (0, 1). Received: trained on {trained}, stated {stated}."
-    )
-
-
-def test_weighted_images_stand_for_the_stated_population():
-    labels = np.array([0, 1, 1, 1])
-    assert weigh_classes(labels, 0.1) == pytest.approx((0.9 / 0.25, 0.1 / 0.75))
-    weights = weigh_images(labels, 0.1)
-    assert weights.sum() == pytest.approx(4)
-    assert np.average(labels, weights=weights) == pytest.approx(0.1)
-    assert weigh_images(labels, None).tolist() == [1, 1, 1, 1]
-
-
-@pytest.mark.parametrize("label", [0, 1])
-def test_images_of_one_class_stand_for_no_population(label):
-    with pytest.raises(DataError) as error:
-        weigh_images(np.full(3, label), 0.1)
-    assert str(error.value) == (
-        "A stated prevalence takes normal and pneumonia images. Received: 3 images of one class."
     )

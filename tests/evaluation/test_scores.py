@@ -1,5 +1,3 @@
-import sys
-
 import numpy as np
 import pandas
 import pytest
@@ -8,7 +6,6 @@ from sklearn.metrics import roc_auc_score
 from pneumo_keras.errors import DataError, RunError
 from pneumo_keras.evaluation import metrics
 from pneumo_keras.evaluation.scores import (
-    check_scores,
     format_medmnist_scores,
     format_scores,
     load_score_table,
@@ -155,12 +152,6 @@ def test_damaged_scores_are_named(text, message):
     assert str(error.value) == message
 
 
-def test_an_image_without_a_score_is_an_error():
-    with pytest.raises(DataError) as error:
-        check_scores(LABELS, SCORES[:2])
-    assert str(error.value) == "Every image needs one label and one score. Received: 3 labels, 2 scores."
-
-
 def test_medmnist_reads_our_result_file_and_agrees(tmp_path, capsys, draw_images, medmnist_evaluator):
     labels, scores = draw_images(auc=0.8, digits=2)
     np.savez(tmp_path / "pneumoniamnist.npz", test_labels=labels[:, None].astype(np.uint8))
@@ -198,17 +189,3 @@ def test_result_files_of_larger_images_carry_their_size():
 def test_a_run_that_medmnist_would_cut_short_is_an_error(run):
     with pytest.raises(DataError, match="name a run without"):
         to_medmnist_name(split="test", auc=0.9, accuracy=0.8, run=run)
-
-
-def test_evaluation_needs_neither_keras_nor_the_stages_before(tmp_path):
-    import subprocess
-
-    program = (
-        "import sys, pkgutil, importlib, pneumo_keras.evaluation as package\n"
-        "for module in pkgutil.iter_modules(package.__path__):\n"
-        "    importlib.import_module('pneumo_keras.evaluation.' + module.name)\n"
-        "banned = ['keras', 'jax'] + ['pneumo_keras.' + stage for stage in ('data', 'model', 'training')]\n"
-        "print([name for name in banned if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"

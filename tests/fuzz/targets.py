@@ -149,7 +149,7 @@ class DocumentsTarget:
         run = load_run(self.place)
         point, calibration = run.operating_point, run.calibration
         used = (point.threshold, calibration.slope, calibration.intercept, calibration.prevalence)
-        told = (point.describe_rule(), point.counts, calibration.method, calibration.bins)
+        told = (point.describe_rule(), point.counts, calibration.method)
         images = {name: about["class_counts"] for name, about in run.environment.get("images", {}).items()}
         return (used, told, images, _compare(self.other, self.place))
 

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
-from pneumo_keras.evaluation.figures import to_figures
 from pneumo_keras.evaluation.intervals import to_auc_interval
 from pneumo_keras.evaluation.metrics import (
     count_confusions,
     to_accuracy,
+    to_figures,
     to_sensitivity,
     to_specificity,
 )

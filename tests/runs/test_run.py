@@ -29,7 +29,6 @@ CALIBRATION = {
     "fitted_on": "val",
     "prevalence": 0.5,
     "calibration_error": {"before": 0.1, "after": 0.1},
-    "bins": 15,
 }
 FILES = ["config.toml", "history.csv", "operating_point.json", "calibration.json", "environment.json"]
 
