@@ -106,8 +106,8 @@ class FeatureTable:
             parts = [np.load(file, mmap_mode="r")[rows] for file in self.files.values()]
         except (OSError, ValueError) as error:
             raise DataError(
-                f"Features that were in use are gone: {error}. Run it again; where several jobs share a cache, "
-                "compute.cache_gigabytes must be enough for all."
+                f"Features that were in use are gone: {error}. Run it again; where several jobs share a "
+                "cache, compute.cache_gigabytes must be enough for all."
             ) from error
         return np.concatenate(parts, axis=1)
 
@@ -149,8 +149,8 @@ class Store:
         needed = sum(entry.array.size for entry in entries)
         if needed > self.limit:
             raise SettingsError(
-                f"compute.cache_gigabytes must be at least {_to_gigabytes(needed)}, which the features of this "
-                f"job take: raise it, or lower augmentation.views. Received: {self.limit / 1e9:g}"
+                f"compute.cache_gigabytes must be at least {_to_gigabytes(needed)}, which the features of "
+                f"this job take: raise it, or lower augmentation.views. Received: {self.limit / 1e9:g}"
             )
         missing = sum(
             entry.array.size * (entry.shape[0] - entry.array.count_done()) // entry.shape[0]

@@ -212,8 +212,8 @@ def test_a_store_that_cannot_be_read_ends_the_job_where_somebody_has_just_named_
         with pytest.raises(DataError) as caught:
             extractor.extract(IMAGES, "images")
         assert str(caught.value) == (
-            f"compute.store must name a store that can be read. Received: {address} (Permission denied). Check "
-            "address, driver, credentials and network, or leave compute.store unset"
+            f"compute.store must name a store that can be read. Received: {address} (Permission denied). "
+            "Check address, driver, credentials and network, or leave compute.store unset"
         )
         assert counted == []
         return

@@ -133,8 +133,8 @@ def test_a_job_that_the_disk_cannot_take_is_refused(store, monkeypatch):
     with pytest.raises(DataError) as caught:
         store.check_room([done, other])
     assert str(caught.value) == (
-        f"The features of this job take another 0.01 GB in {store.folder}: make room, name a folder on another "
-        "disk with PNEUMO_KERAS_CACHE, or lower augmentation.views. Received: 0.00 GB free"
+        f"The features of this job take another 0.01 GB in {store.folder}: make room, name a folder on "
+        "another disk with PNEUMO_KERAS_CACHE, or lower augmentation.views. Received: 0.00 GB free"
     )
 
 
