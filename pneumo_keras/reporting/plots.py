@@ -53,12 +53,7 @@ def draw_summary(
 ) -> Figure:
     """The reference protocol's four panels: loss, accuracy, confusion matrix, ROC. 1,600 px wide.
 
-    Args:
-        history: A row an epoch, as in `history.csv`.
-        labels: Of the split.
-        scores: Of the split.
-        at_threshold: Figures of the split at the run's threshold.
-        title: Names run, split and data.
+    `history` has a row an epoch, as in `history.csv`; the rest is of the split.
     """
     plot = Figure(figsize=(1600 / DOTS_PER_INCH, 1280 / DOTS_PER_INCH), layout="constrained")
     FigureCanvasAgg(plot)
@@ -80,11 +75,7 @@ def draw_rocs(
 ) -> Figure:
     """ROC curves of several runs on the same images, with their operating points. 1,200 px wide.
 
-    Args:
-        labels: Of the images.
-        runs: By name: scores of the images, and the threshold of the run.
-        title: Names the images.
-        patients: Of the images, where known.
+    `runs` holds scores and threshold of each by its name.
     """
     plot = Figure(figsize=(1200 / DOTS_PER_INCH, 1200 / DOTS_PER_INCH), layout="constrained")
     FigureCanvasAgg(plot)
@@ -111,12 +102,7 @@ def draw_rocs(
 
 
 def draw_robustness(robustness: Robustness, *, title: str) -> Figure:
-    """AUC and balanced error over severities 0 to 5, a panel for each kind. 1,600 px wide.
-
-    Args:
-        robustness: The figures.
-        title: Names run, split and data.
-    """
+    """AUC and balanced error over severities 0 to 5, a panel for each kind. 1,600 px wide."""
     rows = -(-len(robustness.kinds) // COLUMNS)
     size = (1600 / DOTS_PER_INCH, (130 + 330 * rows) / DOTS_PER_INCH)
     plot = Figure(figsize=size, layout="constrained")
@@ -287,13 +273,9 @@ def encode_data(data: bytes, media_type: str) -> str:
 def draw_precision_recall(
     labels: Labels, scores: Scores, at_threshold: ThresholdMetrics, prevalence: float | None = None
 ) -> Figure:
-    """Precision against sensitivity, with the operating point and the prevalence, which guessing reaches.
+    """Precision against sensitivity, with the operating point and what guessing reaches.
 
-    Args:
-        labels: Of the images.
-        scores: Of the images.
-        at_threshold: At the operating point.
-        prevalence: To which precision is corrected, as it is in the evaluation.
+    `prevalence` is the one to which precision is corrected, as it is in `at_threshold`.
     """
     plot, (axes,) = build_plot()
     axes.set(title="Precision and recall of pneumonia", xlabel="recall (sensitivity)", ylabel="precision")
@@ -373,14 +355,7 @@ def draw_score_distributions(labels: Labels, scores: Scores, threshold: float) -
 def draw_threshold_curve(
     labels: Labels, scores: Scores, threshold: float, prevalence: float | None = None
 ) -> Figure:
-    """Sensitivity, specificity and accuracy at every threshold, with the operating point.
-
-    Args:
-        labels: Of the images.
-        scores: Of the images.
-        threshold: The operating point.
-        prevalence: To which accuracy is corrected; the images' own if None.
-    """
+    """Sensitivity, specificity and accuracy, corrected to a prevalence if any, at every threshold."""
     plot, (axes,) = build_plot()
     thresholds, sensitivity, specificity, accuracy = to_threshold_curves(labels, scores)
     if prevalence is not None:

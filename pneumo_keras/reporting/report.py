@@ -52,12 +52,7 @@ MISTAKES = 8  # of each kind
 
 @dataclass(frozen=True)
 class PerturbedImages:
-    """Images perturbed.
-
-    Attributes:
-        scores: Of all images of the split.
-        examples: The first of them, as the network saw them.
-    """
+    """Perturbed images: scores of all of a split, and the first of them as the network saw them."""
 
     scores: Scores
     examples: UInt8[np.ndarray, "_examples _height _width"]
@@ -65,12 +60,9 @@ class PerturbedImages:
 
 @dataclass(frozen=True)
 class FineTuned:
-    """Blocks of the network that learnt once the head was fitted.
+    """Blocks of the network, from the lowest on, that were trained once the head was fitted.
 
-    Attributes:
-        block: The lowest of them.
-        learning_rate: Of these.
-        kept: Whether they were better for it; what they were before was kept otherwise.
+    `kept` tells whether a lower validation loss let them keep what they learnt.
     """
 
     block: str
@@ -83,28 +75,16 @@ class ReportContents:
     """Everything that a report shows.
 
     Attributes:
-        run: Name of the run.
-        split: `train`, `val` or `test`.
-        date: As it is to be shown.
-        card: What the images are.
         weights: As in `model.weights`: `imagenet`, `none` or a file.
-        images: Of the split, with their labels.
-        scores: Of the same images.
-        evaluation: Of the scores, together and member by member, and of the perturbed ones, if any.
-        evidence: Maps of the most confident mistakes, by the images' indices.
+        images: Of the split, with their labels; scores, evidence and names go by their indices.
+        evidence: Maps of the most confident mistakes.
         perturbed: The same images perturbed, if that was asked for.
-        prevalence: The share of pneumonia that scores, operating point and figures were corrected to,
-            if any was stated.
-        calibration: `calibration.json`.
-        operating_point: The run's.
+        prevalence: To which scores, operating point and figures were corrected, if any was stated.
         history: A row an epoch, as in `history.csv`.
         epoch_chosen: Whether the epoch was chosen by the validation loss.
         settings: Text of `config.toml`, files by their names alone.
         environment: `environment.json`.
-        fine_tuned: Which blocks of the network learnt with the head, and at which rate, if any did.
         of_others: Whether the images are others than those that the run was made with.
-        patients: Of the images, where known.
-        names: Of the files of the images and of their patients, where known.
     """
 
     run: str
@@ -147,14 +127,7 @@ MAP_EDGE = 140  # pixels: as large as the page shows it
 
 @dataclass(frozen=True)
 class ImagePicture:
-    """An image for the page.
-
-    Attributes:
-        uri: Of the image, with all its data.
-        alt: What it shows, in words.
-        caption: What stands below it.
-        map_uri: Of the image with its map over it; "" without one.
-    """
+    """An image for the page: as data URIs, the second with its map over it ("" without one), and in words."""
 
     uri: str
     alt: str
@@ -163,13 +136,7 @@ class ImagePicture:
 
 
 def picture_image(contents: ReportContents, index: int, limit: float) -> ImagePicture:
-    """An image with its name, label and score, and with its map where there is one.
-
-    Args:
-        contents: Of the report.
-        index: Of the image.
-        limit: Log odds that get the strongest colour.
-    """
+    """An image with its name, label and score, and with its map (`limit`: see `to_limit`) where there is one."""
     label, score = CLASS_NAMES[contents.images.labels[index]], format_number(contents.scores[index])
     name = name_image(contents, index)
     image, evidence = contents.images.read(slice(index, index + 1))[0], contents.evidence.get(index)
@@ -216,16 +183,6 @@ SCALINGS = {
 }
 
 
-@dataclass(frozen=True)
-class SplitRow:
-    """A split in the data card: its name, counts of normal and pneumonia images, and two fingerprints."""
-
-    name: str
-    class_counts: tuple[int, int]
-    images_sha256: str
-    labels_sha256: str
-
-
 def format_report(contents: ReportContents) -> str:
     """The page, HTML in UTF-8: the same text for the same contents."""
     missed, alarms = find_mistakes(
@@ -269,7 +226,7 @@ def format_report(contents: ReportContents) -> str:
         kinds_header=ROBUSTNESS_HEADER,
         kinds_meaning=describe_robustness(robustness) if robustness else "",
         kinds_plot=encode_plot(draw_robustness(robustness, title="")) if robustness else "",
-        splits=list(list_splits(contents)),
+        splits=list_splits(contents),
         environment=list(flatten(contents.environment)),
     )
 
@@ -289,23 +246,18 @@ def load_template() -> jinja2.Template:
         "number": format_number,
         "interval": format_interval,
         "change": functools.partial(format_number, sign="+"),
-        "changes": format_change_bounds,
+        "changes": functools.partial(format_interval, sign="+"),
         "share": format_normal_share,
     }
     return environment.get_template("report.html.jinja")
 
 
-def format_interval(figure: Interval) -> str:
+def format_interval(figure: Interval | Difference, sign: str = "") -> str:
     """`0.860 to 0.922`; a dash where a bound is undefined."""
-    return format_bounds(figure.low, figure.high)
+    return format_bounds(figure.low, figure.high, sign=sign)
 
 
-def format_change_bounds(change: Difference) -> str:
-    """`-0.052 to -0.031`; a dash where a bound is undefined."""
-    return format_bounds(change.low, change.high, sign="+")
-
-
-def format_normal_share(class_counts: tuple[int, int]) -> str:
+def format_normal_share(class_counts: Sequence[int]) -> str:
     """Share of normal images; a dash without images."""
     return format_percent(class_counts[0] / sum(class_counts)) if sum(class_counts) else DASH
 
@@ -359,8 +311,8 @@ def draw_plots(contents: ReportContents) -> dict[str, str]:
     return {**dict(panels), **{name: encode_plot(plot) for name, plot in more.items()}}
 
 
-def list_splits(contents: ReportContents) -> Iterator[SplitRow]:
-    """The splits that the training knew, and that of the page."""
+def list_splits(contents: ReportContents) -> list[dict[str, Any]]:
+    """The splits that the training knew, and that of the page, as `environment.json` describes them."""
     images = contents.images
     own = {
         "class_counts": count_classes(images.labels),
@@ -368,9 +320,7 @@ def list_splits(contents: ReportContents) -> Iterator[SplitRow]:
         "labels_sha256": hash_labels(images.labels),
     }
     known = {**contents.environment.get("images", {}), contents.split: own}
-    for split, name in SPLIT_NAMES.items():
-        if part := known.get(split):
-            yield SplitRow(name, tuple(part["class_counts"]), part["sha256"], part["labels_sha256"])
+    return [{"name": name, **known[split]} for split, name in SPLIT_NAMES.items() if split in known]
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
