@@ -35,14 +35,12 @@ SLICE = 1024  # rows in memory at once, where all of them are read
 
 @dataclass(frozen=True)
 class Entry:
-    """The features of one view of one set of images through one feature layer.
-
-    `features.npy` holds them; `about.json` says what they are, for people.
+    """The features (n, d) of one view of one set of images through one feature layer.
 
     Attributes:
         store: Folder of all entries.
         about: Everything that determines the features.
-        shape: Images and features (n, d).
+        shape: Images and features.
     """
 
     store: Path
@@ -67,14 +65,7 @@ class Entry:
 
     @contextlib.contextmanager
     def writing(self, title: str) -> Iterator[None]:
-        """Makes the files, and keeps other processes from computing the same meanwhile.
-
-        Args:
-            title: Whose images these are, in words; no part of the address.
-
-        Raises:
-            OSError: The files cannot be written.
-        """
+        """Makes the files, and keeps other processes from computing the same; see `Store.writing`."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with wait_for_lock(self.folder / "lock", "it computes the same features"):
             n, d = self.shape
@@ -175,6 +166,10 @@ class Store:
     @contextlib.contextmanager
     def writing(self, entries: Iterable[Entry], title: str) -> Iterator[None]:
         """Entries that no other process computes meanwhile, ready to be written.
+
+        Args:
+            entries: To be held.
+            title: Whose images these are, in words; no part of the address.
 
         Raises:
             DataError: They cannot be written.

@@ -45,7 +45,7 @@ from pneumo_keras.reporting.plots import (
     encode_panels,
     encode_plot,
 )
-from pneumo_keras.storage.printable import to_printable, to_printable_lines
+from pneumo_keras.storage.printable import to_printable
 
 MISTAKES = 8  # of each kind
 
@@ -238,7 +238,9 @@ def load_template() -> jinja2.Template:
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
-        finalize=lambda value: to_printable_lines(value) if type(value) is str else value,
+        finalize=lambda value: (
+            "\n".join(map(to_printable, value.split("\n"))) if type(value) is str else value
+        ),
         trim_blocks=True,
         lstrip_blocks=True,
     )

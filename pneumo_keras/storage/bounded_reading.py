@@ -150,7 +150,7 @@ def load_npz(path: Path, names: Sequence[str], *, most: int = ARRAY_BYTES) -> li
     Args:
         path: Of the file.
         names: Of the arrays.
-        most: Bytes that the file may have, packed and unpacked.
+        most: Bytes of the file, packed and unpacked.
 
     Raises:
         OSError: It is missing, no ordinary file, larger, or cannot be read.
@@ -160,13 +160,11 @@ def load_npz(path: Path, names: Sequence[str], *, most: int = ARRAY_BYTES) -> li
         held = [name.removesuffix(".npy") for name in archive.namelist()]
         if sorted(held) != sorted(names):
             raise ValueError(f"it must hold {', '.join(names)} and holds {', '.join(held[:9]) or 'nothing'}")
-        return [load_member(archive, name) for name in names]
-
-
-def load_member(archive: zipfile.ZipFile, name: str) -> Array:
-    """An array of an npz file; see `open_member`."""
-    with open_member(archive, name) as (file, header):
-        return to_array(file.read(), header)
+        arrays = []
+        for name in names:
+            with open_member(archive, name) as (file, header):
+                arrays.append(to_array(file.read(), header))
+        return arrays
 
 
 @contextlib.contextmanager

@@ -88,11 +88,7 @@ def remove(path: Path) -> bool:
 
 @contextmanager
 def wait_for_lock(path: Path, work: str) -> Iterator[None]:
-    """Holds a lock; waits for another process that holds it. The lock of a killed process falls with it.
-
-    Args:
-        path: Of the lock file.
-        work: What the other process does meanwhile, for the message.
+    """Holds a lock file; waits for another process that holds it, and says what `work` that one does.
 
     Raises:
         OSError: There can be no lock file.
@@ -115,10 +111,9 @@ def wait_for_lock(path: Path, work: str) -> Iterator[None]:
 def claim_folder(
     path: Path, *, option: str, may_hold: Callable[[Path], bool] | None = None
 ) -> Iterator[None]:
-    """Holds a new or empty folder for one writer, and makes it where it is not there.
+    """Holds a new or empty folder for one writer, and makes it; one that stays empty goes again.
 
-    Of two writers that come at once one gets it; the claim of one that was killed falls with it. Where
-    nothing was written, a folder that was made here goes again.
+    The claim of a process that was killed falls with it.
 
     Args:
         path: Of the folder.
@@ -147,11 +142,7 @@ def claim_folder(
 
 @contextmanager
 def claim_file(path: Path, *, option: str) -> Iterator[None]:
-    """Holds the name of a file for one writer, under whatever name or link others come to it.
-
-    Args:
-        path: Of the file, which need not be there.
-        option: Of the command line that named it, for the message.
+    """Holds the name of a file for one writer, under whatever link others come to it.
 
     Raises:
         RunError: Another process holds it, or its folder cannot be written.
@@ -187,12 +178,7 @@ def check_free(path: Path, *, option: str) -> None:
 
 
 def check_new(path: Path, *, option: str, ending: str = "") -> None:
-    """Checks that there is no such file.
-
-    Args:
-        path: Of the file.
-        option: Of the command line that named it, for the message.
-        ending: Of its name, where it must have one.
+    """Checks that there is no such file, and that its name ends as it must.
 
     Raises:
         RunError: There is one, or it is called otherwise.
@@ -204,11 +190,7 @@ def check_new(path: Path, *, option: str, ending: str = "") -> None:
 
 
 def check_within(folder: Path, path: Path) -> None:
-    """Checks that no link leads to elsewhere from a folder, where a file below it is written.
-
-    Args:
-        folder: Which may be a link itself.
-        path: Of the file, which need not be there.
+    """Checks that no link leads out of a folder, which may be a link itself, on the way to a file below it.
 
     Raises:
         RunError: The file, or a folder on the way to it, is a link.
@@ -238,11 +220,6 @@ def make_folder(path: Path) -> Iterator[None]:
 @contextmanager
 def make_dated_folder(parent: Path, stem: str, *, option: str) -> Iterator[Path]:
     """Makes `<stem>-<date>-<time>`, with -2, -3, ... behind where that is taken; if it stays empty, it goes.
-
-    Args:
-        parent: Made too.
-        stem: What the name begins with.
-        option: Of the command line that would have named another folder.
 
     Raises:
         RunError: It cannot be made.

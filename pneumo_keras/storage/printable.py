@@ -25,19 +25,8 @@ def to_cell(name: str) -> str:
 
 
 def to_amount(count: int, noun: str, plural: str = "") -> str:
-    """`1 file`, `2 files`, `1,234 files`.
-
-    Args:
-        count: How many.
-        noun: For one.
-        plural: For any other number, if it is not the noun with an s.
-    """
+    """`1 file`, `2 files`, `1,234 files`; the plural is the noun with an s where none is given."""
     return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
-
-
-def to_printable_lines(text: str) -> str:
-    """The same for a text of several lines, which stay lines."""
-    return text if text.isprintable() else "\n".join(map(to_printable, text.split("\n")))
 
 
 class PrintableFormatter(logging.Formatter):

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from pneumo_keras.features.extract import COMPUTING
 from pneumo_keras.runtime.code_fingerprint import PACKAGE
 from tests.imports import find_used
@@ -30,6 +32,8 @@ def test_all_that_computes_features_is_listed():
 EXTRACT = """
 import functools, logging
 from pathlib import Path
+
+import pytest
 import pneumo_keras
 from pneumo_keras.runtime.backend import start_backend
 start_backend(Path("compiled").absolute())
@@ -54,6 +58,7 @@ extractor.extract(images, "images", build_perturbed_view(AugmentationRanges(cont
 """
 
 
+@pytest.mark.system
 def test_features_are_computed_anew_by_other_code_and_not_where_words_change(tmp_path):
     package = tmp_path / "lib" / "pneumo_keras"
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))

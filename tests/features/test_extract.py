@@ -368,6 +368,7 @@ def break_network(backbone, chunks):
     return kill
 
 
+@pytest.mark.system
 def test_a_killed_extraction_goes_on_at_the_chunk_where_it_stopped(build_extractor, counted, tmp_path):
     process = get_context("spawn").Process(target=kill_after, args=(2, tmp_path))
     process.start()

@@ -3,7 +3,7 @@ import logging
 import pytest
 
 from pneumo_keras.errors import PneumoError, RunError
-from pneumo_keras.storage.printable import PrintableFormatter, to_amount, to_printable, to_printable_lines
+from pneumo_keras.storage.printable import PrintableFormatter, to_amount, to_printable
 
 HOSTILE = {
     "a\nb\r": r"a\nb\r",
@@ -19,10 +19,6 @@ HOSTILE = {
 def test_what_cannot_be_printed_is_spelled_out_and_stays_so(text, shown):
     assert to_printable(text) == to_printable(shown) == shown
     to_printable(text).encode()
-
-
-def test_lines_stay_lines():
-    assert to_printable_lines("one\n\x1btwo\n") == "one\n\\x1btwo\n"
 
 
 @pytest.mark.parametrize("kind", [PneumoError, RunError])
