@@ -22,7 +22,7 @@ SPLITS = ("train", "val", "test")
 SPLIT_NAMES = {"train": "training images", "val": "validation images", "test": "test images"}
 
 
-def lengthen(rows: Shaped[np.ndarray, "n ..."], size: int) -> Shaped[np.ndarray, "size ..."]:
+def pad(rows: Shaped[np.ndarray, "n ..."], size: int) -> Shaped[np.ndarray, "size ..."]:
     """Repeats the last row up to a size, for what is compiled for that size."""
     missing = size - len(rows)
     return np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)]) if missing else rows

@@ -174,7 +174,7 @@ class AugmentationSettings(RangeSettings):
 
 
 class PerturbationSettings(RangeSettings):
-    """How images are varied on which heads are tried: each once, for sweep and eval --perturb."""
+    """How images are perturbed on which heads are tried: each once, for sweep and eval --perturb."""
 
     seed: int = Field(0, ge=0, lt=2**32)
     """of the draws; runs of all seeds are tried alike"""

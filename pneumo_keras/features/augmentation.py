@@ -68,19 +68,12 @@ class AugmentationRanges:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to one image; the defaults leave it alone.
+    """What is done to one image, as `AugmentationRanges` says; the defaults leave it alone.
 
     Attributes:
         affine: Where in the image each place of the new one comes from.
-        gamma: Power of the grey levels.
-        brightness_factor: Of the grey levels.
-        brightness: Share of the range that is added.
         contrast: Factor about the image's mean.
-        sharpness: Share of the difference to the mean of 3 x 3 pixels that is added.
-        noise: Standard deviation, as a share of the range.
-        noise_seed: Of its draws.
         jpeg_quality: With which it is saved; None for not at all.
-        fill: What stands beyond the image.
     """
 
     affine: Affine = field(default_factory=lambda: np.eye(2, 3))
@@ -100,12 +93,7 @@ class Augmentation:
 
 
 def draw_augmentation(ranges: AugmentationRanges, key: Sequence[int]) -> Augmentation:
-    """Draws what is done to one image.
-
-    Args:
-        ranges: How far it may be changed.
-        key: The same numbers, the same draws: such as seed, view and row of the image.
-    """
+    """Draws what is done to one image; the same key, such as seed, view and row, gives the same draws."""
     random = np.random.default_rng(key)
     draws = iter(random.uniform(-1, 1, 15).tolist())
 
@@ -141,14 +129,10 @@ def build_affine(
     move: tuple[float, float] = (0.0, 0.0),
     mirrored: bool = False,
 ) -> Affine:
-    """Where in an image each place comes from, when it is turned and moved, enlarged and mirrored.
+    """Where in an image each place comes from, when it is turned, enlarged, moved and mirrored.
 
-    Args:
-        angle: By which it is turned, in radians.
-        zoom: Factor by which it is enlarged.
-        stretch: Factor by which it is stretched along x, and its inverse along y.
-        move: Shares of its edge along x and y.
-        mirrored: From left to right.
+    The angle is in radians, the stretch a factor along x and its inverse along y, the move shares of the edge
+    along x and y.
     """
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     matrix = np.diag([(-1.0 if mirrored else 1.0) / (zoom * stretch), stretch / zoom]) @ turn
@@ -159,12 +143,7 @@ def expose_images(
     images: UInt8[np.ndarray, "n height width"] | Float32[np.ndarray, "n height width"],
     augmentations: Sequence[Augmentation],
 ) -> Float32[np.ndarray, "n height width"]:
-    """Grey levels as another exposure, resizing kernel and file would have left them, 0..255.
-
-    Args:
-        images: 0 (black) to 255 (white), at the size at which they are saved.
-        augmentations: One for each image.
-    """
+    """Grey levels, 0..255, as another exposure, resizing kernel and file would have left them."""
     exposed = images.astype(np.float32)
     for image, augmentation in zip(exposed, augmentations, strict=True):
         _expose(image, augmentation)
@@ -178,10 +157,7 @@ def warp_images(
 ) -> Float32[np.ndarray, "n size size"]:
     """Images turned, moved and brought to a size, each in its own way.
 
-    Args:
-        images: No larger than the new ones, or the warp would skip pixels.
-        augmentations: One for each image.
-        size: Height and width of the new images in pixels.
+    They must not be larger than that, or the warp would skip pixels.
     """
     warped = [
         _warp(image, augmentation, size) for image, augmentation in zip(images, augmentations, strict=True)

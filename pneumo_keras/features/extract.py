@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 import pneumo_keras
-from pneumo_keras.arrays import Features, ImageBatch, lengthen
+from pneumo_keras.arrays import Features, ImageBatch, pad
 from pneumo_keras.data.images import ImageSet
 from pneumo_keras.engines.runner import Runner
 from pneumo_keras.errors import ModelError
@@ -97,7 +97,7 @@ class FeatureJob:
         for chunk in chunks:
             first = CHUNK * chunk
             rows = np.arange(first, first + CHUNK).clip(max=len(self.images) - 1)
-            images = lengthen(self.images.read(slice(first, first + CHUNK)), CHUNK)
+            images = pad(self.images.read(slice(first, first + CHUNK)), CHUNK)
             # Compiled: operation by operation it takes longer than to augment the images.
             yield self.frozen.scale.predict_on_batch(self.view.enlarge(images, rows, self.frozen))
 

@@ -20,7 +20,7 @@ from pneumo_keras.training.fit import FitConfig
 
 
 def to_ranges(settings: RangeSettings) -> AugmentationRanges:
-    """How far images vary."""
+    """How far images may be changed."""
     return AugmentationRanges(**settings.model_dump(include=set(RangeSettings.model_fields)))
 
 
@@ -39,14 +39,7 @@ def list_perturbed_views(config: Config, *, flip_average: bool) -> list[View]:
 
 def to_fit_config(config: Config) -> FitConfig:
     """The optimiser and the schedule that the settings ask for."""
-    training = config.training
-    return FitConfig(
-        optimizer=training.optimizer,
-        schedule=training.schedule,
-        epochs=training.epochs,
-        plateau_factor=training.plateau_factor,
-        plateau_patience=training.plateau_patience,
-    )
+    return FitConfig(**config.training.model_dump(include=set(FitConfig.__dataclass_fields__)))
 
 
 def build_heads(

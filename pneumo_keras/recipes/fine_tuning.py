@@ -27,7 +27,7 @@ class FineTuning:
 
     Attributes:
         cut: A copy of the network, cut in two below them.
-        lower: ImageSet -> activations at the cut.
+        lower: Images -> activations at the cut.
     """
 
     cut: CutBackbone

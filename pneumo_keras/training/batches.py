@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from jaxtyping import Int64
 
-from pneumo_keras.arrays import Labels, MemberWeights, lengthen
+from pneumo_keras.arrays import Labels, MemberWeights, pad
 from pneumo_keras.features.store import FeatureTable
 from pneumo_keras.features.views import SeenImages
 from pneumo_keras.training.members import PADDING
@@ -105,7 +105,7 @@ class Batches(keras.utils.PyDataset):
         size = len(range(self._batch_size)[self._share])
         inputs, labels, *weights = self._read_rows(own if len(own) else rows[-1:])
         labels = np.append(labels[: len(own)], np.full(size - len(own), PADDING))
-        return lengthen(inputs, size), labels, *(lengthen(part, size) for part in weights)
+        return pad(inputs, size), labels, *(pad(part, size) for part in weights)
 
     def _read_rows(self, rows: Int64[np.ndarray, " rows"]) -> tuple[np.ndarray, ...]:
         """Inputs and targets of images that are ordered by view."""

@@ -66,7 +66,7 @@ def test_features_are_computed_anew_by_other_code_and_not_where_words_change(tmp
     environment = {**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
     changes = (
         ("", "", "computed"),
-        ("Draws what is done to one image.", "Draws what becomes of one image.", "from the cache"),
+        ("Draws what is done to one image", "Draws what becomes of one image", "from the cache"),
         ("1 + ranges.contrast * next(draws)", "1 + 2 * ranges.contrast * next(draws)", "computed"),
     )
     file = package / "features" / "augmentation.py"

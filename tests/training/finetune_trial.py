@@ -1,7 +1,7 @@
 """Does it help to let blocks of the network learn? Paired, on phantom images of 64 px, over several seeds.
 
-    python -m tests.training.finetune_trial [--weights FILE] [--from BLOCK] [--feature layers TAP,...] [--seeds 1,2,...]
-        [--rate RATE] [--epochs N] [--images TRAIN,VAL] [--size PX]
+    python -m tests.training.finetune_trial [--weights FILE] [--from BLOCK] [--feature_layers NAME,...]
+        [--seeds 1,2,...] [--rate RATE] [--epochs N] [--images TRAIN,VAL] [--size PX]
 
 Each seed is trained twice, with and without `training.unfreeze_from`; all else is the same. Differences are
 the log loss of the fine-tuned network minus that of the frozen one: below 0 it is better. The validation
