@@ -65,7 +65,7 @@ def compare(runs: tuple[Path, ...], split: str, out: Path | None, as_json: bool)
             changed=one.changed,
             cautions=[
                 PAIRED_BY_PATH if one.paired_by_path else "",
-                describe_patients(one.patients, one.counts.n),
+                describe_patients(one.patients, one.n),
             ],
         )
         for one in found

@@ -19,7 +19,6 @@ from pneumo_keras.evaluation.metrics import (
 )
 from pneumo_keras.evaluation.report_card import HALF
 
-FIGURES = ("log_loss", "auc", "accuracy", "sensitivity", "specificity")
 PLAIN, PERTURBED = "", "perturbed_"
 """What figures' names begin with, by the images that they speak of."""
 
@@ -90,7 +89,7 @@ class Candidate:
 def evaluate_folds(
     labels: Labels, scores: Scores, folds: Int64[np.ndarray, " n"], *, prefix: str = PLAIN
 ) -> FoldFigures:
-    """Figures of each fold by itself; calls at 0.5.
+    """Figures of each fold by itself, predictions at 0.5.
 
     Args:
         labels: Of all images.
@@ -99,10 +98,9 @@ def evaluate_folds(
         prefix: Of the figures' names.
     """
     by_fold = [
-        _to_figures(labels[inside], scores[inside])
-        for inside in (folds == fold for fold in range(int(folds.max()) + 1))
+        _to_figures(labels[folds == fold], scores[folds == fold]) for fold in range(int(folds.max()) + 1)
     ]
-    return {prefix + name: np.array([figures[name] for figures in by_fold]) for name in FIGURES}
+    return {prefix + name: np.array([figures[name] for figures in by_fold]) for name in by_fold[0]}
 
 
 def _to_figures(labels: Labels, scores: Scores) -> dict[str, float]:

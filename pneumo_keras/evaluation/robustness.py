@@ -73,13 +73,9 @@ class PerturbedFigures:
 
 @dataclass(frozen=True)
 class PerturbationKind:
-    """A kind of perturbation.
+    """A kind of perturbation: parameters and figures of severities 1 to 5, and each figure's mean over them.
 
-    Attributes:
-        parameters: Of severities 1 to 5.
-        severities: Figures of each.
-        mean: Of each figure over the severities.
-        relative_error: Mean balanced error over AlexNet's; None for a kind that is not of MedMNIST-C.
+    The relative error is the mean balanced error over AlexNet's; None for a kind that is not of MedMNIST-C.
     """
 
     parameters: list[float]
@@ -107,14 +103,7 @@ class MedmnistC:
 
 @dataclass(frozen=True)
 class Robustness:
-    """A classifier under perturbation of each kind.
-
-    Attributes:
-        seed: Of what is drawn.
-        unperturbed: The images as they are.
-        kinds: By name.
-        medmnist_c: Its figures.
-    """
+    """A classifier under perturbation of each kind, by name; the seed is that of what is drawn."""
 
     seed: int
     unperturbed: PerturbedFigures
@@ -130,14 +119,10 @@ def to_perturbed_figures(
     threshold: float,
     shift: PrevalenceShift | None = None,
 ) -> PerturbedFigures:
-    """Figures of perturbed images.
+    """Figures of perturbed images, against the same images as they are (`plain`).
 
-    Args:
-        labels: Of the images.
-        perturbed: The images.
-        plain: The same images as they are.
-        threshold: The operating point, as it was chosen.
-        shift: To a stated share of pneumonia, which the accuracy then speaks of.
+    The threshold is the operating point as it was chosen; with a `shift`, the accuracy speaks of the stated
+    prevalence.
     """
     predicted = perturbed.scores > threshold
     scores = shift.correct_scores(perturbed.scores) if shift else perturbed.scores
@@ -167,13 +152,6 @@ def to_robustness(
 ) -> Robustness:
     """All kinds together."""
     relative = [kind.relative_error for kind in kinds.values() if kind.relative_error is not None]
-    return Robustness(
-        seed,
-        unperturbed,
-        dict(kinds),
-        MedmnistC(
-            float(np.mean(relative)),
-            unperturbed.balanced_error / ALEXNET_CLEAN,
-            {"clean": ALEXNET_CLEAN, **ALEXNET},
-        ),
-    )
+    clean = unperturbed.balanced_error / ALEXNET_CLEAN
+    alexnet = {"clean": ALEXNET_CLEAN, **ALEXNET}
+    return Robustness(seed, unperturbed, dict(kinds), MedmnistC(float(np.mean(relative)), clean, alexnet))

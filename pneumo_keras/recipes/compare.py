@@ -9,7 +9,7 @@ from pneumo_keras.config import Config, find_changes
 from pneumo_keras.data.images import hash_labels
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.comparison import Difference, compare_figures
-from pneumo_keras.evaluation.metrics import ConfusionCounts, count_confusions
+from pneumo_keras.evaluation.metrics import count_confusions
 from pneumo_keras.evaluation.patients import PatientCounts, count_patients, to_groups
 from pneumo_keras.evaluation.report_card import Metrics
 from pneumo_keras.evaluation.scores import ScoreTable, hash_scores, load_score_table
@@ -26,7 +26,7 @@ class Comparison:
         run: The one that is compared.
         differences: By the name of the figure, less that of the other one.
         changed: Settings in which they differ, by dotted key: the other's value, and this one's.
-        counts: Of the images.
+        n: Images.
         patients: Of the images, where they are known and intervals resample them.
         paired_by_path: Whether images were prepared otherwise for the two runs, and are paired by their paths.
     """
@@ -34,7 +34,7 @@ class Comparison:
     run: Path
     differences: dict[str, Difference]
     changed: dict[str, tuple[str, str]]
-    counts: ConfusionCounts
+    n: int
     patients: PatientCounts | None
     paired_by_path: bool
 
@@ -80,7 +80,7 @@ def compare_runs(
     for run in runs:
         _check_same_images(runs[0], run, split)
     if picture:
-        draw_runs(runs, picture, title=f"{len(runs[0].labels):,} {SPLIT_NAMES[split]}")
+        _draw_rocs(runs, picture, split)
     settings = [load_settings(run.folder) for run in runs]
     return [
         _compare(runs[0], settings[0], run, of_run)
@@ -88,16 +88,15 @@ def compare_runs(
     ]
 
 
-def draw_runs(runs: Sequence[_Evaluated], picture: Path, *, title: str) -> None:
-    """Draws the ROC curves of all runs as PNG."""
+def _draw_rocs(runs: Sequence[_Evaluated], picture: Path, split: str) -> None:
     # Pictures take a second to import.
     from pneumo_keras.reporting.plots import draw_rocs, save_plot
 
+    labels, patients = runs[0].labels, to_groups(runs[0].table.patients)
     named = {str(run.folder.path): (run.scores, run.metrics.threshold) for run in runs}
-    patients = to_groups(runs[0].table.patients)
-    plot = draw_rocs(runs[0].labels, named, title=title, patients=patients)
-    with explain_unwritable(picture, option="--out"), replace_whole(picture) as beside:
-        save_plot(plot, beside)
+    plot = draw_rocs(labels, named, title=f"{len(labels):,} {SPLIT_NAMES[split]}", patients=patients)
+    with explain_unwritable(picture, option="--out"), replace_whole(picture) as temporary:
+        save_plot(plot, temporary)
 
 
 def _compare(first: _Evaluated, of_first: Config, run: _Evaluated, of_run: Config) -> Comparison:
@@ -115,7 +114,7 @@ def _compare(first: _Evaluated, of_first: Config, run: _Evaluated, of_run: Confi
         run=run.folder.path,
         differences=differences,
         changed=find_changes(of_first, of_run),
-        counts=run.metrics.counts,
+        n=len(run.labels),
         patients=None if patients is None else count_patients(run.labels, patients),
         paired_by_path=run.metrics.images_sha256 != first.metrics.images_sha256,
     )
@@ -126,24 +125,18 @@ def _load_evaluated(folder: RunFolder, split: str) -> _Evaluated:
     file = f"metrics_{split}.json"
     metrics = folder.load_document(Metrics, file)
     evaluated = _Evaluated(folder, metrics, load_score_table(folder.verify(f"scores_{split}.csv")))
-    if hash_labels(evaluated.labels) == metrics.labels_sha256 and not _fits(evaluated, split):
+    fits = (
+        metrics.split == split
+        and metrics.stated_prevalence is None
+        and metrics.scores_sha256 == hash_scores(evaluated.labels, evaluated.scores)
+        and metrics.counts == count_confusions(evaluated.labels, evaluated.scores, metrics.threshold)
+    )
+    if hash_labels(evaluated.labels) == metrics.labels_sha256 and not fits:
         raise RunError(
             f"{folder.path / file} must speak of the scores in scores_{split}.csv: one of them was changed. "
             "Evaluate the run again."
         )
     return evaluated
-
-
-def _fits(run: _Evaluated, split: str) -> bool:
-    """Whether metrics are those of the scores beside them."""
-    metrics = run.metrics
-    return (
-        metrics.split == split
-        and metrics.stated_prevalence is None
-        and metrics.scores_sha256 == hash_scores(run.labels, run.scores)
-        and metrics.counts == count_confusions(run.labels, run.scores, metrics.threshold)
-        and metrics.n == len(run.labels)
-    )
 
 
 def _check_same_images(first: _Evaluated, run: _Evaluated, split: str) -> None:

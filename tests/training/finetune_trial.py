@@ -19,7 +19,7 @@ from scipy.stats import ttest_1samp
 
 from pneumo_keras.config import find_cache, load_config
 from pneumo_keras.data.phantom import PhantomImages
-from pneumo_keras.evaluation.comparison import to_bootstrap_difference
+from pneumo_keras.evaluation.comparison import to_difference
 from pneumo_keras.evaluation.scores import load_scores
 from pneumo_keras.runtime.backend import start_backend
 
@@ -63,7 +63,8 @@ def compare(labels, losses):
         of_class = gains[labels == label]
         rows = rng.integers(len(of_class), size=(RESAMPLES, len(of_class)))
         draws += of_class[rows].sum(axis=1) / len(gains)
-    by_images = to_bootstrap_difference(float(gains.mean()), draws)
+    rarer = min(np.sum(labels == label) for label in (0, 1))
+    by_images = to_difference(float(gains.mean()), float(draws.std()), rarer - 1, method="bootstrap")
     by_seed = (losses[:, 1] - losses[:, 0]).mean(axis=1)
     by_seeds = ttest_1samp(by_seed, 0)
     low, high = by_seeds.confidence_interval()
