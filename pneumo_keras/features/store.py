@@ -152,7 +152,7 @@ class Store:
         for entry in entries:
             mark_used(entry.folder)
         new = sum(entry.array.size for entry in entries if not entry.array.file.exists())
-        FEATURES.shrink(self.cache, self.limit - new)
+        FEATURES.shrink(self.cache, self.limit, new=new)
         with self.explain_unwritable():
             self.folder.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(self.folder).free

@@ -196,7 +196,7 @@ def _prepare_jax(cache: Path) -> None:
         os.environ["XLA_FLAGS"] = f"{flags} --{DETERMINISTIC_XLA}=true".strip()
     with hide_modules(*TRIED):
         jax = importlib.import_module("jax")
-    # With NumPy, which whoever only checks a backend does without.
+    # With filelock, which whoever only checks a backend does without.
     from pneumo_keras.storage.cache import PROGRAMS
 
     PROGRAMS.shrink(cache, MOST_OF_PROGRAMS)

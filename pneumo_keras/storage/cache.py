@@ -58,16 +58,17 @@ class Kind:
                     item.size += _measure(path)
         return items
 
-    def shrink(self, cache: Path, limit: int) -> None:
+    def shrink(self, cache: Path, limit: int, *, new: int = 0) -> None:
         """Removes what was used longest ago until the rest fits the limit, as far as it can be removed.
 
         Args:
             cache: The folder of all kinds.
             limit: In bytes.
+            new: Bytes that will come; if none will, the item that was used last stays whatever its size.
         """
-        items = self.list_items(cache)
-        excess = sum(item.size for item in items.values()) - limit
-        for name, item in sorted(items.items(), key=lambda pair: pair[1].used):
+        items = sorted(self.list_items(cache).items(), key=lambda pair: pair[1].used)
+        excess = sum(item.size for _, item in items) + new - limit
+        for name, item in items if new else items[:-1]:
             if excess <= 0:
                 break
             if all([remove(path) for path in item.paths]):

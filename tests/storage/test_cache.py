@@ -32,9 +32,11 @@ def test_what_was_used_longest_ago_goes_first_until_the_rest_fits(tmp_path, kind
         write(tmp_path, kind, name, age=age)
     items = sorted(kind.list_items(tmp_path).items())
     assert [(item.size, 1e9 - item.used) for _, item in items] == [(100, 2), (100, 3), (100, 1)]
-    for limit, left in ((300, "abc"), (299, "ac"), (200, "ac"), (199, "c"), (99, "")):
+    for limit, left in ((300, "abc"), (299, "ac"), (200, "ac"), (199, "c"), (99, "c")):
         kind.shrink(tmp_path, limit)
         assert "".join(name[0] for name in list_names(tmp_path, kind)) == left
+    kind.shrink(tmp_path, 199, new=100)
+    assert list_names(tmp_path, kind) == []
 
 
 def test_what_belongs_together_goes_together(tmp_path):
@@ -51,7 +53,7 @@ def test_what_belongs_together_goes_together(tmp_path):
     for name in ("jit_run-1-cache", "jit_run-1-atime"):
         write(tmp_path, PROGRAMS, name)
     assert set(PROGRAMS.list_items(tmp_path)) == {"jit_run-1"}
-    PROGRAMS.shrink(tmp_path, 199)
+    PROGRAMS.shrink(tmp_path, 200, new=1)
     assert list((tmp_path / "jax").iterdir()) == []
 
 
