@@ -7,6 +7,8 @@ from pneumo_keras.runtime import backend
 from tests.faults import operations
 from tests.toy import build_toy_backbone
 
+pytestmark = pytest.mark.system
+
 SOME = {
     ("train", "once"): 67,
     ("train", "full"): 149,
@@ -27,7 +29,7 @@ def toys(monkeypatch):
 
 
 @pytest.mark.parametrize(("command", "way"), SOME)
-def test_a_command_whose_disk_fails_says_so_leaves_nothing_half_and_goes_well_the_next_time(
+def test_a_command_whose_disk_fails_says_so_leaves_whole_files_alone_and_goes_well_the_next_time(
     tmp_path, command, way
 ):
     check(tmp_path, command, way, step=SOME[command, way])

@@ -14,7 +14,7 @@ from pneumo_keras.runtime import backend
 from tests.faults.operations import TRAIN, UNFINISHED, check_manifest, invoke, read_files, require
 from tests.toy import build_toy_backbone
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 SIZES = (8, 24, 64, 112)  # kB, of which the run takes more
 

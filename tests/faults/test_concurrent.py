@@ -15,7 +15,7 @@ from tests.faults.operations import check_manifest, read_files
 from tests.images import load_phantom_splits, write_splits
 from tests.small import COUNTS
 
-pytestmark = pytest.mark.slow  # each process starts Keras
+pytestmark = [pytest.mark.system, pytest.mark.slow]  # each process starts Keras
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 300  # seconds, for what takes ten
