@@ -141,8 +141,8 @@ def _fit_logistic(labels: Labels, logits: Logits, *, intercept: bool) -> tuple[f
 
     centre = float(logits.mean()) if intercept else 0.0
     # In standard units the two parameters are about equally large and nearly independent.
-    spread = float(np.sqrt(np.mean((logits - centre) ** 2))) or 1.0
-    standard, targets = (logits - centre) / spread, to_platt_targets(labels)
+    scale = float(np.sqrt(np.mean((logits - centre) ** 2))) or 1.0
+    standard, targets = (logits - centre) / scale, to_platt_targets(labels)
     # A soft target is the image once as pneumonia and once as normal, with these weights.
     model = LogisticRegression(C=np.inf, fit_intercept=intercept, tol=1e-10, max_iter=1000)
     model.fit(
@@ -150,7 +150,7 @@ def _fit_logistic(labels: Labels, logits: Logits, *, intercept: bool) -> tuple[f
         np.repeat([1, 0], len(labels)),
         sample_weight=np.concatenate([targets, 1 - targets]),
     )
-    slope = float(model.coef_.item()) / spread
+    slope = float(model.coef_.item()) / scale
     return slope, float(np.ravel(model.intercept_)[0]) - slope * centre
 
 

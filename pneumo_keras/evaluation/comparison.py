@@ -94,8 +94,8 @@ def compare_figures(
 
     def measure(weights: ResampleWeights) -> dict[str, Draws]:
         before, after = (
-            to_resampled_figures(labels, scores, calls, weights)
-            for scores, calls in zip((first, second), predicted, strict=True)
+            to_resampled_figures(labels, scores, of_scores, weights)
+            for scores, of_scores in zip((first, second), predicted, strict=True)
         )
         return {name: after[name] - before[name] for name in before if name != "prevalence"}
 
@@ -112,7 +112,7 @@ def compare_figures(
     shares = {"sensitivity": labels == 1, "specificity": labels == 0}
     if prevalence is None:
         shares["accuracy"] = labels >= 0
-    before, after = (calls == (labels == 1) for calls in predicted)
+    before, after = (of_scores == (labels == 1) for of_scores in predicted)
     for name, images in shares.items():
         differences[name] = compare_shares(before[images], after[images])
     return differences

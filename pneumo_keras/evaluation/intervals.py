@@ -132,7 +132,7 @@ def to_intervals(
 
 
 def list_short_intervals(intervals: Mapping[str, Interval], rarer: int) -> list[str]:
-    """Figures whose intervals are known to be too short for so few images of the rarer class (or patients)."""
+    """Figures whose intervals are known to be too short for so few images of a class, or patients."""
     few = rarer < FEWEST_IMAGES
     return [name for name in SHORT_INTERVALS if few and not math.isnan(intervals[name].low)]
 

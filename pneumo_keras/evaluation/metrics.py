@@ -1,7 +1,7 @@
 """Figures of a binary classifier. Positive is pneumonia = 1, negative is normal = 0.
 
 An image is predicted to show pneumonia when its score is above the threshold, MedMNIST's rule. Predictions
-are passed beside scores, so that scores corrected for another prevalence keep theirs. A figure that is
+are passed along with scores, so that scores corrected for another prevalence keep theirs. A figure that is
 undefined is NaN: the sensitivity without pneumonia images, for instance.
 """
 
@@ -219,7 +219,7 @@ def to_figures(
 
 
 def to_calibration_error(labels: Labels, scores: Scores, *, prevalence: float | None = None) -> float:
-    """Expected calibration error: mean over images of their bin's |mean score - share of pneumonia|.
+    """Expected calibration error: mean over images of their bin's |mean score - prevalence|.
 
     In [0, 1], smaller is better. It depends on the bins, and chance alone makes it positive: with
     few images a perfectly calibrated score does not reach 0.
@@ -283,7 +283,7 @@ def _to_resampled_rankings(labels: Labels, scores: Scores, weights: ResampleWeig
 def _to_resampled_prediction_figures(
     labels: Labels, predicted: Predicted, weights: ResampleWeights
 ) -> dict[str, Draws]:
-    cells = [(labels == label) & (predicted == call) for label in (0, 1) for call in (False, True)]
+    cells = [(labels == label) & (predicted == positive) for label in (0, 1) for positive in (False, True)]
     tn, fp, fn, tp = (weights @ np.stack(cells, axis=1).astype(np.float64)).T
     sensitivity, specificity = _divide(tp, tp + fn), _divide(tn, tn + fp)
     both = 1.0 if has_both_classes(labels) else math.nan

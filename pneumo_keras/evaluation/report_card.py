@@ -1,6 +1,5 @@
 """All figures of one classifier on one split, with their intervals: what `metrics_<split>.json` holds."""
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -274,7 +273,15 @@ def evaluate(
     options = {"seed": seed, "shift": shift, "patients": patients}
     at_threshold = evaluate_at(labels, scores, threshold, **options)
     at_half = at_threshold if threshold == HALF else evaluate_at(labels, scores, HALF, **options)
-    evaluate_part = functools.partial(_evaluate_some, labels, scores, threshold, **options)
+
+    def evaluate_part(inside: Bool[np.ndarray, " n"]) -> ThresholdMetrics | None:
+        """None where these are all or no images, or a prevalence lacks a class."""
+        kept = labels[inside]
+        if not 0 < len(kept) < len(labels) or (shift and not has_both_classes(kept)):
+            return None
+        of_kept = select_patients(patients, inside)
+        return evaluate_at(kept, scores[inside], threshold, seed=seed, shift=shift, patients=of_kept)
+
     figures = [
         to_figures(
             labels,
@@ -295,24 +302,6 @@ def evaluate(
         out_of_distribution=outside,
         new_patients=None if new is None else evaluate_part(new),
     )
-
-
-def _evaluate_some(
-    labels: Labels,
-    scores: Scores,
-    threshold: float,
-    inside: Bool[np.ndarray, " n"],
-    *,
-    seed: int,
-    shift: PrevalenceShift | None,
-    patients: Patients | None,
-) -> ThresholdMetrics | None:
-    """The same of some of the images; None where they are all or none, or a prevalence lacks a class."""
-    kept = labels[inside]
-    if not 0 < len(kept) < len(labels) or (shift and not has_both_classes(kept)):
-        return None
-    of_kept = select_patients(patients, inside)
-    return evaluate_at(kept, scores[inside], threshold, seed=seed, shift=shift, patients=of_kept)
 
 
 def evaluate_at(

@@ -28,7 +28,7 @@ class Comparison:
         changed: Settings in which they differ, by dotted key: the other's value, and this one's.
         n: Images.
         patients: Of the images, where they are known and intervals resample them.
-        paired_by_path: Whether images were prepared otherwise for the two runs, and are paired by their paths.
+        paired_by_path: Whether images were prepared otherwise for the two runs, and are paired by path.
     """
 
     run: Path

@@ -1,6 +1,6 @@
 """How often 95 % intervals hold the true figure, by simulation: the tables in docs/benchmarks.md.
 
-    python tests/evaluation/measure_coverage.py [IMAGES ...] [--sets SETS] [--paired] [--a-patient N] [--blind]
+    python tests/evaluation/measure_coverage.py [IMAGES ...] [--sets N] [--paired] [--a-patient N] [--blind]
 
 Log odds of both classes are normal, the scores' AUC is 0.95 (the second classifier's of a pair 0.93),
 either calibrated, or steeper and shifted. Class counts are fixed; true figures are those of a million
