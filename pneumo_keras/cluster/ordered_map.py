@@ -75,8 +75,9 @@ def map_in_order(
     if not items:
         return
     ray = importlib.import_module("ray")
-    blocks = [_to_table(items[start : start + block]) for start in range(0, len(items), block)]
-    rows = importlib.import_module("ray.data").from_arrow(blocks)
+    starts = range(0, len(items), block)
+    tables = (_to_table(items[start : start + block]) for start in starts)
+    rows = importlib.import_module("ray.data").from_arrow([*tables])
     sharing = sum(not stage.whole for stage in stages)
     for stage in stages:
         rows = _map_blocks(
@@ -87,7 +88,7 @@ def map_in_order(
             zero_copy_batch=True,
             fn_constructor_args=(stage.build, os.getcwd(), os.environ.get("OMP_NUM_THREADS")),  # noqa: PTH109
             max_task_retries=RETRIES,
-            **_size_pool(ray, stage, len(blocks), sharing),
+            **_size_pool(ray, stage, len(starts), sharing),
         )
     waiting = threading.Timer(WAIT_SECONDS, _log_waiting, [ray])
     waiting.daemon = True
