@@ -15,7 +15,7 @@ class Engine:
         module: Has `build_runner(backbone, *, precision) -> Runner`.
         precisions: Of the arithmetic, those that it offers.
         reasons: Why `auto` takes it on a "cpu" or an "accelerator"; it does not where none is given.
-        backend: Of Keras, the only one that it runs beside; None where all do.
+        backend: Of Keras, the only one with which it runs; None for all.
         packages: That it needs beyond the ordinary ones.
         extra: Of this package, that brings them.
     """

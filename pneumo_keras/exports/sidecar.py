@@ -16,16 +16,8 @@ from pneumo_keras.storage.documents import to_document
 
 FORMAT_VERSION = 3  # to be raised when who reads the old one would read the new one wrongly
 
-# Before the model; as `data.pictures` and `data.image_preparation` do it.
-STEPS = (
-    {"operation": "upright", "by": "EXIF orientation"},
-    {"operation": "grey", "colour": "luminance (ITU-R BT.601)", "transparent": "black"},
-    {"operation": "scale", "from": "[0, 2 ** bits - 1], of the bits in a grey value", "to": [0, 255]},
-    {"operation": "invert", "where": "0 is white (MONOCHROME1)"},
-    {"operation": "square pixels", "where": "a DICOM file gives rows and columns other distances"},
-    {"operation": "crop", "to": "central square", "edge": "short edge", "from": "round((length - edge) / 2)"},
-)
 RESIZE = {"operation": "resize", "antialias": True, "kernel": "bilinear"}
+# Before the model; as `data.pictures` and `data.image_preparation` do it.
 GREY = (
     "Turn the image upright, as its EXIF orientation says. One grey channel, 0 black to 255 white: 8 bits as "
     "they are, 16 bits divided by 257, others by their full range in the same way, never stretched to the "
@@ -94,21 +86,18 @@ def describe_use(
         "calibration": {"applied": "inside the model", **to_document(calibration)},
         "ood_detector": {
             "included": False,
-            "description": "Unlike `pneumo-keras predict`, this file does not say when an image is out of "
+            "description": "Unlike `pneumo-keras predict`, this file does not warn when an image is out of "
             "distribution: it scores photographs, turned images and other views as readily as chest images.",
         },
     }
 
 
 def _describe_preparation(preparation: Preparation) -> dict[str, Any]:
-    """What to do with an image before the model gets it, in words and step by step."""
-    size, quality = preparation.size, preparation.jpeg_quality
-    steps = [*STEPS, {**RESIZE, "height": size, "width": size}]
-    description = GREY.format(size=size)
-    if quality:
-        steps.append({"operation": "save as JPEG and read", "quality": quality})
-        description += AS_JPEG.format(quality=quality)
-    return {"description": description + LEFT_OUT, "steps": steps, **asdict(preparation)}
+    """What to do with an image before the model gets it."""
+    description = GREY.format(size=preparation.size)
+    if preparation.jpeg_quality:
+        description += AS_JPEG.format(quality=preparation.jpeg_quality)
+    return {"description": description + LEFT_OUT, **asdict(preparation)}
 
 
 def describe_origin(

@@ -46,9 +46,9 @@ class Verification:
         images: How many were compared.
         sizes: Their heights and widths in pixels.
         largest_difference: Of two probabilities of the same image.
-        tolerance: That it had to keep.
+        tolerance: Of this difference.
         largest_log_odds_difference: Of the same image, relative where they are above 1.
-        log_odds_tolerance: That it had to keep.
+        log_odds_tolerance: Of this difference.
         telling_images: Images that Keras scores neither 0 nor 1, so that a wrong head would show.
     """
 

@@ -35,12 +35,6 @@ POOLED, FLAT = "_pooled", "_flat"  # ends of the names of layers in which featur
 CUT = "cut"
 """The feature layer of a lower part that is not pooled."""
 
-# What Keras, h5py and NumPy raise on weights files that are damaged or of another network; each was met.
-UNREADABLE = (
-    *(AttributeError, IndexError, KeyError, MemoryError, OSError, OverflowError, RuntimeError),
-    *(TypeError, UserWarning, ValueError),
-)
-
 
 def build_backbone(weights: str, *, image_size: int, feature_layers: Sequence[str]) -> keras.Model:
     """Builds the frozen network from images to pooled features.
@@ -108,42 +102,30 @@ def select_feature_layers(backbone: keras.Model, feature_layers: Sequence[str]) 
 
 
 def _build_network(weights: str, image_size: int, feature_layers: Sequence[str]) -> keras.Model:
-    """From images to the highest feature layer."""
-    if weights == "none":
-        with replace_draws(build_glorot(random.getrandbits(64))):
-            return _cut(_build_inception(image_size), feature_layers)
+    """From images to the highest feature layer; what lies above is mostly more than half of InceptionV3."""
     path = fetch_imagenet() if weights == "imagenet" else Path(weights)
-    if not path.is_file():
+    if weights != "none" and not path.is_file():
         raise ModelError(
             'Setting \'model.weights\' must be "imagenet", "none" or a weights file, and there is '
             f"no such file. Received: {path}"
         )
-    with replace_draws():
-        whole = _build_inception(image_size)
-    network = _cut(whole, feature_layers)
-    # Keras reads a part of its own format alone.
-    _load_weights(network if path.name.endswith(".weights.h5") else whole, path)
-    return network
-
-
-def _build_inception(image_size: int) -> keras.Model:
     build: Any = keras.applications.InceptionV3  # its types know of no weights at all
-    return build(include_top=False, weights=None, input_shape=(image_size, image_size, 3))
-
-
-def _cut(whole: keras.Model, feature_layers: Sequence[str]) -> keras.Model:
-    """The network without what lies above the highest feature layer: mostly more than half of it."""
+    with replace_draws(build_glorot(random.getrandbits(64)) if weights == "none" else None):
+        whole = build(include_top=False, weights=None, input_shape=(image_size, image_size, 3))
     names = [layer.name for layer in whole.layers]
-    return keras.Model(whole.input, whole.get_layer(max(feature_layers, key=names.index)).output)
+    network = keras.Model(whole.input, whole.get_layer(max(feature_layers, key=names.index)).output)
+    if weights != "none":  # Keras reads a part of its own format alone
+        _load_weights(network if path.name.endswith(".weights.h5") else whole, path)
+    return network
 
 
 def _load_weights(network: keras.Model, path: Path) -> None:
     try:
         with warnings.catch_warnings():
-            # Layers that the file lacks would keep their first weights, with nothing but a warning.
+            # Layers that the file lacks would stay as they are, with nothing but a warning.
             warnings.filterwarnings("error", message="Skipping nested container", category=UserWarning)
             network.load_weights(path)
-    except UNREADABLE as error:
+    except Exception as error:  # Keras, h5py and NumPy each raise their own, by the kind of damage
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
             "Setting 'model.weights' must name the weights of an InceptionV3 without top; the "

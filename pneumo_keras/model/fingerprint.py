@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -11,39 +11,25 @@ import numpy as np
 from pneumo_keras.model.backbone import list_ends
 from pneumo_keras.runtime.private_apis import trace_tensor
 
-# Of a layer's settings, those that change nothing of what it computes in inference.
-IDLE = ("name", "trainable")
-LEARNT = ("mean", "variance", "seed")
-"""Of a layer's settings, those that differ from one fit to the next."""
+IDLE = (
+    "name",
+    "trainable",
+)  # of a layer's settings, those that change nothing of what it computes in inference
 
 
 def compute_fingerprint(model: keras.Model) -> str:
     """SHA-256 over the operations, their settings, connections and weights; names do not count."""
-    return _hash_values(compute_fingerprints(model.outputs))
-
-
-def compute_structure(model: keras.Model) -> str:
-    """The same without weights and all that differs from one fit of the same settings to the next."""
-    return _hash_values(compute_fingerprints(model.outputs, hash_operation=_hash_kind))
+    return _hash_values(_compute_fingerprints(model.outputs))
 
 
 def compute_feature_layer_fingerprints(backbone: keras.Model) -> dict[str, str]:
     """Fingerprint of all that lies below each feature layer of a backbone; each layer is hashed once."""
     ends = list_ends(backbone)
-    outputs: list[Any] = [layer.output for layer in ends.values()]
-    return dict(zip(ends, compute_fingerprints(outputs), strict=True))
+    return dict(zip(ends, _compute_fingerprints([layer.output for layer in ends.values()]), strict=True))
 
 
-def compute_fingerprints(
-    outputs: Sequence[keras.KerasTensor], hash_operation: Callable[[Any], str] | None = None
-) -> list[str]:
-    """SHA-256 of each tensor over all that computes it; each layer is hashed once.
-
-    Args:
-        outputs: The tensors.
-        hash_operation: Of one layer; its settings and weights if nothing is said.
-    """
-    hash_operation = hash_operation or _hash_operation
+def _compute_fingerprints(outputs: Sequence[Any]) -> list[str]:
+    """SHA-256 of each tensor over all that computes it."""
     operations: dict[int, str] = {}
     tensors: dict[int, str] = {}
 
@@ -51,35 +37,25 @@ def compute_fingerprints(
         if not isinstance(value, keras.KerasTensor):
             return value
         if id(value) not in tensors:
-            operation, arguments, place = trace_tensor(value)
+            operation, arguments, index = trace_tensor(value)
             if id(operation) not in operations:
-                operations[id(operation)] = hash_operation(operation)
+                operations[id(operation)] = _hash_operation(operation)
             # Constants as well: `images / 255` keeps its 255 nowhere else.
             given = keras.tree.map_structure(to_fingerprint, [list(arguments.args), arguments.kwargs])
-            tensors[id(value)] = _hash_values([operations[id(operation)], given, place])
+            tensors[id(value)] = _hash_values([operations[id(operation)], given, index])
         return tensors[id(value)]
 
     return [to_fingerprint(output) for output in outputs]
 
 
 def _hash_operation(operation: Any) -> str:
+    kind = f"{type(operation).__module__}.{type(operation).__qualname__}"
     if isinstance(operation, keras.Model):
-        return _hash_values([_name_kind(operation), compute_fingerprint(operation)])
+        return _hash_values([kind, compute_fingerprint(operation)])
+    settings = {key: value for key, value in operation.get_config().items() if key not in IDLE}
     # Not its `variables`, among which is how often a Dropout has drawn.
     weights = [_hash_array(variable) for variable in getattr(operation, "weights", [])]
-    return _hash_values([_name_kind(operation), _list_settings(operation, IDLE), weights])
-
-
-def _hash_kind(operation: Any) -> str:
-    return _hash_values([_name_kind(operation), _list_settings(operation, (*IDLE, *LEARNT))])
-
-
-def _name_kind(operation: Any) -> str:
-    return f"{type(operation).__module__}.{type(operation).__qualname__}"
-
-
-def _list_settings(operation: Any, left_out: Sequence[str]) -> dict[str, Any]:
-    return {key: value for key, value in operation.get_config().items() if key not in left_out}
+    return _hash_values([kind, settings, weights])
 
 
 def _hash_array(variable: keras.Variable) -> str:

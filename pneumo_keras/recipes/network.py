@@ -36,7 +36,7 @@ def build_frozen(config: Config, feature_layers: Sequence[str] | None = None) ->
 
 def build_frozen_runner(config: Config, frozen: FrozenPart) -> Runner:
     """The frozen network on the engine that the settings ask for."""
-    engine = _choose_engine(config, frozen, describe_device())
+    engine = _choose_engine(config, describe_device())
     return build_runner(frozen.backbone, engine=engine, precision=config.compute.precision)
 
 
@@ -45,23 +45,18 @@ def build_extractor(config: Config, frozen: FrozenPart, *, must_share: bool = Tr
 
     Args:
         config: The settings.
-        frozen: ImageSet -> features.
+        frozen: Images -> features.
         must_share: Whether a shared store that cannot be read ends the job, as where the user has just named
             it. Otherwise it is done without.
     """
     if config.compute.cluster == "ray":
         check_cluster("compute.cluster=ray")
     precision, device = config.compute.precision, describe_device()
-    engine = _choose_engine(config, frozen, device)
+    engine = _choose_engine(config, device)
     return Extractor(
         frozen=frozen,
         build_runner=functools.partial(build_runner, engine=engine, precision=precision),
-        about={
-            "engine": engine,
-            "precision": precision,
-            "backend": keras.config.backend(),
-            "device": device,
-        },
+        about=dict(engine=engine, precision=precision, backend=keras.config.backend(), device=device),
         store=Store(find_cache(), limit=int(config.compute.cache_gigabytes * 1e9)),
         shared=SharedStore(config.compute.store, must_answer=must_share) if config.compute.store else None,
         run_elsewhere=(
@@ -70,7 +65,7 @@ def build_extractor(config: Config, frozen: FrozenPart, *, must_share: bool = Tr
     )
 
 
-def _choose_engine(config: Config, frozen: FrozenPart, device: str) -> str:
+def _choose_engine(config: Config, device: str) -> str:
     compute = config.compute
     engine, reason = choose_engine(compute.engine, compute.precision, device)
     log.info("The frozen network runs on %s (%s), %s, on %s", engine, reason, compute.precision, device)
