@@ -39,7 +39,7 @@ def list_files(names: Iterable[str], stdin: Iterable[str], others: PassedOver) -
             if "**" in name:  # it matches what lies in folders, too
                 matched = [found for found in matched if not _is_folder(found)]
             for found in matched:
-                yield from _keep_images(_walk(found) if _is_folder(found) else [found], others)
+                yield from walk_images(found, others) if _is_folder(found) else _keep_images([found], others)
             if not matched:
                 yield name
         else:
@@ -88,9 +88,23 @@ def _to_no_list(received: str) -> DataError:
 def _expand(names: Iterable[str], others: PassedOver) -> Iterator[str]:
     for name in names:
         if _is_folder(name):
-            yield from _keep_images(_walk(name), others)
+            yield from walk_images(name, others)
         else:
             yield name
+
+
+def walk_images(folder: str, others: PassedOver) -> Iterator[str]:
+    """All images below a folder but hidden ones: those of each folder by name, before those in folders in it.
+
+    Links to folders are followed, each folder once. A folder that cannot be read stands for itself: whoever
+    opens it can say what is wrong.
+    """
+    yield from _keep_images(_walk(folder), others)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is none of the user's own: hidden, or left by a Mac in an archive."""
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def _keep_images(found: Iterable[str], others: PassedOver) -> Iterator[str]:
@@ -108,21 +122,18 @@ def _is_folder(name: str) -> bool:
 
 
 def _walk(folder: str) -> Iterator[str]:
-    """All files below a folder: those of each folder by name, before those of the folders in it.
-
-    Links to folders are followed, each folder once. A folder that cannot be read stands for itself.
-    """
     unread: list[str] = []
-    seen = {os.path.realpath(folder)}
+    root = os.path.realpath(folder)
+    seen = {root, *map(str, Path(root).parents)}
 
     def note(error: OSError) -> None:
         unread.append(error.filename)
 
     for parent, folders, files in os.walk(folder, followlinks=True, onerror=note):
-        inside = {name: os.path.realpath(Path(parent) / name) for name in sorted(folders)}
-        folders[:] = [name for name, real in inside.items() if not name.startswith(".") and real not in seen]
-        seen.update(inside[name] for name in folders)
-        yield from (str(Path(parent) / name) for name in sorted(files) if not name.startswith("."))
+        inside = {os.path.realpath(Path(parent) / name): name for name in sorted(folders, reverse=True)}
+        folders[:] = sorted(name for real, name in inside.items() if not is_hidden(name) and real not in seen)
+        seen.update(inside)
+        yield from (str(Path(parent) / name) for name in sorted(files) if not is_hidden(name))
         yield from unread
         unread.clear()
     yield from unread

@@ -28,7 +28,7 @@ Plane = Float64[np.ndarray, "size size"]
 
 log = logging.getLogger("pneumo_keras")
 
-GENERATOR_VERSION = 3  # part of the fingerprint: raised with every change of what is drawn
+GENERATOR_VERSION = 4  # part of the fingerprint: raised with every change of what is drawn
 SOURCE_SEED = 0  # of the images that `data.source = "phantom"` means
 MIN_SIZE = 16  # pixels: below, a rib is thinner than a pixel
 # Labels come in blocks that hold their share of pneumonia, so that short sets are as imbalanced as long
@@ -105,7 +105,7 @@ class PhantomImages:
         return np.stack([self._draw(index)[1] for index in np.arange(self.n)[rows].tolist()])
 
     def _draw(self, index: int) -> tuple[np.ndarray, Plane]:
-        random = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(index,)))
+        random = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(index, 1)))
         return _draw_chest(int(self.labels[index]), self.size, random)
 
 
@@ -150,12 +150,16 @@ def is_at_hand(options: DataOptions) -> bool:
 
 @functools.lru_cache(maxsize=len(SPLITS))
 def _draw_labels(n: int, seed: int, prevalence: float) -> Labels:
-    random = np.random.default_rng(seed)
     ends = np.rint(prevalence * LABEL_BLOCK * np.arange(-(-n // LABEL_BLOCK) + 1))
     pneumonia = np.diff(ends)
     pneumonia[0] = np.clip(pneumonia[0], 1, LABEL_BLOCK - 1)
-    block = np.arange(LABEL_BLOCK)
-    labels = np.concatenate([random.permutation(block < count) for count in pneumonia]).astype(np.int64)
+    blocks = [
+        np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,))).permutation(
+            (np.arange(LABEL_BLOCK) < count).astype(np.int64)
+        )
+        for number, count in enumerate(pneumonia)
+    ]
+    labels = np.concatenate(blocks)
     other = np.flatnonzero(labels != labels[0])[0]
     labels[[1, other]] = labels[[other, 1]]
     labels.flags.writeable = False  # who asks next gets the same array

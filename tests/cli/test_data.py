@@ -32,7 +32,7 @@ def test_an_audit_looks_at_validation_images_whatever_their_folder_is_called(inv
     assert result.exit_code == 0, result.output
     splits = json.loads(result.stdout)["splits"]
     assert [splits[split]["images"] for split in ("train", "val", "test")] == [24, 8, 10]
-    assert "beside the folders of the splits or classes is not looked at: holdout/" in result.stderr
+    assert "ignored, since it is in no folder of a split or class: holdout/" in result.stderr
     assert "states no" not in result.stderr
 
 

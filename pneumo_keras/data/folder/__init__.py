@@ -6,35 +6,18 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 from pneumo_keras.arrays import SPLITS, Labels
-from pneumo_keras.data import prepared
-from pneumo_keras.data.folder.decoded import decode_split
-from pneumo_keras.data.folder.image_file import ImageFile, to_labels
-from pneumo_keras.data.folder.layout import scan_folder
-from pneumo_keras.data.folder.table import scan_table
+from pneumo_keras.data.folder.decoded import DecodedImages, load_decoded
+from pneumo_keras.data.folder.files import ImageFile, scan_folder, scan_table, to_labels
 from pneumo_keras.data.images import LabelledImages, Preparation, count_classes
-from pneumo_keras.data.preparation import Edition
 from pneumo_keras.data.sources import UNKNOWN_LIMITS, DataCard, DataOptions, DataSet, ImageNames, Listing
 from pneumo_keras.errors import DataError
 from pneumo_keras.runtime.code_fingerprint import fingerprint_code
 
 log = logging.getLogger("pneumo_keras")
 
-EDITION = Edition(
-    name="folder",
-    version="2.0.0",
-    release_notes={
-        "2.0.0": "Bilinear instead of bicubic.",
-        "1.0.0": "Images of the user's own, cut to a square and brought to one size.",
-    },
-    description="Chest images of the user's own. What they show is not known to this program.",
-    homepage="",
-    citation="",
-    licence="",
-)
 DECODING = (
     "data.decoding",
     "data.dicom",
@@ -45,8 +28,6 @@ DECODING = (
     "data.pictures",
 )
 """Modules that make pixels of files, of which another version may make others."""
-WHOLE = "labelled"
-"""What all images together are called beside the names of splits."""
 
 
 def open_images(options: DataOptions) -> DataSet:
@@ -64,29 +45,22 @@ def open_images(options: DataOptions) -> DataSet:
         )
         card = _describe(path, options.size)
 
-    def choose_images(split: str) -> list[ImageFile]:
-        if split not in SPLITS:
+    def choose_images(split: str | None) -> list[ImageFile]:
+        if split not in (*SPLITS, None):
             raise DataError(f"A split must be one of {', '.join(SPLITS)}. Received: {split}.")
         with _explain_unreadable(path):
-            return layout.choose_images(split)
+            return layout.list_images("") if split is None else layout.choose_images(split)
 
-    def open_split(split: str) -> LabelledImages:
-        return load_split(choose_images(split), split, options, place=f"{path}: split '{split}'")
+    def open_split(split: str | None) -> LabelledImages:
+        return _load(choose_images(split), split, options, place=_name_place(path, split))
 
     def list_split(split: str) -> Listing:
         files = choose_images(split)
-        labels = _label(files, split, options, place=f"{path}: split '{split}'")
-        return Listing(hash_listing(files, labels.tolist()), count_classes(labels))
-
-    def list_whole() -> list[ImageFile]:
-        with _explain_unreadable(path):
-            return layout.list_images("")
-
-    def open_whole() -> LabelledImages:
-        return load_split(list_whole(), WHOLE, options, place=str(path))
+        labels = _label(files, split, options, place=_name_place(path, split))
+        return Listing(_hash_listing(files, labels.tolist()), count_classes(labels))
 
     def name_images(split: str | None) -> ImageNames:
-        files = list_whole() if split is None else choose_images(split)
+        files = choose_images(split)
         names, known = tuple(file.name for file in files), [file for file in files if file.patient]
         if not known:
             return ImageNames(names)
@@ -99,7 +73,7 @@ def open_images(options: DataOptions) -> DataSet:
         card,
         open_split,
         lambda: _choose_preparation(options),
-        None if layout.splits else open_whole,
+        None if layout.splits else lambda: open_split(None),
         list_split,
         name_images,
     )
@@ -110,28 +84,28 @@ def is_at_hand(options: DataOptions) -> bool:
     return True
 
 
-def load_split(
-    files: Sequence[ImageFile], split: str, options: DataOptions, *, place: str
-) -> prepared.PreparedImages:
-    """Some images as one split, prepared on its first use.
+def _name_place(path: Path, split: str | None) -> str:
+    return f"{path}: split '{split}'" if split else str(path)
 
-    Raises:
-        DataError: A class is missing, an image cannot be read, or the cache cannot be written.
-    """
+
+def _load(
+    files: Sequence[ImageFile], split: str | None, options: DataOptions, *, place: str
+) -> DecodedImages:
     labels, preparation = _label(files, split, options, place=place), _choose_preparation(options)
-    made_from = f"{hash_listing(files, labels.tolist())} {preparation} {fingerprint_code(DECODING)}"
-    return prepared.load_prepared(
-        EDITION,
-        hashlib.sha256(made_from.encode()).hexdigest(),
-        split,
-        size=options.size,
+    made_from = f"{_hash_listing(files, labels.tolist())} {preparation} {fingerprint_code(DECODING)}"
+    address = hashlib.sha256(made_from.encode()).hexdigest()[:16]
+    return load_decoded(
+        files,
+        labels,
+        f"folder-{options.size}-{address}-{split or 'all'}",
+        preparation=preparation,
         cache=options.cache,
         limit=options.cache_limit,
-        open_raw=partial(decode_split, files, labels, split, preparation=preparation, place=place),
+        place=place,
     )
 
 
-def _label(files: Sequence[ImageFile], split: str, options: DataOptions, *, place: str) -> Labels:
+def _label(files: Sequence[ImageFile], split: str | None, options: DataOptions, *, place: str) -> Labels:
     """Labels of a split: what a training learns from needs both classes, what is evaluated does not."""
     return to_labels(files, positive=options.positive, place=place, may_lack=split not in ("train", "val"))
 
@@ -140,7 +114,7 @@ def _choose_preparation(options: DataOptions) -> Preparation:
     return options.preparation or Preparation(options.size)
 
 
-def hash_listing(files: Sequence[ImageFile], labels: Sequence[int]) -> str:
+def _hash_listing(files: Sequence[ImageFile], labels: Sequence[int]) -> str:
     """SHA-256 of all that tells images from others without reading them: an image that changes has another.
 
     Where a file lies is part of it: copies with the same times may hold other images.

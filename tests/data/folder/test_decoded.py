@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -6,54 +8,38 @@ from pneumo_keras.data.decoding import LIMITS, decode_file
 from pneumo_keras.data.folder import decoded
 from pneumo_keras.data.images import Preparation
 from pneumo_keras.errors import DataError
-from pneumo_keras.storage import chunked
+from pneumo_keras.storage.chunked_array import ChunkedArray
 from tests.data.dicom_files import build_dataset, save
 from tests.images import load, sort_by_class
 
 
 @pytest.fixture
-def cut_off(monkeypatch, decoded_files):
-    """Decoding that is stopped after some images, until it is let go on."""
-    monkeypatch.setattr(decoded, "AT_ONCE", 4)
-    go_on = decoded.decode_images
+def cut(monkeypatch, images, open_data, decoded_files):
+    """Decoding that is cut off at the eleventh image of 30; goes on when called."""
+    monkeypatch.setattr(decoded, "CHUNK", 4)
+    decode = decoded.decode_images
 
-    def stop_after(count):
-        def decode_images(paths, *, preparation):
-            for index, image in enumerate(go_on(paths, preparation=preparation)):
-                if index == count:
-                    raise KeyboardInterrupt
-                yield image
+    def stop(paths, *, preparation):
+        for index, image in enumerate(decode(paths, preparation=preparation)):
+            if index == 10:
+                raise KeyboardInterrupt
+            yield image
 
-        monkeypatch.setattr(decoded, "decode_images", decode_images)
-        return lambda: monkeypatch.setattr(decoded, "decode_images", go_on)
+    def cut():
+        monkeypatch.setattr(decoded, "decode_images", stop)
+        with pytest.raises(KeyboardInterrupt):
+            open_data(images).open_split("train")
+        monkeypatch.setattr(decoded, "decode_images", decode)
+        decoded_files.clear()
 
-    return stop_after
-
-
-@pytest.fixture
-def cut(cut_off, images, open_data, decoded_files):
-    """A preparation that was cut off at the eleventh image."""
-    go_on = cut_off(10)
-    with pytest.raises(KeyboardInterrupt):
-        open_data(images).open_split("train")
-    decoded_files.clear()
-    return go_on
+    return cut
 
 
-def find_raw(tmp_path):
-    (raw,) = (tmp_path / "cache" / "datasets").glob(".folder-*-train.raw")
-    return raw
-
-
-def test_a_preparation_that_was_cut_off_goes_on_where_it_stopped(
-    cut, images, splits, open_data, decoded_files, tmp_path
-):
+def test_decoding_that_was_cut_off_goes_on_where_it_stopped(cut, images, splits, open_data, decoded_files):
     cut()
-    prepared = open_data(images).open_split("train")
+    found = open_data(images).open_split("train")
     assert len(decoded_files) == 22
-    assert np.array_equal(load(prepared).images, sort_by_class(splits["train"]).images)
-    left = [path.name for path in (tmp_path / "cache" / "datasets").glob("*-*") if path.suffix != ".lock"]
-    assert left == [prepared.folder.name]
+    assert np.array_equal(load(found).images, sort_by_class(splits["train"]).images)
 
 
 def test_images_that_changed_meanwhile_are_decoded_anew(cut, images, open_data, decoded_files):
@@ -64,39 +50,46 @@ def test_images_that_changed_meanwhile_are_decoded_anew(cut, images, open_data, 
     assert len(decoded_files) == 31
 
 
-@pytest.mark.parametrize(("damage", "decoded_anew"), [("checksums", 30), ("pixels", 30), ("one bit", 26)])
-def test_what_is_left_in_pieces_is_decoded_anew(
-    cut, images, splits, open_data, decoded_files, tmp_path, damage, decoded_anew
+@pytest.mark.parametrize(("damage", "decoded_anew"), [("short", 30), ("one bit", 4), ("a pipe", 30)])
+def test_what_is_damaged_is_decoded_anew(
+    images, splits, open_data, decoded_files, monkeypatch, damage, decoded_anew
 ):
-    raw = find_raw(tmp_path)
-    match damage:
-        case "checksums":
-            (raw / "images.crc32").unlink()
-        case "pixels":
-            (raw / "images.npy").write_bytes(b"short")
-        case "one bit":
-            content = bytearray((raw / "images.npy").read_bytes())
-            content[-30 * 28 * 28] ^= 1
-            (raw / "images.npy").write_bytes(content)
-    cut()
-    prepared = open_data(images).open_split("train")
+    monkeypatch.setattr(decoded, "CHUNK", 4)
+    file = open_data(images).open_split("train").array.file
+    decoded_files.clear()
+    content = bytearray(file.read_bytes())
+    content[-30 * 28 * 28] ^= 1
+    file.write_bytes(content[:1000] if damage == "short" else content)
+    if damage == "a pipe":
+        file.unlink()
+        file.symlink_to("/dev/zero")
+    found = open_data(images).open_split("train")
     assert len(decoded_files) == decoded_anew
-    assert np.array_equal(load(prepared).images, sort_by_class(splits["train"]).images)
+    assert np.array_equal(load(found).images, sort_by_class(splits["train"]).images)
 
 
 def test_a_broken_image_that_was_met_before_the_cut_is_not_forgotten(
-    cut_off, images, open_data, decoded_files, tmp_path
+    cut, images, open_data, decoded_files, tmp_path
 ):
     (images / "train" / "NORMAL" / "0000.png").write_text("no image")
-    go_on = cut_off(10)
-    with pytest.raises(KeyboardInterrupt):
-        open_data(images).open_split("train")
-    go_on()
-    decoded_files.clear()
+    cut()
     with pytest.raises(DataError, match=r"Received: 1 of \d+ that cannot, first train/NORMAL/0000\.png: "):
         open_data(images).open_split("train")
     assert 0 < len(decoded_files) < 30
-    assert not list((tmp_path / "cache" / "datasets").glob("*.raw"))
+    assert not list((tmp_path / "cache" / "datasets").glob("*.npy"))
+
+
+def test_images_go_to_other_processes_by_their_place(images, open_data):
+    found = open_data(images).open_split("val")
+    content = pickle.dumps(found)
+    assert len(content) < 1000
+    assert pickle.loads(content).fingerprint() == found.fingerprint()
+    found.array.file.unlink()
+    assert len(found.read(slice(None))) == 12  # of the file that it has opened
+    with pytest.raises(
+        DataError, match=r"readable on every machine of a cluster\. Received: they are not on"
+    ):
+        pickle.loads(content).read(slice(None))
 
 
 def test_files_that_contradict_themselves_are_named_with_how_they_were_read(images, open_data, caplog):
@@ -105,28 +98,26 @@ def test_files_that_contradict_themselves_are_named_with_how_they_were_read(imag
         dataset = build_dataset(image, PresentationLUTShape="INVERSE")
         (images / "train" / "NORMAL" / name).write_bytes(save(dataset))
     open_data(images).open_split("train")
-    said = [record.getMessage() for record in caplog.records if "INVERSE" in record.getMessage()]
-    assert said == [
+    assert [message for message in caplog.messages if "INVERSE" in message] == [
         "2 files, first train/NORMAL/a.dcm: MONOCHROME2 with a Presentation LUT Shape INVERSE: inverted"
     ]
 
 
-def test_images_decoded_in_other_processes_are_the_same(images, open_data, monkeypatch, splits):
+def test_images_decoded_in_other_processes_are_the_same(images, open_data, monkeypatch):
     monkeypatch.undo()
     expected = [
         decode_file(str(path), Preparation(28), LIMITS).image
         for path in sorted((images / "val").rglob("*.png"))
     ]
-    prepared = open_data(images).open_split("val")
-    assert np.array_equal(load(prepared).images, np.stack(expected))
+    assert np.array_equal(load(open_data(images).open_split("val")).images, np.stack(expected))
 
 
 def test_a_full_cache_is_named(images, open_data, monkeypatch):
     def fill_disk(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(chunked.os, "fsync", fill_disk)
-    with pytest.raises(DataError, match=r"must take the prepared images\. Received: .*No space left"):
+    monkeypatch.setattr(ChunkedArray, "write", fill_disk)
+    with pytest.raises(DataError, match=r"must take the decoded images\. Received: .*No space left"):
         open_data(images).open_split("train")
 
 

@@ -45,7 +45,7 @@ def test_images_come_in_the_order_of_the_lines(write_table, splits, open_data):
 def test_a_table_without_splits_can_be_had_whole_and_drawn(write_table, splits, open_data):
     data = open_data(write_table("label", "path"))
     assert np.array_equal(load(data.open_whole()).images, splits["train"].images)
-    assert [len(data.open_split(split)) for split in SPLITS] == [20, 5, 5]
+    assert [len(data.open_split(split)) for split in SPLITS] == [21, 3, 6]
 
 
 def test_the_draw_knows_images_by_their_names_and_not_by_their_lines(write_table, open_data):
@@ -127,7 +127,7 @@ def test_labels_of_numbers_are_names(write_table, splits, open_data):
         ),
         (
             "path,label\na.png,x\na.png,y\n",
-            ": every image must stand in one line. Received: a.png in two.",
+            ": every image must have one line. Received: a.png in two.",
         ),
     ],
 )
@@ -155,7 +155,7 @@ def test_one_image_under_two_names_is_refused(tmp_path, open_data, spelt):
     path = tmp_path / "images.csv"
     path.write_text(f"path,label,split\na.png,x,train\n{spelt},x,test\n")
     assert refuse(open_data, path) == (
-        f"{path}: every image must stand in one line. Received: {spelt} in two, of which the "
+        f"{path}: every image must have one line. Received: {spelt} in two, of which the "
         "first calls it a.png."
     )
 
@@ -165,7 +165,7 @@ def test_an_image_that_is_not_there_is_named(write_table, open_data):
     (path.parent / "lungs" / "0007.png").unlink()
     assert refuse(open_data(path).open_whole) == (
         f"{path}: every image must be one that can be read. Received: 1 of 30 that cannot, first "
-        "lungs/0007.png: No such file or directory. Mend them or take them away."
+        "lungs/0007.png: No such file or directory. Repair or remove them."
     )
 
 

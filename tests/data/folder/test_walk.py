@@ -24,9 +24,9 @@ def test_a_folder_below_that_of_a_class_that_cannot_be_listed_is_named(images, o
         return scan(path)
 
     monkeypatch.setattr("os.scandir", refuse_one)
-    assert refuse(open_data(images).open_split, "train") == (
-        f"data.path must name a folder of images, or a CSV, that can be read. Received: {hidden} (Permission "
-        "denied)."
+    assert refuse(open_data(images).open_split, "train").endswith(
+        "Received: 1 of 31 that cannot, first train/NORMAL/more: it is a folder that cannot be read. Repair or "
+        "remove them."
     )
 
 
@@ -40,11 +40,9 @@ def test_links_to_folders_are_followed(images, splits, open_data, tmp_path):
 
 
 @pytest.mark.parametrize("target", ["train/NORMAL", "train", "", "train/NORMAL/more"])
-def test_links_that_lead_to_a_folder_twice_are_refused(images, open_data, target):
+def test_links_that_lead_to_a_folder_twice_are_passed_over(images, open_data, target):
     folder = images / "train" / "NORMAL"
     (folder / "more").mkdir()
+    (folder / "0000.png").rename(folder / "more" / "0000.png")
     (folder / "z").symlink_to(images / target)
-    assert refuse(open_data(images).open_split, "train") == (
-        f"{folder}: no folder may be met twice. Received: {folder}/z, a link to one that holds it or that is "
-        "listed already, or listed through a link. Remove the link."
-    )
+    assert len(open_data(images).open_split("train")) == 30

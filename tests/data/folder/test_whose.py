@@ -3,8 +3,7 @@ from pathlib import Path
 import pytest
 
 from pneumo_keras.arrays import SPLITS
-from pneumo_keras.data.folder.image_file import ImageFile
-from pneumo_keras.data.folder.whose import name_patients
+from pneumo_keras.data.folder.files import ImageFile, name_patients
 from pneumo_keras.data.sources import KERMANY, NOBODY
 
 
@@ -69,7 +68,7 @@ def test_it_is_said_how_many_patients_were_found_by_their_names(caplog):
 def test_names_that_every_folder_has_are_those_of_no_patient(caplog):
     assert name("P/a/IM-0001-0001.dcm", "P/b/IM-0001-0001.dcm", "P/b/IM-0001-0002.dcm") == [("", "")] * 3
     assert caplog.messages == [
-        "clinic: files are called as Kermany et al. call theirs, but 1 of those names stand in several "
+        "clinic: files are called as Kermany et al. call theirs, but 1 of those names are in several "
         "folders, first IM-0001-0001.dcm: no patients are taken from them. "
         "A CSV with the column patient can say whose they are"
     ]
