@@ -4,11 +4,10 @@ Nobody holds all images in memory because somebody needed one: a set of a millio
 at a time by everything that takes one.
 """
 
-import collections
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Integer
@@ -74,6 +73,39 @@ class LabelledImages(ImageSet, Protocol):
         ...
 
 
+@runtime_checkable
+class RawImages(Protocol):
+    """A split that is to be prepared."""
+
+    @property
+    def labels(self) -> Labels:
+        """Of all images."""
+        ...
+
+    def iterate(self) -> Iterator[Images]:
+        """All images in their order, some at a time; once."""
+        ...
+
+
+@dataclass(frozen=True)
+class Edition:
+    """What prepared images are called, and what TFDS records of them.
+
+    Attributes:
+        name: Of the data set, in snake case.
+        version: Raised with every change of what is written.
+        description: What the images show and where they come from.
+        citation: BibTeX; "" where unknown.
+        licence: With its address; "" where unknown.
+    """
+
+    name: str
+    version: str
+    description: str
+    citation: str = ""
+    licence: str = ""
+
+
 @dataclass(frozen=True)
 class ImageArray:
     """Images that lie in memory: a few, or those of a test."""
@@ -91,7 +123,9 @@ class ImageArray:
 
     def fingerprint(self) -> str:
         """SHA-256 of all pixels."""
-        return hash_pixels((len(self), *self.shape), [self.images])
+        sha256 = start_hash((len(self), *self.shape))
+        sha256.update(self.images.tobytes())
+        return sha256.hexdigest()
 
     def read(self, rows: Rows) -> Images:
         """The images of these rows."""
@@ -140,18 +174,9 @@ def iterate_images(images: ImageSet, at_once: int = AT_ONCE) -> Iterator[Images]
         yield images.read(slice(start, start + at_once))
 
 
-def hash_pixels(shape: tuple[int, int, int], parts: Iterable[Images]) -> str:
-    """SHA-256 over a shape (n, height, width) and the pixels of images that come in parts."""
-    ((_, digest),) = collections.deque(hash_along(shape, parts), maxlen=1)
-    return digest
-
-
-def hash_along(shape: tuple[int, int, int], parts: Iterable[Images]) -> Iterator[tuple[Images, str]]:
-    """Parts of images as they come, each with the `hash_pixels` of all images so far."""
-    digest = hashlib.sha256(str(shape).encode())
-    for part in parts:
-        digest.update(np.ascontiguousarray(part).data)
-        yield part, digest.hexdigest()
+def start_hash(shape: tuple[int, int, int]) -> Any:
+    """SHA-256 of images of a shape (n, height, width), to be updated with their pixels."""
+    return hashlib.sha256(str(shape).encode())
 
 
 def hash_labels(labels: Labels) -> str:

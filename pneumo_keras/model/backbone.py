@@ -27,6 +27,7 @@ IMAGENET = Release(
         "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
     ),
     md5="bcbd6486424b2319ff4ef7d526e38f63",
+    most=87_910_968,
     bytes=87_910_968,
 )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumo_keras.data import prepared
+from pneumo_keras.data import pneumonia_mnist, preparation
 from pneumo_keras.recipes import perturbations
 from pneumo_keras.recipes import train as train_recipe
 from tests.images import load_phantom_splits, write_images
@@ -119,15 +119,15 @@ def test_nothing_but_eval_on_the_test_split_opens_its_arrays(invoke, small, monk
         "open",
         lambda file, name, *rest, **others: opened.append(str(name)) or read(file, name, *rest, **others),
     )
-    decode = prepared.PreparedImages.read
+    decode = preparation.PreparedImages.read
     monkeypatch.setattr(
-        prepared.PreparedImages,
+        preparation.PreparedImages,
         "read",
         lambda images, rows: opened.append(images.split) or decode(images, rows),
     )
-    load = prepared.load_prepared
+    load = preparation.load_prepared
     monkeypatch.setattr(
-        prepared,
+        pneumonia_mnist,
         "load_prepared",
         lambda edition, address, split, **others: (
             opened.append(split) or load(edition, address, split, **others)

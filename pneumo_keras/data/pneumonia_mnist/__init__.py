@@ -2,29 +2,39 @@
 
 import contextlib
 import functools
+import hashlib
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 from pneumo_keras.arrays import SPLIT_NAMES, SPLITS
-from pneumo_keras.data import prepared
+from pneumo_keras.data.download import Release, fetch_release
 from pneumo_keras.data.hashes import load_hashes
 from pneumo_keras.data.image_preparation import detect_preparation
 from pneumo_keras.data.images import LabelledImages, Preparation
-from pneumo_keras.data.pneumonia_mnist import patients
-from pneumo_keras.data.pneumonia_mnist.archive import (
-    check_archive,
-    count_archived_classes,
-    open_archive,
-    read_size,
-)
-from pneumo_keras.data.pneumonia_mnist.card import describe_official, describe_own, to_unofficial_line
-from pneumo_keras.data.pneumonia_mnist.catalog import Release, describe_edition, load_release
-from pneumo_keras.data.pneumonia_mnist.npz_file import NpzFile, locate_npz, to_medmnist_folder
+from pneumo_keras.data.pneumonia_mnist import archive, catalog
+from pneumo_keras.data.preparation import PreparedImages, load_prepared
 from pneumo_keras.data.resized import ResizedImages
 from pneumo_keras.data.sources import CACHE_LIMIT, DataCard, DataOptions, DataSet, ImageNames
 from pneumo_keras.errors import DataError
+from pneumo_keras.storage.bounded_reading import ARCHIVE_BYTES, open_ordinary
 
 log = logging.getLogger("pneumo_keras")
+
+
+@dataclass(frozen=True)
+class NpzFile:
+    """The file in use.
+
+    Attributes:
+        path: Where it lies.
+        md5: Its checksum in the form its makers publish.
+        sha256: Its checksum, the address of everything made from it.
+    """
+
+    path: Path
+    md5: str
+    sha256: str
 
 
 def open_images(options: DataOptions, release: Release | None = None) -> DataSet:
@@ -39,9 +49,7 @@ def open_images(options: DataOptions, release: Release | None = None) -> DataSet
         DataError: The file is missing or breaks a rule.
         DownloadError: There is no file, and none could be fetched.
     """
-    release = release or load_release(options.size)
-    if options.path is not None and options.path.is_file():
-        check_archive(options.path)  # before all of it is read for its checksum
+    release = release or catalog.load_release(options.size)
     npz = locate_npz(release, path=options.path, folder=to_medmnist_folder())
 
     def open_split(split: str) -> LabelledImages:
@@ -49,16 +57,16 @@ def open_images(options: DataOptions, release: Release | None = None) -> DataSet
             raise DataError(f"A split must be one of {', '.join(SPLITS)}. Received: {split}.")
         wanted, size = options.preparation, options.size
         if wanted:  # larger images become like those of the training
-            size = max(size, read_size(npz.path, split))
+            size = max(size, archive.read_size(npz.path, split))
         images = load_split(npz, split, size=size, cache=options.cache, limit=options.cache_limit)
         return ResizedImages(images, wanted) if wanted and size > options.size else images
 
     @functools.cache
     def name_images(split: str | None) -> ImageNames:
-        if split is None or options.size != patients.SIZE:
+        if split is None or options.size != catalog.MATCHED_SIZE:
             return ImageNames()
         hashes = load_hashes(open_split(split), options.cache)
-        return patients.name_by_pixels(hashes, split=SPLIT_NAMES[split].capitalize())
+        return catalog.find_patients(hashes, split=SPLIT_NAMES[split].capitalize())
 
     def find_preparation() -> Preparation:
         return detect_preparation(open_split("train"))
@@ -68,34 +76,93 @@ def open_images(options: DataOptions, release: Release | None = None) -> DataSet
     )
 
 
+def is_at_hand(options: DataOptions) -> bool:
+    """Whether nothing would be fetched, unless the file in medmnist's folder is a wrong one."""
+    return (
+        options.path is not None or (to_medmnist_folder() / catalog.load_release(options.size).name).is_file()
+    )
+
+
 def load_split(
     npz: NpzFile, split: str, *, size: int, cache: Path, limit: int = CACHE_LIMIT
-) -> prepared.PreparedImages:
+) -> PreparedImages:
     """A split of a file as prepared images; the other splits are not opened.
 
     Raises:
-        DataError: See `prepared.load_prepared`.
+        DataError: See `load_prepared`.
     """
-    return prepared.load_prepared(
-        describe_edition(),
+    return load_prepared(
+        catalog.describe_edition(),
         npz.sha256,
         split,
         size=size,
         cache=cache,
         limit=limit,
-        open_raw=lambda _: contextlib.nullcontext(open_archive(npz.path, split, size=size)),
+        open_raw=lambda _: contextlib.nullcontext(archive.open_archive(npz.path, split, size=size)),
     )
 
 
-def is_at_hand(options: DataOptions) -> bool:
-    """Whether nothing would be fetched, unless the file in medmnist's folder is a wrong one."""
-    return options.path is not None or (to_medmnist_folder() / load_release(options.size).name).is_file()
+def to_medmnist_folder() -> Path:
+    """Where medmnist keeps its files."""
+    return Path.home() / ".medmnist"
+
+
+def locate_npz(release: Release, *, path: Path | None, folder: Path) -> NpzFile:
+    """The user's file, else a verified copy in `folder`, else a download into `folder`.
+
+    Args:
+        release: The official file.
+        path: The setting `data.path`.
+        folder: The folder of medmnist.
+
+    Raises:
+        DataError: `path` is no readable file.
+        DownloadError: There is no copy, and none could be fetched.
+    """
+    if path is not None:
+        return _load_own_file(path.expanduser())
+    copy = folder / release.name
+    if copy.is_file():
+        npz = _load_npz(copy)
+        if npz.md5 == release.md5:
+            return npz
+        log.warning(
+            "Passing over %s: its MD5 is %s, that of %s is %s. A download will replace it; to use it "
+            "as it is, copy it elsewhere and name the copy with data.path.",
+            copy,
+            npz.md5,
+            release.title,
+            release.md5,
+        )
+    remedy = f"Put a copy into {folder} or name one with data.path; --config demo needs none of it."
+    return _load_npz(fetch_release(release, folder, remedy=remedy))
+
+
+def _load_own_file(path: Path) -> NpzFile:
+    try:
+        return _load_npz(path)
+    except OSError as error:
+        repair = 'Set data.source="folder" for a folder of images' if path.is_dir() else "Correct it"
+        raise DataError(
+            f"data.path must name an npz file that can be read. Received: {path} "
+            f"({error.strerror}). {repair}, or leave data.path unset to use the official file."
+        ) from error
+
+
+def _load_npz(path: Path) -> NpzFile:
+    with open_ordinary(path, most=ARCHIVE_BYTES) as file:
+        # Without the flag, machines in FIPS mode refuse MD5.
+        md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        file.seek(0)
+        return NpzFile(path, md5, hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def _describe(npz: NpzFile, release: Release, size: int) -> DataCard:
-    if npz.is_official:
-        return describe_official(npz, release, size=size)
+    files = {npz.path.name: npz.sha256}
+    if npz.md5 == release.md5:
+        return catalog.describe_official(release, files, size=size)
     # Of the test images, nothing is looked at before they are asked for.
-    counts = {split: count_archived_classes(npz.path, split) for split in ("train", "val")}
-    log.warning("%s", to_unofficial_line(str(npz.path), npz, release, counts))
-    return describe_own(npz, release, counts, size=size)
+    counts = {split: archive.count_archived_classes(npz.path, split) for split in ("train", "val")}
+    notice = catalog.describe_difference(npz.path.name, npz.md5, release, counts)
+    log.warning("%s", notice)
+    return catalog.describe_own(files, notice, size=size)

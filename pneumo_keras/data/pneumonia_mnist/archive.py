@@ -1,4 +1,4 @@
-"""The npz file of MedMNIST: six arrays, believed only after a look at each, and read in parts."""
+"""The npz file of MedMNIST: six arrays, each checked before it is read, and read in parts."""
 
 import contextlib
 import io
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Integer, UInt8
+from jaxtyping import UInt8
 
 from pneumo_keras.arrays import SPLITS, Images, Labels
 from pneumo_keras.data.images import LabelledImages, count_classes, iterate_images
@@ -21,17 +21,14 @@ from pneumo_keras.storage.files import replace_whole
 from pneumo_keras.storage.printable import to_amount
 
 KEYS = tuple(f"{split}_{part}" for split in SPLITS for part in ("images", "labels"))
-NEXT_STEP = "Mend the file, or leave data.path unset to use the official one."
 CHUNK_BYTES = 1 << 22  # of images that are held at once
-MOST_IMAGES = 10_000_000  # of a split: ten times the largest public collection of chest images
-MOST_SCATTERED = 1 << 30  # bytes of images in Fortran order, which are read whole
 # ITU-R BT.601: what red, green and blue add to the brightness of a pixel.
 GREY_WEIGHTS = np.array([0.299, 0.587, 0.114])
 
 
 @dataclass(frozen=True)
 class ArchivedImages:
-    """One split of the file. Labels and the outline of its images were checked, no image is read yet.
+    """One split of the file. Its labels and the shape of its images were checked, no image is read yet.
 
     Attributes:
         path: The file.
@@ -45,14 +42,6 @@ class ArchivedImages:
     labels: Labels
     header: Header
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-        return self.header.shape[1], self.header.shape[2]
-
     def iterate(self) -> Iterator[Images]:
         """All images, grey, in their order, a few megabytes at a time.
 
@@ -65,7 +54,7 @@ class ArchivedImages:
 
 
 def open_archive(path: Path, split: str, *, size: int) -> ArchivedImages:
-    """The images of one split, with labels 0 and 1. The arrays of the others are not opened.
+    """The images of one split. The arrays of the others are not opened.
 
     Args:
         path: A file of MedMNIST's make.
@@ -76,21 +65,21 @@ def open_archive(path: Path, split: str, *, size: int) -> ArchivedImages:
         DataError: It is no such file, or it breaks a rule that the training relies on.
     """
     with _open_archive(path) as archive:
-        header = _read_outline(path, archive, split)
-        _check_size(path, header.shape[1], size)
+        header = _read_header(path, archive, split)
+        pixels = header.shape[1]
+        if pixels != size:
+            next_step = f"Resize the images to one of {', '.join(map(str, SIZES))} px."
+            if pixels in SIZES:
+                next_step = f"Set data.size to {pixels}."
+            raise _to_error(
+                path, f"the images must be {size} px, as data.size says", f"{pixels} px", next_step
+            )
         labels = _load_labels(path, archive, split, n=header.shape[0])
-    _check_classes(path, split, labels)
+    normal, pneumonia = count_classes(labels)
+    if split in ("train", "val") and not (normal and pneumonia):  # a training learns from both
+        rule = f"split '{split}' must hold images of both classes"
+        raise _to_error(path, rule, f"{normal} normal, {pneumonia} pneumonia")
     return ArchivedImages(path, split, labels, header)
-
-
-def check_archive(path: Path) -> None:
-    """Checks the list of what a file holds, and reads no more for that.
-
-    Raises:
-        DataError: It is no file of MedMNIST's make.
-    """
-    with _open_archive(path):
-        pass
 
 
 def count_archived_classes(path: Path, split: str) -> tuple[int, int]:
@@ -100,7 +89,7 @@ def count_archived_classes(path: Path, split: str) -> tuple[int, int]:
         DataError: It is no such file, or its labels break a rule.
     """
     with _open_archive(path) as archive:
-        n = _read_outline(path, archive, split).shape[0]
+        n = _read_header(path, archive, split).shape[0]
         return count_classes(_load_labels(path, archive, split, n=n))
 
 
@@ -111,7 +100,7 @@ def read_size(path: Path, split: str) -> int:
         DataError: It is no such file, or its images break a rule.
     """
     with _open_archive(path) as archive:
-        return _read_outline(path, archive, split).shape[1]
+        return _read_header(path, archive, split).shape[1]
 
 
 def save_archive(path: Path, splits: Mapping[str, LabelledImages]) -> None:
@@ -145,11 +134,15 @@ def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     """The file, known to hold all arrays; what goes wrong while it is read becomes one line."""
     try:
         with open_zip(path) as archive:
-            _check_keys(path, [name[:-4] for name in archive.namelist() if name.endswith(".npy")])
+            present = [name[:-4] for name in archive.namelist() if name.endswith(".npy")]
+            missing = [key for key in KEYS if key not in present]
+            if missing:
+                received = f"{', '.join(present) or 'none'}; missing {', '.join(missing)}"
+                raise _to_error(path, f"the file must hold the arrays {', '.join(KEYS)}", received)
             yield archive
     except (OSError, ValueError) as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split()).rstrip(".")
-        raise _refusal(path, "the file must be a whole npz archive of plain arrays", reason) from error
+        raise _to_error(path, "the file must be a whole npz archive of plain arrays", reason) from error
 
 
 def _iterate_rows(file: io.BufferedIOBase, header: Header) -> Iterator[UInt8[np.ndarray, "..."]]:
@@ -165,34 +158,18 @@ def _iterate_rows(file: io.BufferedIOBase, header: Header) -> Iterator[UInt8[np.
         yield np.frombuffer(file.read(math.prod(shape)), np.uint8).reshape(shape)
 
 
-def _check_keys(path: Path, present: list[str]) -> None:
-    missing = [key for key in KEYS if key not in present]
-    if missing:
-        rule = f"the file must hold the arrays {', '.join(KEYS)}"
-        raise _refusal(path, rule, f"{', '.join(present) or 'none'}; missing {', '.join(missing)}")
-
-
-def _read_outline(path: Path, archive: zipfile.ZipFile, split: str) -> Header:
+def _read_header(path: Path, archive: zipfile.ZipFile, split: str) -> Header:
     """What the images of a split declare to be, checked."""
     with open_member(archive, f"{split}_images") as (_, header):
-        _check_images(path, split, header)
-    return header
-
-
-def _check_images(path: Path, split: str, header: Header) -> None:
-    shape = header.shape
+        shape = header.shape
     if header.dtype != np.uint8:
-        raise _refusal(path, f"the images of split '{split}' must be uint8", header.dtype)
+        raise _to_error(path, f"the images of split '{split}' must be uint8", header.dtype)
     if not (len(shape) == 3 or (len(shape) == 4 and shape[-1] == 3)) or shape[1] != shape[2]:
         rule = f"the images of split '{split}' must be square, (n, h, h) grey or (n, h, h, 3) colour"
-        raise _refusal(path, rule, shape)
+        raise _to_error(path, rule, shape)
     if not math.prod(shape):
-        raise _refusal(path, f"split '{split}' must hold images", "none")
-    if shape[0] > MOST_IMAGES:
-        raise _refusal(path, f"split '{split}' must hold at most {MOST_IMAGES:,} images", f"{shape[0]:,}")
-    if header.is_fortran and header.n_bytes > MOST_SCATTERED:
-        rule = f"images of more than {MOST_SCATTERED:,} bytes must be stored in C order"
-        raise _refusal(path, rule, "Fortran order")
+        raise _to_error(path, f"split '{split}' must hold images", "none")
+    return header
 
 
 def _load_labels(path: Path, archive: zipfile.ZipFile, split: str, n: int) -> Labels:
@@ -200,39 +177,20 @@ def _load_labels(path: Path, archive: zipfile.ZipFile, split: str, n: int) -> La
     with open_member(archive, f"{split}_labels") as (file, header):
         shape = header.shape
         if header.dtype.kind not in "iu":
-            raise _refusal(path, f"the labels of split '{split}' must be integers", header.dtype)
+            raise _to_error(path, f"the labels of split '{split}' must be integers", header.dtype)
         if len(shape) != 1 and shape[1:] != (1,):
-            raise _refusal(path, f"the labels of split '{split}' must be (n,) or (n, 1)", shape)
+            raise _to_error(path, f"the labels of split '{split}' must be (n,) or (n, 1)", shape)
         if n != shape[0]:
             rule = f"split '{split}' must hold one label for each image"
-            raise _refusal(path, rule, f"{to_amount(n, 'image')}, {to_amount(shape[0], 'label')}")
+            raise _to_error(path, rule, f"{to_amount(n, 'image')}, {to_amount(shape[0], 'label')}")
         labels = to_array(file.read(), header).reshape(shape[0])
-    _check_label_values(path, split, labels)
+    others = sorted(set(np.unique(labels).tolist()) - {0, 1})
+    if others:
+        rule = f"the labels of split '{split}' must be 0 (normal) or 1 (pneumonia)"
+        raise _to_error(path, rule, ", ".join(map(str, others)))
     return labels.astype(np.int64)
 
 
-def _check_label_values(path: Path, split: str, labels: Integer[np.ndarray, " n"]) -> None:
-    strange = sorted(set(np.unique(labels).tolist()) - {0, 1})
-    if strange:
-        rule = f"the labels of split '{split}' must be 0 (normal) or 1 (pneumonia)"
-        raise _refusal(path, rule, ", ".join(map(str, strange)))
-
-
-def _check_classes(path: Path, split: str, labels: Labels) -> None:
-    """A training learns from both classes; what is only evaluated may lack one."""
-    normal, pneumonia = count_classes(labels)
-    if split in ("train", "val") and not (normal and pneumonia):
-        rule = f"split '{split}' must hold images of both classes"
-        raise _refusal(path, rule, f"{normal} normal, {pneumonia} pneumonia")
-
-
-def _check_size(path: Path, pixels: int, size: int) -> None:
-    if pixels == size:
-        return
-    takes = ", ".join(map(str, SIZES))
-    mend = f"Set data.size to {pixels}." if pixels in SIZES else f"Resize the images to one of {takes} px."
-    raise _refusal(path, f"the images must be {size} px, as data.size says", f"{pixels} px", mend)
-
-
-def _refusal(path: Path, rule: str, received: Any, next_step: str = NEXT_STEP) -> DataError:
+def _to_error(path: Path, rule: str, received: Any, next_step: str = "") -> DataError:
+    next_step = next_step or "Correct the file, or leave data.path unset to use the official one."
     return DataError(f"{path}: {rule}. Received: {received}. {next_step}")

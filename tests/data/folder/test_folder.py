@@ -11,9 +11,8 @@ from pneumo_keras.arrays import SPLITS
 from pneumo_keras.data import folder as source
 from pneumo_keras.data.folder import DECODING, is_at_hand
 from pneumo_keras.data.images import count_classes
-from pneumo_keras.data.pneumonia_mnist import load_split
+from pneumo_keras.data.pneumonia_mnist import NpzFile, load_split
 from pneumo_keras.data.pneumonia_mnist.archive import save_archive
-from pneumo_keras.data.pneumonia_mnist.npz_file import NpzFile
 from pneumo_keras.data.sources import DataOptions
 from pneumo_keras.errors import DataError
 from tests.conftest import SHARED
@@ -41,7 +40,7 @@ def test_a_folder_and_an_archive_of_the_same_images_have_the_same_fingerprints(
 ):
     ordered = {split: sort_by_class(one) for split, one in splits.items()}
     save_archive(tmp_path / "images.npz", ordered)
-    npz = NpzFile(tmp_path / "images.npz", "", "a" * 64, is_official=False)
+    npz = NpzFile(tmp_path / "images.npz", "", "a" * 64)
     for split in SPLITS:
         archived = load_split(npz, split, size=28, cache=tmp_path / "cache")
         assert open_data(images).open_split(split).fingerprint() == archived.fingerprint()

@@ -12,7 +12,7 @@ from pneumo_keras.data.pneumonia_mnist.archive import count_archived_classes, op
 from pneumo_keras.errors import DataError
 from tests.images import load_archive
 
-MEND = "Mend the file, or leave data.path unset to use the official one."
+NEXT_STEP = "Correct the file, or leave data.path unset to use the official one."
 KEYS = "train_images, train_labels, val_images, val_labels, test_images, test_labels"
 
 
@@ -58,14 +58,14 @@ def test_a_missing_array_is_named(write_npz):
     path = write_npz(val_labels=None, test_images=None)
     assert refuse(path) == (
         f"the file must hold the arrays {KEYS}. Received: train_images, train_labels, val_images, "
-        f"test_labels; missing val_labels, test_images. {MEND}"
+        f"test_labels; missing val_labels, test_images. {NEXT_STEP}"
     )
 
 
 def test_a_foreign_archive_is_refused(tmp_path):
     path = tmp_path / "foreign.npz"
     np.savez(path, x=np.zeros(3))
-    assert refuse(path) == (f"the file must hold the arrays {KEYS}. Received: x; missing {KEYS}. {MEND}")
+    assert refuse(path) == (f"the file must hold the arrays {KEYS}. Received: x; missing {KEYS}. {NEXT_STEP}")
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and then nothing", b"\x93NUMPY\x01\x00"])
@@ -74,7 +74,7 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path, content):
     path.write_bytes(content)
     assert refuse(path) == (
         f"the file must be a whole npz archive of plain arrays. Received: it is no zip archive, or a part of "
-        f"one. {MEND}"
+        f"one. {NEXT_STEP}"
     )
 
 
@@ -83,7 +83,7 @@ def test_a_truncated_archive_is_refused(write_npz):
     path.write_bytes(path.read_bytes()[:-300])
     assert refuse(path) == (
         f"the file must be a whole npz archive of plain arrays. Received: it is no zip archive, or a part of "
-        f"one. {MEND}"
+        f"one. {NEXT_STEP}"
     )
 
 
@@ -102,7 +102,7 @@ def test_a_damaged_archive_is_refused(write_npz, start, reason):
     path.write_bytes(content)
     message = refuse(path)
     assert message.startswith(f"the file must be a whole npz archive of plain arrays. Received: {reason}")
-    assert message.endswith(f" {MEND}")
+    assert message.endswith(f" {NEXT_STEP}")
     assert ".." not in message
 
 
@@ -110,7 +110,7 @@ def test_an_array_of_objects_is_never_unpickled(write_npz):
     path = write_npz(val_labels=np.array([0, 1, 1, 0, 1, None], object))
     assert refuse(path) == (
         "the file must be a whole npz archive of plain arrays. Received: val_labels.npy holds "
-        f"Python objects, which are never loaded. {MEND}"
+        f"Python objects, which are never loaded. {NEXT_STEP}"
     )
 
 
@@ -120,13 +120,13 @@ def test_a_member_that_is_no_array_is_refused(write_npz):
         archive.writestr("val_images.npy", "a text, no array")
     assert refuse(path) == (
         "the file must be a whole npz archive of plain arrays. Received: val_images.npy is no plain "
-        f"array: the magic string is not correct; expected b'\\x93NUMPY', got b'a text'. {MEND}"
+        f"array: the magic string is not correct; expected b'\\x93NUMPY', got b'a text'. {NEXT_STEP}"
     )
 
 
 def test_images_must_be_bytes(write_npz):
     path = write_npz(test_images=np.zeros((8, 28, 28), np.float32))
-    assert refuse(path) == f"the images of split 'test' must be uint8. Received: float32. {MEND}"
+    assert refuse(path) == f"the images of split 'test' must be uint8. Received: float32. {NEXT_STEP}"
 
 
 @pytest.mark.parametrize("shape", [(12, 28, 30), (12, 28), (12, 28, 28, 4), (12, 28, 30, 3), ()])
@@ -134,37 +134,39 @@ def test_images_must_be_square(write_npz, shape):
     path = write_npz(train_images=np.zeros(shape, np.uint8))
     assert refuse(path) == (
         "the images of split 'train' must be square, (n, h, h) grey or (n, h, h, 3) colour. "
-        f"Received: {shape}. {MEND}"
+        f"Received: {shape}. {NEXT_STEP}"
     )
 
 
 def test_a_split_must_hold_images(write_npz):
     path = write_npz(val_images=np.zeros((0, 28, 28), np.uint8), val_labels=np.zeros((0, 1), np.uint8))
-    assert refuse(path) == f"split 'val' must hold images. Received: none. {MEND}"
+    assert refuse(path) == f"split 'val' must hold images. Received: none. {NEXT_STEP}"
 
 
 def test_labels_must_be_integers(write_npz):
     path = write_npz(val_labels=np.zeros((6, 1)))
-    assert refuse(path) == (f"the labels of split 'val' must be integers. Received: float64. {MEND}")
+    assert refuse(path) == (f"the labels of split 'val' must be integers. Received: float64. {NEXT_STEP}")
 
 
 @pytest.mark.parametrize("shape", [(6, 2), (), (6, 1, 1)])
 def test_labels_must_be_one_an_image(write_npz, shape):
     path = write_npz(val_labels=np.zeros(shape, np.uint8))
-    assert refuse(path) == (f"the labels of split 'val' must be (n,) or (n, 1). Received: {shape}. {MEND}")
+    assert refuse(path) == (
+        f"the labels of split 'val' must be (n,) or (n, 1). Received: {shape}. {NEXT_STEP}"
+    )
 
 
 def test_images_and_labels_must_match(write_npz):
     path = write_npz(val_labels=np.array([0, 1, 1], np.uint8))
     assert refuse(path) == (
-        f"split 'val' must hold one label for each image. Received: 6 images, 3 labels. {MEND}"
+        f"split 'val' must hold one label for each image. Received: 6 images, 3 labels. {NEXT_STEP}"
     )
 
 
 def test_a_strange_label_is_named_with_its_split(write_npz):
     path = write_npz(val_labels=np.array([0, 1, 7, -1, 0, 1], np.int8))
     assert refuse(path) == (
-        f"the labels of split 'val' must be 0 (normal) or 1 (pneumonia). Received: -1, 7. {MEND}"
+        f"the labels of split 'val' must be 0 (normal) or 1 (pneumonia). Received: -1, 7. {NEXT_STEP}"
     )
 
 
@@ -178,7 +180,7 @@ def test_both_classes_must_be_there(write_npz, split):
     count = {"train": 12, "val": 6}[split]
     path = write_npz(**{f"{split}_labels": np.zeros((count, 1), np.uint8)})
     assert refuse(path) == (
-        f"split '{split}' must hold images of both classes. Received: {count} normal, 0 pneumonia. {MEND}"
+        f"split '{split}' must hold images of both classes. Received: {count} normal, 0 pneumonia. {NEXT_STEP}"
     )
 
 
@@ -201,7 +203,7 @@ def test_no_image_is_read_before_it_is_asked_for(write_npz):
     content[2000:2100] = bytes(100)
     path.write_bytes(content)
     images = open_archive(path, "train", size=28)
-    assert (len(images), images.shape) == (12, (28, 28))
+    assert len(images.labels) == 12
     with pytest.raises(DataError, match="Bad CRC-32"):
         list(images.iterate())
 
@@ -216,7 +218,7 @@ def test_what_the_file_does_not_hold_is_never_allocated(write_npz, shape):
     declared = np.prod(shape)
     assert refuse(path) == (
         "the file must be a whole npz archive of plain arrays. Received: val_images.npy declares "
-        f"{declared:,} bytes and holds 9,408. {MEND}"
+        f"{declared:,} bytes and holds 9,408. {NEXT_STEP}"
     )
 
 
@@ -240,11 +242,11 @@ def test_what_is_saved_is_what_numpy_reads(tmp_path):
     arrays = np.random.default_rng(0).integers(0, 256, (600, 28, 28), np.uint8)
     images = ImageArray(arrays, np.arange(600) % 2)
     save_archive(tmp_path / "images.npz", {"test": images})
-    with np.load(tmp_path / "images.npz") as arrays:
-        assert arrays.files == ["test_images", "test_labels"]
-        assert np.array_equal(arrays["test_images"], arrays)
-        assert arrays["test_labels"].dtype == np.uint8
-        assert np.array_equal(arrays["test_labels"], images.labels[:, None])
+    with np.load(tmp_path / "images.npz") as saved:
+        assert saved.files == ["test_images", "test_labels"]
+        assert np.array_equal(saved["test_images"], arrays)
+        assert saved["test_labels"].dtype == np.uint8
+        assert np.array_equal(saved["test_labels"], images.labels[:, None])
 
 
 def test_classes_are_counted_without_the_images(write_npz):
@@ -274,7 +276,7 @@ def test_labels_of_another_kind_are_refused_in_little_memory(write_npz):
     write_member(path, "val_labels", (2**25, 1), [bytes(2**24)] * 16, descr="<f8")
     tracemalloc.start()
     try:
-        assert refuse(path) == f"the labels of split 'val' must be integers. Received: float64. {MEND}"
+        assert refuse(path) == f"the labels of split 'val' must be integers. Received: float64. {NEXT_STEP}"
         assert tracemalloc.get_traced_memory()[1] < 2**23
     finally:
         tracemalloc.stop()
@@ -289,17 +291,6 @@ def test_more_labels_than_images_are_refused_in_little_memory(write_npz):
         assert tracemalloc.get_traced_memory()[1] < 2**23
     finally:
         tracemalloc.stop()
-
-
-def test_a_split_of_too_many_images_is_refused(write_npz, monkeypatch):
-    monkeypatch.setattr(module, "MOST_IMAGES", 10)
-    assert refuse(write_npz()) == f"split 'train' must hold at most 10 images. Received: 12. {MEND}"
-
-
-def test_many_images_in_the_order_of_fortran_are_refused(write_npz, monkeypatch):
-    monkeypatch.setattr(module, "MOST_SCATTERED", 1000)
-    path = write_npz(val_images=np.asfortranarray(np.zeros((6, 28, 28), np.uint8)))
-    assert "must be stored in C order. Received: Fortran order" in refuse(path)
 
 
 @pytest.mark.parametrize("kind", ["bzip2", "twice"])

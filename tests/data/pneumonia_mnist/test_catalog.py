@@ -14,9 +14,8 @@ def test_the_28_px_release_carries_every_known_fact():
         name="pneumoniamnist.npz",
         url="https://zenodo.org/records/10519652/files/pneumoniamnist.npz?download=1",
         md5="28209eda62fecd6e6a2d98b1501bb15f",
-        bytes=4_170_669,
-        sha256="e1792d3f03751cb101e99f19a63b3c1941436c988665f47853417b05be250cd8",
         most=5_639_680,
+        bytes=4_170_669,
     )
 
 
@@ -32,7 +31,7 @@ def test_a_larger_release_has_its_own_file_and_checksum(size, md5):
     release = catalog.load_release(size)
     assert (release.name, release.md5) == (f"pneumoniamnist_{size}.npz", md5)
     assert release.url.endswith(f"/pneumoniamnist_{size}.npz?download=1")
-    assert (release.bytes, release.sha256) == (None, None)
+    assert (release.bytes, release.most) == (None, 5856 * size**2 + 2**20)
 
 
 def test_a_size_that_medmnist_lacks_is_refused():

@@ -4,9 +4,8 @@ import pytest
 from pneumo_keras.data.hashes import hash_images
 from pneumo_keras.data.images import ImageArray
 from pneumo_keras.data.patients import SharedPatients, count_shared
-from pneumo_keras.data.pneumonia_mnist import open_images, patients
+from pneumo_keras.data.pneumonia_mnist import catalog, open_images
 from pneumo_keras.data.pneumonia_mnist.archive import save_archive
-from pneumo_keras.data.pneumonia_mnist.patients import TABLE, name_by_pixels
 from pneumo_keras.data.sources import DataOptions, ImageNames
 from tests.conftest import SHARED
 from tests.data.pneumonia_mnist.make_patient_table import format_table
@@ -31,10 +30,10 @@ def table(tmp_path, monkeypatch, splits):
     lines.append(f"test-person0,{' '.join(hashes['test'])}")
     path = tmp_path / "patients.csv"
     path.write_text("\n".join(["patient,images", *lines]) + "\n")
-    monkeypatch.setattr(patients, "TABLE", path)
-    patients.load_patients.cache_clear()
+    monkeypatch.setattr(catalog, "PATIENTS", path)
+    catalog.load_patients.cache_clear()
     yield
-    patients.load_patients.cache_clear()
+    catalog.load_patients.cache_clear()
 
 
 @pytest.fixture
@@ -89,8 +88,8 @@ def test_images_of_other_sizes_are_not_even_read(table, open_npz, monkeypatch):
 @pytest.mark.real_data
 def test_the_table_is_what_its_script_makes():
     folder = SHARED / "data"
-    made = format_table(folder / "images.csv", folder / "pneumoniamnist.npz")
-    assert TABLE.read_text(encoding="ascii") == made
+    made = format_table(folder / "films.csv", folder / "pneumoniamnist.npz")
+    assert catalog.PATIENTS.read_text(encoding="ascii") == made
 
 
 @pytest.mark.real_data
@@ -99,7 +98,7 @@ def test_two_thirds_of_the_validation_images_share_a_patient_with_training():
     names = {}
     for split in ("train", "val", "test"):
         images = ImageArray(raw[f"{split}_images"], raw[f"{split}_labels"][:, 0].astype(np.int64))
-        names[split] = name_by_pixels(hash_images(images), split=split)
+        names[split] = catalog.find_patients(hash_images(images), split=split)
     assert [sum(map(bool, one.patients)) for one in names.values()] == [4692, 522, 557]
     assert [len(set(one.patients) - {""}) for one in names.values()] == [2669, 466, 364]
     assert count_shared(names["val"], [names["train"]]) == SharedPatients(patients=289, images=341, known=522)

@@ -4,7 +4,7 @@ import os
 import pytest
 
 from pneumo_keras.data.download import Release
-from pneumo_keras.data.pneumonia_mnist.npz_file import locate_npz, to_medmnist_folder
+from pneumo_keras.data.pneumonia_mnist import locate_npz, to_medmnist_folder
 from pneumo_keras.errors import DataError, DownloadError
 
 NOWHERE = "http://127.0.0.1:9/images.npz"
@@ -19,7 +19,9 @@ def folder(tmp_path):
 
 def to_release(content, **facts):
     md5 = hashlib.md5(content).hexdigest()
-    return Release(**{"title": "ImageSet", "name": "images.npz", "url": NOWHERE, "md5": md5} | facts)
+    return Release(
+        **{"title": "Images", "name": "images.npz", "url": NOWHERE, "md5": md5, "most": 99} | facts
+    )
 
 
 def test_the_file_of_the_user_comes_first(tmp_path, folder):
@@ -27,22 +29,9 @@ def test_the_file_of_the_user_comes_first(tmp_path, folder):
     own.write_bytes(b"own")
     (folder / "images.npz").write_bytes(b"official")
     npz = locate_npz(to_release(b"official"), path=own, folder=folder)
-    assert (npz.path, npz.is_official) == (own, False)
+    assert npz.path == own
     assert npz.sha256 == hashlib.sha256(b"own").hexdigest()
     assert npz.md5 == hashlib.md5(b"own").hexdigest()
-
-
-def test_a_file_of_the_user_can_be_the_official_one(tmp_path, folder):
-    own = tmp_path / "own.npz"
-    own.write_bytes(b"official")
-    assert locate_npz(to_release(b"official"), path=own, folder=folder).is_official
-
-
-def test_a_second_checksum_counts_where_it_is_known(tmp_path, folder):
-    own = tmp_path / "own.npz"
-    own.write_bytes(b"official")
-    release = to_release(b"official", sha256="0" * 64)
-    assert not locate_npz(release, path=own, folder=folder).is_official
 
 
 def test_a_tilde_means_the_home_folder(home, folder):
@@ -69,7 +58,7 @@ def test_a_folder_is_no_file(tmp_path, folder):
 def test_a_verified_copy_of_medmnist_is_used_as_it_is(folder, caplog):
     (folder / "images.npz").write_bytes(b"official")
     npz = locate_npz(to_release(b"official"), path=None, folder=folder)
-    assert (npz.path, npz.is_official) == (folder / "images.npz", True)
+    assert npz.path == folder / "images.npz"
     assert list(folder.iterdir()) == [npz.path]
     assert caplog.messages == []
 
@@ -80,7 +69,7 @@ def test_a_wrong_copy_of_medmnist_is_passed_over_aloud(folder, caplog):
         locate_npz(to_release(b"official"), path=None, folder=folder)
     wrong, right = hashlib.md5(b"wrong").hexdigest(), hashlib.md5(b"official").hexdigest()
     line = (
-        f"Passing over {folder}/images.npz: its MD5 is {wrong}, that of ImageSet is {right}. A "
+        f"Passing over {folder}/images.npz: its MD5 is {wrong}, that of Images is {right}. A "
         "download will replace it; to use it as it is, copy it elsewhere and name the copy with data.path."
     )
     assert caplog.messages == [line]
@@ -91,7 +80,7 @@ def test_without_a_network_the_ways_out_are_named(folder):
     with pytest.raises(DownloadError) as error:
         locate_npz(release, path=None, folder=folder)
     assert str(error.value) == (
-        f"Cannot fetch ImageSet (images.npz, 8 bytes, MD5 {release.md5}) from {NOWHERE} into {folder}: "
+        f"Cannot fetch Images (images.npz, 8 bytes, MD5 {release.md5}) from {NOWHERE} into {folder}: "
         f"Connection refused. Put a copy into {folder} or name one with data.path; "
         "--config demo needs none of it."
     )
