@@ -18,6 +18,7 @@ from pneumo_keras.errors import DataError
 if TYPE_CHECKING:
     from pneumo_keras.data.kinds import PassedOver
     from pneumo_keras.runs.run import Run, ScoredImage
+    from pneumo_keras.runtime.progress import Progress
 
 log = logging.getLogger("pneumo_keras")
 
@@ -97,6 +98,7 @@ def predict(
     from pneumo_keras.reporting.predictions import LAYOUTS, Written, replace_lines, resume_csv
     from pneumo_keras.runs.run import load_run
     from pneumo_keras.runtime.backend import check_backend, check_packages
+    from pneumo_keras.runtime.progress import show_progress
     from pneumo_keras.storage.files import check_free, check_new, claim_file, explain_unwritable
     from pneumo_keras.storage.printable import to_amount
 
@@ -108,7 +110,8 @@ def predict(
     if parts:
         check_packages("--parts", ["pyarrow"], extra="cluster")
         check_free(parts, option="--parts")
-    chosen = LAYOUTS[layout or ("table" if out is None and sys.stdout.isatty() else "csv")]
+    on_terminal = out is None and sys.stdout.isatty()
+    chosen = LAYOUTS[layout or ("table" if on_terminal else "csv")]
     with contextlib.ExitStack() as stack:
         if out:
             stack.enter_context(claim_file(out, option="--out"))
@@ -126,33 +129,26 @@ def predict(
         counts = Counter(before=before.images - before.failed, failed=before.failed - len(before.again))
         rest = itertools.chain((path for _, path in before.again), names)
         images = stack.enter_context(contextlib.closing(score(paths=rest, last=before.last)))
-        scored = _count_each(images, counts, stack.enter_context(_show_progress(out)))
+        # A bar would stand between the rows of a table.
+        progress = None if on_terminal else stack.enter_context(show_progress("Scoring", 0, "images"))
+        scored = _count_each(images, counts, progress)
         if out and before.again:
             anew = zip(before.again, scored, strict=False)
-            lines = [(start, chosen.format(image)) for (start, _), image in anew]
-            with explain_unwritable(out, option="--out"):
-                replace_lines(out, lines)
-        with _open_output(out, resume=resume) as (write, is_empty):
-            if is_empty and chosen.header:
-                write(chosen.header)
-            for image in scored:
-                write(chosen.format(image))
+            replace_lines(out, [(start, chosen.format(image)) for (start, _), image in anew])
+        file = None
+        if out:
+            stack.enter_context(explain_unwritable(out, option="--out"))
+            file = stack.enter_context(out.open("a", encoding="utf-8", newline=""))
+        if chosen.header and not (file and file.tell()):
+            click.echo(chosen.header, file)
+        for image in scored:
+            click.echo(chosen.format(image), file)
     if parts and out:
         from pneumo_keras.reporting.parts import write_parts
 
         write_parts(out, parts, option="--parts")
     check_found(counts["before"] + counts["pneumonia"] + counts["normal"] + counts["failed"], paths, others)
     _conclude(counts, out)
-
-
-def _count_each(
-    images: Iterator["ScoredImage"], counts: Counter[str], advance: Callable[[int], object]
-) -> Iterator["ScoredImage"]:
-    for image in images:
-        yield image
-        counts[image.prediction or "failed"] += 1
-        counts["warned"] += image.probability is not None and bool(image.warning)
-        advance(1)
 
 
 @contextlib.contextmanager
@@ -192,47 +188,19 @@ def _list_names(paths: tuple[str, ...], out: Path | None, others: "PassedOver") 
     return (name for name in files if own is None or os.path.realpath(name) != own)
 
 
-@contextlib.contextmanager
-def _open_output(out: Path | None, *, resume: bool) -> Iterator[tuple[Callable[[str], object], bool]]:
-    """What writes a line, and whether it writes the first one."""
-    from pneumo_keras.storage.files import explain_unwritable
-
-    if out is None:
-        yield click.echo, True
-        return
-    with explain_unwritable(out, option="--out"):
-        file = out.open("a" if resume else "x", encoding="utf-8", newline="", buffering=1)
-
-    def write(line: str) -> None:
-        with explain_unwritable(out, option="--out"):
-            file.write(f"{line}\n")
-
-    try:
-        yield write, file.tell() == 0
-    finally:
-        with explain_unwritable(out, option="--out"):
-            file.close()
-
-
-@contextlib.contextmanager
-def _show_progress(out: Path | None) -> Iterator[Callable[[int], object]]:
-    """What counts images; on a terminal that shows their rows, nothing: a bar would stand between them."""
-    if out is None and sys.stdout.isatty():
-        yield lambda count: None
-        return
-    from pneumo_keras.runtime.progress import show_progress
-
-    with show_progress("Scoring", 0, "images") as progress:
-        yield progress.advance
+def _count_each(
+    images: Iterator["ScoredImage"], counts: Counter[str], progress: "Progress | None"
+) -> Iterator["ScoredImage"]:
+    for image in images:
+        yield image
+        counts[image.prediction or "failed"] += 1
+        counts["warned"] += image.probability is not None and bool(image.warning)
+        if progress:
+            progress.advance(1)
 
 
 def check_found(count: int, paths: tuple[str, ...], others: "PassedOver") -> None:
-    """Says which files of other kinds were found, and refuses where nothing else was.
-
-    Args:
-        count: Of the files that were named, and the images that were found.
-        paths: As the user named them.
-        others: Files of other kinds.
+    """Says which files of other kinds were passed over, and refuses where no others were found.
 
     Raises:
         DataError: There were no images.

@@ -91,9 +91,6 @@ def evaluate_run(
         perturb: See `evaluate_images`.
         moved: Where the run's images lie now, if they were moved.
         tell: Gets the evaluation, which is not lost where the folder cannot be written.
-
-    Raises:
-        RunError: The images that the run learnt from have changed, or one of its files is damaged.
     """
     config, data = open_own_data(run, moved)
     data = tell_shared_patients(data, split_name)
@@ -260,7 +257,8 @@ def _write_medmnist_scores(folder: RunFolder, size: int, split: str, contents: R
         run=to_part_of_name(contents.run),
         size=size,
     )
-    folder.remove(f"{contents.card.medmnist_name}_{split}_[[]AUC]*.csv")
+    for older in folder.path.glob(f"{contents.card.medmnist_name}_{split}_[[]AUC]*.csv"):
+        older.unlink()
     folder.write_text(file, format_medmnist_scores(contents.scores))
 
 

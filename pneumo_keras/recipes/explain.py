@@ -42,13 +42,7 @@ STEM = 80  # characters of an image's name that its pictures keep
 
 @dataclass(frozen=True)
 class ExplainedImage:
-    """An image with its score, and where that comes from.
-
-    Attributes:
-        scored: As `predict` does.
-        explanation: Of the score.
-        shown: The image at a size to look at.
-    """
+    """An image with its score, where that comes from, and the image at a size to look at."""
 
     scored: ScoredImage
     explanation: Explanation
@@ -81,13 +75,7 @@ class ImageExplainer:
 
 @dataclass(frozen=True)
 class ExplainedFile:
-    """What came of a file.
-
-    Attributes:
-        scored: As `predict` does.
-        picture: Name of the PNG file with the image and its map; "" where there is none.
-        map: Name of the NPY file with the map; "" where there is none.
-    """
+    """What came of a file: its row of `predict`, and the names of the files with its map, "" for none."""
 
     scored: ScoredImage
     picture: str = ""
@@ -99,11 +87,7 @@ class ExplainedFile:
 
 
 def build_image_explainer(run: Run) -> ImageExplainer:
-    """Makes a finished run explain images.
-
-    Raises:
-        RunError: A file of the run is damaged.
-    """
+    """Makes a finished run explain images."""
     normal = run.normal_images
     log.info("Comparing with %s of the run", to_amount(len(normal), "normal image"))
     return ImageExplainer(build_scorer(run, chunk=1), build_explainer(run.classifier, normal))
@@ -114,11 +98,8 @@ def explain_files(
 ) -> Iterator[ExplainedFile]:
     """Explains images one by one: a picture and a map of each, and a table at the end.
 
-    Args:
-        explainer: Of a run.
-        paths: Of the images. What cannot be read has its reason, and does not stop the others.
-        out: The folder for all files, which is made.
-        may_replace: Whether it may hold files, of which those of the same names are replaced.
+    What cannot be read has its reason, and does not stop the others. The folder may hold files only where those
+    of the same names may be replaced.
 
     Raises:
         ModelError: The run's head is of a kind that is not known here.
@@ -165,14 +146,7 @@ def _explain_file(explainer: ImageExplainer, image: DecodedImage, out: Path, ste
 
 
 def explain_mistakes(run: Run, split: Split, scores: Scores, threshold: float) -> dict[int, Evidence]:
-    """Maps of the most confident mistakes, by the images' indices.
-
-    Args:
-        run: That scored the images.
-        split: The images.
-        scores: Of the images.
-        threshold: Above it pneumonia is predicted.
-    """
+    """Maps of a run's most confident mistakes above or below a threshold, by the images' indices."""
     mistakes = np.concatenate(find_mistakes(split.images.labels, scores, threshold, limit=MISTAKES))
     if not len(mistakes):
         return {}

@@ -45,12 +45,7 @@ class Split:
 
 
 def open_data(config: Config, preparation: Preparation | None = None) -> DataSet:
-    """The images that the settings name; no split is opened yet.
-
-    Args:
-        config: The settings.
-        preparation: Of the images that they are to be like; None where they are the first.
-    """
+    """The images that the settings name, prepared like others if any are given; no split is opened yet."""
     return SOURCES[config.data.source].open(to_options(config, preparation))
 
 
@@ -82,14 +77,9 @@ def open_evaluated(data: DataSet, name: str) -> Split:
 
 
 def find_new_patients(data: DataSet, name: str) -> PerImage | None:
-    """Which images of a split show patients of whom the splits that a run learns from hold no image.
+    """Which images of a split show patients of whom the splits before it hold no image.
 
-    Args:
-        data: With the splits.
-        name: Of the split: `val` is compared with the training images, `test` with both.
-
-    Returns:
-        False, too, for an image whose patient is unknown; None where nothing is known of that.
+    False, too, for an image whose patient is unknown; None where nothing is known of that.
     """
     return find_new(data.name_images(name), [data.name_images(other) for other in LEARNT_BEFORE[name]])
 
@@ -109,12 +99,7 @@ def tell_shared_patients(data: DataSet, name: str) -> DataSet:
 
 
 def prepare_images(*, size: int, path: Path | None) -> dict[str, Split]:
-    """PneumoniaMNIST's training and validation images, fetched, checked and prepared.
-
-    Args:
-        size: Of the images in pixels.
-        path: A file of the user's own.
-    """
+    """PneumoniaMNIST's training and validation images, fetched unless a file is named, checked and prepared."""
     options = DataOptions(path, size, (0, 0, 0), find_cache())
     return open_splits(SOURCES["pneumonia_mnist"].open(options), ("train", "val"))
 
@@ -163,11 +148,7 @@ def open_own_data(run: Run, moved: str | None = None) -> tuple[Config, DataSet]:
     """The images that a run was made with, where they lie now, once they are known to be the same.
 
     Where their listing is as it was, training and validation images are not read. Images of the official
-    file and phantom images are what the settings say.
-
-    Args:
-        run: That was made with them.
-        moved: Where they lie now, absolute, if they were moved.
+    file and phantom images are what the settings say. If they were moved, the new place is absolute.
 
     Returns:
         The settings with the paths of this machine, and the images; no split is opened yet.

@@ -56,14 +56,7 @@ def evaluate_other_images(
     """Scores other images with the saved model and writes all that an evaluation writes.
 
     Operating point and calibration are the run's own: nothing is learnt from the images that are evaluated.
-
-    Args:
-        run: A finished one.
-        other: The images.
-        split_name: Which of them; `test` for all of those that come without splits.
-        prevalence: See `evaluate.evaluate_images`.
-        perturb: See `evaluate.evaluate_images`.
-        tell: See `evaluate.evaluate_run`.
+    All of those that come without splits are `test`. See `evaluate.evaluate_run` for the options.
 
     Returns:
         The folder within that of the run where the evaluation is, and the evaluation.
@@ -71,7 +64,14 @@ def evaluate_other_images(
     Raises:
         RunError: The run was trained on these images, or that folder holds an evaluation on others.
     """
-    settings = _change_images(run.config, other)
+    settings = change_config(
+        run.config,
+        {
+            "data.source": "pneumonia_mnist" if other.path.suffix == ".npz" else "folder",
+            "data.path": str(other.path),
+            "data.positive": other.positive or run.config.data.positive,
+        },
+    )
     paths = {key: path for key, path in run.environment["paths"].items() if key != "data.path"}
     config = resolve_paths(settings, paths)
     target = run.folder.to_evaluation(choose_name(other))
@@ -98,24 +98,8 @@ def evaluate_other_images(
     return target, contents.evaluation
 
 
-def _change_images(config: Config, other: OtherImages) -> Config:
-    """The settings of a run with other images."""
-    return change_config(
-        config,
-        {
-            "data.source": "pneumonia_mnist" if other.path.suffix == ".npz" else "folder",
-            "data.path": str(other.path),
-            "data.positive": other.positive or config.data.positive,
-        },
-    )
-
-
 def choose_name(other: OtherImages) -> str:
-    """A name for the images that every system takes for a folder.
-
-    Raises:
-        RunError: The user's name is none.
-    """
+    """A name for the images that every system takes for a folder; RunError where the user's is none."""
     if other.name is not None:
         if re.search(UNSAFE, other.name) or not other.name.strip(".") or len(other.name) > LONGEST:
             raise RunError(
@@ -127,16 +111,13 @@ def choose_name(other: OtherImages) -> str:
 
 
 def _count_seen(run: Run, config: Config, split: Split, *, is_whole: bool) -> int:
-    """How many of these images the run learnt from, wherever they lay then.
+    """How many of these images the run learnt from, wherever they lay then; RunError where it is the most.
 
     Args:
         run: With the fingerprints of its own images.
         config: With the place of the images.
         split: The images.
         is_whole: Whether these are all images that lie there.
-
-    Raises:
-        RunError: They are its own, or more than half are.
     """
     rule = f"--data must name images that the run was not trained on. Received: {config.data.path}"
     own, fingerprint = run.environment["images"].values(), split.images.fingerprint()
@@ -184,11 +165,7 @@ def _warn(split: Split, notice: str) -> str:
 
 
 def _describe_images(target: RunFolder, config: Config, card: DataCard, split: Split) -> dict[str, Any]:
-    """What the evaluation is made with; the splits of the same images that were evaluated before stay in it.
-
-    Raises:
-        RunError: Those were other images.
-    """
+    """What the evaluation is made with; splits that were evaluated before stay in it, or are of other images."""
     path, found = str(config.data.path), describe_split(split)
     about = target.load_document(dict, "environment.json") if target.holds("environment.json") else {}
     known = about.get("images", {})

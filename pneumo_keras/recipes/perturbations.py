@@ -61,13 +61,7 @@ def measure_robustness(
 ) -> Robustness:
     """Evaluates a split in every kind and severity of perturbation, one kind after the other.
 
-    Args:
-        split: The images as they are.
-        kinds: Of this split.
-        score: Scores images in a view, and forgets their features.
-        threshold: The operating point, as it was chosen.
-        shift: To a stated prevalence.
-        seed: Of what is drawn.
+    The threshold is the operating point as it was chosen, the shift one to a stated prevalence.
     """
     labels, started, found = split.images.labels, time.monotonic(), {}
     options = {"threshold": threshold, "shift": shift}

@@ -27,15 +27,7 @@ TOLERANCE = 1e-3  # of a score between machines and engines
 
 @dataclass(frozen=True)
 class Scorer:
-    """A finished run that scores images.
-
-    Attributes:
-        run: All of it.
-        runner: Its frozen network on the engine that its settings ask for.
-        threshold: Of its operating point, at the prevalence that is stated.
-        shift: To another prevalence, which changes scores and threshold and no prediction.
-        chunk: Images that pass the network together.
-    """
+    """A run that scores images, at its operating point; a shift to another prevalence changes no prediction."""
 
     run: Run
     runner: Runner
@@ -88,15 +80,12 @@ class Scorer:
 
 
 def build_scorer(run: Run, *, prevalence: float | None = None, chunk: int = CHUNK) -> Scorer:
-    """Makes the network of a run ready.
+    """Makes the network of a run ready on the engine that its settings ask for.
 
     Args:
-        run: All of it.
+        run: A finished one.
         prevalence: Where the scores are to be used, in (0, 1); None to leave them as they are.
         chunk: Images that pass the network together: one where somebody waits for each.
-
-    Raises:
-        RunError: A file of the run is damaged.
     """
     from pneumo_keras.recipes.network import build_frozen_runner  # Keras, without which a cluster is led
 
@@ -119,10 +108,7 @@ def predict_files(
         scorer: Of a finished run.
         paths: Of the files, drawn as they are needed.
         workers: Processes that decode; one a core if not given.
-        last: A file that was scored before with its score, where an earlier call is gone on with.
-
-    Raises:
-        RunError: That file has another score now: it is another run, or another file.
+        last: See `score_rest`.
     """
     tell_threshold(scorer.threshold)
     with Decoders(scorer.run.preparation, workers=workers) as decoders:
@@ -139,29 +125,20 @@ def score_rest(
     paths: Iterable[str],
     last: tuple[str, float] | None,
 ) -> Generator[ScoredImage, None, None]:
-    """Scores files, and before them once more the last one that an earlier call scored.
-
-    Args:
-        score: Scores files in their order, and ends what it has begun when it is closed.
-        paths: Of the files that are left.
-        last: A file with the score that it had, if there is one.
+    """Scores files, and before them once more the last one that an earlier call scored, if there is one.
 
     Raises:
         RunError: That file has another score now: it is another run, or another file.
     """
     with contextlib.closing(score(itertools.chain([last[0]] if last else [], paths))) as images:
         if last:
-            _check_last(next(images), last[1])
+            now = next(images).probability
+            if now is None or abs(now - last[1]) > TOLERANCE:
+                raise RunError(
+                    "To go on with --resume, run and images must be the same as before. Received: "
+                    f"{last[0]!r} had the score {last[1]:.6f}, and now {'none' if now is None else f'{now:.6f}'}"
+                )
         yield from images
-
-
-def _check_last(image: ScoredImage, before: float) -> None:
-    if image.probability is None or abs(image.probability - before) > TOLERANCE:
-        found = image.warning if image.probability is None else f"{image.probability:.6f}"
-        raise RunError(
-            "To go on with --resume, run and images must be the same as before. Received: "
-            f"{image.path!r} had the score {before:.6f}, and now {found}"
-        )
 
 
 def _pack(images: Iterable[DecodedImage], chunk: int) -> Iterator[list[DecodedImage]]:

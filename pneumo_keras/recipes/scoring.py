@@ -121,16 +121,7 @@ def write_scores(
     *,
     perturbed: Perturbed | None = None,
 ) -> None:
-    """Writes `scores_<split>.csv` and `metrics_<split>.json`.
-
-    Args:
-        folder: Of the run.
-        split: Whose images were scored.
-        scores: Of the images.
-        evaluation: Of the scores.
-        suffix: Behind the split in the files' names, where scores are not the plain ones.
-        perturbed: With this evaluation, if the images were perturbed: it is written by kind, too.
-    """
+    """Writes `scores_<split><suffix>.csv` and `metrics_<split><suffix>.json`; of perturbed images by kind, too."""
     metrics = to_metrics(
         evaluation,
         split=split.name,

@@ -43,7 +43,6 @@ OTHER_IMAGES = "data"
 """Folder within that of a run for evaluations on other images."""
 MANIFEST, MANIFEST_LOCK = "manifest.sha256", ".manifest.lock"
 MANIFEST_LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")  # as `sha256sum -c` reads it
-LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 AGAIN = "Train or evaluate again."
 
 Kind = TypeVar("Kind")
@@ -51,7 +50,10 @@ Kind = TypeVar("Kind")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run on disk, or its evaluation on other images; see `run.load_run` for what a run holds."""
+    """A run on disk, or its evaluation on other images; see `run.load_run` for what a run holds.
+
+    Whatever is read or checked raises RunError with the file, the rule and what to do.
+    """
 
     path: Path
     _written: list[Path] = field(default_factory=list, init=False, repr=False, compare=False)
@@ -71,11 +73,7 @@ class RunFolder:
         return RunFolder(self.path / OTHER_IMAGES / name)
 
     def holds(self, name: str) -> bool:
-        """Whether a finished training or evaluation left a file of that name.
-
-        Raises:
-            RunError: The manifest is damaged.
-        """
+        """Whether a finished training or evaluation left a file of that name."""
         return name in load_manifest(self.path)
 
     def is_finished(self) -> bool:
@@ -87,11 +85,7 @@ class RunFolder:
         return (self.path / UNFINISHED).is_file() and not self.is_finished()
 
     def verify(self, name: str) -> Path:
-        """The path of a file of the run, once it holds what the manifest says.
-
-        Raises:
-            RunError: It does not, or is missing.
-        """
+        """The path of a file of the run, once it holds what the manifest says."""
         path, expected = self.path / name, load_manifest(self.path).get(name)
         if expected is None:
             raise RunError(f"{path} is missing, or what should have written it was stopped. {AGAIN}")
@@ -107,24 +101,13 @@ class RunFolder:
         return path
 
     def verify_all(self, *, may_lack: bool = False) -> None:
-        """Verifies every file that the manifest names.
-
-        Args:
-            may_lack: Whether files may have been deleted.
-
-        Raises:
-            RunError: One holds something else, or is missing.
-        """
+        """Verifies every file that the manifest names, but those that may have been deleted."""
         for name in load_manifest(self.path):
             if not may_lack or (self.path / name).exists():
                 self.verify(name)
 
     def check_finished(self) -> None:
-        """Checks that there is a run with all that a training leaves.
-
-        Raises:
-            RunError: There is no run, an unfinished one, or only the evaluation of one.
-        """
+        """Checks that there is a run with all that a training leaves."""
         self.check_evaluated()
         if self.is_finished():
             return
@@ -140,11 +123,7 @@ class RunFolder:
         )
 
     def check_evaluated(self) -> None:
-        """Checks that there is a run that was not stopped, or its evaluation on other images.
-
-        Raises:
-            RunError: There is neither.
-        """
+        """Checks that there is a run that was not stopped, or its evaluation on other images."""
         if not (self.path / SETTINGS).is_file():
             raise RunError(
                 f"RUN must be the folder of a run, with a {SETTINGS}. {self.path} is none: train one with "
@@ -153,11 +132,7 @@ class RunFolder:
         self._check_not_begun()
 
     def check_free(self) -> None:
-        """Checks that a new run may be written here.
-
-        Raises:
-            RunError: There is a run, or anything else.
-        """
+        """Checks that a new run may be written here."""
         self._check_not_begun()
         check_free(self.path, option="--run")
 
@@ -182,9 +157,6 @@ class RunFolder:
             config: The settings.
             paths: Where the files lie that they name.
             resume: Whether to go on with a run that was begun here.
-
-        Raises:
-            RunError: The path is taken, or cannot be made.
         """
         if not resume:
             self.check_free()
@@ -204,11 +176,7 @@ class RunFolder:
                 raise
 
     def update_manifest(self) -> None:
-        """Enters what was written into the manifest, now that all of it is there.
-
-        Raises:
-            RunError: It cannot be written.
-        """
+        """Enters what was written into the manifest, now that all of it is there."""
         names = {path.relative_to(self.path).as_posix() for path in self._written}
         extend_manifest(self.path, names - {UNFINISHED})
 
@@ -242,15 +210,7 @@ class RunFolder:
         self.write_text(name, format_csv(rows))
 
     def write_with(self, name: str, save: Callable[[Path], object]) -> None:
-        """Writes a file of the run by a function that is given a path with the same ending.
-
-        Args:
-            name: Below the folder: `model.keras`, `figures/summary.png`.
-            save: Writes to the path it is given.
-
-        Raises:
-            RunError: It cannot be written.
-        """
+        """Writes a file of the run, `figures/summary.png`, by a function that is given a path to write to."""
         path = self.path / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -260,32 +220,12 @@ class RunFolder:
             raise RunError(f"{path} cannot be written: {error.strerror or error}") from error
         self._written.append(path)
 
-    def remove(self, pattern: str) -> None:
-        """Removes files of an older evaluation.
-
-        Raises:
-            RunError: They cannot be removed.
-        """
-        for path in self.path.glob(pattern):
-            try:
-                path.unlink()
-            except OSError as error:
-                raise RunError(f"{path} cannot be removed: {error.strerror or error}") from error
-
     def load_document(self, kind: type[Kind], name: str) -> Kind:
-        """Reads a JSON file of the run.
-
-        Raises:
-            RunError: It is missing, damaged or not of that kind.
-        """
+        """Reads a JSON file of the run."""
         return parse_document(kind, self.read_text(name), name=str(self.path / name))
 
     def read_text(self, name: str) -> str:
-        """The text of a file of the run.
-
-        Raises:
-            RunError: It is missing or damaged.
-        """
+        """The text of a file of the run."""
         return self.verify(name).read_text(encoding="utf-8")
 
 
@@ -297,10 +237,10 @@ def load_manifest(folder: Path) -> dict[str, str]:
     """
     path = folder / MANIFEST
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise RunError(f"{path} cannot be read: {error}. Train again.") from error
     rows = [MANIFEST_LINE.fullmatch(line) for line in lines]
     if not all(rows):
@@ -339,7 +279,7 @@ def _write_log(path: Path) -> Iterator[None]:
         handler = _LogFile(path, encoding="utf-8")
     except OSError as error:
         raise RunError(f"{path} cannot be written: {error.strerror or error}") from error
-    handler.setFormatter(PrintableFormatter(LOG_FORMAT))
+    handler.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(message)s"))
     log.setLevel(logging.INFO)
     log.addHandler(handler)
     try:

@@ -68,3 +68,19 @@ def test_an_audit_that_cannot_be_written_gets_one_line(invoke, small):
 @pytest.mark.parametrize("option", ["--size", "--train", "--val", "--test"])
 def test_no_more_is_drawn_than_memory_and_minutes_allow(invoke, option):
     assert invoke("data", "phantom", "images.npz", option, "1000000").exit_code == 2
+
+
+def test_an_audit_is_written_to_a_new_folder(invoke, small, tmp_path):
+    (tmp_path / "audit").mkdir()
+    (tmp_path / "audit" / "audit.txt").write_text("Ask Anna")
+    done = invoke("-q", "data", "audit", *small, "--out", "audit")
+    assert done.exit_code == 1
+    assert done.stderr.startswith("Error: --out must name a new or empty folder")
+    assert (tmp_path / "audit" / "audit.txt").read_text() == "Ask Anna"
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "."])
+def test_phantoms_replace_no_file_of_somebody_else(invoke, tmp_path, name):
+    (tmp_path / "notes.txt").write_text("Ask Anna")
+    assert invoke("-q", "data", "phantom", name).exit_code in (1, 2)
+    assert (tmp_path / "notes.txt").read_text() == "Ask Anna"

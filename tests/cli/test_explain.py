@@ -50,7 +50,7 @@ def test_a_broken_image_is_a_line_and_status_1(invoke, run):
 
 
 def test_a_taken_folder_is_refused_before_any_work(invoke, run):
-    """Of all names `--out .` would be the worst: pictures are called as the images are."""
+    """Of all names `--out .` would be the worst: pictures are named as the images are."""
     result = invoke("-q", "explain", "run", "images", "--out", "images")
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: --out must name a new or empty folder")

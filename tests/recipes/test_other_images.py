@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumo_keras.config import load_config
+from pneumo_keras.config import change_config, load_config
 from pneumo_keras.data.image_preparation import prepare_image
 from pneumo_keras.data.images import ImageArray, Preparation
 from pneumo_keras.data.pneumonia_mnist.archive import save_archive
@@ -19,7 +19,8 @@ from pneumo_keras.recipes.other_images import OtherImages, choose_name, evaluate
 from pneumo_keras.reporting.evaluation_text import format_evaluation
 from pneumo_keras.runs.run import load_run
 from tests.images import load_phantom_splits, sort_by_class, write_images, write_splits
-from tests.small import LEARNING
+
+pytestmark = pytest.mark.usefixtures("warm_cache")
 
 OTHERS = (40, 20, 30)
 
@@ -32,20 +33,36 @@ def others():
 @pytest.fixture
 def clinic(tmp_path, others):
     """A folder of other images, without splits."""
-    write_images(tmp_path / "clinic", others["test"])
-    return tmp_path / "clinic"
+    write_images(tmp_path / "other" / "clinic", others["test"])
+    return tmp_path / "other" / "clinic"
 
 
-def list_files(path):
-    return {str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()}
+def evaluate(run, path, split="test", *, name=None, positive=None, **options):
+    """The folder of an evaluation on other images, its figures and its report."""
+    target, evaluation = evaluate_other_images(run, OtherImages(path, positive, name), split, **options)
+    return target.path, evaluation, (target.path / "report.html").read_text()
 
 
-def test_a_run_is_evaluated_on_all_images_of_a_folder_without_splits(train, clinic, others):
-    run = train("run", "evaluation.rule=youden", "evaluation.calibration=platt", LEARNING)
-    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
-    target, evaluation = evaluate_other_images(load_run(run.path), OtherImages(clinic), "test")
-    assert target.path == run.path / "data" / "clinic"
-    assert list_files(target.path) == {
+def refuse(*arguments, error=RunError, **options):
+    with pytest.raises(error) as caught:
+        evaluate(*arguments, **options)
+    return str(caught.value)
+
+
+def read_files(path):
+    return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+def load(path):
+    return json.loads(path.read_text())
+
+
+def test_a_run_is_evaluated_on_all_images_of_a_folder_without_splits(run, clinic, others):
+    run = replace(run, operating_point=replace(run.operating_point, threshold=0.6))
+    before = read_files(run.folder.path)
+    target, evaluation, page = evaluate(run, clinic)
+    assert target == run.folder.path / "data" / "clinic"
+    assert read_files(target).keys() == {
         "config.toml",
         "environment.json",
         "figures/summary.png",
@@ -54,61 +71,74 @@ def test_a_run_is_evaluated_on_all_images_of_a_folder_without_splits(train, clin
         "report.html",
         "scores_test.csv",
     }
-    assert {path: path.read_bytes() for path in before} == before
-    labels, scores = load_scores(target.path / "scores_test.csv")
+    assert read_files(run.folder.path).items() >= before.items()
+    labels, scores = load_scores(target / "scores_test.csv")
     assert np.array_equal(labels, sort_by_class(others["test"]).labels)
-    point = json.loads((run.path / "operating_point.json").read_text())
-    assert evaluation.at_threshold.threshold == point["threshold"]
-    assert evaluation.at_threshold.tp == int(((scores > point["threshold"]) & (labels == 1)).sum())
+    assert evaluation.at_threshold.threshold == 0.6
+    assert evaluation.at_threshold.tp == int(((scores > 0.6) & (labels == 1)).sum())
+    assert "<h1>run on clinic: test images</h1>" in page
+    assert "Evaluated on other images than those of the training (synthetic phantoms, 28 px)." in page
+    assert "It was trained on synthetic phantoms, 28 px, and knows images like those." in page
+    assert "<b>clinic, 28 px.</b>" in page
+    assert "Training images" not in page
+    assert str(clinic.parent) not in page
+    assert '<tr><th scope="row">data.title</th><td class="long">synthetic phantoms, 28 px</td></tr>' in page
+    assert refuse(run, clinic, "val", error=DataError) == (
+        "clinic, 28 px: the images come without splits and are evaluated together. Received: --split val. Leave "
+        "it out."
+    )
+    with pytest.raises(RunError) as caught:
+        load_run(target)
+    assert str(caught.value) == (
+        f"RUN must be the folder of a run. {target} holds the evaluation of {run.folder.path} on other images: "
+        "name that one."
+    )
 
 
-def test_other_images_get_the_scores_that_they_get_as_the_run_s_own(train, own_folder, same_file):
-    own, run = train("own", *own_folder[1]), train("run", *own_folder[1])
-    evaluate_run(load_run(own.path), "test")
-    for path, name in ((own_folder[0], None), (same_file[0], "npz")):
-        target, _ = evaluate_other_images(load_run(run.path), OtherImages(path, name=name), "test")
-        evaluated = [load_score_table(one.path / "scores_test.csv") for one in (target, own)]
-        assert evaluated[0].scores.tolist() == evaluated[1].scores.tolist()
-        assert (evaluated[0].files == evaluated[1].files) is (name is None)
-        figures = [(one.path / "metrics_test.json").read_bytes() for one in (target, own)]
-        assert figures[0] == figures[1]
+def test_other_images_get_the_scores_that_they_get_as_the_run_s_own(run_of_folder, run_of_npz, tmp_path):
+    evaluate_run(run_of_folder, "test")
+    own = load_score_table(run_of_folder.folder.path / "scores_test.csv")
+    target, _, _ = evaluate(run_of_npz, tmp_path / "clinic")
+    other = load_score_table(target / "scores_test.csv")
+    assert other.scores.tolist() == own.scores.tolist()
+    assert other.files == own.files is not None
+    figures = [path / "metrics_test.json" for path in (target, run_of_folder.folder.path)]
+    assert load(figures[0])["figures"] == load(figures[1])["figures"]
 
 
 @pytest.mark.parametrize("quality", [None, 75])
-def test_larger_images_are_prepared_as_those_of_the_training_were(train, tmp_path, quality):
-    """Trained on small images, evaluated on those that they were made from: the same scores."""
-    large = load_phantom_splits(OTHERS, size=64)
-    small = {split: shrink(images, quality) for split, images in large.items()}
-    save_archive(tmp_path / "small.npz", {split: sort_by_class(images) for split, images in small.items()})
-    run = train("run", "data.source=pneumonia_mnist", f"data.path={tmp_path / 'small.npz'}")
-    assert load_run(run.path).preparation == Preparation(28, quality)
-    evaluate_run(load_run(run.path), "test")
-    write_images(tmp_path / "large", large["test"])
-    target, _ = evaluate_other_images(load_run(run.path), OtherImages(tmp_path / "large"), "test")
-    own, others = (load_score_table(one.path / "scores_test.csv") for one in (run, target))
-    assert own.scores.tolist() == others.scores.tolist()
-    assert own.labels.tolist() == others.labels.tolist()
-    assert "JPEG" not in (target.path / "report.html").read_text()
+def test_larger_images_are_prepared_as_those_of_the_training_were(run, tmp_path, quality):
+    """Images and those that they were made from have the same scores."""
+    run.environment["data"]["preparation"]["jpeg_quality"] = quality
+    large = load_phantom_splits(OTHERS, size=64)["test"]
+    write_images(tmp_path / "small", sort_by_class(shrink(large, quality)))
+    write_images(tmp_path / "large", large)
+    own, other = (
+        load_score_table(evaluate(run, tmp_path / name)[0] / "scores_test.csv") for name in ("small", "large")
+    )
+    assert own.scores.tolist() == other.scores.tolist()
+    assert own.labels.tolist() == other.labels.tolist()
 
 
 @pytest.mark.parametrize(
-    ("trained", "evaluated", "said"),
+    ("trained", "evaluated", "notice"),
     [
         (75, None, "The images of the training were saved as JPEG of quality 75, these were not: their"),
         (None, 75, "The images of the training were not saved as JPEG, these were, of quality 75: their"),
+        (75, 75, ""),
     ],
 )
 def test_images_of_the_right_size_that_were_saved_otherwise_are_named(
-    train, tmp_path, caplog, trained, evaluated, said
+    run, tmp_path, caplog, trained, evaluated, notice
 ):
+    run.environment["data"]["preparation"]["jpeg_quality"] = trained
     large = load_phantom_splits(OTHERS, size=64)
-    for name, quality in (("trained", trained), ("evaluated", evaluated)):
-        splits = {split: shrink(images, quality) for split, images in large.items()}
-        save_archive(tmp_path / f"{name}.npz", splits)
-    run = train("run", "data.source=pneumonia_mnist", f"data.path={tmp_path / 'trained.npz'}")
-    target, _ = evaluate_other_images(load_run(run.path), OtherImages(tmp_path / "evaluated.npz"), "test")
-    assert said in (target.path / "report.html").read_text()
-    assert said in caplog.text
+    save_archive(
+        tmp_path / "other.npz", {split: shrink(images, evaluated) for split, images in large.items()}
+    )
+    _, _, page = evaluate(run, tmp_path / "other.npz")
+    assert notice in page and notice in caplog.text
+    assert bool(notice) == ("their scores scatter" in caplog.text)
 
 
 def shrink(images, quality):
@@ -116,155 +146,129 @@ def shrink(images, quality):
     return replace(images, images=np.stack(arrays))
 
 
-def test_images_out_of_distribution_are_counted_in_the_metrics(train, tmp_path, others):
-    inverted = replace(others["test"], images=255 - others["test"].images)
-    write_images(tmp_path / "plain", others["test"])
-    write_images(tmp_path / "inverted", inverted)
-    run, counts = train(), []
-    for name in ("plain", "inverted"):
-        target, evaluation = evaluate_other_images(load_run(run.path), OtherImages(tmp_path / name), "test")
-        written = json.loads((target.path / "metrics_test.json").read_text())["out_of_distribution"]
-        assert evaluation.out_of_distribution is not None
+def test_images_out_of_distribution_are_counted_in_the_metrics(run, tmp_path, others):
+    inverted, counts = replace(others["test"], images=255 - others["test"].images), []
+    for name, images in (("plain", others["test"]), ("inverted", inverted)):
+        write_images(tmp_path / name, images)
+        target, evaluation, page = evaluate(run, tmp_path / name)
+        written = load(target / "metrics_test.json")["out_of_distribution"]
         assert written["outside"] + written["far_outside"] == evaluation.out_of_distribution.n
         counts.append(evaluation.out_of_distribution.n)
-        assert "range of the training images" in (target.path / "report.html").read_text()
+        assert "out of distribution" in page
     assert counts[0] < 10 < counts[1]
 
 
-def test_a_split_is_chosen_where_there_are_splits(train, tmp_path, others):
+def test_a_split_is_chosen_where_there_are_splits(run, tmp_path, others):
     write_splits(tmp_path / "clinic", others)
-    run = train()
-    for split, n in (("val", 20), ("test", 30)):
-        target, evaluation = evaluate_other_images(
-            load_run(run.path), OtherImages(tmp_path / "clinic"), split
-        )
+    for split, n in (("test", 30), ("val", 20)):
+        target, evaluation, _ = evaluate(run, tmp_path / "clinic", split)
         assert evaluation.at_threshold.n == n
-    about = json.loads((target.path / "environment.json").read_text())
-    assert set(about["images"]) == {"val", "test"}
-    assert "Nothing was fitted or chosen on these images." in (target.path / "report_val.html").read_text()
+    assert set(load(target / "environment.json")["images"]) == {"val", "test"}
+    assert "Nothing was fitted or chosen on these images." in (target / "report_val.html").read_text()
 
 
-def test_images_without_splits_are_evaluated_together(train, clinic):
-    with pytest.raises(DataError) as caught:
-        evaluate_other_images(load_run(train().path), OtherImages(clinic), "val")
-    assert str(caught.value) == (
-        "clinic, 28 px: the images come without splits and are evaluated together. Received: --split val. Leave "
-        "it out."
-    )
-
-
-def test_the_report_says_what_was_trained_on_and_what_is_evaluated(train, own_file, clinic):
-    target, _ = evaluate_other_images(load_run(train("one", *own_file[1]).path), OtherImages(clinic), "test")
-    page = (target.path / "report.html").read_text()
-    assert "<h1>one on clinic: test images</h1>" in page
-    assert "Evaluated on other images than those of the training (images.npz, 28 px)." in page
-    assert "It was trained on images.npz, 28 px, and knows images like those." in page
-    assert "<b>clinic, 28 px.</b>" in page
-    assert "Training images" not in page
-    assert str(clinic.parent) not in page
-    assert '<tr><th scope="row">data.title</th><td class="long">images.npz, 28 px</td></tr>' in page
-
-
-def test_the_settings_name_the_images_that_were_evaluated(train, clinic, tmp_path, monkeypatch):
-    run = train()
-    monkeypatch.chdir(tmp_path)
-    target, _ = evaluate_other_images(
-        load_run(run.path), OtherImages(Path("clinic"), name="own-name"), "test"
-    )
-    config = load_config(str(target.path / "config.toml"))
-    assert (config.data.source, config.data.path) == ("folder", Path("clinic"))
-    assert config.model == load_config(str(run.path / "config.toml")).model
-    about = json.loads((target.path / "environment.json").read_text())
+def test_the_settings_name_the_images_that_were_evaluated(run, clinic, monkeypatch):
+    monkeypatch.chdir(clinic.parent)
+    target, _, _ = evaluate(run, Path("clinic"), name="own-name")
+    config = load_config(str(target / "config.toml"))
+    assert (target.name, config.data.source, config.data.path) == ("own-name", "folder", Path("clinic"))
+    assert config.model == run.config.model
+    about = load(target / "environment.json")
     assert about["paths"] == {"data.path": str(clinic)}
     assert about["data"]["title"] == "clinic, 28 px"
 
 
-def test_the_positive_class_is_that_of_the_run_or_another(train, tmp_path, others):
+def test_the_positive_class_is_that_of_the_run_or_another(run, tmp_path, others):
     write_images(tmp_path / "clinic", others["test"], classes=("none", "infiltrate"))
-    run = train("run", "data.positive=none")
-    path = tmp_path / "clinic"
-    _, turned = evaluate_other_images(load_run(run.path), OtherImages(path, name="turned"), "test")
-    _, right = evaluate_other_images(load_run(run.path), OtherImages(path, positive="infiltrate"), "test")
-    assert (turned.evaluation.tp + turned.evaluation.fn, right.evaluation.tp + right.evaluation.fn) == (
-        int((others["test"].labels == 0).sum()),
-        int((others["test"].labels == 1).sum()),
-    )
+    run = replace(run, config=change_config(run.config, {"data.positive": "none"}))
+    _, turned, _ = evaluate(run, tmp_path / "clinic", name="turned")
+    _, right, _ = evaluate(run, tmp_path / "clinic", positive="infiltrate")
+    pneumonia = [one.at_threshold.tp + one.at_threshold.fn for one in (turned, right)]
+    assert pneumonia == [int((others["test"].labels == label).sum()) for label in (0, 1)]
 
 
-def test_an_evaluation_is_repeated_and_never_replaced_by_one_on_other_images(train, clinic, tmp_path, others):
-    run = train()
-    target, first = evaluate_other_images(load_run(run.path), OtherImages(clinic), "test")
-    assert evaluate_other_images(load_run(run.path), OtherImages(clinic), "test")[1] == first
-    (tmp_path / "elsewhere").mkdir()
-    same, other = tmp_path / "elsewhere" / "clinic.npz", tmp_path / "clinic.npz"
+def test_an_evaluation_is_repeated_and_never_replaced_by_one_on_other_images(run, clinic, tmp_path, others):
+    target, first, _ = evaluate(run, clinic)
+    assert evaluate(run, clinic)[1] == first
+    same, other = tmp_path / "same" / "clinic.npz", tmp_path / "clinic.npz"
+    same.parent.mkdir()
     save_archive(same, {**others, "test": sort_by_class(others["test"])})
-    again = evaluate_other_images(load_run(run.path), OtherImages(same), "test")[1]
-    assert again == first  # the same images, wherever they lie
-    before = {path: path.read_bytes() for path in target.path.rglob("*") if path.is_file()}
+    assert evaluate(run, same)[1] == first  # the same images, wherever they lie
+    before = read_files(target)
     save_archive(other, load_phantom_splits(OTHERS, seed=8))
-    for split in ("test", "val"):
-        with pytest.raises(RunError) as caught:
-            evaluate_other_images(load_run(run.path), OtherImages(other), split)
-        assert str(caught.value) == (
-            f"{target.path} holds an evaluation on other images of that name. Give these another one with "
-            "--name, or delete that folder."
+    taken = (
+        f"{target} holds an evaluation on other images of that name. Give these another one with --name, or "
+        "delete that folder."
+    )
+    for arguments, options in (((other,), {}), ((other, "val"), {}), ((clinic,), {"positive": "NORMAL"})):
+        assert refuse(run, *arguments, **options) == taken
+    assert read_files(target) == before
+
+
+def test_images_that_were_trained_on_are_no_others(run_of_folder, tmp_path):
+    path = tmp_path / "clinic"
+    own = (
+        f"--data must name images that the run was not trained on. Received: {path}. Leave it out to evaluate "
+        "the run on its own."
+    )
+    assert refuse(run_of_folder, path, "val") == own
+
+
+def test_images_that_were_learnt_from_are_known_wherever_they_lie(run, tmp_path, caplog):
+    own = load_phantom_splits((60, 30, 40))
+    others = load_phantom_splits((60, 30, 40), seed=7)["test"]
+    write_images(tmp_path / "copy", ImageArray(own["train"].images[1:], own["train"].labels[1:]))
+    turned = ImageArray(own["val"].images[::-1], own["val"].labels[::-1])
+    save_archive(tmp_path / "turned.npz", {**own, "test": turned})
+    for name, n in (("copy", 59), ("turned.npz", 30)):
+        assert refuse(run, tmp_path / name) == (
+            f"--data must name images that the run was not trained on. Received: {tmp_path}/{name}, with {n} "
+            f"of {n} images among its training and validation images. Take those away."
         )
-    assert {path: path.read_bytes() for path in target.path.rglob("*") if path.is_file()} == before
-    evaluate_other_images(load_run(run.path), OtherImages(other, name="others"), "test")
+    few = ImageArray(
+        np.concatenate([others.images, own["train"].images[:7]]),
+        np.concatenate([others.labels, own["train"].labels[:7]]),
+    )
+    write_images(tmp_path / "few", few)
+    caplog.clear()
+    target, _, page = evaluate(run, tmp_path / "few")
+    notice = (
+        "7 of these 47 images are among the training and validation images of the run, by their pixels: the "
+        "figures are flattered by that."
+    )
+    warnings = [one.message for one in caplog.records if one.levelname == "WARNING"]
+    assert f"images of few, 28 px: {notice}" in warnings
+    assert notice in page
+    assert load(target / "environment.json")["data"]["notice"] == notice
 
 
-def test_images_that_were_trained_on_are_no_others(train, own_folder, tmp_path):
-    plain = tmp_path / "plain"
-    write_images(plain, load_phantom_splits((150, 2, 2), seed=7)["train"])
-    run, whole = train("run", *own_folder[1]), train("whole", "data.source=folder", f"data.path={plain}")
-    for folder, path, split in ((run, own_folder[0], "val"), (whole, plain, "test")):
-        with pytest.raises(RunError) as caught:
-            evaluate_other_images(load_run(folder.path), OtherImages(path), split)
-        assert str(caught.value) == (
-            f"--data must name images that the run was not trained on. Received: {path}. Leave it out to "
-            "evaluate the run on its own."
-        )
-
-
-def test_labels_that_changed_are_other_images(train, clinic):
-    run = train()
-    evaluate_other_images(load_run(run.path), OtherImages(clinic), "test")
-    with pytest.raises(RunError, match="--name"):
-        evaluate_other_images(load_run(run.path), OtherImages(clinic, positive="NORMAL"), "test")
-
-
-def test_perturbation_and_a_stated_prevalence_work_on_other_images(train, clinic):
+def test_perturbation_and_a_stated_prevalence_work_on_other_images(run, tmp_path, others):
+    """Whether or not the images of the run are still there."""
+    save_archive(tmp_path / "clinic.npz", others)
     target, evaluation = evaluate_other_images(
-        load_run(train().path), OtherImages(clinic), "test", prevalence=0.1, perturb=True
+        run, OtherImages(tmp_path / "clinic.npz"), "test", prevalence=0.1, perturb=True
     )
     assert evaluation.perturbed is not None
     assert evaluation.at_threshold.stated_prevalence == 0.1
-    assert {"scores_test_prevalence_0.1.csv", "scores_test_perturbed_prevalence_0.1.csv"} <= list_files(
+    assert {"scores_test_prevalence_0.1.csv", "scores_test_perturbed_prevalence_0.1.csv"} <= read_files(
         target.path
-    )
+    ).keys()
 
 
-def test_the_images_of_the_run_need_not_be_there(train, own_file, clinic):
-    run = train("run", *own_file[1])
-    own_file[0].unlink()
-    _, evaluation = evaluate_other_images(load_run(run.path), OtherImages(clinic), "test")
-    assert evaluation.at_threshold.n == 30
+def test_the_images_of_the_run_need_not_be_there(run_of_npz, clinic, tmp_path):
+    (tmp_path / "images.npz").unlink()
+    assert evaluate(run_of_npz, clinic)[1].at_threshold.n == 30
 
 
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [
-        ("chest images (v2).npz", "chest-images-v2"),
-        ("images.v2.csv", "images.v2"),
-        (".hidden.npz", "hidden"),
-        ("()", "images"),
-    ],
-)
-def test_images_are_called_like_their_file(tmp_path, path, name):
-    assert choose_name(OtherImages(tmp_path / path)) == name
-
-
-def test_images_are_called_like_their_folder(tmp_path, monkeypatch):
+def test_images_are_named_after_their_file_or_folder(tmp_path, monkeypatch):
+    names = {
+        "chest images (v2).npz": "chest-images-v2",
+        "images.v2.csv": "images.v2",
+        ".hidden.npz": "hidden",
+        "()": "images",
+        "胸" * 80 + ".npz": "胸" * 60,
+    }
+    assert {path: choose_name(OtherImages(tmp_path / path)) for path in names} == names
     (tmp_path / "clinic.v2").mkdir()
     monkeypatch.chdir(tmp_path / "clinic.v2")
     assert choose_name(OtherImages(Path())) == "clinic.v2"
@@ -280,70 +284,50 @@ def test_a_name_must_be_one_of_a_folder(name):
     )
 
 
-def test_an_evaluation_is_no_run(train, clinic):
-    run = train()
-    target, _ = evaluate_other_images(load_run(run.path), OtherImages(clinic), "test")
-    with pytest.raises(RunError) as caught:
-        load_run(target.path)
-    assert str(caught.value) == (
-        f"RUN must be the folder of a run. {target.path} holds what {run.path} did on other images: name "
-        "that one."
-    )
-
-
-def test_a_long_name_of_a_file_is_cut(tmp_path):
-    assert choose_name(OtherImages(tmp_path / ("胸" * 80 + ".npz"))) == "胸" * 60
-
-
 def test_labels_that_are_swapped_are_said_to_be(train, clinic, caplog):
-    folder = train("run", LEARNING, "training.epochs=10")
-    _, evaluation = evaluate_other_images(load_run(folder.path), OtherImages(clinic, name="right"), "test")
+    run = load_run(
+        train(
+            "run", "training.learning_rate=0.1", "training.epochs=20", "data.phantom_images=[300,60,40]"
+        ).path
+    )
+    _, evaluation, _ = evaluate(run, clinic, name="right")
     assert evaluation.at_threshold.figures["auc"].low > 0.5
     assert "backwards" not in caplog.text
-    swapped = OtherImages(clinic, positive="NORMAL", name="swapped")
-    target, evaluation = evaluate_other_images(load_run(folder.path), swapped, "test")
+    _, evaluation, page = evaluate(run, clinic, positive="NORMAL", name="swapped")
     assert evaluation.at_threshold.figures["auc"].high < 0.5
     (line,) = [line for line in caplog.messages if "backwards" in line]
     assert line.startswith(f"images of {clinic.name}") and "data.positive" in line
-    assert "scores rank the images backwards" in (target.path / "report.html").read_text()
+    assert "scores rank the images backwards" in page
 
 
-@pytest.mark.parametrize("form", ["folder", "npz"])
 @pytest.mark.parametrize("label", [0, 1])
-def test_what_is_defined_of_images_of_one_class_is_given(train, tmp_path, others, label, form):
-    of_class = {
-        split: ImageArray(images.images[images.labels == label], images.labels[images.labels == label])
-        for split, images in others.items()
-    }
-    path = tmp_path / ("clinic" if form == "folder" else "clinic.npz")
-    if form == "folder":
-        write_images(path, of_class["test"])
+def test_what_is_defined_of_images_of_one_class_is_given(run, tmp_path, others, label):
+    rows = others["test"].labels == label
+    of_class = ImageArray(others["test"].images[rows], others["test"].labels[rows])
+    path, n = tmp_path / ("clinic" if label else "clinic.npz"), len(of_class)
+    if label:
+        write_images(path, of_class)
     else:
-        save_archive(path, {**others, "test": of_class["test"]})
-    runs = [train("one"), train("two", LEARNING)]
-    (target, evaluation), (again, _) = (
-        evaluate_other_images(load_run(run.path), OtherImages(path), "test", perturb=True) for run in runs
-    )
+        save_archive(path, {**others, "test": of_class})
+    target, evaluation, page = evaluate(run, path, perturb=True)
     figures, counts = evaluation.at_threshold.figures, evaluation.at_threshold.counts
-    n = len(of_class["test"])
-    right = counts.tp if label else counts.tn
     held = "sensitivity" if label else "specificity"
     assert counts.n == n
-    assert figures["accuracy"].value == figures[held].value == right / n
+    assert figures["accuracy"].value == figures[held].value == (counts.tp if label else counts.tn) / n
     assert figures["accuracy"].low < figures["accuracy"].high
     assert figures["log_loss"].value > 0
     for name in ("auc", "precision_pneumonia", "precision_normal", "f1_pneumonia", "f1_normal"):
         assert all(math.isnan(bound) for bound in (figures[name].value, figures[name].low)), name
-    written = json.loads((target.path / "metrics_test.json").read_text())
-    assert written["figures"]["auc"]["value"] is None
+    assert load(target / "metrics_test.json")["figures"]["auc"]["value"] is None
     sentence = (
         f"All {n} images are {'pneumonia' if label else 'normal'}: what takes both classes is undefined"
     )
     text = format_evaluation(evaluation, heading="")
-    assert sentence in text and sentence in (target.path / "report.html").read_text()
+    assert sentence in text and sentence in page
     assert "nan" not in text
-    (found,) = compare_runs(target, [again], "test", tmp_path / "roc.png")
+    folder = run.folder.to_evaluation("clinic")
+    (found,) = compare_runs(folder, [folder], "test", tmp_path / "roc.png")
     assert not math.isnan(found.differences["accuracy"].value)
     assert math.isnan(found.differences["auc"].value)
-    with pytest.raises(DataError, match="A stated prevalence takes normal and pneumonia images"):
-        evaluate_other_images(load_run(runs[0].path), OtherImages(path), "test", 0.1)
+    refusal = refuse(run, path, error=DataError, prevalence=0.1)
+    assert "A stated prevalence takes normal and pneumonia images" in refusal

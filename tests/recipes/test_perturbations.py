@@ -1,11 +1,13 @@
 import json
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 from sklearn.metrics import balanced_accuracy_score
 
+from pneumo_keras.config import change_config
 from pneumo_keras.data.corruptions import CORRUPTIONS, CorruptedImages
 from pneumo_keras.data.image_preparation import prepare_image
 from pneumo_keras.data.images import ImageArray, Preparation
@@ -21,13 +23,13 @@ from pneumo_keras.recipes.evaluate import evaluate_run
 from pneumo_keras.recipes.images import Split
 from pneumo_keras.recipes.other_images import OtherImages, evaluate_other_images
 from pneumo_keras.recipes.perturbations import list_kinds
-from pneumo_keras.runs.run import load_run
 from tests.images import build_phantom_images, load_phantom_splits
-from tests.small import LEARNING
+
+pytestmark = pytest.mark.usefixtures("warm_cache")
 
 
 @pytest.fixture
-def all_kinds(train, monkeypatch):
+def all_kinds(toy, monkeypatch):
     """After `toy` has left three of them."""
     monkeypatch.setattr(perturbations, "CORRUPTIONS", CORRUPTIONS)
     monkeypatch.setattr(perturbations, "PERTURBATIONS", PERTURBATIONS)
@@ -37,11 +39,11 @@ def read_metrics(folder, suffix=""):
     return json.loads((folder.path / f"metrics_test_perturbed{suffix}.json").read_text())
 
 
-def test_every_kind_and_severity_is_evaluated_and_written(train, all_kinds, caplog):
-    folder = train("run", "training.members=2", LEARNING)
+def test_every_kind_and_severity_is_evaluated_and_written(run, all_kinds, caplog):
+    folder = run.folder
     caplog.set_level(logging.INFO, "pneumo_keras")
     caplog.clear()
-    robustness = evaluate_run(load_run(folder.path), "test", perturb=True).perturbed.robustness
+    robustness = evaluate_run(run, "test", perturb=True).perturbed.robustness
     assert list(robustness.kinds) == [*CORRUPTIONS, *PERTURBATIONS]
     assert all(len(kind.severities) == 5 for kind in robustness.kinds.values())
     written = read_metrics(folder)
@@ -67,37 +69,32 @@ def test_every_kind_and_severity_is_evaluated_and_written(train, all_kinds, capl
         assert picture.width == 1600
 
 
-def test_the_same_evaluation_again_takes_features_from_the_cache_and_gives_the_same_bytes(train, caplog):
-    folder = train("run", "model.flip_average=true")
-    evaluate_run(load_run(folder.path), "test", perturb=True)
+def test_the_same_evaluation_again_takes_features_from_the_cache_and_gives_the_same_bytes(run, caplog):
+    folder = run.folder
+    evaluate_run(run, "test", perturb=True)
     before = read_metrics(folder)
     caplog.set_level(logging.INFO, "pneumo_keras")
     caplog.clear()
-    evaluate_run(load_run(folder.path), "test", perturb=True)
+    evaluate_run(run, "test", perturb=True)
     assert read_metrics(folder) == before
     assert not any("To pass the network" in line or "damaged" in line for line in caplog.messages)
 
 
-def test_another_seed_draws_another_noise(train):
-    kinds = [
-        read_metrics_of(train(name, f"perturbation.seed={seed}"))["kinds"]
-        for name, seed in (("one", 1), ("two", 2))
-    ]
+def test_another_seed_draws_another_noise(run):
+    kinds = []
+    for seed in (1, 2):
+        config = change_config(run.config, {"perturbation.seed": seed})
+        evaluate_run(replace(run, config=config), "test", perturb=True)
+        kinds.append(read_metrics(run.folder)["kinds"])
     assert kinds[0]["gamma_corr_down"] == kinds[1]["gamma_corr_down"]
     assert kinds[0]["shot_noise"] != kinds[1]["shot_noise"]
     assert kinds[0]["rotation"] != kinds[1]["rotation"]
 
 
-def read_metrics_of(folder):
-    evaluate_run(load_run(folder.path), "test", perturb=True)
-    return read_metrics(folder)
-
-
-def test_room_for_all_kinds_is_checked_before_anything_is_computed(train, monkeypatch):
-    folder = train()
+def test_room_for_all_kinds_is_checked_before_anything_is_computed(run, monkeypatch):
     asked = []
     monkeypatch.setattr(store.Store, "check_room", lambda self, entries: asked.extend(entries))
-    evaluate_run(load_run(folder.path), "test", perturb=True)
+    evaluate_run(run, "test", perturb=True)
     assert sorted({entry.shape[0] for entry in asked}) == [40, 5 * 40]
     assert len(asked) == 2 + 3
 
@@ -133,12 +130,8 @@ def large_file(tmp_path):
     return tmp_path / "large.npz", tmp_path / "small.npz"
 
 
-def test_larger_images_are_evaluated_as_their_prepared_ones_are(train, large_file):
-    folder = train()
-    targets = [
-        evaluate_other_images(load_run(folder.path), OtherImages(file), "test", perturb=True)[0]
-        for file in large_file
-    ]
+def test_larger_images_are_evaluated_as_their_prepared_ones_are(run, large_file):
+    targets = [evaluate_other_images(run, OtherImages(file), "test", perturb=True)[0] for file in large_file]
     scores = [(one.path / "scores_test.csv").read_bytes() for one in targets]
     assert scores[0] == scores[1]
     documents = [read_metrics(one) for one in targets]
@@ -151,13 +144,12 @@ def test_larger_images_are_evaluated_as_their_prepared_ones_are(train, large_fil
     assert prepared in (targets[0].path / "report.html").read_text()
 
 
-def test_smaller_images_get_one_line(train, large_file, tmp_path):
+def test_smaller_images_get_one_line(run, large_file, tmp_path):
     save_archive(tmp_path / "tiny.npz", load_phantom_splits((40, 20, 30), size=16))
     with pytest.raises(DataError, match=r"the images must be 28 px, as data.size says\. Received: 16 px"):
-        evaluate_other_images(load_run(train().path), OtherImages(tmp_path / "tiny.npz"), "test")
+        evaluate_other_images(run, OtherImages(tmp_path / "tiny.npz"), "test")
 
 
-def test_a_run_does_not_take_larger_images_for_its_own(train, own_file, large_file):
-    folder = train("run", *own_file[1])
+def test_a_run_does_not_take_larger_images_for_its_own(run_of_npz, large_file):
     with pytest.raises(RunError, match="must be as they were"):
-        evaluate_run(load_run(folder.path), "test", moved=str(large_file[0]))
+        evaluate_run(run_of_npz, "test", moved=str(large_file[0]))

@@ -2,7 +2,7 @@ import pytest
 
 from pneumo_keras.errors import RunError
 from pneumo_keras.reporting import parts
-from pneumo_keras.reporting.predictions import LAYOUTS, list_values
+from pneumo_keras.reporting.predictions import LAYOUTS
 from pneumo_keras.runs.run import ScoredImage
 
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -22,7 +22,7 @@ def test_parts_hold_each_row_once_in_order(tmp_path, monkeypatch):
     files = sorted((tmp_path / "parts").iterdir())
     assert [file.name for file in files] == [f"part-00000{number}.parquet" for number in range(3)]
     rows = [row for file in files for row in parquet.read_table(file).to_pylist()]
-    expected = [list_values(image) for image in images]
+    expected = [image.to_row() for image in images]
     assert rows == [{**row, "prediction": row["prediction"] or ""} for row in expected]
 
 

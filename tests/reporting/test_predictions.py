@@ -28,11 +28,11 @@ def format_all(layout):
 
 def test_a_table_for_people():
     assert format_all("table") == [
-        "probability  prediction    threshold   margin  image",
-        "     0.1000  normal        0.2500  -0.1500  one.png",
-        '     0.7500  pneumonia     0.2500  +0.5000  a\\nb\\x1b[31m"c",\\u202e<b>.png  '
+        "probability  prediction  threshold  image",
+        "     0.1000  normal        0.2500  one.png",
+        '     0.7500  pneumonia     0.2500  a\\nb\\x1b[31m"c",\\u202e<b>.png  '
         "(outside the range of the training images (1.2 x the limit))",
-        "          -  -             0.2500        -  broken.png  (not scored: the file is empty)",
+        "          -  -             0.2500  broken.png  (not scored: the file is empty)",
     ]
 
 
@@ -43,7 +43,7 @@ def test_csv_has_a_line_for_each_image_whatever_its_name():
     assert [row["path"] for row in rows] == ["one.png", to_printable(NASTY), "broken.png"]
     assert [row["probability"] for row in rows] == ["0.1", "0.75", ""]
     assert [row["prediction"] for row in rows] == ["normal", "pneumonia", ""]
-    assert rows[2] | {"margin": "", "threshold": "0.25"} == rows[2]
+    assert rows[2] | {"threshold": "0.25"} == rows[2]
     assert rows[2]["warning"] == "not scored: the file is empty"
 
 

@@ -1,5 +1,4 @@
 import json
-import re
 import subprocess
 import sys
 import zipfile
@@ -9,102 +8,38 @@ import pytest
 
 from pneumo_keras.data import pneumonia_mnist, preparation
 from pneumo_keras.recipes import perturbations
-from pneumo_keras.recipes import train as train_recipe
 from tests.images import load_phantom_splits, write_images
 from tests.small import LEARNING
 
 
-def test_train_and_eval_print_one_json_document(invoke, small, tmp_path, monkeypatch):
-    trained = invoke("train", *small, "--run", "run", "--json")
-    assert trained.exit_code == 0
-    assert json.loads(trained.stdout)["split"] == "val"
-    evaluated = invoke("eval", "run", "--json")
-    assert evaluated.exit_code == 0
+def test_eval_prints_figures_as_text_or_as_one_json_document(invoke, run, tmp_path):
+    told = invoke("eval", "run")
+    assert told.exit_code == 0
+    assert told.stdout.startswith("run, split test\n") and "\nAUC  " in told.stdout
+    assert " Report: run/report.html\n" in told.stderr and Path("run/report.html").is_file()
+    evaluated = invoke("-q", "eval", "run", "--json")
+    assert (evaluated.exit_code, evaluated.stderr) == (0, "")
     document = json.loads(evaluated.stdout)
     assert (document["split"], document["n"]) == ("test", 40)
     assert document["tn"] + document["fp"] + document["fn"] + document["tp"] == 40
     metrics = json.loads((tmp_path / "run" / "metrics_test.json").read_text())
     assert metrics["figures"] == document["figures"]
     assert "perturbed" not in document
+
+
+def test_perturbed_figures_are_printed_with_their_changes(invoke, run, monkeypatch):
     kept = {"shot_noise": perturbations.CORRUPTIONS["shot_noise"]}
     monkeypatch.setattr(perturbations, "CORRUPTIONS", kept)
-    perturbed = json.loads(invoke("eval", "run", "--perturb", "--json").stdout)["perturbed"]
-    combined = perturbed["combined"]
+    document = json.loads(invoke("eval", "run", "--perturb", "--json").stdout)
+    perturbed, combined = document["perturbed"], document["perturbed"]["combined"]
     assert combined["n"] == 40
     changed = combined["figures"]["auc"]["value"] - document["figures"]["auc"]["value"]
     assert combined["changes"]["auc"]["value"] == pytest.approx(changed)
     assert combined["perturbation"]["seed"] == perturbed["seed"] == 0
     assert set(perturbed["kinds"]) == {"shot_noise", *perturbations.PERTURBATIONS}
-    told = invoke("eval", "run", "--perturb").stdout
-    assert "change  95 % interval, paired" in told
-    assert f"medmnistc 0.1.0: {perturbed['medmnist_c']['mean_relative_error']:.3f}." in told
-
-
-def test_a_run_without_a_name_gets_one_of_config_and_time(invoke, small, tmp_path):
-    assert invoke("-q", "train", *small).exit_code == 0
-    (run,) = (tmp_path / "runs").iterdir()
-    assert re.fullmatch(r"demo-\d{8}-\d{6}", run.name)
-    evaluated = invoke("-q", "eval", str(run))
-    assert evaluated.stderr == ""
-    assert evaluated.stdout.startswith(f"{run}, split test\n")
-    assert "\nAUC  " in evaluated.stdout
-
-
-@pytest.mark.parametrize(
-    ("arguments", "line"),
-    [
-        (
-            ["train", "--set", "training.epoch=3"],
-            "Unknown setting 'training.epoch'. Did you mean 'training.epochs'?",
-        ),
-        (
-            ["train", "--config", "demo", "--set", "model.image_size=60"],
-            "Setting 'model.image_size' must be greater than or equal to 75. Received: 60",
-        ),
-        (
-            ["eval", "nowhere"],
-            "RUN must be the folder of a run, with a config.toml. nowhere is none: train one with "
-            "pneumo-keras train --run nowhere",
-        ),
-        (
-            ["eval", "."],
-            "RUN must be the folder of a run, with a config.toml. . is none: train one with "
-            "pneumo-keras train --run .",
-        ),
-    ],
-)
-def test_what_a_user_can_mend_is_one_line_and_status_1(invoke, arguments, line):
-    result = invoke("-q", *arguments)
-    assert (result.exit_code, result.stdout, result.stderr) == (1, "", f"Error: {line}\n")
-
-
-def test_a_taken_folder_is_refused_before_any_work(invoke, tmp_path, monkeypatch):
-    monkeypatch.setattr(train_recipe, "open_splits", lambda *_: pytest.fail("work was done"))
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "notes.txt").touch()
-    result = invoke("-q", "train", "--config", "demo", "--run", "run")
-    assert (result.exit_code, result.stderr) == (
-        1,
-        "Error: --run must name a new or empty folder, since nothing is ever overwritten. run is taken: name "
-        "another one, or delete it first.\n",
-    )
-
-
-def test_compare_prints_paired_differences(invoke, small):
-    for name, seed in (("one", "1"), ("two", "2")):
-        trained = invoke("train", *small, "--set", f"seed={seed}", "--run", name)
-        assert trained.exit_code == 0
-    text = invoke("compare", "one", "two", "--split", "val").stdout
-    assert text.startswith("two minus one, split val\n")
-    assert "\nAUC  " in text
-    compared = invoke("compare", "one", "two", "one", "--split", "val", "--json", "--out", "roc.png")
-    document = json.loads(compared.stdout)
-    assert [other["run"] for other in document["others"]] == ["two", "one"]
-    auc = document["others"][0]["differences"]["auc"]
-    assert auc["low"] <= auc["value"] <= auc["high"]
-    assert Path("roc.png").is_file()
-    alone = invoke("compare", "one")
-    assert (alone.exit_code, "Name two runs or more." in alone.stderr) == (2, True)
+    text = invoke("eval", "run", "--perturb").stdout
+    assert "change  95 % interval, paired" in text
+    assert f"medmnistc 0.1.0: {perturbed['medmnist_c']['mean_relative_error']:.3f}." in text
 
 
 def test_nothing_but_eval_on_the_test_split_opens_its_arrays(invoke, small, monkeypatch, own_cache):
@@ -201,32 +136,10 @@ def test_a_folder_that_is_no_run_is_named_without_keras(tmp_path, monkeypatch, c
     ]
 
 
-def test_runs_are_compared_without_keras(invoke, small):
-    for name, seed in (("one", "1"), ("two", "2")):
-        invoke("train", *small, "--set", f"seed={seed}", "--run", name)
-    assert probe("compare", "one", "two", "--split", "val", "--out", "roc.png") == ["0 []"]
-
-
-def test_two_runs_of_the_same_second_get_two_folders(invoke, small, tmp_path, monkeypatch):
-    monkeypatch.setattr("pneumo_keras.storage.files.time.strftime", lambda *_: "20260101-120000")
-    for _ in range(2):
-        assert invoke("-q", "train", *small).exit_code == 0
-    names = sorted(path.name for path in (tmp_path / "runs").iterdir())
-    assert names == ["demo-20260101-120000", "demo-20260101-120000-2"]
-
-
-def test_eval_says_where_the_report_is(invoke, small):
-    invoke("train", *small, "--run", "run")
-    evaluated = invoke("eval", "run")
-    assert " Report: run/report.html\n" in evaluated.stderr
-    assert Path("run/report.html").is_file()
-
-
 @pytest.mark.parametrize(
     ("name", "text"), [("calibration.json", "{}"), ("history.csv", None), ("operating_point.json", "[]")]
 )
-def test_a_damaged_run_gets_one_line_and_nothing_of_it_is_replaced(invoke, small, tmp_path, name, text):
-    invoke("train", *small, "--run", "run")
+def test_a_damaged_run_gets_one_line_and_nothing_of_it_is_replaced(invoke, run, tmp_path, name, text):
     if text is None:
         (tmp_path / "run" / name).unlink()
     else:
@@ -236,48 +149,6 @@ def test_a_damaged_run_gets_one_line_and_nothing_of_it_is_replaced(invoke, small
     assert (evaluated.exit_code, evaluated.stderr.count("\n")) == (1, 1)
     assert evaluated.stderr.startswith(f"Error: run/{name} ")
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*.*")} == before
-
-
-def test_a_run_keeps_paths_as_written_and_finds_its_images_from_any_folder(
-    invoke, small, tmp_path, monkeypatch
-):
-    invoke("data", "phantom", "images.npz", "--train", "60", "--val", "30", "--test", "40")
-    source = ["--set", "data.source=pneumonia_mnist", "--set", "data.path=images.npz"]
-    assert invoke("train", *small, *source, "--run", "run").exit_code == 0
-    assert 'path = "images.npz"' in Path("run/config.toml").read_text()
-    noted = json.loads(Path("run/environment.json").read_text())["paths"]
-    assert noted == {"data.path": str(tmp_path / "images.npz")}
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    assert invoke("eval", "../run").exit_code == 0
-    report = Path("../run/report.html").read_text()
-    assert "images.npz" in report
-    assert str(tmp_path) not in report
-
-
-@pytest.mark.parametrize("name", ["notes.txt", "notes.png", "", ".", "roc"])
-@pytest.mark.parametrize(
-    "command", [["compare", "run", "run", "--split", "val", "--out"], ["data", "phantom"]]
-)
-def test_no_file_of_somebody_else_is_replaced(invoke, run, tmp_path, command, name):
-    for path in (tmp_path / "notes.txt", tmp_path / "notes.png"):
-        path.write_text("Ask Anna")
-    done = invoke("-q", *command, name)
-    if name == "roc" and command[0] == "data":
-        assert done.exit_code == 0
-        return
-    assert done.exit_code in (1, 2) and "Traceback" not in done.output
-    assert done.exception is None or isinstance(done.exception, SystemExit)
-    assert (tmp_path / "notes.txt").read_text() == (tmp_path / "notes.png").read_text() == "Ask Anna"
-
-
-def test_an_audit_is_written_to_a_new_folder(invoke, small, tmp_path):
-    (tmp_path / "audit").mkdir()
-    (tmp_path / "audit" / "audit.txt").write_text("Ask Anna")
-    done = invoke("-q", "data", "audit", *small, "--out", "audit")
-    assert done.exit_code == 1
-    assert done.stderr.startswith("Error: --out must name a new or empty folder")
-    assert (tmp_path / "audit" / "audit.txt").read_text() == "Ask Anna"
 
 
 @pytest.fixture
@@ -329,21 +200,6 @@ def test_of_a_finished_run_nothing_but_the_place_of_its_images_can_be_set(invoke
 
 def test_what_contradicts_itself_is_wrong_usage(invoke, run):
     assert invoke("eval", "run", "--data", "run", "--set", "data.path=x").exit_code == 2
-
-
-def test_runs_are_evaluated_and_compared_on_images_of_a_folder(invoke, small):
-    write_images(Path("clinic"), load_phantom_splits((40, 20, 30), seed=7)["test"])
-    for name, seed in (("one", "1"), ("two", "2")):
-        assert invoke("train", *small, "--set", f"seed={seed}", "--run", name).exit_code == 0
-        evaluated = invoke("eval", name, "--data", "clinic", "--name", "here", "--json")
-        assert evaluated.exit_code == 0, evaluated.output
-        document = json.loads(evaluated.stdout)
-        assert (document["run"], document["split"], document["n"]) == (f"{name}/data/here", "test", 30)
-        assert f" Report: {name}/data/here/report.html\n" in evaluated.stderr
-    compared = invoke("compare", "one/data/here", "two/data/here")
-    assert compared.exit_code == 0, compared.output
-    assert compared.stdout.startswith("two/data/here minus one/data/here, split test\n")
-    assert not Path("one/scores_test.csv").exists()
 
 
 @pytest.mark.parametrize(
