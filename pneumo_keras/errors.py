@@ -24,7 +24,7 @@ class SettingsError(PneumoError):
 
 
 class DataError(PneumoError):
-    """ImageSet or labels are missing, damaged or not what they claim to be."""
+    """Images or labels are missing, damaged or not what they claim to be."""
 
 
 class DownloadError(DataError):

@@ -1,6 +1,7 @@
 """Packages are stages, and imports go one way."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ FOUNDATION = {"arrays", "errors", "runtime", "storage", "distributed"}
 STAGES = ["data", "model", "engines", "features", "training"]
 ALLOWED = {
     **{package: FOUNDATION for package in FOUNDATION},
-    **{package: FOUNDATION | set(STAGES[:place]) for place, package in enumerate(STAGES)},
+    **{package: FOUNDATION | set(STAGES[:number]) for number, package in enumerate(STAGES)},
     "evaluation": FOUNDATION,
     "cluster": FOUNDATION,
 }
@@ -32,36 +33,55 @@ ALLOWED["recipes"] = {*CONFIG, *ALLOWED}
 ALLOWED["app"] = {*ALLOWED}
 ALLOWED["cli"] = {*ALLOWED}
 ALLOWED["__main__"] = {"cli", "runtime", "distributed"}
+ROOT = {"__init__", "__main__", "arrays", "errors"}
 
 
-def list_packages():
-    return sorted({path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in PACKAGE.rglob("*.py")})
+def name_module(path):
+    parts = ("pneumo_keras", *path.relative_to(PACKAGE).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def list_imported_packages(path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+MODULES = {name_module(path): path for path in PACKAGE.rglob("*.py")}
+
+
+def list_imports(module):
+    """Modules of the package that a module imports, wherever in it the import stands."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
         names = []
         if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name if name in MODULES else node.module for name in names]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        for name in names:
-            parts = name.split(".")
-            if parts[0] == "pneumo_keras" and len(parts) > 1 and parts[1] in list_packages():
-                yield parts[1]
+        yield from (name for name in names if name in MODULES)
 
 
-def test_every_package_is_listed():
-    assert set(list_packages()) == {*ALLOWED, "__init__"}
+IMPORTS = {module: {*list_imports(module)} - {module} for module in MODULES}
+
+
+def to_package(module):
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def test_every_package_is_listed_and_the_root_holds_few_modules():
+    assert {to_package(module) for module in MODULES} == {*ALLOWED, "__init__"}
+    assert {path.stem for path in PACKAGE.glob("*.py")} == ROOT
 
 
 @pytest.mark.parametrize("package", sorted(ALLOWED))
 def test_imports_go_one_way(package):
-    paths = [*(PACKAGE / package).rglob("*.py"), *PACKAGE.glob(f"{package}.py")]
     imported = {
-        (path.name, other) for path in paths for other in list_imported_packages(path) if other != package
+        (module, to_package(other))
+        for module, others in IMPORTS.items()
+        if to_package(module) == package
+        for other in others
     }
-    assert sorted(pair for pair in imported if pair[1] not in ALLOWED[package]) == []
+    allowed = {package, "__init__", *ALLOWED[package]}
+    assert sorted(pair for pair in imported if pair[1] not in allowed) == []
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    graphlib.TopologicalSorter(IMPORTS).prepare()
 
 
 def test_evaluation_never_imports_training_or_keras():
@@ -76,9 +96,7 @@ def test_evaluation_never_imports_training_or_keras():
 
 def test_settings_objects_stay_above_recipes():
     users = {
-        str(path.relative_to(PACKAGE))
-        for path in PACKAGE.rglob("*.py")
-        if "config" in set(list_imported_packages(path))
+        module for module, others in IMPORTS.items() if any(to_package(one) == "config" for one in others)
     }
-    below = {user for user in users if not user.startswith(("recipes/", "cli/", "config/"))}
-    assert below <= {"runs/folder.py", "runs/run.py", "runs/unfinished.py"}
+    below = {user for user in users if to_package(user) not in ("recipes", "cli", "config", "runs")}
+    assert below == set()

@@ -18,8 +18,8 @@ from starlette.applications import Starlette
 
 from pneumo_keras.app.server import build_server, list_names
 from pneumo_keras.data.decoding import DecodedImage, Decoders
+from pneumo_keras.data.kinds import Limits
 from pneumo_keras.data.phantom import PhantomImages
-from pneumo_keras.data.pictures import Limits
 from pneumo_keras.errors import DataError, RunError
 from pneumo_keras.recipes.explain import ImageExplainer, build_image_explainer
 from pneumo_keras.reporting.explanations import CAVEAT, LEGEND, SHOWN_EDGE, paint_evidence, to_limit
@@ -70,7 +70,7 @@ def build_uvicorn(app: Starlette) -> uvicorn.Server:
 
 @contextmanager
 def open_server(run: Run, *, host: str, max_bytes: int) -> Iterator[Starlette]:
-    """The page of a finished run, ready to evaluate, and the processes that decode for it; see `serve_run`."""
+    """The page of a finished run, ready to evaluate, and the processes that decode; see `serve_run`."""
     explainer = build_image_explainer(run)
     with Decoders(
         explainer.preparation, shown=SHOWN_EDGE, workers=DECODERS, limits=Limits(bytes=max_bytes)

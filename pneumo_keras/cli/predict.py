@@ -78,10 +78,10 @@ def predict(
     lie there are passed over and counted. Images are prepared as the run's training images were: cut to the
     square in the middle, shrunk, and saved as JPEG where those were.
 
-    Each gets a row: path, probability of pneumonia, prediction (pneumonia above the run's threshold, which was
-    chosen on its validation images), threshold and warning. An image outside the range of the training images
-    is scored with a warning; far outside (1.5 times the limit) its score is of no use. A file that cannot be
-    read has its reason there, and no score; then the exit status is 1, when all is done.
+    Each gets a row: path, probability of pneumonia, prediction (pneumonia above the run's threshold, which
+    was chosen on its validation images), threshold and warning. An image that is out of
+    distribution is scored with a warning; far out (1.5 times the limit) its score is of no use. A file that
+    cannot be read has its reason there, and no score; then the exit status is 1, when all is done.
 
     On a cluster the rows are the same. RAY_ADDRESS=host:port names its head; without it an instance starts
     here by itself. Its machines must see run, images and this working folder under the same names.

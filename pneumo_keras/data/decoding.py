@@ -26,7 +26,8 @@ from jaxtyping import UInt8
 
 from pneumo_keras.data.image_preparation import prepare_image
 from pneumo_keras.data.images import Preparation
-from pneumo_keras.data.pictures import LIMITS, NOTE, OUT_OF_MEMORY, Limits, load_image
+from pneumo_keras.data.kinds import NOTE, Limits
+from pneumo_keras.data.pictures import LIMITS, OUT_OF_MEMORY, load_image
 from pneumo_keras.errors import DataError
 
 AHEAD = 8  # images under way for each worker

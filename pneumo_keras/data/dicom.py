@@ -22,7 +22,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
 from pneumo_keras.data.dicom_pixels import BYTE, Header, PixelFormat, read_array, read_format, read_stored
-from pneumo_keras.data.pictures import NOTE, Limits, check_pixels
+from pneumo_keras.data.kinds import NOTE, Limits, check_pixels
 from pneumo_keras.errors import DataError
 
 INVERTED, UPRIGHT = "MONOCHROME1", "MONOCHROME2"

@@ -67,7 +67,8 @@ def fetch_release(release: Release, folder: Path, *, remedy: str) -> Path:
         )
     except (OSError, ValueError) as error:
         raise DownloadError(
-            f"Cannot fetch {release.describe()} from {release.url} into {folder}: {_to_reason(error)}. {remedy}"
+            f"Cannot fetch {release.describe()} from {release.url} into {folder}: "
+            f"{_to_reason(error)}. {remedy}"
         ) from error
     return Path(path)
 

@@ -6,10 +6,45 @@ A file that somebody names is always opened. In a folder lie notes and previews,
 import os
 import struct
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
+from pneumo_keras.errors import DataError
 from pneumo_keras.storage.bounded_reading import open_ordinary
 from pneumo_keras.storage.printable import to_amount
+
+NOTE = "pneumo_keras: note"
+"""Where an image's `info` tells how its file was read, if that has to be known."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a file may cost, so that no file can take the machine.
+
+    Attributes:
+        pixels: Of the picture. The largest detectors have 20 million.
+        bytes: Of the file.
+        seconds: To decode it, and
+        memory: in bytes, of a process that does nothing else; for those that can stop one.
+    """
+
+    pixels: int = 50_000_000
+    bytes: int = 256 * 2**20
+    seconds: float = 30.0
+    memory: int = 3 * 2**30
+
+
+def check_pixels(width: int, height: int, limits: Limits) -> None:
+    """Checks the size that a file declares, before anything is decoded.
+
+    Raises:
+        DataError: There are none, or too many.
+    """
+    if width < 1 or height < 1:
+        raise DataError("it has no pixels")
+    if width * height > limits.pixels:
+        raise DataError(f"it has {width:,} x {height:,} pixels, more than {limits.pixels:,}")
+
 
 ENDINGS = frozenset(
     f".{name}"

@@ -1,4 +1,4 @@
-"""ImageSet out of picture files: PNG, JPEG, TIFF, BMP, WebP and DICOM.
+"""Images out of picture files: PNG, JPEG, TIFF, BMP, WebP and DICOM.
 
 One way for training folders, predictions and explanations. Whatever a file holds, it ends in an image or in a
 reason: a `DataError` in a few words without the file's name, which the caller knows.
@@ -6,14 +6,13 @@ reason: a `DataError` in a few words without the file's name, which the caller k
 
 import io
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION
 
-from pneumo_keras.data.kinds import HEAD, is_dicom
+from pneumo_keras.data.kinds import HEAD, Limits, check_pixels, is_dicom
 from pneumo_keras.errors import DataError
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
@@ -28,27 +27,7 @@ DAMAGES = {
 }
 """Kinds of damage, by what decoders say of them."""
 OUT_OF_MEMORY = "it takes too much memory to decode"
-NOTE = "pneumo_keras: note"
-"""Where an image's `info` tells how its file was read, if that has to be known."""
-
 Source = Path | bytes
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a file may cost, so that no file can take the machine.
-
-    Attributes:
-        pixels: Of the picture. The largest detectors have 20 million.
-        bytes: Of the file.
-        seconds: To decode it, and
-        memory: in bytes, of a process that does nothing else; for those that can stop one.
-    """
-
-    pixels: int = 50_000_000
-    bytes: int = 256 * 2**20
-    seconds: float = 30.0
-    memory: int = 3 * 2**30
 
 
 LIMITS = Limits()
@@ -83,18 +62,6 @@ def load_image(source: Source, limits: Limits = LIMITS) -> Image.Image:
         raise _to_damage(error) from error
     except Exception as error:  # decoders raise anything on damaged files
         raise _to_damage(error) from error
-
-
-def check_pixels(width: int, height: int, limits: Limits) -> None:
-    """Checks the size that a file declares, before anything is decoded.
-
-    Raises:
-        DataError: There are none, or too many.
-    """
-    if width < 1 or height < 1:
-        raise DataError("it has no pixels")
-    if width * height > limits.pixels:
-        raise DataError(f"it has {width:,} x {height:,} pixels, more than {limits.pixels:,}")
 
 
 def _open(source: Source, limits: Limits) -> io.BytesIO:

@@ -87,7 +87,8 @@ def verify_scoring(scoring: Scoring, runtime: str, model: keras.Model, data_size
     _check_differences(log_odds, LOG_ODDS_TOLERANCE, sizes, verb=f"has log odds on {version}")
     if not telling:
         raise ExportError(
-            f"Nothing was exported: Keras scores all {sum(COUNTS)} images within {EDGE:.0e} of 0 or 1, where a "
+            f"Nothing was exported: Keras scores all {sum(COUNTS)} images within {EDGE:.0e} of 0 or "
+            "1, where a "
             "wrong file would score the same. With evaluation.calibration=platt a run may score them between."
         )
     differences = (max(scores), TOLERANCE, max(log_odds), LOG_ODDS_TOLERANCE)

@@ -35,7 +35,7 @@ class OodDetector:
     limit: float
 
     def measure(self, features: Features) -> Float64[np.ndarray, " n"]:
-        """Distance of each image in units of the limit: above 1 it is outside the range of the training images."""
+        """Distance of each image in units of the limit: above 1 it is out of distribution."""
         return _measure(features, self.mean, self.deviation, self.components) / self.limit
 
     def save(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Features computed on the machines of a cluster, each of which gets the frozen network once, weights and all.
+"""Features computed on the machines of a cluster, each of which gets the frozen network once.
 
 Images are drawn or read where they pass it. Nothing of Keras is imported with this module: in an actor, its
 backend starts first.

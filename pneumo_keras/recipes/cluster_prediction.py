@@ -20,8 +20,8 @@ from pneumo_keras.runtime.backend import start_backend
 
 log = logging.getLogger("pneumo_keras")
 
-# Images of a block: what goes through a stage at once, and is done again when an actor dies. Ray Data keeps 12
-# KB on each block where the results are asked for.
+# Images of a block: what goes through a stage at once, and is done again when an actor dies. Ray Data keeps
+# 12 KB on each block where the results are asked for.
 SMALLEST_BLOCK, LARGEST_BLOCK, BLOCKS = 32, 256, 1000
 
 

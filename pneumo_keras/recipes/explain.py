@@ -98,8 +98,8 @@ def explain_files(
 ) -> Iterator[ExplainedFile]:
     """Explains images one by one: a picture and a map of each, and a table at the end.
 
-    What cannot be read has its reason, and does not stop the others. The folder may hold files only where those
-    of the same names may be replaced.
+    What cannot be read has its reason, and does not stop the others. The folder may hold files only where
+    those of the same names may be replaced.
 
     Raises:
         ModelError: The run's head is of a kind that is not known here.

@@ -69,7 +69,8 @@ def open_evaluated(data: DataSet, name: str) -> Split:
         return open_splits(data, (name,))[name]
     if name != "test":
         raise DataError(
-            f"{data.card.title}: the images come without splits and are evaluated together. Received: --split "
+            f"{data.card.title}: the images come without splits and are evaluated together. Received: "
+            "--split "
             f"{name}. Leave it out."
         )
     images, known = data.open_whole(), data.name_images(None)
@@ -99,7 +100,7 @@ def tell_shared_patients(data: DataSet, name: str) -> DataSet:
 
 
 def prepare_images(*, size: int, path: Path | None) -> dict[str, Split]:
-    """PneumoniaMNIST's training and validation images, fetched unless a file is named, checked and prepared."""
+    """PneumoniaMNIST's training and validation images, fetched unless a file is named, and prepared."""
     options = DataOptions(path, size, (0, 0, 0), find_cache())
     return open_splits(SOURCES["pneumonia_mnist"].open(options), ("train", "val"))
 
@@ -173,7 +174,8 @@ def open_own_data(run: Run, moved: str | None = None) -> tuple[Config, DataSet]:
     for name, before in run.environment["images"].items():
         if change := _find_change(before, data, name):
             raise RunError(
-                f"{place}: the images that the run learnt from must be as they were. Received: {change}. Train "
+                f"{place}: the images that the run learnt from must be as they were. Received: "
+                f"{change}. Train "
                 "again, or name images that it was not trained on with --data."
             )
     return config, data

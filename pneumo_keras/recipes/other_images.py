@@ -127,7 +127,8 @@ def _count_seen(run: Run, config: Config, split: Split, *, is_whole: bool) -> in
     seen, n = int(np.isin(load_hashes(split.images, find_cache()), run.seen_images).sum()), len(split.images)
     if seen > n * MOST:
         raise RunError(
-            f"{rule}, with {seen:,} of {to_amount(n, 'image')} among its training and validation images. Take "
+            f"{rule}, with {seen:,} of {to_amount(n, 'image')} among its training and validation "
+            "images. Take "
             "those away."
         )
     return seen
@@ -165,7 +166,7 @@ def _warn(split: Split, notice: str) -> str:
 
 
 def _describe_images(target: RunFolder, config: Config, card: DataCard, split: Split) -> dict[str, Any]:
-    """What the evaluation is made with; splits that were evaluated before stay in it, or are of other images."""
+    """What the evaluation is made with; splits that were evaluated before stay in it."""
     path, found = str(config.data.path), describe_split(split)
     about = target.load_document(dict, "environment.json") if target.holds("environment.json") else {}
     known = about.get("images", {})
@@ -190,7 +191,8 @@ def _describe_limits(card: DataCard, run: Run) -> DataCard:
     return replace(
         card,
         limits=(
-            f"It was trained on {trained}, and knows images like those. The images evaluated here are others.",
+            f"It was trained on {trained}, and knows images like those. The images evaluated here are "
+            "others.",
             "Operating point and calibration were chosen on validation images of the training: among other "
             "images the same score may stand for another probability.",
         ),

@@ -27,7 +27,7 @@ TOLERANCE = 1e-3  # of a score between machines and engines
 
 @dataclass(frozen=True)
 class Scorer:
-    """A run that scores images, at its operating point; a shift to another prevalence changes no prediction."""
+    """A run that scores images, at its operating point; another prevalence changes no prediction."""
 
     run: Run
     runner: Runner
@@ -136,7 +136,8 @@ def score_rest(
             if now is None or abs(now - last[1]) > TOLERANCE:
                 raise RunError(
                     "To go on with --resume, run and images must be the same as before. Received: "
-                    f"{last[0]!r} had the score {last[1]:.6f}, and now {'none' if now is None else f'{now:.6f}'}"
+                    f"{last[0]!r} had the score {last[1]:.6f}, and now "
+                    f"{'none' if now is None else f'{now:.6f}'}"
                 )
         yield from images
 

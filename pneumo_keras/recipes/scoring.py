@@ -121,7 +121,7 @@ def write_scores(
     *,
     perturbed: Perturbed | None = None,
 ) -> None:
-    """Writes `scores_<split><suffix>.csv` and `metrics_<split><suffix>.json`; of perturbed images by kind, too."""
+    """Writes `scores_<split><suffix>.csv` and `metrics_<split><suffix>.json`, and those perturbed."""
     metrics = to_metrics(
         evaluation,
         split=split.name,

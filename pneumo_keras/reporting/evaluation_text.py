@@ -86,7 +86,8 @@ def describe_short_intervals(counts: ConfusionCounts, names: Sequence[str]) -> s
         return ""
     return (
         f"Few images ({counts.tn + counts.fp} normal, {counts.fn + counts.tp} pneumonia): the "
-        f"{format_share(LEVEL)} intervals of {', '.join(map(name_figure, names))} held the true figure in as few "
+        f"{format_share(LEVEL)} intervals of {', '.join(map(name_figure, names))} held the true "
+        "figure in as few "
         f"as {SHORT_COVERAGE} of simulated cases."
     )
 
@@ -147,7 +148,8 @@ def describe_new_patients(evaluation: Evaluation) -> str:
     if new is None:
         return ""
     return (
-        f"{new.n:,} of {evaluation.at_threshold.n:,} images are of known patients of whom the run was trained "
+        f"{new.n:,} of {evaluation.at_threshold.n:,} images are of known patients of whom the run was "
+        "trained "
         "on no image that is known: their figures speak of new patients."
     )
 
@@ -249,7 +251,8 @@ def explain_difference(changed: Mapping[str, tuple[str, str]]) -> str:
     if set(changed) == {"seed"}:
         return "Only the seed differs: this is seed variance."
     return (
-        "Intervals and p speak of other images, not of other seeds: two seeds of the same settings can differ "
+        "Intervals and p speak of other images, not of other seeds: two seeds of the same settings "
+        "can differ "
         "as much.\nTo find out, train each with several seeds, or with training.members above 1, whose "
         "spread eval shows."
     )

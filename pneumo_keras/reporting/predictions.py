@@ -160,7 +160,7 @@ def _add_line(
 
 
 def _check_rest(written: Written, file: Path, rest: bytes, path: str | None) -> None:
-    """Checks that a last line without an end is what was written of the next image, or the beginning of it."""
+    """Checks that a last line without an end is the beginning of what is written of the next image."""
     opening = _open_line(path).encode()
     if not opening or not (rest.startswith(opening) or opening.startswith(rest)):
         raise _to_others(file, written.images + 2, path, _decode(rest))

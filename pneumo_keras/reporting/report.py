@@ -136,7 +136,7 @@ class ImagePicture:
 
 
 def picture_image(contents: ReportContents, index: int, limit: float) -> ImagePicture:
-    """An image with its name, label and score, and with its map (`limit`: see `to_limit`) where there is one."""
+    """An image with its name, label, score and map, if any (`limit`: see `to_limit`)."""
     label, score = CLASS_NAMES[contents.images.labels[index]], format_number(contents.scores[index])
     name = name_image(contents, index)
     image, evidence = contents.images.read(slice(index, index + 1))[0], contents.evidence.get(index)

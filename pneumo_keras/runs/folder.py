@@ -114,7 +114,8 @@ class RunFolder:
         run = self.path.resolve().parent.parent
         if self.path.resolve().parent.name == OTHER_IMAGES and RunFolder(run).is_finished():
             raise RunError(
-                f"RUN must be the folder of a run. {self.path} holds the evaluation of {run} on other images: "
+                f"RUN must be the folder of a run. {self.path} holds the evaluation of {run} on other "
+                "images: "
                 "name that one."
             )
         raise RunError(

@@ -66,7 +66,7 @@ def keep_stopped() -> Iterator[None]:
 
 @contextmanager
 def defer_stop() -> Iterator[None]:
-    """Lets the work inside end its batch: it asks for a first signal itself, and a second stops it at once."""
+    """Lets the work inside end its batch: it asks for the first signal, a second stops it at once."""
     _State.deferring += 1
     try:
         yield

@@ -148,7 +148,7 @@ def fit(
         fitted_before: Whether the weights count as those of epoch 0, which are kept where no epoch has a
             lower validation loss.
         rate_setting: To be lowered where the loss is NaN.
-        devices: That share each step, whose `scope` this must be in; batches are this process's share of them.
+        devices: That share each step, whose `scope` this must be in; batches are this process's share.
             Without, all is done by the device that the backend takes by itself.
 
     Raises:

@@ -15,7 +15,7 @@ from PIL import Image
 from pneumo_keras.app.service import Service
 from pneumo_keras.data.decoding import Decoders
 from pneumo_keras.data.images import Preparation
-from pneumo_keras.data.pictures import Limits
+from pneumo_keras.data.kinds import Limits
 from pneumo_keras.errors import DataError
 from pneumo_keras.recipes.explain import ImageExplainer
 

@@ -20,7 +20,7 @@ FEWER = 8  # other sizes are tried on every eighth image
 
 
 def resize_images(images):
-    """ImageSet (n, height, width), and some of them in each of the other sizes, by the size."""
+    """Images (n, height, width), and some of them in each of the other sizes, by the size."""
     height, width = images.shape[1:]
     found = {f"{height} x {width}": images}
     for down, across in SIZES:

@@ -25,7 +25,7 @@ DELETED = 100  # validation images
 
 @dataclass(frozen=True)
 class PointingGame:
-    """How often a map's highest point lies on an opacity, among how many images, and how often a random one."""
+    """How often a map's highest point lies on an opacity, how often a random one, among how many images."""
 
     images: int
     hits: float
@@ -46,7 +46,7 @@ def play_pointing_game(evidence, patches):
 
 
 def measure_deletion(images, evidence, fill, compute_log_odds, share=0.1, seed=0):
-    """Mean change of log odds and its standard error where a share of images is replaced, by what chose the share.
+    """Mean change of log odds and its standard error where a share of images is replaced, by what chose it.
 
     Args:
         images: Of pneumonia, in an order that has nothing to do with what they show.

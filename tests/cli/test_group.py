@@ -163,7 +163,8 @@ def test_keras_json_has_no_say(tmp_path):
     (tmp_path / "keras.json").write_text('{"backend": "numpy", "image_data_format": "channels_first"}')
     environment = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}
     code = (
-        "import pneumo_keras.runtime.backend as b, pathlib; b.start_backend(pathlib.Path('.')); import keras; "
+        "import pneumo_keras.runtime.backend as b, pathlib; b.start_backend(pathlib.Path('.')); "
+        "import keras; "
         "print(keras.config.backend(), keras.config.image_data_format())"
     )
     done = subprocess.run(

@@ -119,7 +119,8 @@ def compare(options, cache):
         right = watch.chunks == list(range(-(-options.images // 32))) and digest == digests[0]
         failed |= not right or (kill and not watch.killed)
         line = (
-            f"{name}: {watch.last - watch.started:.1f} s in all, {watch.rate:.1f} images/s once begun, driver "
+            f"{name}: {watch.last - watch.started:.1f} s in all, {watch.rate:.1f} images/s once "
+            "begun, driver "
             f"at most {peak / 1e6:,.0f} MB, killed {watch.killed or 'nobody'}, each image once with the same "
             f"bytes: {right}"
         )

@@ -1,8 +1,8 @@
 """How predict scales on Ray, by hand: `python -m tests.cluster.scale --images 20000 --folder /tmp/scale`.
 
-Phantom images in files through the real network at 75 px: on this machine without Ray, with it, with the actor
-that scores killed in the middle, and on two nodes on loopback. Then the memory of whoever asks for results,
-over numbers of images that nobody has. What is made in the folder is used again.
+Phantom images in files through the real network at 75 px: on this machine without Ray, with it, with the
+actor that scores killed in the middle, and on two nodes on loopback. Then the memory of whoever asks for
+results, over numbers of images that nobody has. What is made in the folder is used again.
 """
 
 import argparse

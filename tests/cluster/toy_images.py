@@ -1,4 +1,4 @@
-"""ImageSet for actors, which import them from here."""
+"""Images for actors, which import them from here."""
 
 import os
 import time

@@ -12,7 +12,7 @@ from PIL import Image
 from pneumo_keras.data import decoding
 from pneumo_keras.data.decoding import Decoders, decode_images
 from pneumo_keras.data.images import Preparation
-from pneumo_keras.data.pictures import Limits
+from pneumo_keras.data.kinds import Limits
 from pneumo_keras.errors import DataError
 
 RANDOM = np.random.default_rng(0)

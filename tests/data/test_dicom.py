@@ -19,7 +19,8 @@ from pydicom.uid import (
 
 from pneumo_keras.data.image_preparation import prepare_image
 from pneumo_keras.data.images import Preparation
-from pneumo_keras.data.pictures import NOTE, Limits, load_image
+from pneumo_keras.data.kinds import NOTE, Limits
+from pneumo_keras.data.pictures import load_image
 from pneumo_keras.errors import DataError
 from tests.conftest import SHARED
 from tests.data.dicom_files import (

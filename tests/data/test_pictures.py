@@ -9,7 +9,8 @@ from PIL import Image
 
 from pneumo_keras.data.image_preparation import prepare_image
 from pneumo_keras.data.images import Preparation
-from pneumo_keras.data.pictures import Limits, load_image
+from pneumo_keras.data.kinds import Limits
+from pneumo_keras.data.pictures import load_image
 from pneumo_keras.errors import DataError
 from tests.data.hostile import build_chunk
 

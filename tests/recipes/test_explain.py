@@ -93,7 +93,8 @@ def test_a_run_without_its_normal_images_gets_one_line(run):
     with pytest.raises(RunError) as caught:
         build_image_explainer(run)
     assert str(caught.value) == (
-        f"{run.folder.path / 'normal_images.npz'} cannot be read: No such file or directory. Train or evaluate "
+        f"{run.folder.path / 'normal_images.npz'} cannot be read: No such file or directory. Train or "
+        "evaluate "
         "again."
     )
 

@@ -38,7 +38,10 @@ def to_refusal(path, change):
 def test_stated_splits_that_share_patients_are_counted_in_a_warning_and_in_the_data_card(
     run_of_folder, caplog
 ):
-    shared = "20 of 30 validation images (66.7 %) show a patient whom the training images show, too: figures on them"
+    shared = (
+        "20 of 30 validation images (66.7 %) show a patient whom the training images show, too: "
+        "figures on them"
+    )
     evaluate_run(run_of_folder, "val")
     warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert any(shared in line for line in warnings)
@@ -116,7 +119,8 @@ def test_another_file_in_the_place_of_the_run_s_own_is_noticed(run_of_npz, tmp_p
 def test_images_that_are_gone_are_named(run_of_npz, tmp_path):
     (tmp_path / "images.npz").rename(tmp_path / "moved.npz")
     assert refuse(run_of_npz) == (
-        f"The images that {run_of_npz.folder.path} was made with must lie where they lay then, or where --set "
+        f"The images that {run_of_npz.folder.path} was made with must lie where they lay then, or "
+        "where --set "
         f"data.path=... says. Received: {tmp_path}/images.npz, where there is nothing."
     )
     open_own_data(run_of_npz, str(tmp_path / "moved.npz"))

@@ -84,13 +84,15 @@ def test_a_run_is_evaluated_on_all_images_of_a_folder_without_splits(run, clinic
     assert str(clinic.parent) not in page
     assert '<tr><th scope="row">data.title</th><td class="long">synthetic phantoms, 28 px</td></tr>' in page
     assert refuse(run, clinic, "val", error=DataError) == (
-        "clinic, 28 px: the images come without splits and are evaluated together. Received: --split val. Leave "
+        "clinic, 28 px: the images come without splits and are evaluated together. Received: --split "
+        "val. Leave "
         "it out."
     )
     with pytest.raises(RunError) as caught:
         load_run(target)
     assert str(caught.value) == (
-        f"RUN must be the folder of a run. {target} holds the evaluation of {run.folder.path} on other images: "
+        f"RUN must be the folder of a run. {target} holds the evaluation of {run.folder.path} on "
+        "other images: "
         "name that one."
     )
 
@@ -208,7 +210,8 @@ def test_an_evaluation_is_repeated_and_never_replaced_by_one_on_other_images(run
 def test_images_that_were_trained_on_are_no_others(run_of_folder, tmp_path):
     path = tmp_path / "clinic"
     own = (
-        f"--data must name images that the run was not trained on. Received: {path}. Leave it out to evaluate "
+        f"--data must name images that the run was not trained on. Received: {path}. Leave it out to "
+        "evaluate "
         "the run on its own."
     )
     assert refuse(run_of_folder, path, "val") == own

@@ -302,7 +302,7 @@ def test_images_that_are_not_held_in_memory_are_never_read_all_at_once(train, mo
 
 @pytest.fixture
 def swapped_validation(tmp_path):
-    """ImageSet whose validation labels are swapped, and the settings that name them."""
+    """Images whose validation labels are swapped, and the settings that name them."""
     splits = load_phantom_splits((120, 100, 40))
     path = tmp_path / "swapped.npz"
     save_archive(path, {**splits, "val": replace(splits["val"], labels=1 - splits["val"].labels)})

@@ -72,7 +72,8 @@ def test_notable_shifts_are_described():
     )
     means = [part.images[part.labels == 0].mean() for part in splits.values()]
     assert find(findings, "mean grey of normal images").startswith(
-        f"Exposure differs: mean grey of normal images, {means[0]:.1f} in training and {means[1]:.1f} in test (d "
+        f"Exposure differs: mean grey of normal images, {means[0]:.1f} in training and {means[1]:.1f} "
+        "in test (d "
     )
 
 
@@ -82,7 +83,8 @@ def test_what_separates_the_classes_and_blank_images_are_described():
     images.images[0] = 0
     audit = audit_images({"train": images})
     assert to_findings(audit)[1:] == [
-        f"Mean grey alone separates the classes, AUC {audit.splits['train'].exposure['mean grey'].auc:.2f} in "
+        "Mean grey alone separates the classes, AUC "
+        f"{audit.splits['train'].exposure['mean grey'].auc:.2f} in "
         "training: a classifier must do better than that.",
         "Images of training of one grey level, which show nothing: 1.",
     ]

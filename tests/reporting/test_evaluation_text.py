@@ -132,7 +132,8 @@ def test_images_out_of_distribution_are_told_with_figures_without_them():
     evaluation = evaluate(LABELS, SCORES, 0.5, members=[], seed=1, distances=distances)
     text = format_evaluation(evaluation, heading="")
     assert (
-        "2 of 6 images (33.3 %) are out of distribution, 1 of them far (more than 1.5 times the limit), where "
+        "2 of 6 images (33.3 %) are out of distribution, 1 of them far (more than 1.5 times the "
+        "limit), where "
         "predictions are of no use."
     ) in text
     (header,) = [line for line in text.splitlines() if "the 4 others" in line]

@@ -7,7 +7,8 @@ VAL = ImageNames(patients=("b", "c", "", "b"))
 
 def test_images_of_patients_who_stand_elsewhere_are_counted():
     assert describe_sharing("val", VAL, {"train": TRAIN}) == (
-        "2 of 4 validation images (50.0 %) show a patient whom the training images show, too: figures on them "
+        "2 of 4 validation images (50.0 %) show a patient whom the training images show, too: "
+        "figures on them "
         "are flattered by that."
     )
     both = describe_sharing("test", TRAIN, {"train": TRAIN, "val": VAL})
@@ -26,7 +27,8 @@ def test_patients_who_stand_apart_are_said_to():
 def test_patients_who_are_numbered_anew_are_said_to_be_unknown():
     anew = ImageNames(patients=("test-a",), numberings=frozenset({"test"}))
     assert describe_sharing("test", anew, {"train": TRAIN, "val": VAL}) == (
-        "Patients of the test images are numbered anew: whether the training images and validation images show "
+        "Patients of the test images are numbered anew: whether the training images and validation "
+        "images show "
         "them, too, is not known."
     )
 

@@ -123,7 +123,8 @@ def describe_official(release: Release, files: Mapping[str, str], *, size: int) 
             "Labels are what physicians read from the images, not proven diagnoses. A third physician "
             "checked those of the test images.",
             f"Normal images are {_to_percent(*fitted)} of the official training and validation images, but "
-            f"{_to_percent(*CLASS_COUNTS['test'])} of the test images: scores and thresholds do not carry over "
+            f"{_to_percent(*CLASS_COUNTS['test'])} of the test images: scores and thresholds do not "
+            "carry over "
             "unchanged.",
             "Validation images are a random slice of the training images, and easier than the test images.",
         ),

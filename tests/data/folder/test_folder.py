@@ -62,7 +62,8 @@ def test_the_test_images_are_not_even_listed_before(images, open_data):
     data = open_data(images)
     data.open_split("train"), data.open_split("val")
     assert refuse(data.open_split, "test") == (
-        f"{images}: split 'test' must hold images of two classes, in folders with their names or in the column "
+        f"{images}: split 'test' must hold images of two classes, in folders with their names or in "
+        "the column "
         "label. Received: NORMAL (4), OTHER (4), PNEUMONIA (10). Keep two, and name the one that is "
         "pneumonia with data.positive."
     )
@@ -309,7 +310,8 @@ def test_broken_images_stop_the_preparation_with_one_line(images, open_data, tmp
     (images / "train" / "PNEUMONIA" / "b.png").touch()
     assert refuse(open_data(images).open_split, "train") == (
         f"{images}: split 'train': every image must be one that can be read. Received: 2 of 32 that cannot, "
-        "first train/NORMAL/a.jpg: it is no PNG, JPEG, TIFF, BMP, WebP or DICOM file, or a damaged one. Repair "
+        "first train/NORMAL/a.jpg: it is no PNG, JPEG, TIFF, BMP, WebP or DICOM file, or a damaged "
+        "one. Repair "
         "or remove them."
     )
     assert not list((tmp_path / "cache" / "datasets").glob("*.npy"))

@@ -25,7 +25,8 @@ def test_a_folder_below_that_of_a_class_that_cannot_be_listed_is_named(images, o
 
     monkeypatch.setattr("os.scandir", refuse_one)
     assert refuse(open_data(images).open_split, "train").endswith(
-        "Received: 1 of 31 that cannot, first train/NORMAL/more: it is a folder that cannot be read. Repair or "
+        "Received: 1 of 31 that cannot, first train/NORMAL/more: it is a folder that cannot be read. "
+        "Repair or "
         "remove them."
     )
 

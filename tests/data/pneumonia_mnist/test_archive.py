@@ -180,7 +180,8 @@ def test_both_classes_must_be_there(write_npz, split):
     count = {"train": 12, "val": 6}[split]
     path = write_npz(**{f"{split}_labels": np.zeros((count, 1), np.uint8)})
     assert refuse(path) == (
-        f"split '{split}' must hold images of both classes. Received: {count} normal, 0 pneumonia. {NEXT_STEP}"
+        f"split '{split}' must hold images of both classes. Received: {count} normal, 0 pneumonia. "
+        f"{NEXT_STEP}"
     )
 
 
