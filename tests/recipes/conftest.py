@@ -1,4 +1,5 @@
 import shutil
+from collections import defaultdict
 
 import pytest
 
@@ -6,6 +7,7 @@ from pneumo_keras.config import load_config
 from pneumo_keras.data.pneumonia_mnist.archive import save_archive
 from pneumo_keras.recipes import network, perturbations
 from pneumo_keras.recipes.train import train_run
+from pneumo_keras.reporting import report
 from pneumo_keras.runs.folder import RunFolder, extend_manifest
 from pneumo_keras.runs.run import load_run
 from tests.images import load_phantom_splits, sort_by_class, write_splits
@@ -22,6 +24,12 @@ def toy(monkeypatch):
     for table, kinds in (("CORRUPTIONS", FEW[:2]), ("PERTURBATIONS", FEW[2:])):
         whole = getattr(perturbations, table)
         monkeypatch.setattr(perturbations, table, {kind: whole[kind] for kind in kinds})
+
+
+@pytest.fixture
+def without_plots(monkeypatch):
+    """An evaluation draws for three of its four seconds, and most tests are about its numbers and words."""
+    monkeypatch.setattr(report, "draw_plots", lambda contents: defaultdict(lambda: "data:,"))
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from pneumo_keras.recipes.images import (
 from tests.images import load_phantom_splits, sort_by_class, write_images
 from tests.small import COUNTS
 
-pytestmark = pytest.mark.usefixtures("warm_cache")
+pytestmark = pytest.mark.usefixtures("warm_cache", "without_plots")
 
 
 def refuse(run):

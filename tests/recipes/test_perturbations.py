@@ -25,7 +25,7 @@ from pneumo_keras.recipes.other_images import OtherImages, evaluate_other_images
 from pneumo_keras.recipes.perturbations import list_kinds
 from tests.images import build_phantom_images, load_phantom_splits
 
-pytestmark = pytest.mark.usefixtures("warm_cache")
+pytestmark = pytest.mark.usefixtures("warm_cache", "without_plots")
 
 
 @pytest.fixture
