@@ -270,7 +270,8 @@ def test_a_disk_that_is_full_is_one_line(invoke, images, monkeypatch):
     done = invoke("-q", "predict", "run", "images", "--out", "scores.csv")
     assert (done.exit_code, done.stderr) == (
         1,
-        "Error: No space left on device. Check the disk and whose files these are, then run it again.\n",
+        "Error: --out must name a place that can be written. Received: scores.csv (No space left on "
+        "device)\n",
     )
 
 

@@ -8,7 +8,6 @@ from scipy.special import logit
 from sklearn.metrics import roc_auc_score
 
 from pneumo_keras.config import change_config
-from pneumo_keras.data import pneumonia_mnist
 from pneumo_keras.data.pneumonia_mnist import catalog
 from pneumo_keras.evaluation.scores import load_score_table, load_scores
 from pneumo_keras.recipes.compare import compare_runs
@@ -71,7 +70,7 @@ def test_medmnist_reads_the_scores_of_its_own_file_and_agrees(run_of_npz, monkey
 
     path = run_of_npz.folder.path.with_name("images.npz")
     release = replace(catalog.load_release(28), md5=hashlib.md5(path.read_bytes()).hexdigest())
-    monkeypatch.setattr(pneumonia_mnist, "load_release", lambda size: release)
+    monkeypatch.setattr(catalog, "load_release", lambda size: release)
     evaluation = evaluate_run(run_of_npz, "test")
     (file,) = run_of_npz.folder.path.glob("pneumoniamnist_test_*@of-npz.csv")
     labels = load_archive(path, "test", size=28).labels[:, None]
