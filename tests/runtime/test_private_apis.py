@@ -167,4 +167,4 @@ def test_private_parts_of_others_are_touched_in_one_module_alone():
         "runtime/private_apis.py",
         "model/model_file.py",
     }
-    assert len(found["runtime/private_apis.py"]) == 7
+    assert len(found["runtime/private_apis.py"]) == 6

@@ -75,10 +75,10 @@ class DecodedImages:
         Raises:
             DataError: They are not on this machine.
         """
-        return np.array(self._pixels[rows])
+        return np.array(self.pixels[rows])
 
     @functools.cached_property
-    def _pixels(self) -> Shaped[np.ndarray, "n height width"]:
+    def pixels(self) -> Shaped[np.ndarray, "n height width"]:
         """Mapped: they stay readable here, even if they are removed from the cache."""
         try:
             return self.array.open()
@@ -130,7 +130,7 @@ def load_decoded(
         PREPARED.shrink(cache, limit)
     with contextlib.suppress(OSError):
         os.utime(file)  # so that it is not the first to go
-    _ = images._pixels
+    _ = images.pixels
     return images
 
 
