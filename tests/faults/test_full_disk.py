@@ -81,7 +81,7 @@ def test_a_training_whose_disk_is_full_goes_on_when_there_is_room(tmp_path, whol
         assert check_manifest(run) == []
 
 
-@pytest.mark.parametrize("size", [4, 24])
+@pytest.mark.parametrize("size", [4, 12])
 def test_a_cache_that_is_full_ends_a_training_in_one_line(tmp_path, whole, size):
     expected = train_whole(whole)
     with mount(tmp_path / "cache", size) as change:

@@ -106,8 +106,8 @@ class ClassifierTarget:
         return np.asarray(load_run(self.place).classifier.join().predict_on_batch(IMAGES)).ravel().tolist()
 
     def is_right(self, data, result):
-        """Never: one model has one result."""
-        return False
+        """Always: which weights a file that can be read should hold is for the manifest to say."""
+        return True
 
 
 @dataclass(frozen=True)
