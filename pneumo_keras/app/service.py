@@ -1,8 +1,6 @@
 """A run that evaluates images for a page, served until somebody ends it. Needs uvicorn."""
 
 import asyncio
-import base64
-import io
 import logging
 import socket
 from collections.abc import Iterator
@@ -10,10 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import uvicorn
-from jaxtyping import UInt8
-from PIL import Image
 from starlette.applications import Starlette
 
 from pneumo_keras.app.server import build_server, list_names
@@ -23,6 +18,7 @@ from pneumo_keras.data.phantom import PhantomImages
 from pneumo_keras.errors import DataError, RunError
 from pneumo_keras.recipes.explain import ImageExplainer, build_image_explainer
 from pneumo_keras.reporting.explanations import CAVEAT, LEGEND, SHOWN_EDGE, paint_evidence, to_limit
+from pneumo_keras.reporting.plots import encode_image, to_png
 from pneumo_keras.runs.run import Run
 
 log = logging.getLogger("pneumo_keras")
@@ -120,8 +116,8 @@ class Service:
             "threshold": scored.threshold,
             "warning": scored.warning,
             "data_size": self._explainer.preparation.size,
-            "image": _to_uri(one.shown),
-            "map": _to_uri(paint_evidence(one.shown, evidence, limit=limit, edge=SHOWN_EDGE)),
+            "image": encode_image(one.shown),
+            "map": encode_image(paint_evidence(one.shown, evidence, limit=limit, edge=SHOWN_EDGE)),
             "limit": limit,
             "legend": " ".join(LEGEND.split()),
             "caveat": CAVEAT,
@@ -131,7 +127,7 @@ class Service:
 def draw_examples() -> list[bytes]:
     """Phantom images to try, as PNG files."""
     images = PhantomImages(EXAMPLES, EXAMPLE_SIZE, EXAMPLE_SEED).read(slice(None))
-    return [_to_png(image) for image in images]
+    return [to_png(image) for image in images]
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -143,13 +139,3 @@ def _listen(host: str, port: int) -> socket.socket:
             f"--host and --port must name an address that can be had. Received: {host}, {port} "
             f"({error.strerror or error})"
         ) from error
-
-
-def _to_uri(image: UInt8[np.ndarray, "..."]) -> str:
-    return f"data:image/png;base64,{base64.b64encode(_to_png(image)).decode()}"
-
-
-def _to_png(image: UInt8[np.ndarray, "..."]) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG")
-    return file.getvalue()

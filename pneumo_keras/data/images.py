@@ -123,9 +123,7 @@ class ImageArray:
 
     def fingerprint(self) -> str:
         """SHA-256 of all pixels."""
-        sha256 = start_hash((len(self), *self.shape))
-        sha256.update(self.images.tobytes())
-        return sha256.hexdigest()
+        return hash_pixels(self)
 
     def read(self, rows: Rows) -> Images:
         """The images of these rows."""
@@ -177,6 +175,14 @@ def iterate_images(images: ImageSet, at_once: int = AT_ONCE) -> Iterator[Images]
 def start_hash(shape: tuple[int, int, int]) -> Any:
     """SHA-256 of images of a shape (n, height, width), to be updated with their pixels."""
     return hashlib.sha256(str(shape).encode())
+
+
+def hash_pixels(images: ImageSet) -> str:
+    """SHA-256 of all pixels, read some images at a time."""
+    sha256 = start_hash((len(images), *images.shape))
+    for some in iterate_images(images):
+        sha256.update(some.tobytes())
+    return sha256.hexdigest()
 
 
 def hash_labels(labels: Labels) -> str:

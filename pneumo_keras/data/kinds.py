@@ -1,4 +1,4 @@
-"""Which files of a folder are images: those that end like one, or begin like one.
+"""Which files of a folder are images, and what one may cost: those that end like one, or begin like one.
 
 A file that somebody names is always opened. In a folder lie notes and previews, too, which nobody means.
 """

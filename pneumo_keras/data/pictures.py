@@ -27,8 +27,8 @@ DAMAGES = {
 }
 """Kinds of damage, by what decoders say of them."""
 OUT_OF_MEMORY = "it takes too much memory to decode"
-Source = Path | bytes
 
+Source = Path | bytes
 
 LIMITS = Limits()
 

@@ -179,12 +179,15 @@ class OperatingPoint:
     specificity: FloatOrNan
 
     def __post_init__(self) -> None:
-        """Checks that the rule can be put into words."""
+        """Checks that the rule can be put into words, and that figures and counts agree."""
         if self.rule not in RULES:
             raise ValueError(f"'rule' must be one of {', '.join(RULES)}, not {self.rule!r}")
         if set(self.demand) != set(RULES[self.rule].demands):
             demands = ", ".join(RULES[self.rule].demands) or "nothing"
             raise ValueError(f"'demand' of the rule '{self.rule}' must hold {demands}")
+        for name, reach in (("sensitivity", to_sensitivity), ("specificity", to_specificity)):
+            if not np.array_equal(getattr(self, name), reach(self.counts), equal_nan=True):
+                raise ValueError(f"'{name}' must be that of its counts")
 
     def describe_rule(self) -> str:
         """How the threshold came about, and on which images if images were asked."""

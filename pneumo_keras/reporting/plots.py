@@ -260,9 +260,14 @@ def _to_panel_box(plot: Figure) -> Bbox:
 
 def encode_image(image: GreyImage) -> str:
     """An image as a PNG data URI, pixel by pixel."""
+    return encode_data(to_png(image), "image/png")
+
+
+def to_png(image: GreyImage) -> bytes:
+    """An image as a PNG file."""
     png = io.BytesIO()
     Image.fromarray(image).save(png, format="PNG")
-    return encode_data(png.getvalue(), "image/png")
+    return png.getvalue()
 
 
 def encode_data(data: bytes, media_type: str) -> str:

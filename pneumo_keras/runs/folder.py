@@ -227,7 +227,11 @@ class RunFolder:
 
     def read_text(self, name: str) -> str:
         """The text of a file of the run."""
-        return self.verify(name).read_text(encoding="utf-8")
+        path = self.verify(name)
+        try:
+            return path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise RunError(f"{path} is damaged: it is not text in UTF-8. {AGAIN}") from error
 
 
 def load_manifest(folder: Path) -> dict[str, str]:

@@ -2,28 +2,85 @@
 
 import csv
 import io
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired
 
 import numpy as np
 from jaxtyping import Int64
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from pneumo_keras.arrays import CLASS_NAMES, Images, Labels, Scores
 from pneumo_keras.config import Config, load_config
 from pneumo_keras.data.hashes import Hashes
 from pneumo_keras.data.images import Preparation
-from pneumo_keras.errors import RunError, SettingsError
+from pneumo_keras.errors import ModelError, RunError, SettingsError
 from pneumo_keras.evaluation.calibration import Calibration
-from pneumo_keras.evaluation.prevalence import PrevalenceShift
+from pneumo_keras.evaluation.prevalence import BALANCED_PREVALENCE, PrevalenceShift
 from pneumo_keras.evaluation.report_card import FAR
 from pneumo_keras.evaluation.threshold import OperatingPoint
 from pneumo_keras.runs.folder import MODEL, NORMAL_IMAGES, OOD_DETECTOR, SEEN_IMAGES, SETTINGS, RunFolder
+from pneumo_keras.storage.documents import check_part
 
 if TYPE_CHECKING:
     from pneumo_keras.features.ood import OodDetector
     from pneumo_keras.model.classifier import Classifier
+
+CURVES = {"epoch", "loss", "accuracy", "val_loss", "val_accuracy", "kept"}
+
+
+class RecordedSplit(TypedDict):
+    """What `environment.json` says of the images of a split."""
+
+    sha256: str
+    labels_sha256: str
+    class_counts: Annotated[list[Annotated[int, Field(ge=0, le=10**9)]], Field(min_length=2, max_length=2)]
+    listing_sha256: NotRequired[str]
+
+
+class RecordedPreparation(TypedDict):
+    """What it says of how they were prepared."""
+
+    size: int
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] | None
+
+
+class RecordedData(TypedDict):
+    """What it says of where they came from."""
+
+    title: str
+    notice: str
+    files: dict[str, str]
+    preparation: RecordedPreparation
+
+
+class RecordedImages(TypedDict):
+    """The images that a run was trained on."""
+
+    train: RecordedSplit
+    val: RecordedSplit
+
+
+RecordedWeights = TypedDict("RecordedWeights", {"0": float, "1": float})
+"""Class weights, of normal and of pneumonia images."""
+
+
+class Recorded(TypedDict):
+    """What is read of `environment.json`; it holds more, for people."""
+
+    images: RecordedImages
+    data: RecordedData
+    paths: dict[str, str]
+    class_weights: RecordedWeights
+    packages: dict[str, str]
+    weights_sha256: str
+    fine_tuned_weights_sha256: NotRequired[str]
+    classifier_sha256: str
+
 
 NOT_SCORED = "not scored: "
 """What the warning of an image without a score begins with: the reason follows."""
@@ -74,10 +131,26 @@ class Run:
 
     @cached_property
     def classifier(self) -> "Classifier":
-        """Network, head and decision. Raises ModelError where the file is damaged."""
-        from pneumo_keras.model.classifier import load_classifier
+        """Network, head and decision.
 
-        return load_classifier(self.folder.verify(MODEL))
+        Raises:
+            ModelError: The file is damaged, or holds another classifier than the one that was trained.
+        """
+        import keras
+
+        from pneumo_keras.model.classifier import load_classifier
+        from pneumo_keras.model.fingerprint import compute_fingerprint
+
+        path = self.folder.verify(MODEL)
+        classifier = load_classifier(path)
+        # Another version of Keras may describe the same layer otherwise.
+        comparable = self.environment["packages"].get("keras") == keras.__version__
+        if comparable and compute_fingerprint(classifier.join()) != self.environment["classifier_sha256"]:
+            raise ModelError(
+                f"{path} is not the classifier of this run: it has other weights or settings than were noted "
+                "when it was trained. Train again."
+            )
+        return classifier
 
     @cached_property
     def ood_detector(self) -> "OodDetector":
@@ -105,19 +178,23 @@ def load_run(path: Path) -> Run:
         path: Of its folder.
 
     Raises:
-        RunError: There is none, or one of its files is missing or damaged; the file is named.
+        RunError: There is none, one of its files is missing or damaged, or two of them speak of different
+            runs; the file is named.
     """
     folder = RunFolder(path)
     folder.check_finished()
-    rows = csv.DictReader(io.StringIO(folder.read_text("history.csv")))
-    return Run(
+    run = Run(
         folder=folder,
         config=load_settings(folder),
         operating_point=folder.load_document(OperatingPoint, "operating_point.json"),
         calibration=folder.load_document(Calibration, "calibration.json"),
-        history=[{name: float(value) for name, value in row.items()} for row in rows],
+        history=_load_history(folder),
         environment=folder.load_document(dict, "environment.json"),
     )
+    check_part(Recorded, run.environment, name=str(folder.path / "environment.json"))
+    for name, fault in _find_faults(run):
+        raise RunError(f"{folder.path / name} is damaged: {fault}. Train again.")
+    return run
 
 
 def load_settings(folder: RunFolder) -> Config:
@@ -131,6 +208,58 @@ def load_settings(folder: RunFolder) -> Config:
         return load_config(str(path))
     except SettingsError as error:
         raise RunError(f"{path} is of another version. {error}") from error
+
+
+def _find_faults(run: Run) -> Iterator[tuple[str, str]]:
+    """Files that do not fit the settings or the images of the run, and in what."""
+    asked, point, calibration = run.config.evaluation, run.operating_point, run.calibration
+    demand = {name: getattr(asked, name) for name in point.demand}
+    if (point.rule, point.demand) != (asked.rule, demand):
+        yield "operating_point.json", "it was chosen otherwise than the settings of the run ask for"
+    if point.rule == "fixed" and point.threshold != point.demand["threshold"]:
+        yield "operating_point.json", "its threshold is not the one that the settings give"
+    if calibration.method != asked.calibration:
+        yield "calibration.json", "it was fitted otherwise than the settings of the run ask for"
+    if calibration.method != "platt" and calibration.prevalence != BALANCED_PREVALENCE:
+        yield "calibration.json", f"without an intercept its prevalence is {BALANCED_PREVALENCE}"
+    if calibration.fitted_on != "val":
+        yield "calibration.json", "it was not fitted on validation images"
+    images, counts = run.environment["images"], point.counts
+    if point.chosen_on != "val":
+        yield "operating_point.json", "it was not chosen on validation images"
+    if images["val"]["class_counts"] != [counts.tn + counts.fp, counts.fn + counts.tp]:
+        yield "operating_point.json", "its counts are of other images than those of environment.json"
+    trained = images["train"]["class_counts"]
+    balanced = [sum(trained) / (2 * count) if count else math.nan for count in trained]
+    weights = [run.environment["class_weights"][label] for label in ("0", "1")]
+    if set(images) != {"train", "val"} or not np.allclose(weights, balanced):
+        yield "environment.json", "its class weights are not those of its training images"
+    if run.preparation.size != run.config.data.size:
+        yield "environment.json", "it speaks of images of another size than the settings"
+    training = run.config.training
+    tuned = training.unfreeze_from is not None
+    if ("fine_tuned_weights_sha256" in run.environment) != tuned:
+        yield "environment.json", "it says of fine-tuned weights what the settings do not ask for"
+    if len(run.history) > training.epochs + tuned * training.unfrozen_epochs:
+        yield "history.csv", "it has more epochs than the settings ask for"
+
+
+def _load_history(folder: RunFolder) -> list[dict[str, float]]:
+    path = folder.path / "history.csv"
+    try:
+        rows = list(csv.DictReader(io.StringIO(folder.read_text(path.name))))
+        history = [{name: float(value) for name, value in row.items()} for row in rows]
+    except (TypeError, ValueError, csv.Error) as error:
+        raise RunError(f"{path} must hold numbers: {error}. Train again.") from error
+    if not history or not history[0].keys() >= CURVES:
+        raise RunError(f"{path} must have a row an epoch, with {', '.join(sorted(CURVES))}. Train again.")
+    if not all(math.isfinite(value) for row in history for value in row.values()):
+        raise RunError(f"{path} must hold finite numbers. Train again.")
+    if [row["epoch"] for row in history] != [*range(1, len(history) + 1)] or not any(
+        row["kept"] for row in history
+    ):
+        raise RunError(f"{path} must count its epochs from 1, and say which were kept. Train again.")
+    return history
 
 
 def choose_normal_images(labels: Labels, scores: Scores) -> Int64[np.ndarray, " chosen"]:

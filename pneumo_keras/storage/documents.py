@@ -6,6 +6,7 @@ JSON knows no NaN: it is written as null, and read back where a field says `Floa
 import functools
 import json
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
@@ -50,6 +51,18 @@ def parse_document(kind: type[T], text: str, *, name: str) -> T:
         raise _to_damage(name, _to_fault(error)) from error
     except (ValueError, RecursionError) as error:
         raise _to_damage(name, f"{str(error)[: 2 * SHOWN]}. Received: {text[:SHOWN]!r}") from error
+
+
+def check_part(kind: Any, document: Mapping[str, Any], *, name: str) -> None:
+    """Checks what is known of a document that may hold more: `kind` is a TypedDict of the known keys.
+
+    Raises:
+        RunError: A known key is missing or holds something else. Names the first fault.
+    """
+    try:
+        _load_adapter(kind).validate_python(document, strict=True, extra="ignore")
+    except ValidationError as error:
+        raise _to_damage(name, _to_fault(error)) from error
 
 
 def _check_number(text: str, largest: float = math.inf) -> None:

@@ -117,10 +117,10 @@ def test_the_report_shows_the_maps_of_the_mistakes_and_of_no_other_image(run, mo
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("backend", ["tensorflow", "torch"])
-def test_other_backends_draw_the_same_map(run, images, tmp_path, backend):
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"needs {backend}")
+@pytest.mark.parametrize("other_backend", ["tensorflow", "torch"])
+def test_other_backends_draw_the_same_map(run, images, tmp_path, other_backend):
+    if importlib.util.find_spec(other_backend) is None:
+        pytest.skip(f"needs {other_backend}")
     own, other = tmp_path / "own", tmp_path / "other"
     list(explain_files(build_image_explainer(run), images[:1], own))
     command = [
@@ -133,5 +133,7 @@ def test_other_backends_draw_the_same_map(run, images, tmp_path, backend):
         "--out",
         str(other),
     ]
-    subprocess.run(command, env={**os.environ, "KERAS_BACKEND": backend}, check=True, capture_output=True)
+    subprocess.run(
+        command, env={**os.environ, "KERAS_BACKEND": other_backend}, check=True, capture_output=True
+    )
     np.testing.assert_allclose(np.load(other / "a.npy"), np.load(own / "a.npy"), atol=1e-3)

@@ -202,7 +202,7 @@ def test_the_demo_learns_and_does_not_from_shuffled_labels(tmp_path):
     splits = load_phantom_splits((640, 160, 400))
     archive = tmp_path / "images.npz"
     aucs = []
-    for shuffle in (None, 1, 2):
+    for shuffle in (None, 1, 2, 3, 4, 5):
         shuffled = dict(splits)
         if shuffle is not None:  # validation images, too: they choose the epoch
             random = np.random.default_rng(shuffle)
@@ -215,7 +215,7 @@ def test_the_demo_learns_and_does_not_from_shuffled_labels(tmp_path):
         evaluate_run(load_run(folder.path), "test")
         aucs.append(roc_auc_score(*load_scores(folder.path / "scores_test.csv")))
     assert 0.75 < aucs[0] < 0.999
-    assert abs(np.mean(aucs[1:]) - 0.5) < 0.15
+    assert abs(np.mean(aucs[1:]) - 0.5) < 0.1
 
 
 def test_neither_tensorflow_nor_torch_is_imported_under_jax(tmp_path):

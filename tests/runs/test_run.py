@@ -1,10 +1,11 @@
 import math
 
+import keras
 import numpy as np
 import pytest
 
 from pneumo_keras.config import load_config
-from pneumo_keras.errors import RunError
+from pneumo_keras.errors import ModelError, RunError
 from pneumo_keras.runs.folder import RunFolder, extend_manifest
 from pneumo_keras.runs.run import ScoredImage, choose_normal_images, load_run, to_warning
 
@@ -30,6 +31,18 @@ CALIBRATION = {
     "prevalence": 0.5,
     "calibration_error": {"before": 0.1, "after": 0.1},
 }
+ENVIRONMENT = {
+    "images": {
+        "train": {"sha256": "a", "labels_sha256": "b", "class_counts": [2, 6]},
+        "val": {"sha256": "c", "labels_sha256": "d", "class_counts": [4, 0]},
+    },
+    "data": {"title": "", "notice": "", "files": {}, "preparation": {"size": 28, "jpeg_quality": 75}},
+    "paths": {},
+    "class_weights": {"0": 2.0, "1": 2 / 3},
+    "packages": {},
+    "weights_sha256": "e",
+    "classifier_sha256": "f",
+}
 FILES = ["config.toml", "history.csv", "operating_point.json", "calibration.json", "environment.json"]
 
 
@@ -40,7 +53,7 @@ def folder(tmp_path):
         folder.write_table("history.csv", HISTORY)
         folder.write_json("operating_point.json", POINT)
         folder.write_json("calibration.json", CALIBRATION)
-        folder.write_json("environment.json", {"data": {"preparation": {"size": 28, "jpeg_quality": 75}}})
+        folder.write_json("environment.json", ENVIRONMENT)
         folder.write_with("model.keras", lambda path: path.write_bytes(b"model"))
         folder.write_with(
             "normal_images.npz", lambda path: np.savez(path, images=np.zeros((2, 28, 28), "u1"))
@@ -146,6 +159,68 @@ def test_settings_of_another_version_get_one_line_with_the_file(folder):
     assert read_message(folder.path) == (
         "config.toml is of another version. Unknown setting 'training.epoch'. Did you mean 'training.epochs'?"
     )
+
+
+def test_a_classifier_that_is_not_the_trained_one_is_refused(toy_run):
+    assert load_run(toy_run).classifier
+    model = keras.saving.load_model(toy_run / "model.keras", compile=False)
+    (kernel, *_) = model.get_layer("head").trainable_variables
+    kernel.assign(kernel * 1.001)
+    model.save(toy_run / "model.keras")
+    extend_manifest(toy_run, ["model.keras"])
+    with pytest.raises(
+        ModelError, match="is not the classifier of this run: it has other weights or settings"
+    ):
+        _ = load_run(toy_run).classifier
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fault"),
+    [
+        (
+            "operating_point.json",
+            {**POINT, "threshold": 0.4},
+            "its threshold is not the one that the settings",
+        ),
+        ("operating_point.json", {**POINT, "specificity": 0.7}, "'specificity' must be that of its counts"),
+        ("operating_point.json", {**POINT, "chosen_on": "test"}, "it was not chosen on validation images"),
+        (
+            "calibration.json",
+            {**CALIBRATION, "prevalence": 0.7},
+            "without an intercept its prevalence is 0.5",
+        ),
+        (
+            "calibration.json",
+            {**CALIBRATION, "slope": 2.0, "method": "temperature"},
+            "it was fitted otherwise",
+        ),
+        (
+            "environment.json",
+            {**ENVIRONMENT, "class_weights": {"0": 1.0, "1": 1.0}},
+            "its class weights are not",
+        ),
+        ("environment.json", {**ENVIRONMENT, "packages": []}, "'packages' should be a valid dictionary"),
+    ],
+)
+def test_files_that_speak_of_different_runs_are_named(folder, name, content, fault):
+    folder.write_json(name, content)
+    folder.update_manifest()
+    assert read_message(folder.path).startswith(f"{name} is damaged: {fault}")
+
+
+@pytest.mark.parametrize(
+    ("rows", "rule"),
+    [
+        ([{"epoch": 1, "loss": 0.7}], "have a row an epoch"),
+        ([{**HISTORY[0], "loss": math.nan}], "hold finite numbers"),
+        ([{**HISTORY[0], "loss": "low"}], "hold numbers"),
+        (HISTORY[1:], "count its epochs from 1"),
+    ],
+)
+def test_a_history_that_is_none_is_named(folder, rows, rule):
+    folder.write_table("history.csv", rows)
+    folder.update_manifest()
+    assert read_message(folder.path).startswith(f"history.csv must {rule}")
 
 
 def test_normal_images_come_evenly_from_the_lower_half_of_scores():

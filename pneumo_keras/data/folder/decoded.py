@@ -19,7 +19,7 @@ from jaxtyping import Shaped
 from pneumo_keras.arrays import Images, Labels
 from pneumo_keras.data.decoding import decode_images
 from pneumo_keras.data.folder.files import ImageFile
-from pneumo_keras.data.images import Preparation, Rows, iterate_images, start_hash
+from pneumo_keras.data.images import Preparation, Rows, hash_pixels
 from pneumo_keras.errors import DataError
 from pneumo_keras.runtime.progress import show_progress
 from pneumo_keras.storage.cache import PREPARED
@@ -60,10 +60,7 @@ class DecodedImages:
 
     @functools.cached_property
     def _sha256(self) -> str:
-        sha256 = start_hash((len(self), *self.shape))
-        for images in iterate_images(self):
-            sha256.update(images.tobytes())
-        return sha256.hexdigest()
+        return hash_pixels(self)
 
     def fingerprint(self) -> str:
         """SHA-256 of all pixels."""
