@@ -1,24 +1,19 @@
-"""What every engine makes of a backbone: a runner, which turns a stream of image batches into features."""
+"""What every engine makes of a backbone: a runner, which turns a stream of image batches into features.
 
-import functools
+Imports nothing of Keras, for those who pass runners on without running one.
+"""
+
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import keras
 import numpy as np
 from jaxtyping import Float32
 
 from pneumo_keras.arrays import Features, ImageBatch
-from pneumo_keras.engines.table import Precision
 
 # Batches of one stream may differ in their number of images: that axis is left unchecked.
 ImageStream = Iterable[Float32[np.ndarray, "_n size size 3"]]
 Runner = Callable[[ImageStream], Iterator[Features]]
-
-
-def build_runner(backbone: keras.Model, *, precision: Precision) -> Runner:
-    """The backbone on stock Keras, on whatever backend Keras runs; the precision is float32."""
-    return functools.partial(run_ahead, backbone.predict_on_batch)
 
 
 def run_ahead(compute: Callable[[ImageBatch], Any], batches: ImageStream) -> Iterator[Features]:

@@ -31,7 +31,7 @@ class Engine:
 # From the slowest to the fastest: `auto` takes the last that runs.
 ENGINES: dict[str, Engine] = {
     "keras": Engine(
-        module="pneumo_keras.engines.runner",
+        module="pneumo_keras.engines.stock",
         precisions=("float32",),
         reasons={"cpu": "no faster one runs here", "accelerator": "no other one runs here"},
     ),
