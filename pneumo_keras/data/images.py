@@ -5,7 +5,7 @@ at a time by everything that takes one.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -123,7 +123,7 @@ class ImageArray:
 
     def fingerprint(self) -> str:
         """SHA-256 of all pixels."""
-        return hash_pixels(self)
+        return hash_pixels((len(self), *self.shape), [self.images])
 
     def read(self, rows: Rows) -> Images:
         """The images of these rows."""
@@ -177,11 +177,11 @@ def start_hash(shape: tuple[int, int, int]) -> Any:
     return hashlib.sha256(str(shape).encode())
 
 
-def hash_pixels(images: ImageSet) -> str:
-    """SHA-256 of all pixels, read some images at a time."""
-    sha256 = start_hash((len(images), *images.shape))
-    for some in iterate_images(images):
-        sha256.update(some.tobytes())
+def hash_pixels(shape: tuple[int, int, int], parts: Iterable[Images]) -> str:
+    """SHA-256 of images of a shape (n, height, width), which come some at a time."""
+    sha256 = start_hash(shape)
+    for images in parts:
+        sha256.update(images.tobytes())
     return sha256.hexdigest()
 
 

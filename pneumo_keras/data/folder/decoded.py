@@ -19,7 +19,7 @@ from jaxtyping import Shaped
 from pneumo_keras.arrays import Images, Labels
 from pneumo_keras.data.decoding import decode_images
 from pneumo_keras.data.folder.files import ImageFile
-from pneumo_keras.data.images import Preparation, Rows, hash_pixels
+from pneumo_keras.data.images import Preparation, Rows, hash_pixels, iterate_images
 from pneumo_keras.errors import DataError
 from pneumo_keras.runtime.progress import show_progress
 from pneumo_keras.storage.cache import PREPARED
@@ -60,7 +60,7 @@ class DecodedImages:
 
     @functools.cached_property
     def _sha256(self) -> str:
-        return hash_pixels(self)
+        return hash_pixels((len(self), *self.shape), iterate_images(self))
 
     def fingerprint(self) -> str:
         """SHA-256 of all pixels."""
