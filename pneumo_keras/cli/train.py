@@ -122,7 +122,6 @@ def _train(
 ) -> None:
     from pneumo_keras.config import find_cache, forget_place, list_paths, load_config
     from pneumo_keras.runs.folder import RunFolder
-    from pneumo_keras.runs.unfinished import load_stored_evaluation, load_unfinished
     from pneumo_keras.runtime.backend import start_backend
     from pneumo_keras.runtime.signals import Stopped
     from pneumo_keras.storage.files import make_dated_folder
@@ -133,7 +132,7 @@ def _train(
         base = str(written) if not named and written.is_file() else name
         asked = forget_place(load_config(base, overrides)) if named or overrides else None
         if folder.is_finished():
-            evaluation = load_stored_evaluation(folder, "val", asked)
+            evaluation = folder.load_evaluation(asked)
             folder.clear()
             log.info("%s is finished: nothing is left to do", folder.path)
             if group:
@@ -141,7 +140,7 @@ def _train(
                 group.shutdown()
             print_evaluation(folder.path, "val", evaluation, as_json)
             return
-        config, paths = load_unfinished(folder, asked)
+        config, paths = folder.load_unfinished(asked)
     else:
         config, resume = forget_place(load_config(name, overrides)), False
         paths = list_paths(config)

@@ -14,7 +14,6 @@ from pneumo_keras.evaluation.patients import PatientCounts, count_patients, to_g
 from pneumo_keras.evaluation.report_card import Metrics
 from pneumo_keras.evaluation.scores import ScoreTable, hash_scores, load_score_table
 from pneumo_keras.runs.folder import RunFolder
-from pneumo_keras.runs.run import load_settings
 from pneumo_keras.storage.files import explain_unwritable, replace_whole
 
 
@@ -81,7 +80,7 @@ def compare_runs(
         _check_same_images(runs[0], run, split)
     if picture:
         _draw_rocs(runs, picture, split)
-    settings = [load_settings(run.folder) for run in runs]
+    settings = [run.folder.load_settings() for run in runs]
     return [
         _compare(runs[0], settings[0], run, of_run)
         for run, of_run in zip(runs[1:], settings[1:], strict=True)

@@ -1,7 +1,7 @@
 """The folder of a run: one writer, files that appear whole or not at all, and a manifest of their checksums.
 
-The manifest is extended when all files of a training or an evaluation are there, and what is read is compared
-with it. So a file that it names holds what was written, and readers of the formats need not doubt it.
+The manifest is extended when all files of a training or an evaluation are written, and whatever is read is
+compared with it.
 """
 
 import hashlib
@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pneumo_keras.config import Config, format_config
-from pneumo_keras.errors import PneumoError, RunError
+from pneumo_keras.config import Config, find_changes, format_config, list_paths, load_config, parse_config
+from pneumo_keras.errors import PneumoError, RunError, SettingsError
+from pneumo_keras.evaluation.report_card import Evaluation, Metrics, to_evaluation
 from pneumo_keras.runtime.invocation import to_command
+from pneumo_keras.storage.bounded_reading import read_text
 from pneumo_keras.storage.documents import parse_document, to_document
 from pneumo_keras.storage.files import (
     check_free,
@@ -31,16 +33,12 @@ from pneumo_keras.storage.printable import PrintableFormatter
 
 log = logging.getLogger("pneumo_keras")
 
-SETTINGS, MODEL, LOG = "config.toml", "model.keras", "train.log"
+SETTINGS, MODEL, LOG, UNFINISHED = "config.toml", "model.keras", "train.log", "unfinished.json"
 OOD_DETECTOR = "ood_detector.npz"
-NORMAL_IMAGES = "normal_images.npz"
-"""Normal images that others are compared with to be explained."""
-SEEN_IMAGES = "seen_images.npy"
-"""Hashes of the training and validation images."""
-UNFINISHED = "unfinished.json"
-"""Settings and paths of a training, until it is finished."""
-OTHER_IMAGES = "data"
-"""Folder within that of a run for evaluations on other images."""
+NORMAL_IMAGES = "normal_images.npz"  # that others are compared with to be explained
+SEEN_IMAGES = "seen_images.npy"  # hashes of the training and validation images
+OTHER_IMAGES = "data"  # folder within that of a run for evaluations on other images
+FILES_BY_CONTENT = ("data.path", "model.weights")  # settings of files that may have moved meanwhile
 MANIFEST, MANIFEST_LOCK = "manifest.sha256", ".manifest.lock"
 MANIFEST_LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")  # as `sha256sum -c` reads it
 AGAIN = "Train or evaluate again."
@@ -49,8 +47,21 @@ Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True)
+class UnfinishedRun:
+    """`unfinished.json`: what a training that was stopped goes on with.
+
+    Attributes:
+        settings: As TOML.
+        paths: Of the files that they name, by dotted key.
+    """
+
+    settings: str
+    paths: dict[str, str]
+
+
+@dataclass(frozen=True)
 class RunFolder:
-    """A run on disk, or its evaluation on other images; see `run.load_run` for what a run holds.
+    """A run on disk, or its evaluation on other images.
 
     Whatever is read or checked raises RunError with the file, the rule and what to do.
     """
@@ -60,12 +71,12 @@ class RunFolder:
 
     @property
     def checkpoint_file(self) -> Path:
-        """Of the fit of an unfinished run."""
+        """Of the fit of the head, until the run is finished."""
         return self.path / "checkpoint"
 
     @property
     def tuning_checkpoint_file(self) -> Path:
-        """Of the fit of unfrozen blocks, which follows the other one."""
+        """Of the fit of unfrozen blocks, which follows that of the head."""
         return self.path / "checkpoint_tuning"
 
     def to_evaluation(self, name: str) -> "RunFolder":
@@ -77,11 +88,11 @@ class RunFolder:
         return name in load_manifest(self.path)
 
     def is_finished(self) -> bool:
-        """Whether all of a training is there."""
+        """Whether it has all files of a training."""
         return self.holds(MODEL)
 
     def is_begun(self) -> bool:
-        """Whether a training began here and has not come to its end."""
+        """Whether a training began here and is not finished."""
         return (self.path / UNFINISHED).is_file() and not self.is_finished()
 
     def verify(self, name: str) -> Path:
@@ -107,7 +118,7 @@ class RunFolder:
                 self.verify(name)
 
     def check_finished(self) -> None:
-        """Checks that there is a run with all that a training leaves."""
+        """Checks that it has all files of a training."""
         self.check_evaluated()
         if self.is_finished():
             return
@@ -115,8 +126,7 @@ class RunFolder:
         if self.path.resolve().parent.name == OTHER_IMAGES and RunFolder(run).is_finished():
             raise RunError(
                 f"RUN must be the folder of a run. {self.path} holds the evaluation of {run} on other "
-                "images: "
-                "name that one."
+                "images: name that one."
             )
         raise RunError(
             f"{self.path} is no finished run: it must have a {MANIFEST} that names {MODEL}. It may be of an "
@@ -124,7 +134,7 @@ class RunFolder:
         )
 
     def check_evaluated(self) -> None:
-        """Checks that there is a run that was not stopped, or its evaluation on other images."""
+        """Checks that it has a run that was not stopped, or an evaluation on other images."""
         if not (self.path / SETTINGS).is_file():
             raise RunError(
                 f"RUN must be the folder of a run, with a {SETTINGS}. {self.path} is none: train one with "
@@ -153,11 +163,6 @@ class RunFolder:
 
         A new run that fails for a reason that the user can mend, before its fit has come to a checkpoint,
         leaves nothing behind. What is stopped or fails later can be resumed.
-
-        Args:
-            config: The settings.
-            paths: Where the files lie that they name.
-            resume: Whether to go on with a run that was begun here.
         """
         if not resume:
             self.check_free()
@@ -165,7 +170,7 @@ class RunFolder:
         with claim_folder(self.path, option="--run", may_hold=may_hold):
             try:
                 text = format_config(config)
-                self.write_json(UNFINISHED, {"settings": text, "paths": dict(paths)})
+                self.write_json(UNFINISHED, UnfinishedRun(text, dict(paths)))
                 self.write_text(SETTINGS, text)
                 with _write_log(self.path / LOG):
                     yield
@@ -177,12 +182,12 @@ class RunFolder:
                 raise
 
     def update_manifest(self) -> None:
-        """Enters what was written into the manifest, now that all of it is there."""
+        """Enters all files that were written into the manifest."""
         names = {path.relative_to(self.path).as_posix() for path in self._written}
         extend_manifest(self.path, names - {UNFINISHED})
 
     def clear(self) -> None:
-        """Removes what only an unfinished run needs."""
+        """Removes the files that only an unfinished run needs."""
         for path in (self.checkpoint_file, self.tuning_checkpoint_file, self.path / UNFINISHED):
             try:
                 path.unlink(missing_ok=True)
@@ -190,7 +195,7 @@ class RunFolder:
                 log.warning("%s cannot be removed (%s): delete it", path, error.strerror)
 
     def _remove_written(self) -> None:
-        """Only what this run wrote, and quietly: the reason for it is on its way to the user."""
+        """Only what this run wrote, without errors of its own: one is on its way to the user."""
         for path in [*self._written, self.path / MANIFEST, self.path / LOG]:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
@@ -211,12 +216,12 @@ class RunFolder:
         self.write_text(name, format_csv(rows))
 
     def write_with(self, name: str, save: Callable[[Path], object]) -> None:
-        """Writes a file of the run, `figures/summary.png`, by a function that is given a path to write to."""
+        """Writes a file of the run, such as `figures/summary.png`, with a function that takes a path."""
         path = self.path / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with replace_whole(path) as beside:
-                save(beside)
+            with replace_whole(path) as temporary:
+                save(temporary)
         except OSError as error:
             raise RunError(f"{path} cannot be written: {error.strerror or error}") from error
         self._written.append(path)
@@ -224,6 +229,51 @@ class RunFolder:
     def load_document(self, kind: type[Kind], name: str) -> Kind:
         """Reads a JSON file of the run."""
         return parse_document(kind, self.read_text(name), name=str(self.path / name))
+
+    def load_settings(self) -> Config:
+        """The settings, as the user wrote them."""
+        path = self.verify(SETTINGS)
+        try:
+            return load_config(str(path))
+        except SettingsError as error:
+            raise RunError(f"{path} is of another version. {error}") from error
+
+    def load_unfinished(self, asked: Config | None) -> tuple[Config, Mapping[str, str]]:
+        """The settings of a run that was begun, and the paths of the files that they name.
+
+        `asked` are settings that the user names again: they must be the same.
+        """
+        if not self.is_begun():
+            raise RunError(
+                f"--resume goes on with a run that was begun. Received: {self.path}, which holds none. Begin "
+                "one with --config."
+            )
+        path = self.path / UNFINISHED
+        try:
+            begun = parse_document(UnfinishedRun, read_text(path), name=str(path))
+            config = parse_config(begun.settings, name=str(path))
+        except (OSError, UnicodeDecodeError, SettingsError) as error:
+            raise RunError(f"{path} cannot be read: {error}. Train into another folder.") from error
+        return config, {**begun.paths, **self._find_moved(config, asked)}
+
+    def load_evaluation(self, asked: Config | None) -> Evaluation:
+        """The figures of a finished run on its validation images; see `load_unfinished` for `asked`."""
+        self.verify_all()
+        self._find_moved(self.load_settings(), asked)
+        return to_evaluation(self.load_document(Metrics, "metrics_val.json"))
+
+    def _find_moved(self, config: Config, asked: Config | None) -> dict[str, str]:
+        """New paths of files that have moved, by dotted key; no other setting may differ."""
+        if asked is None:
+            return {}
+        changes = find_changes(config, asked)
+        for key, (then, now) in changes.items():
+            if key not in FILES_BY_CONTENT:
+                raise RunError(
+                    f"{self.path} has other settings: {key} = {then}. Received: {now}. Leave --config and "
+                    "--set out, or name another --run."
+                )
+        return {key: path for key, path in list_paths(asked).items() if key in changes}
 
     def read_text(self, name: str) -> str:
         """The text of a file of the run."""
@@ -263,10 +313,9 @@ def extend_manifest(folder: Path, names: Iterable[str]) -> None:
     try:
         with wait_for_lock(lock, f"it writes {path}"):
             known = {**load_manifest(folder), **{name: "" for name in names}}
-            there = [name for name in sorted(known) if (folder / name).is_file()]
-            write_whole(
-                path, "".join(f"{known[name] or _hash_file(folder / name)}  {name}\n" for name in there)
-            )
+            names = [name for name in sorted(known) if (folder / name).is_file()]
+            lines = [f"{known[name] or _hash_file(folder / name)}  {name}\n" for name in names]
+            write_whole(path, "".join(lines))
             lock.unlink(missing_ok=True)
     except OSError as error:
         raise RunError(f"{path} cannot be written: {error.strerror or error}") from error

@@ -1,4 +1,4 @@
-"""A finished run, loaded in one place, and what it says of an image."""
+"""A finished run, loaded once, and the score that it gives a file."""
 
 import csv
 import io
@@ -15,90 +15,81 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from pneumo_keras.arrays import CLASS_NAMES, Images, Labels, Scores
-from pneumo_keras.config import Config, load_config
+from pneumo_keras.config import Config
 from pneumo_keras.data.hashes import Hashes
 from pneumo_keras.data.images import Preparation
-from pneumo_keras.errors import ModelError, RunError, SettingsError
+from pneumo_keras.errors import ModelError, RunError
 from pneumo_keras.evaluation.calibration import Calibration
 from pneumo_keras.evaluation.prevalence import BALANCED_PREVALENCE, PrevalenceShift
 from pneumo_keras.evaluation.report_card import FAR
 from pneumo_keras.evaluation.threshold import OperatingPoint
-from pneumo_keras.runs.folder import MODEL, NORMAL_IMAGES, OOD_DETECTOR, SEEN_IMAGES, SETTINGS, RunFolder
+from pneumo_keras.runs.folder import MODEL, NORMAL_IMAGES, OOD_DETECTOR, SEEN_IMAGES, RunFolder
 from pneumo_keras.storage.documents import check_part
 
 if TYPE_CHECKING:
     from pneumo_keras.features.ood import OodDetector
     from pneumo_keras.model.classifier import Classifier
 
+HISTORY = "history.csv"
 CURVES = {"epoch", "loss", "accuracy", "val_loss", "val_accuracy", "kept"}
 
 
-class RecordedSplit(TypedDict):
-    """What `environment.json` says of the images of a split."""
-
+class _Split(TypedDict):
     sha256: str
     labels_sha256: str
     class_counts: Annotated[list[Annotated[int, Field(ge=0, le=10**9)]], Field(min_length=2, max_length=2)]
     listing_sha256: NotRequired[str]
 
 
-class RecordedPreparation(TypedDict):
-    """What it says of how they were prepared."""
-
+class _Preparation(TypedDict):
     size: int
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] | None
 
 
-class RecordedData(TypedDict):
-    """What it says of where they came from."""
-
+class _Data(TypedDict):
     title: str
     notice: str
     files: dict[str, str]
-    preparation: RecordedPreparation
+    preparation: _Preparation
 
 
-class RecordedImages(TypedDict):
-    """The images that a run was trained on."""
-
-    train: RecordedSplit
-    val: RecordedSplit
+class _Splits(TypedDict):
+    train: _Split
+    val: _Split
 
 
-RecordedWeights = TypedDict("RecordedWeights", {"0": float, "1": float})
-"""Class weights, of normal and of pneumonia images."""
+_ClassWeights = TypedDict("_ClassWeights", {"0": float, "1": float})
 
 
-class Recorded(TypedDict):
-    """What is read of `environment.json`; it holds more, for people."""
+class _Environment(TypedDict):
+    """The part of `environment.json` that is read; it holds more, for people."""
 
-    images: RecordedImages
-    data: RecordedData
+    images: _Splits
+    data: _Data
     paths: dict[str, str]
-    class_weights: RecordedWeights
+    class_weights: _ClassWeights
     packages: dict[str, str]
     weights_sha256: str
     fine_tuned_weights_sha256: NotRequired[str]
     classifier_sha256: str
 
 
-NOT_SCORED = "not scored: "
-"""What the warning of an image without a score begins with: the reason follows."""
+NOT_SCORED = "not scored: "  # begins the warning of an image without a score: the reason follows
 NORMAL_COUNT = 8  # 16 find no more opacities on phantoms, and each passes the network
 COLUMNS = ("path", "probability", "prediction", "threshold", "warning")
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a training left for those that come after it. What needs Keras is loaded when it is asked for.
+    """A finished run. What needs Keras is loaded on first use.
 
     Attributes:
-        folder: Where it lies.
+        folder: With its files.
         config: The settings, as the user wrote them; `environment` has the resolved paths.
-        operating_point: Above which score an image is predicted to show pneumonia.
-        calibration: What the scores mean.
+        operating_point: The score above which pneumonia is predicted, and how it was chosen.
+        calibration: Of the scores.
         history: A row an epoch.
-        environment: What the run was made with.
+        environment: What the run was made with: images, versions, device, fingerprints.
     """
 
     folder: RunFolder
@@ -115,14 +106,13 @@ class Run:
 
     @property
     def preparation(self) -> Preparation:
-        """Of its training images, and so of all that it scores."""
+        """How its training images were prepared, and so all that it scores."""
         return Preparation(**self.environment["data"]["preparation"])
 
     def to_prevalence(self, prevalence: float | None) -> tuple[PrevalenceShift | None, OperatingPoint]:
-        """What another prevalence makes of the scores, and of the operating point.
+        """The correction of scores to another prevalence in (0, 1), and the operating point then.
 
-        Args:
-            prevalence: Where the scores are to be used, in (0, 1); None to leave both alone.
+        Of None: no correction, and the operating point as it was chosen.
         """
         if prevalence is None:
             return None, self.operating_point
@@ -131,11 +121,7 @@ class Run:
 
     @cached_property
     def classifier(self) -> "Classifier":
-        """Network, head and decision.
-
-        Raises:
-            ModelError: The file is damaged, or holds another classifier than the one that was trained.
-        """
+        """Network, head and decision; ModelError where the file holds others than those that were trained."""
         import keras
 
         from pneumo_keras.model.classifier import load_classifier
@@ -154,7 +140,7 @@ class Run:
 
     @cached_property
     def ood_detector(self) -> "OodDetector":
-        """What measures how far images lie from the training images."""
+        """Measures how far images are from the training images."""
         from pneumo_keras.features.ood import load_ood_detector
 
         return load_ood_detector(self.folder.verify(OOD_DETECTOR))
@@ -167,51 +153,34 @@ class Run:
 
     @cached_property
     def seen_images(self) -> Hashes:
-        """A hash of each training and validation image, by which it is known wherever it lies."""
+        """A hash of each training and validation image."""
         return np.load(self.folder.verify(SEEN_IMAGES))
 
 
 def load_run(path: Path) -> Run:
-    """Reads a finished run.
-
-    Args:
-        path: Of its folder.
+    """Reads a finished run from its folder.
 
     Raises:
-        RunError: There is none, one of its files is missing or damaged, or two of them speak of different
-            runs; the file is named.
+        RunError: There is none, a file is missing or damaged, or two belong to different runs.
     """
     folder = RunFolder(path)
     folder.check_finished()
     run = Run(
         folder=folder,
-        config=load_settings(folder),
+        config=folder.load_settings(),
         operating_point=folder.load_document(OperatingPoint, "operating_point.json"),
         calibration=folder.load_document(Calibration, "calibration.json"),
         history=_load_history(folder),
         environment=folder.load_document(dict, "environment.json"),
     )
-    check_part(Recorded, run.environment, name=str(folder.path / "environment.json"))
+    check_part(_Environment, run.environment, name=str(folder.path / "environment.json"))
     for name, fault in _find_faults(run):
         raise RunError(f"{folder.path / name} is damaged: {fault}. Train again.")
     return run
 
 
-def load_settings(folder: RunFolder) -> Config:
-    """The settings of a run, as the user wrote them.
-
-    Raises:
-        RunError: They are damaged.
-    """
-    path = folder.verify(SETTINGS)
-    try:
-        return load_config(str(path))
-    except SettingsError as error:
-        raise RunError(f"{path} is of another version. {error}") from error
-
-
 def _find_faults(run: Run) -> Iterator[tuple[str, str]]:
-    """Files that do not fit the settings or the images of the run, and in what."""
+    """Files that contradict the settings or the images of the run, and why."""
     asked, point, calibration = run.config.evaluation, run.operating_point, run.calibration
     demand = {name: getattr(asked, name) for name in point.demand}
     if (point.rule, point.demand) != (asked.rule, demand):
@@ -235,37 +204,40 @@ def _find_faults(run: Run) -> Iterator[tuple[str, str]]:
     if set(images) != {"train", "val"} or not np.allclose(weights, balanced):
         yield "environment.json", "its class weights are not those of its training images"
     if run.preparation.size != run.config.data.size:
-        yield "environment.json", "it speaks of images of another size than the settings"
+        yield "environment.json", "its images have another size than that of the settings"
     training = run.config.training
     tuned = training.unfreeze_from is not None
     if ("fine_tuned_weights_sha256" in run.environment) != tuned:
-        yield "environment.json", "it says of fine-tuned weights what the settings do not ask for"
+        yield "environment.json", "it contradicts the settings about fine-tuned weights"
     if len(run.history) > training.epochs + tuned * training.unfrozen_epochs:
-        yield "history.csv", "it has more epochs than the settings ask for"
+        yield HISTORY, "it has more epochs than the settings ask for"
 
 
 def _load_history(folder: RunFolder) -> list[dict[str, float]]:
-    path = folder.path / "history.csv"
     try:
-        rows = list(csv.DictReader(io.StringIO(folder.read_text(path.name))))
+        rows = list(csv.DictReader(io.StringIO(folder.read_text(HISTORY))))
         history = [{name: float(value) for name, value in row.items()} for row in rows]
-    except (TypeError, ValueError, csv.Error) as error:
-        raise RunError(f"{path} must hold numbers: {error}. Train again.") from error
-    if not history or not history[0].keys() >= CURVES:
-        raise RunError(f"{path} must have a row an epoch, with {', '.join(sorted(CURVES))}. Train again.")
-    if not all(math.isfinite(value) for row in history for value in row.values()):
-        raise RunError(f"{path} must hold finite numbers. Train again.")
-    if [row["epoch"] for row in history] != [*range(1, len(history) + 1)] or not any(
-        row["kept"] for row in history
+    except (TypeError, ValueError, csv.Error):
+        history = []
+    if not (
+        history
+        and history[0].keys() >= CURVES
+        and all(math.isfinite(value) for row in history for value in row.values())
+        and [row["epoch"] for row in history] == [*range(1, len(history) + 1)]
+        and any(row["kept"] for row in history)
     ):
-        raise RunError(f"{path} must count its epochs from 1, and say which were kept. Train again.")
+        raise RunError(
+            f"{folder.path / HISTORY} must have a row of finite numbers for each epoch from 1 on, some "
+            f"of them kept, with {', '.join(sorted(CURVES))}. Train again."
+        )
     return history
 
 
 def choose_normal_images(labels: Labels, scores: Scores) -> Int64[np.ndarray, " chosen"]:
-    """Indices of validation images that are plainly normal to the classifier, too, and are not all alike.
+    """Indices of validation images with which others are compared to be explained.
 
-    Evenly from the half of the normal images with the lower scores; from all images where none is normal.
+    Evenly from the half of the normal images with the lower scores: the classifier, too, finds them normal,
+    and they are not all alike. From all images where none is normal.
     """
     normal = np.flatnonzero(labels == 0) if (labels == 0).any() else np.arange(len(labels))
     by_score = normal[np.argsort(scores[normal], kind="stable")]
@@ -275,13 +247,13 @@ def choose_normal_images(labels: Labels, scores: Scores) -> Int64[np.ndarray, " 
 
 @dataclass(frozen=True)
 class ScoredImage:
-    """What a run says of a file: a row of `predict`.
+    """The score of a file: a row of `predict`.
 
     Attributes:
-        path: Of the file, as it was named.
+        path: As it was named.
         probability: Of pneumonia, in [0, 1]; None where no image could be read.
         threshold: Above it pneumonia is predicted.
-        warning: What to know before believing the score, or why there is none; "" if nothing.
+        warning: Doubts about the score, or why there is none; "" if nothing.
     """
 
     path: str
@@ -295,17 +267,17 @@ class ScoredImage:
         return None if self.probability is None else CLASS_NAMES[self.probability > self.threshold]
 
     def to_row(self) -> dict[str, str | float | None]:
-        """By column."""
+        """The row by column."""
         return {name: getattr(self, name) for name in COLUMNS}
 
 
 def to_warning(distance: float, shape: tuple[int, int], data_size: int) -> str:
-    """What to know of an image before its score is believed.
+    """Doubts about the score of an image; "" if none.
 
     Args:
         distance: From the training images, as `OodDetector.measure` gives it.
         shape: Height and width of the image in its file, in pixels.
-        data_size: Of the training images.
+        data_size: Height and width of the training images.
     """
     warnings = []
     if distance > 1:

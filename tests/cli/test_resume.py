@@ -113,14 +113,6 @@ def test_other_settings_are_refused(invoke, small, stopped, finished):
         )
 
 
-def test_settings_that_were_changed_in_the_folder_are_found(invoke, stopped, tmp_path):
-    path = tmp_path / "run" / "config.toml"
-    path.write_text(path.read_text().replace("epochs = 2", "epochs = 3"))
-    ended = invoke("-q", "train", "--run", "run", "--resume")
-    assert ended.exit_code == 1
-    assert ended.stderr.startswith("Error: run/config.toml must hold the settings that unfinished.json holds")
-
-
 def test_a_run_killed_before_it_wrote_its_settings_is_gone_on_with(invoke, stopped, tmp_path):
     (tmp_path / "run" / "config.toml").unlink()
     assert invoke("train", "--run", "run", "--resume").exit_code == 0

@@ -209,18 +209,22 @@ def test_files_that_speak_of_different_runs_are_named(folder, name, content, fau
 
 
 @pytest.mark.parametrize(
-    ("rows", "rule"),
+    "rows",
     [
-        ([{"epoch": 1, "loss": 0.7}], "have a row an epoch"),
-        ([{**HISTORY[0], "loss": math.nan}], "hold finite numbers"),
-        ([{**HISTORY[0], "loss": "low"}], "hold numbers"),
-        (HISTORY[1:], "count its epochs from 1"),
+        [{"epoch": 1, "loss": 0.7}],
+        [{**HISTORY[0], "loss": math.nan}],
+        [{**HISTORY[0], "loss": "low"}],
+        HISTORY[:1],
+        HISTORY[1:],
     ],
+    ids=["columns", "finite", "numbers", "kept", "from 1"],
 )
-def test_a_history_that_is_none_is_named(folder, rows, rule):
+def test_a_history_that_is_none_is_named(folder, rows):
     folder.write_table("history.csv", rows)
     folder.update_manifest()
-    assert read_message(folder.path).startswith(f"history.csv must {rule}")
+    assert read_message(folder.path).startswith(
+        "history.csv must have a row of finite numbers for each epoch"
+    )
 
 
 def test_normal_images_come_evenly_from_the_lower_half_of_scores():
