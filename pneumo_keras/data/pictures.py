@@ -1,11 +1,10 @@
 """Images out of picture files: PNG, JPEG, TIFF, BMP, WebP and DICOM.
 
-One way for training folders, predictions and explanations. Whatever a file holds, it ends in an image or in a
+The same for training folders, predictions and explanations. Whatever is in a file, the result is an image or a
 reason: a `DataError` in a few words without the file's name, which the caller knows.
 """
 
 import io
-import stat
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +13,11 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION
 
 from pneumo_keras.data.kinds import HEAD, Limits, check_pixels, is_dicom
 from pneumo_keras.errors import DataError
+from pneumo_keras.storage.bounded_reading import read_ordinary
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 FORMATS_IN_WORDS = "PNG, JPEG, TIFF, BMP, WebP or DICOM"
-FIRST_COUNTS = "MPO"  # JPEG files of phones: viewers show the first picture, others are previews or depths
+FIRST_COUNTS = "MPO"  # JPEG files of phones: viewers show the first image, others are previews or depths
 PNG_DEPTH = 24  # where a PNG file has its bits a sample (PNG, 11.2.2)
 TRANSPARENT = "transparency"  # in the info of an image of Pillow
 WIDE = "I;16"  # how Pillow's modes of 16 bits begin
@@ -25,7 +25,7 @@ DAMAGES = {
     "its end is missing": ("truncated", "end of file", "not enough"),
     "it is too large once decompressed": ("data too large",),
 }
-"""Kinds of damage, by what decoders say of them."""
+"""Kinds of damage, by words of decoders' messages."""
 OUT_OF_MEMORY = "it takes too much memory to decode"
 
 Source = Path | bytes
@@ -37,54 +37,32 @@ def load_image(source: Source, limits: Limits = LIMITS) -> Image.Image:
     """The image of a file, upright and grey: 0 (black) to 255 (white).
 
     Colour becomes luminance (ITU-R BT.601), what is transparent becomes black, 16 bits become fractions of
-    the full range: nothing is stretched, so that an image in a wrong range stays one, and can be told.
+    the full range: nothing is stretched, so that an image in a wrong range is found out of distribution.
 
     Args:
-        source: Of the file, or all that it holds.
+        source: Path of the file, or its content.
         limits: What it may cost.
 
     Returns:
         In Pillow's mode "L", or "F" where the file has more than 8 bits.
 
     Raises:
-        DataError: There is no image in it that can be read. Says why.
+        DataError: There is no image in it that can be read.
     """
     try:
-        with _open(source, limits) as file:
-            head = file.read(HEAD)
-            file.seek(0)
-            return _load_dicom(file, limits) if is_dicom(head) else _load_picture(file, limits)
+        content = source if isinstance(source, bytes) else read_ordinary(source, most=limits.bytes)
+        if not content:
+            raise DataError("the file is empty")
+        load = _load_dicom if is_dicom(content[:HEAD]) else _load_picture
+        return load(io.BytesIO(content), limits)
     except DataError:
         raise
-    except OSError as error:
-        if error.errno:  # the system's, not a decoder's
+    except IsADirectoryError as error:
+        raise DataError("it is a folder that cannot be read") from error
+    except Exception as error:  # decoders raise anything on damaged files
+        if isinstance(error, OSError) and error.errno:  # the system's, not a decoder's
             raise DataError(str(error.strerror)) from error
         raise _to_damage(error) from error
-    except Exception as error:  # decoders raise anything on damaged files
-        raise _to_damage(error) from error
-
-
-def _open(source: Source, limits: Limits) -> io.BytesIO:
-    if isinstance(source, bytes):
-        size, file = len(source), io.BytesIO(source)
-    else:
-        try:
-            found = source.stat()
-        except ValueError:
-            raise DataError("its name cannot be one of a file") from None
-        if not stat.S_ISREG(found.st_mode):  # to open a pipe would wait for ever
-            raise DataError(
-                "it is a folder that cannot be read"
-                if stat.S_ISDIR(found.st_mode)
-                else "it is no ordinary file"
-            )
-        size, file = found.st_size, source.open("rb")
-    with file:
-        if not size:
-            raise DataError("the file is empty")
-        if size > limits.bytes:
-            raise DataError(f"the file has {size / 2**20:,.0f} MB, more than {limits.bytes / 2**20:,.0f}")
-        return io.BytesIO(file.read(limits.bytes))
 
 
 def _load_dicom(file: io.BytesIO, limits: Limits) -> Image.Image:
@@ -106,7 +84,7 @@ def _load_picture(file: io.BytesIO, limits: Limits) -> Image.Image:
         check_pixels(*picture.size, limits)
         frames = getattr(picture, "n_frames", 1)
         if frames > 1 and picture.format != FIRST_COUNTS:
-            raise DataError(f"it holds {frames:,} pictures: one image a file")
+            raise DataError(f"it has {frames:,} images, and must have one")
         # White at zero: Pillow inverts pixels of 8 bits alone.
         tags = getattr(picture, "tag_v2", {})
         inverted = tags.get(PHOTOMETRIC_INTERPRETATION) == 0
@@ -115,12 +93,12 @@ def _load_picture(file: io.BytesIO, limits: Limits) -> Image.Image:
             _rescale_transparency(picture, depth=file.getbuffer()[PNG_DEPTH])
         upright = ImageOps.exif_transpose(picture)
     grey = _to_grey(upright, white=2**bits - 1, inverted=inverted)
-    grey.info = {}  # what the file itself says there is nobody's note
+    grey.info = {}  # without what the file itself may have under the name of a note
     return grey
 
 
 def _rescale_transparency(picture: Image.Image, *, depth: int) -> None:
-    """Brings what a PNG file calls transparent to the range that Pillow brings its pixels to."""
+    """Brings the value that is transparent in a PNG file to the range that Pillow brings its pixels to."""
     value = picture.info.get(TRANSPARENT)
     if isinstance(value, int) and picture.mode == "L":
         picture.info[TRANSPARENT] = value * 255 // (2**depth - 1)
@@ -146,7 +124,6 @@ def _to_grey(picture: Image.Image, *, white: int, inverted: bool) -> Image.Image
 def _to_damage(error: Exception) -> DataError:
     if isinstance(error, MemoryError):
         return DataError(OUT_OF_MEMORY)
-    # What decoders say names their insides; this much of it helps.
-    said = str(error).lower()
-    kinds = (kind for kind, words in DAMAGES.items() if any(word in said for word in words))
+    message = str(error).lower()
+    kinds = (kind for kind, words in DAMAGES.items() if any(word in message for word in words))
     return DataError(f"it cannot be decoded: {next(kinds, 'it is damaged')}")

@@ -34,7 +34,7 @@ def list_files():
     return sorted(path for root in roots for path in root.rglob("*") if path.suffix in (".dcm", ""))
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.filterwarnings("ignore:.*:UserWarning:pydicom")
 def test_every_readable_file_of_pydicom_looks_as_in_dcmtk(tmp_path):
     differences, refused = {}, set()
@@ -141,7 +141,9 @@ SYNTAXES = (
 )
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize(
+    "seed", [*range(12), *(pytest.param(seed, marks=pytest.mark.system) for seed in range(12, 60))]
+)
 @pytest.mark.filterwarnings("ignore:.*:UserWarning:pydicom")
 def test_grey_values_drawn_at_random_look_as_in_dcmtk(seed, tmp_path):
     dataset, path = draw_dataset(seed), tmp_path / "drawn.dcm"

@@ -8,9 +8,9 @@ from pneumo_keras.data.images import Preparation
 from tests.data.hostile import write_hostile_files
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom says of the odd tags that they are odd
-def test_every_file_that_means_no_good_is_an_image_or_a_reason(tmp_path):
+def test_every_hostile_file_is_an_image_or_a_reason(tmp_path):
     folder = tmp_path / "hostile"
     folder.mkdir()
     n = write_hostile_files(folder, 150)

@@ -81,7 +81,7 @@ def build_png(values, bits, transparent, *, channels=1):
 
 
 @pytest.mark.parametrize(("bits", "channels"), [(1, 1), (2, 1), (4, 1), (8, 1), (16, 1), (8, 3), (16, 3)])
-def test_a_value_that_a_png_calls_transparent_is_black_whatever_its_bits(bits, channels):
+def test_a_value_that_is_transparent_in_a_png_is_black_whatever_its_bits(bits, channels):
     white = 2**bits - 1
     values = np.array([0, white // 2, white, 0, white // 3, white])
     for transparent in values:
@@ -90,7 +90,7 @@ def test_a_value_that_a_png_calls_transparent_is_black_whatever_its_bits(bits, c
         np.testing.assert_allclose(image, [expected, expected], atol=1)
 
 
-def test_of_the_pictures_in_a_jpeg_file_the_first_counts():
+def test_of_the_images_in_a_jpeg_file_the_first_counts():
     first, second = (Image.fromarray(image).convert("RGB") for image in (SMOOTH, SMOOTH[::2, ::2]))
     content = save(first, "MPO", save_all=True, append_images=[second], quality=95)
     image = np.asarray(load_image(content))
@@ -141,17 +141,18 @@ def test_what_is_no_image_has_its_reason(tmp_path):
     assert refuse(whole[:-300]).startswith("it cannot be decoded: ")
 
 
-def test_what_costs_too_much_is_refused_before_it_is_decoded():
+def test_what_costs_too_much_is_refused_before_it_is_decoded(tmp_path):
     png = save(Image.new("L", (300, 200)))
     assert refuse(png, pixels=59_999) == "it has 300 x 200 pixels, more than 59,999"
-    assert refuse(png + b"\0" * 3 * 2**20, bytes=2**20) == "the file has 3 MB, more than 1"
+    (tmp_path / "large.png").write_bytes(png + bytes(2000 - len(png)))
+    assert refuse(tmp_path / "large.png", bytes=1000) == "it has 2,000 bytes, and at most 1,000 are read"
     assert load_image(png, Limits(pixels=60_000)).size == (300, 200)
 
 
-def test_a_file_with_several_pictures_is_refused():
+def test_a_file_with_several_images_is_refused():
     frames = [Image.fromarray(IMAGE), Image.fromarray(IMAGE.T)]
     assert refuse(save(frames[0], "TIFF", save_all=True, append_images=frames[1:])) == (
-        "it holds 2 pictures: one image a file"
+        "it has 2 images, and must have one"
     )
 
 
@@ -159,10 +160,10 @@ INSIDES = ("object", "None", "unpack", "index", "argument", "operand", "Error", 
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP", "WEBP"])
-def test_damage_is_said_without_what_only_programmers_know(kind):
+def test_damage_is_named_in_words_that_not_only_programmers_know(kind):
     whole = save(Image.fromarray(RANDOM.integers(0, 256, (40, 40), dtype=np.uint8)), kind)
     random, reasons = np.random.default_rng(0), []
-    for _ in range(200):
+    for _ in range(100):
         content = bytearray(whole)
         for _ in range(random.integers(1, 20)):
             content[random.integers(len(content))] = random.integers(256)

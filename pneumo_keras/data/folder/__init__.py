@@ -21,7 +21,6 @@ log = logging.getLogger("pneumo_keras")
 DECODING = (
     "data.decoding",
     "data.dicom",
-    "data.dicom_pixels",
     "data.folder.decoded",
     "data.image_preparation",
     "data.kinds",
