@@ -8,7 +8,7 @@ from jaxtyping import Float32, Float64
 from threadpoolctl import threadpool_limits
 
 from pneumo_keras.arrays import Features
-from pneumo_keras.features.store import FeatureTable
+from pneumo_keras.features.store import FeatureTable, iterate_rows
 from pneumo_keras.model.head import bound_variance
 
 SAMPLE = 4096  # training images that it is fitted to, at most
@@ -59,7 +59,7 @@ def fit_ood_detector(training: FeatureTable, validation: FeatureTable) -> OodDet
     with threadpool_limits(1):  # matrix products on several cores add up in another order
         mean, deviation = features.mean(axis=0), np.sqrt(bound_variance(features.var(axis=0)))
         components = _find_components((features - mean) / deviation)
-        distances = [_measure(part, mean, deviation, components) for part in validation.iterate()]
+        distances = [_measure(part, mean, deviation, components) for part in iterate_rows(validation)]
     limit = float(np.quantile(np.concatenate(distances), QUANTILE))
     return OodDetector(mean, deviation, components, limit or 1.0)
 

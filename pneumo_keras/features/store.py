@@ -106,10 +106,11 @@ class FeatureTable:
         """The features of some feature layers alone, in the order asked for."""
         return FeatureTable({layer: self.files[layer] for layer in feature_layers}, self.n)
 
-    def iterate(self) -> Iterator[Features]:
-        """All rows in slices."""
-        for start in range(0, self.n, SLICE):
-            yield self[start : start + SLICE]
+
+def iterate_rows(table: FeatureTable | np.ndarray) -> Iterator[np.ndarray]:
+    """All rows in slices."""
+    for start in range(0, len(table), SLICE):
+        yield table[start : start + SLICE]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 
 from pneumo_keras.config import Config
-from pneumo_keras.config.settings import RangeSettings
+from pneumo_keras.config.settings import RangeSettings, TrainingSettings
 from pneumo_keras.features.augmentation import AugmentationRanges
 from pneumo_keras.features.views import (
     PLAIN,
@@ -37,9 +37,13 @@ def list_perturbed_views(config: Config, *, flip_average: bool) -> list[View]:
     return list_evaluated_views(flip_average, view)
 
 
-def to_fit_config(config: Config) -> FitConfig:
-    """The optimiser and the schedule that the settings ask for."""
-    return FitConfig(**config.training.model_dump(include=set(FitConfig.__dataclass_fields__)))
+def to_fit_config(training: TrainingSettings) -> FitConfig:
+    """How the members learn by the settings."""
+    return FitConfig(
+        **training.model_dump(include=set(FitConfig.__dataclass_fields__)),
+        learning_rates=[training.learning_rate] * training.members,
+        weight_decays=[training.weight_decay] * training.members,
+    )
 
 
 def build_heads(

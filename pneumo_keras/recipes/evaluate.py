@@ -19,6 +19,7 @@ from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.evaluation.report_card import Distances, Evaluation, Perturbed
 from pneumo_keras.evaluation.robustness import ScoredImages
 from pneumo_keras.evaluation.scores import format_medmnist_scores, to_medmnist_name
+from pneumo_keras.features.store import iterate_rows
 from pneumo_keras.features.views import PLAIN, View, list_evaluated_views
 from pneumo_keras.model.classifier import FrozenPart
 from pneumo_keras.recipes.adapters import list_perturbed_views
@@ -121,7 +122,7 @@ def evaluate_images(task: Task, prevalence: float | None, *, perturb: bool) -> R
 
     def measure_distances(seen: Split, view: View) -> Distances:
         table = extractor.extract(seen.images, seen.title, view)
-        return np.concatenate([ood_detector.measure(features) for features in table.iterate()])
+        return np.concatenate([ood_detector.measure(features) for features in iterate_rows(table)])
 
     def evaluate_views(
         views: Sequence[View], distances: Distances | None = None

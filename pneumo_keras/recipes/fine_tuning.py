@@ -11,12 +11,12 @@ from pneumo_keras.features.extract import Extractor, ViewedImages
 from pneumo_keras.features.views import PLAIN, list_evaluated_views
 from pneumo_keras.model.backbone import CutBackbone, cut_backbone
 from pneumo_keras.model.classifier import FrozenPart
-from pneumo_keras.recipes.adapters import list_fitted_views
+from pneumo_keras.recipes.adapters import list_fitted_views, to_fit_config
 from pneumo_keras.recipes.images import Split
 from pneumo_keras.recipes.network import build_extractor
-from pneumo_keras.training.batches import Batches, hold_small
+from pneumo_keras.training.batches import Batches
 from pneumo_keras.training.checkpoint import Checkpoint
-from pneumo_keras.training.fit import FitConfig, History, fit
+from pneumo_keras.training.fit import History, fit
 
 log = logging.getLogger("pneumo_keras")
 
@@ -93,21 +93,20 @@ def fine_tune(
     size = training.unfrozen_batch_size
     history = fit(
         keras.Model(upper.input, head(upper.output), name="unfrozen"),
-        Batches(hold_small(views), train.images.labels, batch_size=size, seed=config.seed),
-        Batches(hold_small(validation), val.images.labels, batch_size=size, seed=None),
-        class_weights=class_weights,
-        learning_rates=[training.unfrozen_learning_rate],
-        weight_decays=[0.0],
-        config=FitConfig(
+        Batches(views, train.images.labels, batch_size=size, seed=config.seed),
+        Batches(validation, val.images.labels, batch_size=size, seed=None),
+        replace(
+            to_fit_config(training),
             optimizer="adamw",
             schedule="plateau",
             epochs=training.unfrozen_epochs,
-            plateau_factor=training.plateau_factor,
-            plateau_patience=training.plateau_patience,
+            learning_rates=[training.unfrozen_learning_rate],
+            weight_decays=[0.0],
+            rate_setting="training.unfrozen_learning_rate",
         ),
+        class_weights=class_weights,
         checkpoint=checkpoint,
         fitted_before=True,
-        rate_setting="training.unfrozen_learning_rate",
     )
     tuning.cut.whole.trainable = False
     (kept,) = history.kept_epochs

@@ -24,6 +24,7 @@ from pneumo_keras.evaluation.report_card import (
 from pneumo_keras.evaluation.scores import format_scores, hash_scores
 from pneumo_keras.evaluation.threshold import OperatingPoint, choose_operating_point
 from pneumo_keras.features.extract import Extractor
+from pneumo_keras.features.store import iterate_rows
 from pneumo_keras.features.views import View
 from pneumo_keras.recipes.images import Split
 from pneumo_keras.reporting.evaluation_text import describe_backwards
@@ -42,7 +43,7 @@ def compute_log_odds(extractor: Extractor, head: keras.Model, split: Split, view
     log_odds = []
     for view in views:
         table = extractor.extract(split.images, split.title, view)
-        log_odds.append(np.concatenate([head.predict_on_batch(features) for features in table.iterate()]))
+        log_odds.append(np.concatenate([head.predict_on_batch(features) for features in iterate_rows(table)]))
     return np.mean(log_odds, axis=0)
 
 

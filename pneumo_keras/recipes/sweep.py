@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -192,9 +193,11 @@ def validate_group(
     found = cross_validate(
         build,
         features,
-        learning_rates=[one.get("training.learning_rate", training.learning_rate) for one in group],
-        weight_decays=[one.get("training.weight_decay", training.weight_decay) for one in group],
-        config=to_fit_config(shared),
+        config=replace(
+            to_fit_config(training),
+            learning_rates=[one.get("training.learning_rate", training.learning_rate) for one in group],
+            weight_decays=[one.get("training.weight_decay", training.weight_decay) for one in group],
+        ),
         batch_size=training.batch_size,
         seed=shared.seed,
     )

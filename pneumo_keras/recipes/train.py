@@ -50,7 +50,7 @@ from pneumo_keras.runs.environment import describe_environment
 from pneumo_keras.runs.folder import MODEL, NORMAL_IMAGES, OOD_DETECTOR, SEEN_IMAGES, RunFolder
 from pneumo_keras.runs.run import choose_normal_images
 from pneumo_keras.runtime.backend import count_devices
-from pneumo_keras.training.batches import Batches, hold_small
+from pneumo_keras.training.batches import Batches
 from pneumo_keras.training.checkpoint import Checkpoint
 from pneumo_keras.training.fit import History, compute_class_weights, compute_moments, fit
 
@@ -192,9 +192,9 @@ def fit_heads(
     head = build_heads(config, d, moments)
     if config.training.mode == "online":
         return head, fit_online(config, extractor.frozen, head, splits, class_weights, checkpoint, group)
-    evaluated = hold_small([extractor.extract(val.images, val.title)])
+    evaluated = [extractor.extract(val.images, val.title)]
     size, seed = config.training.batch_size, config.seed
-    batches = Batches(hold_small(views), train.images.labels, batch_size=size, seed=seed)
+    batches = Batches(views, train.images.labels, batch_size=size, seed=seed)
     validation = Batches(evaluated, val.images.labels, batch_size=SLICE, seed=None)
     return head, _fit(config, head, head, batches, validation, class_weights, checkpoint)
 
@@ -272,10 +272,8 @@ def _fit(
         model,
         batches,
         validation,
+        to_fit_config(training),
         class_weights=class_weights,
-        learning_rates=[training.learning_rate] * training.members,
-        weight_decays=[training.weight_decay] * training.members,
-        config=to_fit_config(config),
         head=head,
         checkpoint=checkpoint,
         devices=devices,

@@ -15,21 +15,14 @@ from pneumo_keras.training.members import PADDING
 Table = FeatureTable | SeenImages | np.ndarray
 """Inputs of a fit, of which any rows can be read."""
 
-
-IN_MEMORY = 2**30  # bytes of features of a split that are held and not read again in every epoch
-
-
-def hold_small(views: Sequence[FeatureTable]) -> list[Table]:
-    """The same features in memory where they are small."""
-    small = sum(view.size for view in views) <= IN_MEMORY
-    return [view[:] if small else view for view in views]
+IN_MEMORY = 2**30  # bytes of features of a split that stay in memory and are not read again in every epoch
 
 
 class Batches(keras.utils.PyDataset):
     """Every image once an epoch; an image's views take turns from epoch to epoch.
 
-    Reads only the rows of a batch, so that the features may stay on disk. `start_epoch` says which epoch is
-    read: whatever the backend does in between, an epoch has the same batches.
+    Reads only the rows of a batch, so that many features may stay on disk; few are loaded at once. An epoch
+    has the same batches whatever the backend does before it, since `start_epoch` says which one is read.
 
     Args:
         views: The same images in each.
@@ -40,7 +33,11 @@ class Batches(keras.utils.PyDataset):
         share: Rows of each batch that are read here, the rest elsewhere; the last batch is padded to the
             size of the others, with `PADDING` for labels. None for all, and no padding.
         workers: Threads that make batches ahead of the fit; with one it makes its own. Keras' own threads
-            would hand batches of one epoch to the next one (3.15).
+            would pass batches of one epoch to the next one (3.15).
+
+    Attributes:
+        epoch: That is read, from 1.
+        skip: Batches of it that are left out, since they are done.
     """
 
     def __init__(
@@ -55,48 +52,44 @@ class Batches(keras.utils.PyDataset):
         workers: int = 1,
     ) -> None:
         super().__init__()
-        self._views, self._labels, self._weights = views, labels, weights
+        self._views, self._labels, self._weights = _load_small(views), labels, weights
         self._batch_size, self._seed, self._share = batch_size, seed, share
         self._pool = ThreadPoolExecutor(workers, "batches") if workers > 1 else None
         self._ahead = workers
         self._coming: dict[int, Future[tuple[np.ndarray, ...]]] = {}
         self._orders = self._draw_orders()
-        self._epoch, self._skip, self._order = 0, 0, next(self._orders)
+        self._order = next(self._orders)
+        self.epoch = self.skip = 0  # Keras learns the shapes from an epoch before the first
 
     def start_epoch(self, epoch: int, *, skip: int = 0) -> None:
-        """Turns to an epoch.
-
-        Args:
-            epoch: Its number from 1; Keras learns the shapes from one before.
-            skip: Batches of it that are left out, since they are done.
-        """
-        if epoch < self._epoch:
-            raise ValueError(f"Epochs come one after the other. Received: {epoch} after {self._epoch}")
+        """Turns to an epoch, the same one or a later one, and leaves out as many of its batches."""
+        if epoch < self.epoch:
+            raise ValueError(f"Epochs come one after the other. Received: {epoch} after {self.epoch}")
         for future in self._coming.values():
             future.cancel()
         self._coming.clear()
-        for _ in range(epoch - self._epoch):
+        for _ in range(epoch - self.epoch):
             self._order = next(self._orders)
-        self._epoch, self._skip = epoch, skip
+        self.epoch, self.skip = epoch, skip
 
     def count_batches(self) -> int:
         """Of a whole epoch."""
         return -(-len(self._labels) // self._batch_size)
 
     def __len__(self) -> int:
-        return self.count_batches() - self._skip
+        return self.count_batches() - self.skip
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
         if self._pool is None:
-            return self._read(index + self._skip)
+            return self._read(index + self.skip)
         for ahead in range(index, min(index + self._ahead, len(self))):
             if ahead not in self._coming:
-                self._coming[ahead] = self._pool.submit(self._read, ahead + self._skip)
+                self._coming[ahead] = self._pool.submit(self._read, ahead + self.skip)
         return self._coming.pop(index).result()
 
     def _read(self, index: int) -> tuple[np.ndarray, ...]:
         rows = np.sort(self._order[index * self._batch_size : (index + 1) * self._batch_size])
-        turns = (rows + self._epoch) % len(self._views)
+        turns = (rows + self.epoch) % len(self._views)
         # By view, so that each is read once; the order inside a batch does not matter.
         rows = rows[np.argsort(turns, kind="stable")]
         if self._share is None:
@@ -109,7 +102,7 @@ class Batches(keras.utils.PyDataset):
 
     def _read_rows(self, rows: Int64[np.ndarray, " rows"]) -> tuple[np.ndarray, ...]:
         """Inputs and targets of images that are ordered by view."""
-        turns = (rows + self._epoch) % len(self._views)
+        turns = (rows + self.epoch) % len(self._views)
         rows_by_view = [rows[turns == turn] for turn in range(len(self._views))]
         batch = [view[rows] for view, rows in zip(self._views, rows_by_view, strict=True) if len(rows)]
         targets = [part[rows] for part in (self._labels, self._weights) if part is not None]
@@ -121,3 +114,10 @@ class Batches(keras.utils.PyDataset):
         random = None if self._seed is None else np.random.default_rng(self._seed)
         while True:
             yield np.arange(n) if random is None else random.permutation(n)
+
+
+def _load_small(views: Sequence[Table]) -> Sequence[Table]:
+    tables = [view for view in views if isinstance(view, FeatureTable)]
+    if sum(table.size for table in tables) > IN_MEMORY:
+        return views
+    return [view[:] if isinstance(view, FeatureTable) else view for view in views]

@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from pneumo_keras.errors import TrainingError
-from pneumo_keras.runtime.progress import Progress
 from pneumo_keras.training.batches import Batches
 
 log = logging.getLogger("pneumo_keras")
@@ -23,17 +22,10 @@ LINES = 20  # of the log at most, whatever the number of epochs
 
 
 class EpochLog(keras.callbacks.Callback):
-    """Keeps the figures of every epoch: means over members, and each member's validation loss.
+    """Keeps the figures of every epoch, means over members, and stops where no member's loss is finite.
 
-    Stops where no member's losses are finite any more.
-
-    Args:
-        members: Their number.
-        total: Epochs to come, for the lines of the log; None for no lines.
-
-    Attributes:
-        epochs: A row for each.
-        finite: Whether each member's losses were finite so far.
+    `total` is the number of epochs, for lines of the log; None for no lines. `epochs` has a row for each,
+    `finite` tells whether each member's losses were finite so far.
     """
 
     def __init__(self, members: int, total: int | None) -> None:
@@ -89,47 +81,28 @@ class EpochLog(keras.callbacks.Callback):
 
 
 class FiniteLoss(keras.callbacks.Callback):
-    """Ends a fit as soon as the loss of any member is NaN or infinite.
-
-    Args:
-        batches: Training inputs, which are looked at for the cause.
-        setting: The one of the learning rate.
-    """
+    """Ends a fit as soon as the loss of any member is NaN or infinite; `setting` is that of the rate."""
 
     def __init__(self, batches: Batches, setting: str) -> None:
         super().__init__()
-        self._batches, self._setting, self._epoch = batches, setting, 0
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._epoch = epoch
+        self._batches, self._setting = batches, setting
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if not np.isfinite((logs or {})["loss"]):
-            number = self._batches.count_batches() - len(self._batches) + batch + 1
+            number = self._batches.skip + batch + 1
             self._refuse(f"batch {number} of {self._batches.count_batches()}", self._batches[batch][0])
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if not all(np.isfinite(value) for name, value in (logs or {}).items() if name.startswith("val_loss")):
             self._refuse("on the validation images", np.zeros(0))
 
-    def _refuse(self, place: str, inputs: np.ndarray) -> None:
+    def _refuse(self, where: str, inputs: np.ndarray) -> None:
         cause = (
             f"Lower {self._setting}."
             if np.isfinite(inputs).all()
             else "Features of these images are not finite: check model.weights."
         )
-        raise TrainingError(f"The loss is NaN or infinite, in epoch {self._epoch + 1}, {place}. {cause}")
-
-
-class FitProgress(keras.callbacks.Callback):
-    """Shows how far a fit has come, of all batches of all epochs."""
-
-    def __init__(self, progress: Progress) -> None:
-        super().__init__()
-        self._progress = progress
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self._progress.advance(1)
+        raise TrainingError(f"The loss is NaN or infinite, in epoch {self._batches.epoch}, {where}. {cause}")
 
 
 class BestMembers(keras.callbacks.Callback):

@@ -43,29 +43,16 @@ class Checkpoint:
     belongs_to: Mapping[str, Any]
 
     def save(self, epoch: int, batch: int, state: State) -> None:
-        """Replaces the file, atomically.
-
-        Args:
-            epoch: Epochs that are finished.
-            batch: Batches of the next one that are.
-            state: All arrays.
-
-        Raises:
-            RunError: It cannot be written.
-        """
+        """Replaces the file, atomically; RunError where it cannot be written."""
         try:
-            archive = pack(epoch, batch, state, self.belongs_to)
+            archive = _pack(epoch, batch, state, self.belongs_to)
             with replace_whole(self.path) as unfinished:
                 unfinished.write_bytes(hashlib.sha256(archive).digest() + archive)
         except OSError as error:
             raise RunError(f"{self.path} cannot be written: {error.strerror or error}") from error
 
     def load(self) -> tuple[int, int, State] | None:
-        """The same as was saved; None where nothing was.
-
-        Raises:
-            RunError: The file is damaged, or belongs to something else.
-        """
+        """The same as was saved, None where nothing was; RunError for a damaged file, or another fit's."""
         try:
             data = read_ordinary(self.path, most=MOST_BYTES)
         except FileNotFoundError:
@@ -75,7 +62,7 @@ class Checkpoint:
         digest, archive = data[:DIGEST], data[DIGEST:]
         if hashlib.sha256(archive).digest() != digest:
             raise self.to_damage("it does not hold what was written")
-        epoch, batch, state, belongs_to = unpack(archive)
+        epoch, batch, state, belongs_to = _unpack(archive)
         for name, value in json.loads(json.dumps(self.belongs_to)).items():
             if belongs_to.get(name) != value:
                 raise RunError(
@@ -90,22 +77,18 @@ class Checkpoint:
 
 
 class CheckpointCallback(keras.callbacks.Callback):
-    """Saves the state of a fit now and then, when somebody asks to stop, and at its end.
+    """Saves the state of a fit every few seconds, when somebody asks to stop, and at its end.
 
     It must be the last of the callbacks, and ends the fit with `Stopped` after the batch in which somebody
-    asked for it.
+    asked for it. `epoch` counts the epochs that are finished, `batch` the finished batches of the next one.
 
     Args:
         batches: Training inputs, which it turns to each epoch.
         head: All that learns, with the state of its random layers.
         others: Callbacks whose state belongs to that of the fit.
-        checkpoint: Where the state is kept; None to keep none.
+        checkpoint: Where the state is saved, if anywhere.
         group: Processes that share the fit, if any: all begin where the first one does, and stop after the
             same batch.
-
-    Attributes:
-        epoch: Epochs that are finished.
-        batch: Batches of the next one that are.
     """
 
     def __init__(
@@ -114,7 +97,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         head: keras.Model,
         others: tuple[EpochLog, BestMembers],
         checkpoint: Checkpoint | None,
-        group: ProcessGroup | None = None,
+        group: ProcessGroup | None,
     ) -> None:
         super().__init__()
         self.epoch = self.batch = 0
@@ -124,21 +107,17 @@ class CheckpointCallback(keras.callbacks.Callback):
         self._saved, self._wait = time.monotonic(), SECONDS_BETWEEN
 
     def restore(self) -> None:
-        """Goes on where the checkpoint says, if there is one.
-
-        Raises:
-            RunError: It is damaged, or of another fit.
-        """
+        """Goes on where the checkpoint says, if there is one."""
         found = self._checkpoint.load() if self._checkpoint else None
         if self._group:
-            start = pack(*(found or (0, 0, self._to_state())), {})
-            found = unpack(self._group.broadcast("start", start))[:3]
+            start = _pack(*(found or (0, 0, self._to_state())), {})
+            found = _unpack(self._group.broadcast("start", start))[:3]
         if not found:
             return
         self.epoch, self.batch, state = found
         try:
             for name, variable in self._list_variables().items():
-                variable.assign(_check_shape(state[name], variable))
+                variable.assign(state[name])
             for other in self._others:
                 other.restore(state)
         except (KeyError, ValueError) as error:
@@ -170,11 +149,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         self._save_if_due()
 
     def save(self) -> None:
-        """Writes the checkpoint, if one is kept.
-
-        Raises:
-            RunError: It cannot be written.
-        """
+        """Writes the checkpoint, if there is one."""
         if self._checkpoint:
             started = time.monotonic()
             self._checkpoint.save(self.epoch, self.batch, self._to_state())
@@ -206,7 +181,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         return _name("head", self._head.variables) | _name("optimizer", model.optimizer.variables)
 
 
-def pack(epoch: int, batch: int, state: State, belongs_to: Mapping[str, Any]) -> bytes:
+def _pack(epoch: int, batch: int, state: State, belongs_to: Mapping[str, Any]) -> bytes:
     """An npz archive of the arrays and of what else a fit goes on with."""
     about = json.dumps({"belongs_to": belongs_to, "epoch": epoch, "batch": batch})
     arrays: dict[str, Any] = {ABOUT: np.frombuffer(about.encode(), np.uint8), **state}
@@ -215,8 +190,8 @@ def pack(epoch: int, batch: int, state: State, belongs_to: Mapping[str, Any]) ->
     return archive.getvalue()
 
 
-def unpack(archive: bytes) -> tuple[int, int, State, dict[str, Any]]:
-    """What was given to `pack`."""
+def _unpack(archive: bytes) -> tuple[int, int, State, dict[str, Any]]:
+    """What was given to `_pack`."""
     state = dict(np.load(io.BytesIO(archive)))
     about = json.loads(state.pop(ABOUT).tobytes())
     return int(about["epoch"]), int(about["batch"]), state, dict(about["belongs_to"])
@@ -224,9 +199,3 @@ def unpack(archive: bytes) -> tuple[int, int, State, dict[str, Any]]:
 
 def _name(group: str, variables: Sequence[Any]) -> dict[str, Any]:
     return {f"{group}_{index}": variable for index, variable in enumerate(variables)}
-
-
-def _check_shape(value: np.ndarray, variable: Any) -> np.ndarray:
-    if value.shape != tuple(variable.shape):
-        raise ValueError(f"{variable.path} has another shape")
-    return value

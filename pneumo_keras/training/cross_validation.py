@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import keras
@@ -34,14 +34,9 @@ LogOddsOfSettings = Float32[np.ndarray, "n settings"]
 
 
 def draw_folds(labels: Labels, hashes: Hashes, patients: Sequence[str], *, folds: int, seed: int) -> Folds:
-    """Draws folds of like prevalence; images of one patient, or of one content, stay together.
+    """Draws two or more folds of like prevalence; images of one patient, or of one content, stay together.
 
-    Args:
-        labels: Of all images that are used for a choice.
-        hashes: Of the pixels of the same images.
-        patients: Whose they are, "" where that is unknown.
-        folds: Their number, at least 2.
-        seed: Of the draw.
+    Hashes are those of the images' pixels; a patient is "" where nobody knows.
 
     Raises:
         DataError: A class has fewer images, or patients, than there are folds.
@@ -117,8 +112,6 @@ def cross_validate(
     build_head: HeadBuilder,
     features: FoldedFeatures,
     *,
-    learning_rates: Sequence[float],
-    weight_decays: Sequence[float],
     config: FitConfig,
     batch_size: int,
     seed: int,
@@ -129,17 +122,15 @@ def cross_validate(
     their figures may be a little better than those of new images; settings are compared on the same terms.
 
     Args:
-        build_head: See there. Settings differ in the rates and decays below alone, and share the
-            seeds of the folds.
+        build_head: See there.
         features: Of all images.
-        learning_rates: Of each setting.
-        weight_decays: Of each setting.
-        config: See `fit`.
+        config: With the rate and decay of each setting; they differ in these alone, and share the seeds of
+            the folds.
         batch_size: Images in a step, those of the held-out fold included.
         seed: Of initial weights, dropout and the order of images.
     """
     labels, folds = features.labels, features.folds
-    settings, count = len(learning_rates), int(folds.max()) + 1
+    settings, count = len(config.learning_rates), int(folds.max()) + 1
     mean, variance = (np.tile(part, (settings, 1)) for part in features.moments)
     head = build_head(derive_seeds(seed, count=count) * settings, (mean, variance))
     in_fold = (folds[:, None] == np.arange(count)).astype(np.float32)
@@ -149,11 +140,12 @@ def cross_validate(
         head,
         Batches(features.views, labels, batch_size=batch_size, seed=seed, weights=weights),
         Batches(watched, labels, batch_size=SLICE, seed=None, weights=watching),
+        replace(
+            config,
+            learning_rates=np.repeat(config.learning_rates, count).tolist(),
+            weight_decays=np.repeat(config.weight_decays, count).tolist(),
+        ),
         class_weights=None,
-        learning_rates=np.repeat(learning_rates, count).tolist(),
-        weight_decays=np.repeat(weight_decays, count).tolist(),
-        config=config,
-        among_others=True,
     )
     finite = np.array([of_folds.all() for of_folds in history.finite.reshape(settings, count)])
     return HeldOut(

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,14 +12,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 from sklearn.utils.class_weight import compute_class_weight
 
-from pneumo_keras.arrays import Features, Labels
+from pneumo_keras.arrays import Labels
 from pneumo_keras.distributed.data_parallel import DataParallel
-from pneumo_keras.features.store import SLICE, FeatureTable
+from pneumo_keras.features.store import FeatureTable, iterate_rows
 from pneumo_keras.model.head import Moments
 from pneumo_keras.runtime.progress import show_progress
 from pneumo_keras.runtime.signals import defer_stop
 from pneumo_keras.training.batches import Batches
-from pneumo_keras.training.callbacks import BestMembers, EpochLog, FiniteLoss, FitProgress
+from pneumo_keras.training.callbacks import BestMembers, EpochLog, FiniteLoss
 from pneumo_keras.training.checkpoint import Checkpoint, CheckpointCallback
 from pneumo_keras.training.members import (
     CountedLoss,
@@ -38,16 +38,19 @@ ImageWeights = Bool[np.ndarray, "n *members"] | Float[np.ndarray, "n *members"]
 
 @dataclass(frozen=True)
 class FitConfig:
-    """How weights come down the loss, whatever their rate and decay.
+    """How the members of a model learn.
 
     Attributes:
         optimizer: AdamW, or gradient descent with Nesterov momentum, see `MemberSGD`.
         schedule: On a "plateau" of its validation loss a member slows down, and at the end the weights of its
-            best epoch are restored. On a "cosine" all rates fall to nothing and the last weights stay:
-            validation images have no say.
+            best epoch are restored. On a "cosine" all rates fall to 0 and the last weights stay:
+            validation images are not used.
         epochs: Passes over the training images.
         plateau_factor: A member's rate is multiplied by this ...
         plateau_patience: ... after this many epochs without a lower validation loss of its own.
+        learning_rates: Of each member at the start.
+        weight_decays: Of each member.
+        rate_setting: The setting to be lowered where the loss is NaN.
     """
 
     optimizer: Literal["adamw", "sgd"]
@@ -55,6 +58,9 @@ class FitConfig:
     epochs: int
     plateau_factor: float
     plateau_patience: int
+    learning_rates: Sequence[float]
+    weight_decays: Sequence[float]
+    rate_setting: str = "training.learning_rate"
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ def compute_moments(
     """Mean and variance of each feature over all images and views, in two passes.
 
     Args:
-        views: Features (n, d); of the same images where these carry weights.
+        views: Features (n, d); of the same images if there are weights.
         weights: Of each image, or of each image for each member; all count alike without. A mask
             leaves images out.
 
@@ -95,59 +101,47 @@ def compute_moments(
         Each (d), or (members, d) where each member weighs the images in its own way.
     """
     # Squares about the overall mean, or those of large means would swallow small variances.
-    centre = sum(rows.sum(axis=0, dtype=np.float64) for view in views for _, rows in _iterate(view))
+    centre = sum(rows.sum(axis=0, dtype=np.float64) for view in views for rows in iterate_rows(view))
     centre = np.asarray(centre / sum(map(len, views)))
     total, sums, squares = np.float64(0), np.float64(0), np.float64(0)
     for view in views:
-        weighed = np.ones(len(view)) if weights is None else weights.astype(np.float64)
-        for start, rows in _iterate(view):
-            part, shifted = weighed[start : start + len(rows)].T, rows - centre
-            total, sums, squares = total + part.sum(-1), sums + part @ shifted, squares + part @ shifted**2
+        of_images = np.ones(len(view)) if weights is None else weights.astype(np.float64)
+        for rows, part in zip(iterate_rows(view), iterate_rows(of_images), strict=True):
+            shifted = rows - centre
+            total = total + part.T.sum(-1)
+            sums = sums + part.T @ shifted
+            squares = squares + part.T @ shifted**2
     counts = np.expand_dims(total, -1)
     shift = sums / counts
     return centre + shift, squares / counts - shift**2
-
-
-def _iterate(view: FeatureTable | Features) -> Iterator[tuple[int, Features]]:
-    for start in range(0, len(view), SLICE):
-        yield start, view[start : start + SLICE]
 
 
 def fit(
     model: keras.Model,
     batches: Batches,
     validation: Batches,
+    config: FitConfig,
     *,
     class_weights: dict[int, float] | None,
-    learning_rates: Sequence[float],
-    weight_decays: Sequence[float],
-    config: FitConfig,
-    among_others: bool = False,
     head: keras.Model | None = None,
     checkpoint: Checkpoint | None = None,
     fitted_before: bool = False,
-    rate_setting: str = "training.learning_rate",
     devices: DataParallel | None = None,
 ) -> History:
     """Fits a model that ends in log odds (n, members), each member as if it were alone.
 
     Args:
-        model: All that learns in it has the members as its first axis; whatever learns is that of one alone.
-        batches: Training inputs with labels, and with weights (n, members) where there are no class
-            weights.
-        validation: The same of the images that are evaluated on after each epoch; weights where a
-            member is evaluated on some of them alone.
-        class_weights: Multiplies the loss of the images of a class, in training only.
-        learning_rates: Of the optimiser at the start, for each member.
-        weight_decays: Of the optimiser, for each member.
-        config: All else.
-        among_others: Whether this fit is one of many: its epochs get no lines, and a member whose loss is NaN
-            does not end that of the others.
+        model: All that learns in it has the members as its first axis, unless there is one alone.
+        batches: Training inputs with labels.
+        validation: The same of the images that are evaluated on after each epoch.
+        config: How members learn.
+        class_weights: Multiplies the loss of the images of a class, in training only. None for a
+            cross-validation: its batches have weights (n, members), its epochs are not logged, and a member
+            whose loss is NaN does not end the fit of the others.
         head: The part of the model that learns; all of it without.
-        checkpoint: Where the fit is kept, and goes on from; nowhere without.
+        checkpoint: Where the fit is saved, and resumed from; nowhere without.
         fitted_before: Whether the weights count as those of epoch 0, which are kept where no epoch has a
             lower validation loss.
-        rate_setting: To be lowered where the loss is NaN.
         devices: That share each step, whose `scope` this must be in; batches are this process's share.
             Without, all is done by the device that the backend takes by itself.
 
@@ -156,26 +150,26 @@ def fit(
         Stopped: Somebody asked for it; the checkpoint has all that is done.
         RunError: The checkpoint cannot be written, is damaged, or belongs to another fit.
     """
-    members, epochs, on_plateau = len(learning_rates), config.epochs, config.schedule == "plateau"
-    figures, losses = [MemberMetrics(members)], [CountedLoss()] if devices else []
+    members, epochs, on_plateau = len(config.learning_rates), config.epochs, config.schedule == "plateau"
+    metrics, loss = [MemberMetrics(members)], CountedLoss()
     schedule = 1.0 if on_plateau else keras.optimizers.schedules.CosineDecay(1.0, epochs * len(batches))
     # The same layers in a model of its own: a compiled one would be saved with its optimiser.
     learner: Any = keras.Model(model.input, model.output)
     learner.compile(
-        optimizer=OPTIMIZERS[config.optimizer](learning_rates, weight_decays, schedule=schedule),
+        optimizer=OPTIMIZERS[config.optimizer](config.learning_rates, config.weight_decays, schedule),
         loss=MemberCrossentropy(),
         # Class weights would turn accuracy into something else.
-        metrics=figures if class_weights else None,
-        weighted_metrics=(losses or None) if class_weights else [*figures, *losses],
+        metrics=metrics if class_weights else None,
+        weighted_metrics=[loss] if class_weights else [*metrics, loss],
     )
-    epoch_log = EpochLog(members, None if among_others else epochs)
+    epoch_log = EpochLog(members, epochs if class_weights else None)
     best = BestMembers(members, factor=config.plateau_factor, patience=config.plateau_patience)
     group = devices.group if devices else None
     state = CheckpointCallback(batches, head or model, (epoch_log, best), checkpoint, group)
     callbacks = [
         epoch_log,
         *([best] if on_plateau else []),
-        *([] if among_others else [FiniteLoss(batches, rate_setting)]),
+        *([FiniteLoss(batches, config.rate_setting)] if class_weights else []),
         state,
     ]
     learner.optimizer.build(learner.trainable_variables)
@@ -187,8 +181,9 @@ def fit(
     elif fitted_before:
         best.start_from(learner.evaluate(validation, return_dict=True, verbose=0))
     total, done = epochs * len(batches), state.epoch * len(batches) + state.batch
-    held = devices.replicate(model.variables) if devices else nullcontext()
-    with defer_stop(), held, show_progress("Fitting", total, "batches", done=done) as progress:
+    replicated = devices.replicate(model.variables) if devices else nullcontext()
+    with defer_stop(), replicated, show_progress("Fitting", total, "batches", done=done) as progress:
+        advance = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: progress.advance(1))
         for stop in _list_stops(state, epochs):
             if not epoch_log.finite.any():
                 break
@@ -200,7 +195,7 @@ def fit(
                 initial_epoch=state.epoch,
                 epochs=stop,
                 shuffle=False,  # the batches are, from a seed of their own
-                callbacks=[*callbacks, FitProgress(progress)],
+                callbacks=[*callbacks, advance],
                 verbose=0,
             )
         state.save()

@@ -1,4 +1,4 @@
-"""Loss, figures and optimiser for heads that learn side by side, each as if it were alone."""
+"""Loss, metrics and optimisers for heads that learn side by side, each as if it were alone."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,20 +18,20 @@ def to_losses(labels: Any, log_odds: Any) -> Any:
     return ops.softplus(log_odds) - labels * log_odds
 
 
-def _to_counted(labels: Any, dtype: Any, weights: Any = None) -> Any:
-    """Weights (n) or (n, members) as (n, 1) or (n, members), 0 for padding."""
-    counted = ops.cast(ops.not_equal(labels, PADDING), dtype)[:, None]
+def _to_counts(labels: Any, dtype: Any, weights: Any = None) -> Any:
+    """Weights (n) or (n, members) as (n, 1) or (n, members), 0 for padding; 1 without weights."""
+    counts = ops.cast(ops.not_equal(labels, PADDING), dtype)[:, None]
     if weights is None:
-        return counted
-    return counted * ops.cast(weights if len(weights.shape) == 2 else weights[:, None], dtype)
+        return counts
+    return counts * ops.cast(weights if len(weights.shape) == 2 else weights[:, None], dtype)
 
 
 class MemberCrossentropy(keras.losses.Loss):
-    """Mean cross-entropy over images and members; images may carry weights (n) or (n, members)."""
+    """Mean cross-entropy over images and members; images may have weights (n) or (n, members)."""
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        losses = to_losses(y_true, y_pred) * _to_counted(y_true, y_pred.dtype, sample_weight)
-        return ops.sum(losses) / (ops.sum(_to_counted(y_true, y_pred.dtype)) * y_pred.shape[1])
+        losses = to_losses(y_true, y_pred) * _to_counts(y_true, y_pred.dtype, sample_weight)
+        return ops.sum(losses) / (ops.sum(_to_counts(y_true, y_pred.dtype)) * y_pred.shape[1])
 
 
 class MemberMetrics(keras.metrics.Metric):
@@ -43,7 +43,7 @@ class MemberMetrics(keras.metrics.Metric):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         hits = ops.equal(y_pred > 0, ops.cast(y_true, "bool")[:, None])
-        weights = _to_counted(y_true, y_pred.dtype, sample_weight)
+        weights = _to_counts(y_true, y_pred.dtype, sample_weight)
         figures = [to_losses(y_true, y_pred), ops.cast(hits, y_pred.dtype), ops.ones_like(y_pred)]
         self._sums.assign_add(ops.stack([ops.sum(part * weights, axis=0) for part in figures]))
 
@@ -57,91 +57,77 @@ class MemberMetrics(keras.metrics.Metric):
 
 
 class CountedLoss(keras.metrics.Metric):
-    """The mean loss over the images so far, with their weights, where batches are padded.
-
-    Keras' own, which it takes the name and the place of, would count the padding.
-    """
+    """The mean weighted loss over the images so far. Keras' own, which it replaces, would count padding."""
 
     def __init__(self) -> None:
         super().__init__(name="loss")
         self._sums: Any = self.add_variable((2,), "zeros", name="sums")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        weights = _to_counted(y_true, y_pred.dtype, sample_weight)
+        weights = _to_counts(y_true, y_pred.dtype, sample_weight)
         losses = ops.mean(to_losses(y_true, y_pred) * weights, axis=1)
-        self._sums.assign_add(ops.stack([ops.sum(losses), ops.sum(_to_counted(y_true, y_pred.dtype))]))
+        self._sums.assign_add(ops.stack([ops.sum(losses), ops.sum(_to_counts(y_true, y_pred.dtype))]))
 
     def result(self) -> Any:
         return ops.divide_no_nan(self._sums[0], self._sums[1])
 
 
 class MemberAdamW(keras.optimizers.Adam):
-    """Adam with decoupled weight decay, and a rate and a decay of its own for each member.
+    """Adam with decoupled weight decay, and a rate and a decay for each member.
 
-    Every variable has the members as its first axis. The loss is a mean over members, so each sees
-    its gradient divided by their number: Adam is blind to that but for epsilon, which is divided too.
-
-    Args:
-        learning_rates: Of each member.
-        weight_decays: Of each member: each step shrinks weights by learning rate times this.
-        schedule: Multiplies all rates.
+    Every variable has the members as its first axis. The loss is a mean over members, so each sees its
+    gradient divided by their number: Adam is blind to that but for epsilon, which is divided too. Each step
+    shrinks weights by rate times decay; `schedule` multiplies all rates.
 
     References:
         Loshchilov, I. & Hutter, F. (2019). Decoupled weight decay regularization. ICLR.
     """
 
-    def __init__(
-        self, learning_rates: Sequence[float], weight_decays: Sequence[float], *, schedule: Any = 1.0
-    ) -> None:
-        super().__init__(learning_rate=schedule, epsilon=1e-7 / len(learning_rates))
-        self.rates: Any = _add_rates(self, learning_rates)
-        self._decays = np.array(weight_decays, np.float32)
+    def __init__(self, rates: Sequence[float], decays: Sequence[float], schedule: Any) -> None:
+        super().__init__(learning_rate=schedule, epsilon=1e-7 / len(rates))
+        self.rates = _add_rates(self, rates)
+        self._decays = np.array(decays, np.float32)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        rates = _lay_along(variable, self.rates.value * learning_rate)
-        variable.assign(variable * (1 - rates * _lay_along(variable, self._decays)))
+        rates = _align(variable, self.rates.value * learning_rate)
+        variable.assign(variable * (1 - rates * _align(variable, self._decays)))
         super().update_step(gradient, variable, rates)
 
 
 class MemberSGD(keras.optimizers.SGD):
-    """Gradient descent with Nesterov momentum and an L2 penalty, both of its own for each member.
+    """Gradient descent with Nesterov momentum and an L2 penalty, with a rate and a penalty for each member.
 
     A step of the weights moves log odds by the sum over their inputs, a step of the bias by itself.
     A rate for both would leave the bias behind or blow up the weights, so weights have the rate times
-    `STEP` over the number of their inputs. Biases are not penalised.
+    `STEP` over the number of their inputs; rates of 1 to 2 suit standardised features.
 
-    Args:
-        learning_rates: Of the biases of each member; 1 to 2 suit standardised features.
-        weight_decays: Of each member: decay / 2 times the sum of its squared weights is added to its mean
-            loss. 1 / (C n) gives scikit-learn's logistic regression with C on n images.
-        schedule: Multiplies all rates.
+    Decay / 2 times the sum of its squared weights, without biases, is added to the mean loss of a member.
+    1 / (C n) gives scikit-learn's logistic regression with C on n images. `schedule` multiplies all rates.
     """
 
     STEP = 10
     MOMENTUM = 0.9
 
-    def __init__(
-        self, learning_rates: Sequence[float], weight_decays: Sequence[float], *, schedule: Any = 1.0
-    ) -> None:
+    def __init__(self, rates: Sequence[float], decays: Sequence[float], schedule: Any) -> None:
         super().__init__(learning_rate=schedule, momentum=self.MOMENTUM, nesterov=True)
-        self.rates: Any = _add_rates(self, learning_rates)
-        self._decays = np.array(weight_decays, np.float32)
+        self.rates = _add_rates(self, rates)
+        self._decays = np.array(decays, np.float32)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        rates = _lay_along(variable, self.rates.value * learning_rate)
+        rates = _align(variable, self.rates.value * learning_rate)
         gradient = gradient * len(self._decays)  # the loss is a mean over members
         if len(variable.shape) == 3:  # (members, inputs, outputs)
             rates = rates * self.STEP / variable.shape[1]
-            gradient = gradient + _lay_along(variable, self._decays) * variable
+            gradient = gradient + _align(variable, self._decays) * variable
         super().update_step(gradient, variable, rates)
 
 
-def _add_rates(optimizer: keras.optimizers.Optimizer, learning_rates: Sequence[float]) -> Any:
-    rates: Any = optimizer.add_variable((len(learning_rates),), name="rates")
-    rates.assign(np.array(learning_rates, np.float32))
-    return rates
+def _add_rates(optimizer: keras.optimizers.Optimizer, rates: Sequence[float]) -> Any:
+    variable: Any = optimizer.add_variable((len(rates),), name="rates")
+    variable.assign(np.array(rates, np.float32))
+    return variable
 
 
-def _lay_along(variable: Any, of_members: Any) -> Any:
-    """A number for each member, for a variable whose first axis they are."""
+def _align(variable: Any, of_members: Any) -> Any:
+    """A number for each member, shaped to multiply a variable whose first axis they are."""
     return ops.reshape(of_members, (-1, *[1] * (len(variable.shape) - 1)))

@@ -63,7 +63,7 @@ def sample_memory(peaks, ended):
 
 def compute(extractor, images, watch, folder):
     from pneumo_keras.features.extract import FeatureJob
-    from pneumo_keras.features.store import Store
+    from pneumo_keras.features.store import Store, iterate_rows
 
     own = replace(
         extractor,
@@ -77,7 +77,7 @@ def compute(extractor, images, watch, folder):
     ended.set()
     sampler.join()
     digest = hashlib.sha256()
-    for features in table.iterate():
+    for features in iterate_rows(table):
         digest.update(features.tobytes())
     return digest.hexdigest(), max(peaks, default=0)
 

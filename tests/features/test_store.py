@@ -11,7 +11,7 @@ import pytest
 
 from pneumo_keras.errors import DataError, SettingsError
 from pneumo_keras.features import store as module
-from pneumo_keras.features.store import Entry, FeatureTable, Store, list_entries
+from pneumo_keras.features.store import Entry, FeatureTable, Store, iterate_rows, list_entries
 
 FEATURES = np.random.default_rng(0).normal(3, 2, (70, 4)).astype(np.float32)
 NESTED = '{"title": "a", "n": 70, "d": 4, "network": ' + "[" * 5000 + "]" * 5000 + "}"
@@ -55,7 +55,7 @@ def test_feature_layers_stand_side_by_side_in_the_order_asked_for(tmp_path):
     table = FeatureTable({"a": tmp_path / "a.npy", "b": tmp_path / "b.npy"}, 70)
     rows = np.array([7, 0, 7])
     np.testing.assert_array_equal(table[rows], FEATURES[rows])
-    np.testing.assert_array_equal(np.concatenate(list(table.iterate())), FEATURES)
+    np.testing.assert_array_equal(np.concatenate(list(iterate_rows(table))), FEATURES)
     np.testing.assert_array_equal(table.select(["b"])[:], FEATURES[:, 1:])
     np.testing.assert_array_equal(table.select(["b", "a"])[:], FEATURES[:, [1, 2, 3, 0]])
 

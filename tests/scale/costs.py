@@ -130,9 +130,11 @@ def measure_head(folder: Path) -> float:
     start_backend(folder / "cache")
     from pneumo_keras.features.store import FeatureTable
     from pneumo_keras.model.head import build_head
+    from pneumo_keras.training import batches
     from pneumo_keras.training.batches import Batches
     from pneumo_keras.training.fit import FitConfig, fit
 
+    batches.IN_MEMORY = 0
     table = FeatureTable({"mixed5": folder / "features.npy"}, IMAGES)
     labels = np.arange(IMAGES) % 2
     head = build_head(WIDTH, moments=None, hidden_units=0, dropout=0.0, outputs=1, seeds=[0])
@@ -144,10 +146,8 @@ def measure_head(folder: Path) -> float:
             head,
             Batches([table], labels, batch_size=256, seed=0),
             Batches([few], labels[:CHUNK], batch_size=CHUNK, seed=None),
+            FitConfig("sgd", "cosine", epochs, 0.2, 2, [1e-3], [0.1]),
             class_weights=None,
-            learning_rates=[1e-3],
-            weight_decays=[0.1],
-            config=FitConfig("sgd", "cosine", epochs, 0.2, 2),
         )
         return time.perf_counter() - started
 

@@ -34,10 +34,8 @@ def fit_once(checkpoint, *, mode="cached", schedule="plateau", optimizer="adamw"
         model,
         Batches([inputs[TRAIN], inputs[TRAIN]], LABELS[TRAIN], batch_size=7, seed=1, workers=2),
         Batches([inputs[VALIDATION]], LABELS[VALIDATION], batch_size=8, seed=None),
+        FitConfig(optimizer, schedule, EPOCHS, 0.2, 1, [0.1, 0.3], [1e-3, 0]),
         class_weights={0: 2.0, 1: 0.5},
-        learning_rates=[0.1, 0.3],
-        weight_decays=[1e-3, 0],
-        config=FitConfig(optimizer, schedule, EPOCHS, 0.2, 1),
         head=head,
         checkpoint=checkpoint,
     )
@@ -53,15 +51,21 @@ def assert_same(first, second):
 
 
 @pytest.mark.parametrize(
-    ("mode", "schedule", "optimizer"),
-    [("cached", "plateau", "adamw"), ("cached", "cosine", "sgd"), ("online", "plateau", "adamw")],
+    ("mode", "schedule", "optimizer", "stops"),
+    [
+        # In the middle of an epoch, at its end, twice in the same one, in the last one.
+        ("cached", "plateau", "adamw", (2, 1, 1, 3, 4, 2)),
+        ("cached", "cosine", "sgd", (18,)),
+        ("online", "plateau", "adamw", (7, 10)),
+    ],
 )
-def test_a_fit_that_is_stopped_goes_on_to_the_same_bytes(tmp_path, monkeypatch, mode, schedule, optimizer):
+def test_a_fit_that_is_stopped_goes_on_to_the_same_bytes(
+    tmp_path, monkeypatch, mode, schedule, optimizer, stops
+):
     settings = {"mode": mode, "schedule": schedule, "optimizer": optimizer}
     whole = fit_once(None, **settings)
     checkpoint = Checkpoint(tmp_path / "checkpoint", {"seed": 1})
-    # In the middle of an epoch, at its end, twice in the same one, in the last one.
-    for checks in (2, 1, 1, 3, 4, 2):
+    for checks in stops:
         with monkeypatch.context() as patched:
             stop_after(patched, checks, 2)
             with pytest.raises(Stopped):

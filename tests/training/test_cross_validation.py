@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -16,7 +18,7 @@ NOISE = RANDOM.normal(size=(300, 40)).astype(np.float32)
 FOLDS = RANDOM.permutation(np.arange(300) % 3)
 
 
-def validate(features, evaluated=None, *, standardise=False, hidden_units=8, dropout=0.0, **changes):
+def validate(features, evaluated=None, *, standardise=False, hidden_units=8, dropout=0.0, seed=1, **changes):
     def build(seeds, moments):
         return build_head(
             features.shape[1],
@@ -27,10 +29,9 @@ def validate(features, evaluated=None, *, standardise=False, hidden_units=8, dro
             seeds=seeds,
         )
 
-    config = FitConfig("adamw", "plateau", changes.pop("epochs", 8), 0.2, changes.pop("plateau_patience", 2))
-    settings = {"learning_rates": [1e-2], "weight_decays": [0.0], "batch_size": 16, "seed": 1, **changes}
-    folded = FoldedFeatures([features], {"plain": evaluated or [features]}, LABELS, FOLDS)
-    return cross_validate(build, folded, config=config, **settings)
+    config = replace(FitConfig("adamw", "plateau", 8, 0.2, 2, [1e-2], [0.0]), **changes)
+    folded = FoldedFeatures([features], evaluated or {"plain": [features]}, LABELS, FOLDS)
+    return cross_validate(build, folded, config=config, batch_size=16, seed=seed)
 
 
 def test_images_are_weighed_by_class_outside_their_fold_and_not_inside():
@@ -74,10 +75,8 @@ def test_a_setting_does_not_depend_on_the_others():
 
 
 def test_evaluated_views_are_averaged():
-    alone, with_zeros, zeros = (
-        validate(FEATURES, [FEATURES, *more]).log_odds["plain"]
-        for more in ([], [0 * FEATURES], [0 * FEATURES] * 2)
-    )
+    ways = {str(zeros): [FEATURES, *[0 * FEATURES] * zeros] for zeros in range(3)}
+    alone, with_zeros, zeros = validate(FEATURES, ways).log_odds.values()
     # What a view of zeros adds is the same each time.
     np.testing.assert_allclose(2 * with_zeros - alone, (3 * zeros - alone) / 2, atol=1e-4)
     assert np.abs(with_zeros - alone).max() > 0.1
@@ -89,9 +88,8 @@ def test_a_setting_that_diverges_has_no_scores():
     assert np.isnan(found.log_odds["plain"][:, 1]).all()
 
 
-@pytest.mark.parametrize("seed", [2, 3])
-def test_another_seed_gives_other_scores(seed):
-    first, second = (validate(FEATURES, seed=one).log_odds["plain"] for one in (1, seed))
+def test_another_seed_gives_other_scores():
+    first, second = (validate(FEATURES, seed=seed, epochs=1).log_odds["plain"] for seed in (1, 2))
     assert not np.array_equal(first, second)
 
 
@@ -102,9 +100,7 @@ def test_images_are_evaluated_in_several_ways_by_heads_that_have_not_seen_them()
     found = cross_validate(
         build,
         FoldedFeatures([FEATURES], {"plain": [FEATURES], "mirrored": [-FEATURES]}, LABELS, FOLDS),
-        learning_rates=[0.1, 1.0],
-        weight_decays=[0.0, 0.1],
-        config=FitConfig("sgd", "cosine", 8, 0.2, 2),
+        config=FitConfig("sgd", "cosine", 8, 0.2, 2, [0.1, 1.0], [0.0, 0.1]),
         batch_size=16,
         seed=1,
     )
@@ -124,9 +120,7 @@ def test_heads_shrink_as_much_as_in_a_training_on_the_other_images(count):
     found = cross_validate(
         build,
         FoldedFeatures([FEATURES], {"plain": [FEATURES]}, LABELS, folds),
-        learning_rates=[1.0],
-        weight_decays=[0.5],
-        config=FitConfig("sgd", "cosine", 200, 0.2, 2),
+        config=FitConfig("sgd", "cosine", 200, 0.2, 2, [1.0], [0.5]),
         batch_size=300,
         seed=1,
     )

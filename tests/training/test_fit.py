@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from tests.toy import SIZE, build_toy_backbone
 RANDOM = np.random.default_rng(0)
 LABELS = (RANDOM.uniform(size=200) < 0.7).astype(np.int64)
 FEATURES = (RANDOM.normal(size=(200, 5)) + LABELS[:, None]).astype(np.float32)
-SETTINGS = {"learning_rates": [1e-2], "weight_decays": [1e-5], "class_weights": {0: 1.0, 1: 1.0}}
+ALIKE = {0: 1.0, 1: 1.0}
 TRAIN, VALIDATION = slice(150), (FEATURES[150:], LABELS[150:])
 
 
@@ -25,18 +27,18 @@ def build_small_head(outputs=1, seeds=(1,), dropout=0.5):
     return build_head(5, moments=None, hidden_units=4, dropout=dropout, outputs=outputs, seeds=seeds)
 
 
-def build_config(epochs=4, optimizer="adamw", schedule="plateau", plateau_factor=0.2, plateau_patience=2):
-    return FitConfig(optimizer, schedule, epochs, plateau_factor, plateau_patience)
+def build_config(members=1, **changes):
+    config = FitConfig("adamw", "plateau", 4, 0.2, 2, [1e-2] * members, [1e-5] * members)
+    return replace(config, **changes)
 
 
 def fit_features(
-    outputs=1, seeds=(1,), dropout=0.5, validation=VALIDATION, weights=None, config=None, **changes
+    outputs=1, seeds=(1,), dropout=0.5, validation=VALIDATION, weights=None, class_weights=ALIKE, **changes
 ):
     head = build_small_head(outputs, seeds, dropout)
     batches = Batches([FEATURES[TRAIN]], LABELS[TRAIN], batch_size=16, seed=1, weights=weights)
-    settings = {**SETTINGS, "learning_rates": [1e-2] * len(seeds), "weight_decays": [1e-5] * len(seeds)}
-    settings["config"] = build_config(**config or {})
-    return head, fit(head, batches, evaluate_on(*validation), **{**settings, **changes})
+    config = build_config(len(seeds), **changes)
+    return head, fit(head, batches, evaluate_on(*validation), config, class_weights=class_weights)
 
 
 def to_loss(log_odds, labels):
@@ -50,14 +52,14 @@ def test_class_weights_of_the_full_training_split_are_those_of_the_protocol():
 
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_the_head_learns(outputs):
-    head, history = fit_features(outputs, config={"epochs": 30})
+    head, history = fit_features(outputs, epochs=30)
     log_odds = head.predict_on_batch(VALIDATION[0])[:, 0]
     assert ((log_odds > 0) == VALIDATION[1]).mean() > 0.8
     assert [row["epoch"] for row in history.epochs] == list(range(1, 31))
 
 
 def test_the_best_epoch_is_kept():
-    head, history = fit_features(config={"epochs": 12}, learning_rates=[0.3])
+    head, history = fit_features(epochs=12, learning_rates=[0.3])
     best = min(row["val_loss"] for row in history.epochs)
     (epoch,) = history.kept_epochs
     assert [row["epoch"] for row in history.epochs if row["kept"]] == [epoch]
@@ -67,7 +69,7 @@ def test_the_best_epoch_is_kept():
 
 
 def test_the_learning_rate_falls_after_epochs_without_gain():
-    _, history = fit_features(config={"epochs": 12}, learning_rates=[0.3])
+    _, history = fit_features(epochs=12, learning_rates=[0.3])
     losses = [row["val_loss"] for row in history.epochs]
     rates = [row["learning_rate"] for row in history.epochs]
     expected, waited, rate = [], 0, 0.3
@@ -81,14 +83,14 @@ def test_the_learning_rate_falls_after_epochs_without_gain():
 
 
 def test_class_weights_weigh_training_and_not_validation():
-    _, plain = fit_features(config={"epochs": 1}, learning_rates=[1e-9])
-    _, weighted = fit_features(config={"epochs": 1}, learning_rates=[1e-9], class_weights={0: 3.0, 1: 3.0})
+    _, plain = fit_features(epochs=1, learning_rates=[1e-9])
+    _, weighted = fit_features(epochs=1, learning_rates=[1e-9], class_weights={0: 3.0, 1: 3.0})
     assert weighted.epochs[0]["loss"] == pytest.approx(3 * plain.epochs[0]["loss"], rel=1e-3)
     assert weighted.epochs[0]["val_loss"] == pytest.approx(plain.epochs[0]["val_loss"], rel=1e-3)
 
 
 def test_figures_are_those_of_the_log_odds():
-    head, history = fit_features(seeds=(1, 2), config={"epochs": 1})
+    head, history = fit_features(seeds=(1, 2), epochs=1)
     log_odds = head.predict_on_batch(VALIDATION[0])
     (row,) = history.epochs
     for member in (1, 2):
@@ -104,19 +106,18 @@ def test_the_same_seed_gives_the_same_bytes():
         np.testing.assert_array_equal(mine, theirs)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-@pytest.mark.parametrize("schedule", ["plateau", "cosine"])
+@pytest.mark.parametrize(("optimizer", "schedule"), [("adamw", "plateau"), ("sgd", "cosine")])
 def test_a_member_learns_as_if_it_were_alone(optimizer, schedule):
     rates, decays = [1e-2, 0.3], [1e-5, 0.3]
     config = {"epochs": 8, "optimizer": optimizer, "schedule": schedule}
     together, history = fit_features(
-        seeds=(1, 2), dropout=0.0, config=config, learning_rates=rates, weight_decays=decays
+        seeds=(1, 2), dropout=0.0, **config, learning_rates=rates, weight_decays=decays
     )
     for member, seed in enumerate((1, 2)):
         alone, own = fit_features(
             seeds=(seed,),
             dropout=0.0,
-            config=config,
+            **config,
             learning_rates=rates[member : member + 1],
             weight_decays=decays[member : member + 1],
         )
@@ -141,7 +142,8 @@ def test_one_member_learns_as_keras_adamw_teaches():
     expected.fit(batches, epochs=3, class_weight=weights, shuffle=False, verbose=0, callbacks=[turn])
     head, history = fit_features(
         dropout=0.0,
-        config={"epochs": 3, "plateau_patience": 9},
+        epochs=3,
+        plateau_patience=9,
         weight_decays=[0.1],
         class_weights={0: 2.0, 1: 0.5},
     )
@@ -158,7 +160,7 @@ def test_an_image_of_weight_zero_is_not_seen():
     head, history = fit_features(
         seeds=(1, 1),
         dropout=0.0,
-        config={"epochs": 2},
+        epochs=2,
         class_weights=None,
         weights=weights,
         validation=(*VALIDATION, evaluated),
@@ -171,22 +173,24 @@ def test_an_image_of_weight_zero_is_not_seen():
     labels[:50] = 1 - labels[:50]
     again = build_small_head(seeds=(1, 1), dropout=0.0)
     batches = Batches([FEATURES[TRAIN]], labels[TRAIN], batch_size=16, seed=1, weights=weights)
-    settings = {"learning_rates": [1e-2] * 2, "weight_decays": [1e-5] * 2, "class_weights": None}
-    fit(again, batches, evaluate_on(*VALIDATION, evaluated), **settings, config=build_config(epochs=2))
+    fit(again, batches, evaluate_on(*VALIDATION, evaluated), build_config(2, epochs=2), class_weights=None)
     log_odds_of_others = again.predict_on_batch(VALIDATION[0])
     np.testing.assert_allclose(log_odds_of_others[:, 0], log_odds[:, 0], atol=1e-6)
     assert np.abs(log_odds_of_others[:, 1] - log_odds[:, 1]).max() > 1e-3
 
 
+CROSS_VALIDATED = {"class_weights": None, "weights": np.ones((150, 1), np.float32)}
+
+
 def test_a_member_that_diverges_is_told_and_leaves_the_others_alone():
-    head, history = fit_features(seeds=(1, 2), learning_rates=[1e-2, np.inf], among_others=True)
+    head, history = fit_features(seeds=(1, 2), learning_rates=[1e-2, np.inf], **CROSS_VALIDATED)
     assert history.finite.tolist() == [True, False]
     assert np.isfinite(head.predict_on_batch(FEATURES)).all()
     assert len(history.epochs) == 4
 
 
 def test_a_fit_among_others_without_a_finite_loss_ends():
-    _, history = fit_features(learning_rates=[np.inf], among_others=True)
+    _, history = fit_features(learning_rates=[np.inf], **CROSS_VALIDATED)
     assert (len(history.epochs), history.finite.tolist()) == (1, [False])
 
 
@@ -203,7 +207,7 @@ def test_features_that_are_not_finite_are_named_as_the_cause():
     features[7] = np.nan
     batches = Batches([features], LABELS[TRAIN], batch_size=150, seed=1)
     with pytest.raises(TrainingError, match=r"batch 1 of 1\. Features of these images are not finite"):
-        fit(build_small_head(), batches, evaluate_on(*VALIDATION), **SETTINGS, config=build_config())
+        fit(build_small_head(), batches, evaluate_on(*VALIDATION), build_config(), class_weights=ALIKE)
 
 
 def test_only_the_head_learns_when_the_whole_model_is_fitted():
@@ -217,7 +221,7 @@ def test_only_the_head_learns_when_the_whole_model_is_fitted():
     images = RANDOM.integers(0, 256, (40, SIZE, SIZE, 1), dtype=np.uint8)
     batches = Batches([images], LABELS[:40], batch_size=8, seed=1)
     head_before = head.get_weights()
-    fit(model, batches, evaluate_on(images, LABELS[:40]), **SETTINGS, config=build_config())
+    fit(model, batches, evaluate_on(images, LABELS[:40]), build_config(), class_weights=ALIKE)
     for old, new in zip(before, backbone.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     assert any(not np.array_equal(a, b) for a, b in zip(head_before, head.get_weights(), strict=True))
@@ -247,10 +251,8 @@ def test_descent_reaches_the_loss_of_scikit_learn_s_logistic_regression(c, membe
         head,
         Batches([inputs], LABELS[TRAIN], batch_size=16, seed=1),
         evaluate_on(inputs, LABELS[TRAIN]),
+        FitConfig("sgd", "cosine", 100, 0.2, 2, [1.0] * members, [decay] * members),
         class_weights=CLASS_WEIGHTS,
-        learning_rates=[1.0] * members,
-        weight_decays=[decay] * members,
-        config=build_config(epochs=100, optimizer="sgd", schedule="cosine"),
     )
     log_odds, kernel = head.predict_on_batch(inputs), np.asarray(head.get_layer("logits").kernel)
     for member in range(members):
@@ -260,29 +262,31 @@ def test_descent_reaches_the_loss_of_scikit_learn_s_logistic_regression(c, membe
 
 def test_on_a_cosine_the_rate_falls_to_nothing_and_validation_images_have_no_say():
     config = {"epochs": 10, "schedule": "cosine"}
-    head, history = fit_features(config=config)
+    head, history = fit_features(**config)
     rates = [row["learning_rate"] for row in history.epochs]
     expected = [1e-2 * (1 + np.cos(np.pi * epoch / 10)) / 2 for epoch in range(10)]
     assert rates == pytest.approx(expected, rel=1e-4)
-    other, _ = fit_features(config=config, validation=(FEATURES[150:], 1 - LABELS[150:]))
+    other, _ = fit_features(**config, validation=(FEATURES[150:], 1 - LABELS[150:]))
     for mine, theirs in zip(head.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
 
 
 def test_many_epochs_are_told_in_a_few_lines(caplog):
     with caplog.at_level("INFO", "pneumo_keras"):
-        fit_features(config={"epochs": 50})
+        fit_features(epochs=50)
     assert [line.split(":")[0] for line in caplog.messages][-2:] == ["Epoch 48 of 50", "Epoch 50 of 50"]
     assert len(caplog.messages) == 17
 
 
 def test_a_fit_that_goes_on_keeps_what_it_began_with_where_nothing_is_better(caplog):
-    head, _ = fit_features(config={"epochs": 10})
+    head, _ = fit_features(epochs=10)
     before = head.get_weights()
     batches = Batches([FEATURES[TRAIN]], LABELS[TRAIN], batch_size=16, seed=1)
-    settings = {**SETTINGS, "config": build_config(epochs=2), "fitted_before": True}
+    config = build_config(epochs=2, learning_rates=[100.0])
     with caplog.at_level("INFO", "pneumo_keras"):
-        history = fit(head, batches, evaluate_on(*VALIDATION), **{**settings, "learning_rates": [100.0]})
+        history = fit(
+            head, batches, evaluate_on(*VALIDATION), config, class_weights=ALIKE, fitted_before=True
+        )
     assert history.kept_epochs == [0]
     assert [row["kept"] for row in history.epochs] == [0, 0]
     for mine, theirs in zip(head.get_weights(), before, strict=True):
@@ -301,7 +305,7 @@ def test_a_member_alone_may_have_variables_of_any_shape():
     model = keras.Model(inputs, head(keras.layers.GlobalAveragePooling2D()(maps)))
     batches = Batches([images[TRAIN]], LABELS[TRAIN], batch_size=16, seed=1)
     validation = evaluate_on(images[150:], LABELS[150:])
-    history = fit(model, batches, validation, **SETTINGS, config=build_config(epochs=6))
+    history = fit(model, batches, validation, build_config(epochs=6), class_weights=ALIKE)
     (kept,) = history.kept_epochs
     loss = to_loss(model.predict_on_batch(images[150:])[:, 0], LABELS[150:])
     assert loss == pytest.approx(history.epochs[kept - 1]["val_loss"], rel=1e-4)

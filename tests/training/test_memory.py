@@ -61,14 +61,14 @@ def run(code, folder, n):
     return json.loads(done.stdout)
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_twenty_times_the_images_take_less_than_300_mb_more(tmp_path):
     few, many = run(TRAIN, tmp_path / "few", 5_000), run(TRAIN, tmp_path / "many", 100_000)
     assert (few["images"], many["images"]) == (5_000, 100_000)
     assert many["peak"] - few["peak"] < 300
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.skipif(
     not Path("/proc/self/statm").exists(), reason="the bytes in use are read from Linux' /proc"
 )
