@@ -23,7 +23,7 @@ from pneumo_keras.audit.copies import (
     to_details,
 )
 from pneumo_keras.data.images import LabelledImages, count_classes, iterate_images
-from pneumo_keras.data.patients import SharedPatients, count_shared
+from pneumo_keras.data.overlap import SharedPatients, count_shared
 from pneumo_keras.data.sources import ImageNames
 from pneumo_keras.errors import DataError
 

@@ -1,15 +1,20 @@
 """How an image becomes one of the size of the training images: as they were made, to the byte."""
 
+import hashlib
+import importlib.metadata
 import io
+import json
 import logging
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, UInt8
 from PIL import Image
 
-from pneumo_keras.arrays import Images
-from pneumo_keras.data.images import ImageSet, Preparation
+from pneumo_keras.arrays import Images, Labels
+from pneumo_keras.data.images import ImageSet, LabelledImages, Preparation, Rows
+from pneumo_keras.runtime.code_fingerprint import fingerprint_code
 
 log = logging.getLogger("pneumo_keras")
 
@@ -52,6 +57,38 @@ def prepare_image(image: Image.Image, preparation: Preparation) -> UInt8[np.ndar
         return _to_bytes(image)
     grey = _to_bytes(crop_square(image).resize(size, Image.Resampling.BILINEAR))
     return grey if preparation.jpeg_quality is None else save_as_jpeg(grey, preparation.jpeg_quality)
+
+
+@dataclass(frozen=True)
+class ResizedImages:
+    """Larger square images, each prepared as the training images of a run were when it is read."""
+
+    images: LabelledImages
+    preparation: Preparation
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.preparation.size, self.preparation.size
+
+    @property
+    def labels(self) -> Labels:
+        """Of all images."""
+        return self.images.labels
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the larger images, of the preparation, and of the code that does it."""
+        code = fingerprint_code(("data.image_preparation",)), importlib.metadata.version("pillow")
+        about = [self.images.fingerprint(), asdict(self.preparation), *code]
+        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+    def read(self, rows: Rows) -> Images:
+        """The prepared images of these rows."""
+        images = [prepare_image(Image.fromarray(image), self.preparation) for image in self.images.read(rows)]
+        return np.stack(images) if images else np.empty((0, *self.shape), np.uint8)
 
 
 def crop_square(image: Image.Image) -> Image.Image:

@@ -1,8 +1,4 @@
-"""Images as a source: how many, what they are, and any rows of them when asked for.
-
-Nobody holds all images in memory because somebody needed one: a set of a million is read a few rows
-at a time by everything that takes one.
-"""
+"""Sets of images, of which any rows are read when needed: a million images never are in memory at once."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +10,7 @@ from jaxtyping import Integer
 
 from pneumo_keras.arrays import Images, Labels
 
-AT_ONCE = 256  # images that are read together where all of them are
+AT_ONCE = 256  # images that are read together where all are read
 
 Rows = slice | Integer[np.ndarray, " rows"]
 """Which images: a slice, or their indices from 0 in any order."""
@@ -22,10 +18,10 @@ Rows = slice | Integer[np.ndarray, " rows"]
 
 @dataclass(frozen=True)
 class Preparation:
-    """How images are prepared: as the training images of a run were.
+    """How images are prepared, those of a training and all others that its classifier is used on.
 
     Attributes:
-        size: Height and width, in pixels.
+        size: Height and width in pixels.
         jpeg_quality: Of the JPEG file that each was saved to and read from; None without one.
     """
 
@@ -65,7 +61,7 @@ class ImageSet(Protocol):
 
 @runtime_checkable
 class LabelledImages(ImageSet, Protocol):
-    """Images that somebody has evaluated."""
+    """Images with a label each."""
 
     @property
     def labels(self) -> Labels:
@@ -73,42 +69,9 @@ class LabelledImages(ImageSet, Protocol):
         ...
 
 
-@runtime_checkable
-class RawImages(Protocol):
-    """A split that is to be prepared."""
-
-    @property
-    def labels(self) -> Labels:
-        """Of all images."""
-        ...
-
-    def iterate(self) -> Iterator[Images]:
-        """All images in their order, some at a time; once."""
-        ...
-
-
-@dataclass(frozen=True)
-class Edition:
-    """What prepared images are called, and what TFDS records of them.
-
-    Attributes:
-        name: Of the data set, in snake case.
-        version: Raised with every change of what is written.
-        description: What the images show and where they come from.
-        citation: BibTeX; "" where unknown.
-        licence: With its address; "" where unknown.
-    """
-
-    name: str
-    version: str
-    description: str
-    citation: str = ""
-    licence: str = ""
-
-
 @dataclass(frozen=True)
 class ImageArray:
-    """Images that lie in memory: a few, or those of a test."""
+    """Images in memory: a few, or those of a test."""
 
     images: Images
     labels: Labels
@@ -186,7 +149,7 @@ def hash_pixels(shape: tuple[int, int, int], parts: Iterable[Images]) -> str:
 
 
 def hash_labels(labels: Labels) -> str:
-    """SHA-256 over labels in their order: images that were evaluated anew have another value."""
+    """SHA-256 over labels in their order: images that were labelled again have another value."""
     return hashlib.sha256(labels.astype("<i8").tobytes()).hexdigest()
 
 

@@ -143,11 +143,6 @@ def open_images(options: DataOptions) -> DataSet:
     return DataSet(card, splits.__getitem__, lambda: Preparation(options.size))
 
 
-def is_at_hand(options: DataOptions) -> bool:
-    """Always: they are drawn."""
-    return True
-
-
 @functools.lru_cache(maxsize=len(SPLITS))
 def _draw_labels(n: int, seed: int, prevalence: float) -> Labels:
     ends = np.rint(prevalence * LABEL_BLOCK * np.arange(-(-n // LABEL_BLOCK) + 1))

@@ -1,6 +1,6 @@
-"""The table of sources: where images can come from, by the name that `data.source` gives them.
+"""The table of sources: where images can come from, by the value of `data.source`.
 
-A new source is a module with the two functions of `Source`, and a line in the table.
+A new source is a module with the function `open_images`, and a line in the table.
 """
 
 import importlib
@@ -11,38 +11,37 @@ from pathlib import Path
 from pneumo_keras.data.images import LabelledImages, Preparation
 
 POSITIVE = "PNEUMONIA"
-"""Name of the class that is pneumonia, where nobody says otherwise."""
+"""Default name of the class that is pneumonia."""
 
 KERMANY = "kermany"
-"""Instead of a pattern: files are called as Kermany et al. call theirs, or they tell no patient."""
+"""Instead of a pattern: patients by file names like those of Kermany et al., where there are such."""
 
 CACHE_LIMIT = 20_000_000_000
 
 NOBODY = "none"
-"""Instead of a pattern: names of files tell no patient."""
+"""Instead of a pattern: no patients by file names."""
 
 UNKNOWN_LIMITS = (
     "It knows images like those it was trained on. What they show, where they come from and who "
     "evaluated them is not known to this program; other hospitals, ages and machines are untried.",
 )
-"""What not to conclude from images of the user's own."""
+"""What not to conclude from images of the user."""
 
 
 @dataclass(frozen=True)
 class DataOptions:
-    """What the settings say of the images.
+    """The settings of the images.
 
     Attributes:
-        path: A file or folder of the user's own.
+        path: A file or folder of the user.
         size: Height and width of the images in pixels.
         phantom_images: Phantom images in train, val and test.
         cache: The folder below which prepared images are kept.
-        cache_limit: In bytes, of all that are kept there.
-        positive: Name of the class that is pneumonia, for a source whose classes have names.
-        preparation: Of the images that they are to be like; None where they are the first.
-        patient_pattern: What finds the patient in the name of a file, for a source of files: a regular
-            expression with one group, or one called `patient`; `kermany` for the names of `chest_xray`,
-            `none` for nothing.
+        cache_limit: In bytes, of all that are kept there; the least recently used are removed first.
+        positive: Name of the class that is pneumonia, for a folder.
+        preparation: Of the training images of a run, for others that it is evaluated on.
+        patient_pattern: Finds the patient in the name of a file, for a folder: a regular expression with one
+            group, or one named `patient`; or `KERMANY` or `NOBODY`.
     """
 
     path: Path | None
@@ -69,7 +68,7 @@ class DataCard:
         synthetic: Whether a program drew them.
         medmnist_name: What MedMNIST calls the official file in names of results, None for any other.
         files: SHA-256 of each file that is read, by file name.
-        patients: How its splits share patients, in sentences; "" where nothing is known of that.
+        patients: How its splits share patients, in sentences; "" where that is not known.
     """
 
     title: str
@@ -84,17 +83,15 @@ class DataCard:
     patients: str = ""
 
 
-@dataclass(frozen=True)
-class Listing:
-    """What is known of the images of a split before they are read.
-
-    Attributes:
-        sha256: Of all that tells them from others: images that change have another.
-        class_counts: Normal and pneumonia images.
-    """
-
-    sha256: str
-    class_counts: tuple[int, int]
+def describe_own(name: str, *, size: int, files: Mapping[str, str], notice: str = "") -> DataCard:
+    """The card of images of the user, of which nothing else is known."""
+    return DataCard(
+        title=f"{name}, {size} px",
+        description=f"The user's own images, {name}. What they show is not known to this program.",
+        limits=UNKNOWN_LIMITS,
+        notice=notice,
+        files=files,
+    )
 
 
 @dataclass(frozen=True)
@@ -102,10 +99,10 @@ class ImageNames:
     """What is known of each image of a split, in their order.
 
     Attributes:
-        files: Name of the file of each image, as its user knows it; None where all lie in one, or in none.
-        patients: Whose image it is, "" where that is unknown; None where nothing is known of any.
-        numberings: That these patients are of. Patients of two splits are known to be the same or others
-            where both are of one numbering, and the same.
+        files: Name of the file of each image, as its user knows it; None where they are not single files.
+        patients: The patient of each, "" where unknown; None where all are.
+        numberings: Series of patient numbers that these are from. Only within one series are different
+            numbers different patients: test images of Kermany et al. are numbered from 1 again.
     """
 
     files: tuple[str, ...] | None = None
@@ -122,7 +119,8 @@ class DataSet:
         open_split: Opens `train`, `val` or `test`, and that split alone.
         find_preparation: Finds how its images were prepared, so that others can be prepared alike.
         open_whole: Opens all images as one set; None where they come in splits.
-        list_split: Lists a split without reading its images; None where they all lie in one file, or in none.
+        hash_listing: SHA-256 of names, sizes, times and labels of a split's files, without reading them:
+            images that change have another. None where images are not single files.
         name_images: What is known of each image of a split; of None, of all images as one set.
     """
 
@@ -130,39 +128,28 @@ class DataSet:
     open_split: Callable[[str], LabelledImages]
     find_preparation: Callable[[], Preparation]
     open_whole: Callable[[], LabelledImages] | None = None
-    list_split: Callable[[str], Listing] | None = None
+    hash_listing: Callable[[str], str] | None = None
     name_images: Callable[[str | None], ImageNames] = lambda _: ImageNames()
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where images come from.
+    """A module with a function `open_images`, and whether it takes or needs `data.path`.
 
-    Attributes:
-        open: Finds the images, fetching them if need be. Raises DataError.
-        is_at_hand: Whether they can be opened without a download.
-        takes_path: Whether `data.path` may name images of the user's own.
-        needs_path: Whether it must.
+    The module is imported on its first use, since the table is read for its names, too.
     """
 
-    open: Callable[[DataOptions], DataSet]
-    is_at_hand: Callable[[DataOptions], bool]
-    takes_path: bool
+    module: str
+    takes_path: bool = False
     needs_path: bool = False
 
-
-def _defer(module: str, *, takes_path: bool, needs_path: bool = False) -> Source:
-    """A source whose module is imported on its first use: the table is read for its names, too."""
-    return Source(
-        open=lambda options: importlib.import_module(module).open_images(options),
-        is_at_hand=lambda options: importlib.import_module(module).is_at_hand(options),
-        takes_path=takes_path,
-        needs_path=needs_path,
-    )
+    def open(self, options: DataOptions) -> DataSet:
+        """Finds the images, fetching them if need be; see the modules for what they raise."""
+        return importlib.import_module(self.module).open_images(options)
 
 
 SOURCES: Mapping[str, Source] = {
-    "pneumonia_mnist": _defer("pneumo_keras.data.pneumonia_mnist", takes_path=True),
-    "folder": _defer("pneumo_keras.data.folder", takes_path=True, needs_path=True),
-    "phantom": _defer("pneumo_keras.data.phantom", takes_path=False),
+    "pneumonia_mnist": Source("pneumo_keras.data.pneumonia_mnist", takes_path=True),
+    "folder": Source("pneumo_keras.data.folder", takes_path=True, needs_path=True),
+    "phantom": Source("pneumo_keras.data.phantom"),
 }

@@ -2,7 +2,7 @@
 
 from pneumo_keras.bench.engines import Bench, build_images, measure_engines, measure_product_rate
 from pneumo_keras.config import Config, change_config, resolve_paths
-from pneumo_keras.data.sources import SOURCES
+from pneumo_keras.data.pneumonia_mnist import needs_download
 from pneumo_keras.features.extract import CHUNK
 from pneumo_keras.model.backbone import count_operations
 from pneumo_keras.recipes.images import open_data, open_splits, to_options
@@ -15,7 +15,7 @@ SUBSTITUTE = "phantom"  # needs no download
 def bench_machine(config: Config) -> Bench:
     """Measures every engine on the images of the settings if they are on this machine, else on phantoms."""
     config = resolve_paths(config)
-    if not SOURCES[config.data.source].is_at_hand(to_options(config)):
+    if config.data.source == "pneumonia_mnist" and needs_download(to_options(config)):
         config = change_config(config, {"data.source": SUBSTITUTE})
     frozen = build_frozen(config)
     split = open_splits(open_data(config), ("val",))["val"]

@@ -11,7 +11,7 @@ import numpy as np
 
 from pneumo_keras.arrays import Images, Scores
 from pneumo_keras.config import Config, format_config, name_files
-from pneumo_keras.data.patients import PerImage
+from pneumo_keras.data.overlap import PerImage
 from pneumo_keras.data.sources import DataCard, ImageNames
 from pneumo_keras.evaluation.comparison import compare_figures
 from pneumo_keras.evaluation.patients import to_groups

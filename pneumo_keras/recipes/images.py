@@ -11,9 +11,8 @@ import numpy as np
 
 from pneumo_keras.arrays import SPLIT_NAMES
 from pneumo_keras.config import Config, change_config, find_cache, resolve_paths
-from pneumo_keras.data.hashes import Hashes, load_hashes
 from pneumo_keras.data.images import LabelledImages, Preparation, count_classes, hash_labels
-from pneumo_keras.data.patients import PerImage, find_new, find_shared
+from pneumo_keras.data.overlap import Hashes, PerImage, find_new, find_shared, load_hashes
 from pneumo_keras.data.sources import SOURCES, DataOptions, DataSet
 from pneumo_keras.errors import DataError, RunError
 from pneumo_keras.reporting.evaluation_text import describe_sharing
@@ -133,9 +132,9 @@ def describe_split(split: Split) -> dict[str, Any]:
 def describe_splits(data: DataSet, splits: Mapping[str, Split]) -> dict[str, dict[str, Any]]:
     """The same of some splits, with the checksums of their listings where there are any."""
     described = {name: describe_split(split) for name, split in splits.items()}
-    if data.list_split:
+    if data.hash_listing:
         for name, about in described.items():
-            about["listing_sha256"] = data.list_split(name).sha256
+            about["listing_sha256"] = data.hash_listing(name)
     return described
 
 
@@ -168,7 +167,7 @@ def open_own_data(run: Run, moved: str | None = None) -> tuple[Config, DataSet]:
             f"data.path=... says. Received: {place}, where there is nothing."
         )
     data = open_data(config, run.preparation)
-    in_one_file = data.list_split is None
+    in_one_file = data.hash_listing is None
     if place is None or (in_one_file and data.card.files == run.environment["data"]["files"]):
         return config, data
     for name, before in run.environment["images"].items():
@@ -183,17 +182,17 @@ def open_own_data(run: Run, moved: str | None = None) -> tuple[Config, DataSet]:
 
 def _find_change(before: Mapping[str, Any], data: DataSet, split: str) -> str:
     """In what images or labels of a split differ from what was recorded; "" where they are the same."""
-    if data.list_split:
+    if data.hash_listing:
         try:
-            listing = data.list_split(split)
+            listing_sha256 = data.hash_listing(split)
         except DataError as error:
             return f"no {SPLIT_NAMES[split]} ({error})"
-        if listing.sha256 == before["listing_sha256"]:
+        if listing_sha256 == before["listing_sha256"]:
             return ""
-        n_before, n = sum(before["class_counts"]), sum(listing.class_counts)
-        if n_before != n:
-            return f"{n:,} {SPLIT_NAMES[split]}, {n_before:,} then"
     found = describe_split(open_splits(data, (split,))[split])
+    n_before, n = sum(before["class_counts"]), sum(found["class_counts"])
+    if n_before != n:
+        return f"{n:,} {SPLIT_NAMES[split]}, {n_before:,} then"
     if found["sha256"] != before["sha256"]:
         return f"other {SPLIT_NAMES[split]}, or the same in another order"
     same = found["labels_sha256"] == before["labels_sha256"]

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from pneumo_keras.config import Config, change_config, find_cache, format_config, resolve_paths
-from pneumo_keras.data.hashes import load_hashes
-from pneumo_keras.data.image_preparation import JPEG_LENGTH, JPEG_QUALITY, measure_sample
-from pneumo_keras.data.resized import ResizedImages
+from pneumo_keras.data.image_preparation import JPEG_LENGTH, JPEG_QUALITY, ResizedImages, measure_sample
+from pneumo_keras.data.overlap import load_hashes
 from pneumo_keras.data.sources import DataCard
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.report_card import Evaluation

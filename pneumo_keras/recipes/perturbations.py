@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from pneumo_keras.data.corruptions import CORRUPTIONS, CorruptedImages
+from pneumo_keras.data.image_preparation import ResizedImages
 from pneumo_keras.data.images import JoinedImages, LabelledImages
-from pneumo_keras.data.resized import ResizedImages
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.evaluation.robustness import (
     Robustness,

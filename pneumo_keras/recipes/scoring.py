@@ -9,7 +9,7 @@ import numpy as np
 from pneumo_keras.arrays import LogOdds, Scores
 from pneumo_keras.config import Config
 from pneumo_keras.data.images import hash_labels
-from pneumo_keras.data.patients import PerImage
+from pneumo_keras.data.overlap import PerImage
 from pneumo_keras.evaluation.calibration import Calibration, describe_calibration, fit_scaling
 from pneumo_keras.evaluation.patients import to_groups
 from pneumo_keras.evaluation.prevalence import PrevalenceShift

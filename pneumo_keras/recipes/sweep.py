@@ -13,7 +13,7 @@ from pneumo_keras.arrays import Features
 from pneumo_keras.config import Config, change_config, find_cache, format_config, resolve_paths
 from pneumo_keras.config.grid import Grid, group_combinations
 from pneumo_keras.config.settings import FeatureLayer
-from pneumo_keras.data.hashes import load_hashes
+from pneumo_keras.data.overlap import load_hashes
 from pneumo_keras.errors import SettingsError
 from pneumo_keras.evaluation.ranking import (
     PERTURBED,

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from pneumo_keras.arrays import SPLIT_NAMES
-from pneumo_keras.data.patients import are_numbered_anew, count_shared
+from pneumo_keras.data.overlap import count_shared, have_several_numberings
 from pneumo_keras.data.sources import ImageNames
 from pneumo_keras.evaluation.comparison import Difference
 from pneumo_keras.evaluation.intervals import LEVEL, SHORT_COVERAGE
@@ -167,7 +167,7 @@ def describe_sharing(split: str, names: ImageNames, others: Mapping[str, ImageNa
             f"Of the {shared.known:,} {own} whose patient is known, none shows a patient who is known among "
             f"the {among}."
         )
-    least = "At least " if are_numbered_anew([names, *others.values()]) else ""
+    least = "At least " if have_several_numberings([names, *others.values()]) else ""
     return (
         f"{least}{shared.images:,} of {n:,} {own} ({format_percent(shared.images / n)}) show a patient whom "
         f"the {among} show, too: figures on them are flattered by that."

@@ -16,8 +16,8 @@ from typing_extensions import TypedDict
 
 from pneumo_keras.arrays import CLASS_NAMES, Images, Labels, Scores
 from pneumo_keras.config import Config
-from pneumo_keras.data.hashes import Hashes
 from pneumo_keras.data.images import Preparation
+from pneumo_keras.data.overlap import Hashes
 from pneumo_keras.errors import ModelError, RunError
 from pneumo_keras.evaluation.calibration import Calibration
 from pneumo_keras.evaluation.prevalence import BALANCED_PREVALENCE, PrevalenceShift

@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold
 
 from pneumo_keras.arrays import CLASS_NAMES, Features, Labels, MemberWeights
-from pneumo_keras.data.hashes import Hashes
+from pneumo_keras.data.overlap import Hashes
 from pneumo_keras.errors import DataError
 from pneumo_keras.features.store import SLICE
 from pneumo_keras.model.head import Moments

@@ -14,7 +14,7 @@ from pneumo_keras.audit import copies
 from pneumo_keras.audit.audit import audit_images
 from pneumo_keras.audit.copies import Pair, Place
 from pneumo_keras.data.images import ImageArray
-from pneumo_keras.data.patients import SharedPatients
+from pneumo_keras.data.overlap import SharedPatients
 from pneumo_keras.data.sources import ImageNames
 from pneumo_keras.errors import DataError
 from pneumo_keras.storage.documents import to_document

@@ -7,12 +7,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumo_keras.data.image_preparation import crop_square, detect_preparation, measure_jpeg, prepare_image
+from pneumo_keras.data import image_preparation
+from pneumo_keras.data.image_preparation import (
+    ResizedImages,
+    crop_square,
+    detect_preparation,
+    measure_jpeg,
+    prepare_image,
+)
 from pneumo_keras.data.images import ImageArray, Preparation
 from pneumo_keras.data.phantom import PhantomImages
 from tests.conftest import SHARED
+from tests.images import build_phantom_images
 
 IMAGES = PhantomImages(40, 64, 3).read(slice(None))
+LARGE = build_phantom_images(5, size=64, seed=1)
 LIKE_TRAINING = Preparation(28, jpeg_quality=75)
 
 
@@ -133,3 +142,25 @@ def test_what_was_found_is_said(quality, words, caplog):
         assert detect_preparation(to_data(saved)).jpeg_quality == quality
     (line,) = caplog.messages
     assert words in line and "bilinear to 28 x 28 px" in line
+
+
+@pytest.mark.parametrize("quality", [None, 75])
+def test_larger_images_are_prepared_to_the_byte(quality):
+    preparation = Preparation(28, quality)
+    images = ResizedImages(LARGE, preparation)
+    expected = np.stack([prepare_image(Image.fromarray(image), preparation) for image in LARGE.images])
+    assert images.shape == (28, 28) and len(images) == 5
+    assert np.array_equal(images.read(slice(None)), expected)
+    assert np.array_equal(images.read(np.array([3, 0])), expected[[3, 0]])
+    assert images.read(slice(0, 0)).shape == (0, 28, 28)
+    assert np.array_equal(images.labels, LARGE.labels)
+
+
+def test_a_fingerprint_tells_the_preparation_and_its_code(monkeypatch):
+    def fingerprint(quality):
+        return ResizedImages(LARGE, Preparation(28, quality)).fingerprint()
+
+    plain = fingerprint(None)
+    assert len({plain, fingerprint(75), LARGE.fingerprint()}) == 3
+    monkeypatch.setattr(image_preparation, "fingerprint_code", lambda modules: "other code")
+    assert fingerprint(None) != plain

@@ -27,9 +27,8 @@ def test_the_table_names_every_source_and_imports_none():
     assert imported == "[] ['pneumo_keras.data.images', 'pneumo_keras.data.sources']"
 
 
-def test_phantoms_are_always_at_hand_and_called_synthetic(options, caplog):
+def test_the_card_of_phantoms_says_that_they_are_synthetic(options, caplog):
     caplog.set_level("INFO", "pneumo_keras")
-    assert SOURCES["phantom"].is_at_hand(options)
     card = SOURCES["phantom"].open(options).card
     assert card.title == "synthetic phantoms, 28 px"
     assert (card.synthetic, card.medmnist_name, card.files) == (True, None, {})

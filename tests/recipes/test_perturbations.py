@@ -9,10 +9,9 @@ from sklearn.metrics import balanced_accuracy_score
 
 from pneumo_keras.config import change_config
 from pneumo_keras.data.corruptions import CORRUPTIONS, CorruptedImages
-from pneumo_keras.data.image_preparation import prepare_image
+from pneumo_keras.data.image_preparation import ResizedImages, prepare_image
 from pneumo_keras.data.images import ImageArray, Preparation
 from pneumo_keras.data.pneumonia_mnist.archive import save_archive
-from pneumo_keras.data.resized import ResizedImages
 from pneumo_keras.errors import DataError, RunError
 from pneumo_keras.evaluation.robustness import ALEXNET, ALEXNET_CLEAN
 from pneumo_keras.evaluation.scores import load_scores

@@ -24,7 +24,7 @@ def test_patients_who_stand_apart_are_said_to():
     )
 
 
-def test_patients_who_are_numbered_anew_are_said_to_be_unknown():
+def test_patients_who_have_several_numberings_are_said_to_be_unknown():
     anew = ImageNames(patients=("test-a",), numberings=frozenset({"test"}))
     assert describe_sharing("test", anew, {"train": TRAIN, "val": VAL}) == (
         "Patients of the test images are numbered anew: whether the training images and validation "

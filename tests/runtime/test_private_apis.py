@@ -1,6 +1,7 @@
 """What nobody promised to keep is still there: a test that fails is named as the door that was walled up."""
 
 import ast
+import inspect
 import os
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import jax
 import keras
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from pneumo_keras.runtime import private_apis
 
@@ -145,6 +147,14 @@ def test_replace_draws(monkeypatch):
     with private_apis.replace_draws():
         assert not np.any(build_layer().kernel)
     assert len(np.unique(build_layer().kernel)) == 3 * 3 * 4 * 8
+
+
+def test_tfds_builders():
+    """TFDS calls the two methods that data.pneumonia_mnist.tfds_images overrides, and no others."""
+    builder = tfds.core.ShardBasedBuilder
+    assert builder.__abstractmethods__ == {"_info", "_shard_iterators_per_split"}
+    assert list(inspect.signature(builder._info).parameters) == ["self"]
+    assert list(inspect.signature(builder._shard_iterators_per_split).parameters) == ["self", "dl_manager"]
 
 
 def list_private_parts(path):

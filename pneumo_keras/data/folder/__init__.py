@@ -1,4 +1,4 @@
-"""The source `folder`: images of the user's own, in folders by class or named by a CSV."""
+"""The source `folder`: the user's own images, in folders by class or listed in a CSV."""
 
 import contextlib
 import hashlib
@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pneumo_keras.arrays import SPLITS, Labels
-from pneumo_keras.data.folder.decoded import DecodedImages, load_decoded
-from pneumo_keras.data.folder.files import ImageFile, scan_folder, scan_table, to_labels
-from pneumo_keras.data.images import LabelledImages, Preparation, count_classes
-from pneumo_keras.data.sources import UNKNOWN_LIMITS, DataCard, DataOptions, DataSet, ImageNames, Listing
+from pneumo_keras.data.folder.decoded import load_decoded
+from pneumo_keras.data.folder.files import ImageFile, name_place, scan_folder, scan_table, to_labels
+from pneumo_keras.data.images import LabelledImages, Preparation
+from pneumo_keras.data.sources import DataOptions, DataSet, ImageNames, describe_own
 from pneumo_keras.errors import DataError
 from pneumo_keras.runtime.code_fingerprint import fingerprint_code
 
@@ -30,7 +30,7 @@ DECODING = (
 
 
 def open_images(options: DataOptions) -> DataSet:
-    """The images of a folder or of a table; no image is read before its split is asked for.
+    """The images of a folder or table; no image is read before its split is opened.
 
     Raises:
         DataError: There is neither at `options.path`, or it breaks a rule.
@@ -38,11 +38,11 @@ def open_images(options: DataOptions) -> DataSet:
     if options.path is None:
         raise DataError("data.path must name a folder of images, or a CSV. Received: nothing.")
     path = options.path.expanduser()
+    preparation = options.preparation or Preparation(options.size)
     with _explain_unreadable(path):
-        layout = (scan_folder if path.is_dir() else scan_table)(
-            path, options.positive, options.patient_pattern
-        )
-        card = _describe(path, options.size)
+        layout = (scan_folder if path.is_dir() else scan_table)(path, options)
+        checksums = {} if path.is_dir() else {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
+    card = describe_own(path.name, size=options.size, files=checksums)
 
     def choose_images(split: str | None) -> list[ImageFile]:
         if split not in (*SPLITS, None):
@@ -50,85 +50,58 @@ def open_images(options: DataOptions) -> DataSet:
         with _explain_unreadable(path):
             return layout.list_images("") if split is None else layout.choose_images(split)
 
-    def open_split(split: str | None) -> LabelledImages:
-        return _load(choose_images(split), split, options, place=_name_place(path, split))
+    def label(files: Sequence[ImageFile], split: str | None) -> Labels:
+        place, learnt = name_place(path, split), split in ("train", "val")
+        return to_labels(files, positive=options.positive, place=place, needs_both=learnt)
 
-    def list_split(split: str) -> Listing:
+    def open_split(split: str | None) -> LabelledImages:
         files = choose_images(split)
-        labels = _label(files, split, options, place=_name_place(path, split))
-        return Listing(_hash_listing(files, labels.tolist()), count_classes(labels))
+        labels = label(files, split)
+        made_from = f"{_hash_listing(files, labels)} {preparation} {fingerprint_code(DECODING)}"
+        address = hashlib.sha256(made_from.encode()).hexdigest()[:16]
+        name = f"folder-{options.size}-{address}-{split or 'all'}"
+        return load_decoded(files, labels, name, preparation, options, place=name_place(path, split))
+
+    def hash_listing(split: str) -> str:
+        files = choose_images(split)
+        return _hash_listing(files, label(files, split))
 
     def name_images(split: str | None) -> ImageNames:
         files = choose_images(split)
         names, known = tuple(file.name for file in files), [file for file in files if file.patient]
         if not known:
             return ImageNames(names)
-        return ImageNames(
-            names, tuple(file.patient for file in files), frozenset(file.numbering for file in known)
-        )
+        patients, numberings = (file.patient for file in files), (file.numbering for file in known)
+        return ImageNames(names, tuple(patients), frozenset(numberings))
 
     log.info("The images are %s", card.title)
     return DataSet(
         card,
         open_split,
-        lambda: _choose_preparation(options),
+        lambda: preparation,
         None if layout.splits else lambda: open_split(None),
-        list_split,
+        hash_listing,
         name_images,
     )
 
 
-def is_at_hand(options: DataOptions) -> bool:
-    """Always: they are the user's own."""
-    return True
+def _hash_listing(files: Sequence[ImageFile], labels: Labels) -> str:
+    """SHA-256 of all that tells images apart without reading them: an image that changes has another.
 
-
-def _name_place(path: Path, split: str | None) -> str:
-    return f"{path}: split '{split}'" if split else str(path)
-
-
-def _load(
-    files: Sequence[ImageFile], split: str | None, options: DataOptions, *, place: str
-) -> DecodedImages:
-    labels, preparation = _label(files, split, options, place=place), _choose_preparation(options)
-    made_from = f"{_hash_listing(files, labels.tolist())} {preparation} {fingerprint_code(DECODING)}"
-    address = hashlib.sha256(made_from.encode()).hexdigest()[:16]
-    return load_decoded(
-        files,
-        labels,
-        f"folder-{options.size}-{address}-{split or 'all'}",
-        preparation=preparation,
-        cache=options.cache,
-        limit=options.cache_limit,
-        place=place,
-    )
-
-
-def _label(files: Sequence[ImageFile], split: str | None, options: DataOptions, *, place: str) -> Labels:
-    """Labels of a split: what a training learns from needs both classes, what is evaluated does not."""
-    return to_labels(files, positive=options.positive, place=place, may_lack=split not in ("train", "val"))
-
-
-def _choose_preparation(options: DataOptions) -> Preparation:
-    return options.preparation or Preparation(options.size)
-
-
-def _hash_listing(files: Sequence[ImageFile], labels: Sequence[int]) -> str:
-    """SHA-256 of all that tells images from others without reading them: an image that changes has another.
-
-    Where a file lies is part of it: copies with the same times may hold other images.
+    The path of a file is part of it: copies with the same times may be of other images.
     """
     listed = [
-        (os.fspath(file.path), *_measure(file.path), label) for file, label in zip(files, labels, strict=True)
+        (os.fspath(file.path), *_measure(file.path), label)
+        for file, label in zip(files, labels.tolist(), strict=True)
     ]
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
 def _measure(path: Path) -> tuple[int, int]:
-    """Size in bytes and time of the last change in nanoseconds; of a file that is missing, neither."""
+    """Size in bytes and time of change in nanoseconds; -1 for a missing file, which its decoder reports."""
     try:
         found = path.stat()
-    except (OSError, ValueError):  # its decoder will say what is wrong; ValueError: no path at all
+    except OSError:
         return -1, -1
     return found.st_size, found.st_mtime_ns
 
@@ -142,18 +115,3 @@ def _explain_unreadable(path: Path) -> Iterator[None]:
             f"data.path must name a folder of images, or a CSV, that can be read. Received: "
             f"{error.filename or path} ({error.strerror})."
         ) from error
-
-
-def _describe(path: Path, size: int) -> DataCard:
-    files = {} if path.is_dir() else {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
-    return DataCard(
-        title=f"{path.name}, {size} px",
-        description=f"The user's own images, {path.name}. What they show is not known to this program.",
-        limits=UNKNOWN_LIMITS,
-        notice="",
-        licence="",
-        citation="",
-        synthetic=False,
-        medmnist_name=None,
-        files=files,
-    )

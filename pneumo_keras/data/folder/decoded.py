@@ -1,14 +1,13 @@
-"""Images of files, decoded once and kept in the cache: whoever was cut off goes on there."""
+"""Images of files, decoded once and kept in the cache; decoding that was interrupted continues there."""
 
 import contextlib
 import dataclasses
 import functools
 import itertools
 import logging
-import os
 import socket
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,29 +19,24 @@ from pneumo_keras.arrays import Images, Labels
 from pneumo_keras.data.decoding import decode_images
 from pneumo_keras.data.folder.files import ImageFile
 from pneumo_keras.data.images import Preparation, Rows, hash_pixels, iterate_images
+from pneumo_keras.data.sources import DataOptions
 from pneumo_keras.errors import DataError
 from pneumo_keras.runtime.progress import show_progress
-from pneumo_keras.storage.cache import PREPARED
+from pneumo_keras.storage.bounded_reading import load_npz
+from pneumo_keras.storage.cache import PREPARED, mark_used
 from pneumo_keras.storage.chunked_array import ChunkedArray
-from pneumo_keras.storage.files import remove, wait_for_lock
+from pneumo_keras.storage.files import remove, replace_whole, wait_for_lock
 from pneumo_keras.storage.printable import to_amount
 
 log = logging.getLogger("pneumo_keras")
 
 SHOWN = 20  # broken images by name
 CHUNK = 64  # images that are written together
-Broken = tuple[str, str]
-"""The name of an image that cannot be read, and why."""
 
 
 @dataclass(frozen=True)
 class DecodedImages:
-    """Images that were decoded and found whole.
-
-    Attributes:
-        array: Where their pixels are.
-        labels: Of all images.
-    """
+    """Images that were decoded: their pixels, found whole, and their labels."""
 
     array: ChunkedArray
     labels: Labels
@@ -57,10 +51,6 @@ class DecodedImages:
     def shape(self) -> tuple[int, int]:
         """Height and width in pixels."""
         return self.array.shape[1], self.array.shape[2]
-
-    @functools.cached_property
-    def _sha256(self) -> str:
-        return hash_pixels((len(self), *self.shape), iterate_images(self))
 
     def fingerprint(self) -> str:
         """SHA-256 of all pixels."""
@@ -86,32 +76,46 @@ class DecodedImages:
                 "PNEUMO_KERAS_CACHE."
             ) from error
 
+    @functools.cached_property
+    def _sha256(self) -> str:
+        """Kept with the pixels, so that these are read once at each start, to check their chunks."""
+        path = _name_summary(self.array)
+        with contextlib.suppress(OSError, ValueError):
+            (kept,) = load_npz(path, ["sha256"])
+            return kept.tobytes().hex()
+        sha256 = hash_pixels((len(self), *self.shape), iterate_images(self))
+        with contextlib.suppress(OSError), replace_whole(path) as unfinished:
+            np.savez(unfinished, sha256=np.frombuffer(bytes.fromhex(sha256), np.uint8))
+        return sha256
+
+
+def _name_summary(array: ChunkedArray) -> Path:
+    return array.file.with_name(f"{array.file.name}.npz")
+
 
 def load_decoded(
     files: Sequence[ImageFile],
     labels: Labels,
     name: str,
-    *,
     preparation: Preparation,
-    cache: Path,
-    limit: int,
+    options: DataOptions,
+    *,
     place: str,
 ) -> DecodedImages:
-    """Images as they are in the cache; what is missing there or damaged is decoded, side by side.
+    """Images from the cache; those that are missing there or damaged are decoded, several at once.
 
     Args:
         files: With the images.
         labels: Of the images.
         name: In the cache, which tells these images from others.
         preparation: Of the images.
-        cache: The folder below which they are kept.
-        limit: Bytes of all that are kept. What was used longest ago goes first.
+        options: With the folder of the cache and its limit.
         place: Where the images come from, for the message.
 
     Raises:
         DataError: Some images cannot be read, or the cache cannot be written.
     """
-    file = cache / PREPARED.folder / f"{name}.npy"
+    file = options.cache / PREPARED.folder / f"{name}.npy"
     array = ChunkedArray(file, (len(files), preparation.size, preparation.size), "|u1", CHUNK)
     images = DecodedImages(array, labels)
     if array.find_missing():
@@ -122,11 +126,10 @@ def load_decoded(
         except OSError as error:
             raise DataError(
                 f"{file}: the cache must take the decoded images. Received: {error}. "
-                "Make room there, or name another folder with PNEUMO_KERAS_CACHE."
+                "Free some space there, or name another folder with PNEUMO_KERAS_CACHE."
             ) from error
-        PREPARED.shrink(cache, limit)
-    with contextlib.suppress(OSError):
-        os.utime(file)  # so that it is not the first to go
+        PREPARED.shrink(options.cache, options.cache_limit)
+    mark_used(file)
     _ = images.pixels
     return images
 
@@ -138,9 +141,10 @@ def _decode_missing(
     missing = array.find_missing()
     if not missing:  # another process decoded them
         return
+    remove(_name_summary(array))
     rest = [files[row] for chunk in missing for row in array.get_rows(chunk)]
-    broken: list[Broken] = []
-    notes: defaultdict[str, list[str]] = defaultdict(list)
+    broken: list[tuple[str, str]] = []  # name, reason
+    notes: defaultdict[str, list[str]] = defaultdict(list)  # the names of files by how they were read
     with (
         contextlib.closing(
             decode_images((str(one.path) for one in rest), preparation=preparation)
@@ -159,26 +163,17 @@ def _decode_missing(
                 if image.image is None:
                     broken.append((file.name, image.reason))
             progress.advance(len(part))
-    _warn_of_notes(notes)
-    if broken:
-        remove(array.file)
-        _warn_of_broken(broken)
-        name, reason = broken[0]
-        raise DataError(
-            f"{place}: every image must be one that can be read. Received: {len(broken):,} of {len(files):,} "
-            f"that cannot, first {name}: {reason}. Repair or remove them."
-        )
-
-
-def _warn_of_broken(broken: Sequence[Broken]) -> None:
-    """Names them, so that all can be repaired before the images are decoded again."""
-    for name, reason in broken[:SHOWN]:
+    for note, names in itertools.islice(notes.items(), SHOWN):
+        log.warning("%s, first %s: %s", to_amount(len(names), "file"), names[0], note)
+    if not broken:
+        return
+    remove(array.file)
+    for name, reason in broken[:SHOWN]:  # so that all can be repaired before the images are decoded again
         log.warning("%s cannot be read: %s", name, reason)
     if len(broken) > SHOWN:
         log.warning("%s more cannot be read", f"{len(broken) - SHOWN:,}")
-
-
-def _warn_of_notes(notes: Mapping[str, Sequence[str]]) -> None:
-    """Says how files that contradict themselves were read; to each note the names of its files."""
-    for note, names in itertools.islice(notes.items(), SHOWN):
-        log.warning("%s, first %s: %s", to_amount(len(names), "file"), names[0], note)
+    name, reason = broken[0]
+    raise DataError(
+        f"{place}: every image must be one that can be read. Received: {len(broken):,} of {len(files):,} "
+        f"that cannot, first {name}: {reason}. Repair or remove them."
+    )

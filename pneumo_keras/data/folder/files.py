@@ -1,8 +1,8 @@
-"""Which images there are, of which class, split and patient: as folders or a table state it, or as is drawn.
+"""Which images a folder or table contains, and the class, split and patient of each: stated, or drawn.
 
 Folders are `{train,val,test}/{NORMAL,PNEUMONIA}`, or `{NORMAL,PNEUMONIA}` where no splits are stated; val may
-be called valid, validation or dev. A table is a CSV with the columns `path` and `label`, perhaps `split` and
-`patient`, and a line an image.
+be named valid, validation or dev. A table is a CSV with the columns `path` and `label`, optionally `split`
+and `patient`, and a line for each image.
 """
 
 import csv
@@ -21,13 +21,13 @@ import numpy as np
 from pneumo_keras.arrays import SPLITS, Labels
 from pneumo_keras.data.kinds import PassedOver, is_image_file
 from pneumo_keras.data.listing import is_hidden, walk_images
-from pneumo_keras.data.sources import KERMANY, NOBODY
+from pneumo_keras.data.sources import KERMANY, NOBODY, DataOptions
 from pneumo_keras.errors import DataError
 from pneumo_keras.storage.printable import to_amount
 
 log = logging.getLogger("pneumo_keras")
 
-SPLIT_WORDS = {
+SPLIT_ALIASES = {
     "train": "train",
     "val": "val",
     "valid": "val",
@@ -35,7 +35,7 @@ SPLIT_WORDS = {
     "dev": "val",
     "test": "test",
 }
-"""What splits are called by those who make folders, in letters of any case."""
+"""Names of splits in folders and tables, in letters of any case."""
 
 NORMAL = "normal"  # in any case: the class of images without pneumonia, where there is no other
 COLUMNS = ("path", "label")
@@ -46,13 +46,13 @@ SHARE = 0.1  # of all images, expected of each drawn split but the first
 HASH_BYTES = 8
 
 CHEST_XRAY = re.compile(r"(person\d+)_(?:bacteria|virus)_\d|((?:NORMAL\d+-)?IM-\d+)-\d")
-"""Kermany et al. call images `person12_virus_34.jpeg`, `IM-0012-0001.jpeg`, `NORMAL2-IM-0012-0001.jpeg`.
+"""Kermany et al. name images `person12_virus_34.jpeg`, `IM-0012-0001.jpeg`, `NORMAL2-IM-0012-0001.jpeg`.
 
-The test images are numbered anew: person12 of the folder test is not person12 of train and val.
+The test images are numbered from 1 again: person12 of the folder test is not person12 of train and val.
 """
 
 UNKNOWN = ("", "nan", "na", "<na>", "none", "null", "n/a", "#n/a", "unknown", "-", "?")
-"""What spreadsheets and programs write where nothing was written."""
+"""What spreadsheets and programs write for an empty cell."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class ImageFile:
         name: The same for people, relative to the folder or the table.
         label: Name of its class.
         split: Its split; "" where none is stated.
-        patient: Whose image it is; "" where that is unknown.
-        numbering: That the patient is of: patients of two numberings are not known to be others.
+        patient: Its patient; "" where unknown.
+        numbering: The series that the patient's number is from, see `ImageNames`.
     """
 
     path: Path
@@ -78,10 +78,10 @@ class ImageFile:
 
 @dataclass(frozen=True)
 class Layout:
-    """The images of a folder or of a table.
+    """The images of a folder or table.
 
     Attributes:
-        path: Of the folder or the table.
+        path: Of the folder or table.
         positive: Name of the class that is pneumonia.
         splits: Those that are stated, or none.
         list_images: The images of a stated split; of "" all images, where no split is stated.
@@ -93,15 +93,13 @@ class Layout:
     list_images: Callable[[str], list[ImageFile]]
 
     def choose_images(self, split: str) -> list[ImageFile]:
-        """The images of a split, drawn where it is not stated; others are not looked at.
+        """The images of a split, drawn where it is not stated; other splits are not listed.
 
         Raises:
             DataError: There is no such split, or there are too few images to draw it from.
         """
-        if not self.splits:
+        if split in self._drawn_splits:
             return self._drawn[split]
-        if split != "test" and "val" not in self.splits and "train" in self.splits:
-            return self._parted[split]
         if split not in self.splits:
             raise DataError(
                 f"{self.path}: there must be a split '{split}'. Received: {', '.join(self.splits)}. "
@@ -109,34 +107,24 @@ class Layout:
             )
         return self.list_images(split)
 
+    @property
+    def _drawn_splits(self) -> tuple[str, ...]:
+        """All splits where none is stated; train and val where both must come from stated training images."""
+        if not self.splits:
+            return SPLITS
+        return ("train", "val") if "train" in self.splits and "val" not in self.splits else ()
+
     @functools.cached_property
     def _drawn(self) -> dict[str, list[ImageFile]]:
-        """All splits, where none is stated."""
-        drawn = self._draw("", SPLITS)
+        files = self.list_images("train" if self.splits else "")
+        drawn = draw_splits(files, self._drawn_splits, positive=self.positive, place=str(self.path))
         log.info(
-            "%s states no splits: %s training, %s validation and %s test images were drawn, the same every "
-            "time, whatever the seed",
+            "%s states no %s: %s images were drawn, the same every time, whatever the seed",
             self.path,
-            *(f"{len(drawn[split]):,}" for split in SPLITS),
+            "validation images" if self.splits else "splits",
+            ", ".join(f"{len(images):,} {split}" for split, images in drawn.items()),
         )
         return drawn
-
-    @functools.cached_property
-    def _parted(self) -> dict[str, list[ImageFile]]:
-        """Training images, of which some become validation images."""
-        drawn = self._draw("train", ("train", "val"))
-        log.info(
-            "%s states no validation images: %s were drawn from the training images, of which %s stay, the "
-            "same every time, whatever the seed",
-            self.path,
-            f"{len(drawn['val']):,}",
-            f"{len(drawn['train']):,}",
-        )
-        return drawn
-
-    def _draw(self, stated: str, splits: Sequence[str]) -> dict[str, list[ImageFile]]:
-        files = self.list_images(stated)
-        return draw_splits(files, splits, positive=self.positive, place=str(self.path))
 
 
 def draw_splits(
@@ -144,23 +132,22 @@ def draw_splits(
 ) -> dict[str, list[ImageFile]]:
     """Draws splits: about a tenth of the images for each but the first, which has the rest.
 
-    Where an image goes depends on a hash of its patient, or of its own name: images that are added later
-    leave it where it is, and no patient is in two splits. So shares are not exact, and are the same for both
-    classes.
+    The split of an image depends on a hash of its patient, or of its own name: images that are added later
+    do not move it, and no patient is in two splits. So shares are not exact.
 
     Raises:
         DataError: A split was drawn without images of a class: there are too few images, or patients.
     """
     labels = to_labels(files, positive=positive, place=place)
     drawn: dict[str, list[ImageFile]] = {split: [] for split in splits}
-    found: dict[str, set[int]] = {split: set() for split in splits}
+    found: set[tuple[str, int]] = set()
     for file, label in zip(files, labels.tolist(), strict=True):
         split = _draw_split(f"patient {file.patient}" if file.patient else f"image {file.name}", splits)
         drawn[split].append(file)
-        found[split].add(label)
+        found.add((split, label))
     for split in splits:
         for label, name in enumerate(("the other class", "the positive class")):
-            if label not in found[split]:
+            if (split, label) not in found:
                 raise DataError(
                     f"{place}: about a tenth of the images, or patients, is drawn for each split, and each "
                     f"must have some of both classes. Received: none of {name} for '{split}', of "
@@ -170,60 +157,55 @@ def draw_splits(
     return drawn
 
 
-def _draw_split(owner: str, splits: Sequence[str]) -> str:
-    content = f"{SEED} {owner}".encode(errors="surrogateescape")
+def _draw_split(unit: str, splits: Sequence[str]) -> str:
+    content = f"{SEED} {unit}".encode(errors="surrogateescape")
     digest = hashlib.blake2b(content, digest_size=HASH_BYTES).digest()
     tenth = int(int.from_bytes(digest) / 2 ** (8 * HASH_BYTES) / SHARE)
     return splits[tenth + 1] if tenth + 1 < len(splits) else splits[0]
 
 
-def to_labels(files: Sequence[ImageFile], *, positive: str, place: str, may_lack: bool = False) -> Labels:
-    """0 (the other class, whatever its name) or 1 (the positive class) for each image.
+def to_labels(files: Sequence[ImageFile], *, positive: str, place: str, needs_both: bool = True) -> Labels:
+    """1 for images of the positive class, 0 for those of the other, whatever its name.
 
     Args:
         files: With the names of their classes.
         positive: Name of the class that is pneumonia.
         place: Where the images are, for the message.
-        may_lack: Whether images of one class do, as they do for an evaluation: the positive one, or one
-            that is called normal.
+        needs_both: Whether both classes must be there; otherwise one will do, if it is the positive one or
+            is named normal.
 
     Raises:
         DataError: There are not two classes, or the positive one is not among them.
     """
     counts = Counter(file.label for file in files)
     found = ", ".join(f"{label} ({count:,})" for label, count in sorted(counts.items())) or "no images"
-    if may_lack and len(counts) == 1:
+    if len(counts) == 1 and not needs_both:
         (label,) = counts
         if label != positive and label.casefold() != NORMAL:
             raise DataError(
-                f"{place} holds images of one class, which must be the one that data.positive names, "
-                f"{positive}, or be called NORMAL. Received: {found}. Name it with --positive if it is "
-                "pneumonia, or call it NORMAL."
+                f"{place} has images of one class, which must be the one that data.positive names, "
+                f"{positive}, or be named NORMAL. Received: {found}. Name it with --positive if it is "
+                "pneumonia, or rename it to NORMAL."
             )
     elif len(counts) != 2:
         raise DataError(
-            f"{place} must hold images of two classes, in folders with their names or in the column label. "
+            f"{place} must have images of two classes, in folders with their names or in the column label. "
             f"Received: {found}. Keep two, and name the one that is pneumonia with data.positive."
         )
     elif positive not in counts:
         raise DataError(
-            f"{place} must hold the class that data.positive names, {positive}. Received: {found}. "
+            f"{place} must have the class that data.positive names, {positive}. Received: {found}. "
             "Set data.positive, or --positive of eval, to the one that is pneumonia."
         )
     return np.array([file.label == positive for file in files], np.int64)
 
 
-def scan_folder(path: Path, positive: str, pattern: str) -> Layout:
-    """The images of a folder; those of a split are not listed before they are asked for.
-
-    Args:
-        path: Of the folder.
-        positive: Name of the class that is pneumonia.
-        pattern: See `DataOptions.patient_pattern`.
+def scan_folder(path: Path, options: DataOptions) -> Layout:
+    """The images of a folder; those of a split are not listed before they are needed.
 
     Raises:
         OSError: The folder cannot be read.
-        DataError: Two folders are called like one split.
+        DataError: Two folders are named like one split.
     """
     folders = _find_splits(path)
     splits = tuple(split for split in SPLITS if split in folders)
@@ -232,10 +214,15 @@ def scan_folder(path: Path, positive: str, pattern: str) -> Layout:
 
     @functools.cache
     def list_images(split: str) -> list[ImageFile]:
-        place = f"{path}: split '{split}'" if split else str(path)
-        return name_patients(_list_classes(folders.get(split, path), path), pattern, place=place)
+        files = _list_classes(folders.get(split, path), path)
+        return name_patients(files, options.patient_pattern, place=name_place(path, split))
 
-    return Layout(path, positive, splits, list_images)
+    return Layout(path, options.positive, splits, list_images)
+
+
+def name_place(path: Path, split: str | None) -> str:
+    """A folder or table, or a split of it, for messages."""
+    return f"{path}: split '{split}'" if split else str(path)
 
 
 def _find_splits(path: Path) -> dict[str, Path]:
@@ -253,7 +240,7 @@ def _find_splits(path: Path) -> dict[str, Path]:
 
 
 def _to_split(name: str) -> str | None:
-    return SPLIT_WORDS.get(name.strip().casefold())
+    return SPLIT_ALIASES.get(name.strip().casefold())
 
 
 def _list_classes(folder: Path, root: Path) -> list[ImageFile]:
@@ -280,19 +267,16 @@ def _warn_of_ignored(folder: Path, others: Sequence[Path]) -> None:
         if not is_hidden(child.name) and (child.is_dir() or is_image_file(child))
     )
     if names:
-        more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
         log.warning(
             "%s: ignored, since it is in no folder of a split or class: %s%s",
             folder,
             ", ".join(names[:SHOWN]),
-            more,
+            f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "",
         )
 
 
-def scan_table(path: Path, positive: str, pattern: str) -> Layout:
-    """The images of a CSV, in the order of its lines. Paths start from its folder; other columns are free.
-
-    Takes what `scan_folder` takes; the pattern counts where no line states a patient.
+def scan_table(path: Path, options: DataOptions) -> Layout:
+    """The images of a CSV, in the order of its lines. Paths are relative to its folder.
 
     Raises:
         OSError: It cannot be read.
@@ -314,53 +298,50 @@ def scan_table(path: Path, positive: str, pattern: str) -> Layout:
             'data.source="pneumonia_mnist".'
         ) from error
     _check_distinct(path, files)
-    files = name_patients(files, pattern, place=str(path))
+    files = name_patients(files, options.patient_pattern, place=str(path))
     if "split" not in columns:
-        return Layout(path, positive, (), lambda _: files)
+        return Layout(path, options.positive, (), lambda _: files)
     stated = {file.split for file in files}
-    splits = tuple(split for split in SPLITS if split in stated)
-    return Layout(path, positive, splits, lambda split: [file for file in files if file.split == split])
+    return Layout(
+        path,
+        options.positive,
+        tuple(split for split in SPLITS if split in stated),
+        lambda split: [file for file in files if file.split == split],
+    )
 
 
 def _parse_rows(path: Path, reader: "csv.DictReader[str]") -> Iterator[ImageFile]:
     for row in reader:
-        cells = {name: (row.get(name) or "").strip() for name in (*COLUMNS, "split", "patient")}
+        name, label, split, patient = (
+            (row.get(column) or "").strip() for column in (*COLUMNS, "split", "patient")
+        )
         where = f"{path}, line {reader.line_num}"
-        if not (cells["path"] and cells["label"]):
-            raise DataError(f"{where}, must hold a path and a label. Received: {cells['path'] or 'neither'}.")
-        split = _to_split(cells["split"])
-        if "split" in row and split is None:
+        if not (name and label) or "\0" in name:
+            raise DataError(f"{where}, must have a path and a label. Received: {name or 'neither'}.")
+        if "split" in row and _to_split(split) is None:
             raise DataError(
-                f"{where}, must name a split, one of {', '.join(SPLIT_WORDS)}. "
-                f"Received: {cells['split'] or 'nothing'}. Without that column splits are drawn."
+                f"{where}, must name a split, one of {', '.join(SPLIT_ALIASES)}. "
+                f"Received: {split or 'nothing'}. Without that column splits are drawn."
             )
-        patient = _to_patient(cells["patient"])
-        yield ImageFile(path.parent / cells["path"], cells["path"], cells["label"], split or "", patient)
+        yield ImageFile(path.parent / name, name, label, _to_split(split) or "", _to_patient(patient))
 
 
 def _check_distinct(path: Path, files: Sequence[ImageFile]) -> None:
-    """Checks that no image has two lines, however its path is spelt and whatever links lead to it."""
+    """Checks that no image has two lines, however its path is written and whatever links lead to it."""
     seen: dict[str, str] = {}
     for file in files:
-        place = _resolve(file.path)
-        if place in seen:
-            first = "" if seen[place] == file.name else f", of which the first calls it {seen[place]}"
+        real = os.path.realpath(file.path)
+        if real in seen:
+            first = "" if seen[real] == file.name else f", the first time as {seen[real]}"
             raise DataError(f"{path}: every image must have one line. Received: {file.name} in two{first}.")
-        seen[place] = file.name
-
-
-def _resolve(path: Path) -> str:
-    try:
-        return os.path.realpath(path)
-    except (OSError, ValueError):  # its decoder will say what is wrong; ValueError: no path at all
-        return os.fspath(path)
+        seen[real] = file.name
 
 
 def name_patients(files: Sequence[ImageFile], pattern: str, *, place: str) -> list[ImageFile]:
-    """Files of which nobody says whose they are, with the patients that their names tell.
+    """The files with the patients that their names tell, unless a table has stated some.
 
     Args:
-        files: Where a table has stated some patients, names are not looked at.
+        files: Of a split, or all.
         pattern: See `DataOptions.patient_pattern`.
         place: Where the files are, for the log.
     """
@@ -377,14 +358,14 @@ def name_patients(files: Sequence[ImageFile], pattern: str, *, place: str) -> li
             to_amount(len(files), "file"),
             "Kermany et al. write them (person12_..., IM-0012-..., NORMAL2-IM-0012-...)"
             if pattern == KERMANY
-            else "data.patient_pattern says",
+            else "data.patient_pattern specifies",
             to_amount(len({file.patient for file in known}), "patient"),
         )
     return named
 
 
 def _to_patient(text: str) -> str:
-    """A patient in one spelling: 12, 12.0 and 00012 are one, as programs write numbers anew."""
+    """A patient in one spelling: 12, 12.0 and 00012 are one, as programs rewrite numbers."""
     text = text.strip()
     number = re.fullmatch(r"0*(\d+)(?:\.0*)?", text, re.ASCII)
     return number[1] if number else "" if text.casefold() in UNKNOWN else text
@@ -401,27 +382,23 @@ def _match(files: Sequence[ImageFile], pattern: str) -> list[ImageFile]:
 
 
 def _match_known(files: Sequence[ImageFile], place: str) -> list[ImageFile]:
-    """Patients by the names of `chest_xray`, each in the numbering of its folder."""
-    found = [CHEST_XRAY.match(PurePath(file.name).name) for file in files]
-    names = Counter(PurePath(file.name).name for file, match in zip(files, found, strict=True) if match)
+    """Patients by file names like those of Kermany et al., each in the numbering of its folder."""
+    found = [(file, CHEST_XRAY.match(PurePath(file.name).name)) for file in files]
+    names = Counter(PurePath(file.name).name for file, match in found if match)
     if repeated := [name for name, count in names.items() if count > 1]:
         log.warning(
-            "%s: files are called as Kermany et al. call theirs, but %s of those names are in several "
-            "folders, first %s: no patients are taken from them. A CSV with the column patient can say whose "
-            "they are",
+            "%s: files are named like those of Kermany et al., but %s of those names are in several folders, "
+            "first %s: no patients are taken from them. A CSV with the column patient can state the patients",
             place,
             f"{len(repeated):,}",
             repeated[0],
         )
         return list(files)
-    return [
-        file if match is None else _number(file, match[1] or match[2])
-        for file, match in zip(files, found, strict=True)
-    ]
+    return [_number(file, match[1] or match[2]) if match else file for file, match in found]
 
 
 def _number(file: ImageFile, patient: str) -> ImageFile:
-    """The file with its patient, numbered as in the nearest folder called like a split, or in its split."""
+    """The file with its patient, numbered as in the nearest folder named like a split, or in its split."""
     splits = filter(None, map(_to_split, reversed(PurePath(file.name).parts[:-1])))
     split = next(splits, file.split)
     numbering = "train" if split == "val" else split

@@ -1,44 +1,27 @@
-"""The source `pneumonia_mnist`: a file located, verified, prepared once, read split by split."""
+"""The source `pneumonia_mnist`: an npz file located, verified, prepared once, read split by split."""
 
-import contextlib
 import functools
 import hashlib
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 
 from pneumo_keras.arrays import SPLIT_NAMES, SPLITS
 from pneumo_keras.data.download import Release, fetch_release
-from pneumo_keras.data.hashes import load_hashes
-from pneumo_keras.data.image_preparation import detect_preparation
-from pneumo_keras.data.images import LabelledImages, Preparation
-from pneumo_keras.data.pneumonia_mnist import archive, catalog
-from pneumo_keras.data.preparation import PreparedImages, load_prepared
-from pneumo_keras.data.resized import ResizedImages
-from pneumo_keras.data.sources import CACHE_LIMIT, DataCard, DataOptions, DataSet, ImageNames
+from pneumo_keras.data.image_preparation import ResizedImages, detect_preparation
+from pneumo_keras.data.images import LabelledImages, count_classes
+from pneumo_keras.data.overlap import load_hashes
+from pneumo_keras.data.pneumonia_mnist import catalog
+from pneumo_keras.data.pneumonia_mnist.archive import NpzFile, open_archive
+from pneumo_keras.data.pneumonia_mnist.prepared import load_prepared
+from pneumo_keras.data.sources import DataCard, DataOptions, DataSet, ImageNames, describe_own
 from pneumo_keras.errors import DataError
 from pneumo_keras.storage.bounded_reading import ARCHIVE_BYTES, open_ordinary
 
 log = logging.getLogger("pneumo_keras")
 
 
-@dataclass(frozen=True)
-class NpzFile:
-    """The file in use.
-
-    Attributes:
-        path: Where it lies.
-        md5: Its checksum in the form its makers publish.
-        sha256: Its checksum, the address of everything made from it.
-    """
-
-    path: Path
-    md5: str
-    sha256: str
-
-
 def open_images(options: DataOptions, release: Release | None = None) -> DataSet:
-    """PneumoniaMNIST, or a file of the user's own with arrays like its.
+    """PneumoniaMNIST, or a file of the user with arrays like its.
 
     Args:
         options: With `path`, that file is used; without it medmnist's copy, or the network. With a
@@ -57,8 +40,8 @@ def open_images(options: DataOptions, release: Release | None = None) -> DataSet
             raise DataError(f"A split must be one of {', '.join(SPLITS)}. Received: {split}.")
         wanted, size = options.preparation, options.size
         if wanted:  # larger images become like those of the training
-            size = max(size, archive.read_size(npz.path, split))
-        images = load_split(npz, split, size=size, cache=options.cache, limit=options.cache_limit)
+            size = max(size, open_archive(npz.path, split).size)
+        images = load_prepared(npz, split, size=size, cache=options.cache, limit=options.cache_limit)
         return ResizedImages(images, wanted) if wanted and size > options.size else images
 
     @functools.cache
@@ -68,38 +51,18 @@ def open_images(options: DataOptions, release: Release | None = None) -> DataSet
         hashes = load_hashes(open_split(split), options.cache)
         return catalog.find_patients(hashes, split=SPLIT_NAMES[split].capitalize())
 
-    def find_preparation() -> Preparation:
-        return detect_preparation(open_split("train"))
-
     return DataSet(
-        _describe(npz, release, options.size), open_split, find_preparation, name_images=name_images
+        _describe(npz, release, options.size),
+        open_split,
+        lambda: detect_preparation(open_split("train")),
+        name_images=name_images,
     )
 
 
-def is_at_hand(options: DataOptions) -> bool:
-    """Whether nothing would be fetched, unless the file in medmnist's folder is a wrong one."""
-    return (
-        options.path is not None or (to_medmnist_folder() / catalog.load_release(options.size).name).is_file()
-    )
-
-
-def load_split(
-    npz: NpzFile, split: str, *, size: int, cache: Path, limit: int = CACHE_LIMIT
-) -> PreparedImages:
-    """A split of a file as prepared images; the other splits are not opened.
-
-    Raises:
-        DataError: See `load_prepared`.
-    """
-    return load_prepared(
-        catalog.describe_edition(),
-        npz.sha256,
-        split,
-        size=size,
-        cache=cache,
-        limit=limit,
-        open_raw=lambda _: contextlib.nullcontext(archive.open_archive(npz.path, split, size=size)),
-    )
+def needs_download(options: DataOptions) -> bool:
+    """Whether there is neither a file of the user nor one in medmnist's folder."""
+    copy = to_medmnist_folder() / catalog.load_release(options.size).name
+    return options.path is None and not copy.is_file()
 
 
 def to_medmnist_folder() -> Path:
@@ -127,7 +90,7 @@ def locate_npz(release: Release, *, path: Path | None, folder: Path) -> NpzFile:
         if npz.md5 == release.md5:
             return npz
         log.warning(
-            "Passing over %s: its MD5 is %s, that of %s is %s. A download will replace it; to use it "
+            "Ignoring %s: its MD5 is %s, that of %s is %s. A download will replace it; to use it "
             "as it is, copy it elsewhere and name the copy with data.path.",
             copy,
             npz.md5,
@@ -161,8 +124,8 @@ def _describe(npz: NpzFile, release: Release, size: int) -> DataCard:
     files = {npz.path.name: npz.sha256}
     if npz.md5 == release.md5:
         return catalog.describe_official(release, files, size=size)
-    # Of the test images, nothing is looked at before they are asked for.
-    counts = {split: archive.count_archived_classes(npz.path, split) for split in ("train", "val")}
+    # Nothing of the test images is read before they are asked for.
+    counts = {split: count_classes(open_archive(npz.path, split).labels) for split in ("train", "val")}
     notice = catalog.describe_difference(npz.path.name, npz.md5, release, counts)
     log.warning("%s", notice)
-    return catalog.describe_own(files, notice, size=size)
+    return describe_own(npz.path.name, size=size, files=files, notice=notice)

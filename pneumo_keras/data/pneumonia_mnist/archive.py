@@ -27,20 +27,27 @@ GREY_WEIGHTS = np.array([0.299, 0.587, 0.114])
 
 
 @dataclass(frozen=True)
-class ArchivedImages:
-    """One split of the file. Its labels and the shape of its images were checked, no image is read yet.
+class NpzFile:
+    """The file in use: its MD5, as the makers publish it, and its SHA-256, for the address of its images."""
 
-    Attributes:
-        path: The file.
-        split: `train`, `val` or `test`.
-        labels: Of all images.
-        header: Of the array of images.
-    """
+    path: Path
+    md5: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ArchivedImages:
+    """One split of the file. Its labels and the shape of its images were checked, no image is read yet."""
 
     path: Path
     split: str
     labels: Labels
     header: Header
+
+    @property
+    def size(self) -> int:
+        """Height and width of the images, in pixels."""
+        return self.header.shape[1]
 
     def iterate(self) -> Iterator[Images]:
         """All images, grey, in their order, a few megabytes at a time.
@@ -53,54 +60,38 @@ class ArchivedImages:
                 yield np.rint(part @ GREY_WEIGHTS).astype(np.uint8) if part.ndim == 4 else part
 
 
-def open_archive(path: Path, split: str, *, size: int) -> ArchivedImages:
+def open_archive(path: Path, split: str, *, size: int | None = None) -> ArchivedImages:
     """The images of one split. The arrays of the others are not opened.
 
     Args:
-        path: A file of MedMNIST's make.
+        path: A file like MedMNIST's.
         split: `train`, `val` or `test`.
-        size: Height and width that its images must have, in pixels.
+        size: Where the images will be used: height and width that they must have, in pixels; those of train
+            and val must be of both classes then.
 
     Raises:
         DataError: It is no such file, or it breaks a rule that the training relies on.
     """
     with _open_archive(path) as archive:
         header = _read_header(path, archive, split)
-        pixels = header.shape[1]
-        if pixels != size:
-            next_step = f"Resize the images to one of {', '.join(map(str, SIZES))} px."
-            if pixels in SIZES:
-                next_step = f"Set data.size to {pixels}."
-            raise _to_error(
-                path, f"the images must be {size} px, as data.size says", f"{pixels} px", next_step
-            )
         labels = _load_labels(path, archive, split, n=header.shape[0])
-    normal, pneumonia = count_classes(labels)
-    if split in ("train", "val") and not (normal and pneumonia):  # a training learns from both
-        rule = f"split '{split}' must hold images of both classes"
-        raise _to_error(path, rule, f"{normal} normal, {pneumonia} pneumonia")
-    return ArchivedImages(path, split, labels, header)
+    images = ArchivedImages(path, split, labels, header)
+    if size:
+        _check_use(images, size)
+    return images
 
 
-def count_archived_classes(path: Path, split: str) -> tuple[int, int]:
-    """Counts of normal and pneumonia images in a split, from its labels alone.
-
-    Raises:
-        DataError: It is no such file, or its labels break a rule.
-    """
-    with _open_archive(path) as archive:
-        n = _read_header(path, archive, split).shape[0]
-        return count_classes(_load_labels(path, archive, split, n=n))
-
-
-def read_size(path: Path, split: str) -> int:
-    """Height and width of the images of a split, in pixels.
-
-    Raises:
-        DataError: It is no such file, or its images break a rule.
-    """
-    with _open_archive(path) as archive:
-        return _read_header(path, archive, split).shape[1]
+def _check_use(images: ArchivedImages, size: int) -> None:
+    if images.size != size:
+        next_step = f"Resize the images to one of {', '.join(map(str, SIZES))} px."
+        if images.size in SIZES:
+            next_step = f"Set data.size to {images.size}."
+        rule = f"the images must be {size} px, as data.size says"
+        raise _to_error(images.path, rule, f"{images.size} px", next_step)
+    normal, pneumonia = count_classes(images.labels)
+    if images.split in ("train", "val") and not (normal and pneumonia):  # a training learns from both
+        rule = f"split '{images.split}' must hold images of both classes"
+        raise _to_error(images.path, rule, f"{normal} normal, {pneumonia} pneumonia")
 
 
 def save_archive(path: Path, splits: Mapping[str, LabelledImages]) -> None:

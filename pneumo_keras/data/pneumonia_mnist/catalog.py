@@ -21,13 +21,14 @@ import numpy as np
 from jaxtyping import Shaped
 
 from pneumo_keras.data.download import Release
-from pneumo_keras.data.hashes import BYTES, Hashes
-from pneumo_keras.data.images import Edition
-from pneumo_keras.data.sources import UNKNOWN_LIMITS, DataCard, ImageNames
+from pneumo_keras.data.overlap import BYTES, Hashes
+from pneumo_keras.data.sources import DataCard, ImageNames
 from pneumo_keras.errors import DataError
 
 log = logging.getLogger("pneumo_keras")
 
+DATA_SET = "pneumonia_mnist"
+VERSION = "2.0.0"  # of the prepared images: raised with every change of what is written
 SIZES = (28, 64, 128, 224)
 MATCHED_SIZE = 28  # of the images whose patients are known
 PATIENTS = Path(__file__).with_name("patients.csv")
@@ -99,20 +100,8 @@ def load_licence() -> str:
     return f"{load_medmnist_record()['license']}, https://creativecommons.org/licenses/by/4.0/"
 
 
-def describe_edition() -> Edition:
-    """The prepared images."""
-    description = load_medmnist_record()["description"]
-    return Edition("pneumonia_mnist", "2.0.0", description, citation=CITATION, licence=load_licence())
-
-
 def describe_official(release: Release, files: Mapping[str, str], *, size: int) -> DataCard:
-    """The card of the file that is, byte for byte, the published one.
-
-    Args:
-        release: The published file.
-        files: The SHA-256 of the file by its name.
-        size: Height and width of its images in pixels.
-    """
+    """The card of the published file; `files` has its SHA-256 by its name."""
     fitted = map(sum, zip(CLASS_COUNTS["train"], CLASS_COUNTS["val"], strict=True))
     return DataCard(
         title=f"PneumoniaMNIST, {size} px",
@@ -123,26 +112,13 @@ def describe_official(release: Release, files: Mapping[str, str], *, size: int) 
             "Labels are what physicians read from the images, not proven diagnoses. A third physician "
             "checked those of the test images.",
             f"Normal images are {_to_percent(*fitted)} of the official training and validation images, but "
-            f"{_to_percent(*CLASS_COUNTS['test'])} of the test images: scores and thresholds do not "
-            "carry over "
-            "unchanged.",
+            f"{_to_percent(*CLASS_COUNTS['test'])} of the test images: scores and thresholds do not carry "
+            "over unchanged.",
             "Validation images are a random slice of the training images, and easier than the test images.",
         ),
         licence=load_licence(),
         citation=CITATION,
         medmnist_name=release.name.removesuffix(".npz"),
-        files=files,
-    )
-
-
-def describe_own(files: Mapping[str, str], notice: str, *, size: int) -> DataCard:
-    """The card of any other file, of which little is known."""
-    (name,) = files
-    return DataCard(
-        title=f"{name}, {size} px",
-        description=f"The user's own file {name}. What it shows is not known to this program.",
-        limits=UNKNOWN_LIMITS,
-        notice=notice,
         files=files,
     )
 

@@ -1,4 +1,5 @@
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -48,6 +49,26 @@ def test_images_that_changed_meanwhile_are_decoded_anew(cut, images, open_data, 
     image.write_bytes(next(image.parent.iterdir()).read_bytes())
     assert len(open_data(images).open_split("train")) == 31
     assert len(decoded_files) == 31
+
+
+def test_the_fingerprint_is_kept_and_computed_again_where_pixels_changed(images, open_data, monkeypatch):
+    found = open_data(images).open_split("train")
+    expected, hash_pixels = found.fingerprint(), decoded.hash_pixels
+    monkeypatch.setattr(decoded, "hash_pixels", lambda *_: pytest.fail("computed again"))
+    assert open_data(images).open_split("train").fingerprint() == expected
+    content = bytearray(found.array.file.read_bytes())
+    content[-1000] ^= 1
+    found.array.file.write_bytes(content)
+    monkeypatch.setattr(decoded, "hash_pixels", hash_pixels)
+    decode = decoded.decode_images
+
+    def decode_otherwise(paths, *, preparation):
+        for image in decode(paths, preparation=preparation):
+            yield replace(image, image=255 - image.image)
+
+    monkeypatch.setattr(decoded, "decode_images", decode_otherwise)
+    changed = open_data(images).open_split("train")
+    assert changed.fingerprint() == load(changed).fingerprint() != expected
 
 
 @pytest.mark.parametrize(("damage", "decoded_anew"), [("short", 30), ("one bit", 4), ("a pipe", 30)])

@@ -129,8 +129,7 @@ def test_a_split_without_a_class_is_refused(few):
         draw(NAMES[: len(labels)], labels, NOBODY[: len(labels)])
     assert str(caught.value) == (
         "images: about a tenth of the images, or patients, is drawn for each split, and each must "
-        "have some of "
-        f"both classes. Received: none of the other class for 'val', of {few}. State the splits "
+        f"have some of both classes. Received: none of the other class for 'val', of {few}. State the splits "
         "(folders train, val and test, or the column split), or add images."
     )
 

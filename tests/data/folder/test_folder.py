@@ -9,11 +9,10 @@ import pytest
 
 from pneumo_keras.arrays import SPLITS
 from pneumo_keras.data import folder as source
-from pneumo_keras.data.folder import DECODING, is_at_hand
+from pneumo_keras.data.folder import DECODING
 from pneumo_keras.data.images import count_classes
-from pneumo_keras.data.pneumonia_mnist import NpzFile, load_split
-from pneumo_keras.data.pneumonia_mnist.archive import save_archive
-from pneumo_keras.data.sources import DataOptions
+from pneumo_keras.data.pneumonia_mnist.archive import NpzFile, save_archive
+from pneumo_keras.data.pneumonia_mnist.prepared import load_prepared
 from pneumo_keras.errors import DataError
 from tests.conftest import SHARED
 from tests.images import ImageArray, load, sort_by_class, write_images, write_splits
@@ -42,7 +41,7 @@ def test_a_folder_and_an_archive_of_the_same_images_have_the_same_fingerprints(
     save_archive(tmp_path / "images.npz", ordered)
     npz = NpzFile(tmp_path / "images.npz", "", "a" * 64)
     for split in SPLITS:
-        archived = load_split(npz, split, size=28, cache=tmp_path / "cache")
+        archived = load_prepared(npz, split, size=28, cache=tmp_path / "cache")
         assert open_data(images).open_split(split).fingerprint() == archived.fingerprint()
 
 
@@ -62,7 +61,7 @@ def test_the_test_images_are_not_even_listed_before(images, open_data):
     data = open_data(images)
     data.open_split("train"), data.open_split("val")
     assert refuse(data.open_split, "test") == (
-        f"{images}: split 'test' must hold images of two classes, in folders with their names or in "
+        f"{images}: split 'test' must have images of two classes, in folders with their names or in "
         "the column "
         "label. Received: NORMAL (4), OTHER (4), PNEUMONIA (10). Keep two, and name the one that is "
         "pneumonia with data.positive."
@@ -76,16 +75,16 @@ def test_images_that_are_only_evaluated_may_be_of_one_class(images, open_data, k
         shutil.rmtree(images / split / lost)
     data = open_data(images)
     assert set(data.open_split("test").labels.tolist()) == {label}
-    assert "must hold images of two classes" in refuse(data.open_split, "val")
+    assert "must have images of two classes" in refuse(data.open_split, "val")
 
 
 def test_one_class_whose_meaning_nobody_knows_is_asked_for(images, open_data):
     shutil.rmtree(images / "test" / "NORMAL")
     (images / "test" / "PNEUMONIA").rename(images / "test" / "infiltrate")
     assert refuse(open_data(images).open_split, "test") == (
-        f"{images}: split 'test' holds images of one class, which must be the one that data.positive names, "
-        "PNEUMONIA, or be called NORMAL. Received: infiltrate (10). Name it with --positive if it is "
-        "pneumonia, or call it NORMAL."
+        f"{images}: split 'test' has images of one class, which must be the one that data.positive names, "
+        "PNEUMONIA, or be named NORMAL. Received: infiltrate (10). Name it with --positive if it is "
+        "pneumonia, or rename it to NORMAL."
     )
 
 
@@ -200,7 +199,7 @@ def test_names_of_classes_are_free(tmp_path, splits, open_data):
     assert count_classes(turned.labels) == count_classes(splits["val"].labels)[::-1]
     assert turned.array.file != images.array.file
     assert refuse(open_data(path).open_split, "val") == (
-        f"{path}: split 'val' must hold the class that data.positive names, PNEUMONIA. Received: with "
+        f"{path}: split 'val' must have the class that data.positive names, PNEUMONIA. Received: with "
         "infiltrate (10), without (2). Set data.positive, or --positive of eval, to the one that is "
         "pneumonia."
     )
@@ -238,8 +237,8 @@ def test_without_splits_they_are_drawn_and_the_images_can_be_had_whole(tmp_path,
     assert all(0 < images.labels.mean() < 1 for images in drawn.values())
     assert caplog.messages == [
         "The images are plain, 28 px",
-        f"{path} states no splits: 25 training, 2 validation and 3 test images were drawn, the same "
-        "every time, whatever the seed",
+        f"{path} states no splits: 25 train, 2 val, 3 test images were drawn, the same every time, whatever "
+        "the seed",
     ]
 
 
@@ -254,8 +253,8 @@ def test_without_validation_images_a_tenth_of_the_training_images_becomes_some(
     both = [image.tobytes() for image in (*train.images, *val.images)]
     assert sorted(both) == sorted(image.tobytes() for image in splits["train"].images)
     assert caplog.messages[1:] == [
-        f"{images} states no validation images: 4 were drawn from the training images, of which 26 stay, the "
-        "same every time, whatever the seed"
+        f"{images} states no validation images: 26 train, 4 val images were drawn, the same every time, "
+        "whatever the seed"
     ]
 
 
@@ -275,7 +274,7 @@ def test_a_path_without_images_gets_one_line(tmp_path, open_data, place):
     expected = {
         "nowhere": f"data.path must name a folder of images, or a CSV, that can be read. Received: "
         f"{tmp_path}/nowhere (No such file or directory).",
-        "empty": f"{tmp_path}/empty must hold images of two classes, in folders with their names or in the "
+        "empty": f"{tmp_path}/empty must have images of two classes, in folders with their names or in the "
         "column label. Received: no images. Keep two, and name the one that is pneumonia with data.positive.",
     }
     assert refuse(lambda: open_data(tmp_path / place).open_split("train")) == expected[place]
@@ -338,10 +337,6 @@ def test_the_card_of_a_table_has_its_checksum(images, open_data):
     assert card.files == {"images.csv": hashlib.sha256(table.read_bytes()).hexdigest()}
 
 
-def test_images_of_one_s_own_are_always_at_hand(tmp_path):
-    assert is_at_hand(DataOptions(tmp_path, 28, (2, 2, 2), tmp_path))
-
-
 def test_opening_a_folder_imports_neither_tfds_nor_scikit_learn(images, tmp_path):
     code = (
         "import sys, pathlib\n"
@@ -365,7 +360,7 @@ def test_real_images_written_as_png_are_those_of_the_archive(tmp_path, open_data
     assert np.array_equal(images.labels, sort_by_class(real).labels)
 
 
-OTHERS = {"arrays", "errors", "data.images", "data.folder.files"}
+OTHERS = {"arrays", "errors", "data.images", "data.sources", "data.folder.files"}
 """Modules that those which make pixels of files import, and that change none of them; with all of storage."""
 
 

@@ -114,7 +114,7 @@ def test_labels_of_numbers_are_names(write_table, splits, open_data):
             "file,label\n",
             ": the first line must name the columns, path and label among them. Received: file, label.",
         ),
-        ("path,label\na.png,\n", ", line 2, must hold a path and a label. Received: a.png."),
+        ("path,label\na.png,\n", ", line 2, must have a path and a label. Received: a.png."),
         (
             "path,label,split\na.png,x,holdout\n",
             ", line 2, must name a split, one of train, val, valid, validation, dev, test. "
@@ -155,8 +155,7 @@ def test_one_image_under_two_names_is_refused(tmp_path, open_data, spelt):
     path = tmp_path / "images.csv"
     path.write_text(f"path,label,split\na.png,x,train\n{spelt},x,test\n")
     assert refuse(open_data, path) == (
-        f"{path}: every image must have one line. Received: {spelt} in two, of which the "
-        "first calls it a.png."
+        f"{path}: every image must have one line. Received: {spelt} in two, the first time as a.png."
     )
 
 

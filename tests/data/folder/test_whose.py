@@ -34,7 +34,7 @@ def test_names_of_kermany_tell_the_patient(file, patient):
     assert name(f"NORMAL/{file}") == [(patient, "")]
 
 
-def test_test_images_of_kermany_are_numbered_anew():
+def test_test_images_of_kermany_have_several_numberings():
     file = "person1_virus_6.jpeg"
     folders = ("train/P", "chest/VAL/P", "test/P", "a/train/test/P", "P")
     told = [name(f"{folder}/{file}")[0] for folder in folders]
@@ -56,11 +56,13 @@ def test_it_is_said_how_many_patients_were_found_by_their_names(caplog):
         ),
         (
             "INFO",
-            "clinic: 3 of 3 files tell the patient by their names, as data.patient_pattern says: 2 patients",
+            "clinic: 3 of 3 files tell the patient by their names, as data.patient_pattern specifies: "
+            "2 patients",
         ),
         (
             "WARNING",
-            "clinic: 0 of 2 files tell the patient by their names, as data.patient_pattern says: 0 patients",
+            "clinic: 0 of 2 files tell the patient by their names, as data.patient_pattern specifies: "
+            "0 patients",
         ),
     ]
 
@@ -68,9 +70,9 @@ def test_it_is_said_how_many_patients_were_found_by_their_names(caplog):
 def test_names_that_every_folder_has_are_those_of_no_patient(caplog):
     assert name("P/a/IM-0001-0001.dcm", "P/b/IM-0001-0001.dcm", "P/b/IM-0001-0002.dcm") == [("", "")] * 3
     assert caplog.messages == [
-        "clinic: files are called as Kermany et al. call theirs, but 1 of those names are in several "
+        "clinic: files are named like those of Kermany et al., but 1 of those names are in several "
         "folders, first IM-0001-0001.dcm: no patients are taken from them. "
-        "A CSV with the column patient can say whose they are"
+        "A CSV with the column patient can state the patients"
     ]
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-DIGEST_BYTES = 8  # as in pneumo_keras.data.hashes
+DIGEST_BYTES = 8  # as in pneumo_keras.data.overlap
 
 
 def format_table(images: Path, npz: Path) -> str:

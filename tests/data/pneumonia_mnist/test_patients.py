@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from pneumo_keras.data.hashes import hash_images
 from pneumo_keras.data.images import ImageArray
-from pneumo_keras.data.patients import SharedPatients, count_shared
+from pneumo_keras.data.overlap import SharedPatients, count_shared, hash_images
 from pneumo_keras.data.pneumonia_mnist import catalog, open_images
 from pneumo_keras.data.pneumonia_mnist.archive import save_archive
 from pneumo_keras.data.sources import DataOptions, ImageNames

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pneumo_keras.data.images import count_classes
-from pneumo_keras.data.pneumonia_mnist import is_at_hand, open_images
+from pneumo_keras.data.pneumonia_mnist import needs_download, open_images
 from pneumo_keras.data.pneumonia_mnist.catalog import CLASS_COUNTS, Release, describe_difference
 from pneumo_keras.data.sources import DataOptions
 from pneumo_keras.errors import DataError
@@ -129,7 +129,7 @@ def test_the_card_of_another_file_claims_nothing_of_it(write_npz, cache):
     path = write_npz("mine.npz")
     card = open_images(to_options(path, cache)).card
     assert card.title == "mine.npz, 28 px"
-    assert card.description == "The user's own file mine.npz. What it shows is not known to this program."
+    assert card.description == "The user's own images, mine.npz. What they show is not known to this program."
     assert (card.licence, card.citation, card.synthetic, card.medmnist_name) == ("", "", False, None)
     assert card.files == {"mine.npz": hashlib.sha256(path.read_bytes()).hexdigest()}
     assert card.notice.startswith("mine.npz is not the official PneumoniaMNIST at 28 px (its MD5 is ")
@@ -171,18 +171,18 @@ def test_a_copy_and_the_popular_partial_one_are_named(train, ending):
     assert line.endswith(f"; val 135 normal, 389 pneumonia. {ending}")
 
 
-def test_images_are_at_hand_where_a_file_lies(write_npz, cache, home):
+def test_only_without_a_file_a_download_is_needed(write_npz, cache, home):
     path = write_npz()
-    assert is_at_hand(to_options(path, cache))
-    assert not is_at_hand(to_options(None, cache, size=64))
+    assert not needs_download(to_options(path, cache))
+    assert needs_download(to_options(None, cache, size=64))
     (home / ".medmnist").mkdir()
     (home / ".medmnist" / "pneumoniamnist_64.npz").write_bytes(b"")
-    assert is_at_hand(to_options(None, cache, size=64))
-    assert not is_at_hand(to_options(None, cache))
+    assert not needs_download(to_options(None, cache, size=64))
+    assert needs_download(to_options(None, cache))
 
 
-def test_a_path_that_leads_nowhere_needs_no_download_but_mending(cache):
-    assert is_at_hand(to_options(Path("none.npz"), cache))
+def test_a_path_that_leads_nowhere_is_not_downloaded(cache):
+    assert not needs_download(to_options(Path("none.npz"), cache))
 
 
 def test_loading_is_silent_and_imports_no_framework(write_npz, cache, tmp_path):

@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from pneumo_keras.data import preparation, tfds_images
 from pneumo_keras.data.images import ImageArray, hash_labels
-from pneumo_keras.data.pneumonia_mnist import NpzFile, archive, load_split
-from pneumo_keras.data.tfds_images import to_png
+from pneumo_keras.data.pneumonia_mnist import archive, tfds_images
+from pneumo_keras.data.pneumonia_mnist import prepared as module
+from pneumo_keras.data.pneumonia_mnist.archive import NpzFile
+from pneumo_keras.data.pneumonia_mnist.prepared import load_prepared
+from pneumo_keras.data.pneumonia_mnist.tfds_images import to_png
 from pneumo_keras.errors import DataError
 from pneumo_keras.storage.cache import PREPARED
 from tests.damage import mutate
@@ -39,7 +41,7 @@ def cache(tmp_path):
 
 @pytest.fixture
 def prepared(npz, cache):
-    return load_split(npz, "train", size=28, cache=cache)
+    return load_prepared(npz, "train", size=28, cache=cache)
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ def list_prepared(cache):
 def test_images_come_back_as_they_were(npz, cache):
     raw = np.load(npz.path)
     for split in ("train", "val", "test"):
-        images = load(load_split(npz, split, size=28, cache=cache))
+        images = load(load_prepared(npz, split, size=28, cache=cache))
         assert np.array_equal(images.images, raw[f"{split}_images"])
         assert np.array_equal(images.labels, raw[f"{split}_labels"][:, 0])
         assert (images.images.dtype, images.labels.dtype) == (np.uint8, np.int64)
@@ -64,7 +66,7 @@ def test_more_images_than_are_read_at_once_come_back_in_order(write_npz, cache):
     arrays = np.zeros((600, 28, 28), np.uint8)
     arrays[:, 0, 0], arrays[:, 0, 1] = np.arange(600) % 256, np.arange(600) // 256
     path = write_npz(train_images=arrays, train_labels=np.arange(600) % 2)
-    images = load(load_split(NpzFile(path, "", "b" * 64), "train", size=28, cache=cache))
+    images = load(load_prepared(NpzFile(path, "", "b" * 64), "train", size=28, cache=cache))
     assert np.array_equal(images.images, arrays)
     assert np.array_equal(images.labels, np.arange(600) % 2)
 
@@ -77,8 +79,8 @@ def test_the_folder_is_addressed_by_size_version_content_and_split(cache, prepar
 def test_images_are_known_without_decoding_one(npz, cache, prepared, monkeypatch):
     raw = np.load(npz.path)
     whole = ImageArray(raw["train_images"], raw["train_labels"][:, 0].astype(np.int64))
-    monkeypatch.delattr(preparation.Image, "open")
-    images = load_split(npz, "train", size=28, cache=cache)
+    monkeypatch.delattr(module.Image, "open")
+    images = load_prepared(npz, "train", size=28, cache=cache)
     assert (len(images), images.shape) == (12, (28, 28))
     assert images.fingerprint() == prepared.fingerprint() == whole.fingerprint()
     assert hash_labels(images.labels) == hash_labels(whole.labels)
@@ -87,7 +89,7 @@ def test_images_are_known_without_decoding_one(npz, cache, prepared, monkeypatch
 def test_other_labels_of_the_same_images_leave_the_fingerprint(write_npz, npz, cache, prepared):
     labels = 1 - np.load(npz.path)["train_labels"]
     other = NpzFile(write_npz("other.npz", train_labels=labels), "", "f" * 64)
-    images = load_split(other, "train", size=28, cache=cache)
+    images = load_prepared(other, "train", size=28, cache=cache)
     assert images.fingerprint() == prepared.fingerprint()
     assert hash_labels(images.labels) != hash_labels(prepared.labels)
 
@@ -107,9 +109,9 @@ def test_preparing_and_reading_hold_a_few_images_at_a_time(write_npz, cache, mon
     arrays = np.random.default_rng(0).integers(0, 256, (n, 64, 64), np.uint8)
     labels = (np.arange(n) % 2).astype(np.uint8)
     npz = NpzFile(write_npz(size=64, train_images=arrays, train_labels=labels), "", "e" * 64)
-    load_split(npz, "val", size=64, cache=cache)  # what is imported and set up once
+    load_prepared(npz, "val", size=64, cache=cache)  # what is imported and set up once
     tracemalloc.start()
-    images = load_split(npz, "train", size=64, cache=cache)
+    images = load_prepared(npz, "train", size=64, cache=cache)
     same = all(
         np.array_equal(images.read(slice(at, at + 50)), arrays[at : at + 50]) for at in range(0, n, 50)
     )
@@ -122,23 +124,23 @@ def test_preparing_and_reading_hold_a_few_images_at_a_time(write_npz, cache, mon
 
 def test_a_prepared_file_is_neither_read_nor_prepared_again(npz, cache, prepared, monkeypatch):
     npz.path.unlink()
-    monkeypatch.delattr(preparation, "wait_for_lock")  # a cache that is only readable will do
-    assert len(load(load_split(npz, "train", size=28, cache=cache))) == 12
+    monkeypatch.delattr(module, "wait_for_lock")  # a cache that is only readable will do
+    assert len(load(load_prepared(npz, "train", size=28, cache=cache))) == 12
 
 
 def expect_whole(npz, cache, caplog):
-    """The images are as they were, and the user is told that they were prepared anew."""
+    """The images are as they were, and the user is told that they were prepared again."""
     raw = np.load(npz.path)
-    images = load(load_split(npz, "train", size=28, cache=cache))
+    images = load(load_prepared(npz, "train", size=28, cache=cache))
     assert np.array_equal(images.images, raw["train_images"])
     assert np.array_equal(images.labels, raw["train_labels"][:, 0])
     (line,) = caplog.messages
     assert line.startswith(
         f"Prepared images in {cache}/datasets/pneumonia_mnist-28-{VERSION}-{npz.sha256[:16]}"
     )
-    assert "are damaged and are prepared anew (" in line
+    assert "are damaged and are prepared again (" in line
     caplog.clear()
-    load(load_split(npz, "train", size=28, cache=cache))
+    load(load_prepared(npz, "train", size=28, cache=cache))
     assert caplog.messages == []
 
 
@@ -148,7 +150,7 @@ def test_damage_beside_the_images_changes_nothing_that_is_read(npz, cache, prepa
     raw = np.load(npz.path)
     (file,) = folder.rglob(name)
     mutate(file, np.random.default_rng(seed))
-    images = load(load_split(npz, "train", size=28, cache=cache))
+    images = load(load_prepared(npz, "train", size=28, cache=cache))
     assert np.array_equal(images.images, raw["train_images"])
     assert np.array_equal(images.labels, raw["train_labels"][:, 0])
 
@@ -184,7 +186,7 @@ def test_what_is_gone_or_something_else_is_prepared_anew(npz, cache, prepared, f
 def test_threads_that_meet_damage_read_what_was_prepared_anew(npz, cache, prepared, folder):
     expected = prepared.read(slice(None))
     shutil.rmtree(folder / "pneumonia_mnist")
-    images = load_split(npz, "train", size=28, cache=cache)
+    images = load_prepared(npz, "train", size=28, cache=cache)
     with ThreadPoolExecutor(4) as pool:
         for arrays in pool.map(images.read, [slice(None)] * 4):
             assert np.array_equal(arrays, expected)
@@ -194,22 +196,23 @@ def test_images_whose_source_is_gone_are_named(npz, cache, prepared, folder):
     shutil.rmtree(folder / "pneumonia_mnist")
     npz.path.unlink()
     with pytest.raises(DataError) as error:
-        load(load_split(npz, "train", size=28, cache=cache))
+        load(load_prepared(npz, "train", size=28, cache=cache))
     assert str(error.value).startswith(f"{npz.path}: the file must be a whole npz archive")
 
 
-def test_images_that_are_prepared_anew_in_vain_are_named(npz, cache, prepared, folder):
+def test_images_that_are_prepared_again_in_vain_are_named(npz, cache, prepared, folder, monkeypatch):
     shutil.rmtree(folder / "pneumonia_mnist")
-    images = replace(load_split(npz, "train", size=28, cache=cache), rebuild=lambda is_whole: None)
+    images = load_prepared(npz, "train", size=28, cache=cache)
+    monkeypatch.setattr(tfds_images, "to_png", lambda _: b"no image")
     with pytest.raises(DataError, match=r"Remove that folder; the next run prepares it again\.") as error:
         images.read(slice(None))
-    assert str(error.value).startswith(f"{prepared.folder}: the prepared images must be whole. Received: ")
+    assert str(error.value).startswith(f"{folder}: the prepared images must be whole. Received: ")
 
 
 def test_a_cache_that_cannot_be_written_is_named(npz, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError) as error:
-        load_split(npz, "train", size=28, cache=tmp_path / "file")
+        load_prepared(npz, "train", size=28, cache=tmp_path / "file")
     assert str(error.value).startswith(
         f"{tmp_path}/file/datasets/pneumonia_mnist-28-{VERSION}-{npz.sha256[:16]}-train: the cache must "
         "take the prepared images. Received: [Errno 20] Not a directory"
@@ -219,8 +222,9 @@ def test_a_cache_that_cannot_be_written_is_named(npz, tmp_path):
 LOAD = """
 import os, resource, sys
 from pathlib import Path
-from pneumo_keras.data import tfds_images
-from pneumo_keras.data.pneumonia_mnist import NpzFile, load_split
+from pneumo_keras.data.pneumonia_mnist import tfds_images
+from pneumo_keras.data.pneumonia_mnist.archive import NpzFile
+from pneumo_keras.data.pneumonia_mnist.prepared import load_prepared
 from pneumo_keras.errors import PneumoError
 to_png, limit, images = tfds_images.to_png, int(sys.argv[4]), []
 def die_at_the_fifth(image):
@@ -231,7 +235,7 @@ if limit < 0:
 else:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit,) * 2)
 try:
-    load_split(NpzFile(Path(sys.argv[1]), "", sys.argv[2]), "train", size=28, cache=Path(sys.argv[3]))
+    load_prepared(NpzFile(Path(sys.argv[1]), "", sys.argv[2]), "train", size=28, cache=Path(sys.argv[3]))
 except PneumoError as error:
     print("refused:", error)
 """
@@ -245,9 +249,9 @@ def test_no_room_for_images_is_told_in_one_line_and_leaves_nothing_behind(npz, c
     (line,) = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     assert line.startswith(f"refused: {cache}/datasets/pneumonia_mnist-28-")
     assert "the cache must take the prepared images. Received: " in line
-    assert line.endswith("Make room there, or name another folder with PNEUMO_KERAS_CACHE.")
+    assert line.endswith("Free some space there, or name another folder with PNEUMO_KERAS_CACHE.")
     assert {path.suffix for path in (cache / "datasets").glob("*-*")} <= {".lock"}
-    assert len(load(load_split(npz, "train", size=28, cache=cache))) == 12
+    assert len(load(load_prepared(npz, "train", size=28, cache=cache))) == 12
 
 
 @pytest.mark.system
@@ -255,7 +259,7 @@ def test_a_preparation_killed_half_way_is_not_mistaken_for_a_whole_one(npz, cach
     killed = subprocess.run([sys.executable, "-c", LOAD, npz.path, npz.sha256, cache, "-1"], check=False)
     assert killed.returncode == 9
     assert (cache / "datasets" / f".{folder.name}.partial").is_dir()
-    prepared = load_split(npz, "train", size=28, cache=cache)
+    prepared = load_prepared(npz, "train", size=28, cache=cache)
     assert len(load(prepared)) == 12
     assert not list((cache / "datasets").glob(".*.partial"))
     assert not list(folder.rglob("incomplete*"))
@@ -271,7 +275,7 @@ def test_two_at_once_prepare_once(npz, cache, monkeypatch):
 
     monkeypatch.setattr(tfds_images, "to_png", encode_slowly)
     with ThreadPoolExecutor() as pool:
-        both = [pool.submit(load_split, npz, "train", size=28, cache=cache) for _ in range(2)]
+        both = [pool.submit(load_prepared, npz, "train", size=28, cache=cache) for _ in range(2)]
         time.sleep(0.3)
         go_on.set()
     assert both[0].result().folder == both[1].result().folder
@@ -281,7 +285,7 @@ def test_two_at_once_prepare_once(npz, cache, monkeypatch):
 def test_a_refused_file_leaves_nothing_behind(write_npz, cache):
     path = write_npz(val_labels=np.array([0, 1, 2, 0, 1, 1]))
     with pytest.raises(DataError, match=r"must be 0 \(normal\) or 1 \(pneumonia\)\. Received: 2\."):
-        load_split(NpzFile(path, "", "a" * 64), "val", size=28, cache=cache)
+        load_prepared(NpzFile(path, "", "a" * 64), "val", size=28, cache=cache)
     assert list_prepared(cache) == []
 
 
@@ -290,13 +294,13 @@ def test_a_file_damaged_within_its_images_leaves_nothing_behind(npz, cache):
     content[2000:2100] = bytes(100)
     npz.path.write_bytes(content)
     with pytest.raises(DataError, match=r"Received: Bad CRC-32 for file 'train_images\.npy'\."):
-        load_split(npz, "train", size=28, cache=cache)
+        load_prepared(npz, "train", size=28, cache=cache)
     assert {path.suffix for path in (cache / "datasets").glob("*-*")} <= {".lock"}
 
 
 def test_another_size_than_the_prepared_one_names_the_setting(npz, cache, prepared):
     with pytest.raises(DataError, match=r"Received: 28 px\. Set data\.size to 28\."):
-        load_split(npz, "train", size=64, cache=cache)
+        load_prepared(npz, "train", size=64, cache=cache)
 
 
 def test_tfds_reads_what_was_prepared(prepared):
@@ -319,9 +323,10 @@ def test_the_register_of_tfds_keeps_its_own_data_set_of_that_name():
 def test_prepared_images_are_known_without_tfds(npz, cache, prepared):
     code = (
         "import sys, pathlib\n"
-        "from pneumo_keras.data.pneumonia_mnist import NpzFile, load_split\n"
+        "from pneumo_keras.data.pneumonia_mnist.archive import NpzFile\n"
+        "from pneumo_keras.data.pneumonia_mnist.prepared import load_prepared\n"
         "npz = NpzFile(pathlib.Path(sys.argv[1]), '', sys.argv[2])\n"
-        "images = load_split(npz, 'train', size=28, cache=pathlib.Path(sys.argv[3]))\n"
+        "images = load_prepared(npz, 'train', size=28, cache=pathlib.Path(sys.argv[3]))\n"
         "print(len(images.labels), images.fingerprint(), 'tensorflow_datasets' in sys.modules)\n"
     )
     done = subprocess.run(
@@ -344,13 +349,13 @@ def test_images_go_to_other_processes_and_are_not_prepared_anew_there(prepared, 
 
 def test_prepared_images_that_were_used_longest_ago_go_where_they_are_too_many(npz, cache):
     for split in ("test", "train", "val"):
-        load_split(npz, split, size=28, cache=cache)
+        load_prepared(npz, split, size=28, cache=cache)
     for age, split in enumerate(("val", "train", "test")):
         for path in (cache / "datasets").glob(f"*-{split}"):
             for file in (path, *path.rglob("*")):
                 os.utime(file, (1e9 - age, 1e9 - age))
     size = sum(item.size for item in PREPARED.list_items(cache).values())
-    load_split(npz, "test", size=28, cache=cache)  # which was the oldest until now
-    load_split(replace(npz, sha256="b" * 64), "val", size=28, cache=cache, limit=size)
+    load_prepared(npz, "test", size=28, cache=cache)  # which was the oldest until now
+    load_prepared(replace(npz, sha256="b" * 64), "val", size=28, cache=cache, limit=size)
     assert list_prepared(cache) == ["test", "val", "val"]
-    assert len(load(load_split(npz, "train", size=28, cache=cache)).images)
+    assert len(load(load_prepared(npz, "train", size=28, cache=cache)).images)
