@@ -5,42 +5,32 @@ import os
 import sys
 
 from pneumo_keras.cli import main
-from pneumo_keras.cli.group import Exhausted
 from pneumo_keras.distributed import launcher
 from pneumo_keras.runtime.invocation import find_call
-from pneumo_keras.runtime.signals import STATUSES
 
 
 def start(arguments: list[str] | None = None) -> None:
-    """Runs a command, and ends the process.
-
-    Args:
-        arguments: Those of the command line if none are given.
-    """
+    """Runs a command line, that of the process if none is given, and ends the process."""
     _open_closed()
     if launcher.is_worker():
         launcher.attach()
     try:
         main(arguments, prog_name=find_call())
     except SystemExit as end:
-        if end.code in STATUSES or isinstance(end, Exhausted) or launcher.is_worker():
-            # Threads of JAX and OpenVINO may still compute: they crash where Python takes itself down. And
-            # JAX would wait for processes that are gone.
-            with contextlib.suppress(OSError):
-                sys.stdout.flush()
-                sys.stderr.flush()
-            os._exit(int(end.code or 0))
-        try:
+        if not end.code and not launcher.is_worker():
+            raise
+        # What did not end well leaves threads of JAX and OpenVINO that still compute, and would crash where
+        # Python takes itself down; one that waits for stdin; processes that JAX would wait for.
+        with contextlib.suppress(OSError):
             sys.stdout.flush()
-        except OSError:  # which has been said; Python would say it once more
-            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
-        raise
+            sys.stderr.flush()
+        os._exit(int(end.code or 0))
 
 
 def _open_closed() -> None:
-    """Takes the places of stdin, stdout and stderr where they are closed, before a file of ours does.
+    """Opens stdin, stdout and stderr where they are closed, before a file of ours gets their numbers.
 
-    Whatever then is written to stdout is refused by the system, and what to stderr is lost.
+    The system then refuses whatever is written to stdout; what is written to stderr is lost.
     """
     for number, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
         try:

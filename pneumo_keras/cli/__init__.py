@@ -1,35 +1,22 @@
 """The command line: parses, calls a recipe, prints. Nothing heavy is imported before a command runs."""
 
-from pneumo_keras.cli import (
-    app,
-    bench,
-    cache,
-    compare,
-    data,
-    eval,
-    explain,
-    export,
-    predict,
-    settings,
-    train,
-)
+from pneumo_keras.cli import data, evaluate, export, machine, predict, train
 from pneumo_keras.cli.group import main
 
-COMMANDS = (
+for command in (
     train.train,
-    eval.evaluate,
+    evaluate.evaluate,
     predict.predict,
-    explain.explain,
-    compare.compare,
+    predict.explain,
+    evaluate.compare,
     export.export,
-    settings.sweep,
-    app.app,
-    bench.bench,
+    train.sweep,
+    export.app,
+    machine.bench,
     data.data,
-    cache.cache,
-    settings.config,
-)
-for command in COMMANDS:
+    machine.cache,
+    train.config,
+):
     main.add_command(command)
 
 __all__ = ["main"]

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import click
 
-from pneumo_keras.cli.group import CONFIG, JSON, SET, print_json
+from pneumo_keras.cli.group import CONFIG, JSON, PATH, SET, option_out, print_result
 from pneumo_keras.storage.printable import to_amount
+
+IMAGES = click.IntRange(2, 100_000)
 
 
 @click.group()
@@ -15,7 +17,7 @@ def data() -> None:
 
 @data.command()
 @click.option("--size", type=click.Choice(["28", "64", "128", "224"]), default="28", show_default=True)
-@click.option("--path", type=click.Path(path_type=Path), help="Your own copy of the npz file.")
+@click.option("--path", type=PATH, help="Your own copy of the npz file.")
 def prepare(size: str, path: Path | None) -> None:
     """Fetches PneumoniaMNIST, checks it and prepares it for training.
 
@@ -34,15 +36,10 @@ def prepare(size: str, path: Path | None) -> None:
 @data.command()
 @CONFIG
 @SET
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
-    help="Also write audit.json, audit.txt and audit.png there; must be new or empty.",
-)
+@option_out("DIR", "Also write audit.json, audit.txt and audit.png there; must be new or empty.")
 @JSON
 def audit(name: str, overrides: tuple[str, ...], out: Path | None, as_json: bool) -> None:
-    """Looks for identical and almost equal images, wrong labels and shifts before a training.
+    """Looks for equal and almost equal images, wrong labels and differences between splits.
 
     Opens every split. Nothing is changed or removed.
 
@@ -68,24 +65,15 @@ def audit(name: str, overrides: tuple[str, ...], out: Path | None, as_json: bool
     document = {"images": title, **to_document(found), "findings": to_findings(found)}
     if out:
         write_audit(out, splits, found, document, title=title)
-    if as_json:
-        print_json(document)
-    else:
-        click.echo(format_audit(found, title=title))
+    print_result(format_audit(found, title=title), document, as_json=as_json)
 
 
 @data.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 @click.option("--size", type=click.IntRange(16, 1024), default=28, show_default=True, help="Edge in pixels.")
-@click.option(
-    "--train", "n_train", type=click.IntRange(2, 100_000), default=640, show_default=True, help="Images."
-)
-@click.option(
-    "--val", "n_val", type=click.IntRange(2, 100_000), default=160, show_default=True, help="Images."
-)
-@click.option(
-    "--test", "n_test", type=click.IntRange(2, 100_000), default=400, show_default=True, help="Images."
-)
+@click.option("--train", "n_train", type=IMAGES, default=640, show_default=True, help="Images.")
+@click.option("--val", "n_val", type=IMAGES, default=160, show_default=True, help="Images.")
+@click.option("--test", "n_test", type=IMAGES, default=400, show_default=True, help="Images.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Other images for each.")
 def phantom(file: Path, size: int, n_train: int, n_val: int, n_test: int, seed: int) -> None:
     """Writes synthetic chest images to FILE, an npz with PneumoniaMNIST's arrays, which must be new.

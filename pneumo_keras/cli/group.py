@@ -1,11 +1,12 @@
-"""The group of all commands: what they share, how errors end, where log lines go."""
+"""The group of all commands: the options they share, how errors end, where log lines go."""
 
 import contextlib
 import json
 import logging
 import sys
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,10 +16,29 @@ from pneumo_keras.runtime import backend
 from pneumo_keras.runtime.signals import Stopped, heed_signals, keep_stopped
 from pneumo_keras.storage.printable import PrintableFormatter
 
+if TYPE_CHECKING:
+    from pneumo_keras.runs.run import Run
+
 log = logging.getLogger("pneumo_keras")
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+PATH = click.Path(path_type=Path)
 
+
+def _load_run(ctx: click.Context, argument: click.Parameter, path: Path) -> "Run":
+    from pneumo_keras.runs.run import load_run
+
+    backend.check_backend(str(ctx.info_name))
+    return load_run(path)
+
+
+def option_out(metavar: str, text: str) -> Callable[[Any], Any]:
+    """The option for what a command writes: a DIR or a FILE."""
+    kind = click.Path(path_type=Path, dir_okay=metavar == "DIR", file_okay=metavar == "FILE")
+    return click.option("--out", type=kind, metavar=metavar, help=text)
+
+
+RUN = click.argument("run", type=PATH, callback=_load_run)
 CONFIG = click.option(
     "--config",
     "name",
@@ -34,48 +54,57 @@ SET = click.option(
     metavar="KEY=VALUE",
     help="A setting that wins over the file, e.g. training.epochs=3. Repeatable. See: config show.",
 )
-MOVED = click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="data.path=PLACE",
-    help="Where the images of the run lie now, if they were moved.",
-)
 SPLIT = click.option(
     "--split",
     type=click.Choice(["train", "val", "test"]),
     default="test",
     show_default=True,
-    help="Which of its images to evaluate on.",
+    help="Which images of the run.",
+)
+PREVALENCE = click.option(
+    "--prevalence",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="PREVALENCE",
+    help="Correct scores and threshold to this prevalence of pneumonia. No prediction changes.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
-class Exhausted(SystemExit):
-    """The end of a process without memory: libraries that are taken down now only say so once more."""
+def start_keras() -> None:
+    """Starts Keras, which keeps compiled programs in the user's cache."""
+    from pneumo_keras.config import find_cache
+
+    backend.start_backend(find_cache())
+
+
+def print_result(text: str, document: Mapping[str, Any], *, as_json: bool) -> None:
+    """Prints what a command found on stdout, as text or as one JSON document."""
+    click.echo(json.dumps(document, indent=2) if as_json else text)
 
 
 @contextlib.contextmanager
 def explain_errors() -> Iterator[None]:
-    """Turns what the user can mend into one line and a status.
+    """Turns what the user can solve into one line and a status.
 
     Raises:
         click.ClickException: With the line.
-        SystemExit: Somebody stopped the work, or memory ran out; the line is printed.
+        SystemExit: The work was stopped, and the line is printed.
     """
     try:
         yield
     except Stopped as stopped:
         click.echo(f"Stopped. {stopped.next_step}".rstrip(), err=True)
         raise SystemExit(128 + stopped.number) from None
-    except ClusterError as error:  # which says whose memory ran out
+    except ClusterError as error:  # which names the machine whose memory ran out
         raise click.ClickException(str(error)) from error
-    except (click.ClickException, BrokenPipeError):  # click knows how to end where a reader has seen enough
+    except (
+        click.ClickException,
+        BrokenPipeError,
+    ):  # click ends in silence where a reader has closed the pipe
         raise
     except Exception as error:
         if line := explain_memory(error):
-            click.echo(f"Error: {line}", err=True)
-            raise Exhausted(1) from None
+            raise click.ClickException(line) from None
         if isinstance(error, PneumoError):
             raise click.ClickException(str(error)) from error
         if isinstance(error, OSError):
@@ -84,9 +113,9 @@ def explain_errors() -> Iterator[None]:
 
 
 class PneumoGroup(click.Group):
-    """Turns what the user can mend into one line and exit status 1; Ctrl-C into 130, SIGTERM into 143.
+    """Turns what the user can solve into one line and exit status 1; Ctrl-C into 130, SIGTERM into 143.
 
-    The object of all commands is the command line, for whoever gives it to another process.
+    The object of all commands is the command line, for `distributed.launcher`.
     """
 
     def make_context(
@@ -106,7 +135,7 @@ class PneumoGroup(click.Group):
 def main(quiet: bool) -> None:
     """Trains and evaluates a pneumonia classifier for chest X-rays.
 
-    A frozen InceptionV3 looks at each image once; a small head learns from what it saw.
+    A frozen InceptionV3 computes features of each image once; a small head learns from them.
     The backend is JAX, or what the environment variable KERAS_BACKEND names (tensorflow, torch;
     openvino for all but train and sweep). A research tool, not a medical device.
 
@@ -127,8 +156,3 @@ def main(quiet: bool) -> None:
     log.setLevel(logging.INFO)
     log.propagate = False
     backend.check_name()
-
-
-def print_json(document: Mapping[str, Any]) -> None:
-    """Prints one JSON document on stdout."""
-    click.echo(json.dumps(document, indent=2))

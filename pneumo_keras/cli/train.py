@@ -1,4 +1,4 @@
-"""Training."""
+"""Training, the settings it takes, and their comparison by cross-validation."""
 
 import contextlib
 import logging
@@ -10,8 +10,8 @@ import click
 from click.core import ParameterSource
 
 from pneumo_keras import BACKEND
-from pneumo_keras.cli.eval import print_evaluation
-from pneumo_keras.cli.group import CONFIG, JSON, SET
+from pneumo_keras.cli.evaluate import print_evaluation
+from pneumo_keras.cli.group import CONFIG, JSON, PATH, SET, option_out, print_result, start_keras
 from pneumo_keras.errors import BackendError, PneumoError
 from pneumo_keras.runtime.invocation import to_command
 
@@ -27,11 +27,11 @@ log = logging.getLogger("pneumo_keras")
 @SET
 @click.option(
     "--run",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="DIR",
     help="Folder for the run; must be new.  [default: runs/<config>-<timestamp>]",
 )
-@click.option("--resume", is_flag=True, help="Go on with the run in --run where it was stopped.")
+@click.option("--resume", is_flag=True, help="Continue the run in --run where it was stopped.")
 @JSON
 @click.pass_context
 def train(
@@ -39,12 +39,12 @@ def train(
 ) -> None:
     """Trains a classifier and writes the folder of the run.
 
-    The figures printed are those of the validation split; the test split is for eval alone.
+    The figures printed are those of the validation split; the test split is read by eval alone.
 
-    A training that is stopped, with Ctrl-C, by a signal or by a loss of power, leaves a run that --resume
-    goes on with, to the same bytes as if nothing had happened: its settings are in the folder. With
-    --config, --resume also begins a run where there is none yet, so that a job that may be stopped is the
-    same command every time.
+    A training that is stopped, by Ctrl-C, a signal or a loss of power, leaves a run that --resume
+    continues, to the same bytes as without the stop: its settings are in the folder. With --config,
+    --resume also begins a run where there is none yet, so that a job that may be stopped is the same
+    command every time.
 
     \b
     pneumo-keras train --config demo
@@ -59,9 +59,11 @@ def train(
 
     check_backend("train")
     named = ctx.get_parameter_source("name") is not ParameterSource.DEFAULT
-    distributed = _find_distributed(name, overrides, run if resume and not named else None)
+    if resume and not named and run and (run / "config.toml").is_file():
+        name = str(run / "config.toml")
+    distributed = _find_distributed(name, overrides)
     if distributed is None:
-        _train(name, overrides, run, resume, as_json, named=named)
+        _train(name, overrides, run, as_json, resume=resume, named=named)
     elif not is_worker():
         if BACKEND != "jax":
             raise BackendError(f"compute.processes needs KERAS_BACKEND=jax. Received: {BACKEND}")
@@ -70,34 +72,31 @@ def train(
         group = _join_group(distributed)
         with group.explain_loss():
             if group.rank:
-                from pneumo_keras.config import forget_place
+                from pneumo_keras.config import forget_process
                 from pneumo_keras.recipes.train import join_fit
 
-                join_fit(forget_place(distributed), group)
+                join_fit(forget_process(distributed), group)
             else:
-                _train(name, overrides, run, resume, as_json, named=named, group=group)
+                _train(name, overrides, run, as_json, resume=resume, named=named, group=group)
 
 
-def _find_distributed(name: str, overrides: tuple[str, ...], run: Path | None) -> "Config | None":
-    """The settings of a training that several processes share, those of a run if named; else None."""
+def _find_distributed(name: str, overrides: tuple[str, ...]) -> "Config | None":
+    """The settings of a training that several processes share; None of any other."""
     from pneumo_keras.config import load_config
 
-    written = run / "config.toml" if run else None
-    with contextlib.suppress(PneumoError):  # whoever reads them next says so
-        config = load_config(str(written) if written and written.is_file() else name, overrides)
+    with contextlib.suppress(PneumoError):  # raised again where they are read next
+        config = load_config(name, overrides)
         return None if config.compute.processes == 1 else config
     return None
 
 
 def _join_group(config: "Config") -> "ProcessGroup":
     """Starts the backend together with all other processes, of which the first one alone logs."""
-    from pneumo_keras.config import find_cache
     from pneumo_keras.distributed.process_group import initialize
-    from pneumo_keras.runtime.backend import start_backend
 
     compute = config.compute
     log.setLevel(logging.WARNING if compute.rank != 0 else logging.INFO)
-    start_backend(find_cache())
+    start_keras()
     group = initialize(compute.processes, compute.coordinator, compute.rank)
     log.setLevel(logging.WARNING if group.rank else logging.INFO)
     log.info("%d processes train together; this is the first", group.count)
@@ -105,7 +104,7 @@ def _join_group(config: "Config") -> "ProcessGroup":
 
 
 def _to_next_step(run: Path | None) -> str:
-    """How to go on with a distributed training; only its first process knows a folder that is not named."""
+    """How to continue a distributed training; only its first process knows a folder that is not named."""
     folder = shlex.quote(str(run)) if run else "RUN"
     return f"Start all of them again, with --run {folder} --resume, to go on after the last checkpoint."
 
@@ -114,23 +113,22 @@ def _train(
     name: str,
     overrides: tuple[str, ...],
     run: Path | None,
-    resume: bool,
     as_json: bool,
     *,
+    resume: bool,
     named: bool,
     group: "ProcessGroup | None" = None,
 ) -> None:
-    from pneumo_keras.config import find_cache, forget_place, list_paths, load_config
+    from pneumo_keras.config import forget_process, list_paths, load_config
     from pneumo_keras.runs.folder import RunFolder
-    from pneumo_keras.runtime.backend import start_backend
+    from pneumo_keras.config import forget_process, list_paths, load_config
+    from pneumo_keras.runs.folder import RunFolder
     from pneumo_keras.runtime.signals import Stopped
     from pneumo_keras.storage.files import make_dated_folder
 
     folder = RunFolder(run) if run else None
     if folder and resume and (folder.is_finished() or folder.is_begun() or not named):
-        written = folder.path / "config.toml"
-        base = str(written) if not named and written.is_file() else name
-        asked = forget_place(load_config(base, overrides)) if named or overrides else None
+        asked = forget_process(load_config(name, overrides)) if named or overrides else None
         if folder.is_finished():
             evaluation = folder.load_evaluation(asked)
             folder.clear()
@@ -138,24 +136,20 @@ def _train(
             if group:
                 group.check_same("task", None)
                 group.shutdown()
-            print_evaluation(folder.path, "val", evaluation, as_json)
+            print_evaluation(folder.path, "val", evaluation, as_json=as_json)
             return
         config, paths = folder.load_unfinished(asked)
     else:
-        config, resume = forget_place(load_config(name, overrides)), False
+        config, resume = forget_process(load_config(name, overrides)), False
         paths = list_paths(config)
         if folder:
             folder.check_free()
-    if group is None:  # otherwise it has been
-        start_backend(find_cache())
+    if group is None:
+        start_keras()
     from pneumo_keras.recipes.train import train_run
 
-    new = (
-        contextlib.nullcontext(run)
-        if run
-        else make_dated_folder(Path("runs"), Path(name).stem, option="--run")
-    )
-    with new as path:
+    dated = make_dated_folder(Path("runs"), Path(name).stem, option="--run")
+    with contextlib.nullcontext(run) if run else dated as path:
         try:
             evaluation = train_run(config, RunFolder(path), paths, resume=resume, group=group)
         except Stopped as stopped:
@@ -163,4 +157,97 @@ def _train(
             stopped.next_step = _to_next_step(path) if group else alone
             raise
     log.info("Next: %s", to_command("eval", path))
-    print_evaluation(path, "val", evaluation, as_json)
+    print_evaluation(path, "val", evaluation, as_json=as_json)
+
+
+@click.command()
+@CONFIG
+@SET
+@click.option("--grid", required=True, metavar="NAME|FILE", help="A TOML file with a list for each setting.")
+@click.option(
+    "--folds", type=click.IntRange(2, 20), default=5, show_default=True, help="Of the cross-validation."
+)
+@option_out(
+    "DIR", "Folder for table, picture and best settings; must be new.  [default: sweeps/<grid>-<timestamp>]"
+)
+@JSON
+def sweep(
+    name: str, overrides: tuple[str, ...], grid: str, folds: int, out: Path | None, as_json: bool
+) -> None:
+    """Compares settings by cross-validation.
+
+    Every combination of the grid is fitted once without each fold of the training and validation images
+    and evaluated on that fold; images with the same pixels are in the same fold. The test split is never
+    opened. Features come from the cache, and combinations that differ only in learning rate and weight
+    decay are fitted at once, so that hundreds take minutes.
+
+    best.toml has the lowest mean of two log losses, on images as they are and on images perturbed as
+    [perturbation] in the settings says. cheapest.toml takes the least work in the frozen network among
+    those within one standard error of the best. An augmentation that is similar to the perturbation has
+    an advantage in this comparison.
+
+    \b
+    A grid names settings as a configuration does, with a list of values for each:
+      [model]
+      feature_layers = [["mixed4"], ["mixed2", "mixed5"]]
+      [training]
+      learning_rate = [1e-4, 1e-3]
+
+    \b
+    pneumo-keras sweep --config demo --grid grid.toml --out sweeps/one
+    pneumo-keras train --config sweeps/one/cheapest.toml
+    """
+    from pneumo_keras.config import load_config
+    from pneumo_keras.config.grid import load_grid
+    from pneumo_keras.runtime.backend import check_backend
+    from pneumo_keras.storage.files import check_free, make_dated_folder
+
+    check_backend("sweep")
+    config, values = load_config(name, overrides), load_grid(grid)
+    if out:
+        check_free(out, option="--out")
+    start_keras()
+    from pneumo_keras.recipes.sweep import sweep_settings
+    from pneumo_keras.reporting.sweep import format_sweep
+
+    dated = make_dated_folder(Path("sweeps"), Path(grid).stem, option="--out")
+    with contextlib.nullcontext(out) if out else dated as folder:
+        ranked = sweep_settings(config, values, folder, folds=folds)
+    log.info("Next: %s", to_command("train", "--config", folder / "cheapest.toml"))
+    rows = [candidate.to_row() for candidate in ranked]
+    document = {"folder": str(folder), "folds": folds, "combinations": rows}
+    print_result(format_sweep(ranked, heading=f"{folder}, {folds} folds"), document, as_json=as_json)
+
+
+@click.group()
+def config() -> None:
+    """Shows the settings that can be changed."""
+
+
+@config.command("list")
+def list_() -> None:
+    """Lists the named configurations, each with the first line of its file."""
+    from pneumo_keras.config import find_named
+
+    for name, path in find_named("configs").items():
+        first = path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+        click.echo(f"{name:<12} {first}")
+
+
+@config.command()
+@click.argument("name", metavar="NAME|FILE")
+@SET
+@JSON
+def show(name: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Prints a configuration as TOML, with the meaning of every setting and what it may be.
+
+    Each can be changed by --set, or in a copy of the file:
+
+    \b
+    pneumo-keras config show default > mine.toml
+    pneumo-keras train --config mine.toml --set training.epochs=3
+    """
+    from pneumo_keras.config import describe_config, explain_config, load_config
+
+    settings = load_config(name, overrides)
+    print_result(explain_config(settings).rstrip("\n"), describe_config(settings), as_json=as_json)

@@ -4,7 +4,7 @@ from pneumo_keras.config.describe import describe_config, explain_config, find_c
 from pneumo_keras.config.paths import (
     find_cache,
     find_moved_data,
-    forget_place,
+    forget_process,
     list_paths,
     name_files,
     resolve_paths,
@@ -21,7 +21,7 @@ __all__ = [
     "find_changes",
     "find_moved_data",
     "find_named",
-    "forget_place",
+    "forget_process",
     "format_config",
     "list_paths",
     "load_config",

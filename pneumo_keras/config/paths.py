@@ -66,7 +66,7 @@ def name_files(config: Config) -> Config:
     return change_config(config, {key: Path(path).name for key, path in _list_written(config).items()})
 
 
-def forget_place(config: Config) -> Config:
+def forget_process(config: Config) -> Config:
     """The settings without what differs from process to process of a training that several share."""
     return change_config(config, {"compute.coordinator": None, "compute.rank": None})
 

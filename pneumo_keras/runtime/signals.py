@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-STATUSES = tuple(128 + number for number in SIGNALS)  # of processes that they stopped
 AGAIN = 0.05  # seconds until a signal that came at a bad moment is sent once more
 
 

@@ -19,12 +19,6 @@ from pneumo_keras.runtime import backend
 README = Path(__file__).resolve().parents[2] / "README.md"
 
 
-@pytest.fixture
-def run(invoke, small, tmp_path):
-    assert invoke("train", *small, "--run", "run").exit_code == 0
-    return tmp_path / "run"
-
-
 def test_export_says_what_it_wrote_how_well_it_agrees_and_what_to_read(invoke, run):
     pytest.importorskip("onnxruntime")
     result = invoke("export", "run", "--format", "onnx")
@@ -82,7 +76,7 @@ def test_a_place_that_cannot_be_written_is_named(invoke, run):
     )
 
 
-def test_packages_and_backend_are_checked_before_anything_is_loaded(invoke, monkeypatch):
+def test_packages_and_backend_are_checked_before_anything_is_loaded(invoke, run, monkeypatch):
     monkeypatch.setattr(backend, "start_backend", lambda cache: pytest.fail("Keras was loaded"))
     monkeypatch.setattr(forms, "BACKEND", "torch")
     result = invoke("-q", "export", "run", "--format", "stablehlo")
@@ -99,7 +93,7 @@ def test_packages_and_backend_are_checked_before_anything_is_loaded(invoke, monk
     )
 
 
-def test_an_unknown_format_is_wrong_usage(invoke):
+def test_an_unknown_format_is_wrong_usage(invoke, run):
     assert invoke("export", "run", "--format", "savedmodel").exit_code == 2
     assert invoke("export", "run").exit_code == 2
 

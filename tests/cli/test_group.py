@@ -16,7 +16,7 @@ from pneumo_keras.runtime.signals import Stopped
 
 def test_wrong_usage_is_status_2(invoke):
     assert invoke("trian").exit_code == 2
-    assert invoke("eval", "run", "--split", "all").exit_code == 2
+    assert invoke("compare", "run", "--split", "all").exit_code == 2
 
 
 def test_ctrl_c_is_status_130(invoke, monkeypatch):

@@ -6,7 +6,6 @@ import sys
 
 import pytest
 
-from pneumo_keras import __main__
 from pneumo_keras.cli import main
 from pneumo_keras.cli import train as train_command
 from pneumo_keras.distributed import launcher
@@ -102,7 +101,7 @@ def test_the_worker_gets_the_command_that_was_given(monkeypatch):
 
     monkeypatch.setattr(launcher, "launch", launch)
     with pytest.raises(SystemExit) as ended:
-        __main__.start(["-q", *DISTRIBUTED])
+        main(["-q", *DISTRIBUTED])
     assert ended.value.code == 3
     assert given == [(["-q", *DISTRIBUTED], NEXT)]
 

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from pneumo_keras.cli import cache as module
+from pneumo_keras.cli import machine as module
 from pneumo_keras.storage.cache import KINDS
 
 
@@ -33,7 +33,7 @@ def test_the_cache_is_listed_and_cleared(invoke, filled):
     assert ["0 of 60" in lines[1], "0 of 30" in lines[2]] == [True, True]
     assert all("My images  mixed10        75 px  plain  openvino float32  cpu" in line for line in lines[1:3])
     assert [line.split("  ")[0] for line in lines[-6:-1]] == ["kept", *(kind.title for kind in KINDS)]
-    assert lines[-1] == f"All of it lies in {filled}"
+    assert lines[-1] == f"All of it is in {filled}"
     document = list_cache(invoke)
     assert [(entry["n"], entry["images"]) for entry in document["features"]] == [(60, 0), (30, 0)]
     assert [(kind["kind"], kind["number"]) for kind in document["kinds"]] == [
@@ -92,3 +92,11 @@ def test_what_cannot_be_removed_is_named(invoke, filled, monkeypatch):
 def test_a_file_may_be_of_any_time():
     assert module._to_time(0).startswith("19")
     assert module._to_time(1e18) == "unknown"
+
+
+def test_a_bench_compares_the_engines(invoke, small):
+    result = invoke("bench", *small, "--json")
+    assert result.exit_code == 0
+    engines = {figures["engine"]: figures for figures in json.loads(result.stdout)["engines"]}
+    assert engines["keras"]["deviation"] == 0
+    assert engines["jax"]["deviation"] < 1e-5

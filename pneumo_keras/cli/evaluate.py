@@ -1,0 +1,186 @@
+"""Evaluation of a run, and comparison of evaluated runs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pneumo_keras.cli.group import (
+    JSON,
+    PATH,
+    PREVALENCE,
+    RUN,
+    SPLIT,
+    option_out,
+    print_result,
+    start_keras,
+)
+
+if TYPE_CHECKING:
+    from pneumo_keras.evaluation.report_card import Evaluation
+    from pneumo_keras.runs.folder import RunFolder
+    from pneumo_keras.runs.run import Run
+
+
+@click.command("eval")
+@RUN
+@SPLIT
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="data.path=PATH",
+    help="Where the images of the run are now, if they were moved.",
+)
+@PREVALENCE
+@click.option(
+    "--perturb",
+    is_flag=True,
+    help="Also evaluate the images perturbed: combined as [perturbation] in the settings says, and by kind "
+    "and severity. Minutes: 96 passes of the split through the network.",
+)
+@click.option(
+    "--data",
+    "images",
+    type=click.Path(exists=True, path_type=Path),
+    metavar="FILE|FOLDER",
+    help="Evaluate other labelled images: an npz file, a folder by class, or a CSV.",
+)
+@click.option("--positive", metavar="CLASS", help="With --data: the class that is pneumonia.")
+@click.option("--name", metavar="NAME", help="With --data: the NAME of RUN/data/NAME.")
+@JSON
+def evaluate(
+    run: "Run",
+    split: str,
+    overrides: tuple[str, ...],
+    prevalence: float | None,
+    perturb: bool,
+    images: Path | None,
+    positive: str | None,
+    name: str | None,
+    as_json: bool,
+) -> None:
+    """Evaluates the run in folder RUN on a split of its images.
+
+    Writes scores, metrics, figures and report.html into the folder, and for PneumoniaMNIST's official
+    images also MedMNIST's standard result file.
+
+    With --data it evaluates other images (all of a folder without splits) and writes the same into
+    RUN/data/NAME, which compare takes for a run. Operating point and calibration stay those of the run.
+    Larger images are prepared as the training images were.
+
+    A score is a probability at the prevalence of pneumonia that the class weights, or the calibration,
+    stand for. Where you know the prevalence among your images, state it with --prevalence. It is never
+    estimated from the images that are evaluated.
+
+    With --perturb the same images are also evaluated perturbed: all perturbations at once, with the
+    paired change, and by kind in five severities; thirteen kinds are those of MedMNIST-C. Scores are in
+    scores_<split>_perturbed.csv, figures in metrics_<split>_perturbed.json and
+    figures/perturbations.png.
+
+    \b
+    pneumo-keras eval runs/one
+    pneumo-keras eval runs/one --prevalence 0.1
+    pneumo-keras eval runs/one --perturb
+    pneumo-keras eval runs/one --set data.path=moved/chest_xray
+    pneumo-keras eval runs/one --data clinic --positive infiltrate
+    """
+    if images is None and (positive or name):
+        raise click.UsageError("--positive and --name go with --data.")
+    if images and overrides:
+        raise click.UsageError("--set says where the run's own images are, and --data names others.")
+    from pneumo_keras.config import find_moved_data
+
+    moved = find_moved_data(overrides)
+    start_keras()
+
+    def tell(folder: "RunFolder", evaluation: "Evaluation") -> None:
+        print_evaluation(folder.path, split, evaluation, as_json=as_json)
+
+    if images is None:
+        from pneumo_keras.recipes.evaluate import evaluate_run
+
+        evaluate_run(run, split, prevalence, perturb=perturb, moved=moved, tell=tell)
+    else:
+        from pneumo_keras.recipes.other_images import OtherImages, evaluate_other_images
+
+        other = OtherImages(images, positive=positive, name=name)
+        evaluate_other_images(run, other, split, prevalence, perturb=perturb, tell=tell)
+
+
+def print_evaluation(run: Path, split: str, evaluation: "Evaluation", *, as_json: bool) -> None:
+    """Prints the figures of a run on a split."""
+    from pneumo_keras.reporting.evaluation_text import format_evaluation
+
+    document = {"run": str(run), "split": split, **_to_document(evaluation)}
+    print_result(format_evaluation(evaluation, heading=f"{run}, split {split}"), document, as_json=as_json)
+
+
+def _to_document(evaluation: "Evaluation") -> dict[str, Any]:
+    from pneumo_keras.storage.documents import to_document
+
+    document = {
+        **to_document(evaluation.at_threshold),
+        "at_0.5": to_document(evaluation.at_half),
+        "members": {name: to_document(spread) for name, spread in evaluation.members.items()},
+    }
+    for name in ("out_of_distribution", "new_patients"):
+        if (part := getattr(evaluation, name)) is not None:
+            document[name] = to_document(part)
+    if evaluation.perturbed:
+        changes = {name: to_document(change) for name, change in evaluation.perturbed.changes.items()}
+        of_perturbed = _to_document(evaluation.perturbed.evaluation)
+        document["perturbed"] = {
+            "combined": {"perturbation": evaluation.perturbed.ranges, **of_perturbed, "changes": changes},
+            **to_document(evaluation.perturbed.robustness),
+        }
+    return document
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN RUN...")
+@SPLIT
+@option_out("FILE", "Also draw the ROC curves of all runs there, as PNG; must be new.")
+@JSON
+def compare(runs: tuple[Path, ...], split: str, out: Path | None, as_json: bool) -> None:
+    """Compares evaluated runs on the same images.
+
+    Each is compared with the first one. Images are paired, so that differences show that two separate
+    intervals would hide. RUN/data/NAME, which eval --data writes, is a run here.
+
+    \b
+    pneumo-keras compare runs/reference runs/one runs/two --out roc.png
+    """
+    if len(runs) < 2:
+        raise click.UsageError("Name two runs or more.")
+    from pneumo_keras.runs.folder import RunFolder
+    from pneumo_keras.storage.files import check_new
+
+    folders = [RunFolder(run) for run in runs]
+    for folder in folders:
+        folder.check_evaluated()
+    if out:
+        check_new(out, option="--out", ending=".png")
+    from pneumo_keras.recipes.compare import compare_runs
+    from pneumo_keras.reporting.evaluation_text import (
+        PAIRED_BY_PATH,
+        describe_patients,
+        format_differences,
+    )
+    from pneumo_keras.storage.documents import to_document
+
+    rows, texts = [], []
+    for one in compare_runs(folders[0], folders[1:], split, out):
+        row = {
+            "run": str(one.run),
+            "changed": one.changed,
+            "differences": {name: to_document(figure) for name, figure in one.differences.items()},
+            "patients": to_document(one.patients) if one.patients else None,
+            "paired_by_path": one.paired_by_path,
+        }
+        rows.append(row)
+        cautions = [PAIRED_BY_PATH if one.paired_by_path else "", describe_patients(one.patients, one.n)]
+        heading = f"{one.run} minus {runs[0]}, split {split}"
+        text = format_differences(one.differences, heading=heading, changed=one.changed, cautions=cautions)
+        texts.append(text)
+    print_result("\n\n".join(texts), {"first": str(runs[0]), "split": split, "others": rows}, as_json=as_json)
