@@ -16,7 +16,7 @@ from pneumo_keras.arrays import SPLITS, Images, Labels
 from pneumo_keras.data.images import LabelledImages, count_classes, iterate_images
 from pneumo_keras.data.pneumonia_mnist.catalog import SIZES
 from pneumo_keras.errors import DataError
-from pneumo_keras.storage.bounded_reading import Header, open_member, open_zip, to_array
+from pneumo_keras.storage.bounded_reading import Header, open_member, open_zip
 from pneumo_keras.storage.files import replace_whole
 from pneumo_keras.storage.printable import to_amount
 
@@ -174,7 +174,7 @@ def _load_labels(path: Path, archive: zipfile.ZipFile, split: str, n: int) -> La
         if n != shape[0]:
             rule = f"split '{split}' must hold one label for each image"
             raise _to_error(path, rule, f"{to_amount(n, 'image')}, {to_amount(shape[0], 'label')}")
-        labels = to_array(file.read(), header).reshape(shape[0])
+        labels = np.frombuffer(file.read(), header.dtype)
     others = sorted(set(np.unique(labels).tolist()) - {0, 1})
     if others:
         rule = f"the labels of split '{split}' must be 0 (normal) or 1 (pneumonia)"

@@ -73,8 +73,7 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path, content):
     path = tmp_path / "junk.npz"
     path.write_bytes(content)
     assert refuse(path) == (
-        f"the file must be a whole npz archive of plain arrays. Received: it is no zip archive, or a part of "
-        f"one. {NEXT_STEP}"
+        f"the file must be a whole npz archive of plain arrays. Received: File is not a zip file. {NEXT_STEP}"
     )
 
 
@@ -82,8 +81,7 @@ def test_a_truncated_archive_is_refused(write_npz):
     path = write_npz()
     path.write_bytes(path.read_bytes()[:-300])
     assert refuse(path) == (
-        f"the file must be a whole npz archive of plain arrays. Received: it is no zip archive, or a part of "
-        f"one. {NEXT_STEP}"
+        f"the file must be a whole npz archive of plain arrays. Received: File is not a zip file. {NEXT_STEP}"
     )
 
 
@@ -91,7 +89,7 @@ def test_a_truncated_archive_is_refused(write_npz):
     ("start", "reason"),
     [
         (40, "File name in directory 'train_images.npy' and header "),
-        (60, "Error -3 while decompressing data: invalid stored block lengths."),
+        (60, "train_images.npy is no plain array: Error -3 while decompressing data: invalid stored block lengths."),
         (2000, "Bad CRC-32 for file 'train_images.npy'."),
     ],
 )
@@ -109,8 +107,8 @@ def test_a_damaged_archive_is_refused(write_npz, start, reason):
 def test_an_array_of_objects_is_never_unpickled(write_npz):
     path = write_npz(val_labels=np.array([0, 1, 1, 0, 1, None], object))
     assert refuse(path) == (
-        "the file must be a whole npz archive of plain arrays. Received: val_labels.npy holds "
-        f"Python objects, which are never loaded. {NEXT_STEP}"
+        "the file must be a whole npz archive of plain arrays. Received: val_labels.npy must be "
+        f"a plain array of numbers. {NEXT_STEP}"
     )
 
 
@@ -264,8 +262,8 @@ def test_only_the_asked_split_is_opened(write_npz):
     assert refuse(path).startswith("the images of split 'test' must be uint8.")
 
 
-def write_member(path, name, shape, content, descr="|u1", packing=zipfile.ZIP_DEFLATED):
-    with zipfile.ZipFile(path, "a", packing) as archive, archive.open(f"{name}.npy", "w") as file:
+def write_member(path, name, shape, content, descr="|u1"):
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive, archive.open(f"{name}.npy", "w") as file:
         header = {"descr": descr, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         for part in content:
@@ -294,12 +292,9 @@ def test_more_labels_than_images_are_refused_in_little_memory(write_npz):
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("kind", ["bzip2", "twice"])
-def test_an_odd_archive_is_refused(write_npz, kind):
-    path = write_npz(val_labels=None) if kind == "bzip2" else write_npz()
-    packing = zipfile.ZIP_BZIP2 if kind == "bzip2" else zipfile.ZIP_DEFLATED
+def test_an_archive_with_two_arrays_of_one_name_is_refused(write_npz):
+    path = write_npz()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Duplicate name")
-        write_member(path, "val_labels", (6, 1), [bytes([0, 1, 0, 1, 0, 1])], packing=packing)
-    expected = "otherwise than by deflate" if kind == "bzip2" else "holds 'val_labels.npy' more than once"
-    assert expected in refuse(path)
+        write_member(path, "val_labels", (6, 1), [bytes([0, 1, 0, 1, 0, 1])])
+    assert "holds 'val_labels.npy' more than once" in refuse(path)
