@@ -25,7 +25,7 @@ ALLOWED |= {
     "config": CONFIG,
     "audit": {*FOUNDATION, "data", "evaluation"},
     "bench": FOUNDATION | {"data", "model", "engines", "features"},
-    "exports": FOUNDATION | {"data", "model", "engines", "evaluation"},
+    "exports": FOUNDATION | {"data", "model", "engines", "evaluation", "runs"},
     "runs": {*FOUNDATION, "data", "model", "features", "evaluation", "config"},
     "reporting": {*FOUNDATION, "data", "evaluation", "audit", "bench", "runs"},
 }

@@ -43,10 +43,9 @@ def export(run: "Run", form: str, out: Path | None, as_json: bool) -> None:
     from pneumo_keras.recipes.export import export_run
     from pneumo_keras.storage.documents import to_document
 
-    written = export_run(run, form, file, sidecar)
-    compared = written.verification
+    compared, size = export_run(run, form, file, sidecar), file.stat().st_size
     text = (
-        f"{file}, {written.bytes / 1e6:,.1f} MB\n"
+        f"{file}, {size / 1e6:,.1f} MB\n"
         f"{compared.runtime} scores {compared.images} images of {len(compared.sizes)} sizes as Keras does, "
         f"within {compared.largest_difference:.1e} (allowed: {compared.tolerance:.0e})\n"
         f"How to use it: {sidecar}"
@@ -56,7 +55,7 @@ def export(run: "Run", form: str, out: Path | None, as_json: bool) -> None:
         "format": form,
         "files": [str(file)],
         "sidecar": str(sidecar),
-        "bytes": written.bytes,
+        "bytes": size,
         "verification": to_document(compared),
     }
     print_result(text, document, as_json=as_json)

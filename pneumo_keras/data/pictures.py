@@ -1,7 +1,7 @@
 """Images out of picture files: PNG, JPEG, TIFF, BMP, WebP and DICOM.
 
-The same for training folders, predictions and explanations. Whatever is in a file, the result is an image or a
-reason: a `DataError` in a few words without the file's name, which the caller knows.
+The same for training folders, predictions and explanations. Whatever is in a file, the result is an image or
+a reason: a `DataError` in a few words without the file's name, which the caller knows.
 """
 
 import io

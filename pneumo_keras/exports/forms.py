@@ -1,6 +1,6 @@
-"""The forms of an export by name: where each is written, what runs it, what that needs, where its files go.
+"""The forms of an export by name: what writes and runs each, what that needs, and the names of its files.
 
-Imports nothing heavy, for the command line lists them.
+Imports nothing heavy, since the command line lists them.
 """
 
 import importlib
@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pneumo_keras import BACKEND
-from pneumo_keras.errors import BackendError, ExportError
+from pneumo_keras.errors import BackendError
 from pneumo_keras.runtime.backend import check_packages
-from pneumo_keras.storage.files import check_new, check_within
+from pneumo_keras.storage.files import check_new
 
 IMAGES, PROBABILITY = "images", "probability"
 IMAGE_SHAPE, PROBABILITY_SHAPE = ("n", "height", "width", 1), ("n", 1)
@@ -20,16 +20,16 @@ IMAGE_SHAPE, PROBABILITY_SHAPE = ("n", "height", "width", 1), ("n", 1)
 
 @dataclass(frozen=True)
 class Form:
-    """What is to be known of a form before it is written.
+    """A file format and what runs it.
 
     Attributes:
         module: Has `write_classifier(classifier, path)` and `load_scoring(path) -> Scoring`.
         ending: Of the file's name.
         runtime: The package that runs it.
-        packages: That writing and running it need beyond the ordinary ones.
-        requirements: Packages that run the file elsewhere, as pip knows them.
-        note: What else is to be known of running it.
-        backend: Of Keras, the only one that it is written from; None where all do.
+        packages: To write and run it, beyond the ordinary ones.
+        requirements: To run the file elsewhere, as pip names them.
+        note: On running it, for the sidecar.
+        backend: The only one of Keras that it can be written from; None for any.
     """
 
     module: str
@@ -41,7 +41,7 @@ class Form:
     backend: str | None = None
 
     def load_module(self) -> Any:
-        """Imports what writes and runs it, with all that this needs."""
+        """Imports its module, and with it the packages that this needs."""
         return importlib.import_module(self.module)
 
 
@@ -82,25 +82,20 @@ def check_form(name: str) -> None:
 
 
 def choose_files(run: Path, form: str, out: Path | None) -> tuple[Path, Path]:
-    """The file of a form and the JSON that says how to use it.
+    """The file of a form and the JSON next to it.
 
     Args:
         run: The folder of the run that is exported.
         form: One of `FORMS`.
-        out: A new file; None for `exports/model.<ending>` of the run, in place of an older one.
+        out: A new file; None for `exports/model.<ending>` of the run, which may replace an older one.
 
     Raises:
-        ExportError: `out` does not end as its form does.
-        RunError: One of the files is there, or a link leads from the run to elsewhere.
+        RunError: `out` does not end as its form does, or one of the files is there.
     """
     ending = FORMS[form].ending
     file = out or run / "exports" / f"model{ending}"
-    if file.suffix != ending:
-        raise ExportError(f"--out must end in {ending} for the format {form}. Received: {out}")
     sidecar = file.with_suffix(f".{form}.json")
-    for path in (file, sidecar):
-        if out:
-            check_new(path, option="--out")
-        else:
-            check_within(run, path)
+    if out:
+        check_new(file, option="--out", ending=ending)
+        check_new(sidecar, option="--out")
     return file, sidecar

@@ -107,7 +107,7 @@ def explain_files(
     """
     rows = []
     with (
-        claim_folder(out, option="--out", may_hold=(lambda _: True) if may_replace else None),
+        claim_folder(out, option="--out", new=not may_replace),
         contextlib.closing(
             decode_images(paths, preparation=explainer.preparation, shown=SHOWN_EDGE)
         ) as images,

@@ -166,8 +166,9 @@ class RunFolder:
         """
         if not resume:
             self.check_free()
-        may_hold = (lambda _: self.is_begun()) if resume else None
-        with claim_folder(self.path, option="--run", may_hold=may_hold):
+        with claim_folder(self.path, option="--run", new=not resume):
+            if not self.is_begun():  # or another process has finished it meanwhile
+                check_free(self.path, option="--run")
             try:
                 text = format_config(config)
                 self.write_json(UNFINISHED, UnfinishedRun(text, dict(paths)))

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, locks, and folders that belong to one writer."""
+"""Files that are written atomically, locks, and folders that have one writer."""
 
 import csv
 import hashlib
@@ -10,7 +10,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -24,56 +24,35 @@ log = logging.getLogger("pneumo_keras")
 CLAIM = ".claim.lock"
 LOCK = re.compile(r"\.[a-z]+\.lock")
 """Names of lock files, which stay where their locks cannot be taken."""
-UNFINISHED = re.compile(r"\.[0-9a-f]{12}(\..+)?")
-"""Names of what is written beside and moved into place when it is whole."""
-SECONDS_UNTIL_TOLD = 5.0  # that one waits for another process before one says so
+UNFINISHED = re.compile(r"\.[0-9a-f]{12}\..+")
+"""Names of files that are written next to others and renamed when they are complete."""
+SECONDS_UNTIL_TOLD = 5.0  # of waiting for another process
 
 
 @contextmanager
 def replace_whole(path: Path) -> Iterator[Path]:
-    """Yields a new file beside `path` to write to, and moves it into place when the block ends well.
+    """Yields a new file next to `path` to write to, and renames it to `path` when the block ends well.
 
     Its name ends like `path`, since some writers go by the ending. It has the mode that the umask gives.
     """
-    beside = path.with_name(f".{secrets.token_hex(6)}.{path.name}")
-    beside.touch(exist_ok=False)
+    new = path.with_name(f".{secrets.token_hex(6)}.{path.name}")
+    new.touch(exist_ok=False)
     try:
-        yield beside
-        with beside.open("rb+") as file:
+        yield new
+        with new.open("rb+") as file:
             os.fsync(file.fileno())
-        beside.replace(path)
+        new.replace(path)
     except BaseException:
         with suppress(OSError):
-            beside.unlink(missing_ok=True)
+            new.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
 
 
-@contextmanager
-def replace_together(folder: Path, names: Sequence[str]) -> Iterator[Path]:
-    """Yields a folder for files that belong together, and moves them into `folder` when the block ends well.
-
-    The last one describes the others: where it stands, all stand as it says.
-    """
-    beside = folder / f".{secrets.token_hex(6)}"
-    beside.mkdir()
-    try:
-        yield beside
-        for name in names:
-            with (beside / name).open("rb+") as file:
-                os.fsync(file.fileno())
-        (folder / names[-1]).unlink(missing_ok=True)
-        for name in names:
-            (beside / name).replace(folder / name)
-        _sync_folder(folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-
-
 def write_whole(path: Path, text: str) -> None:
     """Writes a text file, UTF-8, line ends as they are."""
-    with replace_whole(path) as beside:
-        beside.write_text(text, encoding="utf-8", newline="")
+    with replace_whole(path) as new:
+        new.write_text(text, encoding="utf-8", newline="")
 
 
 def remove(path: Path) -> bool:
@@ -88,7 +67,7 @@ def remove(path: Path) -> bool:
 
 @contextmanager
 def wait_for_lock(path: Path, work: str) -> Iterator[None]:
-    """Holds a lock file; waits for another process that holds it, and says what `work` that one does.
+    """Locks a file, once no other process has the lock; `work` is what such a process does, for the log.
 
     Raises:
         OSError: There can be no lock file.
@@ -108,30 +87,26 @@ def wait_for_lock(path: Path, work: str) -> Iterator[None]:
 
 
 @contextmanager
-def claim_folder(
-    path: Path, *, option: str, may_hold: Callable[[Path], bool] | None = None
-) -> Iterator[None]:
-    """Holds a new or empty folder for one writer, and makes it; one that stays empty goes again.
-
-    The claim of a process that was killed falls with it.
+def claim_folder(path: Path, *, option: str, new: bool = True) -> Iterator[None]:
+    """Locks a folder for one writer, and makes it; one that stays empty is removed again.
 
     Args:
         path: Of the folder.
         option: Of the command line that named it, for the message.
-        may_hold: Whether a folder that holds something will do; none will without.
+        new: Whether it must be new or empty.
 
     Raises:
         RunError: It is taken, or cannot be made.
     """
     with explain_unwritable(path, option=option):
-        if may_hold is None:
+        if new:
             check_free(path, option=option)
         made = _make(path)
     try:
         with _claim(path / CLAIM, path, option=option):
             with explain_unwritable(path, option=option):
-                if _holds_something(path) and not (may_hold and may_hold(path)):
-                    raise _to_taken(path, option=option)
+                if new:  # still
+                    check_free(path, option=option)
                 _remove_unfinished(path)
             yield
     finally:
@@ -142,13 +117,13 @@ def claim_folder(
 
 @contextmanager
 def claim_file(path: Path, *, option: str) -> Iterator[None]:
-    """Holds the name of a file for one writer, under whatever link others come to it.
+    """Locks the name of a file for one writer, whichever link leads to it.
 
     Raises:
-        RunError: Another process holds it, or its folder cannot be written.
+        RunError: Another process has the lock, or the file's folder cannot be written.
     """
     real = Path(os.path.realpath(path))
-    # A hash, since the longest names leave no room for an ending.
+    # A hash, since the longest names can have no ending.
     name = f".{hashlib.sha256(os.fsencode(real.name)).hexdigest()[:16]}.lock"
     with _claim(real.parent / name, path, option=option):
         yield
@@ -168,20 +143,23 @@ def is_claimed(path: Path) -> bool:
 
 
 def check_free(path: Path, *, option: str) -> None:
-    """Checks that a folder is new or empty.
+    """Checks that a folder is new, or has nothing but what a killed writer did not finish.
 
     Raises:
         RunError: It is taken.
     """
-    if path.exists() and (not path.is_dir() or _holds_something(path)):
-        raise _to_taken(path, option=option)
+    if path.exists() and not (path.is_dir() and all(map(_is_left_over, path.iterdir()))):
+        raise RunError(
+            f"{option} must name a new or empty folder, since nothing is ever overwritten. {path} is taken: "
+            "name another one, or delete it first."
+        )
 
 
 def check_new(path: Path, *, option: str, ending: str = "") -> None:
     """Checks that there is no such file, and that its name ends as it must.
 
     Raises:
-        RunError: There is one, or it is called otherwise.
+        RunError: There is one, or it has another ending.
     """
     if ending and path.suffix.casefold() != ending:
         raise RunError(f"{option} must end in {ending}. Received: {path}")
@@ -189,37 +167,9 @@ def check_new(path: Path, *, option: str, ending: str = "") -> None:
         raise RunError(f"{option} must name a new file, since nothing is ever overwritten. Received: {path}")
 
 
-def check_within(folder: Path, path: Path) -> None:
-    """Checks that no link leads out of a folder, which may be a link itself, on the way to a file below it.
-
-    Raises:
-        RunError: The file, or a folder on the way to it, is a link.
-    """
-    below = path.relative_to(folder)
-    for part in (folder / name for name in [*reversed(below.parents[:-1]), below]):
-        # Windows has links that are no symbolic ones.
-        if part.is_symlink() or not part.resolve().is_relative_to(folder.resolve()):
-            raise RunError(
-                f"{part} must lie within {folder}: files are replaced there. Received: a link. Remove it."
-            )
-
-
-@contextmanager
-def make_folder(path: Path) -> Iterator[None]:
-    """Makes a folder where there is none; if it then stays empty, it goes again."""
-    made = not path.is_dir()
-    path.mkdir(exist_ok=True)
-    try:
-        yield
-    finally:
-        if made:
-            with suppress(OSError):
-                path.rmdir()
-
-
 @contextmanager
 def make_dated_folder(parent: Path, stem: str, *, option: str) -> Iterator[Path]:
-    """Makes `<stem>-<date>-<time>`, with -2, -3, ... behind where that is taken; if it stays empty, it goes.
+    """Makes `<stem>-<date>-<time>`, or this and -2, -3, ...; it is removed again if it stays empty.
 
     Raises:
         RunError: It cannot be made.
@@ -245,9 +195,7 @@ def explain_unwritable(path: Path, *, option: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunError(
-            f"{option} must name a place that can be written. Received: {path} ({error.strerror or error})"
-        ) from error
+        raise RunError(f"{option} cannot be written: {path} ({error.strerror or error})") from error
 
 
 def format_csv(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -270,11 +218,11 @@ def _make(path: Path) -> bool:
 
 @contextmanager
 def _claim(file: Path, path: Path, *, option: str) -> Iterator[None]:
-    claim = filelock.FileLock(file, timeout=0)
+    lock = filelock.FileLock(file, timeout=0)
     with explain_unwritable(path, option=option):
         try:
-            claim.acquire()
-        except (filelock.Timeout, FileNotFoundError):  # another writer holds it, or has just taken it away
+            lock.acquire()
+        except (filelock.Timeout, FileNotFoundError):  # another writer has it, or has just removed it
             raise RunError(f"{path} is being written by another process: name another one.") from None
     try:
         yield
@@ -282,11 +230,11 @@ def _claim(file: Path, path: Path, *, option: str) -> Iterator[None]:
         with suppress(OSError):
             file.unlink()
         with suppress(OSError):
-            claim.release()
+            lock.release()
 
 
 def _sync_folder(path: Path) -> None:
-    """Keeps names that were given in it through a loss of power; some systems open no folders."""
+    """Keeps the names of its files through a loss of power; some systems open no folders."""
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -295,21 +243,14 @@ def _sync_folder(path: Path) -> None:
             os.close(descriptor)
 
 
-def _holds_something(path: Path) -> bool:
-    """Whether there is more in a folder than a writer leaves that was killed before it finished a file."""
-    return not all(LOCK.fullmatch(file.name) or UNFINISHED.fullmatch(file.name) for file in path.iterdir())
+def _is_left_over(file: Path) -> bool:
+    """Whether a writer leaves it that was killed before it finished a file."""
+    return bool(LOCK.fullmatch(file.name) or UNFINISHED.fullmatch(file.name))
 
 
 def _remove_unfinished(path: Path) -> None:
     """Removes what a killed writer had not finished; nobody else writes to the folder."""
-    own = [folder for folder in path.iterdir() if folder.is_dir() and not folder.is_symlink()]
-    for file in [file for folder in (path, *own) for file in folder.iterdir()]:
+    below = [folder for folder in path.iterdir() if folder.is_dir() and not folder.is_symlink()]
+    for file in [file for folder in (path, *below) for file in folder.iterdir()]:
         if UNFINISHED.fullmatch(file.name):
             remove(file)
-
-
-def _to_taken(path: Path, *, option: str) -> RunError:
-    return RunError(
-        f"{option} must name a new or empty folder, since nothing is ever overwritten. {path} is taken: name "
-        "another one, or delete it first."
-    )

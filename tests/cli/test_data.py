@@ -61,7 +61,7 @@ def test_an_audit_that_cannot_be_written_gets_one_line(invoke, small):
     result = invoke("-q", "data", "audit", *small, "--out", "file/audit")
     assert (result.exit_code, result.stderr) == (
         1,
-        "Error: --out must name a place that can be written. Received: file/audit (Not a directory)\n",
+        "Error: --out cannot be written: file/audit (Not a directory)\n",
     )
 
 

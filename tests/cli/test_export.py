@@ -51,7 +51,7 @@ def test_export_prints_one_json_document(invoke, run):
         ),
         (
             ["run", "--format", "onnx", "--out", "model.pb"],
-            "--out must end in .onnx for the format onnx. Received: model.pb",
+            "--out must end in .onnx. Received: model.pb",
         ),
         (
             ["run", "--format", "onnx", "--out", "taken.onnx"],
@@ -71,8 +71,7 @@ def test_a_place_that_cannot_be_written_is_named(invoke, run):
     result = invoke("-q", "export", "run", "--format", "onnx", "--out", "not/there/model.onnx")
     assert (result.exit_code, result.stderr) == (
         1,
-        "Error: --out must name a place that can be written. Received: not/there "
-        "(No such file or directory)\n",
+        "Error: --out cannot be written: not/there (No such file or directory)\n",
     )
 
 

@@ -270,8 +270,7 @@ def test_a_disk_that_is_full_is_one_line(invoke, images, monkeypatch):
     done = invoke("-q", "predict", "run", "images", "--out", "scores.csv")
     assert (done.exit_code, done.stderr) == (
         1,
-        "Error: --out must name a place that can be written. Received: scores.csv (No space left on "
-        "device)\n",
+        "Error: --out cannot be written: scores.csv (No space left on device)\n",
     )
 
 

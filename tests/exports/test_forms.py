@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumo_keras.errors import BackendError, ExportError, RunError
+from pneumo_keras.errors import BackendError, RunError
 from pneumo_keras.exports import forms
 from pneumo_keras.exports.forms import FORMS, check_form, choose_files
 from pneumo_keras.runtime import backend
@@ -50,7 +50,5 @@ def test_nothing_elsewhere_is_replaced(tmp_path, name):
 
 
 def test_a_file_ends_as_its_form_does():
-    with pytest.raises(
-        ExportError, match=r"--out must end in \.stablehlo for the format stablehlo\. Received: a\.b"
-    ):
+    with pytest.raises(RunError, match=r"--out must end in \.stablehlo\. Received: a\.b"):
         choose_files(Path("run"), "stablehlo", Path("a.b"))

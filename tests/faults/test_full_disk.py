@@ -147,7 +147,7 @@ def test_an_export_whose_disk_is_full_is_one_line_and_leaves_nothing(tmp_path, w
         out = tmp_path / "disk" / f"model{FORMS[form].ending}"
         command = ["export", whole / "run", "--format", form, "--out", out]
         done = invoke(whole, *command)
-        assert is_one_line(done) and "--out must name a place that can be written" in done.stderr, done.output
+        assert is_one_line(done) and "--out cannot be written" in done.stderr, done.output
         assert [file.name for file in out.parent.iterdir()] == ["filler"]
         change("size=20m")
         require(invoke(whole, *command))

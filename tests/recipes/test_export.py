@@ -53,8 +53,7 @@ def test_a_form_is_written_into_the_run_with_its_sidecar_and_scores_as_the_run_d
     exports = folder.path / "exports"
     file = exports / f"model{FORMS[form].ending}"
     assert {one.name for one in exports.iterdir()} == {file.name, f"model.{form}.json"}
-    assert written.bytes == file.stat().st_size
-    assert written.verification.largest_difference < 1e-5
+    assert written.largest_difference < 1e-5
     about = json.loads((exports / f"model.{form}.json").read_text())
     assert about["files"] == {file.name: hashlib.sha256(file.read_bytes()).hexdigest()}
     assert about["runtime"]["package"] == FORMS[form].runtime
@@ -115,7 +114,6 @@ def test_an_export_that_scores_otherwise_leaves_nothing(folder, monkeypatch):
     with pytest.raises(ExportError, match=r"scores on onnxruntime \S+ \S+ away from Keras"):
         export(folder)
     assert list_files(folder.path) == before
-    assert not (folder.path / "exports").exists()
 
 
 def test_nor_does_it_harm_an_older_one(folder, monkeypatch):
