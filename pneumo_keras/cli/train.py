@@ -121,8 +121,6 @@ def _train(
 ) -> None:
     from pneumo_keras.config import forget_process, list_paths, load_config
     from pneumo_keras.runs.folder import RunFolder
-    from pneumo_keras.config import forget_process, list_paths, load_config
-    from pneumo_keras.runs.folder import RunFolder
     from pneumo_keras.runtime.signals import Stopped
     from pneumo_keras.storage.files import make_dated_folder
 

@@ -25,7 +25,7 @@ def test_items_are_drawn_ahead_but_not_all_of_them():
     items = iter(Prefetch(drawn.append(i) or i for i in range(100)))
     next(items)
     time.sleep(0.3)
-    assert AHEAD <= len(drawn) <= AHEAD + 2
+    assert len(drawn) == AHEAD + 1
     items.close()
 
 
@@ -45,19 +45,3 @@ def test_the_thread_ends_with_its_consumer():
     next(items)
     items.close()
     assert "prefetch" not in [thread.name for thread in threading.enumerate()]
-
-
-def test_items_that_take_too_long_are_given_up():
-    def draw():
-        yield 1
-        time.sleep(5)
-
-    taken = []
-    started = time.monotonic()
-    with pytest.raises(TimeoutError, match="it took longer than 0 s"):
-        taken.extend(Prefetch(draw(), seconds=0.3))
-    assert time.monotonic() - started < 2
-
-
-def test_items_that_come_in_time_are_all_there():
-    assert list(Prefetch(range(10), seconds=5)) == list(range(10))
