@@ -21,6 +21,7 @@ from pneumo_keras.runtime.private_apis import (
     resize_by_weights,
     silence_telemetry,
 )
+from pneumo_keras.storage.cache import PROGRAMS
 
 log = logging.getLogger("pneumo_keras")
 
@@ -43,14 +44,11 @@ def check_name() -> None:
     Raises:
         BackendError: It is not.
     """
-    if BACKEND in SCORING:
-        return
-    rule = f"KERAS_BACKEND must be {', '.join(SCORING[:-1])} or {SCORING[-1]}. Received: {BACKEND!r}"
-    near = difflib.get_close_matches(BACKEND.lower(), SCORING, n=1, cutoff=0.5)
-    hint = (
-        f". Did you mean '{near[0]}'? It comes with: {_to_remedy(near, _to_extra(near[0]))}" if near else ""
-    )
-    raise BackendError(rule + hint)
+    if BACKEND not in SCORING:
+        near = difflib.get_close_matches(BACKEND.lower(), SCORING, n=1, cutoff=0.5)
+        hint = f". Did you mean '{near[0]}'?" if near else ""
+        known = f"{', '.join(SCORING[:-1])} or {SCORING[-1]}"
+        raise BackendError(f"KERAS_BACKEND must be {known}. Received: {BACKEND!r}{hint}")
 
 
 def check_backend(command: str) -> None:
@@ -68,7 +66,8 @@ def check_backend(command: str) -> None:
         raise BackendError(
             f"pneumo-keras {command} runs on {', '.join(able)}. Received: KERAS_BACKEND={BACKEND}"
         )
-    check_packages(f"KERAS_BACKEND={BACKEND}", [BACKEND], extra=_to_extra(BACKEND))
+    # Keras on JAX is always installed; the others are extras of their own names.
+    check_packages(f"KERAS_BACKEND={BACKEND}", [BACKEND], extra="" if BACKEND == "jax" else BACKEND)
 
 
 def check_packages(user: str, packages: Sequence[str], *, extra: str, pip: str = "") -> None:
@@ -77,16 +76,19 @@ def check_packages(user: str, packages: Sequence[str], *, extra: str, pip: str =
     Args:
         user: What needs them, as the message names it.
         packages: As they are imported.
-        extra: Of this package, that brings them; none where it is empty.
-        pip: As pip knows them; by the same names if not given.
+        extra: Of this package, that installs them; "" for none.
+        pip: As pip knows them, if otherwise.
 
     Raises:
         BackendError: One is not.
     """
     missing = next((name for name in packages if importlib.util.find_spec(name) is None), None)
     if missing:
-        remedy = _to_remedy([pip] if pip else packages, extra)
-        raise BackendError(f"{user} needs the package {missing}. Install it: {remedy}")
+        sync = f"uv sync --extra {extra}" if extra else "uv sync"
+        raise BackendError(
+            f"{user} needs the package {missing}. Install it: {sync}, or pip install "
+            f"{pip or ' '.join(packages)}"
+        )
 
 
 def import_openvino() -> Any:
@@ -97,9 +99,7 @@ def import_openvino() -> Any:
 
 
 def start_backend(cache: Path) -> None:
-    """Imports Keras on its backend, without the backend's own chatter, and scikit-learn.
-
-    What is computed twice then gives the same bytes twice, wherever the backend has a way to ask for it.
+    """Imports Keras on its backend, quiet and deterministic as far as the backend can be, and scikit-learn.
 
     Args:
         cache: JAX keeps compiled programs below it, so that later runs start sooner.
@@ -114,13 +114,17 @@ def start_backend(cache: Path) -> None:
             f"{BACKEND} takes {LEAST_MEMORY / 1e9:,.1f} before any work. Raise the limit."
         )
     log.info("Loading Keras on %s", BACKEND)
-    with _keep_all():
+    gc.disable()
+    try:
         with _explain_import(f"KERAS_BACKEND={BACKEND}"):
             _prepare_backend(cache)
             with hide_modules(*TRIED):
                 keras = importlib.import_module("keras")
         with hide_modules(*TRIED_BY_SKLEARN):
             importlib.import_module("sklearn.utils")
+    finally:
+        gc.freeze()  # or Python would walk through a million objects of modules every few seconds
+        gc.enable()
     if BACKEND != "tensorflow":
         keep_tensorflow_out()
     if BACKEND == "openvino":
@@ -146,18 +150,8 @@ def describe_device() -> str:
 
 
 def count_devices() -> int:
-    """How many share a step of an online fit, those of other processes included."""
+    """How many devices share a step of an online fit, those of other processes included."""
     return importlib.import_module("jax").device_count() if BACKEND == "jax" else 1
-
-
-def _to_remedy(packages: Sequence[str], extra: str) -> str:
-    sync = f"uv sync --extra {extra}" if extra else "uv sync"
-    return f"{sync}, or pip install {' '.join(packages)}"
-
-
-def _to_extra(backend: str) -> str:
-    """Keras on JAX is what the project is made of; the others are extras of their own names."""
-    return "" if backend == "jax" else backend
 
 
 @contextlib.contextmanager
@@ -196,28 +190,9 @@ def _prepare_jax(cache: Path) -> None:
         os.environ["XLA_FLAGS"] = f"{flags} --{DETERMINISTIC_XLA}=true".strip()
     with hide_modules(*TRIED):
         jax = importlib.import_module("jax")
-    # With filelock, which whoever only checks a backend does without.
-    from pneumo_keras.storage.cache import PROGRAMS
-
     PROGRAMS.shrink(cache, MOST_OF_PROGRAMS)
     jax.config.update("jax_compilation_cache_dir", str(cache / PROGRAMS.folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
-    # Where it cannot be read or written, programs are compiled: nothing that the user must hear of.
+    # Where it cannot be read or written, programs are compiled again: of no interest to the user.
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache", UserWarning)
-
-
-@contextlib.contextmanager
-def _keep_all() -> Iterator[None]:
-    """Looks for no garbage, now or later, among what is made meanwhile: modules stay to the end.
-
-    Python would walk through a million of their objects every few seconds.
-    """
-    looking = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        if looking:
-            gc.enable()

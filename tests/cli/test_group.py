@@ -13,6 +13,11 @@ from pneumo_keras.recipes import train as train_recipe
 from pneumo_keras.runtime import backend
 from pneumo_keras.runtime.signals import Stopped
 
+IMPORTED_FIRST = (
+    "pneumo_keras.errors.BackendError: keras was imported before pneumo_keras and runs on 'numpy', not on "
+    "'jax'. Import pneumo_keras first, or set KERAS_BACKEND before either."
+)
+
 
 def test_wrong_usage_is_status_2(invoke):
     assert invoke("trian").exit_code == 2
@@ -72,13 +77,9 @@ def test_a_backend_that_cannot_fit_is_refused(invoke, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("jaxx", ". Did you mean 'jax'? It comes with: uv sync, or pip install jax"),
-        (
-            "TensorFlow",
-            ". Did you mean 'tensorflow'? It comes with: uv sync --extra tensorflow, or pip install "
-            "tensorflow",
-        ),
-        ("pytorch", ". Did you mean 'torch'? It comes with: uv sync --extra torch, or pip install torch"),
+        ("jaxx", ". Did you mean 'jax'?"),
+        ("TensorFlow", ". Did you mean 'tensorflow'?"),
+        ("pytorch", ". Did you mean 'torch'?"),
         ("numpy", ""),
         ("", ""),
     ],
@@ -146,17 +147,21 @@ def test_help_is_quick():
 
 
 def test_keras_that_was_imported_first_on_another_backend_is_named():
-    code = "import keras, pneumo_keras"
-    environment = {**os.environ, "KERAS_BACKEND": "numpy"}
-    switch = "import os, keras; os.environ['KERAS_BACKEND'] = 'jax'; import pneumo_keras"
-    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
-    done = subprocess.run(
-        [sys.executable, "-c", switch], env=environment, capture_output=True, text=True, check=False
+    code = (
+        "import sys, types\n"
+        "config = types.SimpleNamespace(backend=lambda: 'numpy')\n"
+        "sys.modules['keras'] = types.SimpleNamespace(config=config)\n"
+        "import pneumo_keras"
     )
-    assert done.stderr.splitlines()[-1] == (
-        "pneumo_keras.errors.BackendError: keras was imported before pneumo_keras and runs on 'numpy', not "
-        "on 'jax'. Import pneumo_keras first, or set KERAS_BACKEND before either."
-    )
+    for backend_, line in (("numpy", ""), ("jax", IMPORTED_FIRST)):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "KERAS_BACKEND": backend_},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stderr.splitlines()[-1:] == [line][: len(line)]
 
 
 def test_keras_json_has_no_say(tmp_path):
