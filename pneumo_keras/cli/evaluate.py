@@ -102,10 +102,10 @@ def evaluate(
 
         evaluate_run(run, split, prevalence, perturb=perturb, moved=moved, tell=tell)
     else:
-        from pneumo_keras.recipes.other_images import OtherImages, evaluate_other_images
+        from pneumo_keras.recipes.evaluate import evaluate_other_images
 
-        other = OtherImages(images, positive=positive, name=name)
-        evaluate_other_images(run, other, split, prevalence, perturb=perturb, tell=tell)
+        options = {"positive": positive, "name": name, "perturb": perturb, "tell": tell}
+        evaluate_other_images(run, images, split, prevalence, **options)
 
 
 def print_evaluation(run: Path, split: str, evaluation: "Evaluation", *, as_json: bool) -> None:

@@ -146,7 +146,7 @@ def _open_scoring(
     """The threshold of a run, and what scores files: here or on a cluster."""
     if (cluster or run.config.compute.cluster) == "ray":
         from pneumo_keras.cluster.connection import check_cluster, open_cluster
-        from pneumo_keras.recipes.cluster_prediction import predict_on_cluster
+        from pneumo_keras.recipes.predict import predict_on_cluster
 
         check_cluster("--cluster ray" if cluster else "compute.cluster='ray' of the run")
         _, point = run.to_prevalence(prevalence)

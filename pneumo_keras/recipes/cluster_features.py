@@ -1,7 +1,6 @@
 """Features computed on the machines of a cluster, each of which gets the frozen network once.
 
-Images are drawn or read where they pass it. Nothing of Keras is imported with this module: in an actor, its
-backend starts first.
+Nothing of Keras is imported with this module: in an actor, its backend starts first.
 """
 
 import functools
@@ -26,13 +25,7 @@ FEW = 32  # chunks: the network has seen them here before an actor has compiled 
 
 
 def run_on_cluster(job: Any, chunks: Sequence[int], *, engine: str) -> Generator[Features, None, None]:
-    """Does on a cluster what `job.run` does here, if there are more than a few chunks.
-
-    Args:
-        job: A `features.extract.FeatureJob` that has not run. Its images must be such that every machine can
-            read them.
-        chunks: Numbers of chunks.
-        engine: That runs the network.
+    """Runs a `features.extract.FeatureJob` on a cluster, or here if there are only a few chunks.
 
     Raises:
         ClusterError: There is no cluster, its machines compute otherwise than this one, or Ray gives up.
@@ -55,10 +48,7 @@ def build_job(
 ) -> Callable[[Iterator[Sequence[int]]], Iterator[list[Features]]]:
     """In an actor: runs of chunks -> their features, chunk by chunk.
 
-    Args:
-        pickled: The job.
-        engine: That runs the network.
-        expected: What `describe_computing` says where the job was started.
+    `expected` is what `describe_computing` gave where the job was started.
 
     Raises:
         BackendError: Keras cannot start there.
@@ -71,7 +61,7 @@ def build_job(
 
 
 def describe_computing(engine: str) -> dict[str, str]:
-    """Device and versions here, of which others may compute otherwise."""
+    """Backend, device and versions, of which others may compute otherwise."""
     from pneumo_keras.features import extract, views
 
     return {
@@ -83,11 +73,7 @@ def describe_computing(engine: str) -> dict[str, str]:
 
 
 def check_alike(found: Mapping[str, str], expected: Mapping[str, str]) -> None:
-    """Checks that this machine computes as the one where the job was started.
-
-    Raises:
-        ClusterError: It does not, and its features would stand under the name of others.
-    """
+    """ClusterError where this machine computes otherwise: its features would have the address of others."""
     for name, value in expected.items():
         if found.get(name) != value:
             raise ClusterError(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pneumo_keras.arrays import SPLIT_NAMES, Labels, Scores
+from pneumo_keras.arrays import SPLIT_NAMES
 from pneumo_keras.config import Config, find_changes
 from pneumo_keras.data.images import hash_labels
 from pneumo_keras.errors import RunError
@@ -23,7 +23,7 @@ class Comparison:
 
     Attributes:
         run: The one that is compared.
-        differences: By the name of the figure, less that of the other one.
+        differences: Its figures less those of the other one, by name.
         changed: Settings in which they differ, by dotted key: the other's value, and this one's.
         n: Images.
         patients: Of the images, where they are known and intervals resample them.
@@ -40,21 +40,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Evaluated:
-    """What an evaluation left of a run."""
-
     folder: RunFolder
+    config: Config
     metrics: Metrics
     table: ScoreTable
-
-    @property
-    def labels(self) -> Labels:
-        """Of the images."""
-        return self.table.labels
-
-    @property
-    def scores(self) -> Scores:
-        """Of the images."""
-        return self.table.scores
 
 
 def compare_runs(
@@ -63,13 +52,7 @@ def compare_runs(
     """Paired differences of all figures, each of the others minus the first, on the same images.
 
     Files of one folder that were prepared otherwise for two runs, for instance at another size, are paired
-    by their paths.
-
-    Args:
-        first: What the others are compared with.
-        others: One run or more.
-        split: On whose images.
-        picture: Where the ROC curves of all runs are drawn, as PNG.
+    by their paths. The ROC curves of all runs are drawn into `picture`, a PNG file, if given.
 
     Raises:
         RunError: A run has no scores of the split, the runs were scored on different images or against
@@ -80,41 +63,37 @@ def compare_runs(
         _check_same_images(runs[0], run, split)
     if picture:
         _draw_rocs(runs, picture, split)
-    settings = [run.folder.load_settings() for run in runs]
-    return [
-        _compare(runs[0], settings[0], run, of_run)
-        for run, of_run in zip(runs[1:], settings[1:], strict=True)
-    ]
+    return [_compare(runs[0], run) for run in runs[1:]]
 
 
 def _draw_rocs(runs: Sequence[_Evaluated], picture: Path, split: str) -> None:
-    # Pictures take a second to import.
+    # Matplotlib takes a second to import.
     from pneumo_keras.reporting.plots import draw_rocs, save_plot
 
-    labels, patients = runs[0].labels, to_groups(runs[0].table.patients)
-    named = {str(run.folder.path): (run.scores, run.metrics.threshold) for run in runs}
+    labels, patients = runs[0].table.labels, to_groups(runs[0].table.patients)
+    named = {str(run.folder.path): (run.table.scores, run.metrics.threshold) for run in runs}
     plot = draw_rocs(labels, named, title=f"{len(labels):,} {SPLIT_NAMES[split]}", patients=patients)
     with explain_unwritable(picture, option="--out"), replace_whole(picture) as temporary:
         save_plot(plot, temporary)
 
 
-def _compare(first: _Evaluated, of_first: Config, run: _Evaluated, of_run: Config) -> Comparison:
-    patients = to_groups(first.table.patients)
+def _compare(first: _Evaluated, run: _Evaluated) -> Comparison:
+    labels, patients = run.table.labels, to_groups(first.table.patients)
     differences = compare_figures(
-        run.labels,
-        first.scores,
-        run.scores,
+        labels,
+        first.table.scores,
+        run.table.scores,
         first_threshold=first.metrics.threshold,
         second_threshold=run.metrics.threshold,
-        seed=of_first.seed,
+        seed=first.config.seed,
         patients=patients,
     )
     return Comparison(
         run=run.folder.path,
         differences=differences,
-        changed=find_changes(of_first, of_run),
-        n=len(run.labels),
-        patients=None if patients is None else count_patients(run.labels, patients),
+        changed=find_changes(first.config, run.config),
+        n=len(labels),
+        patients=None if patients is None else count_patients(labels, patients),
         paired_by_path=run.metrics.images_sha256 != first.metrics.images_sha256,
     )
 
@@ -123,19 +102,19 @@ def _load_evaluated(folder: RunFolder, split: str) -> _Evaluated:
     folder.verify_all(may_lack=True)
     file = f"metrics_{split}.json"
     metrics = folder.load_document(Metrics, file)
-    evaluated = _Evaluated(folder, metrics, load_score_table(folder.verify(f"scores_{split}.csv")))
+    table = load_score_table(folder.verify(f"scores_{split}.csv"))
     fits = (
         metrics.split == split
         and metrics.stated_prevalence is None
-        and metrics.scores_sha256 == hash_scores(evaluated.labels, evaluated.scores)
-        and metrics.counts == count_confusions(evaluated.labels, evaluated.scores, metrics.threshold)
+        and metrics.scores_sha256 == hash_scores(table.labels, table.scores)
+        and metrics.counts == count_confusions(table.labels, table.scores, metrics.threshold)
     )
-    if hash_labels(evaluated.labels) == metrics.labels_sha256 and not fits:
+    if hash_labels(table.labels) == metrics.labels_sha256 and not fits:
         raise RunError(
             f"{folder.path / file} must speak of the scores in scores_{split}.csv: one of them was changed. "
             "Evaluate the run again."
         )
-    return evaluated
+    return _Evaluated(folder, folder.load_settings(), metrics, table)
 
 
 def _check_same_images(first: _Evaluated, run: _Evaluated, split: str) -> None:
@@ -145,7 +124,7 @@ def _check_same_images(first: _Evaluated, run: _Evaluated, split: str) -> None:
             f"scored on different {SPLIT_NAMES[split]}. The same files prepared otherwise, for instance at "
             "another size, are paired by their paths: evaluate both runs on one folder, with --data."
         )
-    if len({run.metrics.labels_sha256, *(hash_labels(one.labels) for one in (first, run))}) > 1:
+    if len({run.metrics.labels_sha256, *(hash_labels(one.table.labels) for one in (first, run))}) > 1:
         raise RunError(
             f"Runs can be compared against the same labels alone. {first.folder.path} and {run.folder.path} "
             f"were evaluated against different labels of the {SPLIT_NAMES[split]}."
@@ -153,12 +132,12 @@ def _check_same_images(first: _Evaluated, run: _Evaluated, split: str) -> None:
 
 
 def _has_same_files(first: _Evaluated, run: _Evaluated) -> bool:
-    """Whether both were scored on the files of one place, which may have been prepared otherwise."""
-    known = [(_find_place(one.folder), one.table.files) for one in (first, run)]
+    """Whether both were scored on the files of one folder, which may have been prepared otherwise."""
+    known = [(_find_path(one.folder), one.table.files) for one in (first, run)]
     return None not in known[0] and known[0] == known[1]
 
 
-def _find_place(folder: RunFolder) -> str | None:
-    """Where the files lay that were evaluated, if that was noted."""
+def _find_path(folder: RunFolder) -> str | None:
+    """The path of the images that were evaluated, if it was recorded."""
     paths = folder.load_document(dict, "environment.json").get("paths")
     return paths.get("data.path") if isinstance(paths, dict) else None

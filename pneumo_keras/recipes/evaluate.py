@@ -1,4 +1,4 @@
-"""A run evaluated on images."""
+"""A run evaluated on a split of its images, or on others."""
 
 import functools
 import logging
@@ -6,13 +6,24 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pneumo_keras.arrays import Images, Scores
-from pneumo_keras.config import Config, format_config, name_files
-from pneumo_keras.data.overlap import PerImage
-from pneumo_keras.data.sources import DataCard, ImageNames
+from pneumo_keras.config import (
+    Config,
+    change_config,
+    find_cache,
+    format_config,
+    name_files,
+    resolve_paths,
+)
+from pneumo_keras.data.image_preparation import JPEG_LENGTH, JPEG_QUALITY, ResizedImages, measure_sample
+from pneumo_keras.data.overlap import PerImage, load_hashes
+from pneumo_keras.data.sources import DataCard
+from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.comparison import compare_figures
 from pneumo_keras.evaluation.patients import to_groups
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
@@ -22,31 +33,38 @@ from pneumo_keras.evaluation.scores import format_medmnist_scores, to_medmnist_n
 from pneumo_keras.features.store import iterate_rows
 from pneumo_keras.features.views import PLAIN, View, list_evaluated_views
 from pneumo_keras.model.classifier import FrozenPart
-from pneumo_keras.recipes.adapters import list_perturbed_views
 from pneumo_keras.recipes.explain import explain_mistakes
 from pneumo_keras.recipes.images import (
     Split,
+    describe_split,
     find_new_patients,
+    open_data,
+    open_evaluated,
     open_own_data,
     open_splits,
     tell_shared_patients,
 )
-from pneumo_keras.recipes.network import build_extractor
+from pneumo_keras.recipes.network import build_extractor, list_perturbed_views
 from pneumo_keras.recipes.perturbations import list_kinds, measure_robustness
 from pneumo_keras.recipes.scoring import compute_log_odds, decide, evaluate_members, write_scores
 from pneumo_keras.reporting.explanations import Evidence
 from pneumo_keras.reporting.plots import draw_robustness, draw_summary, save_plot
 from pneumo_keras.reporting.report import FineTuned, PerturbedImages, ReportContents, format_report
+from pneumo_keras.runs.environment import describe_environment
 from pneumo_keras.runs.folder import RunFolder
 from pneumo_keras.runs.run import Run
+from pneumo_keras.storage.printable import to_amount
 
 log = logging.getLogger("pneumo_keras")
 
+MOST = 0.5  # of the images evaluated: with more that were seen they are the run's own, not others
+UNSAFE = r"[^\w.-]+"  # in the name of a folder
+LONGEST = 60  # characters of such a name: four bytes each, and a folder may have 255
 NAME_BYTES = 100  # of a run's name within that of a file, which can have 255
 EXAMPLES = 6  # perturbed images that a report shows
 
 Tell = Callable[[RunFolder, Evaluation], object]
-"""Takes the folder that will hold an evaluation, and the evaluation, before anything is written."""
+"""Takes the folder of an evaluation, and the evaluation, before anything is written."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +77,8 @@ class Task:
         config: The same settings with the paths of this machine.
         card: What the images are.
         split: The images.
-        of_others: Whether they are others than those that the run was made with.
-        new: Which show patients of whom the run has learnt from no image; None where that is unknown.
+        of_others: Whether the run was not made with them.
+        new: Which show patients whom the training images do not show; None where that is unknown.
     """
 
     name: str
@@ -83,15 +101,15 @@ def evaluate_run(
 ) -> Evaluation:
     """Scores a split with the saved model and writes its scores, figures and pictures.
 
-    Everything is computed before anything of the run is replaced.
+    Everything is computed before any file of the run is replaced.
 
     Args:
         run: A finished one.
         split_name: `train`, `val` or `test`.
         prevalence: See `evaluate_images`.
         perturb: See `evaluate_images`.
-        moved: Where the run's images lie now, if they were moved.
-        tell: Gets the evaluation, which is not lost where the folder cannot be written.
+        moved: The path of the run's images now, if they were moved.
+        tell: Gets folder and evaluation, which is not lost where the folder cannot be written.
     """
     config, data = open_own_data(run, moved)
     data = tell_shared_patients(data, split_name)
@@ -101,6 +119,71 @@ def evaluate_run(
     tell(run.folder, contents.evaluation)
     write_evaluation(run.folder, task, contents)
     return contents.evaluation
+
+
+def evaluate_other_images(
+    run: Run,
+    path: Path,
+    split_name: str,
+    prevalence: float | None = None,
+    *,
+    positive: str | None = None,
+    name: str | None = None,
+    perturb: bool = False,
+    tell: Tell = lambda *_: None,
+) -> tuple[RunFolder, Evaluation]:
+    """Scores labelled images that the run was not made with, and writes the same of them.
+
+    Operating point and calibration are the run's: nothing is learnt from the images that are evaluated.
+
+    Args:
+        run: A finished one.
+        path: An npz file, a folder by class, or a CSV.
+        split_name: `train`, `val` or `test`, as which images without splits are taken together.
+        prevalence: See `evaluate_images`.
+        positive: Name of the class that is pneumonia, if not that of the run's settings.
+        name: Of the folder for the evaluation; that of the file or folder if None.
+        perturb: See `evaluate_images`.
+        tell: See `evaluate_run`.
+
+    Returns:
+        The folder of the evaluation, within that of the run, and the evaluation.
+
+    Raises:
+        RunError: The run was trained on these images, or that folder has an evaluation on others.
+    """
+    settings = change_config(
+        run.config,
+        {
+            "data.source": "pneumonia_mnist" if path.suffix == ".npz" else "folder",
+            "data.path": str(path),
+            "data.positive": positive or run.config.data.positive,
+        },
+    )
+    paths = {key: value for key, value in run.environment["paths"].items() if key != "data.path"}
+    config = resolve_paths(settings, paths)
+    target = run.folder.to_evaluation(choose_name(path, name))
+    data = open_data(config, run.preparation)
+    split = open_evaluated(data, split_name)
+    seen = _count_seen(run, config, split, is_whole=data.open_whole is not None)
+    notices = [_describe_preparation(run, config, split), _describe_seen(seen, split), data.card.notice]
+    card = replace(data.card, notice=" ".join(filter(None, notices)))
+    about = _describe_images(target, config, card, split)
+    task = Task(
+        name=f"{run.name} on {target.path.name}",
+        # The report says nothing of the training images here.
+        run=replace(run, config=settings, environment={**run.environment, "images": {}}),
+        config=config,
+        card=_describe_limits(card, run),
+        split=split,
+        of_others=True,
+    )
+    contents = evaluate_images(task, prevalence, perturb=perturb)
+    tell(target, contents.evaluation)
+    target.write_json("environment.json", about)
+    target.write_text("config.toml", format_config(settings))
+    write_evaluation(target, task, contents)
+    return target, contents.evaluation
 
 
 def evaluate_images(task: Task, prevalence: float | None, *, perturb: bool) -> ReportContents:
@@ -118,7 +201,6 @@ def evaluate_images(task: Task, prevalence: float | None, *, perturb: bool) -> R
     shift, _ = run.to_prevalence(prevalence)
     point, flip, seed = run.operating_point, classifier.flip_average, config.perturbation.seed
     extractor = build_extractor(config, classifier.frozen, must_share=False)
-    to_scores = functools.partial(decide, classifier.decision)
 
     def measure_distances(seen: Split, view: View) -> Distances:
         table = extractor.extract(seen.images, seen.title, view)
@@ -128,16 +210,17 @@ def evaluate_images(task: Task, prevalence: float | None, *, perturb: bool) -> R
         views: Sequence[View], distances: Distances | None = None
     ) -> tuple[Scores, Evaluation]:
         log_odds = compute_log_odds(extractor, classifier.head, split, views)
-        scores = to_scores(log_odds)
+        scores = decide(classifier.decision, log_odds)
         evaluation = evaluate_members(
-            config, split, log_odds, to_scores, point, shift, distances=distances, new=task.new
+            config, split, log_odds, classifier.decision, point, shift, distances=distances, new=task.new
         )
         return shift.correct_scores(scores) if shift else scores, evaluation
 
     def score(seen: Split, view: View) -> ScoredImages:
         log_odds = compute_log_odds(extractor, classifier.head, seen, list_evaluated_views(flip, view))
         distances = measure_distances(seen, view)
-        return ScoredImages(log_odds.mean(axis=1, dtype=np.float64), to_scores(log_odds), distances)
+        scores = decide(classifier.decision, log_odds)
+        return ScoredImages(log_odds.mean(axis=1, dtype=np.float64), scores, distances)
 
     plain, all_at_once = list_evaluated_views(flip), list_perturbed_views(config, flip_average=flip)
     kinds = list_kinds(split, seed=seed) if perturb else {}
@@ -155,7 +238,7 @@ def evaluate_images(task: Task, prevalence: float | None, *, perturb: bool) -> R
             first_threshold=threshold,
             second_threshold=threshold,
             seed=config.seed,
-            patients=to_groups(split.patients),
+            patients=to_groups(split.names.patients),
             prevalence=prevalence,
         )
         robustness = measure_robustness(
@@ -221,8 +304,8 @@ def _gather_report(
         card=task.card,
         weights=run.config.model.weights,
         images=task.split.images,
-        patients=to_groups(task.split.patients),
-        names=ImageNames(task.split.files, task.split.patients),
+        patients=to_groups(task.split.names.patients),
+        names=task.split.names,
         scores=scores,
         evaluation=evaluation,
         evidence=evidence,
@@ -266,3 +349,99 @@ def _write_medmnist_scores(folder: RunFolder, size: int, split: str, contents: R
 def to_part_of_name(run: str) -> str:
     """A run's name as a part of that of a file: letters, digits, - and _."""
     return re.sub(r"[^\w-]+", "-", run).encode()[:NAME_BYTES].decode(errors="ignore")
+
+
+def choose_name(path: Path, name: str | None) -> str:
+    """A name for the images that every system takes for a folder; RunError where the user's is none."""
+    if name is not None:
+        if re.search(UNSAFE, name) or not name.strip(".") or len(name) > LONGEST:
+            raise RunError(
+                f"--name must be of 60 letters, digits, '_', '-' and '.' at most. Received: {name}"
+            )
+        return name
+    path = path.resolve()
+    return re.sub(UNSAFE, "-", path.name if path.is_dir() else path.stem)[:LONGEST].strip(".-") or "images"
+
+
+def _count_seen(run: Run, config: Config, split: Split, *, is_whole: bool) -> int:
+    """How many of these images the run was trained on, by their pixels; RunError where it is the most.
+
+    `is_whole` tells whether the split is all that the path of the images holds.
+    """
+    rule = f"--data must name images that the run was not trained on. Received: {config.data.path}"
+    own, fingerprint = run.environment["images"].values(), split.images.fingerprint()
+    same_place = str(config.data.path) == run.environment["paths"].get("data.path")
+    if any(images["sha256"] == fingerprint for images in own) or (is_whole and same_place):
+        raise RunError(f"{rule}. Leave it out to evaluate the run on its own.")
+    seen, n = int(np.isin(load_hashes(split.images, find_cache()), run.seen_images).sum()), len(split.images)
+    if seen > n * MOST:
+        raise RunError(
+            f"{rule}, with {seen:,} of {to_amount(n, 'image')} among its training and validation images. "
+            "Take those away."
+        )
+    return seen
+
+
+def _describe_seen(seen: int, split: Split) -> str:
+    if not seen:
+        return ""
+    verb = "is" if seen == 1 else "are"
+    return _warn(
+        split,
+        f"{seen:,} of these {len(split.images):,} images {verb} among the training and validation images of "
+        "the run, by their pixels: the figures are flattered by that.",
+    )
+
+
+def _describe_preparation(run: Run, config: Config, split: Split) -> str:
+    """A notice on images that were larger, or were saved otherwise than the training images."""
+    if config.data.source != "pneumonia_mnist":  # a folder is prepared as the run's images were
+        return ""
+    if isinstance(split.images, ResizedImages):
+        pixels = split.images.images.shape[0]
+        return f"Images of {pixels} px, prepared as the training images were: {run.preparation.describe()}."
+    quality = run.preparation.jpeg_quality
+    if (measure_sample(split.images) > JPEG_LENGTH) == (quality is not None):
+        return ""
+    trained = f"were saved as JPEG of quality {quality}" if quality else "were not saved as JPEG"
+    these = f"were, of quality {JPEG_QUALITY}" if not quality else "were not"
+    return _warn(split, f"The images of the training {trained}, these {these}: their scores scatter by that.")
+
+
+def _warn(split: Split, notice: str) -> str:
+    log.warning("%s: %s", split.title, notice)
+    return notice
+
+
+def _describe_images(target: RunFolder, config: Config, card: DataCard, split: Split) -> dict[str, Any]:
+    """`environment.json` of the evaluation; splits that were evaluated before stay in it."""
+    path, found = str(config.data.path), describe_split(split)
+    about = target.load_document(dict, "environment.json") if target.holds("environment.json") else {}
+    known = about.get("images", {})
+    # A split that is new there is known by its path alone.
+    same = known[split.name] == found if split.name in known else about.get("paths") == {"data.path": path}
+    if about and not same:
+        raise RunError(
+            f"{target.path} holds an evaluation on other images of that name. Give these another one with "
+            "--name, or delete that folder."
+        )
+    return {
+        **describe_environment(),
+        "data": {"title": card.title, "notice": card.notice, "files": dict(card.files)},
+        "images": {**known, split.name: found},
+        "paths": {"data.path": path},
+    }
+
+
+def _describe_limits(card: DataCard, run: Run) -> DataCard:
+    """The card with what not to conclude from images that the run does not know."""
+    trained = run.environment["data"]["title"]
+    return replace(
+        card,
+        limits=(
+            f"It was trained on {trained}, and knows images like those. The images evaluated are others.",
+            "Operating point and calibration were chosen on validation images of the training: among other "
+            "images the same score may stand for another probability.",
+        ),
+        notice=f"Evaluated on other images than those of the training ({trained}). {card.notice}".strip(),
+    )

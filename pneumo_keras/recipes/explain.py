@@ -1,4 +1,4 @@
-"""Images explained by a finished run: which places of an image its log odds come from."""
+"""Images explained by a finished run: which parts of an image its log odds come from."""
 
 import contextlib
 import functools
@@ -42,7 +42,7 @@ STEM = 80  # characters of an image's name that its pictures keep
 
 @dataclass(frozen=True)
 class ExplainedImage:
-    """An image with its score, where that comes from, and the image at a size to look at."""
+    """An image with its score and what explains it, and the same image at a size to look at."""
 
     scored: ScoredImage
     explanation: Explanation
@@ -58,15 +58,11 @@ class ImageExplainer:
 
     @property
     def preparation(self) -> Preparation:
-        """Of the images that it takes."""
+        """How its images must be prepared."""
         return self.scorer.run.preparation
 
     def explain(self, image: DecodedImage) -> ExplainedImage:
-        """Scores and explains one image, which must be readable.
-
-        Raises:
-            ModelError: The run's head is of a kind that is not known here.
-        """
+        """Scores and explains an image; ModelError where the run's head is of an unknown kind."""
         (scored,) = self.scorer.score([image])
         pixels: Any = image.image
         shown = pixels if image.shown is None else image.shown
@@ -75,19 +71,19 @@ class ImageExplainer:
 
 @dataclass(frozen=True)
 class ExplainedFile:
-    """What came of a file: its row of `predict`, and the names of the files with its map, "" for none."""
+    """The row of `predict` of a file, and the names of the files with its map, "" for none."""
 
     scored: ScoredImage
     picture: str = ""
     map: str = ""
 
     def to_row(self) -> dict[str, Any]:
-        """For tables: the row of `predict`, and the files."""
+        """The row of a table."""
         return {**self.scored.to_row(), "picture": self.picture, "map": self.map}
 
 
 def build_image_explainer(run: Run) -> ImageExplainer:
-    """Makes a finished run explain images."""
+    """Builds what scores and explains images with a finished run."""
     normal = run.normal_images
     log.info("Comparing with %s of the run", to_amount(len(normal), "normal image"))
     return ImageExplainer(build_scorer(run, chunk=1), build_explainer(run.classifier, normal))
@@ -98,11 +94,11 @@ def explain_files(
 ) -> Iterator[ExplainedFile]:
     """Explains images one by one: a picture and a map of each, and a table at the end.
 
-    What cannot be read has its reason, and does not stop the others. The folder may hold files only where
-    those of the same names may be replaced.
+    A file that cannot be read gets its reason, and the others are explained. The folder must be empty, unless
+    files of the same names may be replaced.
 
     Raises:
-        ModelError: The run's head is of a kind that is not known here.
+        ModelError: The run's head is of an unknown kind.
         RunError: The folder is taken, another process writes to it, or it cannot be written to.
     """
     rows = []
@@ -137,11 +133,11 @@ def _explain_file(explainer: ImageExplainer, image: DecodedImage, out: Path, ste
     )
     files = {
         f"{stem}.png": functools.partial(save_plot, plot),
-        f"{stem}.npy": lambda beside: np.save(beside, one.explanation.evidence),
+        f"{stem}.npy": functools.partial(np.save, arr=one.explanation.evidence),
     }
     for name, save in files.items():
-        with explain_unwritable(out / name, option="--out"), replace_whole(out / name) as beside:
-            save(beside)
+        with explain_unwritable(out / name, option="--out"), replace_whole(out / name) as temporary:
+            save(temporary)
     return ExplainedFile(one.scored, *files)
 
 

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from pneumo_keras.arrays import SPLIT_NAMES
 from pneumo_keras.config import Config, change_config, find_cache, resolve_paths
 from pneumo_keras.data.images import LabelledImages, Preparation, count_classes, hash_labels
 from pneumo_keras.data.overlap import Hashes, PerImage, find_new, find_shared, load_hashes
-from pneumo_keras.data.sources import SOURCES, DataOptions, DataSet
+from pneumo_keras.data.sources import SOURCES, DataOptions, DataSet, ImageNames
 from pneumo_keras.errors import DataError, RunError
 from pneumo_keras.reporting.evaluation_text import describe_sharing
 from pneumo_keras.runs.run import Run
@@ -30,32 +30,29 @@ class Split:
 
     Attributes:
         name: `train`, `val` or `test`.
-        title: The same for people, with what the images are.
+        title: For people, with the source of the images.
         images: With their labels.
-        files: Name of the file of each image, as its user knows it; None where all lie in one, or in none.
-        patients: Whose image it is, "" where that is unknown; None where nothing is known of any.
+        names: Their files and patients, where known.
     """
 
     name: str
     title: str
     images: LabelledImages
-    files: tuple[str, ...] | None = None
-    patients: tuple[str, ...] | None = None
+    names: ImageNames = field(default_factory=ImageNames)
 
 
 def open_data(config: Config, preparation: Preparation | None = None) -> DataSet:
-    """The images that the settings name, prepared like others if any are given; no split is opened yet."""
+    """The images that the settings name, prepared like others if given; no split is opened yet."""
     return SOURCES[config.data.source].open(to_options(config, preparation))
 
 
 def open_splits(data: DataSet, names: Iterable[str]) -> dict[str, Split]:
     """Some splits by name; the others are not opened."""
-    return {name: _open_split(data, name) for name in names}
-
-
-def _open_split(data: DataSet, name: str) -> Split:
-    images, known = data.open_split(name), data.name_images(name)
-    return Split(name, f"{SPLIT_NAMES[name]} of {data.card.title}", images, known.files, known.patients)
+    title = data.card.title
+    return {
+        name: Split(name, f"{SPLIT_NAMES[name]} of {title}", data.open_split(name), data.name_images(name))
+        for name in names
+    }
 
 
 def open_evaluated(data: DataSet, name: str) -> Split:
@@ -69,11 +66,9 @@ def open_evaluated(data: DataSet, name: str) -> Split:
     if name != "test":
         raise DataError(
             f"{data.card.title}: the images come without splits and are evaluated together. Received: "
-            "--split "
-            f"{name}. Leave it out."
+            f"--split {name}. Leave it out."
         )
-    images, known = data.open_whole(), data.name_images(None)
-    return Split(name, f"images of {data.card.title}", images, known.files, known.patients)
+    return Split(name, f"images of {data.card.title}", data.open_whole(), data.name_images(None))
 
 
 def find_new_patients(data: DataSet, name: str) -> PerImage | None:

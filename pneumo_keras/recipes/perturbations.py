@@ -25,7 +25,7 @@ from pneumo_keras.runtime.progress import show_progress
 log = logging.getLogger("pneumo_keras")
 
 Kind = tuple[Sequence[float], Split, View]
-"""Parameters of its severities; the images of one severity after the other; how these are seen."""
+"""Parameters of its severities; the images of one severity after the other; their view."""
 
 
 def list_kinds(split: Split, *, seed: int) -> dict[str, Kind]:
@@ -59,9 +59,9 @@ def measure_robustness(
     shift: PrevalenceShift | None,
     seed: int,
 ) -> Robustness:
-    """Evaluates a split in every kind and severity of perturbation, one kind after the other.
+    """Evaluates a split in every kind and severity of perturbation.
 
-    The threshold is the operating point as it was chosen, the shift one to a stated prevalence.
+    The threshold is that before a shift to a stated prevalence.
     """
     labels, started, found = split.images.labels, time.monotonic(), {}
     options = {"threshold": threshold, "shift": shift}
@@ -84,5 +84,5 @@ def measure_robustness(
 
 
 def _is_wanted(record: logging.LogRecord) -> bool:
-    """All but that a view is done, which `Extractor` says of each: here are many."""
+    """All lines but those on each view by `Extractor`: there are dozens of views."""
     return record.levelno > logging.INFO or not str(record.msg).startswith("Features of %s: ")

@@ -1,28 +1,44 @@
-"""Files of the user's own scored by a finished run, as a stream."""
+"""A user's files scored by a finished run, as a stream: on this machine, or on those of a cluster.
+
+On a cluster they pass two stages: decoded by a core each, scored by an accelerator or a machine each, which
+reads the run once. Nothing of Keras is imported with this module.
+"""
 
 import contextlib
+import functools
 import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pneumo_keras.arrays import Features, ImageBatch
+from pneumo_keras.cluster.connection import describe_cluster
+from pneumo_keras.cluster.ordered_map import Stage, map_in_order
+from pneumo_keras.config import find_cache
 from pneumo_keras.data.decoding import DecodedImage, Decoders
+from pneumo_keras.data.images import Preparation
 from pneumo_keras.engines.runner import Runner
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.features.store import CHUNK
-from pneumo_keras.runs.run import NOT_SCORED, Run, ScoredImage, to_warning
+from pneumo_keras.runs.run import NOT_SCORED, Run, ScoredImage, load_run, to_warning
+from pneumo_keras.runtime.backend import start_backend
 from pneumo_keras.runtime.prefetch import Prefetch
 
 log = logging.getLogger("pneumo_keras")
 
-AT_ONCE = 8 * CHUNK  # files, at most, that are held for the sake of a batch of images
+AT_ONCE = 8 * CHUNK  # files in memory at most, until enough of them are readable for a batch
+THRESHOLD = "Pneumonia is predicted above %.4g. A research tool, not a medical device"
 TOLERANCE = 1e-3  # of a score between machines and engines
+
+# Images of a block: what goes through a stage of a cluster at once, and is done again when an actor dies. Ray
+# Data keeps 12 KB on each block where the results are asked for.
+SMALLEST_BLOCK, LARGEST_BLOCK, BLOCKS = 32, 256, 1000
 
 
 @dataclass(frozen=True)
@@ -36,7 +52,7 @@ class Scorer:
     chunk: int
 
     def score(self, images: Iterable[DecodedImage]) -> Generator[ScoredImage, None, None]:
-        """Scores images in their order; only a few are held."""
+        """Scores images in their order; only a few are in memory."""
         packets: deque[list[DecodedImage]] = deque()
         running: Any = self.runner(Prefetch(self._prepare(images, packets)))
         with contextlib.closing(running) as features:  # or the other thread would go on after an error here
@@ -51,7 +67,7 @@ class Scorer:
     def _prepare(
         self, images: Iterable[DecodedImage], packets: "deque[list[DecodedImage]]"
     ) -> Iterator[ImageBatch]:
-        """Batches of one shape for the network; what they hold goes to `packets` before."""
+        """Batches of one shape for the network; the images of each go to `packets` before."""
         frozen, size = self.run.classifier.frozen, self.run.preparation.size
         for packet in _pack(images, self.chunk):
             packets.append(packet)
@@ -80,14 +96,16 @@ class Scorer:
 
 
 def build_scorer(run: Run, *, prevalence: float | None = None, chunk: int = CHUNK) -> Scorer:
-    """Makes the network of a run ready on the engine that its settings ask for.
+    """Starts the network of a run on the engine that its settings ask for.
 
     Args:
         run: A finished one.
-        prevalence: Where the scores are to be used, in (0, 1); None to leave them as they are.
+        prevalence: To correct scores to, in (0, 1); None to leave them as they are.
         chunk: Images that pass the network together: one where somebody waits for each.
     """
-    from pneumo_keras.recipes.network import build_frozen_runner  # Keras, without which a cluster is led
+    from pneumo_keras.recipes.network import (
+        build_frozen_runner,  # imports Keras, which a cluster's driver lacks
+    )
 
     shift, point = run.to_prevalence(prevalence)
     _ = run.ood_detector  # or a damaged one would be found after the first images
@@ -102,22 +120,66 @@ def predict_files(
     workers: int | None = None,
     last: tuple[str, float] | None = None,
 ) -> Generator[ScoredImage, None, None]:
-    """Scores files in their order. A file without an image has its reason; none stops the others.
+    """Scores files in their order; a file without an image gets its reason, and the others are scored.
 
     Args:
         scorer: Of a finished run.
-        paths: Of the files, drawn as they are needed.
-        workers: Processes that decode; one a core if not given.
+        paths: Of the files, read as they are needed.
+        workers: Processes that decode; one a core if None.
         last: See `score_rest`.
     """
-    tell_threshold(scorer.threshold)
+    log.info(THRESHOLD, scorer.threshold)
     with Decoders(scorer.run.preparation, workers=workers) as decoders:
         yield from score_rest(lambda files: scorer.score(decoders.decode(files)), paths, last)
 
 
-def tell_threshold(threshold: float) -> None:
-    """Logs from where on pneumonia is predicted."""
-    log.info("Pneumonia is predicted above %.4g. A research tool, not a medical device", threshold)
+def predict_on_cluster(
+    run: Run,
+    paths: Iterable[str],
+    *,
+    prevalence: float | None = None,
+    workers: int | None = None,
+    last: tuple[str, float] | None = None,
+) -> Generator[ScoredImage, None, None]:
+    """The same on the open cluster, whose machines must all be able to read the run and the files.
+
+    All files are listed before the first is scored. See `build_scorer` and `predict_files`.
+
+    Raises:
+        RunError: See `score_rest`.
+        ClusterError: Ray gives up.
+    """
+    log.info(THRESHOLD, run.to_prevalence(prevalence)[1].threshold)
+    log.info("Decoded and scored on %s", describe_cluster())
+    stages = [
+        Stage(functools.partial(build_decoding, run.preparation), most=workers),
+        Stage(functools.partial(build_scoring, run.folder.path, prevalence), whole=True),
+    ]
+
+    def score(files: Iterable[str]) -> Generator[ScoredImage, None, None]:
+        listed = list(files)
+        block = min(max(len(listed) // BLOCKS, SMALLEST_BLOCK), LARGEST_BLOCK)
+        yield from map_in_order(listed, stages, block=block)
+
+    yield from score_rest(score, paths, last)
+
+
+def build_decoding(preparation: Preparation) -> Callable[[Iterator[str]], Iterator[DecodedImage]]:
+    """In an actor: paths -> images."""
+    return Decoders(preparation, workers=1).decode
+
+
+def build_scoring(
+    run: Path, prevalence: float | None
+) -> Callable[[Iterator[DecodedImage]], Iterator[ScoredImage]]:
+    """In an actor: images -> scores.
+
+    Raises:
+        RunError: The run cannot be read from there.
+        BackendError: Keras cannot start there.
+    """
+    start_backend(find_cache())
+    return build_scorer(load_run(run), prevalence=prevalence).score
 
 
 def score_rest(

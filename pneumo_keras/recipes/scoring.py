@@ -1,7 +1,7 @@
-"""From features to scores, an operating point and figures."""
+"""From features to scores, calibration, an operating point and figures."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -32,14 +32,9 @@ from pneumo_keras.runs.folder import RunFolder
 
 log = logging.getLogger("pneumo_keras")
 
-ToScores = Callable[[LogOdds], Scores]
-
 
 def compute_log_odds(extractor: Extractor, head: keras.Model, split: Split, views: Sequence[View]) -> LogOdds:
-    """Log odds of pneumonia (n, members) for the images of a split, averaged over views of them.
-
-    Callers check that the features of all their views find room before they begin.
-    """
+    """Log odds of pneumonia (n, members) for the images of a split, averaged over views of them."""
     log_odds = []
     for view in views:
         table = extractor.extract(split.images, split.title, view)
@@ -53,7 +48,7 @@ def decide(decision: keras.Model, log_odds: LogOdds) -> Scores:
 
 
 def calibrate(config: Config, split: Split, log_odds: LogOdds) -> Calibration:
-    """What the settings make of the log odds, fitted on validation images, and what scores then mean."""
+    """The calibration that the settings ask for, fitted on validation images."""
     labels, logits = split.images.labels, log_odds.mean(axis=1, dtype=np.float64)
     scaling = fit_scaling(config.evaluation.calibration, labels, logits)
     calibration = describe_calibration(scaling, labels, logits, fitted_on=split.name)
@@ -86,26 +81,23 @@ def evaluate_members(
     config: Config,
     split: Split,
     log_odds: LogOdds,
-    to_scores: ToScores,
+    decision: keras.Model,
     point: OperatingPoint,
     shift: PrevalenceShift | None = None,
     *,
     distances: Distances | None = None,
     new: PerImage | None = None,
 ) -> Evaluation:
-    """All figures of the members together at the run's operating point and at 0.5, and of each alone.
-
-    Scores that rank the images backwards are warned about.
-    """
+    """All figures of the members together and of each alone, with a warning of scores that rank backwards."""
     evaluation = evaluate(
         split.images.labels,
-        to_scores(log_odds),
+        decide(decision, log_odds),
         point.threshold,
-        members=[to_scores(alone) for alone in np.split(log_odds, log_odds.shape[1], axis=1)],
+        members=[decide(decision, alone) for alone in np.split(log_odds, log_odds.shape[1], axis=1)],
         seed=config.seed,
         shift=shift,
         distances=distances,
-        patients=to_groups(split.patients),
+        patients=to_groups(split.names.patients),
         new=new,
     )
     if evaluation.at_threshold.ranks_backwards:
@@ -122,7 +114,7 @@ def write_scores(
     *,
     perturbed: Perturbed | None = None,
 ) -> None:
-    """Writes `scores_<split><suffix>.csv` and `metrics_<split><suffix>.json`, and those perturbed."""
+    """Writes `scores_<split><suffix>.csv` and `metrics_<split><suffix>.json`."""
     metrics = to_metrics(
         evaluation,
         split=split.name,
@@ -131,7 +123,7 @@ def write_scores(
         scores_sha256=hash_scores(split.images.labels, scores),
         perturbation=perturbed.ranges if perturbed else None,
     )
-    table = format_scores(split.images.labels, scores, split.files, split.patients)
+    table = format_scores(split.images.labels, scores, split.names.files, split.names.patients)
     folder.write_text(f"scores_{split.name}{suffix}.csv", table)
     document = PerturbedMetrics(combined=metrics, **vars(perturbed.robustness)) if perturbed else metrics
     folder.write_json(f"metrics_{split.name}{suffix}.json", document)

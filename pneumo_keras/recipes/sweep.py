@@ -27,14 +27,15 @@ from pneumo_keras.features.extract import Extractor
 from pneumo_keras.features.views import View, list_evaluated_views
 from pneumo_keras.model.backbone import count_operations, select_feature_layers
 from pneumo_keras.model.head import Moments
-from pneumo_keras.recipes.adapters import (
+from pneumo_keras.recipes.images import Split, open_data, open_splits
+from pneumo_keras.recipes.network import (
+    build_extractor,
+    build_frozen,
     build_heads,
     list_fitted_views,
     list_perturbed_views,
     to_fit_config,
 )
-from pneumo_keras.recipes.images import Split, open_data, open_splits
-from pneumo_keras.recipes.network import build_extractor, build_frozen
 from pneumo_keras.reporting.sweep import write_sweep, write_sweep_plot
 from pneumo_keras.runtime.progress import show_progress
 from pneumo_keras.storage.files import claim_folder
@@ -100,7 +101,7 @@ def sweep_settings(config: Config, grid: Grid, folder: Path, *, folds: int) -> l
 def hold_out(splits: Mapping[str, Split], *, folds: int, seed: int) -> Folds:
     """The fold in which each image of some splits is held out, together with all others of its patient."""
     parts = splits.values()
-    patients = [patient for part in parts for patient in part.patients or ("",) * len(part.images)]
+    patients = [patient for part in parts for patient in part.names.patients or ("",) * len(part.images)]
     held_out = draw_folds(
         np.concatenate([part.images.labels for part in parts]),
         np.concatenate([load_hashes(part.images, find_cache()) for part in parts]),

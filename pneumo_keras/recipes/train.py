@@ -1,33 +1,38 @@
-"""A training, from images to the folder of a run."""
+"""A training, from images to the folder of a run: a fit of the heads, and one of blocks of the network."""
 
 import functools
 import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import keras
 import numpy as np
 
-from pneumo_keras.arrays import SPLIT_NAMES, Scores
+from pneumo_keras.arrays import SPLIT_NAMES
 from pneumo_keras.config import Config, list_paths, name_files, resolve_paths
 from pneumo_keras.data.images import count_classes
 from pneumo_keras.data.sources import DataSet
 from pneumo_keras.distributed.data_parallel import DataParallel, find_devices
 from pneumo_keras.distributed.process_group import ProcessGroup
 from pneumo_keras.evaluation.report_card import Evaluation
-from pneumo_keras.features.extract import Extractor, list_versions
+from pneumo_keras.features.extract import Extractor, ViewedImages, list_versions
 from pneumo_keras.features.ood import fit_ood_detector
-from pneumo_keras.features.store import SLICE
-from pneumo_keras.features.views import PLAIN, SeenImages, build_augmented_views, list_evaluated_views
+from pneumo_keras.features.store import SLICE, Entry
+from pneumo_keras.features.views import (
+    PLAIN,
+    SeenImages,
+    View,
+    build_augmented_views,
+    list_evaluated_views,
+)
+from pneumo_keras.model.backbone import CutBackbone, cut_backbone
 from pneumo_keras.model.classifier import Classifier, FrozenPart, build_online_model, save_classifier
 from pneumo_keras.model.fingerprint import compute_fingerprint
 from pneumo_keras.model.head import Moments, build_decision
-from pneumo_keras.recipes.adapters import build_heads, list_fitted_views, to_fit_config, to_ranges
-from pneumo_keras.recipes.fine_tuning import fine_tune, join_histories, prepare_fine_tuning
 from pneumo_keras.recipes.images import (
     Split,
     describe_splits,
@@ -37,7 +42,14 @@ from pneumo_keras.recipes.images import (
     open_splits,
     tell_shared_patients,
 )
-from pneumo_keras.recipes.network import build_extractor, build_frozen
+from pneumo_keras.recipes.network import (
+    build_extractor,
+    build_frozen,
+    build_heads,
+    list_fitted_views,
+    to_fit_config,
+    to_ranges,
+)
 from pneumo_keras.recipes.scoring import (
     calibrate,
     choose_threshold,
@@ -60,6 +72,42 @@ CONSTANT = 1e-6  # range of scores that differ by rounding alone
 WORKERS = 8  # threads that augment images ahead of an online fit, at most
 
 
+@dataclass(frozen=True)
+class Training:
+    """What a training starts from.
+
+    Attributes:
+        config: The settings, with the paths of this machine.
+        data: The images.
+        splits: `train` and `val`.
+        class_weights: Balanced, of the training images.
+        extractor: Images -> features of the frozen network.
+        group: Processes that share the fit, of which this is one; None where it is alone.
+    """
+
+    config: Config
+    data: DataSet
+    splits: dict[str, Split]
+    class_weights: dict[int, float]
+    extractor: Extractor
+    group: ProcessGroup | None = None
+
+    @property
+    def fitted_views(self) -> list[View]:
+        """How training images are seen."""
+        return list_fitted_views(self.config)
+
+    @property
+    def evaluated_views(self) -> list[View]:
+        """How validation images are seen, for the loss of an epoch and for the scores."""
+        return [PLAIN, *list_evaluated_views(self.config.model.flip_average)]
+
+    @property
+    def feature_count(self) -> int:
+        """Of an image."""
+        return self.extractor.frozen.backbone.output_shape[-1]
+
+
 def train_run(
     config: Config,
     folder: RunFolder,
@@ -73,7 +121,7 @@ def train_run(
     Args:
         config: The settings.
         folder: Of the run.
-        paths: Where the files lie that the settings name; from the working folder if nothing is said.
+        paths: Of the files that the settings name; None to find them from the working folder.
         resume: Whether to go on with a run that was begun there.
         group: Processes that share the fit, of which this is the first; all others call `join_fit`.
 
@@ -81,53 +129,54 @@ def train_run(
         The figures on the validation split. The test split is not opened.
 
     Raises:
-        Stopped: Somebody asked for it; the run can be resumed.
+        Stopped: A signal stopped the fit; the run can be resumed.
     """
     paths = list_paths(config) if paths is None else paths
     with folder.writing(config, paths, resume=resume):
-        config = resolve_paths(config, paths)
-        data = open_data(config)
-        splits = open_splits(data, ("train", "val"))
-        data = tell_shared_patients(data, "val")
-        class_weights = weigh_classes(splits["train"])
-        frozen = build_frozen(config)
-        extractor = build_extractor(config, frozen)
-        about = describe_run(data, splits, extractor, class_weights)
+        training = open_training(resolve_paths(config, paths), group)
+        config, val = training.config, training.splits["val"]
+        tell_shared_patients(training.data, "val")
+        about = describe_run(training)
         checkpoint = Checkpoint(folder.checkpoint_file, to_identity(about, config))
         if group:
             group.check_same("task", checkpoint.belongs_to)
-        block = config.training.unfreeze_from
-        tuning = prepare_fine_tuning(config, extractor, splits, block) if block else None
-        head, history = fit_heads(config, extractor, splits, class_weights, checkpoint, group)
+        tuning = prepare_fine_tuning(training)
+        head, history = fit_heads(training, checkpoint)
+        extractor = training.extractor
         if tuning:
             second = replace(checkpoint, path=folder.tuning_checkpoint_file)
-            frozen, of_blocks = fine_tune(config, tuning, head, splits, class_weights, second)
+            frozen, of_blocks = fine_tune(training, tuning, head, second)
             history = join_histories(history, of_blocks)
             extractor = build_extractor(config, frozen)
             about["fine_tuned_weights_sha256"] = compute_fingerprint(frozen.backbone)
         flip_average = config.model.flip_average
-        log_odds = compute_log_odds(extractor, head, splits["val"], list_evaluated_views(flip_average))
-        calibration = calibrate(config, splits["val"], log_odds)
+        log_odds = compute_log_odds(extractor, head, val, list_evaluated_views(flip_average))
+        calibration = calibrate(config, val, log_odds)
         decision = build_decision(slope=calibration.slope, intercept=calibration.intercept)
-        to_scores = functools.partial(decide, decision)
-        scores = to_scores(log_odds)
-        warn_of_constant(scores)
-        point = choose_threshold(config, splits["val"], scores)
-        new = find_new_patients(data, "val")
-        evaluation = evaluate_members(config, splits["val"], log_odds, to_scores, point, new=new)
+        scores = decide(decision, log_odds)
+        if np.ptp(scores) < CONSTANT:
+            log.warning(
+                "All validation images have the score %.4f: the classifier does not tell them apart. Check "
+                "model.weights and training.learning_rate, or train longer",
+                scores[0],
+            )
+        point = choose_threshold(config, val, scores)
+        new = find_new_patients(training.data, "val")
+        evaluation = evaluate_members(config, val, log_odds, decision, point, new=new)
+        train = training.splits["train"]
         ood_detector = fit_ood_detector(
-            extractor.extract(splits["train"].images, splits["train"].title, list_fitted_views(config)[0]),
-            extractor.extract(splits["val"].images, splits["val"].title),
+            extractor.extract(train.images, train.title, training.fitted_views[0]),
+            extractor.extract(val.images, val.title),
         )
         folder.write_table("history.csv", history.epochs)
         folder.write_json("calibration.json", calibration)
         folder.write_json("operating_point.json", point)
-        classifier = Classifier(frozen, head, decision, flip_average).join()
+        classifier = Classifier(extractor.frozen, head, decision, flip_average).join()
         about["classifier_sha256"] = compute_fingerprint(classifier)
         folder.write_json("environment.json", {**about, "paths": dict(paths)})
-        folder.write_with(SEEN_IMAGES, functools.partial(np.save, arr=hash_splits(splits)))
-        write_scores(folder, splits["val"], scores, evaluation)
-        normal = splits["val"].images.read(choose_normal_images(splits["val"].images.labels, scores))
+        folder.write_with(SEEN_IMAGES, functools.partial(np.save, arr=hash_splits(training.splits)))
+        write_scores(folder, val, scores, evaluation)
+        normal = val.images.read(choose_normal_images(val.images.labels, scores))
         folder.write_with(NORMAL_IMAGES, functools.partial(np.savez, images=normal))
         folder.write_with(OOD_DETECTOR, ood_detector.save)
         folder.write_with(MODEL, functools.partial(save_classifier, classifier))
@@ -135,172 +184,52 @@ def train_run(
 
 
 def join_fit(config: Config, group: ProcessGroup) -> None:
-    """Fits together with the first process of a group, and leaves the rest to it: no run is read or written.
+    """Fits together with the first process of a group, which alone reads and writes a run.
 
     Raises:
         TrainingError: Images, network or settings are not those of the first process.
-        Stopped: Somebody asked one of the processes to stop.
+        Stopped: A signal stopped one of the processes.
     """
-    config = resolve_paths(config)
-    data = open_data(config)
-    splits = open_splits(data, ("train", "val"))
-    class_weights = weigh_classes(splits["train"])
-    frozen = build_frozen(config)
-    about = describe_run(data, splits, build_extractor(config, frozen), class_weights)
-    if not group.check_same("task", to_identity(about, config)):
+    training = open_training(resolve_paths(config), group)
+    if not group.check_same("task", to_identity(describe_run(training), training.config)):
         group.shutdown()
         return
-    d: int = frozen.backbone.output_shape[-1]
-    head = build_heads(config, d, share_moments(config, d, None, group))
-    fit_online(config, frozen, head, splits, class_weights, None, group)
+    moments = share_moments(training, None)
+    fit_online(training, build_heads(training.config, training.feature_count, moments), None)
 
 
-def weigh_classes(split: Split) -> dict[int, float]:
-    """Balanced class weights of the training images."""
-    class_weights = compute_class_weights(split.images.labels)
-    counts = count_classes(split.images.labels)
+def open_training(config: Config, group: ProcessGroup | None) -> Training:
+    """Opens images and network of a training."""
+    data = open_data(config)
+    splits = open_splits(data, ("train", "val"))
+    labels = splits["train"].images.labels
+    class_weights, (normal, pneumonia) = compute_class_weights(labels), count_classes(labels)
     log.info(
         "Training images: %d normal (class weight %.4f), %d pneumonia (class weight %.4f)",
-        counts[0],
+        normal,
         class_weights[0],
-        counts[1],
+        pneumonia,
         class_weights[1],
     )
-    return class_weights
+    extractor = build_extractor(config, build_frozen(config))
+    return Training(config, data, splits, class_weights, extractor, group)
 
 
-def fit_heads(
-    config: Config,
-    extractor: Extractor,
-    splits: Mapping[str, Split],
-    class_weights: dict[int, float],
-    checkpoint: Checkpoint,
-    group: ProcessGroup | None = None,
-) -> tuple[keras.Model, History]:
-    """Fits the heads on cached features, or on images with fresh augmentation in every epoch.
-
-    What a checkpoint says of an earlier attempt is not done again. With a group, this is its first process.
-    """
-    train, val = splits["train"], splits["val"]
-    fitted_views, evaluated_views = list_fitted_views(config), list_evaluated_views(config.model.flip_average)
-    extractor.check_room([(train.images, fitted_views), (val.images, [PLAIN, *evaluated_views])])
-    views = [extractor.extract(train.images, train.title, view) for view in fitted_views]
-    moments = compute_moments(views) if config.model.standardise else None
-    d: int = extractor.frozen.backbone.output_shape[-1]
-    if group:
-        moments = share_moments(config, d, moments, group)
-    head = build_heads(config, d, moments)
-    if config.training.mode == "online":
-        return head, fit_online(config, extractor.frozen, head, splits, class_weights, checkpoint, group)
-    evaluated = [extractor.extract(val.images, val.title)]
-    size, seed = config.training.batch_size, config.seed
-    batches = Batches(views, train.images.labels, batch_size=size, seed=seed)
-    validation = Batches(evaluated, val.images.labels, batch_size=SLICE, seed=None)
-    return head, _fit(config, head, head, batches, validation, class_weights, checkpoint)
-
-
-def fit_online(
-    config: Config,
-    frozen: FrozenPart,
-    head: keras.Model,
-    splits: Mapping[str, Split],
-    class_weights: dict[int, float],
-    checkpoint: Checkpoint | None,
-    group: ProcessGroup | None,
-) -> History:
-    """Fits the head in the whole model, on images that are augmented anew in every epoch.
-
-    All devices that JAX has share each step, and those of the group.
-
-    Raises:
-        SettingsError: A batch cannot be shared evenly.
-    """
-    train, val, size = splits["train"].images, splits["val"].images, config.training.batch_size
-    # A view for each epoch: images take turns, so that each is augmented anew every time.
-    fresh = build_augmented_views(
-        config.training.epochs, to_ranges(config.augmentation), seed=config.augmentation.seed
-    )
-    model = build_online_model(frozen, head)
-    devices = find_devices(group)
-    share = devices.to_share(size) if devices else None
-    batches = Batches(
-        [SeenImages(train, view, frozen) for view in fresh],
-        train.labels,
-        batch_size=size,
-        seed=config.seed,
-        share=share,
-        workers=min(WORKERS, os.cpu_count() or 1),
-    )
-    # Of the size of a training batch: what is small for a head is large for a network.
-    seen = [SeenImages(val, PLAIN, frozen)]
-    validation = Batches(seen, val.labels, batch_size=size, seed=None, share=share)
-    if devices is None:
-        return _fit(config, model, head, batches, validation, class_weights, checkpoint)
-    log.info("%d images a step over %d devices: %d each", size, devices.count, size // devices.count)
-    with devices.scope():
-        history = _fit(config, model, head, batches, validation, class_weights, checkpoint, devices)
-    if group:
-        group.check_same("weights", {"weights after the fit": compute_fingerprint(head)})
-        group.shutdown()
-    return history
-
-
-def share_moments(
-    config: Config, d: int, moments: tuple[Moments, Moments] | None, group: ProcessGroup
-) -> tuple[Moments, Moments] | None:
-    """The moments of the first process, which alone extracts features, in all of them."""
-    if not config.model.standardise:
-        return None
-    data = group.broadcast("moments", b"".join(part.tobytes() for part in moments or ()))
-    mean, variance = np.frombuffer(data, np.float64).reshape(2, d)
-    return mean, variance
-
-
-def _fit(
-    config: Config,
-    model: keras.Model,
-    head: keras.Model,
-    batches: Batches,
-    validation: Batches,
-    class_weights: dict[int, float],
-    checkpoint: Checkpoint | None,
-    devices: DataParallel | None = None,
-) -> History:
-    """Fits the head in a model with the optimiser and the schedule that the settings ask for."""
-    training = config.training
-    history = fit(
-        model,
-        batches,
-        validation,
-        to_fit_config(training),
-        class_weights=class_weights,
-        head=head,
-        checkpoint=checkpoint,
-        devices=devices,
-    )
-    if training.schedule == "plateau":
-        kept = ", ".join(map(str, history.kept_epochs))
-        log.info("Kept epoch %s: for each head the one with its lowest validation loss", kept)
-    return history
-
-
-def describe_run(
-    data: DataSet, splits: Mapping[str, Split], extractor: Extractor, class_weights: dict[int, float]
-) -> dict[str, Any]:
-    """Everything beside the settings that a result depends on."""
-    card = data.card
+def describe_run(training: Training) -> dict[str, Any]:
+    """Everything besides the settings that a result depends on."""
+    data, extractor = training.data, training.extractor
     return {
         **describe_environment(),
         "extractor": extractor.about,
         "weights_sha256": compute_fingerprint(extractor.frozen.backbone),
         "data": {
-            "title": card.title,
-            "notice": card.notice,
-            "files": dict(card.files),
+            "title": data.card.title,
+            "notice": data.card.notice,
+            "files": dict(data.card.files),
             "preparation": asdict(data.find_preparation()),
         },
-        "images": describe_splits(data, splits),
-        "class_weights": class_weights,
+        "images": describe_splits(data, training.splits),
+        "class_weights": training.class_weights,
     }
 
 
@@ -321,11 +250,195 @@ def to_identity(about: Mapping[str, Any], config: Config) -> dict[str, Any]:
     }
 
 
-def warn_of_constant(scores: Scores) -> None:
-    """Says so where a classifier tells no image from another."""
-    if np.ptp(scores) < CONSTANT:
+def fit_heads(training: Training, checkpoint: Checkpoint) -> tuple[keras.Model, History]:
+    """Fits the heads on cached features, or on images with fresh augmentation in every epoch.
+
+    Goes on after a checkpoint. In a group, this is its first process.
+    """
+    config, extractor = training.config, training.extractor
+    train, val = training.splits["train"], training.splits["val"]
+    extractor.check_room([(train.images, training.fitted_views), (val.images, training.evaluated_views)])
+    views = [extractor.extract(train.images, train.title, view) for view in training.fitted_views]
+    moments = compute_moments(views) if config.model.standardise else None
+    head = build_heads(config, training.feature_count, share_moments(training, moments))
+    if config.training.mode == "online":
+        return head, fit_online(training, head, checkpoint)
+    evaluated = [extractor.extract(val.images, val.title)]
+    size, seed = config.training.batch_size, config.seed
+    batches = Batches(views, train.images.labels, batch_size=size, seed=seed)
+    validation = Batches(evaluated, val.images.labels, batch_size=SLICE, seed=None)
+    return head, _fit(training, head, head, batches, validation, checkpoint)
+
+
+def fit_online(training: Training, head: keras.Model, checkpoint: Checkpoint | None) -> History:
+    """Fits the head in the whole model, on images that are augmented anew in every epoch.
+
+    All devices of JAX share each step, and those of the group.
+
+    Raises:
+        SettingsError: The devices cannot share a batch evenly.
+    """
+    config, frozen, group = training.config, training.extractor.frozen, training.group
+    train, val = training.splits["train"].images, training.splits["val"].images
+    # A view for each epoch: images take turns, so that each is augmented anew every time.
+    fresh = build_augmented_views(
+        config.training.epochs, to_ranges(config.augmentation), seed=config.augmentation.seed
+    )
+    model, size = build_online_model(frozen, head), config.training.batch_size
+    devices = find_devices(group)
+    share = devices.to_share(size) if devices else None
+    batches = Batches(
+        [SeenImages(train, view, frozen) for view in fresh],
+        train.labels,
+        batch_size=size,
+        seed=config.seed,
+        share=share,
+        workers=min(WORKERS, os.cpu_count() or 1),
+    )
+    # Of the size of a training batch: what is small for a head is large for a network.
+    seen = [SeenImages(val, PLAIN, frozen)]
+    validation = Batches(seen, val.labels, batch_size=size, seed=None, share=share)
+    if devices is None:
+        return _fit(training, model, head, batches, validation, checkpoint)
+    log.info("%d images a step over %d devices: %d each", size, devices.count, size // devices.count)
+    with devices.scope():
+        history = _fit(training, model, head, batches, validation, checkpoint, devices)
+    if group:
+        group.check_same("weights", {"weights after the fit": compute_fingerprint(head)})
+        group.shutdown()
+    return history
+
+
+def share_moments(
+    training: Training, moments: tuple[Moments, Moments] | None
+) -> tuple[Moments, Moments] | None:
+    """The moments of a group's first process, which alone extracts features, in all of them."""
+    if not training.group or not training.config.model.standardise:
+        return moments
+    data = training.group.broadcast("moments", b"".join(part.tobytes() for part in moments or ()))
+    mean, variance = np.frombuffer(data, np.float64).reshape(2, training.feature_count)
+    return mean, variance
+
+
+def _fit(
+    training: Training,
+    model: keras.Model,
+    head: keras.Model,
+    batches: Batches,
+    validation: Batches,
+    checkpoint: Checkpoint | None,
+    devices: DataParallel | None = None,
+) -> History:
+    """Fits the head in a model with the optimiser and the schedule that the settings ask for."""
+    settings = training.config.training
+    history = fit(
+        model,
+        batches,
+        validation,
+        to_fit_config(settings),
+        class_weights=training.class_weights,
+        head=head,
+        checkpoint=checkpoint,
+        devices=devices,
+    )
+    if settings.schedule == "plateau":
+        kept = ", ".join(map(str, history.kept_epochs))
+        log.info("Kept epoch %s: for each head the one with its lowest validation loss", kept)
+    return history
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """A copy of the network cut in two below the blocks that learn, and what computes activations there."""
+
+    cut: CutBackbone
+    lower: Extractor
+
+
+def prepare_fine_tuning(training: Training) -> FineTuning | None:
+    """Cuts the network and checks that there is room for the features of all parts; None to leave it frozen.
+
+    Raises:
+        SettingsError: They take more than the limit of the store.
+        DataError: They take more than the disk has.
+    """
+    block, extractor = training.config.training.unfreeze_from, training.extractor
+    if block is None:
+        return None
+    log.info("Blocks from %s on learn after the head: the activations below them are computed once", block)
+    cut = cut_backbone(extractor.frozen.backbone, block)
+    lower = build_extractor(training.config, replace(extractor.frozen, backbone=cut.lower))
+    train, val = training.splits["train"].images, training.splits["val"].images
+    fitted, evaluated = training.fitted_views, training.evaluated_views
+
+    def list_entries(*wanted: ViewedImages) -> list[Entry]:
+        return [entry for view in extractor.list_entries(wanted) for entry in view]
+
+    before = list_entries((train, fitted), (val, evaluated))
+    # The address of the fitted network's features is known when it is.
+    after = [
+        replace(entry, about={**entry.about, "network": "to be fitted"})
+        for entry in list_entries((train, fitted[:1]), (val, evaluated))
+    ]
+    lower.check_room([(train, fitted), (val, [PLAIN])], [*before, *after])
+    return FineTuning(cut, lower)
+
+
+def fine_tune(
+    training: Training, tuning: FineTuning, head: keras.Model, checkpoint: Checkpoint
+) -> tuple[FrozenPart, History]:
+    """Fits the blocks above the cut together with the head, from where the head's own fit ended.
+
+    Weights do not decay: that would pull those of the network away from their pretrained values. Network and
+    head are as before where no epoch had a lower validation loss.
+
+    Returns:
+        The whole network, frozen again, and what happened.
+
+    Raises:
+        TrainingError: The loss is NaN or infinite.
+        RunError: The checkpoint cannot be used.
+    """
+    settings, lower, upper = training.config.training, tuning.lower, tuning.cut.upper
+
+    def load_batches(split: Split, views: Sequence[View], seed: int | None) -> Batches:
+        title = f"{split.title}, below {settings.unfreeze_from}"
+        tables = [lower.extract(split.images, title, view) for view in views]
+        return Batches(tables, split.images.labels, batch_size=settings.unfrozen_batch_size, seed=seed)
+
+    history = fit(
+        keras.Model(upper.input, head(upper.output), name="unfrozen"),
+        load_batches(training.splits["train"], training.fitted_views, training.config.seed),
+        load_batches(training.splits["val"], [PLAIN], None),
+        replace(
+            to_fit_config(settings),
+            optimizer="adamw",
+            schedule="plateau",
+            epochs=settings.unfrozen_epochs,
+            learning_rates=[settings.unfrozen_learning_rate],
+            weight_decays=[0.0],
+            rate_setting="training.unfrozen_learning_rate",
+        ),
+        class_weights=training.class_weights,
+        checkpoint=checkpoint,
+        fitted_before=True,
+    )
+    tuning.cut.whole.trainable = False
+    (kept,) = history.kept_epochs
+    if kept:
+        log.info("Kept epoch %d of these: the one with the lowest validation loss", kept)
+    else:
         log.warning(
-            "All validation images have the score %.4f: the classifier tells none from another. Check "
-            "model.weights and training.learning_rate, or train longer",
-            scores[0],
+            "No epoch had a lower validation loss than the frozen network with its head, and these are kept: "
+            "lower training.unfrozen_learning_rate, or leave training.unfreeze_from unset"
         )
+    return replace(lower.frozen, backbone=tuning.cut.whole), history
+
+
+def join_histories(head: History, blocks: History) -> History:
+    """Both fits in a row: phase 1 is that of the head, phase 2 that with the blocks above the cut."""
+    tuned, count = blocks.kept_epochs != [0], len(head.epochs)
+    first = [{**row, "kept": 0 if tuned else row["kept"], "phase": 1} for row in head.epochs]
+    second = [{**row, "epoch": row["epoch"] + count, "phase": 2} for row in blocks.epochs]
+    kept = [epoch + count for epoch in blocks.kept_epochs] if tuned else head.kept_epochs
+    return History([*first, *second], kept, blocks.finite)

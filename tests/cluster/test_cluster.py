@@ -24,9 +24,9 @@ from pneumo_keras.cluster.ordered_map import Stage, Worker, map_in_order
 from pneumo_keras.data.decoding import DecodedImage
 from pneumo_keras.data.phantom import PhantomImages
 from pneumo_keras.errors import ClusterError, RunError
-from pneumo_keras.recipes import cluster_prediction, network
-from pneumo_keras.recipes.cluster_prediction import predict_on_cluster
-from pneumo_keras.recipes.predict import build_scorer
+from pneumo_keras.recipes import network
+from pneumo_keras.recipes import predict as predict_recipe
+from pneumo_keras.recipes.predict import build_scorer, predict_on_cluster
 from pneumo_keras.runs.folder import RunFolder
 from pneumo_keras.runs.run import load_run
 from pneumo_keras.runtime import backend
@@ -158,7 +158,7 @@ def test_decoders_are_as_many_as_the_cluster_has_room_for(run, monkeypatch):
 
     monkeypatch.chdir(run)
     monkeypatch.setattr(connection, "open_cluster", contextlib.nullcontext)
-    monkeypatch.setattr(cluster_prediction, "predict_on_cluster", predict)
+    monkeypatch.setattr(predict_recipe, "predict_on_cluster", predict)
     for options in [], ["--workers", "3"]:
         CliRunner().invoke(main, ["-q", "predict", "run", "images/00.png", "--cluster", "ray", *options])
     assert asked == [None, 3]
@@ -187,7 +187,7 @@ def test_without_a_cluster_nothing_of_ray_is_imported(run):
 
 
 def test_whoever_asks_a_cluster_loads_no_network():
-    code = "import sys, pneumo_keras.recipes.cluster_prediction; print({'keras', 'jax'} & set(sys.modules))"
+    code = "import sys, pneumo_keras.recipes.predict; print({'keras', 'jax'} & set(sys.modules))"
     assert call(ROOT, code=code).stdout == "set()\n"
 
 

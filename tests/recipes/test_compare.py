@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.scores import load_scores
 from pneumo_keras.recipes.compare import compare_runs
-from pneumo_keras.recipes.other_images import OtherImages, evaluate_other_images
+from pneumo_keras.recipes.evaluate import evaluate_other_images
 from pneumo_keras.runs.folder import extend_manifest
 from pneumo_keras.runs.run import load_run
 from tests.images import load_phantom_splits, write_images
@@ -109,7 +109,7 @@ def test_runs_are_compared_on_other_images(train, tmp_path):
     clinic = tmp_path / "clinic"
     write_images(clinic, load_phantom_splits((40, 20, 30), seed=7)["test"])
     evaluated = [
-        evaluate_other_images(load_run(train(name, *settings).path), OtherImages(clinic), "test")[0]
+        evaluate_other_images(load_run(train(name, *settings).path), clinic, "test")[0]
         for name, settings in (("first", []), ("second", ["seed=7"]))
     ]
     (found,) = compare_runs(evaluated[0], evaluated[1:], "test")
@@ -123,14 +123,12 @@ def test_runs_that_prepare_the_files_of_a_folder_otherwise_are_paired_by_path(tr
     write_images(clinic, load_phantom_splits((40, 20, 30), seed=7)["test"])
     write_images(other, load_phantom_splits((40, 20, 30), seed=8)["test"])
     runs = [train("small"), train("large", "data.size=64")]
-    first, second = (
-        evaluate_other_images(load_run(run.path), OtherImages(clinic), "test")[0] for run in runs
-    )
+    first, second = (evaluate_other_images(load_run(run.path), clinic, "test")[0] for run in runs)
     (found,) = compare_runs(first, [second], "test", tmp_path / "roc.png")
     assert found.paired_by_path
     before, after = (roc_auc_score(*load_scores(one.path / "scores_test.csv")) for one in (first, second))
     assert found.differences["auc"].value == pytest.approx(after - before, abs=1e-12)
     # Files of the same names that lie elsewhere are other files.
-    elsewhere, _ = evaluate_other_images(load_run(runs[1].path), OtherImages(other), "test")
+    elsewhere, _ = evaluate_other_images(load_run(runs[1].path), other, "test")
     with pytest.raises(RunError, match="are paired by their paths: evaluate both runs on one folder"):
         compare_runs(first, [elsewhere], "test")

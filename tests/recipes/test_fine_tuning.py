@@ -14,7 +14,8 @@ from pneumo_keras.features.store import list_entries
 from pneumo_keras.model.backbone import cut_backbone
 from pneumo_keras.model.classifier import load_classifier
 from pneumo_keras.model.fingerprint import compute_fingerprint
-from pneumo_keras.recipes import fine_tuning, network
+from pneumo_keras.recipes import network
+from pneumo_keras.recipes import train as train_recipe
 from pneumo_keras.recipes.compare import compare_runs
 from pneumo_keras.recipes.evaluate import evaluate_run
 from pneumo_keras.recipes.explain import build_image_explainer, explain_files
@@ -162,13 +163,13 @@ def test_the_head_is_fitted_as_it_is_without_fine_tuning(run, train, tmp_path):
 
 def stop_in_second_phase(monkeypatch, batches):
     """Asks for a stop in the second phase, after so many of its batches."""
-    fit = fine_tuning.fit
+    fine_tune = train_recipe.fine_tune
 
-    def fit_and_stop(*arguments, **settings):
+    def tune_and_stop(*arguments):
         stop_after(monkeypatch, batches, 15)
-        return fit(*arguments, **settings)
+        return fine_tune(*arguments)
 
-    monkeypatch.setattr(fine_tuning, "fit", fit_and_stop)
+    monkeypatch.setattr(train_recipe, "fine_tune", tune_and_stop)
 
 
 def test_a_training_stopped_in_the_second_phase_goes_on_to_the_same_bytes(train, monkeypatch, caplog):

@@ -14,8 +14,7 @@ from pneumo_keras.data.pneumonia_mnist.archive import save_archive
 from pneumo_keras.errors import DataError, RunError
 from pneumo_keras.evaluation.scores import load_score_table, load_scores
 from pneumo_keras.recipes.compare import compare_runs
-from pneumo_keras.recipes.evaluate import evaluate_run
-from pneumo_keras.recipes.other_images import OtherImages, choose_name, evaluate_other_images
+from pneumo_keras.recipes.evaluate import choose_name, evaluate_other_images, evaluate_run
 from pneumo_keras.reporting.evaluation_text import format_evaluation
 from pneumo_keras.runs.run import load_run
 from tests.images import load_phantom_splits, sort_by_class, write_images, write_splits
@@ -39,7 +38,7 @@ def clinic(tmp_path, others):
 
 def evaluate(run, path, split="test", *, name=None, positive=None, **options):
     """The folder of an evaluation on other images, its figures and its report."""
-    target, evaluation = evaluate_other_images(run, OtherImages(path, positive, name), split, **options)
+    target, evaluation = evaluate_other_images(run, path, split, positive=positive, name=name, **options)
     return target.path, evaluation, (target.path / "report.html").read_text()
 
 
@@ -249,7 +248,7 @@ def test_perturbation_and_a_stated_prevalence_work_on_other_images(run, tmp_path
     """Whether or not the images of the run are still there."""
     save_archive(tmp_path / "clinic.npz", others)
     target, evaluation = evaluate_other_images(
-        run, OtherImages(tmp_path / "clinic.npz"), "test", prevalence=0.1, perturb=True
+        run, tmp_path / "clinic.npz", "test", prevalence=0.1, perturb=True
     )
     assert evaluation.perturbed is not None
     assert evaluation.at_threshold.stated_prevalence == 0.1
@@ -271,16 +270,16 @@ def test_images_are_named_after_their_file_or_folder(tmp_path, monkeypatch):
         "()": "images",
         "胸" * 80 + ".npz": "胸" * 60,
     }
-    assert {path: choose_name(OtherImages(tmp_path / path)) for path in names} == names
+    assert {path: choose_name(tmp_path / path, None) for path in names} == names
     (tmp_path / "clinic.v2").mkdir()
     monkeypatch.chdir(tmp_path / "clinic.v2")
-    assert choose_name(OtherImages(Path())) == "clinic.v2"
+    assert choose_name(Path(), None) == "clinic.v2"
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "", "two words", "../x", "/x", "x" * 61])
 def test_a_name_must_be_one_of_a_folder(name):
     with pytest.raises(RunError) as caught:
-        choose_name(OtherImages(Path("clinic"), name=name))
+        choose_name(Path("clinic"), name)
     assert (
         str(caught.value)
         == f"--name must be of 60 letters, digits, '_', '-' and '.' at most. Received: {name}"

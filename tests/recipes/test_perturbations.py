@@ -18,9 +18,8 @@ from pneumo_keras.evaluation.scores import load_scores
 from pneumo_keras.features import store
 from pneumo_keras.features.views import PERTURBATIONS, PLAIN
 from pneumo_keras.recipes import perturbations
-from pneumo_keras.recipes.evaluate import evaluate_run
+from pneumo_keras.recipes.evaluate import evaluate_other_images, evaluate_run
 from pneumo_keras.recipes.images import Split
-from pneumo_keras.recipes.other_images import OtherImages, evaluate_other_images
 from pneumo_keras.recipes.perturbations import list_kinds
 from tests.images import build_phantom_images, load_phantom_splits
 
@@ -130,7 +129,7 @@ def large_file(tmp_path):
 
 
 def test_larger_images_are_evaluated_as_their_prepared_ones_are(run, large_file):
-    targets = [evaluate_other_images(run, OtherImages(file), "test", perturb=True)[0] for file in large_file]
+    targets = [evaluate_other_images(run, file, "test", perturb=True)[0] for file in large_file]
     scores = [(one.path / "scores_test.csv").read_bytes() for one in targets]
     assert scores[0] == scores[1]
     documents = [read_metrics(one) for one in targets]
@@ -146,7 +145,7 @@ def test_larger_images_are_evaluated_as_their_prepared_ones_are(run, large_file)
 def test_smaller_images_get_one_line(run, large_file, tmp_path):
     save_archive(tmp_path / "tiny.npz", load_phantom_splits((40, 20, 30), size=16))
     with pytest.raises(DataError, match=r"the images must be 28 px, as data.size says\. Received: 16 px"):
-        evaluate_other_images(run, OtherImages(tmp_path / "tiny.npz"), "test")
+        evaluate_other_images(run, tmp_path / "tiny.npz", "test")
 
 
 def test_a_run_does_not_take_larger_images_for_its_own(run_of_npz, large_file):
