@@ -1,16 +1,23 @@
-"""The page and what it asks for: nothing kept, nothing fetched from elsewhere. Needs starlette."""
+"""A page on which a run scores and explains images, served until it is interrupted.
+
+No image is kept, and nothing is fetched from other addresses. Needs starlette and uvicorn.
+"""
 
 import asyncio
 import base64
 import hashlib
 import ipaddress
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import socket
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import jinja2
+import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -19,13 +26,24 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from pneumo_keras.errors import DataError
+from pneumo_keras.data.decoding import DecodedImage, Decoders
+from pneumo_keras.data.kinds import Limits
+from pneumo_keras.data.phantom import PhantomImages
+from pneumo_keras.errors import DataError, RunError
+from pneumo_keras.recipes.explain import ImageExplainer, build_image_explainer
+from pneumo_keras.reporting.explanations import CAVEAT, LEGEND, SHOWN_EDGE, paint_evidence, to_limit
+from pneumo_keras.reporting.plots import encode_image, to_png
+from pneumo_keras.runs.run import Run
 
 log = logging.getLogger("pneumo_keras")
 
 TEMPLATES = Path(__file__).with_name("templates")
+EXAMPLES, EXAMPLE_SIZE, EXAMPLE_SEED = 5, 256, 11
+NOTICE = "They are synthetic: a program drew them."
+DECODERS = 2  # processes: one that is busy for long keeps nobody waiting
+CONNECTIONS = 64  # at once
 UPLOADS = 8  # that are in memory at once
-UPLOAD_SECONDS = 120.0  # for all of an upload to come
+UPLOAD_SECONDS = 120.0  # until all of an upload must be received
 SECURITY_HEADERS: Mapping[str, str] = {
     "Content-Security-Policy": "default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
@@ -35,6 +53,108 @@ SECURITY_HEADERS: Mapping[str, str] = {
 }
 
 Evaluate = Callable[[bytes], Awaitable[dict[str, Any]]]
+"""Content of an image's file -> its score and map, ready for JSON. Raises DataError."""
+
+
+def serve_run(run: Run, *, host: str, port: int, max_bytes: int) -> None:
+    """Serves the page of a finished run until the process is interrupted.
+
+    Args:
+        run: A finished one.
+        host: Address to listen on.
+        port: To listen on; 0 takes a free one.
+        max_bytes: Of an image's file.
+
+    Raises:
+        RunError: The run is damaged, or the address is not available.
+    """
+    with _listen(host, port) as listener, open_server(run, host=host, max_bytes=max_bytes) as app:
+        name = f"[{host}]" if ":" in host else host
+        log.info("Open http://%s:%d/ in a browser. Ctrl-C ends it", name, listener.getsockname()[1])
+        build_uvicorn(app).run(sockets=[listener])
+
+
+def build_uvicorn(app: Starlette) -> uvicorn.Server:
+    """The server of a page, which ends within a second or two whatever its clients do."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            loop="asyncio",
+            ws="none",
+            lifespan="off",
+            log_level="critical",  # failures are logged by _explain
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=CONNECTIONS,
+            timeout_graceful_shutdown=1,
+        )
+    )
+
+
+@contextmanager
+def open_server(run: Run, *, host: str, max_bytes: int) -> Iterator[Starlette]:
+    """The page of a finished run with its programs compiled and its decoders started; see `serve_run`."""
+    explainer = build_image_explainer(run)
+    limits = Limits(bytes=max_bytes)
+    with Decoders(explainer.preparation, shown=SHOWN_EDGE, workers=DECODERS, limits=limits) as decoders:
+        service = Service(explainer, decoders)
+        service.warm_up()
+        drawn = PhantomImages(EXAMPLES, EXAMPLE_SIZE, EXAMPLE_SEED).read(slice(None))
+        yield build_server(
+            service.evaluate,
+            [to_png(image) for image in drawn],
+            run=run.name,
+            notice=NOTICE,
+            max_bytes=max_bytes,
+            hosts=list_names(host),
+        )
+
+
+class Service:
+    """Scores and explains one image after the other."""
+
+    def __init__(self, explainer: ImageExplainer, decoders: Decoders) -> None:
+        self._explainer, self._decoders = explainer, decoders
+        self._executor = ThreadPoolExecutor(1, "explain")
+
+    async def evaluate(self, content: bytes) -> dict[str, Any]:
+        """See `Evaluate`; pictures are `data:` addresses."""
+        image = await asyncio.wrap_future(self._decoders.submit(content))
+        if image.image is None:
+            raise DataError(image.reason)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._describe, image)
+
+    def warm_up(self) -> None:
+        """Compiles all programs, so that the first image does not wait for them."""
+        image = PhantomImages(2, self._explainer.preparation.size, EXAMPLE_SEED).read(slice(0, 1))[0]
+        self._describe(DecodedImage("", image, shape=image.shape, shown=image))
+
+    def _describe(self, image: DecodedImage) -> dict[str, Any]:
+        one = self._explainer.explain(image)
+        scored, evidence = one.scored, one.explanation.evidence
+        limit = to_limit([evidence])
+        return {
+            "probability": scored.probability,
+            "prediction": scored.prediction,
+            "threshold": scored.threshold,
+            "warning": scored.warning,
+            "data_size": self._explainer.preparation.size,
+            "image": encode_image(one.shown),
+            "map": encode_image(paint_evidence(one.shown, evidence, limit=limit, edge=SHOWN_EDGE)),
+            "limit": limit,
+            "legend": " ".join(LEGEND.split()),
+            "caveat": CAVEAT,
+        }
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise RunError(
+            f"--host and --port must name an address that is available. Received: {host}, {port} "
+            f"({error.strerror or error})"
+        ) from error
 
 
 def build_server(
@@ -46,16 +166,16 @@ def build_server(
     max_bytes: int,
     hosts: Sequence[str],
 ) -> Starlette:
-    """The page and what it asks for.
+    """The page and the addresses that it requests.
 
     Args:
-        evaluate: What there is to say of an image, from all that its file holds; raises DataError.
-        examples: Images as PNG files, offered to be tried.
-        run: How the page names the run.
-        notice: What the page says of its examples.
-        max_bytes: Of a file.
-        hosts: Names by which the page may be asked for, as `list_names` writes them; none for any. Under
-            another name for this address, another site could read the page's answers.
+        evaluate: Scores and explains an image.
+        examples: PNG files to try.
+        run: Name of the run on the page.
+        notice: On the examples.
+        max_bytes: Of an image's file.
+        hosts: Names by which the page may be requested, see `list_names`; none for any. Under another name
+            for this address, another site could read the page's answers.
     """
     page, policy = render_page(len(examples), run=run, notice=notice, max_bytes=max_bytes)
     uploads = asyncio.Semaphore(UPLOADS)
@@ -73,17 +193,17 @@ def build_server(
         try:
             async with uploads:
                 async with asyncio.timeout(UPLOAD_SECONDS):
-                    content = await read_upload(request, max_bytes)
+                    content = await _read_upload(request, max_bytes)
                 return JSONResponse(await evaluate(content))
         except DataError as error:
-            return refuse(422, str(error))
+            return _refuse(422, str(error))
         except TimeoutError:
-            return refuse(408, "the file came too slowly: send it again")
-        except ClientDisconnect:  # nobody is there to be answered
+            return _refuse(408, "the file came too slowly: send it again")
+        except ClientDisconnect:  # nobody waits for the answer
             return Response(status_code=400)
 
     async def check_sender(request: Request, call_next: RequestResponseEndpoint) -> Response:
-        response = refuse_strangers(request.headers, hosts) or await call_next(request)
+        response = _check_origin(request.headers, hosts) or await call_next(request)
         for name, value in SECURITY_HEADERS.items():
             response.headers.setdefault(name, value)
         return response
@@ -99,13 +219,7 @@ def build_server(
     )
 
 
-async def read_upload(request: Request, max_bytes: int) -> bytes:
-    """All that a request brings.
-
-    Raises:
-        DataError: It is more than `max_bytes`.
-        ClientDisconnect: The client is gone.
-    """
+async def _read_upload(request: Request, max_bytes: int) -> bytes:
     content = bytearray()
     length = request.headers.get("content-length", "0")
     too_large = DataError(f"the file has more than {max_bytes // 2**20:,} MB")
@@ -119,8 +233,8 @@ async def read_upload(request: Request, max_bytes: int) -> bytes:
 
 
 def list_names(host: str) -> tuple[str, ...]:
-    """Names by which a page that listens on an address may be asked for; none for any."""
-    name = _to_plain(host)
+    """Names by which a page that listens on an address may be requested; none for any."""
+    name = _normalise(host)
     try:
         address = ipaddress.ip_address(name)
     except ValueError:
@@ -130,28 +244,27 @@ def list_names(host: str) -> tuple[str, ...]:
     return () if address.is_unspecified else (name,)
 
 
-def refuse_strangers(headers: Mapping[str, str], hosts: Sequence[str]) -> Response | None:
+def _check_origin(headers: Mapping[str, str], hosts: Sequence[str]) -> Response | None:
     """The refusal of a request for another host, or from a page of another site; None for any other."""
     host, origin = headers.get("host", ""), headers.get("origin")
     try:
-        name = _to_plain(urlsplit(f"//{host}").hostname or "")
+        name = _normalise(urlsplit(f"//{host}").hostname or "")
         sender = urlsplit(origin or f"http://{host}")
     except ValueError:
-        return refuse(400, "Host and Origin must be names or addresses")
+        return _refuse(400, "Host and Origin must be names or addresses")
     if not name or (hosts and name not in hosts):
-        return refuse(400, "Unknown host")
+        return _refuse(400, "Unknown host")
     if sender.scheme not in ("http", "https") or sender.netloc.lower() != host.lower():
-        return refuse(403, "Unknown origin")
+        return _refuse(403, "Unknown origin")
     return None
 
 
-def refuse(status: int, reason: str) -> JSONResponse:
-    """An answer that gives a reason, as the page reads it."""
+def _refuse(status: int, reason: str) -> JSONResponse:
     return JSONResponse({"error": reason}, status_code=status, headers=SECURITY_HEADERS)
 
 
 def render_page(examples: int, *, run: str, notice: str, max_bytes: int) -> tuple[str, str]:
-    """The page, and the policy that lets it run its own script and fetch nothing from elsewhere."""
+    """The page, and the policy that lets it run its script and fetch nothing from other addresses."""
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -168,8 +281,8 @@ def render_page(examples: int, *, run: str, notice: str, max_bytes: int) -> tupl
     return page, policy
 
 
-def _to_plain(name: str) -> str:
-    """A name in lower case, an address in its shortest form: two that mean the same are the same."""
+def _normalise(name: str) -> str:
+    """A name in lower case, an address in its shortest form."""
     try:
         return str(ipaddress.ip_address(name.strip("[]")))
     except ValueError:
@@ -178,6 +291,6 @@ def _to_plain(name: str) -> str:
 
 async def _explain(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
-        return refuse(error.status_code, error.detail)
+        return _refuse(error.status_code, error.detail)
     log.error("The page failed", exc_info=error)
-    return refuse(500, "the page failed: its program says why where it was started")
+    return _refuse(500, "the page failed: the log of its program has the reason")

@@ -88,6 +88,6 @@ def app(run: "Run", port: int, host: str, max_megabytes: int) -> None:
 
     check_packages("pneumo-keras app", ["starlette", "uvicorn"], extra="app")
     start_keras()
-    from pneumo_keras.app.service import serve_run
+    from pneumo_keras.app.server import serve_run
 
     serve_run(run, host=host, port=port, max_bytes=max_megabytes * 2**20)

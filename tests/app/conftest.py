@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from pneumo_keras.app.service import build_uvicorn, open_server
+from pneumo_keras.app.server import build_uvicorn, open_server
 from pneumo_keras.runs.run import load_run
 
 

@@ -108,7 +108,7 @@ def test_every_answer_has_the_headers_of_security(client, caplog):
         assert answer.status_code == status
         for name, value in SECURITY_HEADERS.items():
             assert answer.headers[name].startswith(value.split(";")[0])
-    assert answers[500].json() == {"error": "the page failed: its program says why where it was started"}
+    assert answers[500].json() == {"error": "the page failed: the log of its program has the reason"}
     assert "ZeroDivisionError" in caplog.text
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumo_keras.app.service import Service
+from pneumo_keras.app.server import Service
 from pneumo_keras.data.decoding import Decoders
 from pneumo_keras.data.images import Preparation
 from pneumo_keras.data.kinds import Limits
@@ -46,8 +46,7 @@ def test_a_decoder_that_stands_still_costs_one_upload_and_no_more_than_its_limit
 
 PROGRAM = """
 import asyncio, socket
-from pneumo_keras.app.server import build_server
-from pneumo_keras.app.service import build_uvicorn
+from pneumo_keras.app.server import build_server, build_uvicorn
 
 async def evaluate(content):
     await asyncio.sleep(60)
