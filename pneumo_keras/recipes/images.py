@@ -1,4 +1,4 @@
-"""Which images a job works on, and what is recorded of them to know them again."""
+"""The images that a recipe works on, and the record of them by which they are recognised."""
 
 import logging
 import os
@@ -20,8 +20,8 @@ from pneumo_keras.runs.run import Run
 
 log = logging.getLogger("pneumo_keras")
 
-LEARNT_BEFORE = {"train": (), "val": ("train",), "test": ("train", "val")}
-"""The splits whose patients a run knows by the time that it comes to a split."""
+EARLIER = {"train": (), "val": ("train",), "test": ("train", "val")}
+"""The splits that a run has learnt from before a split."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,7 @@ def open_splits(data: DataSet, names: Iterable[str]) -> dict[str, Split]:
 
 
 def open_evaluated(data: DataSet, name: str) -> Split:
-    """One split, or all images as the test split where they come without splits.
-
-    Raises:
-        DataError: Another split is asked for where there are none.
-    """
+    """One split; of images without splits all as the test split, and DataError for another one."""
     if data.open_whole is None:
         return open_splits(data, (name,))[name]
     if name != "test":
@@ -72,35 +68,34 @@ def open_evaluated(data: DataSet, name: str) -> Split:
 
 
 def find_new_patients(data: DataSet, name: str) -> PerImage | None:
-    """Which images of a split show patients of whom the splits before it hold no image.
+    """Which images of a split show patients that earlier splits do not show.
 
-    False, too, for an image whose patient is unknown; None where nothing is known of that.
+    False, too, for an image whose patient is unknown; None where no patients are known.
     """
-    return find_new(data.name_images(name), [data.name_images(other) for other in LEARNT_BEFORE[name]])
+    return find_new(data.name_images(name), [data.name_images(other) for other in EARLIER[name]])
 
 
 def tell_shared_patients(data: DataSet, name: str) -> DataSet:
-    """The data with a card that says how splits up to this one share patients; a warning if this one does."""
-    opened = list(LEARNT_BEFORE)[: list(LEARNT_BEFORE).index(name) + 1]
-    names = {split: data.name_images(split) for split in opened}
-    said = {
-        split: describe_sharing(split, names[split], {other: names[other] for other in LEARNT_BEFORE[split]})
-        for split in opened
+    """The data with a card that says how splits up to this one share patients; warns if this one does."""
+    names = {split: data.name_images(split) for split in (*EARLIER[name], name)}
+    sentences = {
+        split: describe_sharing(split, names[split], {other: names[other] for other in EARLIER[split]})
+        for split in names
     }
-    shared = find_shared(names[name], [names[other] for other in LEARNT_BEFORE[name]])
+    shared = find_shared(names[name], [names[other] for other in EARLIER[name]])
     if shared is not None and shared.any():
-        log.warning("%s: %s", data.card.title, said[name])
-    return replace(data, card=replace(data.card, patients=" ".join(filter(None, said.values()))))
+        log.warning("%s: %s", data.card.title, sentences[name])
+    return replace(data, card=replace(data.card, patients=" ".join(filter(None, sentences.values()))))
 
 
 def prepare_images(*, size: int, path: Path | None) -> dict[str, Split]:
-    """PneumoniaMNIST's training and validation images, fetched unless a file is named, and prepared."""
+    """PneumoniaMNIST's training and validation images, prepared; fetched unless `path` names a file."""
     options = DataOptions(path, size, (0, 0, 0), find_cache())
     return open_splits(SOURCES["pneumonia_mnist"].open(options), ("train", "val"))
 
 
 def to_options(config: Config, preparation: Preparation | None = None) -> DataOptions:
-    """What the settings say of the images."""
+    """The settings that a source of images takes."""
     data = config.data
     return DataOptions(
         path=data.path,
@@ -115,7 +110,7 @@ def to_options(config: Config, preparation: Preparation | None = None) -> DataOp
 
 
 def describe_split(split: Split) -> dict[str, Any]:
-    """What tells these images and labels from others."""
+    """Fingerprints and class counts of images and labels."""
     labels = split.images.labels
     return {
         "sha256": split.images.fingerprint(),
@@ -125,7 +120,7 @@ def describe_split(split: Split) -> dict[str, Any]:
 
 
 def describe_splits(data: DataSet, splits: Mapping[str, Split]) -> dict[str, dict[str, Any]]:
-    """The same of some splits, with the checksums of their listings where there are any."""
+    """The same of some splits, with the checksums of their listings if they have any."""
     described = {name: describe_split(split) for name, split in splits.items()}
     if data.hash_listing:
         for name, about in described.items():
@@ -134,49 +129,45 @@ def describe_splits(data: DataSet, splits: Mapping[str, Split]) -> dict[str, dic
 
 
 def hash_splits(splits: Mapping[str, Split]) -> Hashes:
-    """A hash of each image of these splits, by which it is known wherever it lies."""
+    """A hash of the pixels of each image, sorted."""
     cache = find_cache()
     return np.unique(np.concatenate([load_hashes(split.images, cache) for split in splits.values()]))
 
 
 def open_own_data(run: Run, moved: str | None = None) -> tuple[Config, DataSet]:
-    """The images that a run was made with, where they lie now, once they are known to be the same.
+    """The images that a run was made with, checked to be the same, and its settings with their path.
 
-    Where their listing is as it was, training and validation images are not read. Images of the official
-    file and phantom images are what the settings say. If they were moved, the new place is absolute.
-
-    Returns:
-        The settings with the paths of this machine, and the images; no split is opened yet.
+    Where their listing has not changed, training and validation images are not read, nor those of the
+    official file or of phantoms. `moved` is their absolute path now, if it is another one.
 
     Raises:
-        RunError: There is nothing at that place, or training or validation images or labels are others.
+        RunError: The path does not exist, or training or validation images or labels are others.
     """
     paths = run.environment["paths"]
     if moved is not None:
         paths = {**paths, "data.path": moved}
     config = resolve_paths(run.config if moved is None else change_config(run.config, paths), paths)
-    place = config.data.path
-    if place is not None and not os.path.exists(place):  # noqa: PTH110 (never raises)
+    path = config.data.path
+    if path is not None and not os.path.exists(path):  # noqa: PTH110 (never raises)
         raise RunError(
-            f"The images that {run.folder.path} was made with must lie where they lay then, or where --set "
-            f"data.path=... says. Received: {place}, where there is nothing."
+            f"The images that {run.folder.path} was made with must have the same path as then, or that of "
+            f"--set data.path=... Received: {path}, which does not exist."
         )
     data = open_data(config, run.preparation)
     in_one_file = data.hash_listing is None
-    if place is None or (in_one_file and data.card.files == run.environment["data"]["files"]):
+    if path is None or (in_one_file and data.card.files == run.environment["data"]["files"]):
         return config, data
     for name, before in run.environment["images"].items():
         if change := _find_change(before, data, name):
             raise RunError(
-                f"{place}: the images that the run learnt from must be as they were. Received: "
-                f"{change}. Train "
-                "again, or name images that it was not trained on with --data."
+                f"{path}: the images that the run learnt from must be as they were. Received: {change}. "
+                "Train again, or name images that it was not trained on with --data."
             )
     return config, data
 
 
 def _find_change(before: Mapping[str, Any], data: DataSet, split: str) -> str:
-    """In what images or labels of a split differ from what was recorded; "" where they are the same."""
+    """How images or labels of a split differ from the record of them; "" if they do not."""
     if data.hash_listing:
         try:
             listing_sha256 = data.hash_listing(split)

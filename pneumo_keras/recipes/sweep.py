@@ -1,5 +1,6 @@
 """Settings compared on training and validation images."""
 
+import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -49,13 +50,13 @@ MEMBERS_AT_ONCE = 100  # heads that a sweep fits at the same time
 def sweep_settings(config: Config, grid: Grid, folder: Path, *, folds: int) -> list[Candidate]:
     """Cross-validates all combinations of a grid on training and validation images together.
 
-    The test split is not opened. Everything is written anew after each group of combinations that
-    are fitted at once, so that a sweep that is stopped leaves what it found.
+    The test split is not opened. The results are written after each group of combinations that are fitted at
+    once, so that a sweep that is stopped leaves some.
 
     Args:
-        config: What all combinations share.
+        config: Settings that all combinations share.
         grid: Values by dotted key.
-        folder: Where table, picture and best settings are written.
+        folder: For table, picture and best settings.
         folds: Of the cross-validation.
 
     Returns:
@@ -85,21 +86,19 @@ def sweep_settings(config: Config, grid: Grid, folder: Path, *, folds: int) -> l
                 seen = (model.image_size, model.feature_layers, shared.augmentation, model.flip_average)
                 if seen not in loaded:
                     loaded = {seen: load_features(shared, extractor, splits, held_out)}
-                operations = count_operations_of(shared, extractor)
-                ranked = rank([*ranked, *validate_group(shared, group, loaded[seen], operations)])
-                chosen = {"best": ranked[0], "cheapest": choose_cheapest(ranked)}
-                settings = {
+                ranked = rank([*ranked, *validate_group(shared, group, loaded[seen], extractor)])
+                chosen = {
                     name: (one, format_config(change_config(config, one.values)))
-                    for name, one in chosen.items()
+                    for name, one in (("best", ranked[0]), ("cheapest", choose_cheapest(ranked)))
                 }
-                write_sweep(folder, ranked, settings, title=title)
+                write_sweep(folder, ranked, chosen, title=title)
                 progress.advance(len(group))
         write_sweep_plot(folder, ranked, title=title)
     return ranked
 
 
 def hold_out(splits: Mapping[str, Split], *, folds: int, seed: int) -> Folds:
-    """The fold in which each image of some splits is held out, together with all others of its patient."""
+    """The fold in which each image is held out, together with all others of its patient."""
     parts = splits.values()
     patients = [patient for part in parts for patient in part.names.patients or ("",) * len(part.images)]
     held_out = draw_folds(
@@ -111,7 +110,7 @@ def hold_out(splits: Mapping[str, Split], *, folds: int, seed: int) -> Folds:
     )
     if known := len(set(patients) - {""}):
         log.info(
-            "%s images of %s patients, and %s of unknown ones, lie in %s folds: no patient in two of them",
+            "%s images of %s patients, and %s of unknown ones, are in %s folds: no patient in two of them",
             f"{len(patients) - patients.count(''):,}",
             f"{known:,}",
             f"{patients.count(''):,}",
@@ -123,12 +122,9 @@ def hold_out(splits: Mapping[str, Split], *, folds: int, seed: int) -> Folds:
 def build_extractors(
     config: Config, shares: Sequence[Config], splits: Mapping[str, Split]
 ) -> dict[int, Extractor]:
-    """For each image size an extractor up to all feature layers that any combination has there.
+    """For each image size an extractor of all feature layers that any combination has at that size.
 
-    Args:
-        config: With the paths of this machine.
-        shares: What the combinations of each group share.
-        splits: The images, whose features must find room.
+    Checks that there is room for the features. `shares` has the settings that each group shares.
     """
     extractors = {}
     for size in dict.fromkeys(shared.model.image_size for shared in shares):
@@ -137,31 +133,29 @@ def build_extractors(
         sized = change_config(config, {"model.image_size": size})
         frozen = build_frozen(sized, [layer for layer in get_args(FeatureLayer) if layer in asked])
         extractors[size] = build_extractor(sized, frozen)
-        by_views = {(shared.augmentation, shared.model.flip_average): list_views(shared) for shared in alike}
+        by_views = {
+            (shared.augmentation, shared.model.flip_average): [
+                *list_fitted_views(shared),
+                *itertools.chain.from_iterable(list_scored_views(shared).values()),
+            ]
+            for shared in alike
+        }
         extractors[size].check_room(
             [(split.images, views) for views in by_views.values() for split in splits.values()]
         )
     return extractors
 
 
-def list_evaluated_ways(config: Config) -> dict[str, list[View]]:
-    """How images are seen that are scored, as they are and perturbed."""
+def list_scored_views(config: Config) -> dict[str, list[View]]:
+    """Views of images that are scored, plain and perturbed."""
     flip = config.model.flip_average
     return {PLAIN: list_evaluated_views(flip), PERTURBED: list_perturbed_views(config, flip_average=flip)}
-
-
-def list_views(config: Config) -> list[View]:
-    """All ways in which images are seen, for the fit or for the scores."""
-    return [
-        *list_fitted_views(config),
-        *(view for ways in list_evaluated_ways(config).values() for view in ways),
-    ]
 
 
 def load_features(
     config: Config, extractor: Extractor, splits: Mapping[str, Split], held_out: Folds
 ) -> FoldedFeatures:
-    """Features of all images in memory, in the views that are trained on and in those that are scored."""
+    """Features of all images in memory, in the views of the fit and of the scores."""
 
     def load(view: View) -> Features:
         tables = [extractor.extract(split.images, split.title, view) for split in splits.values()]
@@ -169,27 +163,21 @@ def load_features(
 
     return FoldedFeatures(
         views=[load(view) for view in list_fitted_views(config)],
-        evaluated={way: [load(view) for view in views] for way, views in list_evaluated_ways(config).items()},
+        evaluated={name: [load(view) for view in views] for name, views in list_scored_views(config).items()},
         labels=np.concatenate([split.images.labels for split in splits.values()]),
         folds=held_out,
     )
 
 
-def count_operations_of(config: Config, extractor: Extractor) -> int:
-    """Floating-point operations that the network takes to score an image."""
-    network = select_feature_layers(extractor.frozen.backbone, config.model.feature_layers)
-    return count_operations(network) * len(list_evaluated_views(config.model.flip_average))
-
-
 def validate_group(
-    shared: Config, group: Sequence[dict[str, Any]], features: FoldedFeatures, operations: int
+    shared: Config, group: Sequence[dict[str, Any]], features: FoldedFeatures, extractor: Extractor
 ) -> list[Candidate]:
     """Candidates of combinations that differ in learning rate and weight decay alone."""
-    training = shared.training
+    training, model = shared.training, shared.model
 
     def build(seeds: Sequence[int], moments: tuple[Moments, Moments]) -> keras.Model:
         d = features.views[0].shape[1]
-        return build_heads(shared, d, moments if shared.model.standardise else None, seeds)
+        return build_heads(shared, d, moments if model.standardise else None, seeds)
 
     found = cross_validate(
         build,
@@ -202,12 +190,13 @@ def validate_group(
         batch_size=training.batch_size,
         seed=shared.seed,
     )
+    network = select_feature_layers(extractor.frozen.backbone, model.feature_layers)
     return build_candidates(
         group,
         features.labels,
-        {way: log_odds.astype(np.float64) for way, log_odds in found.log_odds.items()},
+        {name: log_odds.astype(np.float64) for name, log_odds in found.log_odds.items()},
         features.folds,
         found.kept_epochs,
-        operations=operations,
+        operations=count_operations(network) * len(list_evaluated_views(model.flip_average)),
         weights=found.weights,
     )

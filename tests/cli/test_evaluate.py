@@ -169,8 +169,8 @@ def test_images_that_were_moved_are_named_and_must_be_the_same(invoke, tmp_path)
     lost = invoke("-q", "eval", "run")
     assert (lost.exit_code, lost.stderr) == (
         1,
-        "Error: The images that run was made with must lie where they lay then, or where --set "
-        f"data.path=... says. Received: {tmp_path}/images, where there is nothing.\n",
+        "Error: The images that run was made with must have the same path as then, or that of --set "
+        f"data.path=... Received: {tmp_path}/images, which does not exist.\n",
     )
     nowhere = invoke("-q", "eval", "run", "--set", "data.path=nowhere")
     assert (nowhere.exit_code, f"{tmp_path}/nowhere, where there" in nowhere.stderr) == (1, True)

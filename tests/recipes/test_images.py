@@ -115,8 +115,7 @@ def test_another_file_in_the_place_of_the_run_s_own_is_noticed(run_of_npz, tmp_p
 def test_images_that_are_gone_are_named(run_of_npz, tmp_path):
     (tmp_path / "images.npz").rename(tmp_path / "moved.npz")
     assert refuse(run_of_npz) == (
-        f"The images that {run_of_npz.folder.path} was made with must lie where they lay then, or "
-        "where --set "
-        f"data.path=... says. Received: {tmp_path}/images.npz, where there is nothing."
+        f"The images that {run_of_npz.folder.path} was made with must have the same path as then, or that of "
+        f"--set data.path=... Received: {tmp_path}/images.npz, which does not exist."
     )
     open_own_data(run_of_npz, str(tmp_path / "moved.npz"))

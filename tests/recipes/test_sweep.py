@@ -72,7 +72,7 @@ def test_a_sweep_of_images_whose_patients_are_known_keeps_them_in_one_fold(
     ((patients, folds),) = drawn
     assert len(set(zip(patients, folds.tolist(), strict=True))) == len(set(patients)) == -(-len(images) // 3)
     assert (
-        f"{len(images)} images of {len(set(patients))} patients, and 0 of unknown ones, lie in 3 folds: no "
+        f"{len(images)} images of {len(set(patients))} patients, and 0 of unknown ones, are in 3 folds: no "
         "patient in two of them"
     ) in caplog.messages
 
