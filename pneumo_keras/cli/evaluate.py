@@ -1,7 +1,7 @@
 """Evaluation of a run, and comparison of evaluated runs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -111,30 +111,10 @@ def evaluate(
 def print_evaluation(run: Path, split: str, evaluation: "Evaluation", *, as_json: bool) -> None:
     """Prints the figures of a run on a split."""
     from pneumo_keras.reporting.evaluation_text import format_evaluation
-
-    document = {"run": str(run), "split": split, **_to_document(evaluation)}
-    print_result(format_evaluation(evaluation, heading=f"{run}, split {split}"), document, as_json=as_json)
-
-
-def _to_document(evaluation: "Evaluation") -> dict[str, Any]:
     from pneumo_keras.storage.documents import to_document
 
-    document = {
-        **to_document(evaluation.at_threshold),
-        "at_0.5": to_document(evaluation.at_half),
-        "members": {name: to_document(spread) for name, spread in evaluation.members.items()},
-    }
-    for name in ("out_of_distribution", "new_patients"):
-        if (part := getattr(evaluation, name)) is not None:
-            document[name] = to_document(part)
-    if evaluation.perturbed:
-        changes = {name: to_document(change) for name, change in evaluation.perturbed.changes.items()}
-        of_perturbed = _to_document(evaluation.perturbed.evaluation)
-        document["perturbed"] = {
-            "combined": {"perturbation": evaluation.perturbed.ranges, **of_perturbed, "changes": changes},
-            **to_document(evaluation.perturbed.robustness),
-        }
-    return document
+    document = {"run": str(run), "split": split, **to_document(evaluation)}
+    print_result(format_evaluation(evaluation, heading=f"{run}, split {split}"), document, as_json=as_json)
 
 
 @click.command()

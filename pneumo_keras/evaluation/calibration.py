@@ -65,50 +65,42 @@ UNSCALED = LogitScaling(slope=1.0, intercept=0.0, method="none")
 
 
 @dataclass(frozen=True)
-class ErrorChange:
-    """Calibration error of the same images, plain and scaled."""
-
-    before: FloatOrNan
-    after: FloatOrNan
-
-
-@dataclass(frozen=True)
 class Calibration(LogitScaling):
     """What scores mean: `calibration.json`.
 
     Attributes:
         fitted_on: The images, for instance `val`.
         prevalence: That the scores speak of.
-        calibration_error: Of the same images.
+        error_before: Calibration error of the same images unscaled.
+        error_after: The same scaled.
     """
 
     fitted_on: str
     prevalence: Annotated[float, Field(gt=0, lt=1)]
-    calibration_error: ErrorChange
+    error_before: FloatOrNan
+    error_after: FloatOrNan
 
 
 def describe_calibration(
     scaling: LogitScaling, labels: Labels, logits: Logits, *, fitted_on: str
 ) -> Calibration:
     """What a scaling does to the images it was fitted on, under heads fitted with balanced class weights."""
-    errors = [to_calibration_error(labels, one.to_scores(logits)) for one in (UNSCALED, scaling)]
+    before, after = (to_calibration_error(labels, one.to_scores(logits)) for one in (UNSCALED, scaling))
     return Calibration(
         **asdict(scaling),
         fitted_on=fitted_on,
         # An intercept moves the scores to the share of the images it was fitted on.
         prevalence=to_prevalence(labels) if scaling.method == "platt" else BALANCED_PREVALENCE,
-        calibration_error=ErrorChange(*errors),
+        error_before=before,
+        error_after=after,
     )
 
 
 def fit_scaling(method: Method, labels: Labels, logits: Logits) -> LogitScaling:
-    """Fits a scaling by the log loss against Platt's targets; `none` leaves logits alone.
+    """Fits a scaling by the log loss against Platt's targets, on images that are not evaluated later.
 
-    Args:
-        method: `none`, `temperature` (a slope; the temperature stays in [0.01, 100]) or `platt` (a
-            slope and an intercept).
-        labels: Of images that are not evaluated later.
-        logits: Of the same images.
+    `none` leaves logits alone, `temperature` is a slope (the temperature stays in [0.01, 100]), `platt` a
+    slope and an intercept.
 
     Raises:
         DataError: A class is missing, or scores do not rise from normal to pneumonia.
@@ -170,16 +162,11 @@ def to_platt_targets(labels: Labels) -> Float64[np.ndarray, " n"]:
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """The images of one bin of scores, low < score <= high (the first bin holds `low` too).
+    """The images of one bin of scores, low < score <= high (the first bin has scores of `low`, too).
 
     Attributes:
-        low: Lower edge.
-        high: Upper edge.
-        n: Images.
-        mean_score: Mean score, what the classifier promises.
-        share: Share of pneumonia images, what comes true.
-        share_low: Lower bound of Wilson's interval of the share.
-        share_high: Upper bound of it.
+        mean_score: What the classifier promises.
+        share: Share of pneumonia images, what comes true, with Wilson's interval.
     """
 
     low: float

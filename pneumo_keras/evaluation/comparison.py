@@ -41,14 +41,9 @@ from pneumo_keras.storage.documents import FloatOrNan
 
 @dataclass(frozen=True)
 class Difference:
-    """Second minus first, with its 95 % confidence interval; NaN where undefined.
+    """Second minus first, with the bounds of its 95 % confidence interval, NaN where undefined.
 
-    Attributes:
-        value: The difference.
-        low: Lower bound.
-        high: Upper bound.
-        p_value: Two-sided, of no difference.
-        method: How bounds and p-value were found.
+    The p-value is two-sided; the method is that of bounds and p-value.
     """
 
     value: FloatOrNan
@@ -70,26 +65,17 @@ def compare_figures(
     patients: Patients | None = None,
     prevalence: float | None = None,
 ) -> dict[str, Difference]:
-    """Differences of all figures but the prevalence, second minus first.
+    """Differences of all figures but the prevalence, second minus first; the seed is the bootstrap's.
 
-    Args:
-        labels: Of the images.
-        first: Scores of the first.
-        second: Scores of the second.
-        first_threshold: Above it the first predicts pneumonia.
-        second_threshold: The same of the second.
-        resamples: Of the bootstrap.
-        seed: Of the bootstrap.
-        patients: Of the images, where known.
-        prevalence: That the scores speak of, and the figures are to; None for the images' own. McNemar's test
-            knows no weights: the accuracy is then bootstrapped, too.
+    With a `prevalence`, scores and figures are those of a population with it. McNemar's test knows no
+    weights: the accuracy is then bootstrapped, too.
 
     Raises:
         DataError: There are no images, labels or scores are out of range, or a prevalence is stated for
             images of one class.
     """
-    for scores in (first, second):
-        check_scores(labels, scores)
+    check_scores(labels, first)
+    check_scores(labels, second)
     predicted = first > first_threshold, second > second_threshold
 
     def measure(weights: ResampleWeights) -> dict[str, Draws]:
@@ -147,12 +133,8 @@ def compare_aucs(
 def compare_shares(first: Bool[np.ndarray, " images"], second: Bool[np.ndarray, " images"]) -> Difference:
     """Difference of two shares of the same images (accuracy, sensitivity), by McNemar's exact test.
 
-    The bounds are Bonett and Price's: Wald's, after adding one image to each kind of disagreement.
-    Test and bounds may disagree in a close case.
-
-    Args:
-        first: Which images the first predicts rightly.
-        second: Which images the second predicts rightly.
+    Takes which images each predicts rightly. The bounds are Bonett and Price's: Wald's, after adding one
+    image to each kind of disagreement. Test and bounds may disagree in a close case.
 
     References:
         McNemar, Q. (1947). Psychometrika 12, 153-157.

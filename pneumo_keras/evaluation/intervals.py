@@ -28,6 +28,7 @@ from pneumo_keras.evaluation.metrics import (
     ResampleWeights,
     has_both_classes,
     to_bin_index,
+    to_figures,
     to_resampled_figures,
     weigh_images,
 )
@@ -39,8 +40,7 @@ Z = float(ndtri((1 + LEVEL) / 2))
 ROUNDING = 1e-12  # a standard error below this is none
 
 RESAMPLES = 2000
-BATCH_CELLS = 2**18
-"""Images times resamples held at once: 2 MB an array, which stays in the processor's cache."""
+BATCH_CELLS = 2**18  # images times resamples at once: 2 MB an array, which stays in the processor's cache
 
 BOOTSTRAP, BY_PATIENT = "bootstrap, Student's t", ", by patient"
 
@@ -55,14 +55,7 @@ SHORT_COVERAGE = "87 %"
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with its 95 % confidence interval; NaN where undefined.
-
-    Attributes:
-        value: The figure.
-        low: Lower bound.
-        high: Upper bound.
-        method: How the bounds were found.
-    """
+    """A figure with the bounds of its 95 % confidence interval, NaN where undefined, and their method."""
 
     value: FloatOrNan
     low: FloatOrNan
@@ -71,7 +64,6 @@ class Interval:
 
 
 def to_intervals(
-    values: Mapping[str, float],
     labels: Labels,
     scores: Scores,
     predicted: Predicted,
@@ -81,18 +73,8 @@ def to_intervals(
     resamples: int = RESAMPLES,
     seed: int,
 ) -> dict[str, Interval]:
-    """The interval of every figure, in the order of the values.
-
-    Args:
-        values: Of `to_figures`, for the same arguments.
-        labels: Of the images.
-        scores: See `to_figures`.
-        predicted: Which images are predicted to show pneumonia.
-        prevalence: See `to_figures`.
-        patients: Of the images, where known.
-        resamples: Of the bootstrap.
-        seed: Of the bootstrap.
-    """
+    """Every figure with its interval, see `to_figures`; the seed is that of the bootstrap."""
+    values = to_figures(labels, scores, predicted, prevalence=prevalence)
     errors = estimate_errors(
         labels,
         lambda weights: to_resampled_figures(labels, scores, predicted, weights),
@@ -119,13 +101,10 @@ def to_intervals(
             "prevalence": (pneumonia, every),
         }
     intervals |= {name: to_share_interval(part, among, patients) for name, (part, among) in shares.items()}
-    by = "" if patients is None else BY_PATIENT
-    intervals = {
-        name: Interval(values[name], one.low, one.high, one.method + by)
-        if not math.isnan(values[name])
-        else Interval(math.nan, math.nan, math.nan, one.method + by)
-        for name, one in intervals.items()
-    }
+    for name, one in intervals.items():
+        low, high = (math.nan, math.nan) if math.isnan(values[name]) else (one.low, one.high)
+        method = one.method if patients is None else one.method + BY_PATIENT
+        intervals[name] = Interval(values[name], low, high, method)
     if prevalence is not None:
         intervals["prevalence"] = Interval(prevalence, prevalence, prevalence, "stated")
     return intervals
@@ -271,18 +250,11 @@ def estimate_errors(
 ) -> dict[str, float]:
     """Standard errors of figures by the stratified bootstrap; 0 where all resamples agree.
 
-    Images are drawn with replacement, as many of each class as there are. Where patients are known, they
-    are drawn with all their images, and images are weighted so that classes keep their shares. Resampling m
-    images leaves out 1 / m of their variance, which is put back by the rarer class. Resamples in which a
-    figure is undefined are left out. NaN with one image, or patient, of a class: it says nothing of others.
-
-    Args:
-        labels: Of the images.
-        measure: From weights of the images to figures of each resample.
-        prevalence: Stated prevalence that images are weighted to; None for their own.
-        patients: Of the images, where known.
-        resamples: How many.
-        seed: Of the draws.
+    `measure` takes weights of the images to figures of each resample. Images are drawn with replacement, as
+    many of each class as there are. Where patients are known, they are drawn with all their images, and
+    images are weighted so that classes keep their shares. Resampling m images leaves out 1 / m of their
+    variance, which is put back by the rarer class. Resamples in which a figure is undefined are left out. NaN
+    with one image, or patient, of a class: it says nothing of others.
 
     References:
         Efron, B. & Tibshirani, R. J. (1993). An introduction to the bootstrap. Chapman & Hall, chapters 6
@@ -338,10 +310,7 @@ def _weigh_resamples(
 def to_bootstrap_interval(name: str, value: float, half: float) -> Interval:
     """Interval symmetric in the logit, of the log loss in the logarithm; NaN where no resample differs.
 
-    Args:
-        name: Of the figure.
-        value: Of the figure.
-        half: Student's quantile times the standard error.
+    `half` is Student's quantile times the standard error.
 
     References:
         Boyd, K., Eng, K. H. & Page, C. D. (2013). Area under the precision-recall curve: point
@@ -353,9 +322,9 @@ def to_bootstrap_interval(name: str, value: float, half: float) -> Interval:
             return Interval(value, math.nan, math.nan, method)
         return Interval(value, value * math.exp(-half / value), value * math.exp(half / value), method)
     method = f"{BOOTSTRAP}, logit"
-    if not half > ROUNDING or not 0 < value < 1:
-        return Interval(value, math.nan, math.nan, method)
-    return _to_logit_interval(value, half, method)
+    if half > ROUNDING and 0 < value < 1:
+        return _to_logit_interval(value, half, method)
+    return Interval(value, math.nan, math.nan, method)
 
 
 def to_calibration_interval(value: float, half: float, chance: float) -> Interval:

@@ -37,14 +37,7 @@ Count = Annotated[int, Field(ge=0)]
 
 @dataclass(frozen=True)
 class ConfusionCounts:
-    """Images by label and prediction.
-
-    Attributes:
-        tn: Normal images predicted normal.
-        fp: Normal images predicted pneumonia.
-        fn: Pneumonia images predicted normal.
-        tp: Pneumonia images predicted pneumonia.
-    """
+    """Images by prediction (negative is normal, positive pneumonia) and whether it is true."""
 
     tn: Count
     fp: Count
@@ -52,9 +45,19 @@ class ConfusionCounts:
     tp: Count
 
     @property
+    def normal(self) -> int:
+        """Normal images."""
+        return self.tn + self.fp
+
+    @property
+    def pneumonia(self) -> int:
+        """Pneumonia images."""
+        return self.fn + self.tp
+
+    @property
     def n(self) -> int:
         """All images."""
-        return self.tn + self.fp + self.fn + self.tp
+        return self.normal + self.pneumonia
 
 
 def count_confusions(labels: Labels, scores: Scores, threshold: float) -> ConfusionCounts:
@@ -74,12 +77,12 @@ def to_accuracy(counts: ConfusionCounts) -> float:
 
 def to_sensitivity(counts: ConfusionCounts) -> float:
     """Share of pneumonia images predicted pneumonia (their recall), in [0, 1]; NaN without any."""
-    return _to_share(counts.tp, counts.tp + counts.fn)
+    return _to_share(counts.tp, counts.pneumonia)
 
 
 def to_specificity(counts: ConfusionCounts) -> float:
     """Share of normal images predicted normal (their recall), in [0, 1]; NaN without any."""
-    return _to_share(counts.tn, counts.tn + counts.fp)
+    return _to_share(counts.tn, counts.normal)
 
 
 def _to_share(part: int, whole: int) -> float:
@@ -108,16 +111,7 @@ def has_both_classes(labels: Labels) -> bool:
 
 
 def check_both_classes(labels: Labels, task: str, *, remedy: str = "") -> None:
-    """Checks that there are normal and pneumonia images.
-
-    Args:
-        labels: Of the images.
-        task: What takes both classes, as the message begins.
-        remedy: What to do without, as it ends.
-
-    Raises:
-        DataError: A class is missing.
-    """
+    """Raises a DataError where a class is missing; `task` begins the message, `remedy` ends it."""
     if not has_both_classes(labels):
         pneumonia = int(labels.sum())
         raise DataError(
@@ -127,11 +121,7 @@ def check_both_classes(labels: Labels, task: str, *, remedy: str = "") -> None:
 
 
 def check_scores(labels: Int64[np.ndarray, " labels"], scores: Float64[np.ndarray, " scores"]) -> None:
-    """Checks that there are images, each with one label (0 or 1) and one score in [0, 1].
-
-    Raises:
-        DataError: Something is missing or out of its range.
-    """
+    """Raises a DataError unless there are images, each with one label (0 or 1) and one score in [0, 1]."""
     if len(labels) != len(scores):
         raise DataError(
             "Every image needs one label and one score. "
@@ -151,12 +141,8 @@ def check_scores(labels: Int64[np.ndarray, " labels"], scores: Float64[np.ndarra
 def weigh_images(labels: Labels, prevalence: float | None) -> Float64[np.ndarray, " n"]:
     """Weights with which images stand for a population of that prevalence; their sum is the number of images.
 
-    Args:
-        labels: Of the images.
-        prevalence: In (0, 1); None for the images' own, where all weights are 1.
-
-    Raises:
-        DataError: The images of one class cannot stand for a population with both.
+    Without a prevalence, in (0, 1), all are 1. Images of one class cannot stand for a population with both: a
+    DataError.
     """
     if prevalence is None:
         return np.ones(len(labels))
@@ -170,13 +156,8 @@ def to_figures(
 ) -> dict[str, float]:
     """Every figure of the images, by scikit-learn; NaN where undefined.
 
-    Scores are clipped to [2**-24, 1 - 2**-24] for the log loss, so one image costs at most 16.6 nats.
-
-    Args:
-        labels: 0 (normal) or 1 (pneumonia).
-        scores: Probabilities of pneumonia, where `prevalence` is given in a population with it.
-        predicted: Which images are predicted to show pneumonia.
-        prevalence: That the figures are to speak of; None for the images' own.
+    With a `prevalence`, scores are probabilities in a population with it, and figures speak of that. Scores
+    are clipped to [2**-24, 1 - 2**-24] for the log loss, so one image costs at most 16.6 nats.
 
     Raises:
         DataError: There are no images, labels or scores are out of range, or a prevalence is stated

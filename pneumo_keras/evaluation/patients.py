@@ -18,13 +18,7 @@ Patients = Int64[np.ndarray, " n"]
 
 @dataclass(frozen=True)
 class PatientCounts:
-    """Patients of a set of images.
-
-    Attributes:
-        all: All of them.
-        normal: With normal images.
-        pneumonia: With pneumonia images; a patient may have both.
-    """
+    """All patients of some images, those with normal and those with pneumonia images; some may have both."""
 
     all: int
     normal: int
@@ -34,8 +28,7 @@ class PatientCounts:
 def to_groups(patients: Sequence[str] | None) -> Patients | None:
     """Numbers of the images' patients; None where no patient is known to have two of the images.
 
-    Args:
-        patients: Whose image each is; "" where unknown, which is taken for a patient with no other image.
+    An unknown patient, "", is taken for one with no other image.
     """
     if patients is None:
         return None

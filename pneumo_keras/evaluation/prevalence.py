@@ -18,24 +18,16 @@ BALANCED_PREVALENCE = 0.5
 
 @dataclass(frozen=True)
 class PrevalenceShift:
-    """From the prevalence that scores were fitted for to a stated one.
+    """From the prevalence that scores were fitted for to a stated one, never learnt from test labels.
 
     Scores and thresholds move together and keep their order, so no prediction changes.
-
-    Attributes:
-        trained: Prevalence that the scores speak of, in (0, 1).
-        stated: Prevalence where they are to be used, in (0, 1); never learnt from test labels.
     """
 
     trained: float
     stated: float
 
     def __post_init__(self) -> None:
-        """Checks both.
-
-        Raises:
-            SettingsError: One is not in (0, 1).
-        """
+        """Raises a SettingsError unless both are in (0, 1)."""
         if not (0 < self.trained < 1 and 0 < self.stated < 1):
             raise SettingsError(
                 "A prevalence is a share in (0, 1). "

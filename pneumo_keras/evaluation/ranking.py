@@ -89,13 +89,9 @@ class Candidate:
 def evaluate_folds(
     labels: Labels, scores: Scores, folds: Int64[np.ndarray, " n"], *, prefix: str = PLAIN
 ) -> FoldFigures:
-    """Figures of each fold by itself, predictions at 0.5.
+    """Figures of each fold by itself, predictions at 0.5, names with a prefix.
 
-    Args:
-        labels: Of all images.
-        scores: From members that have not seen the fold of the image.
-        folds: In which each image was held out.
-        prefix: Of the figures' names.
+    Scores are from members that have not seen the fold of the image.
     """
     by_fold = [
         _to_figures(labels[folds == fold], scores[folds == fold]) for fold in range(int(folds.max()) + 1)
@@ -125,17 +121,10 @@ def build_candidates(
     operations: int,
     weights: int,
 ) -> list[Candidate]:
-    """A candidate for each combination of settings that was cross-validated.
+    """A candidate for each combination of settings that was cross-validated; see `Candidate`.
 
-    Args:
-        values: Of each combination, by dotted key.
-        labels: Of all images.
-        log_odds: Of images as they are (`PLAIN`) and `PERTURBED`, from members that have not seen the
-            fold of the image; NaN for a combination that diverged.
-        folds: In which each image was held out.
-        kept_epochs: That were kept.
-        operations: Of the frozen network.
-        weights: Numbers that a head learns.
+    The log odds, of images as they are (`PLAIN`) and `PERTURBED`, are from members that have not seen the
+    fold of the image; NaN for a combination that diverged.
     """
     candidates = []
     for index, combination in enumerate(values):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
@@ -40,13 +40,7 @@ HALF = 0.5  # MedMNIST's threshold, for comparable figures
 
 @dataclass(frozen=True)
 class MemberFigure:
-    """One figure of every member.
-
-    Attributes:
-        mean: Of one member; the average of all members has a figure of its own.
-        deviation: Standard deviation over members, n - 1 in the denominator; NaN for one member.
-        values: In the order of the members.
-    """
+    """One figure of every member, its mean, and its standard deviation (n - 1), NaN for one member."""
 
     mean: FloatOrNan
     deviation: FloatOrNan
@@ -63,46 +57,33 @@ def to_member_figures(members: Sequence[Mapping[str, float]]) -> dict[str, Membe
     return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ThresholdMetrics:
-    """All figures at one threshold.
+    """All figures at one threshold, above which pneumonia is predicted.
 
     Attributes:
         n: Images.
-        threshold: An image is predicted to show pneumonia when its score is above it.
-        tn: Normal images predicted normal.
-        fp: Normal images predicted pneumonia.
-        fn: Pneumonia images predicted normal.
-        tp: Pneumonia images predicted pneumonia.
-        figures: Each figure with its 95 % interval, by name.
+        threshold: Corrected to the stated prevalence, if any.
+        counts: Images by label and prediction.
+        figures: By name.
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
-        stated_prevalence: That figures, scores and threshold were corrected for; None where they speak of
-            the images as they are.
+        stated_prevalence: That figures, scores and threshold were corrected for; None for the images' own.
         trained_prevalence: That they were corrected from, if they were.
         short_intervals: Figures whose intervals are known to be too short for so few images.
-        patients: Where they are known, and intervals take the images of one together; None where each
-            image is independent.
+        patients: Where they are known, and intervals take the images of one together.
     """
 
     n: int
     threshold: float
-    tn: int
-    fp: int
-    fn: int
-    tp: int
+    counts: ConfusionCounts
     figures: dict[str, Interval]
     resamples: int
     seed: int
     stated_prevalence: float | None
     trained_prevalence: float | None
-    short_intervals: list[str] = field(default_factory=list)
-    patients: PatientCounts | None = None
-
-    @property
-    def counts(self) -> ConfusionCounts:
-        """Images by label and prediction."""
-        return ConfusionCounts(self.tn, self.fp, self.fn, self.tp)
+    short_intervals: list[str]
+    patients: PatientCounts | None
 
     @property
     def ranks_backwards(self) -> bool:
@@ -112,13 +93,12 @@ class ThresholdMetrics:
 
 @dataclass(frozen=True)
 class OutOfDistribution:
-    """Images outside the range of the training images, and the figures without them.
+    """Images outside the range of the training images, and the figures of all others.
 
     Attributes:
-        outside: How many lie up to `FAR` times the limit away.
-        far_outside: How many lie further away: their predictions are of no use.
-        inside: At the operating point, all images but these; None where there are no such images, or no
-            others.
+        outside: How many are up to `FAR` times the limit away.
+        far_outside: How many are further away: their predictions are of no use.
+        inside: None where all images are inside, or none.
     """
 
     outside: int
@@ -131,115 +111,50 @@ class OutOfDistribution:
         return self.outside + self.far_outside
 
 
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, kw_only=True)
+class Evaluation(ThresholdMetrics):
     """A classifier on one split: at its operating point, at 0.5, and member by member.
 
     Attributes:
-        at_threshold: At the operating point.
         at_half: At 0.5, whatever the operating point; where scores are corrected, with the predictions of
             plain scores at 0.5.
         members: Each figure of every member alone, at the operating point; empty for one member.
+        out_of_distribution: None where that was not looked for.
+        new_patients: Images of patients of whom the classifier has seen none; None where that is unknown, or
+            they are all or none.
         perturbed: Of the same images perturbed, if that was asked for.
-        out_of_distribution: Images that are warned about; None where that was not looked for.
-        new_patients: Images of patients of whom the classifier has seen none, at the operating point; None
-            where that is unknown, or they are all or none.
-    """
-
-    at_threshold: ThresholdMetrics
-    at_half: ThresholdMetrics
-    members: dict[str, MemberFigure]
-    perturbed: "Perturbed | None" = None
-    out_of_distribution: OutOfDistribution | None = None
-    new_patients: ThresholdMetrics | None = None
-
-
-@dataclass(frozen=True)
-class Perturbed:
-    """The same classifier on the same images perturbed.
-
-    Attributes:
-        evaluation: Of the perturbed images.
-        changes: Each figure at the operating point less that of the images as they are, in pairs.
-        ranges: How far images were perturbed.
-        robustness: The same by kind and severity, each kind alone.
-    """
-
-    evaluation: Evaluation
-    changes: dict[str, Difference]
-    ranges: dict[str, Any]
-    robustness: Robustness
-
-
-@dataclass(frozen=True, kw_only=True)
-class Metrics(ThresholdMetrics):
-    """`metrics_<split>.json`: the evaluation at the operating point, and what belongs to it.
-
-    Attributes not explained here are those of `Evaluation`.
-
-    Attributes:
-        split: `train`, `val` or `test`.
-        images_sha256: Fingerprint of the images' pixels.
-        labels_sha256: Fingerprint of their labels.
-        scores_sha256: Of the file with their scores.
-        perturbation: How far images were perturbed before they were scored; None for images as they are.
     """
 
     at_half: Annotated[ThresholdMetrics, Field(alias="at_0.5")]
     members: dict[str, MemberFigure]
+    out_of_distribution: OutOfDistribution | None = None
+    new_patients: ThresholdMetrics | None = None
+    perturbed: "PerturbedEvaluation | None" = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerturbedEvaluation(Evaluation):
+    """The same classifier on the same images, each perturbed once: `metrics_<split>_perturbed.json`.
+
+    Attributes:
+        changes: Each figure less that of the images as they are, in pairs.
+        perturbation: The settings of it.
+        robustness: The same by kind and severity, each kind alone.
+    """
+
+    changes: dict[str, Difference]
+    perturbation: dict[str, Any]
+    robustness: Robustness
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics(Evaluation):
+    """`metrics_<split>.json`: an evaluation, and fingerprints of images (their pixels), labels and scores."""
+
     split: str
     images_sha256: str
     labels_sha256: str
     scores_sha256: str
-    perturbation: dict[str, Any] | None
-    out_of_distribution: OutOfDistribution | None
-    new_patients: ThresholdMetrics | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class PerturbedMetrics(Robustness):
-    """`metrics_<split>_perturbed.json`: kind by kind, and all at once.
-
-    Attributes:
-        combined: Every image perturbed once as the settings say.
-    """
-
-    combined: Metrics
-
-
-def to_metrics(
-    evaluation: Evaluation,
-    *,
-    split: str,
-    images_sha256: str,
-    labels_sha256: str,
-    scores_sha256: str,
-    perturbation: dict[str, Any] | None = None,
-) -> Metrics:
-    """An evaluation with the images it speaks of."""
-    return Metrics(
-        **vars(evaluation.at_threshold),
-        at_half=evaluation.at_half,
-        members=evaluation.members,
-        split=split,
-        images_sha256=images_sha256,
-        labels_sha256=labels_sha256,
-        scores_sha256=scores_sha256,
-        perturbation=perturbation,
-        out_of_distribution=evaluation.out_of_distribution,
-        new_patients=evaluation.new_patients,
-    )
-
-
-def to_evaluation(metrics: Metrics) -> Evaluation:
-    """The evaluation that metrics were made from, but for that of perturbed images."""
-    return Evaluation(
-        ThresholdMetrics(**{one.name: getattr(metrics, one.name) for one in fields(ThresholdMetrics)}),
-        metrics.at_half,
-        metrics.members,
-        out_of_distribution=metrics.out_of_distribution,
-        new_patients=metrics.new_patients,
-    )
 
 
 def evaluate(
@@ -254,21 +169,10 @@ def evaluate(
     patients: Patients | None = None,
     new: Bool[np.ndarray, " n"] | None = None,
 ) -> Evaluation:
-    """Evaluates scores at the operating point and at 0.5, and every member by itself.
+    """Evaluates scores at the operating point and at 0.5, and every member by itself; see `evaluate_at`.
 
-    Args:
-        labels: 0 (normal) or 1 (pneumonia).
-        scores: Of the members together, as the classifier gives them.
-        threshold: The operating point, as it was chosen.
-        members: Scores of each member.
-        seed: Of the bootstrap.
-        shift: See `evaluate_at`.
-        distances: Of the images; None not to look for those that are out of distribution.
-        patients: See `evaluate_at`.
-        new: Which images show patients of whom the classifier has seen none; None where that is unknown.
-
-    Raises:
-        DataError: See `evaluate_at`.
+    `members` holds the scores of each. Without `distances` no image is taken for out of distribution, and
+    `new` tells which images show patients of whom the classifier has seen none, if that is known.
     """
     options = {"seed": seed, "shift": shift, "patients": patients}
     at_threshold = evaluate_at(labels, scores, threshold, **options)
@@ -296,9 +200,9 @@ def evaluate(
         far = int((distances > FAR).sum())
         outside = OutOfDistribution(int((distances > 1).sum()) - far, far, evaluate_part(distances <= 1))
     return Evaluation(
-        at_threshold,
-        at_half,
-        to_member_figures(figures),
+        **vars(at_threshold),
+        at_half=at_half,
+        members=to_member_figures(figures),
         out_of_distribution=outside,
         new_patients=None if new is None else evaluate_part(new),
     )
@@ -314,17 +218,10 @@ def evaluate_at(
     shift: PrevalenceShift | None = None,
     patients: Patients | None = None,
 ) -> ThresholdMetrics:
-    """Evaluates scores: every figure with its interval, see `intervals`.
+    """Every figure with its interval, at a threshold that was chosen on other images than these.
 
-    Args:
-        labels: 0 (normal) or 1 (pneumonia).
-        scores: Probabilities of pneumonia, as the classifier gives them.
-        threshold: Chosen on other images than these.
-        resamples: Of the bootstrap.
-        seed: Of the bootstrap.
-        shift: To a stated prevalence: scores and threshold are corrected together, predictions stay, and the
-            images are weighted to stand for a population with that prevalence.
-        patients: Of the images, where known: intervals then take the images of one together.
+    A `shift` corrects scores and threshold together to a stated prevalence: predictions stay, and the images
+    are weighted to stand for a population with it.
 
     Raises:
         DataError: There are no images, labels or scores are out of range, or a prevalence is stated
@@ -334,21 +231,12 @@ def evaluate_at(
     predicted, prevalence = scores > threshold, shift.stated if shift else None
     if shift:
         scores, threshold = shift.correct_scores(scores), shift.correct_threshold(threshold)
-    counts = count_predictions(labels, predicted)
-    figures = to_intervals(
-        to_figures(labels, scores, predicted, prevalence=prevalence),
-        labels,
-        scores,
-        predicted,
-        prevalence=prevalence,
-        patients=patients,
-        resamples=resamples,
-        seed=seed,
-    )
+    options = {"prevalence": prevalence, "patients": patients, "resamples": resamples, "seed": seed}
+    figures = to_intervals(labels, scores, predicted, **options)
     return ThresholdMetrics(
-        counts.n,
-        threshold,
-        **asdict(counts),
+        n=len(labels),
+        threshold=threshold,
+        counts=count_predictions(labels, predicted),
         figures=figures,
         resamples=resamples,
         seed=seed,

@@ -39,10 +39,7 @@ References:
 class ScoredImages:
     """The images of a split in one state.
 
-    Attributes:
-        log_odds: Mean of the heads', before calibration.
-        scores: As the classifier gives them.
-        distances: From the training images: above 1 an image is out of distribution.
+    The log odds are the heads' mean, before calibration; a distance above 1 is out of distribution.
     """
 
     log_odds: Float64[np.ndarray, " n"]

@@ -28,14 +28,7 @@ RUN_BYTES = 120  # of the name of a run in that of a file, which may have 255
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """What a `scores_<split>.csv` says of the images of a split, in their order.
-
-    Attributes:
-        labels: 0 or 1.
-        scores: Probability of pneumonia.
-        files: Name of the file of each image; None where the table has none.
-        patients: Whose image it is, "" where that is unknown; None where the table has none.
-    """
+    """A `scores_<split>.csv`: images in the order of the split; a patient who is unknown is ""."""
 
     labels: Labels
     scores: Scores
@@ -49,16 +42,10 @@ def format_scores(
     files: Sequence[str] | None = None,
     patients: Sequence[str] | None = None,
 ) -> str:
-    """Text of `scores_<split>.csv`: columns `index,label,score`, images in the order of the split.
+    """Text of `scores_<split>.csv`: `index,label,score`, then `path` and `patient` where they are known.
 
-    Scores carry the fewest digits that read back as the same float64 (so float32 scores, widened,
-    read back exactly too): the same scores give the same bytes.
-
-    Args:
-        labels: Of all images.
-        scores: Of the same images.
-        files: Name of the file of each, if that is known; in a fourth column, `path`.
-        patients: Whose image it is, if that is known; in a last column, `patient`.
+    Scores have the fewest digits that read back as the same float64 (so float32 scores, widened, read back
+    exactly too): the same scores give the same bytes.
 
     Raises:
         DataError: See `check_scores`.
@@ -75,11 +62,7 @@ def format_scores(
 
 
 def parse_scores(text: str, *, name: str) -> ScoreTable:
-    """Labels, scores and names from the text of a `scores_<split>.csv`.
-
-    Args:
-        text: The whole file.
-        name: The file, for error messages.
+    """Reads the text of the file `name`, which is named in errors.
 
     Raises:
         DataError: The columns, the order of the images, a label or a score is not as it should be.
@@ -130,12 +113,7 @@ def load_scores(path: Path) -> tuple[Labels, Scores]:
 
 
 def load_score_table(path: Path) -> ScoreTable:
-    """Labels, scores and names from a `scores_<split>.csv`.
-
-    Raises:
-        RunError: There is no such file.
-        DataError: See `parse_scores`.
-    """
+    """Reads a `scores_<split>.csv`; a RunError where there is none, a DataError where it is damaged."""
     try:
         text = read_text(path, most=MOST_BYTES)
     except FileNotFoundError:
@@ -160,16 +138,11 @@ def format_medmnist_scores(scores: Scores) -> str:
 def to_medmnist_name(*, split: str, auc: float, accuracy: float, run: str, size: int = 28) -> str:
     """Name by which MedMNIST's evaluator knows the data set, the size and the split of a result file.
 
-    Args:
-        split: `train`, `val` or `test`.
-        auc: Area under the ROC curve.
-        accuracy: At MedMNIST's threshold, 0.5, not at the run's operating point.
-        run: Anything without `@`, `.` or a path separator; the evaluator cuts the name there. A long one
-            is cut here.
-        size: Pixels a side of the source images: 28, 64, 128 or 224.
+    The accuracy is that at MedMNIST's threshold, 0.5, not at the run's operating point; a long name of a run
+    is cut.
 
     Raises:
-        DataError: `run` would be cut short.
+        DataError: `run` has a `@`, `.` or path separator, where the evaluator would cut it.
 
     References:
         `medmnist.evaluator.Evaluator.parse_and_evaluate`, MedMNIST 3.0.2.

@@ -40,7 +40,7 @@ class Rule:
 
     Attributes:
         choose: The threshold from labels, scores and the demands, those by keyword.
-        demands: What the rule is to be told, with the value that stands unless another is given.
+        demands: What the rule is to be told, with the usual value.
         description: For people, the demands in braces.
         from_images: Whether labels and scores decide, not the settings alone.
     """
@@ -52,11 +52,7 @@ class Rule:
 
 
 def take_threshold(labels: Labels, scores: Scores, *, threshold: float) -> float:
-    """The threshold as it is given, whatever the images.
-
-    Raises:
-        SettingsError: It is not in [0, 1].
-    """
+    """The threshold as it is given, whatever the images; a SettingsError where it is not in [0, 1]."""
     if not 0 <= threshold <= 1:
         raise SettingsError(f"A threshold is a score in [0, 1]. Received: {threshold}.")
     return threshold
@@ -163,8 +159,8 @@ class OperatingPoint:
         threshold: An image is predicted to show pneumonia when its score is above it.
         rule: A name in `RULES`.
         demand: What the rule was told, by name.
-        chosen_on: The images that the rest speaks of, for instance `val`, and on which the rule
-            chose, if it is one that asks images.
+        chosen_on: The split, for instance `val`, that the rest speaks of, and on which the rule chose if it
+            is one that asks images.
         counts: Those images by label and prediction.
         sensitivity: Of those images; NaN without any of pneumonia.
         specificity: Of those images; NaN without any normal one.
@@ -200,14 +196,9 @@ class OperatingPoint:
 def choose_operating_point(
     labels: Labels, scores: Scores, *, rule: str, chosen_on: str, **demands: float
 ) -> OperatingPoint:
-    """Chooses a threshold by a rule and says what it reaches on the same images.
+    """Chooses a threshold by a rule of `RULES`, on images that are not evaluated later.
 
-    Args:
-        labels: Of images that are not evaluated later.
-        scores: Of the same images.
-        rule: A name in `RULES`.
-        chosen_on: The images, for the record.
-        demands: What rules are to be told; each takes its own.
+    `demands` are those of all rules, of which each takes its own. The rest of the point is measured there.
 
     Raises:
         SettingsError: The rule is unknown or its demand out of range.

@@ -4,7 +4,7 @@ import functools
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,9 @@ from pneumo_keras.data.sources import DataCard
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.comparison import compare_figures
 from pneumo_keras.evaluation.patients import to_groups
-from pneumo_keras.evaluation.prevalence import PrevalenceShift
-from pneumo_keras.evaluation.report_card import Distances, Evaluation, Perturbed
+from pneumo_keras.evaluation.report_card import Distances, Evaluation, PerturbedEvaluation
 from pneumo_keras.evaluation.robustness import ScoredImages
-from pneumo_keras.evaluation.scores import format_medmnist_scores, to_medmnist_name
+from pneumo_keras.evaluation.scores import format_medmnist_scores, format_scores, to_medmnist_name
 from pneumo_keras.features.store import iterate_rows
 from pneumo_keras.features.views import PLAIN, View, list_evaluated_views
 from pneumo_keras.model.classifier import FrozenPart
@@ -47,9 +46,8 @@ from pneumo_keras.recipes.images import (
 from pneumo_keras.recipes.network import build_extractor, list_perturbed_views
 from pneumo_keras.recipes.perturbations import list_kinds, measure_robustness
 from pneumo_keras.recipes.scoring import compute_log_odds, decide, evaluate_members, write_scores
-from pneumo_keras.reporting.explanations import Evidence
 from pneumo_keras.reporting.plots import draw_robustness, draw_summary, save_plot
-from pneumo_keras.reporting.report import FineTuned, PerturbedImages, ReportContents, format_report
+from pneumo_keras.reporting.report import PerturbedImages, ReportContents, format_report
 from pneumo_keras.runs.environment import describe_environment
 from pneumo_keras.runs.folder import RunFolder
 from pneumo_keras.runs.run import Run
@@ -230,7 +228,7 @@ def evaluate_images(task: Task, prevalence: float | None, *, perturb: bool) -> R
     perturbed = None
     if perturb:
         perturbed_scores, of_perturbed = evaluate_views(all_at_once)
-        threshold = evaluation.at_threshold.threshold
+        threshold = evaluation.threshold
         changes = compare_figures(
             split.images.labels,
             scores,
@@ -244,11 +242,26 @@ def evaluate_images(task: Task, prevalence: float | None, *, perturb: bool) -> R
         robustness = measure_robustness(
             split, kinds, score, threshold=point.threshold, shift=shift, seed=seed
         )
-        ranges = config.perturbation.model_dump(mode="json")
-        evaluation = replace(evaluation, perturbed=Perturbed(of_perturbed, changes, ranges, robustness))
+        settings = config.perturbation.model_dump(mode="json")
+        found = PerturbedEvaluation(
+            **vars(of_perturbed), changes=changes, perturbation=settings, robustness=robustness
+        )
+        evaluation = replace(evaluation, perturbed=found)
         perturbed = PerturbedImages(perturbed_scores, _show_images(split, all_at_once[0], classifier.frozen))
-    evidence = explain_mistakes(run, split, scores, evaluation.at_threshold.threshold)
-    return _gather_report(task, scores, evaluation, evidence, shift, perturbed)
+    return ReportContents(
+        name=task.name,
+        run=run,
+        split=split.name,
+        date=time.strftime("%Y-%m-%d"),
+        card=task.card,
+        images=split.images,
+        names=split.names,
+        scores=scores,
+        evaluation=evaluation,
+        evidence=explain_mistakes(run, split, scores, evaluation.threshold),
+        perturbed=perturbed,
+        of_others=task.of_others,
+    )
 
 
 def _show_images(split: Split, view: View, frozen: FrozenPart) -> Images:
@@ -260,24 +273,26 @@ def _show_images(split: Split, view: View, frozen: FrozenPart) -> Images:
 
 def write_evaluation(folder: RunFolder, task: Task, contents: ReportContents) -> None:
     """Writes scores, metrics, MedMNIST's result file, the summary's picture and the report."""
-    split, stated = task.split, contents.prevalence
+    split, evaluation = task.split, contents.evaluation
+    stated = evaluation.stated_prevalence
     corrected = "" if stated is None else f"_prevalence_{stated:g}"
     suffix = ("" if split.name == "test" else f"_{split.name}") + corrected
     report, page = f"report{suffix}.html", format_report(contents)
-    title = f"{contents.run}: {len(split.images):,} {split.title}"
+    title = f"{contents.name}: {len(split.images):,} {split.title}"
     summary = draw_summary(
-        contents.history,
+        task.run.history,
         split.images.labels,
         contents.scores,
-        contents.at_threshold,
+        evaluation,
         title=title if stated is None else f"{title}, corrected to a prevalence of {stated:g}",
     )
-    write_scores(folder, split, contents.scores, contents.evaluation, corrected)
-    if contents.perturbed and contents.evaluation.perturbed:
-        found = contents.evaluation.perturbed
-        scores, suffixed = contents.perturbed.scores, f"_perturbed{corrected}"
-        write_scores(folder, split, scores, found.evaluation, suffixed, perturbed=found)
-        plot = draw_robustness(found.robustness, title=f"{title}, perturbed")
+    write_scores(folder, split, contents.scores, evaluation, corrected)
+    if contents.perturbed and evaluation.perturbed:
+        suffixed = f"{split.name}_perturbed{corrected}"
+        table = format_scores(split.images.labels, contents.perturbed.scores, split.names.files, split.names.patients)
+        folder.write_text(f"scores_{suffixed}.csv", table)
+        folder.write_json(f"metrics_{suffixed}.json", evaluation.perturbed)
+        plot = draw_robustness(evaluation.perturbed.robustness, title=f"{title}, perturbed")
         folder.write_with(f"figures/perturbations{suffix}.png", functools.partial(save_plot, plot))
     if contents.card.medmnist_name and stated is None:
         _write_medmnist_scores(folder, task.config.data.size, split.name, contents)
@@ -287,50 +302,6 @@ def write_evaluation(folder: RunFolder, task: Task, contents: ReportContents) ->
     log.info("Report: %s", folder.path / report)
 
 
-def _gather_report(
-    task: Task,
-    scores: Scores,
-    evaluation: Evaluation,
-    evidence: Mapping[int, Evidence],
-    shift: PrevalenceShift | None,
-    perturbed: PerturbedImages | None,
-) -> ReportContents:
-    """What the report shows, files by their names alone."""
-    run, point, training = task.run, task.run.operating_point, task.run.config.training
-    return ReportContents(
-        run=task.name,
-        split=task.split.name,
-        date=time.strftime("%Y-%m-%d"),
-        card=task.card,
-        weights=run.config.model.weights,
-        images=task.split.images,
-        patients=to_groups(task.split.names.patients),
-        names=task.split.names,
-        scores=scores,
-        evaluation=evaluation,
-        evidence=evidence,
-        perturbed=perturbed,
-        prevalence=shift.stated if shift else None,
-        calibration=run.calibration,
-        operating_point=shift.correct_point(point) if shift else point,
-        history=run.history,
-        epoch_chosen=training.schedule == "plateau" or training.unfreeze_from is not None,
-        settings=format_config(name_files(run.config)),
-        environment=run.environment,
-        fine_tuned=_describe_fine_tuning(run),
-        of_others=task.of_others,
-    )
-
-
-def _describe_fine_tuning(run: Run) -> FineTuned | None:
-    """What was done to the network itself, if anything was."""
-    training = run.config.training
-    if training.unfreeze_from is None:
-        return None
-    kept = run.environment["fine_tuned_weights_sha256"] != run.environment["weights_sha256"]
-    return FineTuned(training.unfreeze_from, training.unfrozen_learning_rate, kept)
-
-
 def _write_medmnist_scores(folder: RunFolder, size: int, split: str, contents: ReportContents) -> None:
     """Writes MedMNIST's standard result file, in place of an older one."""
     figures = contents.evaluation.at_half.figures
@@ -338,7 +309,7 @@ def _write_medmnist_scores(folder: RunFolder, size: int, split: str, contents: R
         split=split,
         auc=figures["auc"].value,
         accuracy=figures["accuracy"].value,
-        run=to_part_of_name(contents.run),
+        run=to_part_of_name(contents.name),
         size=size,
     )
     for older in folder.path.glob(f"{contents.card.medmnist_name}_{split}_[[]AUC]*.csv"):

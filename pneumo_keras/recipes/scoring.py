@@ -13,14 +13,7 @@ from pneumo_keras.data.overlap import PerImage
 from pneumo_keras.evaluation.calibration import Calibration, describe_calibration, fit_scaling
 from pneumo_keras.evaluation.patients import to_groups
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
-from pneumo_keras.evaluation.report_card import (
-    Distances,
-    Evaluation,
-    Perturbed,
-    PerturbedMetrics,
-    evaluate,
-    to_metrics,
-)
+from pneumo_keras.evaluation.report_card import Distances, Evaluation, Metrics, evaluate
 from pneumo_keras.evaluation.scores import format_scores, hash_scores
 from pneumo_keras.evaluation.threshold import OperatingPoint, choose_operating_point
 from pneumo_keras.features.extract import Extractor
@@ -56,8 +49,8 @@ def calibrate(config: Config, split: Split, log_odds: LogOdds) -> Calibration:
         log.info(
             "Calibration: %s, calibration error %.4f before and %.4f after, on the validation images",
             calibration.method,
-            calibration.calibration_error.before,
-            calibration.calibration_error.after,
+            calibration.error_before,
+            calibration.error_after,
         )
     return calibration
 
@@ -100,30 +93,23 @@ def evaluate_members(
         patients=to_groups(split.names.patients),
         new=new,
     )
-    if evaluation.at_threshold.ranks_backwards:
-        log.warning("%s: %s", split.title, describe_backwards(evaluation.at_threshold))
+    if evaluation.ranks_backwards:
+        log.warning("%s: %s", split.title, describe_backwards(evaluation))
     return evaluation
 
 
 def write_scores(
-    folder: RunFolder,
-    split: Split,
-    scores: Scores,
-    evaluation: Evaluation,
-    suffix: str = "",
-    *,
-    perturbed: Perturbed | None = None,
+    folder: RunFolder, split: Split, scores: Scores, evaluation: Evaluation, suffix: str = ""
 ) -> None:
-    """Writes `scores_<split><suffix>.csv` and `metrics_<split><suffix>.json`."""
-    metrics = to_metrics(
-        evaluation,
+    """Writes `scores_<split><suffix>.csv` and `metrics_<split><suffix>.json`, without what was perturbed."""
+    labels = split.images.labels
+    metrics = Metrics(
+        **{**vars(evaluation), "perturbed": None},
         split=split.name,
         images_sha256=split.images.fingerprint(),
-        labels_sha256=hash_labels(split.images.labels),
-        scores_sha256=hash_scores(split.images.labels, scores),
-        perturbation=perturbed.ranges if perturbed else None,
+        labels_sha256=hash_labels(labels),
+        scores_sha256=hash_scores(labels, scores),
     )
-    table = format_scores(split.images.labels, scores, split.names.files, split.names.patients)
+    table = format_scores(labels, scores, split.names.files, split.names.patients)
     folder.write_text(f"scores_{split.name}{suffix}.csv", table)
-    document = PerturbedMetrics(combined=metrics, **vars(perturbed.robustness)) if perturbed else metrics
-    folder.write_json(f"metrics_{split.name}{suffix}.json", document)
+    folder.write_json(f"metrics_{split.name}{suffix}.json", metrics)

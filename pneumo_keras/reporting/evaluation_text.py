@@ -1,22 +1,15 @@
 """An evaluation and a comparison as text, for a terminal."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from pneumo_keras.arrays import SPLIT_NAMES
 from pneumo_keras.data.overlap import count_shared, have_several_numberings
 from pneumo_keras.data.sources import ImageNames
 from pneumo_keras.evaluation.comparison import Difference
-from pneumo_keras.evaluation.intervals import LEVEL, SHORT_COVERAGE
-from pneumo_keras.evaluation.metrics import ConfusionCounts
+from pneumo_keras.evaluation.intervals import LEVEL, SHORT_COVERAGE, Interval
 from pneumo_keras.evaluation.patients import PatientCounts
-from pneumo_keras.evaluation.report_card import (
-    FAR,
-    Evaluation,
-    MemberFigure,
-    OutOfDistribution,
-    ThresholdMetrics,
-)
+from pneumo_keras.evaluation.report_card import FAR, Evaluation, OutOfDistribution, ThresholdMetrics
 from pneumo_keras.evaluation.robustness import PerturbedFigures, Robustness
 from pneumo_keras.reporting.formats import (
     DASH,
@@ -36,6 +29,7 @@ LABELS = {
     "precision_normal": "precision normal (NPV)",
 }
 DIGITS = 4
+INTERVAL = f"{format_share(LEVEL)} interval"
 PAIRED_BY_PATH = (
     "The files of one folder were prepared otherwise for the two runs: images are paired by their paths."
 )
@@ -47,32 +41,31 @@ ROBUSTNESS_HEADER = (
 
 def format_evaluation(evaluation: Evaluation, *, heading: str) -> str:
     """Every figure of a split with its interval, the confusion counts, and the spread over members."""
-    at_threshold = evaluation.at_threshold
     rows = [
-        [name_figure(name), *_to_cells(figure.value, figure.low, figure.high), figure.method]
-        for name, figure in at_threshold.figures.items()
+        [name_figure(name), *_to_cells(figure), figure.method] for name, figure in evaluation.figures.items()
     ]
-    table = format_table(
-        rows, header=("", "value", f"{format_share(LEVEL)} interval", "method"), align="lrll"
-    )
-    stated = at_threshold.stated_prevalence
+    outside, new = evaluation.out_of_distribution, evaluation.new_patients
     return _join(
         to_printable(heading),
-        "" if stated is None else describe_correction(stated),
-        table,
-        describe_one_class(at_threshold),
-        describe_patients(at_threshold.patients, at_threshold.n),
-        describe_short_intervals(at_threshold.counts, at_threshold.short_intervals),
+        describe_correction(evaluation.stated_prevalence),
+        format_table(rows, header=("", "value", INTERVAL, "method"), align="lrll"),
+        describe_one_class(evaluation),
+        describe_patients(evaluation.patients, evaluation.n),
+        describe_short_intervals(evaluation),
         _format_counts(evaluation),
-        _format_out_of_distribution(evaluation),
-        _format_new_patients(evaluation),
+        describe_out_of_distribution(outside, evaluation.n),
+        _format_part(evaluation, outside.inside if outside else None, "others"),
+        describe_new_patients(evaluation),
+        _format_part(evaluation, new, "of new patients"),
         _format_perturbed(evaluation),
-        _format_members(evaluation.members),
+        _format_members(evaluation),
     )
 
 
-def describe_correction(prevalence: float) -> str:
-    """What a stated prevalence changes and what it leaves alone."""
+def describe_correction(prevalence: float | None) -> str:
+    """What a stated prevalence changes and what it leaves alone; empty where none was stated."""
+    if prevalence is None:
+        return ""
     return (
         f"Corrected to a prevalence of {format_share(prevalence)}: scores, threshold, PPV, NPV and the other "
         "figures that depend on how common pneumonia is speak of such a population. Counts are of the images "
@@ -80,28 +73,27 @@ def describe_correction(prevalence: float) -> str:
     )
 
 
-def describe_short_intervals(counts: ConfusionCounts, names: Sequence[str]) -> str:
+def describe_short_intervals(at_threshold: ThresholdMetrics) -> str:
     """Which intervals are known to be too short for so few images; empty if none is."""
+    counts, names = at_threshold.counts, at_threshold.short_intervals
     if not names:
         return ""
     return (
-        f"Few images ({counts.tn + counts.fp} normal, {counts.fn + counts.tp} pneumonia): the "
-        f"{format_share(LEVEL)} intervals of {', '.join(map(name_figure, names))} held the true "
-        "figure in as few "
-        f"as {SHORT_COVERAGE} of simulated cases."
+        f"Few images ({counts.normal} normal, {counts.pneumonia} pneumonia): the {INTERVAL}s of "
+        f"{', '.join(map(name_figure, names))} held the true figure in as few as {SHORT_COVERAGE} of "
+        "simulated cases."
     )
 
 
 def describe_one_class(at_threshold: ThresholdMetrics) -> str:
     """What cannot be said of images of one class; empty where there are both."""
     counts = at_threshold.counts
-    normal, pneumonia = counts.tn + counts.fp, counts.fn + counts.tp
-    if normal and pneumonia:
+    if counts.normal and counts.pneumonia:
         return ""
-    held, left = ("normal", "specificity") if normal else ("pneumonia", "sensitivity")
+    kind, left = ("normal", "specificity") if counts.normal else ("pneumonia", "sensitivity")
     undefined = [name_figure(name) for name, one in at_threshold.figures.items() if math.isnan(one.value)]
     return (
-        f"All {counts.n:,} images are {held}: what takes both classes is undefined "
+        f"All {counts.n:,} images are {kind}: what takes both classes is undefined "
         f"({', '.join(undefined)}). The accuracy is the {left}, and losses speak of this class alone."
     )
 
@@ -112,15 +104,17 @@ def describe_backwards(at_threshold: ThresholdMetrics) -> str:
         return ""
     auc = at_threshold.figures["auc"]
     return (
-        f"The AUC is {format_number(auc.value, digits=DIGITS)} ({format_share(LEVEL)} interval "
+        f"The AUC is {format_number(auc.value, digits=DIGITS)} ({INTERVAL} "
         f"{format_bounds(auc.low, auc.high, digits=DIGITS)}), clearly below 0.5: scores rank the images "
         "backwards. The labels may be swapped: check that label 1, in a folder the class that data.positive "
         "names, is pneumonia."
     )
 
 
-def describe_out_of_distribution(outside: OutOfDistribution, n: int) -> str:
-    """How many of `n` images are out of distribution."""
+def describe_out_of_distribution(outside: OutOfDistribution | None, n: int) -> str:
+    """How many of `n` images are out of distribution; empty where that was not looked for."""
+    if outside is None:
+        return ""
     if not outside.n:
         return f"None of the {n:,} images is out of distribution."
     verb = "is" if outside.n == 1 else "are"
@@ -148,9 +142,8 @@ def describe_new_patients(evaluation: Evaluation) -> str:
     if new is None:
         return ""
     return (
-        f"{new.n:,} of {evaluation.at_threshold.n:,} images are of known patients of whom the run was "
-        "trained "
-        "on no image that is known: their figures speak of new patients."
+        f"{new.n:,} of {evaluation.n:,} images are of known patients of whom the run was trained on no image "
+        "that is known: their figures speak of new patients."
     )
 
 
@@ -218,22 +211,14 @@ def format_differences(
 ) -> str:
     """Every paired difference with its interval and p-value, and what made it as far as settings tell.
 
-    Args:
-        differences: By the name of the figure, second minus first.
-        heading: Names the runs and the split.
-        changed: Settings in which the runs differ, by dotted key: the first run's value and the second's.
-        cautions: What to know of the intervals; "" for nothing.
+    `changed` has the settings in which the runs differ, by dotted key: the first run's value and the
+    second's. `cautions` tell what to know of the intervals; "" for nothing.
     """
     rows = [
-        [
-            name_figure(name),
-            *_to_cells(one.value, one.low, one.high, sign="+"),
-            format_number(one.p_value, digits=DIGITS),
-            one.method,
-        ]
+        [name_figure(name), *_to_cells(one, "+"), format_number(one.p_value, digits=DIGITS), one.method]
         for name, one in differences.items()
     ]
-    table = format_table(rows, header=("", "difference", "95 % interval", "p", "method"), align="lrlrl")
+    table = format_table(rows, header=("", "difference", INTERVAL, "p", "method"), align="lrlrl")
     settings = format_table(
         [[key, first or DASH, second or DASH] for key, (first, second) in changed.items()],
         header=("setting", "first", "second"),
@@ -251,10 +236,9 @@ def explain_difference(changed: Mapping[str, tuple[str, str]]) -> str:
     if set(changed) == {"seed"}:
         return "Only the seed differs: this is seed variance."
     return (
-        "Intervals and p speak of other images, not of other seeds: two seeds of the same settings "
-        "can differ "
-        "as much.\nTo find out, train each with several seeds, or with training.members above 1, whose "
-        "spread eval shows."
+        "Intervals and p speak of other images, not of other seeds: two seeds of the same settings can "
+        "differ as much.\nTo find out, train each with several seeds, or with training.members above 1, "
+        "whose spread eval shows."
     )
 
 
@@ -262,14 +246,15 @@ def _join(*parts: str) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _to_cells(value: float, low: float, high: float, sign: str = "") -> tuple[str, str]:
-    return format_number(value, digits=DIGITS, sign=sign), format_bounds(low, high, digits=DIGITS, sign=sign)
+def _to_cells(figure: Interval | Difference, sign: str = "") -> tuple[str, str]:
+    bounds = format_bounds(figure.low, figure.high, digits=DIGITS, sign=sign)
+    return format_number(figure.value, digits=DIGITS, sign=sign), bounds
 
 
 def _format_counts(evaluation: Evaluation) -> str:
     at_half = evaluation.at_half
-    lines = [_describe_counts(evaluation.at_threshold)]
-    if at_half.threshold != evaluation.at_threshold.threshold:
+    lines = [_describe_counts(evaluation)]
+    if at_half.threshold != evaluation.threshold:
         figures = (
             f"{name} {format_number(at_half.figures[name].value, digits=DIGITS)}" for name in MAIN_FIGURES[1:]
         )
@@ -279,59 +264,45 @@ def _format_counts(evaluation: Evaluation) -> str:
 
 def _describe_counts(at_threshold: ThresholdMetrics) -> str:
     counts = at_threshold.counts
-    sick, normal = counts.tp + counts.fn, counts.tn + counts.fp
     return (
-        f"At threshold {at_threshold.threshold:.4g}: {counts.tp} of {to_amount(sick, 'pneumonia image')} "
-        f"predicted pneumonia, {counts.tn} of {to_amount(normal, 'normal image')} predicted normal "
+        f"At threshold {at_threshold.threshold:.4g}: {counts.tp} of "
+        f"{to_amount(counts.pneumonia, 'pneumonia image')} predicted pneumonia, {counts.tn} of "
+        f"{to_amount(counts.normal, 'normal image')} predicted normal "
         f"(tn {counts.tn}, fp {counts.fp}, fn {counts.fn}, tp {counts.tp})."
     )
 
 
-def _format_out_of_distribution(evaluation: Evaluation) -> str:
-    outside = evaluation.out_of_distribution
-    if outside is None:
+def _format_part(evaluation: Evaluation, part: ThresholdMetrics | None, name: str) -> str:
+    """Figures of all images, and those of some; empty without these."""
+    if part is None:
         return ""
-    text = describe_out_of_distribution(outside, evaluation.at_threshold.n)
-    return _join(text, (outside.inside and _format_part(evaluation, outside.inside, "others")) or "")
-
-
-def _format_new_patients(evaluation: Evaluation) -> str:
-    new = evaluation.new_patients
-    table = "" if new is None else _format_part(evaluation, new, "of new patients")
-    return _join(describe_new_patients(evaluation), table)
-
-
-def _format_part(evaluation: Evaluation, part: ThresholdMetrics, name: str) -> str:
-    """Figures of all images, and those of some."""
-    all_images = evaluation.at_threshold
-    rows = [[name_figure(figure), *_to_figure_cells(figure, (all_images, part))] for figure in MAIN_FIGURES]
-    interval = f"{format_share(LEVEL)} interval"
-    header = ("", "all images", interval, f"the {part.n:,} {name}", interval)
+    rows = [
+        [name_figure(figure), *_to_cells(evaluation.figures[figure]), *_to_cells(part.figures[figure])]
+        for figure in MAIN_FIGURES
+    ]
+    header = ("", "all images", INTERVAL, f"the {part.n:,} {name}", INTERVAL)
     return format_table(rows, header=header, align="lrlrl")
-
-
-def _to_figure_cells(name: str, evaluations: Iterable[ThresholdMetrics]) -> list[str]:
-    figures = [one.figures[name] for one in evaluations]
-    return [cell for one in figures for cell in _to_cells(one.value, one.low, one.high)]
 
 
 def _format_perturbed(evaluation: Evaluation) -> str:
     """What perturbation of the same images makes of the figures: all kinds at once, and each by itself."""
-    if evaluation.perturbed is None:
+    perturbed = evaluation.perturbed
+    if perturbed is None:
         return ""
-    plain, perturbed = evaluation.at_threshold, evaluation.perturbed.evaluation.at_threshold
-    changes, robustness = evaluation.perturbed.changes, evaluation.perturbed.robustness
     rows = [
         [
             name_figure(name),
-            *(format_number(one.figures[name].value, digits=DIGITS) for one in (plain, perturbed)),
-            *_to_cells(changes[name].value, changes[name].low, changes[name].high, sign="+"),
+            *(format_number(one.figures[name].value, digits=DIGITS) for one in (evaluation, perturbed)),
+            *_to_cells(perturbed.changes[name], "+"),
         ]
         for name in PERTURBED_FIGURES
     ]
-    header = ("the same images", "as they are", "perturbed", "change", "95 % interval, paired")
-    by_kind = format_table(list_robustness(robustness), header=ROBUSTNESS_HEADER, align="lrrrrrrrrr")
-    return _join(format_table(rows, header=header, align="lrrrl"), by_kind, describe_robustness(robustness))
+    header = ("the same images", "as they are", "perturbed", "change", f"{INTERVAL}, paired")
+    return _join(
+        format_table(rows, header=header, align="lrrrl"),
+        format_table(list_robustness(perturbed.robustness), header=ROBUSTNESS_HEADER, align="lrrrrrrrrr"),
+        describe_robustness(perturbed.robustness),
+    )
 
 
 def _to_robustness_row(name: str, figures: PerturbedFigures, relative_error: float | None) -> list[str]:
@@ -340,22 +311,21 @@ def _to_robustness_row(name: str, figures: PerturbedFigures, relative_error: flo
         name,
         *map(format_number, shares),
         format_number(figures.mean_shift, digits=2, sign="+"),
-        *(format_percent(share) for share in (figures.changed, figures.out_of_distribution)),
-        DASH if relative_error is None else format_number(relative_error, digits=2),
+        *map(format_percent, (figures.changed, figures.out_of_distribution)),
+        format_number(relative_error, digits=2),
     ]
 
 
-def _format_members(members: Mapping[str, MemberFigure]) -> str:
-    if not members:
+def _format_members(evaluation: Evaluation) -> str:
+    if not evaluation.members:
         return ""
-    rows = [
-        [
-            name_figure(name),
-            format_number(members[name].mean, digits=DIGITS),
-            format_number(members[name].deviation, digits=DIGITS),
-            format_bounds(min(members[name].values), max(members[name].values), digits=DIGITS),
-        ]
-        for name in MAIN_FIGURES
-    ]
-    header = (f"each of {len(members['auc'].values)} members", "mean", "deviation", "lowest to highest")
+    rows = []
+    for name in MAIN_FIGURES:
+        one = evaluation.members[name]
+        numbers = (format_number(value, digits=DIGITS) for value in (one.mean, one.deviation))
+        rows.append(
+            [name_figure(name), *numbers, format_bounds(min(one.values), max(one.values), digits=DIGITS)]
+        )
+    count = len(evaluation.members["auc"].values)
+    header = (f"each of {count} members", "mean", "deviation", "lowest to highest")
     return format_table(rows, header=header, align="lrrl")

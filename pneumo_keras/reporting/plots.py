@@ -275,20 +275,15 @@ def encode_data(data: bytes, media_type: str) -> str:
     return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def draw_precision_recall(
-    labels: Labels, scores: Scores, at_threshold: ThresholdMetrics, prevalence: float | None = None
-) -> Figure:
-    """Precision against sensitivity, with the operating point and what guessing reaches.
-
-    `prevalence` is the one to which precision is corrected, as it is in `at_threshold`.
-    """
+def draw_precision_recall(labels: Labels, scores: Scores, at_threshold: ThresholdMetrics) -> Figure:
+    """Precision against sensitivity, with the operating point and what guessing reaches."""
     plot, (axes,) = build_plot()
     axes.set(title="Precision and recall of pneumonia", xlabel="recall (sensitivity)", ylabel="precision")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     if not has_both_classes(labels):
         return write_undefined(plot, axes)
     precision, recall, _ = precision_recall_curve(labels, scores)
-    own = to_prevalence(labels)
+    own, prevalence = to_prevalence(labels), at_threshold.stated_prevalence
     if prevalence is not None:
         precision = PrevalenceShift(own, prevalence).correct_scores(precision)
     area = format_with_bounds(at_threshold.figures["average_precision"], level=LEVEL)

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -11,15 +11,16 @@ import numpy as np
 from jaxtyping import UInt8
 
 from pneumo_keras.arrays import CLASS_NAMES, SPLIT_NAMES, Scores
+from pneumo_keras.config import format_config, name_files
 from pneumo_keras.data.images import LabelledImages, count_classes, hash_labels
 from pneumo_keras.data.sources import DataCard, ImageNames
 from pneumo_keras.evaluation.calibration import Calibration, to_reliability_bins
 from pneumo_keras.evaluation.comparison import Difference
 from pneumo_keras.evaluation.intervals import LEVEL, Interval
 from pneumo_keras.evaluation.metrics import find_mistakes, to_prevalence
-from pneumo_keras.evaluation.patients import Patients
-from pneumo_keras.evaluation.report_card import Evaluation, ThresholdMetrics
-from pneumo_keras.evaluation.threshold import RULES, OperatingPoint
+from pneumo_keras.evaluation.patients import to_groups
+from pneumo_keras.evaluation.report_card import Evaluation
+from pneumo_keras.evaluation.threshold import RULES
 from pneumo_keras.reporting.evaluation_text import (
     ROBUSTNESS_HEADER,
     describe_backwards,
@@ -45,6 +46,7 @@ from pneumo_keras.reporting.plots import (
     encode_panels,
     encode_plot,
 )
+from pneumo_keras.runs.run import Run
 from pneumo_keras.storage.printable import to_printable
 
 MISTAKES = 8  # of each kind
@@ -59,67 +61,31 @@ class PerturbedImages:
 
 
 @dataclass(frozen=True)
-class FineTuned:
-    """Blocks of the network, from the lowest on, that were trained once the head was fitted.
-
-    `kept` tells whether a lower validation loss let them keep what they learnt.
-    """
-
-    block: str
-    learning_rate: float
-    kept: bool
-
-
-@dataclass(frozen=True)
 class ReportContents:
     """Everything that a report shows.
 
     Attributes:
-        weights: As in `model.weights`: `imagenet`, `none` or a file.
-        images: Of the split, with their labels; scores, evidence and names go by their indices.
+        name: Of the run, for the title.
+        run: With settings that name these images.
+        images: Of the split; scores, evidence and names go by their indices.
+        scores: Corrected as the evaluation is.
         evidence: Maps of the most confident mistakes.
         perturbed: The same images perturbed, if that was asked for.
-        prevalence: To which scores, operating point and figures were corrected, if any was stated.
-        history: A row an epoch, as in `history.csv`.
-        epoch_chosen: Whether the epoch was chosen by the validation loss.
-        settings: Text of `config.toml`, files by their names alone.
-        environment: `environment.json`.
         of_others: Whether the images are others than those that the run was made with.
     """
 
-    run: str
+    name: str
+    run: Run
     split: str
     date: str
     card: DataCard
-    weights: str
     images: LabelledImages
+    names: ImageNames
     scores: Scores
     evaluation: Evaluation
     evidence: Mapping[int, Evidence]
-    perturbed: PerturbedImages | None
-    prevalence: float | None
-    calibration: Calibration
-    operating_point: OperatingPoint
-    history: Sequence[dict[str, float]]
-    epoch_chosen: bool
-    settings: str
-    environment: Mapping[str, Any]
-    fine_tuned: FineTuned | None = None
+    perturbed: PerturbedImages | None = None
     of_others: bool = False
-    patients: Patients | None = None
-    names: ImageNames = field(default_factory=ImageNames)
-
-    @property
-    def at_threshold(self) -> ThresholdMetrics:
-        """At the operating point."""
-        return self.evaluation.at_threshold
-
-    @property
-    def at_thresholds(self) -> list[ThresholdMetrics]:
-        """At the operating point, and at 0.5 where that is another threshold."""
-        at_half = self.evaluation.at_half
-        same = self.at_threshold.threshold == at_half.threshold
-        return [self.at_threshold] if same else [self.at_threshold, at_half]
 
 
 MAP_EDGE = 140  # pixels: as large as the page shows it
@@ -185,37 +151,46 @@ SCALINGS = {
 
 def format_report(contents: ReportContents) -> str:
     """The page, HTML in UTF-8: the same text for the same contents."""
+    run, evaluation = contents.run, contents.evaluation
+    training, point = run.config.training, run.operating_point
     missed, alarms = find_mistakes(
-        contents.images.labels, contents.scores, contents.at_threshold.threshold, limit=MISTAKES
+        contents.images.labels, contents.scores, evaluation.threshold, limit=MISTAKES
     )
     limit = to_limit(list(contents.evidence.values()))
-    chosen_on, stated = contents.operating_point.chosen_on, contents.prevalence
+    stated, at_half = evaluation.stated_prevalence, evaluation.at_half
     prevalence = "" if stated is None else format_share(stated)
-    title = f"{contents.run}: {SPLIT_NAMES[contents.split]}"
-    outside = contents.evaluation.out_of_distribution
+    title = f"{contents.name}: {SPLIT_NAMES[contents.split]}"
     examples = contents.perturbed.examples if contents.perturbed else ()
-    robustness = contents.evaluation.perturbed.robustness if contents.evaluation.perturbed else None
+    robustness = evaluation.perturbed.robustness if evaluation.perturbed else None
+    notices = (
+        describe_one_class(evaluation),
+        describe_backwards(evaluation),
+        describe_short_intervals(evaluation),
+    )
     return load_template().render(
         contents=contents,
+        evaluation=evaluation,
+        thresholds=[evaluation, at_half] if at_half.threshold != evaluation.threshold else [evaluation],
         title=f"{title}, corrected to a prevalence of {prevalence}" if prevalence else title,
-        correction="" if stated is None else describe_correction(stated),
-        short_intervals=describe_short_intervals(
-            contents.at_threshold.counts, contents.at_threshold.short_intervals
-        ),
-        outside=describe_out_of_distribution(outside, contents.at_threshold.n) if outside else "",
-        one_class=describe_one_class(contents.at_threshold),
-        patients=describe_patients(contents.at_threshold.patients, contents.at_threshold.n),
-        new_patients=describe_new_patients(contents.evaluation),
-        backwards=describe_backwards(contents.at_threshold),
+        correction=describe_correction(stated),
+        notices=list(filter(None, notices)),
+        outside=describe_out_of_distribution(evaluation.out_of_distribution, evaluation.n),
+        patients=describe_patients(evaluation.patients, evaluation.n),
+        new_patients=describe_new_patients(evaluation),
         prevalence=prevalence,
         own_prevalence=format_percent(to_prevalence(contents.images.labels)),
-        weights=name_weights(contents.weights),
+        weights=name_weights(run.config.model.weights),
+        has_random_weights=run.config.model.weights == "none",
+        training=training,
+        keeps_tuning=run.environment.get("fine_tuned_weights_sha256") != run.environment["weights_sha256"],
         level=format_share(LEVEL),
-        rule=contents.operating_point.describe_rule(),
-        chosen_on_validation=describe_choices(contents),
-        point_images=SPLIT_NAMES.get(chosen_on, chosen_on),
-        scaling=describe_scaling(contents.calibration),
-        meaning=describe_prevalence(contents),
+        point=point,
+        rule=point.describe_rule(),
+        chosen_on_validation=describe_choices(run),
+        point_images=SPLIT_NAMES.get(point.chosen_on, point.chosen_on),
+        calibration=run.calibration,
+        scaling=describe_scaling(run.calibration),
+        meaning=describe_prevalence(run.calibration, stated),
         plots=draw_plots(contents),
         missed=[picture_image(contents, index, limit) for index in missed.tolist()],
         alarms=[picture_image(contents, index, limit) for index in alarms.tolist()],
@@ -227,7 +202,9 @@ def format_report(contents: ReportContents) -> str:
         kinds_meaning=describe_robustness(robustness) if robustness else "",
         kinds_plot=encode_plot(draw_robustness(robustness, title="")) if robustness else "",
         splits=list_splits(contents),
-        environment=list(flatten(contents.environment)),
+        settings=format_config(name_files(run.config)),
+        environment=list(flatten(run.environment)),
+        class_weights=run.environment.get("class_weights", {}),
     )
 
 
@@ -269,11 +246,12 @@ def name_weights(weights: str) -> str:
     return {"imagenet": "imagenet", "none": "none (random)"}.get(weights, Path(weights).name)
 
 
-def describe_choices(contents: ReportContents) -> str:
+def describe_choices(run: Run) -> str:
     """What was chosen on validation images, and what that does to their figures."""
-    chosen = ["the epoch"] * contents.epoch_chosen
-    chosen += ["the operating point"] * RULES[contents.operating_point.rule].from_images
-    chosen += ["the calibration"] * (contents.calibration.method != "none")
+    training = run.config.training
+    chosen = ["the epoch"] * (training.schedule == "plateau" or training.unfreeze_from is not None)
+    chosen += ["the operating point"] * RULES[run.operating_point.rule].from_images
+    chosen += ["the calibration"] * (run.calibration.method != "none")
     if not chosen:
         return "Nothing was fitted or chosen on these images in this run; its settings may have been."
     *others, final = chosen
@@ -287,27 +265,28 @@ def describe_scaling(calibration: Calibration) -> str:
     return SCALINGS[calibration.method].format(slope=slope, intercept=intercept)
 
 
-def describe_prevalence(contents: ReportContents) -> str:
+def describe_prevalence(calibration: Calibration, stated: float | None) -> str:
     """Among which images a score is to be read as a probability."""
-    trained = format_percent(contents.calibration.prevalence)
-    if contents.prevalence is None:
+    trained = format_percent(calibration.prevalence)
+    if stated is None:
         return f"images of which {trained} show pneumonia"
-    stated = format_share(contents.prevalence)
     return (
-        f"images of which {stated} show pneumonia, as was stated for this evaluation (fitted for {trained})"
+        f"images of which {format_share(stated)} show pneumonia, as was stated for this evaluation "
+        f"(fitted for {trained})"
     )
 
 
 def draw_plots(contents: ReportContents) -> dict[str, str]:
-    """Data URIs by name: the summary's four panels, and the curves that it has no room for."""
-    labels, scores, at_threshold = contents.images.labels, contents.scores, contents.at_threshold
-    summary = draw_summary(contents.history, labels, scores, at_threshold, title="")
-    bins = to_reliability_bins(labels, scores, prevalence=contents.prevalence, patients=contents.patients)
+    """Data URIs by name: the summary's four panels, and further curves."""
+    labels, scores, evaluation = contents.images.labels, contents.scores, contents.evaluation
+    prevalence, patients = evaluation.stated_prevalence, to_groups(contents.names.patients)
+    summary = draw_summary(contents.run.history, labels, scores, evaluation, title="")
+    bins = to_reliability_bins(labels, scores, prevalence=prevalence, patients=patients)
     more = {
-        "precision_recall": draw_precision_recall(labels, scores, at_threshold, contents.prevalence),
+        "precision_recall": draw_precision_recall(labels, scores, evaluation),
         "reliability": draw_reliability(bins),
-        "scores": draw_score_distributions(labels, scores, at_threshold.threshold),
-        "thresholds": draw_threshold_curve(labels, scores, at_threshold.threshold, contents.prevalence),
+        "scores": draw_score_distributions(labels, scores, evaluation.threshold),
+        "thresholds": draw_threshold_curve(labels, scores, evaluation.threshold, prevalence),
     }
     panels = zip(("loss", "accuracy", "confusion", "roc"), encode_panels(summary), strict=True)
     return {**dict(panels), **{name: encode_plot(plot) for name, plot in more.items()}}
@@ -321,7 +300,7 @@ def list_splits(contents: ReportContents) -> list[dict[str, Any]]:
         "sha256": images.fingerprint(),
         "labels_sha256": hash_labels(images.labels),
     }
-    known = {**contents.environment.get("images", {}), contents.split: own}
+    known = {**contents.run.environment.get("images", {}), contents.split: own}
     return [{"name": name, **known[split]} for split, name in SPLIT_NAMES.items() if split in known]
 
 

@@ -23,25 +23,25 @@ def test_eval_prints_figures_as_text_or_as_one_json_document(invoke, run, tmp_pa
     assert (evaluated.exit_code, evaluated.stderr) == (0, "")
     document = json.loads(evaluated.stdout)
     assert (document["split"], document["n"]) == ("test", 40)
-    assert document["tn"] + document["fp"] + document["fn"] + document["tp"] == 40
+    assert sum(document["counts"].values()) == 40
     metrics = json.loads((tmp_path / "run" / "metrics_test.json").read_text())
     assert metrics["figures"] == document["figures"]
-    assert "perturbed" not in document
+    assert document["perturbed"] is None
 
 
 def test_perturbed_figures_are_printed_with_their_changes(invoke, run, monkeypatch):
     kept = {"shot_noise": perturbations.CORRUPTIONS["shot_noise"]}
     monkeypatch.setattr(perturbations, "CORRUPTIONS", kept)
     document = json.loads(invoke("eval", "run", "--perturb", "--json").stdout)
-    perturbed, combined = document["perturbed"], document["perturbed"]["combined"]
-    assert combined["n"] == 40
-    changed = combined["figures"]["auc"]["value"] - document["figures"]["auc"]["value"]
-    assert combined["changes"]["auc"]["value"] == pytest.approx(changed)
-    assert combined["perturbation"]["seed"] == perturbed["seed"] == 0
-    assert set(perturbed["kinds"]) == {"shot_noise", *perturbations.PERTURBATIONS}
+    perturbed, robustness = document["perturbed"], document["perturbed"]["robustness"]
+    assert perturbed["n"] == 40
+    changed = perturbed["figures"]["auc"]["value"] - document["figures"]["auc"]["value"]
+    assert perturbed["changes"]["auc"]["value"] == pytest.approx(changed)
+    assert perturbed["perturbation"]["seed"] == robustness["seed"] == 0
+    assert set(robustness["kinds"]) == {"shot_noise", *perturbations.PERTURBATIONS}
     text = invoke("eval", "run", "--perturb").stdout
     assert "change  95 % interval, paired" in text
-    assert f"medmnistc 0.1.0: {perturbed['medmnist_c']['mean_relative_error']:.3f}." in text
+    assert f"medmnistc 0.1.0: {robustness['medmnist_c']['mean_relative_error']:.3f}." in text
 
 
 def test_nothing_but_eval_on_the_test_split_opens_its_arrays(invoke, small, monkeypatch, own_cache):

@@ -60,7 +60,7 @@ def list_intervals(labels, scores, paired, **options):
     if paired:
         return compare_figures(labels, *scores, first_threshold=0.5, second_threshold=0.5, **options)
     first = scores[0]
-    return to_intervals(to_values(labels, first), labels, first, first > 0.5, **options)
+    return to_intervals(labels, first, first > 0.5, **options)
 
 
 def measure(

@@ -165,12 +165,12 @@ def test_a_calibration_says_what_scores_mean(draw_images, method):
     found = describe_calibration(scaling, labels, logits, fitted_on="val")
     # Heads see both classes with the same weight, and an intercept moves scores to the images' own share.
     assert found.prevalence == (390 / 624 if method == "platt" else 0.5)
-    assert found.calibration_error.before == to_calibration_error(labels, expit(logits))
-    assert found.calibration_error.after == to_calibration_error(labels, scaling.to_scores(logits))
+    assert found.error_before == to_calibration_error(labels, expit(logits))
+    assert found.error_after == to_calibration_error(labels, scaling.to_scores(logits))
     assert np.array_equal(found.to_scores(logits), scaling.to_scores(logits))
     document = to_document(found)
     assert list(document) == [
-        *("slope", "intercept", "method", "fitted_on", "prevalence", "calibration_error")
+        *("slope", "intercept", "method", "fitted_on", "prevalence", "error_before", "error_after")
     ]
     assert parse_document(Calibration, json.dumps(document), name="calibration.json") == found
 

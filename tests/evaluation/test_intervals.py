@@ -196,7 +196,7 @@ def test_a_bootstrap_interval_by_hand():
 def test_intervals_of_few_images_take_students_quantile(draw_images):
     labels, scores = draw_images(normal=5, pneumonia=9, auc=0.7)
     values = to_figures(labels, scores, scores > 0.5)
-    found = to_intervals(values, labels, scores, scores > 0.5, resamples=200, seed=0)["brier_loss"]
+    found = to_intervals(labels, scores, scores > 0.5, resamples=200, seed=0)["brier_loss"]
     error = estimate(labels, scores, resamples=200)["brier_loss"]
     assert found == to_bootstrap_interval("brier_loss", values["brier_loss"], stats.t.ppf(0.975, 4) * error)
     # Resamples of five images vary by 4 / 5 of what images do.
@@ -245,10 +245,6 @@ def test_95_percent_intervals_hold_the_true_figures(draw_images):
     held, sets = dict.fromkeys(truth, 0.0), 200
     for seed in range(sets):
         labels, scores = draw_images(normal=50, pneumonia=100, auc=0.9, seed=seed + 1)
-        values = {
-            name: float(value[0])
-            for name, value in to_resampled_figures(labels, scores, scores > 0.5, np.ones((1, 150))).items()
-        }
-        for name, one in to_intervals(values, labels, scores, scores > 0.5, resamples=200, seed=0).items():
+        for name, one in to_intervals(labels, scores, scores > 0.5, resamples=200, seed=0).items():
             held[name] += (one.low <= truth[name] <= one.high) / sets
     assert min(held.values()) > 0.89

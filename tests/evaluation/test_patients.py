@@ -170,9 +170,7 @@ def test_95_percent_intervals_hold_the_truth_with_three_images_a_patient():
         labels, groups, (scores,) = draw_patients(seed + 1)
         for way, patients in (("by patient", groups), ("by image", None)):
             options = {"resamples": 100, "seed": 0, "patients": patients}
-            for name, one in to_intervals(
-                to_values(labels, scores), labels, scores, scores > 0.5, **options
-            ).items():
+            for name, one in to_intervals(labels, scores, scores > 0.5, **options).items():
                 held[way][name] = held[way].get(name, 0) + (one.low <= truth[name] <= one.high) / sets
     assert min(held["by patient"].values()) > 0.88
     assert np.mean([held["by image"][name] for name in ("auc", "accuracy", "brier_loss", "f1_normal")]) < 0.91

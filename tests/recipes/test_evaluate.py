@@ -31,11 +31,11 @@ def test_the_operating_point_of_the_run_is_applied(run):
     evaluation = evaluate_run(
         replace(run, operating_point=replace(run.operating_point, threshold=0.7)), "test"
     )
-    assert evaluation.at_threshold.threshold == 0.7
+    assert evaluation.threshold == 0.7
     metrics = load(run, "metrics_test.json")
     labels, scores = load_scores(run.folder.path / "scores_test.csv")
-    assert metrics["tp"] == int(((scores > 0.7) & (labels == 1)).sum())
-    assert metrics["at_0.5"]["tp"] == int(((scores > 0.5) & (labels == 1)).sum())
+    assert metrics["counts"]["tp"] == int(((scores > 0.7) & (labels == 1)).sum())
+    assert metrics["at_0.5"]["counts"]["tp"] == int(((scores > 0.5) & (labels == 1)).sum())
 
 
 def test_a_stated_prevalence_is_written_beside_the_plain_result_and_changes_no_prediction(run):
@@ -53,7 +53,7 @@ def test_a_stated_prevalence_is_written_beside_the_plain_result_and_changes_no_p
     }
     _, corrected = load_scores(run.folder.path / "scores_test_prevalence_0.1.csv")
     np.testing.assert_allclose(logit(corrected), logit(scores) + logit(0.1) - logit(0.5), atol=1e-4)
-    for one, other in ((before.at_threshold, after.at_threshold), (before.at_half, after.at_half)):
+    for one, other in ((before, after), (before.at_half, after.at_half)):
         assert other.counts == one.counts
         assert other.figures["auc"].value == pytest.approx(one.figures["auc"].value, abs=1e-12)
         sensitivity, specificity = (one.figures[name].value for name in ("sensitivity", "specificity"))
@@ -119,12 +119,12 @@ def test_perturbation_is_written_beside_the_plain_result(run):
         "figures/perturbations.png",
     }
     labels, scores = load_scores(run.folder.path / "scores_test_perturbed.csv")
-    auc = after.perturbed.evaluation.at_threshold.figures["auc"].value
+    auc = after.perturbed.figures["auc"].value
     assert auc == pytest.approx(roc_auc_score(labels, scores))
-    plain_auc = before.at_threshold.figures["auc"].value
+    plain_auc = before.figures["auc"].value
     assert after.perturbed.changes["auc"].value == pytest.approx(auc - plain_auc) != 0
-    assert load(run, "metrics_test_perturbed.json")["combined"]["perturbation"]["zoom"] == 1.35
-    assert load(run, "metrics_test.json")["perturbation"] is None
+    assert load(run, "metrics_test_perturbed.json")["perturbation"]["zoom"] == 1.35
+    assert load(run, "metrics_test.json")["perturbed"] is None
     page = files["report.html"].decode()
     assert "<h3>Perturbed</h3>" in page
     assert page.count(" perturbed, labelled ") == 6
@@ -142,13 +142,13 @@ def test_no_perturbation_at_all_changes_no_score(run):
 
 def test_perturbation_and_a_stated_prevalence_go_together(run):
     evaluation = evaluate_run(run, "test", prevalence=0.1, perturb=True)
-    plain, perturbed = evaluation.at_threshold, evaluation.perturbed.evaluation.at_threshold
+    plain, perturbed = evaluation, evaluation.perturbed
     assert perturbed.stated_prevalence == 0.1
     changes = {name: one.value for name, one in evaluation.perturbed.changes.items()}
     assert changes == pytest.approx(
         {name: perturbed.figures[name].value - plain.figures[name].value for name in changes}, nan_ok=True
     )
-    mean = load(run, "metrics_test_perturbed_prevalence_0.1.json")["kinds"]["rotation"]["mean"]
+    mean = load(run, "metrics_test_perturbed_prevalence_0.1.json")["robustness"]["kinds"]["rotation"]["mean"]
     assert mean["accuracy"] == pytest.approx(0.1 * mean["sensitivity"] + 0.9 * mean["specificity"])
     files = list_files(run)
     assert {"scores_test_perturbed_prevalence_0.1.csv", "figures/perturbations_prevalence_0.1.png"} <= {
@@ -168,8 +168,8 @@ def test_intervals_resample_patients_and_new_ones_stand_beside_all(run_of_folder
     """Images of 15 patients, ten of whom the training images show, too."""
     trained = load(run_of_folder, "metrics_val.json")
     evaluation = evaluate_run(run_of_folder, "val", perturb=True)
-    assert evaluation.at_threshold.patients.all == 15
-    assert evaluation.at_threshold.figures["auc"].method == "DeLong, logit, by patient"
+    assert evaluation.patients.all == 15
+    assert evaluation.figures["auc"].method == "DeLong, logit, by patient"
     assert evaluation.new_patients.n == 10
     assert evaluation.new_patients.patients.all == 5
     assert evaluation.perturbed.changes["auc"].method == "DeLong, paired, by patient"
@@ -188,10 +188,10 @@ def test_intervals_resample_patients_and_new_ones_stand_beside_all(run_of_folder
     assert all(sentence in text and sentence in page for sentence in expected)
     assert "the 10 of new patients" in text
     (same,) = compare_runs(run_of_folder.folder, [run_of_folder.folder], "val")
-    assert same.patients == evaluation.at_threshold.patients
+    assert same.patients == evaluation.patients
 
 
 def test_nothing_is_said_of_patients_where_none_is_known(run_of_npz):
     evaluation = evaluate_run(run_of_npz, "val")
-    assert (evaluation.at_threshold.patients, evaluation.new_patients) == (None, None)
+    assert (evaluation.patients, evaluation.new_patients) == (None, None)
     assert "patient" not in format_evaluation(evaluation, heading="")

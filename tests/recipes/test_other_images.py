@@ -73,8 +73,8 @@ def test_a_run_is_evaluated_on_all_images_of_a_folder_without_splits(run, clinic
     assert read_files(run.folder.path).items() >= before.items()
     labels, scores = load_scores(target / "scores_test.csv")
     assert np.array_equal(labels, sort_by_class(others["test"]).labels)
-    assert evaluation.at_threshold.threshold == 0.6
-    assert evaluation.at_threshold.tp == int(((scores > 0.6) & (labels == 1)).sum())
+    assert evaluation.threshold == 0.6
+    assert evaluation.counts.tp == int(((scores > 0.6) & (labels == 1)).sum())
     assert "<h1>run on clinic: test images</h1>" in page
     assert "Evaluated on other images than those of the training (synthetic phantoms, 28 px)." in page
     assert "It was trained on synthetic phantoms, 28 px, and knows images like those." in page
@@ -163,7 +163,7 @@ def test_a_split_is_chosen_where_there_are_splits(run, tmp_path, others):
     write_splits(tmp_path / "clinic", others)
     for split, n in (("test", 30), ("val", 20)):
         target, evaluation, _ = evaluate(run, tmp_path / "clinic", split)
-        assert evaluation.at_threshold.n == n
+        assert evaluation.n == n
     assert set(load(target / "environment.json")["images"]) == {"val", "test"}
     assert "Nothing was fitted or chosen on these images." in (target / "report_val.html").read_text()
 
@@ -184,7 +184,7 @@ def test_the_positive_class_is_that_of_the_run_or_another(run, tmp_path, others)
     run = replace(run, config=change_config(run.config, {"data.positive": "none"}))
     _, turned, _ = evaluate(run, tmp_path / "clinic", name="turned")
     _, right, _ = evaluate(run, tmp_path / "clinic", positive="infiltrate")
-    pneumonia = [one.at_threshold.tp + one.at_threshold.fn for one in (turned, right)]
+    pneumonia = [one.counts.tp + one.counts.fn for one in (turned, right)]
     assert pneumonia == [int((others["test"].labels == label).sum()) for label in (0, 1)]
 
 
@@ -251,7 +251,7 @@ def test_perturbation_and_a_stated_prevalence_work_on_other_images(run, tmp_path
         run, tmp_path / "clinic.npz", "test", prevalence=0.1, perturb=True
     )
     assert evaluation.perturbed is not None
-    assert evaluation.at_threshold.stated_prevalence == 0.1
+    assert evaluation.stated_prevalence == 0.1
     assert {"scores_test_prevalence_0.1.csv", "scores_test_perturbed_prevalence_0.1.csv"} <= read_files(
         target.path
     ).keys()
@@ -259,7 +259,7 @@ def test_perturbation_and_a_stated_prevalence_work_on_other_images(run, tmp_path
 
 def test_the_images_of_the_run_need_not_be_there(run_of_npz, clinic, tmp_path):
     (tmp_path / "images.npz").unlink()
-    assert evaluate(run_of_npz, clinic)[1].at_threshold.n == 30
+    assert evaluate(run_of_npz, clinic)[1].n == 30
 
 
 def test_images_are_named_after_their_file_or_folder(tmp_path, monkeypatch):
@@ -296,10 +296,10 @@ def test_labels_that_are_swapped_are_said_to_be(run, tmp_path, others, caplog):
     )
     caplog.clear()
     _, evaluation, _ = evaluate(run, tmp_path / "clinic", name="right")
-    assert evaluation.at_threshold.figures["auc"].low > 0.5
+    assert evaluation.figures["auc"].low > 0.5
     assert "backwards" not in caplog.text
     _, evaluation, page = evaluate(run, tmp_path / "clinic", positive="NORMAL", name="swapped")
-    assert evaluation.at_threshold.figures["auc"].high < 0.5
+    assert evaluation.figures["auc"].high < 0.5
     (line,) = [line for line in caplog.messages if "backwards" in line]
     assert line.startswith("images of clinic") and "data.positive" in line
     assert "scores rank the images backwards" in page
@@ -315,7 +315,7 @@ def test_what_is_defined_of_images_of_one_class_is_given(run, tmp_path, others, 
     else:
         save_archive(path, {**others, "test": of_class})
     target, evaluation, page = evaluate(run, path, perturb=True)
-    figures, counts = evaluation.at_threshold.figures, evaluation.at_threshold.counts
+    figures, counts = evaluation.figures, evaluation.counts
     held = "sensitivity" if label else "specificity"
     assert counts.n == n
     assert figures["accuracy"].value == figures[held].value == (counts.tp if label else counts.tn) / n

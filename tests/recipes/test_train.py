@@ -151,7 +151,7 @@ def test_calibration_is_fitted_on_validation_images_and_kept_in_the_model(train)
     np.testing.assert_allclose(scores, fitted.to_scores(logit(raw)), atol=1e-5)
     assert written["prevalence"] == pytest.approx(labels.mean())
     assert json.loads((plain.path / "calibration.json").read_text())["prevalence"] == pytest.approx(0.5)
-    assert written["calibration_error"]["after"] < written["calibration_error"]["before"]
+    assert written["error_after"] < written["error_before"]
 
 
 def test_a_loss_that_is_no_number_gets_one_line(train):

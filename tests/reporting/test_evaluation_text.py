@@ -6,7 +6,7 @@ import pytest
 
 from pneumo_keras.evaluation.comparison import Difference, compare_figures
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
-from pneumo_keras.evaluation.report_card import Perturbed, evaluate, evaluate_at
+from pneumo_keras.evaluation.report_card import PerturbedEvaluation, evaluate, evaluate_at
 from pneumo_keras.reporting.evaluation_text import describe_backwards, format_differences, format_evaluation
 from tests.robustness import build_robustness
 
@@ -23,7 +23,7 @@ def test_every_figure_stands_in_a_line_with_its_interval():
     lines = format_evaluation(evaluation, heading="runs/one, split test").splitlines()
     assert lines[0] == "runs/one, split test"
     assert lines[2].split() == ["value", "95", "%", "interval", "method"]
-    auc = evaluation.at_threshold.figures["auc"]
+    auc = evaluation.figures["auc"]
     (line,) = [line for line in lines if line.startswith("AUC")]
     assert line.split("  ")[-1] == auc.method
     assert f"{auc.value:.4f}  {auc.low:.4f} to {auc.high:.4f}" in line
@@ -78,7 +78,9 @@ def test_perturbed_figures_stand_beside_the_plain_ones():
     evaluation = evaluate(LABELS, SCORES, 0.5, members=[], seed=1)
     under = evaluate(LABELS, 1 - SCORES, 0.5, members=[], seed=1)
     changes = compare_figures(LABELS, SCORES, 1 - SCORES, first_threshold=0.5, second_threshold=0.5, seed=1)
-    perturbed = Perturbed(under, changes, {}, build_robustness())
+    perturbed = PerturbedEvaluation(
+        **vars(under), changes=changes, perturbation={}, robustness=build_robustness()
+    )
     assert "perturbed" not in format_evaluation(evaluation, heading="")
     lines = format_evaluation(replace(evaluation, perturbed=perturbed), heading="").splitlines()
     start = next(place for place, line in enumerate(lines) if line.startswith("the same images"))
@@ -132,9 +134,8 @@ def test_images_out_of_distribution_are_told_with_figures_without_them():
     evaluation = evaluate(LABELS, SCORES, 0.5, members=[], seed=1, distances=distances)
     text = format_evaluation(evaluation, heading="")
     assert (
-        "2 of 6 images (33.3 %) are out of distribution, 1 of them far (more than 1.5 times the "
-        "limit), where "
-        "predictions are of no use."
+        "2 of 6 images (33.3 %) are out of distribution, 1 of them far (more than 1.5 times the limit), "
+        "where predictions are of no use."
     ) in text
     (header,) = [line for line in text.splitlines() if "the 4 others" in line]
     assert header.split("  ")[0] == "" and "all images" in header

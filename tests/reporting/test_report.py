@@ -3,20 +3,23 @@ import hashlib
 import importlib.resources
 import io
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from pneumo_keras.config import change_config, load_config
 from pneumo_keras.data.images import ImageArray, count_classes
 from pneumo_keras.data.sources import DataCard, ImageNames
-from pneumo_keras.evaluation.calibration import Calibration, ErrorChange, to_reliability_bins
+from pneumo_keras.evaluation.calibration import Calibration, to_reliability_bins
 from pneumo_keras.evaluation.comparison import compare_figures
+from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.evaluation.report_card import (
     Evaluation,
-    Perturbed,
+    PerturbedEvaluation,
     evaluate,
     evaluate_at,
     to_member_figures,
@@ -29,7 +32,9 @@ from pneumo_keras.reporting.plots import (
     draw_reliability,
     draw_threshold_curve,
 )
-from pneumo_keras.reporting.report import FineTuned, PerturbedImages, ReportContents, format_report
+from pneumo_keras.reporting.report import PerturbedImages, ReportContents, format_report
+from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.runs.run import Run
 from tests.images import build_phantom_images
 from tests.robustness import build_robustness
 
@@ -47,6 +52,7 @@ ENVIRONMENT = {
     "pneumo_keras": "0.1.0",
     "revision": None,
     "packages": {"keras": "3.15.1"},
+    "weights_sha256": "d4" * 32,
     "images": {"train": {"sha256": "f1" * 32, "labels_sha256": "a2" * 32, "class_counts": [166, 474]}},
     "class_weights": {"0": 1.92771, "1": 0.67511},
 }
@@ -79,49 +85,61 @@ CALIBRATION = Calibration(
     method="none",
     fitted_on="val",
     prevalence=0.5,
-    calibration_error=ErrorChange(0.05, 0.05),
+    error_before=0.05,
+    error_after=0.05,
 )
+HISTORY = [
+    {
+        "epoch": epoch,
+        "loss": 1 / epoch,
+        "val_loss": 1.1 / epoch,
+        "accuracy": 0.8,
+        "val_accuracy": 0.7,
+        "kept": float(epoch == 3),
+    }
+    for epoch in (1.0, 2.0, 3.0)
+]
+SETTINGS = {"training.schedule": "plateau", "model.weights": "none"}
 
 
 def gather(labels, scores, *, threshold=0.5, images=None, **changes):
     if images is None:
         images = np.random.default_rng(1).integers(0, 256, (len(labels), 20, 24), dtype=np.uint8)
     contents = ReportContents(
-        run="demo",
+        name="demo",
+        run=Run(
+            folder=RunFolder(Path("demo")),
+            config=change_config(load_config("demo"), SETTINGS),
+            operating_point=choose_operating_point(
+                labels, scores, rule="fixed", chosen_on="val", threshold=threshold
+            ),
+            calibration=CALIBRATION,
+            history=HISTORY,
+            environment=ENVIRONMENT,
+        ),
         split="test",
         date="2026-11-23",
         card=PHANTOMS,
-        weights="none",
         images=ImageArray(images, labels),
+        names=ImageNames(),
         scores=scores,
         evaluation=Evaluation(
-            evaluate_at(labels, scores, threshold, resamples=50, seed=1),
-            evaluate_at(labels, scores, 0.5, resamples=50, seed=1),
+            **vars(evaluate_at(labels, scores, threshold, resamples=50, seed=1)),
+            at_half=evaluate_at(labels, scores, 0.5, resamples=50, seed=1),
             members={},
         ),
         evidence={},
-        perturbed=None,
-        prevalence=None,
-        calibration=CALIBRATION,
-        operating_point=choose_operating_point(
-            labels, scores, rule="fixed", chosen_on="val", threshold=threshold
-        ),
-        history=[
-            {
-                "epoch": epoch,
-                "loss": 1 / epoch,
-                "val_loss": 1.1 / epoch,
-                "accuracy": 0.8,
-                "val_accuracy": 0.7,
-                "kept": float(epoch == 3),
-            }
-            for epoch in (1.0, 2.0, 3.0)
-        ],
-        epoch_chosen=True,
-        settings="seed = 42\n",
-        environment=ENVIRONMENT,
     )
-    return replace(contents, **changes)
+    return change(contents, **changes)
+
+
+def change(contents, settings=None, **changes):
+    """The same contents with other settings, or other parts of the run, or of the contents."""
+    run, of_run = contents.run, {field.name for field in fields(Run)}
+    run = replace(run, **{name: changes.pop(name) for name in set(changes) & of_run})
+    if settings:
+        run = replace(run, config=change_config(run.config, settings))
+    return replace(contents, run=run, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -221,15 +239,14 @@ def test_everything_put_in_is_escaped(contents, without_plots):
     images = {"train": {"sha256": evil, "labels_sha256": evil, "class_counts": [1, 2]}}
     texts = dict.fromkeys(("title", "description", "notice", "licence", "citation"), evil)
     page = format_report(
-        replace(
+        change(
             contents,
-            run=evil,
+            {"model.weights": evil},
+            name=evil,
             date=evil,
             card=replace(PHANTOMS, **texts, limits=(evil,), files={evil: evil}),
-            weights=evil,
-            settings=evil,
-            environment={evil: {evil: evil}, "images": images},
-            operating_point=replace(contents.operating_point, rule="youden", demand={}, chosen_on=evil),
+            environment={**ENVIRONMENT, evil: {evil: evil}, "images": images},
+            operating_point=replace(contents.run.operating_point, rule="youden", demand={}, chosen_on=evil),
         )
     )
     elements = Elements(page)
@@ -241,7 +258,7 @@ def test_everything_put_in_is_escaped(contents, without_plots):
 
 def test_every_figure_stands_with_its_interval_and_method(contents, page):
     text = Elements(page).text
-    for figure in contents.at_threshold.figures.values():
+    for figure in contents.evaluation.figures.values():
         assert f"{figure.value:.3f} {figure.low:.3f} to {figure.high:.3f} {figure.method}" in text
 
 
@@ -259,7 +276,7 @@ def test_the_operating_point_and_one_half_stand_side_by_side_where_they_differ(d
     text = Elements(format_report(both)).text
     assert "At 0.3, the operating point value and 95 % interval At 0.5 value and 95 %" in text
     for name in ("accuracy", "sensitivity", "f1_normal"):
-        at_point, at_half = both.at_threshold.figures[name], both.evaluation.at_half.figures[name]
+        at_point, at_half = both.evaluation.figures[name], both.evaluation.at_half.figures[name]
         assert (
             f"{at_point.value:.3f} {at_point.low:.3f} to {at_point.high:.3f} "
             f"{at_half.value:.3f} {at_half.low:.3f} to {at_half.high:.3f} {at_point.method}"
@@ -271,7 +288,7 @@ def test_counts_stand_in_words(drawn, without_plots):
     images, scores = drawn
     both = gather(images.labels, scores, images=images.images, threshold=0.3)
     text = Elements(format_report(both)).text
-    run, half = both.at_threshold.counts, both.evaluation.at_half.counts
+    run, half = both.evaluation.counts, both.evaluation.at_half.counts
     assert f"predicts pneumonia for {run.tp} of {run.tp + run.fn} pneumonia images" in text
     assert f"and normal for {run.tn} of {run.tn + run.fp} normal images" in text
     assert f"Normal, predicted normal tn {run.tn} {half.tn} " in text
@@ -401,7 +418,7 @@ def test_every_page_says_that_it_is_no_medical_device(page):
     [("imagenet", "imagenet"), ("none", "none (random)"), ("/a/b/mine.weights.h5", "mine.weights.h5")],
 )
 def test_weights_are_named_by_their_source(contents, weights, named, without_plots):
-    text = Elements(format_report(replace(contents, weights=weights))).text
+    text = Elements(format_report(change(contents, {"model.weights": weights}))).text
     assert f"Weights {named} Date 2026-11-23" in text
     assert ("weights are random" in text) == (weights == "none")
 
@@ -423,17 +440,17 @@ def test_the_rule_of_the_operating_point_stands_in_words(contents, drawn, withou
     point = choose_operating_point(
         images.labels, scores, rule="cost", chosen_on="val", cost_fn=3.0, cost_fp=0.5
     )
-    text = Elements(format_report(replace(contents, operating_point=point))).text
+    text = Elements(format_report(change(contents, operating_point=point))).text
     assert "the least cost, a missed pneumonia counted 3 and a false alarm 0.5" in text
     assert "and a false alarm 0.5, chosen on validation images" in text
     assert f"Sensitivity on validation images {point.sensitivity:.3f}" in text
-    val = Elements(format_report(replace(contents, operating_point=point, split="val"))).text
+    val = Elements(format_report(change(contents, operating_point=point, split="val"))).text
     assert "The epoch and the operating point were chosen on these images" in val
 
 
 def test_what_was_chosen_on_validation_images_is_said(drawn):
     images, scores = drawn
-    fixed = gather(images.labels, scores, split="val", epoch_chosen=False)
+    fixed = gather(images.labels, scores, split="val", settings={"training.schedule": "cosine"})
     assert "Nothing was fitted or chosen on these images in this run" in format_report(fixed)
     youden = choose_operating_point(images.labels, scores, rule="youden", chosen_on="val")
     calibrated = replace(CALIBRATION, method="platt")
@@ -445,18 +462,23 @@ def test_what_was_chosen_on_validation_images_is_said(drawn):
 
 def test_perturbed_images_are_shown_with_both_scores(drawn):
     images, scores = drawn
-    under = replace(gather(images.labels, 1 - scores).evaluation, members={})
+    under = gather(images.labels, 1 - scores).evaluation
     plain = gather(images.labels, scores)
     changes = compare_figures(
         images.labels, scores, 1 - scores, first_threshold=0.5, second_threshold=0.5, seed=1
     )
     contents = replace(
         plain,
-        evaluation=replace(plain.evaluation, perturbed=Perturbed(under, changes, {}, build_robustness())),
+        evaluation=replace(
+            plain.evaluation,
+            perturbed=PerturbedEvaluation(
+                **vars(under), changes=changes, perturbation={}, robustness=build_robustness()
+            ),
+        ),
         perturbed=PerturbedImages(1 - scores, images.images[:2]),
     )
     page = format_report(contents)
-    auc = under.at_threshold.figures["auc"].value
+    auc = under.figures["auc"].value
     section = page[page.index("<h3>Perturbed</h3>") :]
     assert section[: section.index("</tr>", section.index("AUC"))].count(f"<b>{auc:.3f}</b>") == 1
     assert f"{changes['auc'].value:+.3f}" in section
@@ -469,7 +491,7 @@ def test_perturbed_images_are_shown_with_both_scores(drawn):
 
 def test_a_threshold_of_the_settings_is_not_called_chosen(contents, page):
     text = Elements(page).text
-    reached = f"Sensitivity on validation images {contents.operating_point.sensitivity:.3f}"
+    reached = f"Sensitivity on validation images {contents.run.operating_point.sensitivity:.3f}"
     assert f"Rule given in the settings {reached}" in text
     assert "chosen on" not in text.lower().replace("nothing was fitted or chosen on these images", "")
 
@@ -498,7 +520,8 @@ def test_a_threshold_of_the_settings_is_not_called_chosen(contents, page):
     ],
 )
 def test_what_a_score_means_stands_in_words(contents, without_plots, calibration, prevalence, words):
-    changed = replace(contents, calibration=replace(CALIBRATION, **calibration), prevalence=prevalence)
+    evaluation = replace(contents.evaluation, stated_prevalence=prevalence)
+    changed = change(contents, calibration=replace(CALIBRATION, **calibration), evaluation=evaluation)
     text = Elements(format_report(changed)).text
     for phrase in words:
         assert phrase in text
@@ -515,23 +538,27 @@ def test_members_stand_with_their_spread_and_one_alone_does_not(contents, withou
 
 
 def test_the_page_of_a_corrected_evaluation_says_so_and_shows_ppv_and_npv(contents, page, without_plots):
-    changed = format_report(replace(contents, prevalence=0.1))
+    changed = format_report(replace(contents, evaluation=replace(contents.evaluation, stated_prevalence=0.1)))
     header = Elements(changed[: changed.index("</header>")]).text
     assert header.count("demo: test images, corrected to a prevalence of 10 %") == 2  # title and heading
     assert "Corrected to a prevalence of 10 %: " in header
     assert "no prediction changes." in header
     text = Elements(changed).text
     for name, figure in (("PPV", "precision_pneumonia"), ("NPV", "precision_normal")):
-        assert f"{name} at 10 % {contents.at_threshold.figures[figure].value:.3f}" in text
+        assert f"{name} at 10 % {contents.evaluation.figures[figure].value:.3f}" in text
     assert "orrected" not in Elements(page).text
 
 
 def test_corrected_plots_keep_to_the_figures(drawn):
     images, scores = drawn
     own = images.labels.mean()
-    at_threshold = evaluate_at(images.labels, scores, 0.5, resamples=20, seed=1)
     plain, corrected = (
-        draw_precision_recall(images.labels, scores, at_threshold, prevalence) for prevalence in (None, 0.1)
+        draw_precision_recall(
+            images.labels,
+            scores,
+            evaluate_at(images.labels, scores, 0.5, resamples=20, seed=1, shift=shift),
+        )
+        for shift in (None, PrevalenceShift(0.5, 0.1))
     )
     precision, shifted = (plot.axes[0].lines[1].get_ydata() for plot in (plain, corrected))
     odds = precision[:-1] / np.maximum(1 - precision[:-1], 1e-300) * (0.1 / 0.9) / (own / (1 - own))
@@ -580,13 +607,8 @@ def test_an_interval_that_is_undefined_is_not_in_a_legend(drawn):
 
 def test_no_folder_of_the_machine_is_on_the_page(contents, without_plots):
     paths = {"data.path": "/home/someone/images/mine.npz", "model.weights": "/srv/mine.weights.h5"}
-    changed = replace(
-        contents,
-        card=CHILDREN,
-        weights="/srv/mine.weights.h5",
-        settings='weights = "mine.weights.h5"\n',
-        environment={**ENVIRONMENT, "paths": paths},
-    )
+    settings = {"data.source": "pneumonia_mnist", **paths}
+    changed = change(contents, settings, card=CHILDREN, environment={**ENVIRONMENT, "paths": paths})
     page = format_report(changed)
     assert "mine.weights.h5" in page
     assert not re.search("/home|/srv", page)
@@ -603,8 +625,15 @@ def test_every_template_is_packed_beside_the_code():
 def test_the_model_card_says_which_blocks_were_trained_further():
     labels, scores = np.array([0, 1] * 10), np.linspace(0.1, 0.9, 20)
     assert "A frozen InceptionV3, weights" in format_report(gather(labels, scores))
-    for kept, end in ((True, "0.0002. It gives"), (False, "0.0002, and put back as they were: no epoch had")):
-        page = format_report(gather(labels, scores, fine_tuned=FineTuned("mixed8", 2e-4, kept)))
+    settings = {
+        "model.feature_layers": ["mixed10"],
+        "training.unfreeze_from": "mixed8",
+        "training.unfrozen_learning_rate": 2e-4,
+    }
+    ends = {"e5": "0.0002. It gives", "d4": "0.0002, and put back as they were: no epoch had"}
+    for digest, end in ends.items():
+        environment = {**ENVIRONMENT, "fine_tuned_weights_sha256": digest * 32}
+        page = format_report(gather(labels, scores, settings=settings, environment=environment))
         assert "A frozen InceptionV3" not in page
         assert f"from <b>mixed8</b> on were trained further, at a learning rate of {end}" in page
 

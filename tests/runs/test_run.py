@@ -29,7 +29,8 @@ CALIBRATION = {
     "method": "none",
     "fitted_on": "val",
     "prevalence": 0.5,
-    "calibration_error": {"before": 0.1, "after": 0.1},
+    "error_before": 0.1,
+    "error_after": 0.1,
 }
 ENVIRONMENT = {
     "images": {
