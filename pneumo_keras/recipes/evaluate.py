@@ -259,6 +259,7 @@ def evaluate_images(task: Task, prevalence: float | None, *, perturb: bool) -> R
         scores=scores,
         evaluation=evaluation,
         evidence=explain_mistakes(run, split, scores, evaluation.threshold),
+        settings=format_config(name_files(run.config)),
         perturbed=perturbed,
         of_others=task.of_others,
     )

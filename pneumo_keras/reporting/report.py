@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import UInt8
 
 from pneumo_keras.arrays import CLASS_NAMES, SPLIT_NAMES, Scores
-from pneumo_keras.config import format_config, name_files
 from pneumo_keras.data.images import LabelledImages, count_classes, hash_labels
 from pneumo_keras.data.sources import DataCard, ImageNames
 from pneumo_keras.evaluation.calibration import Calibration, to_reliability_bins
@@ -70,6 +69,7 @@ class ReportContents:
         images: Of the split; scores, evidence and names go by their indices.
         scores: Corrected as the evaluation is.
         evidence: Maps of the most confident mistakes.
+        settings: Text of `config.toml`, files by their names alone.
         perturbed: The same images perturbed, if that was asked for.
         of_others: Whether the images are others than those that the run was made with.
     """
@@ -84,6 +84,7 @@ class ReportContents:
     scores: Scores
     evaluation: Evaluation
     evidence: Mapping[int, Evidence]
+    settings: str
     perturbed: PerturbedImages | None = None
     of_others: bool = False
 
@@ -202,7 +203,6 @@ def format_report(contents: ReportContents) -> str:
         kinds_meaning=describe_robustness(robustness) if robustness else "",
         kinds_plot=encode_plot(draw_robustness(robustness, title="")) if robustness else "",
         splits=list_splits(contents),
-        settings=format_config(name_files(run.config)),
         environment=list(flatten(run.environment)),
         class_weights=run.environment.get("class_weights", {}),
     )

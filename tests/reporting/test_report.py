@@ -129,16 +129,17 @@ def gather(labels, scores, *, threshold=0.5, images=None, **changes):
             members={},
         ),
         evidence={},
+        settings="seed = 42\n",
     )
     return change(contents, **changes)
 
 
-def change(contents, settings=None, **changes):
-    """The same contents with other settings, or other parts of the run, or of the contents."""
+def change(contents, of_config=None, **changes):
+    """The same contents with other settings of the run, or other parts of the run, or of the contents."""
     run, of_run = contents.run, {field.name for field in fields(Run)}
     run = replace(run, **{name: changes.pop(name) for name in set(changes) & of_run})
-    if settings:
-        run = replace(run, config=change_config(run.config, settings))
+    if of_config:
+        run = replace(run, config=change_config(run.config, of_config))
     return replace(contents, run=run, **changes)
 
 
@@ -247,6 +248,7 @@ def test_everything_put_in_is_escaped(contents, without_plots):
             card=replace(PHANTOMS, **texts, limits=(evil,), files={evil: evil}),
             environment={**ENVIRONMENT, evil: {evil: evil}, "images": images},
             operating_point=replace(contents.run.operating_point, rule="youden", demand={}, chosen_on=evil),
+            settings=evil,
         )
     )
     elements = Elements(page)
@@ -450,7 +452,7 @@ def test_the_rule_of_the_operating_point_stands_in_words(contents, drawn, withou
 
 def test_what_was_chosen_on_validation_images_is_said(drawn):
     images, scores = drawn
-    fixed = gather(images.labels, scores, split="val", settings={"training.schedule": "cosine"})
+    fixed = gather(images.labels, scores, split="val", of_config={"training.schedule": "cosine"})
     assert "Nothing was fitted or chosen on these images in this run" in format_report(fixed)
     youden = choose_operating_point(images.labels, scores, rule="youden", chosen_on="val")
     calibrated = replace(CALIBRATION, method="platt")
@@ -608,7 +610,8 @@ def test_an_interval_that_is_undefined_is_not_in_a_legend(drawn):
 def test_no_folder_of_the_machine_is_on_the_page(contents, without_plots):
     paths = {"data.path": "/home/someone/images/mine.npz", "model.weights": "/srv/mine.weights.h5"}
     settings = {"data.source": "pneumonia_mnist", **paths}
-    changed = change(contents, settings, card=CHILDREN, environment={**ENVIRONMENT, "paths": paths})
+    environment = {**ENVIRONMENT, "paths": paths}
+    changed = change(contents, settings, card=CHILDREN, environment=environment)
     page = format_report(changed)
     assert "mine.weights.h5" in page
     assert not re.search("/home|/srv", page)
@@ -633,7 +636,7 @@ def test_the_model_card_says_which_blocks_were_trained_further():
     ends = {"e5": "0.0002. It gives", "d4": "0.0002, and put back as they were: no epoch had"}
     for digest, end in ends.items():
         environment = {**ENVIRONMENT, "fine_tuned_weights_sha256": digest * 32}
-        page = format_report(gather(labels, scores, settings=settings, environment=environment))
+        page = format_report(gather(labels, scores, of_config=settings, environment=environment))
         assert "A frozen InceptionV3" not in page
         assert f"from <b>mixed8</b> on were trained further, at a learning rate of {end}" in page
 
