@@ -290,7 +290,9 @@ def write_evaluation(folder: RunFolder, task: Task, contents: ReportContents) ->
     write_scores(folder, split, contents.scores, evaluation, corrected)
     if contents.perturbed and evaluation.perturbed:
         suffixed = f"{split.name}_perturbed{corrected}"
-        table = format_scores(split.images.labels, contents.perturbed.scores, split.names.files, split.names.patients)
+        table = format_scores(
+            split.images.labels, contents.perturbed.scores, split.names.files, split.names.patients
+        )
         folder.write_text(f"scores_{suffixed}.csv", table)
         folder.write_json(f"metrics_{suffixed}.json", evaluation.perturbed)
         plot = draw_robustness(evaluation.perturbed.robustness, title=f"{title}, perturbed")
