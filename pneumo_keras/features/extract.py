@@ -15,7 +15,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from tqdm import tqdm
 
 import pneumo_keras
 from pneumo_keras.arrays import Features, ImageBatch, pad
@@ -54,8 +53,6 @@ COMPUTING = (
     *("features.augmentation", "features.extract", "features.views"),
     *("model.backbone", "model.classifier", "model.fingerprint", "model.layers"),
 )
-SECONDS_OF_WORK = 10.0  # after which the rate of the network is known
-SECONDS_WORTH_TELLING = 60.0  # that are left
 
 ViewedImages = tuple[ImageSet, Sequence[View]]
 """Images, and the views in which they are seen."""
@@ -102,38 +99,6 @@ class FeatureJob:
             yield self.frozen.scale.predict_on_batch(self.view.enlarge(images, rows, self.frozen))
 
 
-class _Forecast:
-    """Says once how long the network will be busy with all views of a job, as soon as its rate is known."""
-
-    def __init__(self) -> None:
-        self._left = self._done = 0
-        self._started: float | None = None
-        self._told = False
-
-    def expect(self, images: int) -> None:
-        self._left = images
-        if images:
-            log.info("To pass the network: %s, each view counted", to_amount(images, "image"))
-
-    def advance(self, count: int) -> None:
-        self._left -= count
-        if self._started is None:  # the network was compiled meanwhile
-            self._started = time.monotonic()
-            return
-        self._done += count
-        seconds = time.monotonic() - self._started
-        if (
-            self._told
-            or seconds < SECONDS_OF_WORK
-            or self._left * seconds < SECONDS_WORTH_TELLING * self._done
-        ):
-            return
-        self._told = True
-        rate = self._done / seconds
-        left = tqdm.format_interval(self._left / rate)
-        log.info("The network takes %.1f images/s: about %s for all that are left", rate, left)
-
-
 @dataclass(frozen=True)
 class Extractor:
     """Everything between images and features.
@@ -154,7 +119,6 @@ class Extractor:
     shared: SharedStore | None = None
     run_elsewhere: Callable[[FeatureJob, Sequence[int]], Generator[Features, None, None]] | None = None
     _opened: dict[tuple[str, ...], FeatureTable] = field(default_factory=dict, init=False, repr=False)
-    _forecast: _Forecast = field(default_factory=_Forecast, init=False, repr=False)
 
     def extract(self, images: ImageSet, name: str, view: View = PLAIN) -> FeatureTable:
         """Features of the images in one view, from the cache where they are there; `name` is for messages."""
@@ -168,19 +132,20 @@ class Extractor:
         """For each view of each set of images the entries of its features, a feature layer each."""
         return [list(self._list_entries(images, view).values()) for images, views in wanted for view in views]
 
-    def check_room(self, wanted: Sequence[ViewedImages], others: Iterable[Entry] = ()) -> None:
-        """Checks before any work that all these features find room, beside `others`.
+    def check_space(self, wanted: Sequence[ViewedImages], others: Iterable[Entry] = ()) -> None:
+        """Checks before any work that all these features fit, together with `others`.
 
-        It also says how many images will pass the network for them.
+        It also logs how many images will pass the network.
 
         Raises:
             SettingsError: They take more than the limit of the store.
             DataError: They take more than the disk has.
         """
         views = self.list_entries(wanted)
-        self.store.check_room([*others, *(entry for entries in views for entry in entries)])
+        self.store.check_space([*others, *(entry for entries in views for entry in entries)])
         missing = {entries[0].name: max(map(self._count_missing, entries)) for entries in views}
-        self._forecast.expect(sum(missing.values()))
+        if images := sum(missing.values()):
+            log.info("To pass the network: %s, each view counted", to_amount(images, "image"))
 
     def _count_missing(self, entry: Entry) -> int:
         """Images whose features were never written; what is damaged is found when it is read."""
@@ -215,13 +180,14 @@ class Extractor:
         }
 
     def _open(self, entries: dict[str, Entry], images: ImageSet, name: str, view: View) -> FeatureTable:
-        missing = {layer: entry for layer, entry in entries.items() if entry.array.find_missing()}
+        title = f"{name}, {view.name}" if view.name else name
+        incomplete = {layer: entry for layer, entry in entries.items() if entry.array.find_missing()}
         computed: set[str] = set()
-        if missing:
-            with self.store.writing(missing.values(), name):
-                computed = self._fill(entries, list(missing), images, _to_title(name, view), view)
+        if incomplete:
+            with self.store.writing(incomplete.values(), name):
+                computed = self._fill(incomplete, entries, images, title, view)
         else:
-            log.info("Features of %s: from the cache", _to_title(name, view))
+            log.info("Features of %s: from the cache", title)
         for layer, entry in entries.items():
             mark_used(entry.folder)
             if self.shared and (layer in computed or not self.shared.has(entry)):
@@ -229,62 +195,53 @@ class Extractor:
         return FeatureTable({layer: entry.array.file for layer, entry in entries.items()}, len(images))
 
     def _fill(
-        self, entries: dict[str, Entry], layers: Sequence[str], images: ImageSet, title: str, view: View
+        self,
+        incomplete: dict[str, Entry],
+        entries: dict[str, Entry],
+        images: ImageSet,
+        title: str,
+        view: View,
     ) -> set[str]:
-        """Computes the chunks that are missing at some feature layers; others may have done so meanwhile.
+        """Computes the chunks that are missing in some of the entries; other jobs may have done so meanwhile.
 
         Returns:
             The feature layers of which some were computed.
         """
         missing: dict[str, set[int]] = {}
-        for layer in layers:
-            array = entries[layer].array
-            missing[layer] = set(array.find_missing())
+        for layer, entry in incomplete.items():
+            missing[layer] = set(entry.array.find_missing())
             if self.shared and missing[layer]:
-                self.shared.fetch(entries[layer], title)
-                missing[layer] = set(array.find_missing())
-        chunks = sorted(set[int]().union(*missing.values()))
-        if not chunks:
-            log.info("Features of %s: computed by another job", title)
-            return set()
-        for layer in layers:
-            array = entries[layer].array
-            if damaged := len(missing[layer].intersection(array.list_written())):
+                self.shared.fetch(entry, title)
+                missing[layer] = set(entry.array.find_missing())
+            if damaged := len(missing[layer].intersection(entry.array.list_written())):
                 log.warning(
                     "Features of %s: %d of %d chunks of %s are damaged and are computed anew",
                     title,
                     damaged,
-                    array.count,
+                    entry.array.count,
                     layer,
                 )
+        if not any(missing.values()):
+            log.info("Features of %s: computed by another job", title)
+            return set()
         # A part of an entry is computed together with the rest, or its last digits might be others.
-        begun = any(len(missing[layer]) < entries[layer].array.count for layer in layers)
-        computed = entries if begun else {layer: entries[layer] for layer in layers}
+        begun = any(len(missing[layer]) < entry.array.count for layer, entry in incomplete.items())
+        computed = entries if begun else incomplete
         job = FeatureJob(self.frozen, self.build_runner, list(computed), images, view)
         started = time.monotonic()
-        self._compute(job, computed, missing, chunks, title)
+        self._compute(job, computed, missing, title)
         seconds = time.monotonic() - started
         waited = f", of which the network waited for images {100 * job.waited / seconds:.1f} %"
         log.info("Features of %s: computed in %.1f s%s", title, seconds, "" if self.run_elsewhere else waited)
-        return {layer for layer, lacking in missing.items() if lacking}
+        return {layer for layer, chunks in missing.items() if chunks}
 
     def _compute(
-        self,
-        job: FeatureJob,
-        entries: dict[str, Entry],
-        missing: dict[str, set[int]],
-        chunks: Sequence[int],
-        title: str,
+        self, job: FeatureJob, entries: dict[str, Entry], missing: dict[str, set[int]], title: str
     ) -> None:
-        """Passes chunks of images through the network and writes each where it is missing.
-
-        Raises:
-            DataError: The features cannot be written. Those of earlier chunks stay.
-            ModelError: They are not finite.
-            ClusterError: They are computed on a cluster, which gives up.
-        """
-        n = len(job.images)
+        """Passes chunks of images through the network and writes each where it is missing."""
+        chunks = sorted(set[int]().union(*missing.values()))
         columns = np.cumsum([entry.shape[1] for entry in entries.values()])[:-1]
+        n = len(job.images)
         counts = {chunk: min(CHUNK, n - CHUNK * chunk) for chunk in chunks}
         done = n - sum(counts.values())
         with (
@@ -292,13 +249,17 @@ class Extractor:
             show_progress(f"Features of {title}", n, "images", done=done) as progress,
         ):
             for chunk, features in zip(chunks, computed, strict=True):
-                _check_finite(features, title)
+                if not np.isfinite(features).all():
+                    raise ModelError(
+                        f"Features of {title} must be finite numbers. Received: NaN or infinity from the "
+                        "frozen network. Check the file of model.weights, or set compute.precision to "
+                        "float32."
+                    )
                 parts = np.split(features[: counts[chunk]], columns, axis=1)
                 for (layer, entry), part in zip(entries.items(), parts, strict=True):
                     if chunk in missing.get(layer, ()):
                         with self.store.explain_unwritable():
                             entry.array.write(chunk, part)
-                self._forecast.advance(counts[chunk])
                 progress.advance(counts[chunk])
 
 
@@ -310,15 +271,3 @@ def list_versions(engine: str) -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
     return versions
-
-
-def _to_title(name: str, view: View) -> str:
-    return f"{name}, {view.name}" if view.name else name
-
-
-def _check_finite(features: Features, title: str) -> None:
-    if not np.isfinite(features).all():
-        raise ModelError(
-            f"Features of {title} must be finite numbers. Received: NaN or infinity from the frozen network. "
-            "Check the file of model.weights, or set compute.precision to float32."
-        )

@@ -1,6 +1,6 @@
 """Out-of-distribution detector: how far an image's features lie from those of the training images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ class OodDetector:
         mean: Of the features of training images.
         deviation: Their standard deviation.
         components: Directions in which standardised features of training images differ most, orthonormal.
-        limit: Distance that all but a few validation images keep.
+        limit: Distance that all but a few validation images do not exceed.
     """
 
     mean: Float32[np.ndarray, " d"]
@@ -35,20 +35,23 @@ class OodDetector:
     limit: float
 
     def measure(self, features: Features) -> Float64[np.ndarray, " n"]:
-        """Distance of each image in units of the limit: above 1 it is out of distribution."""
-        return _measure(features, self.mean, self.deviation, self.components) / self.limit
+        """Distance in units of the limit, above 1 out of distribution.
+
+        It is the length of what is left of standardised features outside the components.
+        """
+        standardised = (features - self.mean) / self.deviation
+        inside = standardised @ self.components.T
+        squares = np.square(standardised, dtype=np.float64).sum(axis=1)
+        outside = np.sqrt(np.maximum(squares - np.square(inside, dtype=np.float64).sum(axis=1), 0))
+        return outside / self.limit
 
     def save(self, path: Path) -> None:
         """Writes an npz file."""
-        np.savez(path, mean=self.mean, deviation=self.deviation, components=self.components, limit=self.limit)
+        np.savez(path, **vars(self))
 
 
 def fit_ood_detector(training: FeatureTable, validation: FeatureTable) -> OodDetector:
     """Fits the space to training images and the limit to validation images: the same on any number of cores.
-
-    Args:
-        training: Features of training images.
-        validation: Features of validation images as they are.
 
     References:
         Jackson, J. E. & Mudholkar, G. S. (1979). Control procedures for residuals associated with principal
@@ -59,9 +62,9 @@ def fit_ood_detector(training: FeatureTable, validation: FeatureTable) -> OodDet
     with threadpool_limits(1):  # matrix products on several cores add up in another order
         mean, deviation = features.mean(axis=0), np.sqrt(bound_variance(features.var(axis=0)))
         components = _find_components((features - mean) / deviation)
-        distances = [_measure(part, mean, deviation, components) for part in iterate_rows(validation)]
-    limit = float(np.quantile(np.concatenate(distances), QUANTILE))
-    return OodDetector(mean, deviation, components, limit or 1.0)
+        detector = OodDetector(mean, deviation, components, limit=1.0)
+        distances = np.concatenate([detector.measure(part) for part in iterate_rows(validation)])
+    return replace(detector, limit=float(np.quantile(distances, QUANTILE)) or 1.0)
 
 
 def load_ood_detector(path: Path) -> OodDetector:
@@ -79,16 +82,3 @@ def _find_components(standardised: Float32[np.ndarray, "n d"]) -> Float32[np.nda
     kept = max(1, min(COMPONENTS, n // 2, d // 4))
     pca = PCA(kept, svd_solver="covariance_eigh" if d <= WIDE else "randomized", random_state=0)
     return np.asarray(pca.fit(standardised).components_, np.float32)
-
-
-def _measure(
-    features: Features,
-    mean: Float32[np.ndarray, " d"],
-    deviation: Float32[np.ndarray, " d"],
-    components: Float32[np.ndarray, "k d"],
-) -> Float64[np.ndarray, " n"]:
-    """Length of what is left of standardised features outside the components."""
-    standardised = (features - mean) / deviation
-    inside = standardised @ components.T
-    squares = np.square(standardised, dtype=np.float64).sum(axis=1)
-    return np.sqrt(np.maximum(squares - np.square(inside, dtype=np.float64).sum(axis=1), 0))

@@ -55,24 +55,13 @@ class Entry:
 
     @property
     def folder(self) -> Path:
-        """Where all of it lies."""
+        """Of its files."""
         return self.store / self.name
 
     @cached_property
     def array(self) -> ChunkedArray:
         """The features (n, d), float32, in chunks of CHUNK images."""
         return _to_array(self.folder, self.shape)
-
-    @contextlib.contextmanager
-    def writing(self, title: str) -> Iterator[None]:
-        """Makes the files, and keeps other processes from computing the same; see `Store.writing`."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with wait_for_lock(self.folder / "lock", "it computes the same features"):
-            n, d = self.shape
-            about = {"title": title, "n": n, "d": d, **self.about}
-            write_whole(self.folder / ABOUT, json.dumps(about, indent=2))
-            self.array.allocate()
-            yield
 
 
 @dataclass(frozen=True)
@@ -130,8 +119,8 @@ class Store:
         """Of all entries."""
         return self.cache / FEATURES.folder
 
-    def check_room(self, entries: Iterable[Entry]) -> None:
-        """Checks before any work that all entries of a job fit side by side, and removes others for them.
+    def check_space(self, entries: Iterable[Entry]) -> None:
+        """Checks before any work that all entries of a job fit, and removes others for them.
 
         Raises:
             SettingsError: They take more than the limit.
@@ -166,29 +155,26 @@ class Store:
 
     @contextlib.contextmanager
     def writing(self, entries: Iterable[Entry], title: str) -> Iterator[None]:
-        """Entries that no other process computes meanwhile, ready to be written.
+        """Makes the files of entries, and keeps other processes from computing them meanwhile.
 
-        Args:
-            entries: To be held.
-            title: Whose images these are, in words; no part of the address.
-
-        Raises:
-            DataError: They cannot be written.
+        The title says whose images these are, and is no part of the address. DataError where entries cannot
+        be written.
         """
         with contextlib.ExitStack() as stack:
             with self.explain_unwritable():
                 # In one order for all processes, so that no two wait for each other.
                 for entry in sorted(entries, key=lambda entry: entry.name):
-                    stack.enter_context(entry.writing(title))
+                    entry.folder.mkdir(parents=True, exist_ok=True)
+                    lock = entry.folder / "lock"
+                    stack.enter_context(wait_for_lock(lock, "it computes the same features"))
+                    about = {"title": title, "n": entry.shape[0], "d": entry.shape[1], **entry.about}
+                    write_whole(entry.folder / ABOUT, json.dumps(about, indent=2))
+                    entry.array.allocate()
             yield
 
     @contextlib.contextmanager
     def explain_unwritable(self) -> Iterator[None]:
-        """Turns the system's refusal to write into one line.
-
-        Raises:
-            DataError: Something inside could not be written.
-        """
+        """Turns the system's refusal to write into a DataError."""
         try:
             yield
         except OSError as error:

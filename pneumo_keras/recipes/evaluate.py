@@ -223,7 +223,7 @@ def evaluate_images(task: Task, prevalence: float | None, *, perturb: bool) -> R
     plain, all_at_once = list_evaluated_views(flip), list_perturbed_views(config, flip_average=flip)
     kinds = list_kinds(split, seed=seed) if perturb else {}
     jobs = [(seen.images, list_evaluated_views(flip, view)) for _, seen, view in kinds.values()]
-    extractor.check_room([(split.images, [*plain, *all_at_once] if perturb else plain), *jobs])
+    extractor.check_space([(split.images, [*plain, *all_at_once] if perturb else plain), *jobs])
     scores, evaluation = evaluate_views(plain, measure_distances(split, PLAIN))
     perturbed = None
     if perturb:

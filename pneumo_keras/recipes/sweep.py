@@ -140,7 +140,7 @@ def build_extractors(
             ]
             for shared in alike
         }
-        extractors[size].check_room(
+        extractors[size].check_space(
             [(split.images, views) for views in by_views.values() for split in splits.values()]
         )
     return extractors

@@ -257,7 +257,7 @@ def fit_heads(training: Training, checkpoint: Checkpoint) -> tuple[keras.Model, 
     """
     config, extractor = training.config, training.extractor
     train, val = training.splits["train"], training.splits["val"]
-    extractor.check_room([(train.images, training.fitted_views), (val.images, training.evaluated_views)])
+    extractor.check_space([(train.images, training.fitted_views), (val.images, training.evaluated_views)])
     views = [extractor.extract(train.images, train.title, view) for view in training.fitted_views]
     moments = compute_moments(views) if config.model.standardise else None
     head = build_heads(config, training.feature_count, share_moments(training, moments))
@@ -380,7 +380,7 @@ def prepare_fine_tuning(training: Training) -> FineTuning | None:
         replace(entry, about={**entry.about, "network": "to be fitted"})
         for entry in list_entries((train, fitted[:1]), (val, evaluated))
     ]
-    lower.check_room([(train, fitted), (val, [PLAIN])], [*before, *after])
+    lower.check_space([(train, fitted), (val, [PLAIN])], [*before, *after])
     return FineTuning(cut, lower)
 
 

@@ -255,7 +255,7 @@ def test_a_broken_off_extraction_goes_on_where_it_stopped(build_extractor, count
 def test_a_full_cache_loses_the_oldest_features(build_extractor, counted):
     build_extractor(engine="first").extract(IMAGES, "images")
     second = build_extractor(engine="second", limit=3500)
-    second.check_room([(IMAGES, [PLAIN])])
+    second.check_space([(IMAGES, [PLAIN])])
     second.extract(IMAGES, "images")
     counted.clear()
     build_extractor(engine="second").extract(IMAGES, "images")
@@ -286,9 +286,9 @@ def test_some_feature_layers_of_all_that_were_extracted_at_once(build_extractor,
 def test_ten_views_in_a_tiny_cache_are_refused_before_anything_is_computed(build_extractor, counted):
     extractor = build_extractor(limit=11 * N * 6 * 4)
     views = build_augmented_views(10, STRENGTHS, seed=1)
-    extractor.check_room([(IMAGES, views)])
+    extractor.check_space([(IMAGES, views)])
     with pytest.raises(SettingsError, match=r"cache_gigabytes must be at least .* lower augmentation.views"):
-        extractor.check_room([(IMAGES, [PLAIN, *views]), (OTHERS, [PLAIN])])
+        extractor.check_space([(IMAGES, [PLAIN, *views]), (OTHERS, [PLAIN])])
     assert counted == []
     assert list_entries(extractor.store.cache) == []
 
@@ -297,9 +297,9 @@ def test_features_that_are_there_need_no_more_room_on_the_disk(build_extractor, 
     extractor = build_extractor()
     extractor.extract(IMAGES, "images")
     monkeypatch.setattr(store_module.shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
-    extractor.check_room([(IMAGES, [PLAIN])])
+    extractor.check_space([(IMAGES, [PLAIN])])
     with pytest.raises(DataError, match=r"take another 0\.01 GB in .* Received: 0\.00 GB free"):
-        extractor.check_room([(IMAGES, [PLAIN, MIRRORED])])
+        extractor.check_space([(IMAGES, [PLAIN, MIRRORED])])
 
 
 def test_each_layer_is_hashed_once(build_extractor, monkeypatch):
@@ -428,7 +428,7 @@ def test_whatever_happens_to_the_files_the_features_are_the_same(build_extractor
         for _ in range(random.integers(1, 4)):
             mutate_or_replace(files[random.integers(len(files))], random)
         extractor = build_extractor(feature_layers=("mixed4", "mixed10"))
-        extractor.check_room([(IMAGES, [PLAIN])])
+        extractor.check_space([(IMAGES, [PLAIN])])
         np.testing.assert_array_equal(extractor.extract(IMAGES, "images")[:], expected)
 
 
@@ -523,7 +523,7 @@ def test_a_warm_cache_that_can_only_be_read_will_do(readable_only, caplog):
     caplog.clear()
     caplog.set_level(logging.INFO, "pneumo_keras")
     extractor = build_toy_extractor(folder)
-    extractor.check_room([(IMAGES, [PLAIN])])
+    extractor.check_space([(IMAGES, [PLAIN])])
     np.testing.assert_array_equal(extractor.extract(IMAGES, "images")[:], first)
     assert caplog.messages == ["Features of images: from the cache"]
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
@@ -547,4 +547,4 @@ def test_a_cache_that_can_only_be_read_and_lacks_features_gets_one_line(readable
     )
     if state == "not there":
         with pytest.raises(DataError, match="must take the features"):
-            extractor.check_room([(IMAGES, [PLAIN])])
+            extractor.check_space([(IMAGES, [PLAIN])])

@@ -96,7 +96,7 @@ def test_another_machine_computes_nothing_and_has_the_same_bytes(build, address,
     assert list_files(address) == ["about.json", "features.npy"]
     counted.clear()
     other = build("two", address)
-    other.check_room([(IMAGES, [PLAIN])])
+    other.check_space([(IMAGES, [PLAIN])])
     second = other.extract(IMAGES, "images")[:]
     assert counted == []
     assert alone.tobytes() == first.tobytes() == second.tobytes()

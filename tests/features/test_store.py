@@ -107,17 +107,17 @@ def test_one_damaged_entry_is_left_out_of_the_list_with_a_warning(store, caplog,
 def test_a_job_makes_room_for_itself_at_the_cost_of_the_oldest_entries(store):
     old, *_ = [fill(store, f"mixed{index}", age=9 - index) for index in range(4)]
     size = max(entry.size for entry in list_entries(store.cache))
-    Store(store.cache, 4 * size).check_room([old, build_entry(store, "mixed9")])
+    Store(store.cache, 4 * size).check_space([old, build_entry(store, "mixed9")])
     assert list_feature_layers(store) == ["mixed2", "mixed3", "mixed0"]
-    Store(store.cache, 4 * size).check_room([build_entry(store, "mixed9")])
+    Store(store.cache, 4 * size).check_space([build_entry(store, "mixed9")])
     assert list_feature_layers(store) == ["mixed2", "mixed3", "mixed0"]
 
 
 def test_a_job_that_exceeds_the_limit_is_refused(store):
     entries = [Entry(store.folder, {"view": index}, (100_000, 2048)) for index in range(30)]
-    Store(store.cache, int(25e9)).check_room([*entries, *entries])
+    Store(store.cache, int(25e9)).check_space([*entries, *entries])
     with pytest.raises(SettingsError) as caught:
-        Store(store.cache, int(20e9)).check_room(entries)
+        Store(store.cache, int(20e9)).check_space(entries)
     assert str(caught.value) == (
         "compute.cache_gigabytes must be at least 24.58, which the features of this job take: raise it, or "
         "lower augmentation.views. Received: 20"
@@ -129,9 +129,9 @@ def test_a_job_that_the_disk_cannot_take_is_refused(store, monkeypatch):
     monkeypatch.setattr(
         module.shutil, "disk_usage", lambda folder: SimpleNamespace(free=other.array.size - 1)
     )
-    store.check_room([done])
+    store.check_space([done])
     with pytest.raises(DataError) as caught:
-        store.check_room([done, other])
+        store.check_space([done, other])
     assert str(caught.value) == (
         f"The features of this job take another 0.01 GB in {store.folder}: make room, name a folder on "
         "another disk with PNEUMO_KERAS_CACHE, or lower augmentation.views. Received: 0.00 GB free"

@@ -91,7 +91,7 @@ def test_another_seed_draws_another_noise(run):
 
 def test_room_for_all_kinds_is_checked_before_anything_is_computed(run, monkeypatch):
     asked = []
-    monkeypatch.setattr(store.Store, "check_room", lambda self, entries: asked.extend(entries))
+    monkeypatch.setattr(store.Store, "check_space", lambda self, entries: asked.extend(entries))
     evaluate_run(run, "test", perturb=True)
     assert sorted({entry.shape[0] for entry in asked}) == [40, 5 * 40]
     assert len(asked) == 2 + 3
