@@ -5,9 +5,9 @@ import itertools
 import logging
 import math
 import statistics
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from time import perf_counter
 from typing import Any
 
 import keras
@@ -26,14 +26,13 @@ from pneumo_keras.runtime.progress import show_progress
 
 log = logging.getLogger("pneumo_keras")
 
-Clock = Callable[[], float]
-"""Tells the time in seconds."""
-
 Key = tuple[str, Precision]
 
 STOCK: Key = ("keras", "float32")
 
-PRODUCT_EDGE = 2048
+WINDOWS = 3  # timed for each engine, after one batch that compiles and warms up
+SECONDS = 1.0  # of a window, at least
+PRODUCT_EDGE, PRODUCT_REPEATS = 2048, 5
 
 
 @dataclass(frozen=True)
@@ -121,30 +120,16 @@ def build_images(images: ImageSet, frozen: FrozenPart) -> ImageBatch:
     return np.asarray(keras.ops.convert_to_numpy(frozen.scale(frozen.resize(some))))
 
 
-def measure_engines(
-    backbone: keras.Model,
-    images: ImageBatch,
-    *,
-    windows: int = 3,
-    seconds: float = 1.0,
-    clock: Clock = time.perf_counter,
-) -> list[EngineSpeed]:
-    """Runs every engine and precision that this machine has, stock Keras in float32 first, window by window.
-
-    Args:
-        backbone: Images (n, size, size, 3) -> features (n, d), frozen.
-        images: The batch that each window runs over, at least once.
-        windows: Timed for each engine, after one that compiles and warms up.
-        seconds: Least duration of a window.
-        clock: Injected by tests.
-    """
+def measure_engines(backbone: keras.Model, images: ImageBatch) -> list[EngineSpeed]:
+    """Runs every engine and precision that this machine has on a batch, stock Keras in float32 first."""
     device = describe_device()
     runners = _build_runners(backbone, device)
     features: dict[Key, Features] = {}
     for key, runner in runners.items():
         log.info("Warming up %s, %s", *key)
         features[key] = next(runner([images]))
-    rates = measure_rates(runners, images, windows=windows, seconds=seconds, clock=clock)
+    rates = measure_rates(runners, images)
+    largest = np.abs(features[STOCK]).max()
     return [
         EngineSpeed(
             engine=key[0],
@@ -152,7 +137,7 @@ def measure_engines(
             device="cpu" if key[0] == "openvino" else device,
             rates=tuple(rates[key]),
             ratios=tuple(rate / stock for rate, stock in zip(rates[key], rates[STOCK], strict=True)),
-            deviation=float(np.abs(features[key] - features[STOCK]).max() / np.abs(features[STOCK]).max()),
+            deviation=float(np.abs(features[key] - features[STOCK]).max() / largest),
         )
         for key in runners
     ]
@@ -171,30 +156,25 @@ def _build_runners(backbone: keras.Model, device: str) -> dict[Key, Runner]:
     return runners
 
 
-def measure_rates(
-    runners: Mapping[Key, Runner], images: ImageBatch, *, windows: int, seconds: float, clock: Clock
-) -> dict[Key, list[float]]:
+def measure_rates(runners: Mapping[Key, Runner], images: ImageBatch) -> dict[Key, list[float]]:
     """Images a second of each network in each window, in rounds: drift of the machine hits all alike."""
     rates: dict[Key, list[float]] = {key: [] for key in runners}
-    with show_progress("Engines", windows * len(runners), "windows") as progress:
-        for _, (key, runner) in itertools.product(range(windows), runners.items()):
-            started = clock()
-            stream = runner(_repeat(images, started + seconds, clock))
-            n = sum(len(features) for features in stream)
-            rates[key].append(n / (clock() - started))
+    with show_progress("Engines", WINDOWS * len(runners), "windows") as progress:
+        for _, (key, runner) in itertools.product(range(WINDOWS), runners.items()):
+            started = perf_counter()
+            n = sum(len(features) for features in runner(_repeat(images, until=started + SECONDS)))
+            rates[key].append(n / (perf_counter() - started))
             progress.advance(1)
     return rates
 
 
-def _repeat(images: ImageBatch, until: float, clock: Clock) -> Iterator[ImageBatch]:
+def _repeat(images: ImageBatch, until: float) -> Iterator[ImageBatch]:
     yield images
-    while clock() < until:
+    while perf_counter() < until:
         yield images
 
 
-def measure_product_rate(
-    *, edge: int = PRODUCT_EDGE, repeats: int = 5, clock: Clock = time.perf_counter
-) -> float:
+def measure_product_rate() -> float:
     """Operations a second of a square float32 matrix product, the best of several.
 
     Of the backend with its own settings (a GPU may round to TF32); on a CPU of NumPy, too.
@@ -202,7 +182,8 @@ def measure_product_rate(
     on_cpu = describe_device() == "cpu"
     # On an accelerator several in a row, so that the way there and back does not count.
     chain = 1 if on_cpu else 32
-    left, right = np.random.default_rng(0).normal(0, edge**-0.5, (2, edge, edge)).astype(np.float32)
+    factors = np.random.default_rng(0).normal(0, PRODUCT_EDGE**-0.5, (2, PRODUCT_EDGE, PRODUCT_EDGE))
+    left, right = factors.astype(np.float32)
     on_device = keras.ops.convert_to_tensor(left), keras.ops.convert_to_tensor(right)
 
     def multiply_on_backend() -> None:
@@ -211,17 +192,17 @@ def measure_product_rate(
             product = keras.ops.matmul(product, on_device[1])
         keras.ops.convert_to_numpy(product[0, 0])  # waits for all of it
 
-    rates = [chain / _measure_least_seconds(multiply_on_backend, repeats, clock)]
+    rates = [chain / _measure_least_seconds(multiply_on_backend)]
     if on_cpu:
-        rates.append(1 / _measure_least_seconds(functools.partial(np.matmul, left, right), repeats, clock))
-    return 2 * edge**3 * max(rates)
+        rates.append(1 / _measure_least_seconds(functools.partial(np.matmul, left, right)))
+    return 2 * PRODUCT_EDGE**3 * max(rates)
 
 
-def _measure_least_seconds(work: Callable[[], Any], repeats: int, clock: Clock) -> float:
+def _measure_least_seconds(work: Callable[[], Any]) -> float:
     work()
     durations = []
-    for _ in range(repeats):
-        started = clock()
+    for _ in range(PRODUCT_REPEATS):
+        started = perf_counter()
         work()
-        durations.append(clock() - started)
+        durations.append(perf_counter() - started)
     return min(durations)

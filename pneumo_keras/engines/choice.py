@@ -1,24 +1,20 @@
 """Which engine runs the backbone: stock Keras, a JAX program or OpenVINO."""
 
+import functools
 import importlib
 import importlib.util
 from typing import Any
 
 import keras
 
-from pneumo_keras.engines.runner import Runner
+from pneumo_keras.engines.runner import Runner, run_ahead
 from pneumo_keras.engines.table import ENGINES, Precision
 from pneumo_keras.errors import SettingsError
 from pneumo_keras.runtime.backend import check_packages
 
 
 def choose_engine(setting: str, precision: Precision, device: str) -> tuple[str, str]:
-    """The engine and the reason for it, known before anything is computed.
-
-    Args:
-        setting: "auto" or a name of `ENGINES`.
-        precision: Of the arithmetic.
-        device: "cpu", or the accelerator's name.
+    """The engine for a setting, "auto" or a name of `ENGINES`, and the reason for it.
 
     Raises:
         BackendError: A package is missing.
@@ -55,12 +51,7 @@ def check_engine(name: str, precision: Precision) -> None:
 
 
 def build_runner(backbone: keras.Model, *, engine: str, precision: Precision) -> Runner:
-    """Makes a backbone run over streams of batches, in their order.
-
-    Args:
-        backbone: Images (n, size, size, 3) in [-1, 1] -> features (n, d), frozen.
-        engine: One of `ENGINES`.
-        precision: Of the arithmetic.
+    """Makes a frozen backbone run on one of `ENGINES` over streams of batches, in their order.
 
     Raises:
         BackendError: A package is missing, or the device lacks the precision.
@@ -68,5 +59,7 @@ def build_runner(backbone: keras.Model, *, engine: str, precision: Precision) ->
         SettingsError: Engine, precision and backend do not go together.
     """
     check_engine(engine, precision)
-    module: Any = importlib.import_module(ENGINES[engine].module)
+    if engine == "keras":
+        return functools.partial(run_ahead, backbone.predict_on_batch)
+    module: Any = importlib.import_module(f"pneumo_keras.engines.{engine}")
     return module.build_runner(backbone, precision=precision)

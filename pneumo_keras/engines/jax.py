@@ -48,14 +48,9 @@ class Product:
 
 
 def build_runner(backbone: keras.Model, *, precision: Precision) -> Runner:
-    """Rewrites a backbone as a program for the device on which JAX runs.
+    """Rewrites a frozen backbone as a program for the device on which JAX runs.
 
-    Args:
-        backbone: Images (n, size, size, 3) in [-1, 1] -> features (n, d), frozen.
-        precision: Of parameters and computation. On JAX's CPU bfloat16 is slower than float32.
-
-    Raises:
-        ModelError: The backbone holds something that has no exact rewriting.
+    On JAX's CPU bfloat16 is slower than float32. ModelError for what has no exact rewriting.
     """
     graph = read_graph(backbone)
     steps = plan_steps(graph)

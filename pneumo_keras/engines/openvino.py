@@ -23,15 +23,11 @@ SPARE_REQUESTS = 8  # beyond those computing: work in hand while the caller prep
 
 
 def build_runner(backbone: keras.Model, *, precision: Precision) -> Runner:
-    """Compiles the backbone for throughput on the CPU.
-
-    Args:
-        backbone: Images (n, size, size, 3) in [-1, 1] -> features (n, d), frozen.
-        precision: "float32", or "bfloat16" on a CPU that has it, and faster only on some.
+    """Compiles a frozen backbone for throughput on the CPU.
 
     Raises:
-        BackendError: The CPU lacks the precision.
-        ModelError: The backbone holds something that has no exact rewriting.
+        BackendError: The CPU lacks the precision; with bfloat16 only some are faster.
+        ModelError: The backbone has something that has no exact rewriting.
     """
     core = import_openvino().Core()
     if precision == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
@@ -57,9 +53,8 @@ def _run(compiled: Any, batches: ImageStream) -> Iterator[Features]:
     """
     count, d = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"), compiled.output(0).shape[1]
     idle = [compiled.create_infer_request() for _ in range(count + SPARE_REQUESTS)]
-    queue: deque[tuple[Any, np.ndarray]] = (
-        deque()
-    )  # requests with their rows; behind a batch None with all rows
+    # Requests with their rows; behind those of a batch None with all of its rows.
+    queue: deque[tuple[Any, np.ndarray]] = deque()
 
     def take() -> Iterator[Features]:
         request, features = queue[0]

@@ -19,9 +19,7 @@ Runner = Callable[[ImageStream], Iterator[Features]]
 def run_ahead(compute: Callable[[ImageBatch], Any], batches: ImageStream) -> Iterator[Features]:
     """Starts a batch before it yields the features of the one before.
 
-    Args:
-        compute: Images in [-1, 1] -> features (n, d), best one that returns before they are there.
-        batches: Of images.
+    This helps where `compute`, images in [-1, 1] -> features (n, d), returns before they are there.
     """
     pending = None
     for images in batches:

@@ -1,4 +1,4 @@
-"""The engines by name: where each is, what it needs. Imports nothing heavy: settings are checked by it."""
+"""The engines by name, and what each needs. Imports nothing heavy: settings are checked by it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,6 @@ class Engine:
     """What is to be known of an engine before it is loaded.
 
     Attributes:
-        module: Has `build_runner(backbone, *, precision) -> Runner`.
         precisions: Of the arithmetic, those that it offers.
         reasons: Why `auto` takes it on a "cpu" or an "accelerator"; it does not where none is given.
         backend: Of Keras, the only one with which it runs; None for all.
@@ -20,7 +19,6 @@ class Engine:
         extra: Of this package, that brings them.
     """
 
-    module: str
     precisions: tuple[Precision, ...]
     reasons: Mapping[str, str]
     backend: str | None = None
@@ -31,12 +29,10 @@ class Engine:
 # From the slowest to the fastest: `auto` takes the last that runs.
 ENGINES: dict[str, Engine] = {
     "keras": Engine(
-        module="pneumo_keras.engines.stock",
         precisions=("float32",),
         reasons={"cpu": "no faster one runs here", "accelerator": "no other one runs here"},
     ),
     "jax": Engine(
-        module="pneumo_keras.engines.jax",
         precisions=("float32", "bfloat16"),
         reasons={
             "cpu": "measured as the fastest on CPUs without openvino: see docs/benchmarks.md",
@@ -45,7 +41,6 @@ ENGINES: dict[str, Engine] = {
         backend="jax",
     ),
     "openvino": Engine(
-        module="pneumo_keras.engines.openvino",
         precisions=("float32", "bfloat16"),
         reasons={"cpu": "measured as the fastest on CPUs: see docs/benchmarks.md"},
         packages=("openvino", "onnx"),

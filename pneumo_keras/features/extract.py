@@ -49,7 +49,7 @@ COMPUTING = (
     *("arrays", "runtime.backend", "runtime.private_apis", "runtime.prefetch"),
     "data.image_preparation",
     *("engines.choice", "engines.graph", "engines.jax", "engines.onnx", "engines.openvino"),
-    *("engines.runner", "engines.stock", "engines.table"),
+    *("engines.runner", "engines.table"),
     *("features.augmentation", "features.extract", "features.views"),
     *("model.backbone", "model.classifier", "model.fingerprint", "model.layers"),
 )

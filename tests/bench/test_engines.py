@@ -55,9 +55,21 @@ def images():
     )
 
 
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    set_windows(monkeypatch, 1, 0.0)
+
+
+def set_windows(monkeypatch, windows, seconds):
+    monkeypatch.setattr(engines_module, "WINDOWS", windows)
+    monkeypatch.setattr(engines_module, "SECONDS", seconds)
+
+
 @pytest.fixture(scope="module")
 def engines(images):
-    return measure_engines(build_toy_backbone(), images, windows=2, seconds=0.01)
+    with pytest.MonkeyPatch.context() as patched:
+        set_windows(patched, 2, 0.01)
+        return measure_engines(build_toy_backbone(), images)
 
 
 def test_images_are_repeated_to_a_whole_batch(images):
@@ -83,41 +95,50 @@ def test_stock_keras_does_not_deviate_from_itself_and_others_hardly(engines):
 def test_engines_left_out_are_named_with_the_reason(images, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "openvino", None)
     with caplog.at_level(logging.INFO, "pneumo_keras"):
-        engines = measure_engines(build_toy_backbone(), images, windows=1, seconds=0.0)
+        engines = measure_engines(build_toy_backbone(), images)
     assert "openvino" not in [speed.engine for speed in engines]
     assert "Left out openvino, float32: The engine 'openvino' needs the package openvino." in caplog.text
 
 
-def test_engines_alternate_and_rates_are_images_over_seconds():
-    clock, keras_calls, program_calls = FakeClock(), [], []
+@pytest.fixture
+def clock(monkeypatch):
+    clock = FakeClock()
+    monkeypatch.setattr(engines_module, "perf_counter", clock)
+    return clock
+
+
+def test_engines_alternate_and_rates_are_images_over_seconds(clock, monkeypatch):
+    keras_calls, program_calls = [], []
+    set_windows(monkeypatch, 2, 0.1)
     runners = {
         STOCK: clock.build_runner([2.0, 4.0], keras_calls),
         PROGRAM: clock.build_runner([1.0, 0.5], program_calls),
     }
-    rates = measure_rates(runners, np.zeros((8, 4, 4, 3), np.float32), windows=2, seconds=0.1, clock=clock)
+    rates = measure_rates(runners, np.zeros((8, 4, 4, 3), np.float32))
     assert rates == {STOCK: [4.0, 2.0], PROGRAM: [8.0, 16.0]}
     assert keras_calls == [100.0, 103.0] and program_calls == [102.0, 107.0]
 
 
-def test_a_window_lasts_its_seconds_and_passes_the_images_at_least_once():
-    clock, calls = FakeClock(), []
+def test_a_window_lasts_its_seconds_and_passes_the_images_at_least_once(clock, monkeypatch):
+    calls = []
     runners = {STOCK: clock.build_runner([1.0], calls)}
     images = np.zeros((8, 4, 4, 3), np.float32)
-    assert measure_rates(runners, images, windows=1, seconds=0.0, clock=clock) == {STOCK: [8.0]}
+    assert measure_rates(runners, images) == {STOCK: [8.0]}
     assert len(calls) == 1
-    assert measure_rates(runners, images, windows=1, seconds=4.5, clock=clock) == {STOCK: [8.0]}
+    set_windows(monkeypatch, 1, 4.5)
+    assert measure_rates(runners, images) == {STOCK: [8.0]}
     assert len(calls) == 1 + 5
 
 
-def test_the_ratio_is_the_median_of_paired_ratios(monkeypatch, images):
-    clock = FakeClock()
+def test_the_ratio_is_the_median_of_paired_ratios(clock, monkeypatch, images):
+    set_windows(monkeypatch, 3, 0.1)
     # A machine that slows down to a third: the ratios of the rounds stay 2, 2 and 4.
     runners = {
         STOCK: clock.build_runner([1.0, 1.0, 2.0, 3.0], []),
         PROGRAM: clock.build_runner([0.5, 0.5, 1.0, 0.75], []),
     }
     monkeypatch.setattr(engines_module, "_build_runners", lambda backbone, device: runners)
-    stock, program = measure_engines(build_toy_backbone(), images, windows=3, seconds=0.1, clock=clock)
+    stock, program = measure_engines(build_toy_backbone(), images)
     assert stock.rates == (32.0, 16.0, 32 / 3) and stock.rate == 16.0 and stock.ratio == 1.0
     assert program.ratios == (2.0, 2.0, 4.0) and program.ratio == 2.0
     assert program.rate == 32 / 0.75
@@ -126,7 +147,10 @@ def test_the_ratio_is_the_median_of_paired_ratios(monkeypatch, images):
 def test_the_product_rate_is_the_best_of_several(monkeypatch):
     ticks = itertools.accumulate(itertools.cycle([0.0, 2.0, 0.0, 0.5, 0.0, 1.0]))
     monkeypatch.setattr(engines_module, "describe_device", lambda: "cpu")
-    assert measure_product_rate(edge=8, repeats=3, clock=lambda: next(ticks)) == 2 * 8**3 / 0.5
+    monkeypatch.setattr(engines_module, "PRODUCT_EDGE", 8)
+    monkeypatch.setattr(engines_module, "PRODUCT_REPEATS", 3)
+    monkeypatch.setattr(engines_module, "perf_counter", lambda: next(ticks))
+    assert measure_product_rate() == 2 * 8**3 / 0.5
 
 
 def test_what_was_measured_is_one_json_document():
