@@ -1,11 +1,11 @@
-"""Which places of an image a classifier's log odds come from.
+"""Which regions of an image a classifier's log odds come from.
 
-A head sees each channel of a feature layer averaged over the image. Where it is linear, its log odds are
-therefore a sum over places: what each of them adds, without any choice. With hidden units the same holds by
-the gradient, as long as the same units stay active.
+A head gets each channel of a feature layer averaged over the image. Where it is linear, its log odds are
+therefore a sum over the cells of the layer, without any choice. With hidden units the same is true of the
+gradient, as long as the same units stay active.
 
-What a place adds is compared with what the same place adds on normal images: borders, corners and bones are
-on every image and say nothing about this one.
+What a cell adds is compared with what the same cell adds on normal images: borders, corners and bones are
+on every image and tell nothing about this one.
 
 References:
     Zhou, B. et al. (2016). Learning deep features for discriminative localization. CVPR: the class activation
@@ -73,30 +73,28 @@ class Explainer:
         """Explains an image of the size that the classifier was trained on, 0 (black) to 255 (white)."""
         views = _compute_maps(self.classifier, self.maps, image)
         features = np.stack([np.concatenate([one.mean(axis=(0, 1)) for one in maps]) for maps in views])
-        plane = linearise_head(self.classifier.head, features)
-        places = [
-            self._to_places(gradient, maps, usual)
-            for gradient, maps, usual in zip(plane.gradient, views, self.usual, strict=True)
+        gradients, log_odds = linearise_head(self.classifier.head, features)
+        added = [
+            self._spread(gradient, maps, usual)
+            for gradient, maps, usual in zip(gradients, views, self.usual, strict=True)
         ]
         if self.classifier.flip_average:
-            places = [places[0], places[1][:, ::-1]]
+            added = [added[0], added[1][:, ::-1]]
         calibration: Any = self.classifier.decision.get_layer("calibration")
-        evidence = float(calibration.scale) * np.mean(places, axis=0)
-        log_odds = float(calibration.scale * plane.log_odds.mean() + calibration.offset)
-        return Explanation(evidence.astype(np.float32), base=log_odds - float(evidence.mean()))
+        evidence = float(calibration.scale) * np.mean(added, axis=0)
+        calibrated = float(calibration.scale * log_odds.mean() + calibration.offset)
+        return Explanation(evidence.astype(np.float32), base=calibrated - float(evidence.mean()))
 
-    def _to_places(
+    def _spread(
         self, gradient: Float64[np.ndarray, " d"], maps: FeatureLayerMaps, usual: FeatureLayerMaps
     ) -> Float64[np.ndarray, "height width"]:
         """What the pixels add to the log odds, in the mean over the image."""
-        widths = np.cumsum([one.shape[-1] for one in maps])[:-1]
-        places = np.zeros(())
-        for slope, one, mean, (down, across) in zip(
-            np.split(gradient, widths), maps, usual, self.shares, strict=True
-        ):
+        slopes = np.split(gradient, np.cumsum([one.shape[-1] for one in maps])[:-1])
+        added = np.zeros(())
+        for slope, one, mean, (down, across) in zip(slopes, maps, usual, self.shares, strict=True):
             cells = (one.astype(np.float64) - mean) @ slope
-            places = places + down @ cells @ across.T * (len(down) * len(across) / cells.size)
-        return places
+            added = added + down @ cells @ across.T * (len(down) * len(across) / cells.size)
+        return added
 
 
 def build_explainer(classifier: Classifier, normal: Images) -> Explainer:
@@ -130,21 +128,13 @@ def _compute_maps(classifier: Classifier, maps: keras.Model, image: Image) -> li
     return [[np.asarray(one)[0] for one in feature_layers] for feature_layers in outputs]
 
 
-@dataclass(frozen=True)
-class Plane:
-    """What the mean log odds of a head's members are around each image.
+def linearise_head(
+    head: keras.Model, features: Features
+) -> tuple[Float64[np.ndarray, "n d"], Float64[np.ndarray, " n"]]:
+    """The gradient of a head's log odds, in the mean over its members, at the features of images; log odds.
 
-    Attributes:
-        gradient: Of the mean log odds by the features.
-        log_odds: Their mean over the members.
+    Exact as long as the same hidden units stay active.
     """
-
-    gradient: Float64[np.ndarray, "n d"]
-    log_odds: Float64[np.ndarray, " n"]
-
-
-def linearise_head(head: keras.Model, features: Features) -> Plane:
-    """The head around each image, exact as long as the same hidden units stay active."""
     members = read_members(head)
     values = features.astype(np.float64) - (0 if members.shift is None else members.shift)
     slopes = []  # of ReLU or nothing: members, images, outputs
@@ -155,16 +145,15 @@ def linearise_head(head: keras.Model, features: Features) -> Plane:
     gradient = np.ones(values.shape)
     for layer, slope in zip(reversed(members.layers), reversed(slopes), strict=True):
         gradient = (gradient * slope) @ layer.kernels.swapaxes(1, 2)
-    return Plane(gradient.mean(axis=0), values[..., 0].mean(axis=0))
+    return gradient.mean(axis=0), values[..., 0].mean(axis=0)
 
 
 @dataclass(frozen=True)
 class Axis:
-    """Where the cells of a map lie along one side of the image, in pixels of the image.
+    """Where the cells of a map are along one side of the image, in pixels of the image.
 
-    Attributes:
-        first: Centre of the first cell's field of view; the first pixel's centre is 0.
-        step: From one cell's centre to the next.
+    `first` is the centre of the first cell's field of view, 0 that of the first pixel; `step` is the distance
+    of the centres of two cells.
     """
 
     first: float = 0.0
@@ -179,13 +168,9 @@ class Axis:
     def spread(self, cells: int, *, length: int, pixels: int) -> Shares:
         """The share of each cell that falls to each pixel of an image, so that nothing is lost or added.
 
-        A cell lies where its field of view has its centre. To stretch the cells over the image instead would
+        A cell is where its field of view has its centre. To stretch the cells over the image instead would
         move what they show by a tenth of it: a network that pads nothing has no cells near the border.
-
-        Args:
-            cells: Of the map along this side.
-            length: Of the image along this side, in pixels of the network's image.
-            pixels: Of the image along this side.
+        `length` is that of this side in pixels of the network's image, `pixels` of the user's.
         """
         borders = np.linspace(0, length, pixels + 1) - 0.5
         centres = self.first + self.step * np.arange(cells)
@@ -201,19 +186,18 @@ def build_map_model(backbone: keras.Model) -> keras.Model:
 
 
 def locate_cells(maps: keras.Model) -> list[tuple[Axis, Axis]]:
-    """Where the cells of each map of `build_map_model` lie, from top to bottom and from left to right."""
-    places = {id(maps.input): (Axis(), Axis())}
+    """Where the cells of each map of `build_map_model` are, from top to bottom and from left to right."""
+    located = {id(maps.input): (Axis(), Axis())}
     for layer in list_operations(maps):
-        # Branches that meet again have come by windows of the same places.
+        # Branches that meet again have come by windows at the same locations.
         source = keras.tree.flatten(layer.input)[0]
-        place = places[id(source)]
+        down, across = located[id(source)]
         window = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
-        if window:  # other layers change values, not places
-            sides = zip(place, source.shape[1:3], window, layer.strides, strict=True)
+        if window:  # other layers change values alone
+            sides = zip((down, across), source.shape[1:3], window, layer.strides, strict=True)
             down, across = (
                 axis.slide(size=size, window=width, step=step, padded=layer.padding == "same")
                 for axis, size, width, step in sides
             )
-            place = down, across
-        places[id(layer.output)] = place
-    return [places[id(output)] for output in maps.outputs]
+        located[id(layer.output)] = down, across
+    return [located[id(output)] for output in maps.outputs]

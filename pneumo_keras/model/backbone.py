@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from pneumo_keras.data.download import Release, fetch_release
 from pneumo_keras.errors import ModelError
-from pneumo_keras.model.layers import build_glorot, list_operations
+from pneumo_keras.model.layers import build_glorot, find_infinite, list_operations
 from pneumo_keras.runtime.private_apis import replace_draws
 
 # What keras.applications.InceptionV3(weights="imagenet", include_top=False) fetches.
@@ -132,13 +131,11 @@ def _load_weights(network: keras.Model, path: Path) -> None:
             "Setting 'model.weights' must name the weights of an InceptionV3 without top; the "
             f"file holds another network or is damaged ({reason}). Received: {path}"
         ) from error
-    for variable in network.variables:
-        values: Any = keras.ops.convert_to_numpy(variable)
-        if not np.isfinite(values).all():
-            raise ModelError(
-                "Setting 'model.weights' must name weights that are finite numbers, and those of "
-                f"'{variable.path}' are not: the file is damaged. Received: {path}"
-            )
+    if infinite := find_infinite(network):
+        raise ModelError(
+            "Setting 'model.weights' must name weights that are finite numbers, and those of "
+            f"'{infinite}' are not: the file is damaged. Received: {path}"
+        )
 
 
 def fetch_imagenet() -> Path:
@@ -158,9 +155,8 @@ class CutBackbone:
     Attributes:
         whole: Images (n, size, size, 3) -> features (n, d), as the backbone was.
         lower: Images -> activations (n, a): what crosses the cut, flat, then the pooled feature layers below.
-        upper: Activations -> features. Its convolutions learn. Its BatchNorm does not, neither statistics
-            nor offsets: that alone keeps it in inference mode, since a model that is fitted calls all that
-            is in it with `training=True`, whatever was said before.
+        upper: Activations -> features. Its convolutions learn, its BatchNorm does not: that alone leaves it
+            in inference mode, since `fit` calls all layers with `training=True`.
     """
 
     whole: keras.Model

@@ -1,7 +1,13 @@
-"""The whole classifier: grey images in, probability of pneumonia out."""
+"""The whole classifier: grey images in, probability of pneumonia out; in memory and saved.
+
+A saved one may come from anywhere: nothing of it is built or unpacked before all of it was looked at. Keras
+builds what a file names, so a file may name nothing but what classifiers of this program are made of. Keras
+itself refuses weights that are in other files or declare more than is there.
+"""
 
 import json
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +16,34 @@ import keras
 import numpy as np
 
 from pneumo_keras.errors import ModelError
-from pneumo_keras.model.layers import list_operations
-from pneumo_keras.model.model_file import check_model_file
-from pneumo_keras.runtime.private_apis import replace_draws
+from pneumo_keras.model.layers import find_infinite, list_operations
+from pneumo_keras.runtime.private_apis import Draw, replace_draws
+from pneumo_keras.storage.bounded_reading import open_zip
 
 FLIP_AVERAGE = "flip_average"
 PARTS = ("resize", "scale", "backbone", "head", "decision")
 GREY_SCALE, GREY_OFFSET = 1 / 127.5, -1.0  # from 0..255 to what the backbone sees
 SHARED = "shared_object_id"  # in Keras' files
+
+CONFIG, WEIGHTS = "config.json", "model.weights.h5"
+MEMBERS = {"metadata.json", CONFIG, WEIGHTS}
+MOST_BYTES = 1 << 30  # of a file; the largest classifier that settings allow has 0.9 GB
+CONFIG_BYTES = 1 << 22  # of the description of its layers; ours take half a million
+
+# All that `Classifier.join` is made of, by module: see there, and `keras.applications.InceptionV3`.
+COMPONENTS = {
+    None: {"__ellipsis__", "__keras_tensor__", "__slice__"},
+    "keras": {"DTypePolicy"},
+    "keras.initializers": {"GlorotUniform", "Ones", "Zeros"},
+    "keras.layers": {
+        *("Activation", "Average", "AveragePooling2D", "BatchNormalization", "Concatenate", "Conv2D"),
+        *("Dropout", "EinsumDense", "GlobalAveragePooling2D", "InputLayer", "MaxPooling2D", "Normalization"),
+        "Rescaling",
+    },
+    "keras.src.models.functional": {"Functional"},
+    "keras.src.ops.image": {"Resize"},
+    "keras.src.ops.numpy": {"Clip", "Flip", "GetItem", "Mean", "Subtract"},
+}
 
 
 @dataclass(frozen=True)
@@ -138,10 +164,11 @@ def load_classifier(path: Path) -> Classifier:
         ModelError: The file is damaged or holds another model.
     """
     try:
-        draw = check_model_file(path)
+        draw = _check_file(path)
         with replace_draws(draw, zeros=draw):
             model: Any = keras.saving.load_model(path, compile=False, safe_mode=True)
-        _check_finite(model)
+        if infinite := find_infinite(model):
+            raise ValueError(f"the weights '{infinite}' are not finite numbers")
         resize, scale, backbone, head, decision = (_get_part(model, name) for name in PARTS)
         flip_average = any(layer.name == FLIP_AVERAGE for layer in model.layers)
         return Classifier(FrozenPart(resize, scale, backbone), head, decision, flip_average)
@@ -159,8 +186,51 @@ def _get_part(model: Any, name: str) -> keras.Model:
     return part
 
 
-def _check_finite(model: Any) -> None:
-    for variable in model.variables:
-        value = np.asarray(keras.ops.convert_to_numpy(variable))
-        if value.dtype.kind == "f" and not np.isfinite(value).all():
-            raise ValueError(f"the weights '{variable.path}' hold numbers that are not finite")
+def _check_file(path: Path) -> Draw:
+    """Checks that a file has a classifier as far as this can be told without building it.
+
+    Returns:
+        Draws what the layers start with while it is loaded: zeros, no more of them than the file has weights.
+    """
+    with open_zip(path, most=MOST_BYTES) as archive:
+        if set(archive.namelist()) != MEMBERS:
+            raise ValueError(f"it must hold {', '.join(sorted(MEMBERS))} and nothing else")
+        if archive.getinfo(CONFIG).file_size > CONFIG_BYTES:
+            raise ValueError(f"{CONFIG} has more than {CONFIG_BYTES:,} bytes")
+        _check_parts(archive.read(CONFIG))
+        left = archive.getinfo(WEIGHTS).file_size
+
+    def draw_zeros(shape: tuple[int, ...]) -> np.ndarray:
+        nonlocal left
+        left -= 4 * int(np.prod(shape, dtype=object))
+        if left < 0:
+            raise ValueError(f"{CONFIG} asks for more weights than {WEIGHTS} holds")
+        return np.zeros(shape, np.float32)
+
+    return draw_zeros
+
+
+def _check_parts(text: bytes) -> None:
+    """Checks that a description names nothing but what classifiers are made of."""
+    try:
+        description = json.loads(text)
+    except RecursionError:
+        raise ValueError(f"{CONFIG} is nested too deeply") from None
+    for part in _iterate_parts(description):
+        module, name, registered = (part.get(key) for key in ("module", "class_name", "registered_name"))
+        known = (module is None or isinstance(module, str)) and isinstance(name, str)
+        if not known or name not in COMPONENTS.get(module, ()) or registered not in (None, name):
+            raise ValueError(f"{CONFIG} names {module}.{name}, which is no part of a classifier")
+
+
+def _iterate_parts(tree: Any) -> Iterator[dict[str, Any]]:
+    """All that Keras would build."""
+    waiting = [tree]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            if "class_name" in one:
+                yield one
+            waiting.extend(one.values())
+        elif isinstance(one, list):
+            waiting.extend(one)

@@ -18,6 +18,14 @@ def to_float64(variable: Any) -> Float64[np.ndarray, "..."]:
     return np.asarray(keras.ops.convert_to_numpy(variable), np.float64)
 
 
+def find_infinite(model: Any) -> str | None:
+    """The path of a variable that has NaN or infinite values, if there is one."""
+    for variable in model.variables:
+        if not np.isfinite(np.asarray(keras.ops.convert_to_numpy(variable))).all():
+            return variable.path
+    return None
+
+
 def build_glorot(seed: int) -> Callable[[tuple[int, ...]], Float32[np.ndarray, "..."]]:
     """Glorot's uniform kernels by shape, one after the other.
 

@@ -14,10 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 OTHERS = {
     *("errors", "runtime.code_fingerprint", "runtime.progress", "runtime.signals"),
-    *("storage.cache", "storage.files", "storage.printable"),
+    *("storage.bounded_reading", "storage.cache", "storage.files", "storage.printable"),
     *("data.download", "data.images"),  # images and weights are in the address themselves
     *("features.shared", "features.store"),
-    "model.model_file",  # reads the file of a whole classifier
 }
 """Modules that those which compute features import, and that change none of them."""
 

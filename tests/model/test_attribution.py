@@ -111,17 +111,17 @@ def test_log_odds_and_gradient_are_the_heads_own(moments, hidden_units, outputs)
     )
     for variable in head.trainable_variables:
         variable.assign(RANDOM.normal(size=variable.shape))  # biases too, which start as zeros
-    plane = linearise_head(head, FEATURES)
-    np.testing.assert_allclose(plane.log_odds, to_log_odds(head, FEATURES), rtol=1e-5, atol=1e-5)
+    gradient, log_odds = linearise_head(head, FEATURES)
+    np.testing.assert_allclose(log_odds, to_log_odds(head, FEATURES), rtol=1e-5, atol=1e-5)
     step = 1e-2
     for feature in range(5):
         moved = step * np.eye(5, dtype=np.float32)[feature]
         above, below = (to_log_odds(head, FEATURES + sign * moved) for sign in (1, -1))
         # Units that turn on or off within the step would bend the line.
-        straight = np.abs(above + below - 2 * plane.log_odds) < 1e-4
+        straight = np.abs(above + below - 2 * log_odds) < 1e-4
         assert straight.any()
         slope = (above - below) / (2 * step)
-        np.testing.assert_allclose(plane.gradient[straight, feature], slope[straight], atol=1e-3)
+        np.testing.assert_allclose(gradient[straight, feature], slope[straight], atol=1e-3)
 
 
 def test_a_feature_that_never_varies_is_bounded_as_keras_does_it():
@@ -130,7 +130,7 @@ def test_a_feature_that_never_varies_is_bounded_as_keras_does_it():
     x = keras.layers.Normalization(-1, **moments)(features)
     x = keras.layers.EinsumDense("nd,mdo->nmo", (2, 1), bias_axes="mo")(x)
     head = keras.Model(features, x[..., 0])
-    log_odds = linearise_head(head, FEATURES).log_odds
+    _, log_odds = linearise_head(head, FEATURES)
     np.testing.assert_allclose(log_odds, to_log_odds(head, FEATURES), rtol=1e-5)
 
 

@@ -173,7 +173,7 @@ def test_weights_that_are_not_finite_are_refused(refuse, change_weights, odd):
         value.flat[0] = odd
         file[name] = value
 
-    assert "hold numbers that are not finite" in refuse(change_weights(put))
+    assert "are not finite numbers" in refuse(change_weights(put))
 
 
 def test_weights_that_are_cut_short_are_refused(members, refuse):
