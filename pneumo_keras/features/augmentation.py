@@ -1,4 +1,4 @@
-"""Augmentation: how images might have been taken and saved otherwise.
+"""Augmentation: how images might have been acquired and saved otherwise.
 
 First what a camera and a file do to grey levels, at the image's own size: exposure, resizing kernel, noise,
 JPEG. Then one affine warp, which enlarges and turns in one step. All of it on the host: the same bytes on
@@ -17,13 +17,13 @@ from PIL import Image
 from pneumo_keras.data.image_preparation import save_as_jpeg
 
 Fill = Literal["black", "mirror"]
-"""What stands where an image does not reach: nothing, or the image once more, mirrored at its edges."""
+"""What is where an image does not reach: nothing, or the image once more, mirrored at its edges."""
 
 FillRange = Literal["black", "mirror", "either"]
 """The same for all images, or drawn for each."""
 
 Affine = Float64[np.ndarray, "2 3"]
-"""From a place in the new image to one in the old one, both (x, y) from -0.5 to 0.5 about the centre."""
+"""From a point of the new image to one of the old one, both (x, y) from -0.5 to 0.5 about the centre."""
 
 CORNERS = np.array([[x, y, 1] for x in (-0.5, 0.5) for y in (-0.5, 0.5)]).T
 HIGHEST_QUALITY = 95  # of JPEG: Pillow advises against more, which hardly differs from none
@@ -71,7 +71,7 @@ class Augmentation:
     """What is done to one image, as `AugmentationRanges` says; the defaults leave it alone.
 
     Attributes:
-        affine: Where in the image each place of the new one comes from.
+        affine: From points of the new image to those of the old one.
         contrast: Factor about the image's mean.
         jpeg_quality: With which it is saved; None for not at all.
     """
@@ -129,7 +129,7 @@ def build_affine(
     move: tuple[float, float] = (0.0, 0.0),
     mirrored: bool = False,
 ) -> Affine:
-    """Where in an image each place comes from, when it is turned, enlarged, moved and mirrored.
+    """The warp that turns, enlarges, moves and mirrors an image.
 
     The angle is in radians, the stretch a factor along x and its inverse along y, the move shares of the edge
     along x and y.
@@ -155,14 +155,8 @@ def expose_images(
 def warp_images(
     images: Float32[np.ndarray, "n height width"], augmentations: Sequence[Augmentation], size: int
 ) -> Float32[np.ndarray, "n size size"]:
-    """Images turned, moved and brought to a size, each in its own way.
-
-    They must not be larger than that, or the warp would skip pixels.
-    """
-    warped = [
-        _warp(image, augmentation, size) for image, augmentation in zip(images, augmentations, strict=True)
-    ]
-    return np.stack(warped)
+    """Images, none larger than `size`, turned, moved and enlarged to it, each in its own way."""
+    return np.stack([_warp(image, one, size) for image, one in zip(images, augmentations, strict=True)])
 
 
 def _choose_fill(fill: FillRange, which: float) -> Fill:

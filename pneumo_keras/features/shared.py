@@ -1,7 +1,7 @@
 """Features that several machines share: entries at an address, behind the store of each machine.
 
-What is read for training lies in a machine's own store. What is missing there is fetched from here, if it is
-here, and what a machine has computed is put here, in the same files. Nobody locks anything: who writes the
+Training reads from the store of its machine. What is missing there is fetched from the address, if it is
+there, and what a machine has computed is put there, in the same files. Nothing is locked: who writes the
 same file writes the same features, and each file appears whole.
 """
 
@@ -20,14 +20,10 @@ log = logging.getLogger("pneumo_keras")
 
 
 class SharedStore:
-    """The features at an address, as one job uses them.
+    """The features at an address, a path or one of fsspec's such as `s3://bucket/features`.
 
-    Args:
-        address: A path, or an address of fsspec's: `s3://bucket/features`.
-        must_answer: Whether a store that cannot be read ends the job. Otherwise it is done without.
-
-    Raises:
-        DataError: There is no such kind of address, or its driver is not installed.
+    A store that cannot be read, for want of a driver for instance, ends the job with a DataError if it
+    `must_answer`. Otherwise the job is done without.
     """
 
     def __init__(self, address: str, *, must_answer: bool = True) -> None:
@@ -41,11 +37,7 @@ class SharedStore:
             self._files, self._root = fsspec.core.url_to_fs(address)
 
     def has(self, entry: Entry) -> bool:
-        """Whether an entry is there. Whether it is whole is seen when it was fetched.
-
-        Raises:
-            DataError: The store cannot be read.
-        """
+        """Whether an entry is there; whether it is undamaged is found when it was fetched."""
         if self._is_readable:
             with self._reading(), contextlib.suppress(FileNotFoundError):
                 self._files.invalidate_cache()  # others write there
@@ -54,25 +46,17 @@ class SharedStore:
         return False
 
     def fetch(self, entry: Entry, title: str) -> None:
-        """Copies an entry into the store of this machine, if it is there.
-
-        Args:
-            entry: Of which something is missing.
-            title: Whose features they are, for the message.
-
-        Raises:
-            DataError: The store cannot be read, or the entry not written.
-        """
+        """Copies an entry to this machine, if it is there; the title says whose features these are."""
         if not self.has(entry):
             return
         log.info("Features of %s: from %s", title, self.address)
         with self._reading():
-            with replace_whole(entry.array.file) as beside:
-                self._files.get_file(self._to_address(entry, entry.array.file.name), str(beside))
+            with replace_whole(entry.array.file) as unfinished:
+                self._files.get_file(self._to_address(entry, entry.array.file.name), str(unfinished))
             entry.array.allocate()  # for the case that it is another file of the same size
 
     def put(self, entry: Entry) -> None:
-        """Copies an entry from the store of this machine there, or warns once that this cannot be done."""
+        """Copies an entry from this machine, or warns once that this cannot be done."""
         if not self._is_writable:
             return
         try:
@@ -81,9 +65,10 @@ class SharedStore:
                 self._put_file(file, self._to_address(entry, file.name))
         except Exception as error:  # noqa: BLE001 (each driver raises its own)
             self._is_writable = False
-            reason = _to_reason(error)
             log.warning(
-                "%s cannot be written (%s): what is computed stays on this machine", self.address, reason
+                "%s cannot be written (%s): what is computed stays on this machine",
+                self.address,
+                _to_reason(error),
             )
 
     def _to_address(self, entry: Entry, name: str) -> str:
@@ -94,7 +79,7 @@ class SharedStore:
         return "file" in self._files.protocol
 
     def _make_folder(self, name: str) -> None:
-        """Where that is needed. A bucket that is not there is not made."""
+        """Makes a folder where that is needed; no bucket."""
         if self._is_local:
             if not Path(self._root).is_dir():
                 log.info("%s is not there and is made: or is a share not mounted?", self.address)
@@ -105,8 +90,8 @@ class SharedStore:
 
     def _put_file(self, file: Path, address: str) -> None:
         if self._is_local:
-            with replace_whole(Path(address)) as beside:
-                shutil.copyfile(file, beside)
+            with replace_whole(Path(address)) as unfinished:
+                shutil.copyfile(file, unfinished)
         else:
             self._files.put_file(str(file), address)
 
@@ -126,6 +111,6 @@ class SharedStore:
 
 
 def _to_reason(error: Exception) -> str:
-    """What a driver says, on one line."""
+    """A driver's message, on one line."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(str(text).split())[:200].rstrip(".")

@@ -111,19 +111,6 @@ def _build_random_view(ranges: AugmentationRanges, key: tuple[int, int], name: s
     )
 
 
-@dataclass(frozen=True)
-class Perturbation:
-    """A kind of perturbation beside corruptions of pixels: how an image is turned, framed or resized.
-
-    Attributes:
-        build: From a parameter and a draw from 0 to 1, which decides on directions.
-        parameters: Of severities 1 to 5.
-    """
-
-    build: Callable[[float, float], Augmentation]
-    parameters: tuple[float, ...]
-
-
 def _rotate(degrees: float, draw: float) -> Augmentation:
     angle = math.copysign(math.radians(degrees), draw - 0.5)
     return Augmentation(build_affine(angle=angle), fill="mirror")
@@ -143,25 +130,29 @@ def _sharpen(share: float, draw: float) -> Augmentation:
     return Augmentation(sharpness=share)
 
 
-PERTURBATIONS: Mapping[str, Perturbation] = {
-    "rotation": Perturbation(_rotate, (3.0, 6.0, 9.0, 12.0, 15.0)),
-    "zoom_in": Perturbation(_zoom, (1.07, 1.14, 1.21, 1.28, 1.35)),
-    "zoom_out": Perturbation(_zoom, (1 / 1.07, 1 / 1.14, 1 / 1.21, 1 / 1.28, 1 / 1.35)),
-    "shift": Perturbation(_shift, (0.018, 0.036, 0.054, 0.072, 0.09)),
-    "sharpness_up": Perturbation(_sharpen, (0.1, 0.2, 0.3, 0.4, 0.5)),
-    "sharpness_down": Perturbation(_sharpen, (-0.1, -0.2, -0.3, -0.4, -0.5)),
+PERTURBATIONS: Mapping[str, tuple[Callable[[float, float], Augmentation], tuple[float, ...]]] = {
+    "rotation": (_rotate, (3.0, 6.0, 9.0, 12.0, 15.0)),
+    "zoom_in": (_zoom, (1.07, 1.14, 1.21, 1.28, 1.35)),
+    "zoom_out": (_zoom, (1 / 1.07, 1 / 1.14, 1 / 1.21, 1 / 1.28, 1 / 1.35)),
+    "shift": (_shift, (0.018, 0.036, 0.054, 0.072, 0.09)),
+    "sharpness_up": (_sharpen, (0.1, 0.2, 0.3, 0.4, 0.5)),
+    "sharpness_down": (_sharpen, (-0.1, -0.2, -0.3, -0.4, -0.5)),
 }
+"""Perturbations of how an image is turned, framed or resized, and their parameters by severity, 1 to 5.
+
+Each also takes a draw from 0 to 1, which decides on its direction.
+"""
 
 
 def build_severities_view(kind: str, *, n: int, seed: int) -> View:
     """The view of `n` images that come five times, one severity of a `PERTURBATIONS` after the other."""
-    perturbation, key = PERTURBATIONS[kind], zlib.crc32(kind.encode())
+    (build, parameters), key = PERTURBATIONS[kind], zlib.crc32(kind.encode())
 
     def draw(row: int) -> Augmentation:
         severity, image = divmod(row, n)
         # Not from 0, since NumPy takes (1, 2, 0) for (1, 2). An image moves one way at all severities.
         direction = np.random.default_rng((seed, key, image + 1)).random()
-        return perturbation.build(perturbation.parameters[severity], direction)
+        return build(parameters[severity], direction)
 
     about = {"view": "perturbation", "kind": kind, "images": n, "seed": seed}
     return View(draw, kind, {**about, "drawn by": list_drawing_versions()})

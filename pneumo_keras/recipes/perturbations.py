@@ -36,10 +36,10 @@ def list_kinds(split: Split, *, seed: int) -> dict[str, Kind]:
         images = JoinedImages([_corrupt_images(split.images, name, one, seed=seed) for one in severities])
         seen = replace(split, images=images, title=f"{split.title}, {name}")
         kinds[name] = corruption.parameters, seen, PLAIN
-    for name, perturbation in PERTURBATIONS.items():
-        images = JoinedImages([split.images] * len(perturbation.parameters))
+    for name, (_, parameters) in PERTURBATIONS.items():
+        images = JoinedImages([split.images] * len(parameters))
         view = build_severities_view(name, n=n, seed=seed)
-        kinds[name] = perturbation.parameters, replace(split, images=images), view
+        kinds[name] = parameters, replace(split, images=images), view
     return kinds
 
 

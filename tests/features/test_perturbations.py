@@ -24,7 +24,7 @@ def test_a_higher_severity_changes_more(kind):
 
 
 def test_the_strongest_of_each_kind():
-    strongest = {kind: one.parameters[-1] for kind, one in PERTURBATIONS.items()}
+    strongest = {kind: parameters[-1] for kind, (_, parameters) in PERTURBATIONS.items()}
     assert strongest == {
         "rotation": 15,
         "zoom_in": 1.35,
