@@ -104,14 +104,17 @@ class _Header:
         value = self.dataset.get(keyword)
         return list(value) if isinstance(value, Sequence) else []
 
+    def list_texts(self, keyword: str) -> list[str]:
+        """The values of an element in their order, "" for those that are missing or empty."""
+        value = self.dataset.get(keyword)
+        values = value if isinstance(value, MultiValue | list | tuple) else [value]
+        return ["" if one is None else str(one).strip() for one in values]
+
     def list_numbers(self, keyword: str) -> list[float | None]:
         """The values of an element in their order, None for those that are empty."""
         name = dictionary_description(keyword)
         try:
-            value = self.dataset.get(keyword)
-            values = value if isinstance(value, MultiValue | list | tuple) else [value]
-            texts = ["" if one is None else str(one).strip() for one in values]
-            numbers = [float(text) if text else None for text in texts]
+            numbers = [float(text) if text else None for text in self.list_texts(keyword)]
         except (ValueError, TypeError, OverflowError) as error:
             raise DataError(f"its {name} is no number") from error
         for number in numbers:
@@ -135,10 +138,7 @@ class _Header:
 
     def find_text(self, keyword: str) -> str:
         """The first value of an element in capitals; "" where it is missing or empty."""
-        value = self.dataset.get(keyword)
-        if isinstance(value, MultiValue | list | tuple):
-            value = next(iter(value), None)
-        return "" if value is None else str(value).strip().upper()
+        return next(iter(self.list_texts(keyword)), "").upper()
 
 
 def _check_frames(header: _Header) -> None:

@@ -19,22 +19,17 @@ Probabilities = Float32[np.ndarray, "n 1"]
 """Of pneumonia."""
 
 Scoring = Callable[[GreyImages], Probabilities]
-"""What every form makes of images when its own runtime reads it."""
+"""An exported classifier on its own runtime."""
 
-TOLERANCE = 1e-4
-"""Of a probability: what two backends of Keras may differ by."""
-
+TOLERANCE = 1e-4  # of a probability: what two backends of Keras may differ by
+# Of log odds, relative where they are above 1: rounding of probabilities near 0 or 1 made up to 8e-4.
 LOG_ODDS_TOLERANCE = 1e-2
-"""Of log odds, relative where they are above 1: rounding of probabilities near 0 or 1 made up to 8e-4."""
-
-EDGE = 1e-5
-"""Probabilities nearer to 0 or 1 count as this near: what lies beyond is the rounding of the sigmoid."""
-
-CONTRASTS = 1.0, 0.3
-"""Of the first and the last image of a size: real runs score nearly all phantoms 1, but not dim ones."""
-
-COUNTS = (48, 8, 8)
-"""Images of the training images' size, larger ones and smaller ones."""
+EDGE = 1e-5  # probabilities nearer to 0 or 1 count as this near: beyond is the rounding of the sigmoid
+CONTRASTS = (
+    1.0,
+    0.3,
+)  # of the first and last image of a size: real runs score most phantoms 1, but not dim ones
+COUNTS = (48, 8, 8)  # images of the training images' size, larger ones and smaller ones
 
 
 @dataclass(frozen=True)
@@ -46,20 +41,20 @@ class Verification:
         images: How many were compared.
         sizes: Their heights and widths in pixels.
         largest_difference: Of two probabilities of the same image.
-        tolerance: Of this difference.
         largest_log_odds_difference: Of the same image, relative where they are above 1.
-        log_odds_tolerance: Of this difference.
         telling_images: Images that Keras scores neither 0 nor 1, so that a wrong head would show.
+        tolerance: Of the difference of probabilities.
+        log_odds_tolerance: Of the difference of log odds.
     """
 
     runtime: str
     images: int
     sizes: list[tuple[int, int]]
     largest_difference: float
-    tolerance: float
     largest_log_odds_difference: float
-    log_odds_tolerance: float
     telling_images: int
+    tolerance: float = TOLERANCE
+    log_odds_tolerance: float = LOG_ODDS_TOLERANCE
 
 
 def verify_scoring(scoring: Scoring, runtime: str, model: keras.Model, data_size: int) -> Verification:
@@ -76,40 +71,35 @@ def verify_scoring(scoring: Scoring, runtime: str, model: keras.Model, data_size
             score 0 or 1, where another head would score the same.
     """
     version = f"{runtime} {importlib.import_module(runtime).__version__}"
-    sizes, scores, log_odds, telling = [], [], [], 0
+    sizes, differences, telling = [], [], 0
     for images in draw_images(data_size):
         stock, exported = np.asarray(model.predict_on_batch(images)), scoring(images)
-        sizes.append(images.shape[1:3])
-        scores.append(float(np.abs(exported - stock).max()))
-        log_odds.append(_compare_log_odds(exported, stock))
+        found = float(np.abs(exported - stock).max()), _compare_log_odds(exported, stock)
+        _, height, width, _ = images.shape
+        kinds = (("scores", TOLERANCE), ("has log odds", LOG_ODDS_TOLERANCE))
+        for (kind, tolerance), difference in zip(kinds, found, strict=True):
+            if not difference <= tolerance:  # also where it is NaN
+                raise ExportError(
+                    f"Nothing was exported: an image of {height} x {width} pixels {kind} on {version} "
+                    f"{difference:.1e} away from Keras, more than the {tolerance:.0e} allowed. Try another "
+                    "--format, and report it."
+                )
+        sizes.append((height, width))
+        differences.append(found)
         telling += int(np.count_nonzero((stock > EDGE) & (stock < 1 - EDGE)))
-    _check_differences(scores, TOLERANCE, sizes, verb=f"scores on {version}")
-    _check_differences(log_odds, LOG_ODDS_TOLERANCE, sizes, verb=f"has log odds on {version}")
     if not telling:
         raise ExportError(
-            f"Nothing was exported: Keras scores all {sum(COUNTS)} images within {EDGE:.0e} of 0 or "
-            "1, where a "
-            "wrong file would score the same. With evaluation.calibration=platt a run may score them between."
+            f"Nothing was exported: Keras scores all {sum(COUNTS)} images within {EDGE:.0e} of 0 or 1, where "
+            "a wrong file would score the same. With evaluation.calibration=platt a run may score them between."
         )
-    differences = (max(scores), TOLERANCE, max(log_odds), LOG_ODDS_TOLERANCE)
-    return Verification(version, sum(COUNTS), sizes, *differences, telling)
+    largest, largest_log_odds = map(max, zip(*differences, strict=True))
+    return Verification(version, sum(COUNTS), sizes, largest, largest_log_odds, telling)
 
 
 def _compare_log_odds(exported: Probabilities, stock: Probabilities) -> float:
     """Largest difference of the log odds of two probabilities, relative where they are above 1."""
     there, here = (logit(np.asarray(scores, np.float64).clip(EDGE, 1 - EDGE)) for scores in (exported, stock))
     return float((np.abs(there - here) / np.abs(here).clip(1)).max())
-
-
-def _check_differences(
-    differences: list[float], tolerance: float, sizes: list[tuple[int, int]], *, verb: str
-) -> None:
-    for difference, (height, width) in zip(differences, sizes, strict=True):
-        if not difference <= tolerance:  # also where it is NaN
-            raise ExportError(
-                f"Nothing was exported: an image of {height} x {width} pixels {verb} {difference:.1e} away "
-                f"from Keras, more than the {tolerance:.0e} allowed. Try another --format, and report it."
-            )
 
 
 def draw_images(data_size: int) -> Iterator[GreyImages]:

@@ -1,4 +1,4 @@
-"""Arrays on disk that are written chunk by chunk, each with a checksum: damage is found, the rest stays.
+"""Arrays on disk that are written chunk by chunk, each with a checksum: a damaged chunk is found.
 
 The checksum is zlib's CRC-32: 2 GB/s, twice as fast as SHA-256, and a damaged chunk passes once in four
 thousand million times. It is no protection against forgers.
@@ -7,6 +7,7 @@ thousand million times. It is no protection against forgers.
 import io
 import os
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,9 +28,9 @@ class ChunkedArray:
     Several processes may write the same content at once. A chunk that was never written has checksum 0.
 
     Attributes:
-        file: Where the array lies.
+        file: Path of the file.
         shape: Of the array.
-        dtype: Of its numbers, as NumPy writes it in a file: "<f4".
+        dtype: As NumPy writes it in a file: "<f4".
         chunk_rows: Rows of a chunk.
     """
 
@@ -40,7 +41,7 @@ class ChunkedArray:
 
     @property
     def count(self) -> int:
-        """How many chunks there are."""
+        """Number of chunks."""
         return -(-self.shape[0] // self.chunk_rows)
 
     @property
@@ -57,9 +58,9 @@ class ChunkedArray:
         """Makes the file, unless one of this shape is there already, whose chunks stay."""
         if self._load_checksums() is None:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            with replace_whole(self.file) as beside:
-                beside.write_bytes(self._header)
-                os.truncate(beside, self.size)
+            with replace_whole(self.file) as new:
+                new.write_bytes(self._header)
+                os.truncate(new, self.size)
 
     def write(self, chunk: int, rows: Shaped[np.ndarray, "..."]) -> None:
         """Writes a chunk of an allocated array, then its checksum."""
@@ -72,31 +73,29 @@ class ChunkedArray:
             file.write(np.array(_compute_checksum(chunk, content), CHECKSUM).tobytes())
 
     def list_written(self) -> list[int]:
-        """Chunks that were written once, by their checksums alone."""
+        """Chunks that were written once; whether they are damaged is for `find_missing`."""
         checksums = self._load_checksums()
         return [] if checksums is None else np.flatnonzero(checksums).tolist()
 
     def count_done(self) -> int:
-        """Rows that were written once; whether they are whole is for `find_missing`."""
+        """Rows of the chunks that were written once."""
         return sum(len(self.get_rows(chunk)) for chunk in self.list_written())
 
     def find_missing(self) -> list[int]:
-        """Chunks that are not there: never written, or damaged since. Reads everything."""
+        """Chunks that were never written, or damaged since. Reads everything."""
         checksums = self._load_checksums()
-        if checksums is None:
-            return list(range(self.count))
-        try:
-            with self.file.open("rb") as file:
-                return [
-                    chunk
-                    for chunk, checksum in enumerate(checksums.tolist())
-                    if not checksum or checksum != _compute_checksum(chunk, self._read(file, chunk))
-                ]
-        except OSError:
-            return list(range(self.count))
+        whole = []
+        if checksums is not None:
+            with suppress(OSError), self.file.open("rb") as file:
+                for chunk in np.flatnonzero(checksums).tolist():
+                    file.seek(self._offset(chunk))
+                    content = file.read(len(self.get_rows(chunk)) * self._row)
+                    if checksums[chunk] == _compute_checksum(chunk, content):
+                        whole.append(chunk)
+        return sorted({*range(self.count)}.difference(whole))
 
     def open(self) -> Shaped[np.ndarray, "..."]:
-        """The array, mapped: what is looked at is read."""
+        """The array, memory-mapped."""
         return np.load(self.file, mmap_mode="r")
 
     @cached_property
@@ -117,10 +116,6 @@ class ChunkedArray:
     def _offset(self, chunk: int) -> int:
         return len(self._header) + chunk * self.chunk_rows * self._row
 
-    def _read(self, file: io.BufferedReader, chunk: int) -> bytes:
-        file.seek(self._offset(chunk))
-        return file.read(len(self.get_rows(chunk)) * self._row)
-
     def _load_checksums(self) -> UInt32[np.ndarray, " chunks"] | None:
         """None where there is no such array."""
         try:
@@ -135,5 +130,5 @@ class ChunkedArray:
 
 
 def _compute_checksum(chunk: int, content: bytes) -> int:
-    """Of a chunk at its place; never 0, which stands for none."""
+    """Depends on the chunk's number; never 0, which means never written."""
     return zlib.crc32(content, chunk) or 1

@@ -22,22 +22,20 @@ SHOWN = 100  # characters of what was received
 LARGEST_INTEGER = 2.0**63
 
 
-@functools.cache
-def _load_adapter(kind: type[Any]) -> Any:
-    return TypeAdapter(kind)
+_build_adapter = functools.cache(TypeAdapter[Any])
 
 
 def to_document(value: object) -> dict[str, Any]:
-    """What a dataclass holds, ready for `json.dumps`; None for NaN."""
-    # Only the way through text writes NaN as null (pydantic 2.14).
-    return json.loads(_load_adapter(type(value)).dump_json(value, by_alias=True))
+    """The fields of a dataclass for `json.dumps`, None for NaN."""
+    # Only by way of text is NaN written as null (pydantic 2.14).
+    return json.loads(_build_adapter(type(value)).dump_json(value, by_alias=True))
 
 
 def parse_document(kind: type[T], text: str, *, name: str) -> T:
     """A dataclass from the text of a JSON file.
 
     Args:
-        kind: The dataclass. Every key is wanted, no other one is taken, and nothing is converted.
+        kind: The dataclass. Every key is required, no other one is allowed, and nothing is converted.
         text: The whole file.
         name: The file, for the error message.
 
@@ -45,8 +43,8 @@ def parse_document(kind: type[T], text: str, *, name: str) -> T:
         RunError: The text is no such document. Names the first fault.
     """
     try:
-        json.loads(text, parse_constant=_check_number, parse_float=_check_number, parse_int=_check_integer)
-        return _load_adapter(kind).validate_json(text, strict=True, extra="forbid")
+        json.loads(text, parse_constant=_check_number, parse_float=_check_number, parse_int=_check_number)
+        return _build_adapter(kind).validate_json(text, strict=True, extra="forbid")
     except ValidationError as error:
         raise _to_damage(name, _to_fault(error)) from error
     except (ValueError, RecursionError) as error:
@@ -54,25 +52,21 @@ def parse_document(kind: type[T], text: str, *, name: str) -> T:
 
 
 def check_part(kind: Any, document: Mapping[str, Any], *, name: str) -> None:
-    """Checks what is known of a document that may hold more: `kind` is a TypedDict of the known keys.
+    """Checks the known keys of a document that may have others: `kind` is a TypedDict of the known ones.
 
     Raises:
-        RunError: A known key is missing or holds something else. Names the first fault.
+        RunError: A known key is missing or has another kind of value. Names the first fault.
     """
     try:
-        _load_adapter(kind).validate_python(document, strict=True, extra="ignore")
+        _build_adapter(kind).validate_python(document, strict=True, extra="ignore")
     except ValidationError as error:
         raise _to_damage(name, _to_fault(error)) from error
 
 
-def _check_number(text: str, largest: float = math.inf) -> None:
+def _check_number(text: str) -> None:
     """Refuses what pydantic lets pass: NaN, 1e999, whole numbers of 5,000 digits."""
-    if not abs(float(text)) < largest:
+    if not abs(float(text)) < (LARGEST_INTEGER if text.lstrip("-").isdigit() else math.inf):
         raise ValueError(f"{text[:SHOWN]} is no number of a sensible size")
-
-
-def _check_integer(text: str) -> None:
-    _check_number(text, LARGEST_INTEGER)
 
 
 def _to_damage(name: str, fault: str) -> RunError:
