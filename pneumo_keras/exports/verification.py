@@ -90,7 +90,7 @@ def verify_scoring(scoring: Scoring, runtime: str, model: keras.Model, data_size
     if not telling:
         raise ExportError(
             f"Nothing was exported: Keras scores all {sum(COUNTS)} images within {EDGE:.0e} of 0 or 1, where "
-            "a wrong file would score the same. With evaluation.calibration=platt a run may score them between."
+            "a wrong file would score the same. With evaluation.calibration=platt a run may score otherwise."
         )
     largest, largest_log_odds = map(max, zip(*differences, strict=True))
     return Verification(version, sum(COUNTS), sizes, largest, largest_log_odds, telling)

@@ -8,8 +8,8 @@ from pneumo_keras.model.head import build_decision, build_head
 from tests.toy import build_toy_backbone
 
 DATA_SIZE = 28
-# Of images: as in training, larger, smaller, higher than wide, wider than high, a single pixel.
-SIZES = [(28, 28), (93, 93), (19, 19), (80, 41), (17, 60), (1, 1)]
+# Of images: as in training, larger and higher than wide, smaller and wider than high, a single pixel.
+SIZES = [(28, 28), (93, 41), (17, 26), (1, 1)]
 
 
 def build_classifier(

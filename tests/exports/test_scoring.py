@@ -2,8 +2,6 @@
 
 import importlib.util
 import itertools
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +15,6 @@ import pneumo_keras
 from pneumo_keras import BACKEND
 from pneumo_keras.exports.forms import FORMS
 from pneumo_keras.exports.onnx import to_onnx, to_weights
-from pneumo_keras.model.classifier import save_classifier
 from tests.exports.classifiers import SIZES, build_classifier, draw_images, score, to_difference
 
 HEADS = [
@@ -70,7 +67,7 @@ def test_scores_are_those_of_keras_whatever_the_head(export, head):
 def test_scores_are_those_of_keras_for_any_number_of_images_of_any_size(export):
     classifier = build_classifier(flip_average=True)
     scoring = export(classifier)
-    for n, (height, width) in zip((1, 3, 2, 1, 4, 2), SIZES, strict=True):
+    for n, (height, width) in zip((1, 3, 2, 1), SIZES, strict=True):
         images = draw_images(height, width, n)
         assert scoring(images).shape == (n, 1)
         assert to_difference(scoring, classifier, images) < 1e-5
@@ -105,11 +102,9 @@ def test_openvino_scores_the_onnx_file_as_keras_does(tmp_path):
     path = tmp_path / "model.onnx"
     FORMS["onnx"].load_module().write_classifier(classifier, path)
     compiled = openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})  # as the README says
-    for n, (height, width) in enumerate(SIZES, start=1):
-        assert (
-            to_difference(lambda images: compiled(images)[0], classifier, draw_images(height, width, n))
-            < 1e-5
-        )
+    for height, width in SIZES:
+        images = draw_images(height, width)
+        assert to_difference(lambda images: compiled(images)[0], classifier, images) < 1e-5
 
 
 def test_the_onnx_model_is_valid_and_its_input_and_output_are_named():
@@ -145,39 +140,12 @@ def test_stablehlo_runs_without_keras(tmp_path):
     assert np.abs(np.load(tmp_path / "scores.npy") - score(classifier, images)).max() < 1e-5
 
 
-WRITE_ALL = """
-import sys
-from pathlib import Path
-from pneumo_keras.runtime.backend import start_backend
-start_backend(Path("../cache").resolve())
-from pneumo_keras.exports.forms import FORMS
-from pneumo_keras.model.classifier import save_classifier
-from pneumo_keras.model.classifier import load_classifier
-classifier = load_classifier(Path("model.keras"))
-for name in sys.argv[1:]:
-    FORMS[name].load_module().write_classifier(classifier, Path(name + FORMS[name].ending).absolute())
-"""
-
-
-def test_files_hold_nothing_of_the_folders_in_which_they_were_written(tmp_path):
-    forms = [name for name in FORMS if not find_missing(FORMS[name])]
-    package = Path(pneumo_keras.__file__).parent
-    save_classifier(build_classifier(hidden_units=4).join(), tmp_path / "model.keras")
-    written = []
-    for name in "one", "another_one":
-        folder = tmp_path / name
-        shutil.copytree(
-            package, folder / "lib" / "pneumo_keras", ignore=shutil.ignore_patterns("__pycache__")
-        )
-        shutil.copy(tmp_path / "model.keras", folder)
-        environment = {**os.environ, "PYTHONPATH": str(folder / "lib")}
-        subprocess.run([sys.executable, "-c", WRITE_ALL, *forms], cwd=folder, env=environment, check=True)
-        written.append({form: (folder / f"{form}{FORMS[form].ending}").read_bytes() for form in forms})
-    for form in forms:
-        one, other = (files[form] for files in written)
-        assert one == other, form
-        folders = (tmp_path, package, Path(sys.prefix), Path(keras.__file__).parent)
-        assert not [path for path in (*folders, ".py") if str(path).encode() in one], form
+def test_a_file_holds_nothing_of_the_folders_in_which_it_was_written(form, tmp_path):
+    path = tmp_path / f"model{form.ending}"
+    form.load_module().write_classifier(build_classifier(hidden_units=4), path)
+    folders = (tmp_path, Path(pneumo_keras.__file__).parent, Path(sys.prefix), Path(keras.__file__).parent)
+    content = path.read_bytes()
+    assert not [path for path in (*folders, ".py") if str(path).encode() in content]
 
 
 @pytest.mark.parametrize(("source", "target"), [(28, 199), (200, 28), (28, 28), (1, 5), (5, 1)])

@@ -70,9 +70,8 @@ def saturate(classifier, intercept):
     return replace(classifier, decision=build_decision(slope=0.7, intercept=intercept)).join()
 
 
-@pytest.mark.parametrize("intercept", [-10.0, 15.0])
-def test_a_wrong_head_shows_where_the_probabilities_agree_by_saturation(classifier, intercept):
-    right, wrong = saturate(classifier, intercept), saturate(classifier, intercept - np.sign(intercept) / 3)
+def test_a_wrong_head_shows_where_the_probabilities_agree_by_saturation(classifier):
+    right, wrong = saturate(classifier, 15.0), saturate(classifier, 14.7)
     scores = [
         np.concatenate([one.predict_on_batch(images) for images in draw_images(28)]) for one in (right, wrong)
     ]
