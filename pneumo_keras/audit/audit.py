@@ -39,15 +39,12 @@ DIGEST_BYTES = 8  # among a million images two different ones share a digest wit
 class Exposure:
     """One measure of the images of a split: mean grey, or contrast, the standard deviation of the pixels.
 
-    Attributes:
-        means: Over the images of each class, 0 to 255; NaN without images.
-        deviations: Standard deviations over the images of each class; NaN below two.
-        auc: With which the measure alone separates the classes, in [0.5, 1]; NaN where one is missing.
-        is_separating: Whether that is beyond chance and large enough to matter.
+    Means and standard deviations are over the images of each class, the AUC, in [0.5, 1], is that of telling
+    the classes by this measure alone; NaN where undefined.
     """
 
-    means: tuple[float, float]
-    deviations: tuple[float, float]
+    means: list[float]
+    deviations: list[float]
     auc: float
     is_separating: bool
 
@@ -68,13 +65,10 @@ class SplitFacts:
 
 @dataclass(frozen=True)
 class Shift:
-    """How a measure of the images in `second` differs from that in `first`.
+    """How a measure of the images, all or those of one class, in split `second` differs from that in `first`.
 
     Attributes:
         measure: Prevalence, mean grey or contrast.
-        images: All, or those of one class.
-        first: The split compared with.
-        second: The split that is compared.
         effect: Difference of prevalence, or of means over the pooled standard deviation (Cohen's d).
         p: Of Fisher's exact test for prevalence, of a z-test of the means otherwise.
         is_notable: Whether it is beyond chance and large enough to matter.
@@ -112,11 +106,7 @@ class Audit:
 def audit_images(
     splits: Mapping[str, LabelledImages], names: Mapping[str, ImageNames] | None = None
 ) -> Audit:
-    """Measures what a training should know about its images.
-
-    Args:
-        splits: The first one, train by custom, is what the others are compared with.
-        names: What is known of each image of the same splits, if anything is.
+    """Compares images with each other, and splits with the first one, which is usually train.
 
     Raises:
         DataError: A split is empty.
@@ -177,13 +167,10 @@ def _to_exposure(
         test: Any = stats.mannwhitneyu(pneumonia, normal)
         auc, p = float(test.statistic) / (len(normal) * len(pneumonia)), float(test.pvalue)
         auc = max(auc, 1 - auc)
-    mean_normal, mean_pneumonia = (float(one.mean()) if len(one) else math.nan for one in (normal, pneumonia))
-    sd_normal, sd_pneumonia = (
-        float(one.std(ddof=1)) if len(one) > 1 else math.nan for one in (normal, pneumonia)
-    )
-    return Exposure(
-        (mean_normal, mean_pneumonia), (sd_normal, sd_pneumonia), auc, auc >= SEPARATING_AUC and p < CHANCE
-    )
+    both = (normal, pneumonia)
+    means = [float(one.mean()) if len(one) else math.nan for one in both]
+    deviations = [float(one.std(ddof=1)) if len(one) > 1 else math.nan for one in both]
+    return Exposure(means, deviations, auc, is_separating=auc >= SEPARATING_AUC and p < CHANCE)
 
 
 def _compare(splits: Mapping[str, SplitFacts]) -> list[Shift]:

@@ -132,7 +132,7 @@ def predict(
         for image in scored:
             click.echo(chosen.format(image), file)
     if parts and out:
-        from pneumo_keras.reporting.parts import write_parts
+        from pneumo_keras.reporting.predictions import write_parts
 
         write_parts(out, parts, option="--parts")
     _check_found(counts["before"] + counts["pneumonia"] + counts["normal"] + counts["failed"], paths, others)

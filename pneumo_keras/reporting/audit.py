@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from pneumo_keras.arrays import CLASS_NAMES, SPLIT_NAMES
-from pneumo_keras.audit.audit import MEASURES, PREVALENCE, Audit
+from pneumo_keras.audit.audit import MEASURES, PREVALENCE, Audit, Exposure
 from pneumo_keras.audit.copies import SIMILARITY, Place, name_pair
 from pneumo_keras.data.images import LabelledImages
-from pneumo_keras.reporting.formats import format_table
-from pneumo_keras.reporting.plots import DOTS_PER_INCH, save_plot
+from pneumo_keras.reporting.formats import format_number, format_percent, format_table
+from pneumo_keras.reporting.plots import build_figure, save_plot
 from pneumo_keras.storage.files import claim_folder, explain_unwritable, replace_whole, write_whole
 from pneumo_keras.storage.printable import to_amount, to_printable
 
@@ -59,9 +58,7 @@ def draw_audit(splits: Mapping[str, LabelledImages], audit: Audit, *, title: str
     ]
     copies = [(group[0], group[1]) for group in audit.identical.groups[:COLUMNS]]
     rows.append([*copies, *((pair.first, pair.second) for pair in audit.alike.pairs)][:COLUMNS])
-    figure = Figure(figsize=(1600 / DOTS_PER_INCH, 300 * len(rows) / DOTS_PER_INCH), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(to_printable(title), fontsize=13, parse_math=False)
+    figure = build_figure(1600, 300 * len(rows), to_printable(title))
     for panels, row in zip(figure.subplots(len(rows), COLUMNS, squeeze=False), rows, strict=True):
         for axes in panels:
             axes.set_axis_off()
@@ -76,19 +73,19 @@ def draw_audit(splits: Mapping[str, LabelledImages], audit: Audit, *, title: str
 
 def format_audit(audit: Audit, *, title: str) -> str:
     """Tables and findings for a terminal, below 80 columns."""
+    findings = (
+        textwrap.fill(finding, LINE, initial_indent="- ", subsequent_indent="  ")
+        for finding in to_findings(audit)
+    )
     blocks = [
         to_printable(title),
         _format_counts(audit),
         _format_copies(audit),
-        *_format_pairs(audit),
+        _format_pairs(audit),
         _format_exposure(audit),
-        "\n".join(["Findings", *map(_wrap, to_findings(audit))]),
+        "\n".join(["Findings", *findings]),
     ]
-    return "\n\n".join(blocks)
-
-
-def _wrap(finding: str) -> str:
-    return textwrap.fill(finding, LINE, initial_indent="- ", subsequent_indent="  ")
+    return "\n\n".join(filter(None, blocks))
 
 
 def _format_counts(audit: Audit) -> str:
@@ -96,7 +93,7 @@ def _format_counts(audit: Audit) -> str:
         (
             split,
             *(f"{count:,}" for count in (facts.images, facts.normal, facts.pneumonia)),
-            f"{100 * facts.prevalence:.1f} %",
+            format_percent(facts.prevalence),
             f"{facts.height} x {facts.width}",
         )
         for split, facts in audit.splits.items()
@@ -109,32 +106,35 @@ def _format_copies(audit: Audit) -> str:
     return format_table(rows, header=("Copies", "identical", "almost equal"), align="lrr")
 
 
-def _format_pairs(audit: Audit) -> Iterator[str]:
+def _format_pairs(audit: Audit) -> str:
     rows = [
         (
             f"{pair.similarity:.3f}",
-            *(_to_caption(place) for place in (pair.first, pair.second)),
+            *map(_to_caption, (pair.first, pair.second)),
             "one mirrored" if pair.mirrored else "",
         )
         for pair in audit.alike.pairs[:PAIRS_SHOWN]
     ]
-    if rows:
-        title = f"The most similar of {sum(audit.alike.counts.values()):,}"
-        yield f"{title}\n{format_table(rows, align='rlll')}"
+    title = f"The most similar of {sum(audit.alike.counts.values()):,}"
+    return f"{title}\n{format_table(rows, align='rlll')}" if rows else ""
 
 
 def _format_exposure(audit: Audit) -> str:
-    rows = []
-    for measure in MEASURES:
-        for split, facts in audit.splits.items():
-            found = facts.exposure[measure]
-            cells = (
-                f"{mean:.1f} (sd {deviation:.1f})"
-                for mean, deviation in zip(found.means, found.deviations, strict=True)
-            )
-            rows.append((f"{measure.capitalize()}, {split}", *cells, f"{found.auc:.2f}"))
-    rows = [[cell.replace("nan", "-") for cell in row] for row in rows]
+    rows = [
+        (f"{measure.capitalize()}, {split}", *_to_exposure_cells(facts.exposure[measure]))
+        for measure in MEASURES
+        for split, facts in audit.splits.items()
+    ]
     return format_table(rows, header=("", *CLASS_NAMES, "AUC"), align="lrrr")
+
+
+def _to_exposure_cells(exposure: Exposure) -> list[str]:
+    by_class = zip(exposure.means, exposure.deviations, strict=True)
+    cells = [
+        f"{format_number(mean, digits=1)} (sd {format_number(deviation, digits=1)})"
+        for mean, deviation in by_class
+    ]
+    return [*cells, format_number(exposure.auc, digits=2)]
 
 
 def _to_caption(place: Place) -> str:
@@ -166,7 +166,7 @@ def _describe_copies(audit: Audit) -> Iterator[str]:
             copies = sum(place.split == second for group in both for place in group)
             yield (
                 f"Images of {_noun(first)} that are also in {_noun(second)}: {n:,} "
-                f"({100 * copies / audit.splits[second].images:.1f} % of the {_noun(second)} images are "
+                f"({format_percent(copies / audit.splits[second].images)} of the {_noun(second)} images are "
                 "known beforehand; figures on them flatter)."
             )
     for split in audit.splits:
@@ -210,8 +210,8 @@ def _describe_patients(audit: Audit) -> Iterator[str]:
             yield (
                 f"Patients of {_noun(first)} who are also in {_noun(second)}: {shared.patients:,}, with "
                 f"{to_amount(shared.images, 'image')} there "
-                f"({100 * shared.images / audit.splits[second].images:.1f} % of the {_noun(second)} images; "
-                "figures on them flatter)."
+                f"({format_percent(shared.images / audit.splits[second].images)} of the {_noun(second)} "
+                "images; figures on them flatter)."
             )
         else:
             yield f"No known patient of {_noun(first)} is also in {_noun(second)}."
@@ -224,10 +224,10 @@ def _describe_shifts(audit: Audit) -> Iterator[str]:
         splits = [audit.splits[split] for split in (shift.first, shift.second)]
         nouns = _noun(shift.first), _noun(shift.second)
         if shift.measure == PREVALENCE:
-            first, second = (100 * facts.prevalence for facts in splits)
+            first, second = (format_percent(facts.prevalence) for facts in splits)
             yield (
-                f"Pneumonia is {first:.1f} % of the {nouns[0]} images but {second:.1f} % of the {nouns[1]} "
-                "images: accuracy, precision and calibration do not carry over; sensitivity, specificity and "
+                f"Pneumonia is {first} of the {nouns[0]} images but {second} of the {nouns[1]} images: "
+                "accuracy, precision and calibration do not carry over; sensitivity, specificity and "
                 "AUC do not depend on it."
             )
         else:

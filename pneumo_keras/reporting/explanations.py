@@ -6,7 +6,6 @@ import matplotlib
 import numpy as np
 from jaxtyping import Float32, UInt8
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -14,7 +13,7 @@ from PIL import Image
 
 from pneumo_keras.arrays import CLASS_NAMES
 from pneumo_keras.reporting.formats import format_number
-from pneumo_keras.reporting.plots import DOTS_PER_INCH
+from pneumo_keras.reporting.plots import build_figure
 from pneumo_keras.runs.run import ScoredImage
 
 GreyImage = UInt8[np.ndarray, "height width"]
@@ -46,23 +45,17 @@ def draw_explanation(
     scored: ScoredImage,
     title: str,
 ) -> Figure:
-    """The image, and beside it the same image with its map over it. 1,500 px wide.
+    """The image, and the same image with its map over it. 1,500 px wide.
 
-    Args:
-        image: Square, 0 (black) to 255 (white).
-        evidence: Log odds, positive for pneumonia, on a grid over the same square.
-        base: Log odds without the evidence, which is added in its mean.
-        scored: What the run says of the image.
-        title: Of the image.
+    The image is square, 0 (black) to 255 (white); the evidence is log odds, positive for pneumonia, on a grid
+    over the same square, and its mean is added to `base`.
     """
-    plot = Figure(figsize=(1500 / DOTS_PER_INCH, 900 / DOTS_PER_INCH), layout="constrained")
-    FigureCanvasAgg(plot)
     side = "not above" if scored.prediction == CLASS_NAMES[0] else "above"
     score = format_number(scored.probability)
     result = f"score {score}, {side} the threshold {scored.threshold:.3g}: {scored.prediction}"
     warning = f"\nWarning: {scored.warning}" if scored.warning else ""
     name = title if len(title) <= TITLE else f"{title[:TITLE]}..."
-    plot.suptitle(f"{name}\n{result}{warning}", fontsize=13, parse_math=False)
+    plot = build_figure(1500, 900, f"{name}\n{result}{warning}")
     plain, painted = plot.subplots(1, 2)
     limit = to_limit([evidence])
     plain.imshow(image, cmap="gray", vmin=0, vmax=255)
@@ -79,13 +72,9 @@ def draw_explanation(
 
 
 def paint_evidence(image: GreyImage, evidence: Evidence, *, limit: float, edge: int) -> Painting:
-    """An image with its map over it; where there is no evidence the image alone is seen.
+    """An image with its map over it, `edge` pixels square; without evidence the image alone is seen.
 
-    Args:
-        image: Square, 0 (black) to 255 (white).
-        evidence: Log odds on a grid over the same square.
-        limit: Log odds, up or down, that get the strongest colour.
-        edge: Height and width of the picture in pixels.
+    Log odds of `limit`, up or down, get the strongest colour.
     """
     smooth = Image.fromarray(evidence).resize((edge, edge), Image.Resampling.BICUBIC)
     share = np.clip(np.asarray(smooth) / limit, -1, 1)

@@ -3,7 +3,8 @@
 import base64
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import matplotlib
@@ -13,7 +14,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from matplotlib.transforms import Bbox
 from PIL import Image
 from sklearn.metrics import precision_recall_curve, roc_curve
 
@@ -43,6 +43,15 @@ COLUMNS = 4  # of panels, one for each kind of perturbation
 NAME = 60  # characters of a run's path that a legend has room for: the last ones tell runs apart
 
 
+def build_figure(width: float, height: float, title: str | None = None, *, fontsize: int = 13) -> Figure:
+    """An empty figure of that many pixels as PNG; the title is printable."""
+    figure = Figure(figsize=(width / DOTS_PER_INCH, height / DOTS_PER_INCH), layout="constrained")
+    FigureCanvasAgg(figure)
+    if title is not None:
+        figure.suptitle(title, fontsize=fontsize, parse_math=False)
+    return figure
+
+
 def draw_summary(
     history: Sequence[dict[str, float]],
     labels: Labels,
@@ -55,15 +64,33 @@ def draw_summary(
 
     `history` has a row an epoch, as in `history.csv`; the rest is of the split.
     """
-    plot = Figure(figsize=(1600 / DOTS_PER_INCH, 1280 / DOTS_PER_INCH), layout="constrained")
-    FigureCanvasAgg(plot)
-    plot.suptitle(to_printable(title), fontsize=13, parse_math=False)
-    (loss, accuracy), (confusion, roc) = plot.subplots(2, 2)
-    _draw_curves(loss, history, "loss", "Loss (training: class-weighted)")
-    _draw_curves(accuracy, history, "accuracy", "Accuracy")
-    _draw_confusion(confusion, at_threshold)
-    _draw_roc(roc, labels, scores, at_threshold)
+    plot = build_figure(1600, 1280, to_printable(title))
+    panels = _list_panels(history, labels, scores, at_threshold)
+    for axes, draw in zip(plot.subplots(2, 2).ravel(), panels.values(), strict=True):
+        draw(axes)
     return plot
+
+
+def draw_panels(
+    history: Sequence[dict[str, float]], labels: Labels, scores: Scores, at_threshold: ThresholdMetrics
+) -> dict[str, Figure]:
+    """The panels of a summary by name, each a figure by itself: a phone shows them one above the other."""
+    plots = {}
+    for name, draw in _list_panels(history, labels, scores, at_threshold).items():
+        plots[name] = build_figure(*PANEL)
+        draw(plots[name].subplots())
+    return plots
+
+
+def _list_panels(
+    history: Sequence[dict[str, float]], labels: Labels, scores: Scores, at_threshold: ThresholdMetrics
+) -> dict[str, Callable[[Axes], None]]:
+    return {
+        "loss": partial(_draw_curves, history, "loss", "Loss (training: class-weighted)"),
+        "accuracy": partial(_draw_curves, history, "accuracy", "Accuracy"),
+        "confusion": partial(_draw_confusion, at_threshold),
+        "roc": partial(_draw_roc, labels, scores, at_threshold),
+    }
 
 
 def draw_rocs(
@@ -77,25 +104,24 @@ def draw_rocs(
 
     `runs` holds scores and threshold of each by its name.
     """
-    plot = Figure(figsize=(1200 / DOTS_PER_INCH, 1200 / DOTS_PER_INCH), layout="constrained")
-    FigureCanvasAgg(plot)
+    plot = build_figure(1200, 1200)
     axes = plot.subplots()
-    axes.set(title=f"ROC, {title}", xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
-    axes.plot([0, 1], [0, 1], color=GREY, linestyle=":")
-    axes.grid(alpha=0.3)
-    names = {}
+    _prepare_roc(axes, labels, title=f"ROC, {title}")
     if not has_both_classes(labels):
-        axes.text(0.5, 0.4, "undefined: images of one class", ha="center")
         return plot
+    names, lines = {}, []
     for number, (name, (scores, threshold)) in enumerate(runs.items()):
         auc = to_auc_interval(labels, scores, patients)
         shown = to_printable(name) if len(name) <= NAME else f"...{to_printable(name[-NAME:])}"
         names[f"run {number}"] = f"{shown}: AUC {format_with_bounds(auc, level=LEVEL)}"
         false_positive, true_positive, _ = roc_curve(labels, scores)
         (line,) = axes.plot(false_positive, true_positive, linewidth=1.6, label=f"run {number}")
+        lines.append(line)
         counts = count_confusions(labels, scores, threshold)
         axes.plot(1 - to_specificity(counts), to_sensitivity(counts), "o", color=line.get_color())
-    legend = axes.legend(loc="lower right", fontsize=9, title="points: operating points", title_fontsize=9)
+    legend = axes.legend(
+        handles=lines, loc="lower right", fontsize=9, title="points: operating points", title_fontsize=9
+    )
     for text in legend.get_texts():  # as labels, names that begin with an underscore would be left out
         text.set(text=names[text.get_text()], parse_math=False)
     return plot
@@ -104,10 +130,7 @@ def draw_rocs(
 def draw_robustness(robustness: Robustness, *, title: str) -> Figure:
     """AUC and balanced error over severities 0 to 5, a panel for each kind. 1,600 px wide."""
     rows = -(-len(robustness.kinds) // COLUMNS)
-    size = (1600 / DOTS_PER_INCH, (130 + 330 * rows) / DOTS_PER_INCH)
-    plot = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(plot)
-    plot.suptitle(to_printable(title), fontsize=13, parse_math=False)
+    plot = build_figure(1600, 130 + 330 * rows, to_printable(title))
     panels = plot.subplots(rows, COLUMNS, sharey=True, squeeze=False).ravel()
     for axes, (name, kind) in zip(panels, robustness.kinds.items(), strict=False):
         _draw_kind(axes, name, robustness.unperturbed, kind, robustness.medmnist_c.alexnet.get(name))
@@ -129,7 +152,7 @@ def save_plot(plot: Figure, path: Path) -> None:
         plot.savefig(path, dpi=DOTS_PER_INCH, metadata={"Software": None})
 
 
-def _draw_curves(axes: Axes, history: Sequence[dict[str, float]], name: str, title: str) -> None:
+def _draw_curves(history: Sequence[dict[str, float]], name: str, title: str, axes: Axes) -> None:
     epochs = [row["epoch"] for row in history]
     kept = [row["epoch"] for row in history if row["kept"]]
     marker = "o" if len(epochs) <= 30 else None
@@ -150,22 +173,15 @@ def _draw_curves(axes: Axes, history: Sequence[dict[str, float]], name: str, tit
     axes.legend()
 
 
-def _draw_confusion(axes: Axes, at_threshold: ThresholdMetrics) -> None:
+def _draw_confusion(at_threshold: ThresholdMetrics, axes: Axes) -> None:
     counts = at_threshold.counts
     table = np.array([[counts.tn, counts.fp], [counts.fn, counts.tp]])
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row in range(2):
-        for column in range(2):
-            axes.text(
-                column,
-                row,
-                f"{table[row, column]:,}\n{shares[row, column]:.1%}",
-                ha="center",
-                va="center",
-                fontsize=15,
-                color="white" if shares[row, column] > 0.5 else "black",
-            )
+    for (row, column), share in np.ndenumerate(shares):
+        color = "white" if share > 0.5 else "black"
+        text = f"{table[row, column]:,}\n{share:.1%}"
+        axes.text(column, row, text, ha="center", va="center", fontsize=15, color=color)
     axes.set(
         title=f"Confusion matrix at threshold {at_threshold.threshold:.3g} (shares of a row)",
         xlabel="predicted class",
@@ -177,30 +193,28 @@ def _draw_confusion(axes: Axes, at_threshold: ThresholdMetrics) -> None:
     axes.set_yticklabels(CLASS_NAMES, rotation=90, va="center")
 
 
-def _draw_roc(axes: Axes, labels: Labels, scores: Scores, at_threshold: ThresholdMetrics) -> None:
-    axes.set(title="ROC", xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
+def _prepare_roc(axes: Axes, labels: Labels, *, title: str) -> None:
+    axes.set(title=title, xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="guessing")
     axes.grid(alpha=0.3)
     if not has_both_classes(labels):
         axes.text(0.5, 0.4, "undefined: images of one class", ha="center")
+
+
+def _draw_roc(labels: Labels, scores: Scores, at_threshold: ThresholdMetrics, axes: Axes) -> None:
+    _prepare_roc(axes, labels, title="ROC")
+    if not has_both_classes(labels):
         return
     false_positive, true_positive, _ = roc_curve(labels, scores)
     auc = format_with_bounds(at_threshold.figures["auc"], level=LEVEL)
-    axes.plot(
-        false_positive,
-        true_positive,
-        color=ACCENT,
-        linewidth=2,
-        label=f"AUC {auc}",
-    )
-    axes.plot(
-        1 - at_threshold.figures["specificity"].value,
-        at_threshold.figures["sensitivity"].value,
-        "o",
-        color=VALIDATION,
-        label=f"threshold {at_threshold.threshold:.3g}",
-    )
+    axes.plot(false_positive, true_positive, color=ACCENT, linewidth=2, label=f"AUC {auc}")
+    sensitivity, specificity = (at_threshold.figures[name].value for name in ("sensitivity", "specificity"))
+    _mark_threshold(axes, 1 - specificity, sensitivity, at_threshold.threshold)
     axes.legend(loc="lower right")
+
+
+def _mark_threshold(axes: Axes, x: float, y: float, threshold: float) -> None:
+    axes.plot(x, y, "o", color=VALIDATION, label=f"threshold {threshold:.3g}")
 
 
 def _draw_kind(
@@ -220,47 +234,22 @@ def _draw_kind(
 
 GreyImage = UInt8[np.ndarray, "height width *colours"]
 
-PANEL_INCHES = (5.2, 3.9)  # a panel of the summary
+PANEL = (780, 585)  # pixels of a panel of the summary
 NORMAL, PNEUMONIA = TRAINING, VALIDATION
 SALT = "pneumo-keras"  # of the ids inside an SVG, which are random without one
 
 
-def encode_plot(plot: Figure, crop: Bbox | None = None) -> str:
-    """A plot, or the part inside `crop` (inches), as an SVG data URI: the same bytes for the same plot."""
+def encode_plot(plot: Figure) -> str:
+    """A plot as an SVG data URI: the same bytes for the same plot."""
     svg = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": SALT, "svg.fonttype": "path"}):
-        plot.savefig(svg, format="svg", bbox_inches=crop, metadata={"Date": None, "Creator": None})
-    return encode_data(svg.getvalue(), "image/svg+xml")
-
-
-def encode_panels(summary: Figure) -> list[str]:
-    """The panels of a summary, each a picture of its own: a phone shows them one above the other.
-
-    The summary has lost its title and all panels but the last afterwards.
-    """
-    summary.suptitle("")
-    summary.draw_without_rendering()
-    # A panel stays where it is while the others are hidden. "none" would draw each of them twice.
-    summary.set_layout_engine(None)
-    panels = list(summary.axes)
-    uris = []
-    for panel in panels:
-        for other in panels:
-            other.set_visible(other is panel)
-        uris.append(encode_plot(summary, crop=_to_panel_box(summary)))
-    return uris
-
-
-def _to_panel_box(plot: Figure) -> Bbox:
-    """What is visible, in inches, as wide as all panels: narrower ones would be enlarged, text and all."""
-    seen = plot.get_tightbbox().padded(0.05)
-    centre, half = (seen.x0 + seen.x1) / 2, max(seen.width, PANEL_INCHES[0]) / 2
-    return Bbox.from_extents(centre - half, seen.y0, centre + half, seen.y1)
+        plot.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+    return _encode(svg.getvalue(), "image/svg+xml")
 
 
 def encode_image(image: GreyImage) -> str:
     """An image as a PNG data URI, pixel by pixel."""
-    return encode_data(to_png(image), "image/png")
+    return _encode(to_png(image), "image/png")
 
 
 def to_png(image: GreyImage) -> bytes:
@@ -270,8 +259,7 @@ def to_png(image: GreyImage) -> bytes:
     return png.getvalue()
 
 
-def encode_data(data: bytes, media_type: str) -> str:
-    """The bytes as a URI that holds them."""
+def _encode(data: bytes, media_type: str) -> str:
     return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
 
 
@@ -281,28 +269,20 @@ def draw_precision_recall(labels: Labels, scores: Scores, at_threshold: Threshol
     axes.set(title="Precision and recall of pneumonia", xlabel="recall (sensitivity)", ylabel="precision")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     if not has_both_classes(labels):
-        return write_undefined(plot, axes)
+        axes.text(0.5, 0.5, "undefined: the images are of one class", ha="center", va="center")
+        return plot
     precision, recall, _ = precision_recall_curve(labels, scores)
     own, prevalence = to_prevalence(labels), at_threshold.stated_prevalence
     if prevalence is not None:
         precision = PrevalenceShift(own, prevalence).correct_scores(precision)
     area = format_with_bounds(at_threshold.figures["average_precision"], level=LEVEL)
     axes.axhline(own if prevalence is None else prevalence, color=GREY, linestyle=":", label="guessing")
-    axes.plot(
-        recall,
-        precision,
-        color=ACCENT,
-        linewidth=2,
-        drawstyle="steps-post",
-        label=f"average precision {area}",
+    style = {"color": ACCENT, "linewidth": 2, "drawstyle": "steps-post"}
+    axes.plot(recall, precision, label=f"average precision {area}", **style)
+    sensitivity, reached = (
+        at_threshold.figures[name].value for name in ("sensitivity", "precision_pneumonia")
     )
-    axes.plot(
-        at_threshold.figures["sensitivity"].value,
-        at_threshold.figures["precision_pneumonia"].value,
-        "o",
-        color=VALIDATION,
-        label=f"threshold {at_threshold.threshold:.3g}",
-    )
+    _mark_threshold(axes, sensitivity, reached, at_threshold.threshold)
     axes.legend(loc="lower left")
     return plot
 
@@ -372,16 +352,9 @@ def draw_threshold_curve(
 
 def build_plot(height_ratios: tuple[int, ...] = (1,)) -> tuple[Figure, list[Axes]]:
     """A figure of the size of a panel, its axes one above the other."""
-    plot = Figure(figsize=PANEL_INCHES, layout="constrained")
-    FigureCanvasAgg(plot)
+    plot = build_figure(*PANEL)
     axes = plot.subplots(len(height_ratios), 1, sharex=True, squeeze=False, height_ratios=height_ratios)
     for one in axes[:, 0]:
         one.grid(alpha=0.3)
         one.set_axisbelow(True)
     return plot, list(axes[:, 0])
-
-
-def write_undefined(plot: Figure, axes: Axes) -> Figure:
-    """Says in place of a curve why there is none."""
-    axes.text(0.5, 0.5, "undefined: the images are of one class", ha="center", va="center")
-    return plot

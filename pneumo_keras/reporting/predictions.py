@@ -1,6 +1,7 @@
-"""Predictions as lines: a table for people, CSV and JSON Lines for programs, and a CSV file gone on with."""
+"""Predictions as lines (a table, CSV, JSON Lines), a CSV file that is resumed, and Parquet parts."""
 
 import csv
+import importlib
 import io
 import itertools
 import json
@@ -9,26 +10,22 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from pneumo_keras.data.decoding import may_pass
 from pneumo_keras.errors import RunError
 from pneumo_keras.runs.run import COLUMNS, NOT_SCORED, ScoredImage
-from pneumo_keras.storage.files import replace_whole
+from pneumo_keras.storage.files import claim_folder, explain_unwritable, replace_whole
 from pneumo_keras.storage.printable import to_cell, to_printable
 
 BLOCK = 2**20  # bytes that are copied at once
 SHOWN = 200  # characters of a line that is not what it should be
+ROWS = 65_536  # of a Parquet part
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How predictions are written.
-
-    Attributes:
-        header: The first line; "" for none.
-        format: A line for an image.
-    """
+    """How predictions are written: the first line, "" for none, and a line for an image."""
 
     header: str
     format: Callable[[ScoredImage], str]
@@ -55,12 +52,12 @@ def format_json_line(image: ScoredImage) -> str:
 
 @dataclass(frozen=True)
 class Written:
-    """What a CSV file of predictions holds already.
+    """What a CSV file of predictions has already.
 
     Attributes:
         images: How many.
-        failed: How many of them without a score.
-        last: The last one with a score: its path as it is named now, and the score.
+        failed: How many of them have no score.
+        last: Path, as it is named now, and score of the last one that has one.
         again: Those without a score that may get one now: where their lines begin, in bytes, and their paths.
     """
 
@@ -71,18 +68,10 @@ class Written:
 
 
 def resume_csv(file: Path, paths: Iterator[str], *, threshold: float) -> tuple[Written, Iterator[str]]:
-    """Finds where a CSV file was cut off, cuts off the rest of its last line, and passes over what it has.
+    """Removes the incomplete last line of a CSV file; returns what it has, and the paths that it lacks.
 
-    All of it is read before anything is cut off: nothing is that was not written here. An empty file is one
-    that was cut off before its first line.
-
-    Args:
-        file: As `format_csv_line` wrote it.
-        paths: Of the images to be scored.
-        threshold: Of the run that goes on.
-
-    Returns:
-        What the file has, and the paths of the images that it lacks.
+    All of it is read and compared with the paths and the threshold before anything is removed. An empty file
+    is one that was cut off before its first line.
 
     Raises:
         RunError: It is another kind of file, or holds other images or the scores of another run.
@@ -115,12 +104,7 @@ def resume_csv(file: Path, paths: Iterator[str], *, threshold: float) -> tuple[W
 
 
 def replace_lines(file: Path, lines: Iterable[tuple[int, str]]) -> None:
-    """Writes lines of a file anew, which stays as it was until all of them are there.
-
-    Args:
-        file: Of text.
-        lines: Where each begins, in bytes from the beginning and in this order, and its new text.
-    """
+    """Replaces lines of a text file atomically, each given by its first byte and its new text, in order."""
     real = Path(os.path.realpath(file))
     with replace_whole(real) as beside, real.open("rb") as old, beside.open("wb") as new:
         for start, text in lines:
@@ -146,15 +130,15 @@ def _add_line(
     row = next(csv.reader([text.removeprefix(opening)]), [])
     if len(row) != len(COLUMNS) - 1:
         raise _to_refusal(file, f"must have {len(COLUMNS)} columns in line {number}", text)
-    said = dict(zip(COLUMNS[1:], row, strict=True))
-    if said["threshold"] != str(threshold):
+    cells = dict(zip(COLUMNS[1:], row, strict=True))
+    if cells["threshold"] != str(threshold):
         rule = f"must be of the same run and prevalence; threshold {threshold}"
-        raise _to_refusal(file, rule, said["threshold"])
+        raise _to_refusal(file, rule, cells["threshold"])
     try:
-        last = (str(path), float(said["probability"])) if said["probability"] else None
+        last = (str(path), float(cells["probability"])) if cells["probability"] else None
     except ValueError:
-        raise _to_refusal(file, f"must hold a probability in line {number}", text) from None
-    reason = "" if last else said["warning"].removeprefix(NOT_SCORED)
+        raise _to_refusal(file, f"must have a probability in line {number}", text) from None
+    reason = "" if last else cells["warning"].removeprefix(NOT_SCORED)
     failed = written.failed + (last is None)
     return Written(written.images + 1, failed, last or written.last, written.again), reason
 
@@ -178,7 +162,7 @@ def _decode(line: bytes) -> str:
 def _to_others(file: Path, number: int, path: str | None, text: str) -> RunError:
     named = "no more images" if path is None else _cut(to_printable(path))
     cells = next(csv.reader([_cut(text)]), [])
-    rule = f"must hold the same images in the same order; line {number}: {named}"
+    rule = f"must have the same images in the same order; line {number}: {named}"
     return _to_refusal(file, rule, cells[0] if cells else "")
 
 
@@ -194,6 +178,38 @@ def _join(cells: list[str]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow(cells)
     return text.getvalue()
+
+
+def write_parts(scores: Path, folder: Path, *, option: str) -> None:
+    """Writes the rows of a whole CSV file of predictions to `part-000000.parquet` and so on, in their order.
+
+    Raises:
+        RunError: The folder, which `option` names, is taken or cannot be written.
+    """
+    parquet = importlib.import_module("pyarrow.parquet")
+    with claim_folder(folder, option=option), explain_unwritable(folder, option=option):
+        for number, table in enumerate(_read_tables(scores)):
+            with replace_whole(folder / f"part-{number:06}.parquet") as beside:
+                parquet.write_table(table, beside)
+
+
+def _read_tables(scores: Path) -> Iterator[Any]:
+    """Tables of ROWS rows, but the last one."""
+    pyarrow, csv = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.csv")
+    words, numbers = ("path", "prediction", "warning"), ("probability", "threshold")
+    types = {**dict.fromkeys(words, pyarrow.string()), **dict.fromkeys(numbers, pyarrow.float64())}
+    options = csv.ConvertOptions(column_types=types, strings_can_be_null=False)
+    parsing = csv.ParseOptions(newlines_in_values=False)
+    with csv.open_csv(scores, convert_options=options, parse_options=parsing) as batches:
+        rest = None
+        for batch in batches:
+            table = pyarrow.Table.from_batches([*(rest.to_batches() if rest else ()), batch])
+            while table.num_rows >= ROWS:
+                yield table.slice(0, ROWS)
+                table = table.slice(ROWS)
+            rest = table
+        if rest:
+            yield rest
 
 
 LAYOUTS: Mapping[str, Layout] = {

@@ -35,14 +35,13 @@ from pneumo_keras.reporting.evaluation_text import (
 from pneumo_keras.reporting.explanations import CAVEAT, Evidence, paint_evidence, to_limit
 from pneumo_keras.reporting.formats import DASH, format_bounds, format_number, format_percent, format_share
 from pneumo_keras.reporting.plots import (
+    draw_panels,
     draw_precision_recall,
     draw_reliability,
     draw_robustness,
     draw_score_distributions,
-    draw_summary,
     draw_threshold_curve,
     encode_image,
-    encode_panels,
     encode_plot,
 )
 from pneumo_keras.runs.run import Run
@@ -280,16 +279,15 @@ def draw_plots(contents: ReportContents) -> dict[str, str]:
     """Data URIs by name: the summary's four panels, and further curves."""
     labels, scores, evaluation = contents.images.labels, contents.scores, contents.evaluation
     prevalence, patients = evaluation.stated_prevalence, to_groups(contents.names.patients)
-    summary = draw_summary(contents.run.history, labels, scores, evaluation, title="")
     bins = to_reliability_bins(labels, scores, prevalence=prevalence, patients=patients)
-    more = {
+    plots = {
+        **draw_panels(contents.run.history, labels, scores, evaluation),
         "precision_recall": draw_precision_recall(labels, scores, evaluation),
         "reliability": draw_reliability(bins),
         "scores": draw_score_distributions(labels, scores, evaluation.threshold),
         "thresholds": draw_threshold_curve(labels, scores, evaluation.threshold, prevalence),
     }
-    panels = zip(("loss", "accuracy", "confusion", "roc"), encode_panels(summary), strict=True)
-    return {**dict(panels), **{name: encode_plot(plot) for name, plot in more.items()}}
+    return {name: encode_plot(plot) for name, plot in plots.items()}
 
 
 def list_splits(contents: ReportContents) -> list[dict[str, Any]]:

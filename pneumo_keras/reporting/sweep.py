@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from pneumo_keras.evaluation.ranking import CRITERION, Candidate, choose_cheapest, list_equals
 from pneumo_keras.reporting.formats import format_table
-from pneumo_keras.reporting.plots import ACCENT, DOTS_PER_INCH, TRAINING, VALIDATION, save_plot
+from pneumo_keras.reporting.plots import ACCENT, TRAINING, VALIDATION, build_figure, save_plot
 from pneumo_keras.storage.files import format_csv, replace_whole, write_whole
 from pneumo_keras.storage.printable import to_amount, to_printable
 
@@ -25,23 +24,20 @@ FIGURES = {
     "perturbed_auc": "perturbed AUC",
 }
 COLUMNS = 3
-MOST_ACROSS = 8  # values whose names find room side by side
+MOST_ACROSS = 8  # values whose names fit side by side
 
 
 def write_sweep(
     folder: Path, ranked: Sequence[Candidate], chosen: Mapping[str, tuple[Candidate, str]], *, title: str
 ) -> None:
-    """Writes `sweep.csv` and the chosen settings, in place of earlier ones.
+    """Replaces `sweep.csv`, of the candidates so far, and the chosen settings.
 
-    Args:
-        folder: Of the sweep.
-        ranked: The candidates so far, the best first.
-        chosen: By the name of the file: a candidate, and the configuration with its settings as TOML.
-        title: Names the images and the folds.
+    `chosen` has, by the name of the file, a candidate and the configuration with its settings as TOML. The
+    title names the images and the folds.
     """
     rows = [
-        {"rank": place, **{name: _to_text(value) for name, value in one.to_row().items()}}
-        for place, one in enumerate(ranked, start=1)
+        {"rank": rank, **{name: _to_text(value) for name, value in one.to_row().items()}}
+        for rank, one in enumerate(ranked, start=1)
     ]
     write_whole(folder / "sweep.csv", format_csv(rows))
     for name, (one, settings) in chosen.items():
@@ -61,7 +57,7 @@ def write_sweep_plot(folder: Path, ranked: Sequence[Candidate], *, title: str) -
 
 
 def format_sweep(ranked: Sequence[Candidate], *, heading: str) -> str:
-    """The best candidates for a terminal, mean and deviation over folds."""
+    """The best candidates for a terminal, mean and standard deviation over folds."""
     keys = _list_varied(ranked)
     rows = [
         [
@@ -93,12 +89,10 @@ def draw_sweep(ranked: Sequence[Candidate], *, title: str) -> Figure:
     keys = _list_varied(ranked) or list(ranked[0].values)[:1]
     columns = 2 if len(keys) in (2, 4) else min(COLUMNS, len(keys))
     rows = -(-len(keys) // columns)
-    plot = Figure(figsize=(1600 / DOTS_PER_INCH, (160 + 560 * rows) / DOTS_PER_INCH), layout="constrained")
-    FigureCanvasAgg(plot)
     low, high = _choose_range(ranked)
     above = sum(not one.to_mean(CRITERION) <= high for one in ranked)
     hidden = f"\nAbove the picture: {above} of {len(ranked)}" if above else ""
-    plot.suptitle(to_printable(title) + hidden, fontsize=12, parse_math=False)
+    plot = build_figure(1600, 160 + 560 * rows, to_printable(title) + hidden, fontsize=12)
     panels = plot.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     equals = set(map(id, list_equals(ranked)))
     equal = np.array([id(one) in equals for one in ranked])
@@ -119,16 +113,16 @@ def _draw_setting(
 ) -> None:
     texts = [_to_text(candidate.values[key]) for candidate in ranked]
     values = list(dict.fromkeys(map(_to_text, sorted((one.values[key] for one in ranked), key=_to_order))))
-    places = np.array([values.index(text) for text in texts])
+    positions = np.array([values.index(text) for text in texts])
     losses = np.array([candidate.to_mean(CRITERION) for candidate in ranked])
     # Left of the middle, which belongs to the best of each value and its bar.
-    jitter = np.random.default_rng(0).uniform(-0.28, -0.08, len(places))
+    jitter = np.random.default_rng(0).uniform(-0.28, -0.08, len(positions))
     style: Any = {"s": 22, "alpha": 0.75, "linewidths": 0}
     for which, color, name in (
         (~equal, TRAINING, "a combination"),
         (equal, ACCENT, "within one standard error of the best"),
     ):
-        axes.scatter((places + jitter)[which], losses[which], color=color, label=name, **style)
+        axes.scatter((positions + jitter)[which], losses[which], color=color, label=name, **style)
     best = [ranked[texts.index(value)] for value in values]
     axes.errorbar(
         np.arange(len(values)),
@@ -141,7 +135,7 @@ def _draw_setting(
         elinewidth=1.6,
         label="best of the value, deviation over folds",
     )
-    axes.plot(places[0], losses[0], "*", markersize=15, color=VALIDATION, label="best of all", zorder=3)
+    axes.plot(positions[0], losses[0], "*", markersize=15, color=VALIDATION, label="best of all", zorder=3)
     names = [value.replace(" ", "\n") or "-" for value in values]
     axes.set_xticks(range(len(values)), names, fontsize=9, rotation=90 if len(values) > MOST_ACROSS else 0)
     axes.set_xlim(-0.6, len(values) - 0.4)

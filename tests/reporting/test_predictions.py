@@ -96,9 +96,9 @@ def test_a_file_that_was_cut_off_anywhere_is_gone_on_with_to_the_same_end(writte
         (
             ["two.png"],
             0.25,
-            "must hold the same images in the same order; line 2: two.png. Received: one.png",
+            "must have the same images in the same order; line 2: two.png. Received: one.png",
         ),
-        ([], 0.25, "must hold the same images in the same order; line 2: no more images. Received: one.png"),
+        ([], 0.25, "must have the same images in the same order; line 2: no more images. Received: one.png"),
         (["one.png"], 0.5, "must be of the same run and prevalence; threshold 0.5. Received: 0.25"),
     ],
 )
