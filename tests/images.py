@@ -1,11 +1,40 @@
 """Images in memory, where a test looks at all of them at once."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from PIL import Image
 
-from pneumo_keras.data.images import ImageArray
+from pneumo_keras.arrays import Images, Labels
+from pneumo_keras.data.images import Rows, start_hash
 from pneumo_keras.data.phantom import PhantomImages, build_phantom_splits
 from pneumo_keras.data.pneumonia_mnist.archive import open_archive
+
+
+@dataclass(frozen=True)
+class ImageArray:
+    """Images in memory."""
+
+    images: Images
+    labels: Labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.images.shape[1], self.images.shape[2]
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all pixels."""
+        sha256 = start_hash((len(self), *self.shape))
+        sha256.update(self.images.tobytes())
+        return sha256.hexdigest()
+
+    def read(self, rows: Rows) -> Images:
+        """The images of these rows."""
+        return self.images[rows]
 
 
 def build_phantom_images(n, *, size, seed, prevalence=0.74):

@@ -1,7 +1,7 @@
 """Sets of images, of which any rows are read when needed: a million images never are in memory at once."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -70,30 +70,6 @@ class LabelledImages(ImageSet, Protocol):
 
 
 @dataclass(frozen=True)
-class ImageArray:
-    """Images in memory: a few, or those of a test."""
-
-    images: Images
-    labels: Labels
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-        return self.images.shape[1], self.images.shape[2]
-
-    def fingerprint(self) -> str:
-        """SHA-256 of all pixels."""
-        return hash_pixels((len(self), *self.shape), [self.images])
-
-    def read(self, rows: Rows) -> Images:
-        """The images of these rows."""
-        return self.images[rows]
-
-
-@dataclass(frozen=True)
 class JoinedImages:
     """Several sets of images of one size, one after the other."""
 
@@ -138,14 +114,6 @@ def iterate_images(images: ImageSet, at_once: int = AT_ONCE) -> Iterator[Images]
 def start_hash(shape: tuple[int, int, int]) -> Any:
     """SHA-256 of images of a shape (n, height, width), to be updated with their pixels."""
     return hashlib.sha256(str(shape).encode())
-
-
-def hash_pixels(shape: tuple[int, int, int], parts: Iterable[Images]) -> str:
-    """SHA-256 of images of a shape (n, height, width), which come some at a time."""
-    sha256 = start_hash(shape)
-    for images in parts:
-        sha256.update(images.tobytes())
-    return sha256.hexdigest()
 
 
 def hash_labels(labels: Labels) -> str:

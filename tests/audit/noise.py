@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pneumo_keras.data.images import ImageArray
+from tests.images import ImageArray
 
 
 def draw_images(n, *, seed, pneumonia=None, size=28, level=100):

@@ -13,14 +13,13 @@ from pneumo_keras.arrays import SPLITS
 from pneumo_keras.audit import copies
 from pneumo_keras.audit.audit import audit_images
 from pneumo_keras.audit.copies import Pair, Place
-from pneumo_keras.data.images import ImageArray
 from pneumo_keras.data.overlap import SharedPatients
 from pneumo_keras.data.sources import ImageNames
 from pneumo_keras.errors import DataError
 from pneumo_keras.storage.documents import to_document
 from tests.audit.noise import brighten, draw_images, draw_splits, put
 from tests.conftest import SHARED
-from tests.images import build_phantom_images, load_archive
+from tests.images import ImageArray, build_phantom_images, load_archive
 
 
 @pytest.fixture
@@ -33,7 +32,7 @@ def test_an_audit_needs_neither_keras_nor_jax():
         "import sys, numpy as np\n"
         "from pneumo_keras.audit.audit import audit_images\n"
         "import pneumo_keras.reporting.audit\n"
-        "from pneumo_keras.data.images import ImageArray\n"
+        "from tests.images import ImageArray\n"
         "images = np.random.default_rng(0).integers(0, 255, (8, 28, 28)).astype(np.uint8)\n"
         "audit_images({'train': ImageArray(images, np.arange(8) % 2)})\n"
         "print(sorted({'keras', 'jax'} & set(sys.modules)))"

@@ -6,8 +6,7 @@ from PIL import Image
 
 from pneumo_keras.data import corruptions
 from pneumo_keras.data.corruptions import CORRUPTIONS, CorruptedImages
-from pneumo_keras.data.images import ImageArray
-from tests.images import build_phantom_images
+from tests.images import ImageArray, build_phantom_images
 
 IMAGES = build_phantom_images(6, size=28, seed=1)
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)

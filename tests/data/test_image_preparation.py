@@ -15,10 +15,10 @@ from pneumo_keras.data.image_preparation import (
     measure_jpeg,
     prepare_image,
 )
-from pneumo_keras.data.images import ImageArray, Preparation
+from pneumo_keras.data.images import Preparation
 from pneumo_keras.data.phantom import PhantomImages
 from tests.conftest import SHARED
-from tests.images import build_phantom_images
+from tests.images import ImageArray, build_phantom_images
 
 IMAGES = PhantomImages(40, 64, 3).read(slice(None))
 LARGE = build_phantom_images(5, size=64, seed=1)

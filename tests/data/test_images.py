@@ -1,13 +1,8 @@
 import numpy as np
 import pytest
 
-from pneumo_keras.data.images import (
-    ImageArray,
-    JoinedImages,
-    hash_labels,
-    iterate_images,
-    start_hash,
-)
+from pneumo_keras.data.images import JoinedImages, hash_labels, iterate_images, start_hash
+from tests.images import ImageArray
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@ import itertools
 import numpy as np
 import pytest
 
-from pneumo_keras.data.images import ImageArray
 from pneumo_keras.data.overlap import (
     SharedPatients,
     count_shared,
@@ -14,7 +13,7 @@ from pneumo_keras.data.overlap import (
 )
 from pneumo_keras.data.sources import ImageNames
 from tests.damage import mutate
-from tests.images import load_phantom_splits
+from tests.images import ImageArray, load_phantom_splits
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from pneumo_keras.data import phantom
-from pneumo_keras.data.images import ImageArray, count_classes
+from pneumo_keras.data.images import count_classes
 from pneumo_keras.data.phantom import PhantomImages, build_phantom_splits
 from pneumo_keras.errors import DataError
-from tests.images import build_phantom_images, load_phantom_splits
+from tests.images import ImageArray, build_phantom_images, load_phantom_splits
 
 # Fractions of the image between apex and diaphragm: in the lungs and between them, in most poses.
 ROWS = (0.35, 0.60)

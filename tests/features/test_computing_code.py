@@ -37,7 +37,7 @@ import pneumo_keras
 from pneumo_keras.runtime.backend import start_backend
 start_backend(Path("compiled").absolute())
 import numpy as np
-from pneumo_keras.data.images import ImageArray
+from tests.images import ImageArray
 from pneumo_keras.engines.choice import build_runner
 from pneumo_keras.features.extract import Extractor
 from pneumo_keras.features.store import Store

@@ -15,7 +15,6 @@ import keras
 import numpy as np
 import pytest
 
-from pneumo_keras.data.images import ImageArray
 from pneumo_keras.engines import choice as engines
 from pneumo_keras.errors import DataError, ModelError, SettingsError
 from pneumo_keras.features import extract as module
@@ -28,6 +27,7 @@ from pneumo_keras.features.views import PLAIN, build_augmented_views, build_pert
 from pneumo_keras.model.classifier import FrozenPart, build_resizing, build_scaling
 from pneumo_keras.storage.chunked_array import ChunkedArray
 from tests.damage import mutate
+from tests.images import ImageArray
 from tests.toy import SIZE, build_toy_backbone
 
 N = 2 * CHUNK + 5

@@ -9,7 +9,6 @@ import fsspec
 import numpy as np
 import pytest
 
-from pneumo_keras.data.images import ImageArray
 from pneumo_keras.errors import DataError
 from pneumo_keras.features.extract import CHUNK, Extractor
 from pneumo_keras.features.shared import SharedStore
@@ -17,6 +16,7 @@ from pneumo_keras.features.store import Store, list_entries
 from pneumo_keras.features.views import PLAIN
 from pneumo_keras.model.classifier import FrozenPart, build_resizing, build_scaling
 from tests.damage import mutate
+from tests.images import ImageArray
 from tests.toy import SIZE, build_toy_backbone
 
 CHUNKS = 3

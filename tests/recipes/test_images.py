@@ -3,7 +3,6 @@ import shutil
 
 import pytest
 
-from pneumo_keras.data.images import ImageArray
 from pneumo_keras.data.pneumonia_mnist.archive import save_archive
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.scores import load_score_table
@@ -15,7 +14,7 @@ from pneumo_keras.recipes.images import (
     open_own_data,
     open_splits,
 )
-from tests.images import load_phantom_splits, sort_by_class, write_images
+from tests.images import ImageArray, load_phantom_splits, sort_by_class, write_images
 from tests.small import COUNTS
 
 pytestmark = pytest.mark.usefixtures("warm_cache", "without_plots")

@@ -9,7 +9,7 @@ from PIL import Image
 
 from pneumo_keras.config import change_config, load_config
 from pneumo_keras.data.image_preparation import prepare_image
-from pneumo_keras.data.images import ImageArray, Preparation
+from pneumo_keras.data.images import Preparation
 from pneumo_keras.data.pneumonia_mnist.archive import save_archive
 from pneumo_keras.errors import DataError, RunError
 from pneumo_keras.evaluation.scores import load_score_table, load_scores
@@ -17,7 +17,7 @@ from pneumo_keras.recipes.compare import compare_runs
 from pneumo_keras.recipes.evaluate import choose_name, evaluate_other_images, evaluate_run
 from pneumo_keras.reporting.evaluation_text import format_evaluation
 from pneumo_keras.runs.run import load_run
-from tests.images import load_phantom_splits, sort_by_class, write_images, write_splits
+from tests.images import ImageArray, load_phantom_splits, sort_by_class, write_images, write_splits
 
 pytestmark = pytest.mark.usefixtures("warm_cache", "without_plots")
 

@@ -10,7 +10,7 @@ from sklearn.metrics import balanced_accuracy_score
 from pneumo_keras.config import change_config
 from pneumo_keras.data.corruptions import CORRUPTIONS, CorruptedImages
 from pneumo_keras.data.image_preparation import ResizedImages, prepare_image
-from pneumo_keras.data.images import ImageArray, Preparation
+from pneumo_keras.data.images import Preparation
 from pneumo_keras.data.pneumonia_mnist.archive import save_archive
 from pneumo_keras.errors import DataError, RunError
 from pneumo_keras.evaluation.robustness import ALEXNET, ALEXNET_CLEAN
@@ -21,7 +21,7 @@ from pneumo_keras.recipes import perturbations
 from pneumo_keras.recipes.evaluate import evaluate_other_images, evaluate_run
 from pneumo_keras.recipes.images import Split
 from pneumo_keras.recipes.perturbations import list_kinds
-from tests.images import build_phantom_images, load_phantom_splits
+from tests.images import ImageArray, build_phantom_images, load_phantom_splits
 
 pytestmark = pytest.mark.usefixtures("warm_cache", "without_plots")
 

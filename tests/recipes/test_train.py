@@ -13,7 +13,6 @@ from scipy.special import logit
 from sklearn.metrics import roc_auc_score
 
 from pneumo_keras.config import load_config
-from pneumo_keras.data.images import ImageArray
 from pneumo_keras.data.phantom import PhantomImages
 from pneumo_keras.data.pneumonia_mnist.archive import save_archive
 from pneumo_keras.errors import DataError, RunError, SettingsError, TrainingError
@@ -26,7 +25,7 @@ from pneumo_keras.recipes.evaluate import evaluate_run
 from pneumo_keras.recipes.train import train_run
 from pneumo_keras.runs.folder import RunFolder
 from pneumo_keras.runs.run import load_run
-from tests.images import load_phantom_splits
+from tests.images import ImageArray, load_phantom_splits
 from tests.small import COUNTS, LEARNING, SMALL
 from tests.toy import build_toy_backbone
 

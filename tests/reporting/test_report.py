@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from pneumo_keras.config import change_config, load_config
-from pneumo_keras.data.images import ImageArray, count_classes
+from pneumo_keras.data.images import count_classes
 from pneumo_keras.data.sources import DataCard, ImageNames
 from pneumo_keras.evaluation.calibration import Calibration, to_reliability_bins
 from pneumo_keras.evaluation.comparison import compare_figures
@@ -35,7 +35,7 @@ from pneumo_keras.reporting.plots import (
 from pneumo_keras.reporting.report import PerturbedImages, ReportContents, format_report
 from pneumo_keras.runs.folder import RunFolder
 from pneumo_keras.runs.run import Run
-from tests.images import build_phantom_images
+from tests.images import ImageArray, build_phantom_images
 from tests.robustness import build_robustness
 
 PLOTS = (

@@ -2,12 +2,12 @@ import keras
 import numpy as np
 import pytest
 
-from pneumo_keras.data.images import ImageArray
 from pneumo_keras.features.augmentation import AugmentationRanges
 from pneumo_keras.features.views import PLAIN as AS_THEY_ARE
 from pneumo_keras.features.views import SeenImages, build_augmented_views
 from pneumo_keras.model.classifier import build_frozen_part
 from pneumo_keras.training.batches import Batches
+from tests.images import ImageArray
 from tests.toy import SIZE, build_toy_backbone
 
 LABELS = np.array([0, 1, 1, 0, 1, 1, 0], dtype=np.int64)

@@ -18,7 +18,7 @@ from jaxtyping import Shaped
 from pneumo_keras.arrays import Images, Labels
 from pneumo_keras.data.decoding import decode_images
 from pneumo_keras.data.folder.files import ImageFile
-from pneumo_keras.data.images import Preparation, Rows, hash_pixels, iterate_images
+from pneumo_keras.data.images import Preparation, Rows, iterate_images, start_hash
 from pneumo_keras.data.sources import DataOptions
 from pneumo_keras.errors import DataError
 from pneumo_keras.runtime.progress import show_progress
@@ -83,10 +83,12 @@ class DecodedImages:
         with contextlib.suppress(OSError, ValueError):
             (kept,) = load_npz(path, ["sha256"])
             return kept.tobytes().hex()
-        sha256 = hash_pixels((len(self), *self.shape), iterate_images(self))
+        sha256 = start_hash((len(self), *self.shape))
+        for images in iterate_images(self):
+            sha256.update(images.tobytes())
         with contextlib.suppress(OSError), replace_whole(path) as unfinished:
-            np.savez(unfinished, sha256=np.frombuffer(bytes.fromhex(sha256), np.uint8))
-        return sha256
+            np.savez(unfinished, sha256=np.frombuffer(sha256.digest(), np.uint8))
+        return sha256.hexdigest()
 
 
 def _name_summary(array: ChunkedArray) -> Path:

@@ -53,13 +53,13 @@ def test_images_that_changed_meanwhile_are_decoded_anew(cut, images, open_data, 
 
 def test_the_fingerprint_is_kept_and_computed_again_where_pixels_changed(images, open_data, monkeypatch):
     found = open_data(images).open_split("train")
-    expected, hash_pixels = found.fingerprint(), decoded.hash_pixels
-    monkeypatch.setattr(decoded, "hash_pixels", lambda *_: pytest.fail("computed again"))
+    expected, start_hash = found.fingerprint(), decoded.start_hash
+    monkeypatch.setattr(decoded, "start_hash", lambda *_: pytest.fail("computed again"))
     assert open_data(images).open_split("train").fingerprint() == expected
     content = bytearray(found.array.file.read_bytes())
     content[-1000] ^= 1
     found.array.file.write_bytes(content)
-    monkeypatch.setattr(decoded, "hash_pixels", hash_pixels)
+    monkeypatch.setattr(decoded, "start_hash", start_hash)
     decode = decoded.decode_images
 
     def decode_otherwise(paths, *, preparation):

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from pneumo_keras.arrays import SPLITS
-from pneumo_keras.data.images import ImageArray
 from pneumo_keras.data.pneumonia_mnist import archive as module
 from pneumo_keras.data.pneumonia_mnist.archive import open_archive, save_archive
 from pneumo_keras.errors import DataError
-from tests.images import load_archive
+from tests.images import ImageArray, load_archive
 
 NEXT_STEP = "Correct the file, or leave data.path unset to use the official one."
 KEYS = "train_images, train_labels, val_images, val_labels, test_images, test_labels"

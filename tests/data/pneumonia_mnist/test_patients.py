@@ -1,14 +1,13 @@
 import numpy as np
 import pytest
 
-from pneumo_keras.data.images import ImageArray
 from pneumo_keras.data.overlap import SharedPatients, count_shared, hash_images
 from pneumo_keras.data.pneumonia_mnist import catalog, open_images
 from pneumo_keras.data.pneumonia_mnist.archive import save_archive
 from pneumo_keras.data.sources import DataOptions, ImageNames
 from tests.conftest import SHARED
 from tests.data.pneumonia_mnist.make_patient_table import format_table
-from tests.images import load_phantom_splits
+from tests.images import ImageArray, load_phantom_splits
 
 COUNTS = (12, 6, 6)
 

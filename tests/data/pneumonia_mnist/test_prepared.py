@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from pneumo_keras.data.images import ImageArray, hash_labels
+from pneumo_keras.data.images import hash_labels
 from pneumo_keras.data.pneumonia_mnist import archive, tfds_images
 from pneumo_keras.data.pneumonia_mnist import prepared as module
 from pneumo_keras.data.pneumonia_mnist.archive import NpzFile
@@ -23,7 +23,7 @@ from pneumo_keras.data.pneumonia_mnist.tfds_images import to_png
 from pneumo_keras.errors import DataError
 from pneumo_keras.storage.cache import PREPARED
 from tests.damage import mutate
-from tests.images import load
+from tests.images import ImageArray, load
 
 VERSION = "2.0.0"
 
