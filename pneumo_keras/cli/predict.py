@@ -19,7 +19,7 @@ from pneumo_keras.errors import DataError
 from pneumo_keras.storage.printable import to_amount, to_printable
 
 if TYPE_CHECKING:
-    from pneumo_keras.data.kinds import PassedOver
+    from pneumo_keras.data.listing import IgnoredFiles
     from pneumo_keras.runs.run import Run, ScoredImage
     from pneumo_keras.runtime.progress import Progress
 
@@ -86,7 +86,7 @@ def predict(
     pneumo-keras predict runs/one images/ --out scores.csv
     find images -name '*.dcm' | pneumo-keras predict runs/one - --format json
     """
-    from pneumo_keras.data.kinds import PassedOver
+    from pneumo_keras.data.listing import IgnoredFiles
     from pneumo_keras.reporting.predictions import LAYOUTS, Written, replace_lines, resume_csv
     from pneumo_keras.runtime.backend import check_packages
     from pneumo_keras.runtime.progress import show_progress
@@ -100,14 +100,14 @@ def predict(
         check_free(parts, option="--parts")
     on_terminal = out is None and sys.stdout.isatty()
     chosen = LAYOUTS[layout or ("table" if on_terminal else "csv")]
-    others = PassedOver()
+    ignored = IgnoredFiles()
     with contextlib.ExitStack() as stack:
         if out:
             stack.enter_context(claim_file(out, option="--out"))
             if not resume:
                 check_new(out, option="--out")
         threshold, score = stack.enter_context(_open_scoring(run, cluster, prevalence, workers, paths))
-        names, before = _list_names(paths, out, others), Written()
+        names, before = _list_names(paths, out, ignored), Written()
         if out and out.exists():
             before, names = resume_csv(out, names, threshold=threshold)
         if before.images:
@@ -135,7 +135,7 @@ def predict(
         from pneumo_keras.reporting.predictions import write_parts
 
         write_parts(out, parts, option="--parts")
-    _check_found(counts["before"] + counts["pneumonia"] + counts["normal"] + counts["failed"], paths, others)
+    _check_found(counts["before"] + counts["pneumonia"] + counts["normal"] + counts["failed"], paths, ignored)
     _conclude(counts, out)
 
 
@@ -164,12 +164,12 @@ def _open_scoring(
     yield scorer.threshold, functools.partial(predict_files, scorer, workers=workers)
 
 
-def _list_names(paths: tuple[str, ...], out: Path | None, others: "PassedOver") -> Iterator[str]:
+def _list_names(paths: tuple[str, ...], out: Path | None, ignored: "IgnoredFiles") -> Iterator[str]:
     """The files that PATHs stand for, but the one that is being written."""
     from pneumo_keras.data.listing import list_files, read_names
 
     written = os.path.realpath(out) if out else None
-    files = list_files(paths, read_names(sys.stdin), others)
+    files = list_files(paths, read_names(sys.stdin), ignored)
     return (name for name in files if written is None or os.path.realpath(name) != written)
 
 
@@ -184,16 +184,16 @@ def _count_each(
             progress.advance(1)
 
 
-def _check_found(count: int, paths: tuple[str, ...], others: "PassedOver") -> None:
-    """Logs which files of other kinds were passed over.
+def _check_found(count: int, paths: tuple[str, ...], ignored: "IgnoredFiles") -> None:
+    """Logs which files of other kinds were ignored.
 
     Raises:
         DataError: There were no images.
     """
-    if others.count:
-        log.warning("%s", others.describe())
+    if ignored.count:
+        log.warning("%s", ignored.describe())
     if not count:
-        kind = "image" if others.count else "file"
+        kind = "image" if ignored.count else "file"
         raise DataError(f"PATH must name images. Received: no {kind} in {' '.join(paths)}")
 
 
@@ -237,15 +237,14 @@ def explain(run: "Run", paths: tuple[str, ...], out: Path | None, as_json: bool)
     pneumo-keras explain runs/one image.png
     pneumo-keras explain runs/one images/ --out maps
     """
-    from pneumo_keras.data.kinds import PassedOver
-    from pneumo_keras.data.listing import list_files, read_names
+    from pneumo_keras.data.listing import IgnoredFiles, list_files, read_names
     from pneumo_keras.storage.files import check_free
 
     if out:
         check_free(out, option="--out")
-    others = PassedOver()
-    names = list(list_files(paths, read_names(sys.stdin), others))  # before there are pictures among them
-    _check_found(len(names), paths, others)
+    ignored = IgnoredFiles()
+    names = list(list_files(paths, read_names(sys.stdin), ignored))  # before there are pictures among them
+    _check_found(len(names), paths, ignored)
     start_keras()
     from pneumo_keras.recipes.explain import build_image_explainer, explain_files
 

@@ -1,9 +1,5 @@
-"""Which files of a folder are images, and what one may cost: those that end like one, or begin like one.
+"""Which files are images, by the ends of their names or their first bytes, and what decoding one may cost."""
 
-A file that somebody names is always opened. In a folder lie notes and previews, too, which nobody means.
-"""
-
-import os
 import struct
 import sys
 from dataclasses import dataclass
@@ -11,24 +7,16 @@ from pathlib import Path
 
 from pneumo_keras.errors import DataError
 from pneumo_keras.storage.bounded_reading import open_ordinary
-from pneumo_keras.storage.printable import to_amount
 
 NOTE = "pneumo_keras: note"
-"""Where an image's `info` tells how its file was read, if that has to be known."""
+"""The key of an image's `info` for how its file was read, if that has to be known."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a file may cost, so that no file can take the machine.
+    """What a file may cost: pixels, bytes, seconds, and bytes of memory of the process that decodes it."""
 
-    Attributes:
-        pixels: Of the picture. The largest detectors have 20 million.
-        bytes: Of the file.
-        seconds: To decode it, and
-        memory: in bytes, of a process that does nothing else; for those that can stop one.
-    """
-
-    pixels: int = 50_000_000
+    pixels: int = 50_000_000  # the largest detectors have 20 million
     bytes: int = 256 * 2**20
     seconds: float = 30.0
     memory: int = 3 * 2**30
@@ -63,13 +51,12 @@ BEGINNINGS = (
     b"\xff\xd8\xff",  # JPEG
     *(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),  # TIFF
 )
-SHOWN = 3  # names of files that were passed over
 
 
 def is_image_file(path: str | Path) -> bool:
-    """Whether a file that lies in a folder is meant to be an image.
+    """Whether a file found in a folder is meant to be an image.
 
-    A damaged image is one, and so is a file that cannot be opened: whoever reads it says why.
+    A damaged image is one, and so is a file that cannot be opened: its decoder reports why.
     """
     name = Path(path).name
     if Path(name).suffix.casefold() in ENDINGS:
@@ -95,13 +82,13 @@ def begins_like_image(head: bytes) -> bool:
 
 
 def is_dicom(head: bytes) -> bool:
-    """Whether a file begins as DICOM does: with its mark, or with elements alone."""
-    place, mark = DICOM_MARK
-    return head[place] == mark or any(_begins_with_elements(head, order) for order in "<>")
+    """Whether a file with these first bytes is DICOM, with its mark or without."""
+    position, mark = DICOM_MARK
+    return head[position] == mark or any(_begins_with_elements(head, order) for order in "<>")
 
 
 def _begins_with_elements(head: bytes, order: str) -> bool:
-    """Whether two elements stand there, of a group that files begin with and of ascending tags.
+    """Whether there are two elements, of a group that files begin with and of ascending tags.
 
     References:
         DICOM PS3.5, 7.1: the forms of an element.
@@ -119,22 +106,3 @@ def _begins_with_elements(head: bytes, order: str) -> bool:
         return False
     following = struct.unpack_from(f"{order}HH", head, start)
     return (group, number) < following < (group + 32, 0)
-
-
-class PassedOver:
-    """Files of other kinds that were found in folders: how many, and the first of them."""
-
-    def __init__(self) -> None:
-        self.count, self._first = 0, list[str]()
-
-    def add(self, path: str | Path) -> None:
-        """Counts a file."""
-        self.count += 1
-        if len(self._first) < SHOWN:
-            self._first.append(os.fspath(path))
-
-    def describe(self) -> str:
-        """Says it in a line."""
-        more = self.count - len(self._first)
-        names = ", ".join(self._first) + (f" and {more:,} more" if more else "")
-        return f"{to_amount(self.count, 'file')} of other kinds passed over: {names}"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pneumo_keras.data import pneumonia_mnist, preparation
+from pneumo_keras.data import pneumonia_mnist
+from pneumo_keras.data.pneumonia_mnist import prepared
 from pneumo_keras.recipes import perturbations
 from pneumo_keras.runs.folder import RunFolder, extend_manifest
 from tests.images import load_phantom_splits, write_images
@@ -56,19 +57,17 @@ def test_nothing_but_eval_on_the_test_split_opens_its_arrays(invoke, small, monk
         "open",
         lambda file, name, *rest, **others: opened.append(str(name)) or read(file, name, *rest, **others),
     )
-    decode = preparation.PreparedImages.read
+    decode = prepared.PreparedImages.read
     monkeypatch.setattr(
-        preparation.PreparedImages,
+        prepared.PreparedImages,
         "read",
         lambda images, rows: opened.append(images.split) or decode(images, rows),
     )
-    load = preparation.load_prepared
+    load = prepared.load_prepared
     monkeypatch.setattr(
         pneumonia_mnist,
         "load_prepared",
-        lambda edition, address, split, **others: (
-            opened.append(split) or load(edition, address, split, **others)
-        ),
+        lambda npz, split, **others: opened.append(split) or load(npz, split, **others),
     )
     Path("grid.toml").write_text("[training]\nlearning_rate = [1e-3, 1e-2]\n")
     source = ["--set", "data.source=pneumonia_mnist", "--set", "data.path=images.npz", *small[4:]]

@@ -90,7 +90,7 @@ def test_names_come_on_stdin(images, monkeypatch):
 
 
 @pytest.mark.parametrize("command", ["predict", "explain"])
-def test_files_of_other_kinds_are_passed_over_and_counted(invoke, images, command):
+def test_files_of_other_kinds_are_ignored_and_counted(invoke, images, command):
     for path in list(images.iterdir())[1:]:
         path.unlink()
     (one,) = images.iterdir()
@@ -99,12 +99,12 @@ def test_files_of_other_kinds_are_passed_over_and_counted(invoke, images, comman
     done = invoke("-q", command, "run", "images")
     assert (done.exit_code, done.stdout.count(f"images/{one.name}"), done.stdout.count("notes")) == (0, 1, 0)
     assert (
-        done.stderr.endswith("2 files of other kinds passed over: images/Thumbs.db, images/notes.txt\n")
+        done.stderr.endswith("2 files of other kinds ignored: images/Thumbs.db, images/notes.txt\n")
         and done.stderr.count("\n") == 1
     )
     named = invoke("-q", command, "run", f"images/{one.name}", "images/notes.txt")
     assert named.exit_code == 1
-    assert "images/notes.txt" in named.stdout + named.stderr and "passed over" not in named.stderr
+    assert "images/notes.txt" in named.stdout + named.stderr and "other kinds" not in named.stderr
     one.unlink()
     none = invoke("-q", command, "run", "images")
     assert (none.exit_code, none.stderr.splitlines()[-1]) == (

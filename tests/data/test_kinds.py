@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumo_keras.data.kinds import PassedOver, begins_like_image, is_image_file
+from pneumo_keras.data.kinds import begins_like_image, is_image_file
 from pneumo_keras.data.pictures import FORMATS
 from tests.data import dicom_files
 
@@ -71,9 +71,3 @@ def test_what_cannot_be_opened_is_left_to_whoever_reads_it(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "lost").symlink_to("nowhere")
     assert all(is_image_file(tmp_path / name) for name in ("pipe", "lost", "none", "a\0b"))
-
-
-def test_one_is_said_in_the_singular():
-    others = PassedOver()
-    others.add("notes.txt")
-    assert others.describe() == "1 file of other kinds passed over: notes.txt"

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumo_keras.data.kinds import PassedOver
-from pneumo_keras.data.listing import list_files, read_names
+from pneumo_keras.data.listing import IgnoredFiles, list_files, read_names
 from pneumo_keras.errors import DataError
 
 
@@ -26,8 +25,8 @@ def folder(tmp_path, monkeypatch):
         path.touch()
 
 
-def list_names(*names, stdin=b"", others=None):
-    return list(list_files(names, read_names(io.TextIOWrapper(io.BytesIO(stdin))), others or PassedOver()))
+def list_names(*names, stdin=b"", ignored=None):
+    return list(list_files(names, read_names(io.TextIOWrapper(io.BytesIO(stdin))), ignored or IgnoredFiles()))
 
 
 @pytest.mark.usefixtures("folder")
@@ -102,14 +101,14 @@ def test_names_in_a_list_need_not_be_text():
 @pytest.mark.parametrize(
     ("stdin", "received"),
     [
-        (b"a.png\0b.png\0", "null characters, as find -print0 and UTF-16 without a mark write them"),
-        ("a.png\n".encode("utf-16-le"), "null characters, as find -print0 and UTF-16 without a mark write"),
-        ("a.png\n".encode("utf-32"), "null characters, as UTF-32 has them"),
+        (b"a.png\0b.png\0", "null characters, as find -print0, UTF-32 and UTF-16 without a mark write them"),
+        ("a.png\n".encode("utf-16-le"), "null characters, as find -print0, UTF-32 and UTF-16 without a mark"),
+        ("a.png\n".encode("utf-32"), "null characters, as find -print0, UTF-32 and UTF-16 without a mark"),
         (codecs.BOM_UTF16_LE + b"a", "damaged UTF-16 (truncated data)"),
         (b"x" * 2**21, "a line above 1,048,576 bytes"),
     ],
 )
-def test_what_is_no_list_is_said(stdin, received):
+def test_what_is_no_list_is_refused(stdin, received):
     with pytest.raises(DataError) as refusal:
         list_names("-", stdin=stdin)
     rule = "PATH - needs a list on stdin, one name a line. Received: "
@@ -118,27 +117,30 @@ def test_what_is_no_list_is_said(stdin, received):
 
 def test_without_stdin_there_is_no_list():
     with pytest.raises(DataError, match="Received: stdin is closed"):
-        list(list_files(["-"], read_names(None), PassedOver()))
-    assert list(list_files(["a.png"], read_names(None), PassedOver())) == ["a.png"]
+        list(list_files(["-"], read_names(None), IgnoredFiles()))
+    assert list(list_files(["a.png"], read_names(None), IgnoredFiles())) == ["a.png"]
 
 
 @pytest.mark.usefixtures("folder")
-def test_files_of_other_kinds_are_passed_over_where_they_are_found_and_kept_where_they_are_named():
+def test_files_of_other_kinds_are_ignored_where_they_are_found_and_kept_where_they_are_named():
     for name in ("images/notes.txt", "images/z/Thumbs.db", "images/DICOMDIR", "notes.txt"):
         Path(name).write_text("notes")
     inside = ["images/a.png", "images/b.png", "images/z/c.dcm"]
-    others = PassedOver()
-    assert list_names("images", others=others) == inside
-    assert others.describe() == (
-        "3 files of other kinds passed over: images/DICOMDIR, images/notes.txt, images/z/Thumbs.db"
+    ignored = IgnoredFiles()
+    assert list_names("images", ignored=ignored) == inside
+    assert ignored.describe() == (
+        "3 files of other kinds ignored: images/DICOMDIR, images/notes.txt, images/z/Thumbs.db"
     )
-    others = PassedOver()
-    assert list_names("images/*", "not*", "-", stdin=b"images\nnotes.txt\n", others=others) == [
+    ignored = IgnoredFiles()
+    assert list_names("images/*", "not*", "-", stdin=b"images\nnotes.txt\n", ignored=ignored) == [
         *inside,
         *inside,
         "notes.txt",
     ]
-    assert others.describe() == (
-        "7 files of other kinds passed over: images/DICOMDIR, images/notes.txt, images/z/Thumbs.db and 4 more"
+    assert ignored.describe() == (
+        "7 files of other kinds ignored: images/DICOMDIR, images/notes.txt, images/z/Thumbs.db and 4 more"
     )
+    ignored = IgnoredFiles()
+    assert list_names("images/z", ignored=ignored) == ["images/z/c.dcm"]
+    assert ignored.describe() == "1 file of other kinds ignored: images/z/Thumbs.db"
     assert list_names("images/notes.txt", "images/DICOMDIR") == ["images/notes.txt", "images/DICOMDIR"]

@@ -19,8 +19,8 @@ from pathlib import Path, PurePath
 import numpy as np
 
 from pneumo_keras.arrays import SPLITS, Labels
-from pneumo_keras.data.kinds import PassedOver, is_image_file
-from pneumo_keras.data.listing import is_hidden, walk_images
+from pneumo_keras.data.kinds import is_image_file
+from pneumo_keras.data.listing import IgnoredFiles, is_hidden, walk_images
 from pneumo_keras.data.sources import KERMANY, NOBODY, DataOptions
 from pneumo_keras.errors import DataError
 from pneumo_keras.storage.printable import to_amount
@@ -248,14 +248,14 @@ def _list_classes(folder: Path, root: Path) -> list[ImageFile]:
     inside = sorted(child for child in folder.iterdir() if not is_hidden(child.name))
     classes = [child for child in inside if child.is_dir()]
     _warn_of_ignored(folder, [child for child in inside if child not in classes])
-    others = PassedOver()
+    ignored = IgnoredFiles()
     files = [
         ImageFile(path, path.relative_to(root).as_posix(), label=one.name)
         for one in classes
-        for path in map(Path, walk_images(str(one), others))
+        for path in map(Path, walk_images(str(one), ignored))
     ]
-    if others.count:
-        log.warning("%s", others.describe())
+    if ignored.count:
+        log.warning("%s", ignored.describe())
     return files
 
 
