@@ -1,7 +1,7 @@
-"""The corruptions of MedMNIST-C for PneumoniaMNIST: what an image may suffer before anybody prepares it.
+"""The corruptions of MedMNIST-C for PneumoniaMNIST: thirteen kinds in five severities.
 
-Thirteen kinds in five severities, with the parameters of medmnistc 0.1.0. The benchmark corrupts the grey
-image as three equal channels and makes it grey again, so that its noise is drawn for each channel.
+The parameters are those of medmnistc 0.1.0. The benchmark corrupts the grey image as three equal channels and
+makes it grey again, so that its noise is drawn for each channel.
 
 References:
     Di Salvo, F., Doerrich, S. & Ledig, C. (2024). MedMNIST-C: Comprehensive benchmark and improved classifier
@@ -14,6 +14,7 @@ import json
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, UInt8
@@ -29,48 +30,41 @@ Grey = UInt8[np.ndarray, "height width"]
 Colour = Float64[np.ndarray, "height width 3"]
 """A grey image as three channels, 0 (black) to 1 (white)."""
 
-PACKAGES = ("numpy", "pillow", "scipy")
-"""What corrupts: another version may do so otherwise."""
+PACKAGES = ("numpy", "pillow", "scipy")  # of which another version may corrupt images otherwise
 
 
-@dataclass(frozen=True)
-class Corruption:
-    """A kind of corruption.
-
-    Attributes:
-        apply: Corrupts an image by a parameter, with a generator for what is drawn.
-        parameters: Of severities 1 to 5.
-    """
+class Corruption(NamedTuple):
+    """Corrupts an image by a parameter, with random numbers; and the parameters of severities 1 to 5."""
 
     apply: Callable[[Grey, float, np.random.Generator], Grey]
     parameters: tuple[float, ...]
 
 
-def pixelate(image: Grey, share: float, random: np.random.Generator) -> Grey:
+def _pixelate(image: Grey, share: float, random: np.random.Generator) -> Grey:
     """Shrinks each edge to a share of its pixels and enlarges the image again, by mean and repetition."""
     whole = Image.fromarray(image)
     small = whole.resize((int(whole.width * share), int(whole.height * share)), Image.Resampling.BOX)
     return np.asarray(small.resize(whole.size, Image.Resampling.BOX))
 
 
-def compress(image: Grey, quality: float, random: np.random.Generator) -> Grey:
+def _compress(image: Grey, quality: float, random: np.random.Generator) -> Grey:
     """Saves the image as JPEG."""
     return save_as_jpeg(image, int(quality))
 
 
-def add_gaussian_noise(image: Grey, deviation: float, random: np.random.Generator) -> Grey:
+def _add_gaussian_noise(image: Grey, deviation: float, random: np.random.Generator) -> Grey:
     """Adds normal noise of a standard deviation in shares of the range."""
     return _change_colour(image, lambda colour: colour + random.normal(scale=deviation, size=colour.shape))
 
 
-def add_speckle_noise(image: Grey, deviation: float, random: np.random.Generator) -> Grey:
+def _add_speckle_noise(image: Grey, deviation: float, random: np.random.Generator) -> Grey:
     """Adds normal noise of a standard deviation in shares of the grey level."""
     return _change_colour(
         image, lambda colour: colour * (1 + random.normal(scale=deviation, size=colour.shape))
     )
 
 
-def add_impulse_noise(image: Grey, share: float, random: np.random.Generator) -> Grey:
+def _add_impulse_noise(image: Grey, share: float, random: np.random.Generator) -> Grey:
     """Makes a share of the values black or white, as often the one as the other."""
 
     def change(colour: Colour) -> Colour:
@@ -80,66 +74,63 @@ def add_impulse_noise(image: Grey, share: float, random: np.random.Generator) ->
     return _change_colour(image, change)
 
 
-def add_shot_noise(image: Grey, photons: float, random: np.random.Generator) -> Grey:
+def _add_shot_noise(image: Grey, photons: float, random: np.random.Generator) -> Grey:
     """Counts photons, of which a white pixel receives so many on average."""
     return _change_colour(image, lambda colour: random.poisson(colour * photons) / photons)
 
 
-def blur(image: Grey, width: float, random: np.random.Generator) -> Grey:
-    """Smooths by a normal kernel of an odd width, the image mirrored about the pixels at its edges.
-
-    The standard deviation is torchvision's, from the width.
-    """
-    places = np.arange(width) - (width - 1) / 2
-    kernel = np.exp(-0.5 * (places / (0.3 * ((width - 1) / 2 - 1) + 0.8)) ** 2)
+def _blur(image: Grey, width: float, random: np.random.Generator) -> Grey:
+    """Smooths by a normal kernel of an odd width, with torchvision's standard deviation for it."""
+    offsets = np.arange(width) - (width - 1) / 2
+    kernel = np.exp(-0.5 * (offsets / (0.3 * ((width - 1) / 2 - 1) + 0.8)) ** 2)
     kernel /= kernel.sum()
     down = correlate1d(image.astype(np.float64), kernel, axis=0, mode="mirror")
     return correlate1d(down, kernel, axis=1, mode="mirror").round().astype(np.uint8)
 
 
-def change_brightness(image: Grey, factor: float, random: np.random.Generator) -> Grey:
+def _change_brightness(image: Grey, factor: float, random: np.random.Generator) -> Grey:
     """Multiplies the grey levels."""
     return np.asarray(ImageEnhance.Brightness(Image.fromarray(image)).enhance(factor))
 
 
-def change_contrast(image: Grey, factor: float, random: np.random.Generator) -> Grey:
+def _change_contrast(image: Grey, factor: float, random: np.random.Generator) -> Grey:
     """Stretches the grey levels about their mean."""
     return np.asarray(ImageEnhance.Contrast(Image.fromarray(image)).enhance(factor))
 
 
-def change_gamma(image: Grey, power: float, random: np.random.Generator) -> Grey:
+def _change_gamma(image: Grey, power: float, random: np.random.Generator) -> Grey:
     """Raises the grey levels, as shares of white, to a power."""
     levels = np.arange(256) / 255
     return (255.999 * levels**power).astype(np.uint8)[image]
 
 
 CORRUPTIONS: Mapping[str, Corruption] = {
-    "pixelate": Corruption(pixelate, (0.8, 0.7, 0.6, 0.5, 0.4)),
-    "jpeg_compression": Corruption(compress, (50, 30, 15, 10, 7)),
-    "gaussian_noise": Corruption(add_gaussian_noise, (0.04, 0.05, 0.06, 0.07, 0.08)),
-    "speckle_noise": Corruption(add_speckle_noise, (0.05, 0.07, 0.10, 0.15, 0.20)),
-    "impulse_noise": Corruption(add_impulse_noise, (0.005, 0.01, 0.013, 0.017, 0.02)),
-    "shot_noise": Corruption(add_shot_noise, (300, 200, 150, 100, 80)),
-    "gaussian_blur": Corruption(blur, (3, 5, 7, 9, 11)),
-    "brightness_up": Corruption(change_brightness, (1.1, 1.2, 1.3, 1.4, 1.5)),
-    "brightness_down": Corruption(change_brightness, (0.9, 0.8, 0.7, 0.6, 0.5)),
-    "contrast_up": Corruption(change_contrast, (1.1, 1.2, 1.3, 1.4, 1.6)),
-    "contrast_down": Corruption(change_contrast, (0.9, 0.8, 0.7, 0.6, 0.4)),
-    "gamma_corr_up": Corruption(change_gamma, (1.1, 1.2, 1.3, 1.4, 1.6)),
-    "gamma_corr_down": Corruption(change_gamma, (0.9, 0.8, 0.7, 0.6, 0.4)),
+    "pixelate": Corruption(_pixelate, (0.8, 0.7, 0.6, 0.5, 0.4)),
+    "jpeg_compression": Corruption(_compress, (50, 30, 15, 10, 7)),
+    "gaussian_noise": Corruption(_add_gaussian_noise, (0.04, 0.05, 0.06, 0.07, 0.08)),
+    "speckle_noise": Corruption(_add_speckle_noise, (0.05, 0.07, 0.10, 0.15, 0.20)),
+    "impulse_noise": Corruption(_add_impulse_noise, (0.005, 0.01, 0.013, 0.017, 0.02)),
+    "shot_noise": Corruption(_add_shot_noise, (300, 200, 150, 100, 80)),
+    "gaussian_blur": Corruption(_blur, (3, 5, 7, 9, 11)),
+    "brightness_up": Corruption(_change_brightness, (1.1, 1.2, 1.3, 1.4, 1.5)),
+    "brightness_down": Corruption(_change_brightness, (0.9, 0.8, 0.7, 0.6, 0.5)),
+    "contrast_up": Corruption(_change_contrast, (1.1, 1.2, 1.3, 1.4, 1.6)),
+    "contrast_down": Corruption(_change_contrast, (0.9, 0.8, 0.7, 0.6, 0.4)),
+    "gamma_corr_up": Corruption(_change_gamma, (1.1, 1.2, 1.3, 1.4, 1.6)),
+    "gamma_corr_down": Corruption(_change_gamma, (0.9, 0.8, 0.7, 0.6, 0.4)),
 }
 """By the names of the benchmark."""
 
 
 @dataclass(frozen=True)
 class CorruptedImages:
-    """Images that are corrupted as they are read, each always in the same way.
+    """Images that are corrupted when they are read, each always in the same way.
 
     Attributes:
-        images: As they are.
-        kind: Of `CORRUPTIONS`.
+        images: Uncorrupted.
+        kind: One of `CORRUPTIONS`.
         severity: 1 to 5.
-        seed: Of what is drawn.
+        seed: Of the random numbers.
     """
 
     images: LabelledImages
@@ -161,7 +152,7 @@ class CorruptedImages:
         return self.images.labels
 
     def fingerprint(self) -> str:
-        """SHA-256 of the images as they are, of what corrupts them, and of the code that does it."""
+        """SHA-256 of the uncorrupted images, of what corrupts them, and of the code that does it."""
         versions = [importlib.metadata.version(package) for package in PACKAGES]
         code = fingerprint_code(("data.corruptions", "data.image_preparation"))
         about = [self.images.fingerprint(), self.kind, self.severity, self.seed, code, versions]
@@ -170,13 +161,12 @@ class CorruptedImages:
     def read(self, rows: Rows) -> Images:
         """The corrupted images of these rows."""
         images = self.images.read(rows)
-        corruption, kind = CORRUPTIONS[self.kind], zlib.crc32(self.kind.encode())
-        parameter = corruption.parameters[self.severity - 1]
+        (apply, parameters), kind = CORRUPTIONS[self.kind], zlib.crc32(self.kind.encode())
         corrupted = np.empty_like(images)
-        for place, row in enumerate(np.arange(len(self))[rows].tolist()):
+        for at, row in enumerate(np.arange(len(self))[rows].tolist()):
             # Not from 0, since NumPy takes (1, 2, 0) for (1, 2).
             random = np.random.default_rng((self.seed, kind, self.severity, row + 1))
-            corrupted[place] = corruption.apply(images[place], parameter, random)
+            corrupted[at] = apply(images[at], parameters[self.severity - 1], random)
         return corrupted
 
 

@@ -10,9 +10,11 @@ References:
     interest), C.11.6 (presentation).
 """
 
+import contextlib
 import io
 import math
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -73,12 +75,8 @@ def load_dicom(file: io.BytesIO, limits: Limits) -> Image.Image:
     Raises:
         DataError: It has no image, or several, or one that cannot be read.
     """
-    try:
+    with _explain_damage("its DICOM elements are damaged"):
         dataset = pydicom.dcmread(file, force=True)  # those without a preamble, too
-    except MemoryError:
-        raise
-    except Exception as error:  # pydicom raises anything on damaged files
-        raise DataError("its DICOM elements are damaged") from error
     header = _Header(dataset)
     _check_frames(header)
     for keyword in ("Columns", "Rows"):
@@ -90,6 +88,17 @@ def load_dicom(file: io.BytesIO, limits: Limits) -> Image.Image:
     square = _to_square_pixels(Image.fromarray(grey), _find_aspect(header), limits)
     square.info[NOTE] = "; ".join(header.notes)
     return square
+
+
+@contextlib.contextmanager
+def _explain_damage(reason: str) -> Iterator[None]:
+    """Gives the reason for whatever pydicom and codecs raise, which is anything, but for a lack of memory."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise DataError(reason) from error
 
 
 @dataclass(frozen=True)
@@ -421,12 +430,8 @@ def _show_palette(header: _Header, stored: Stored, low: int, high: int) -> Grey:
         colour = np.stack([table.look_up(stored.astype(np.float64)) for table in tables], axis=-1)
         white = _choose_white(header, "palette", *tables)
         return (colour @ LUMINANCE * (255 / white)).astype(np.float32)
-    try:
+    with _explain_damage("its palette is missing or damaged"):
         colour = apply_color_lut(stored, header.dataset)  # in segments, perhaps
-    except MemoryError:
-        raise
-    except Exception as error:  # pydicom raises anything where elements are missing, empty or too short
-        raise DataError("its palette is missing or damaged") from error
     luminance = colour[..., : len(LUMINANCE)].astype(np.float32) @ LUMINANCE  # alpha may follow
     return luminance * np.float32(255 / np.iinfo(colour.dtype).max)
 
@@ -482,17 +487,10 @@ def _decode_pixels(dataset: Dataset, form: _PixelFormat, *, raw: bool) -> Shaped
     else:
         _check_length(dataset, form)
     dataset.file_meta.TransferSyntaxUID = asked
-    try:
-        # gdcm keeps as many of the lowest bits as are declared to be stored.
-        kept = {"bits_stored": form.high + 1, "correct_unused_bits": False}
-        pixels, _ = decoder.as_array(dataset, index=0, raw=raw, **kept)
-    except MemoryError:
-        raise
-    except Exception as error:  # codecs raise anything on damaged pixels
-        raise DataError(
-            f"its pixels ({syntax.name}) are damaged, or no installed codec reads their kind"
-        ) from error
-    return pixels
+    # gdcm keeps as many of the lowest bits as are declared to be stored.
+    kept = {"bits_stored": form.high + 1, "correct_unused_bits": False}
+    with _explain_damage(f"its pixels ({syntax.name}) are damaged, or no installed codec reads their kind"):
+        return decoder.as_array(dataset, index=0, raw=raw, **kept)[0]
 
 
 def _find_syntax(dataset: Dataset) -> UID:

@@ -3,8 +3,8 @@
 An image is drawn in coordinates of the chest: x and y run from about -1 to 1 across the image, y downwards,
 the patient's left at positive x as on any chest image. Densities run from 0 (air, black) to 1 (white).
 
-The label sets one number of an image, the severity of its opacities. Pose, exposure, anatomy and noise know
-nothing of it, so there is no short cut to the answer, and the classes overlap.
+The label sets one number of an image, the severity of its opacities. Pose, exposure, anatomy and noise do not
+depend on it, so there is no short cut to the answer, and the classes overlap.
 
 Drawing needs only sums, products, quotients and square roots, which IEEE 754 fixes to the last bit, so that
 the same seed draws the same bytes on every machine.
@@ -31,8 +31,8 @@ log = logging.getLogger("pneumo_keras")
 GENERATOR_VERSION = 4  # part of the fingerprint: raised with every change of what is drawn
 SOURCE_SEED = 0  # of the images that `data.source = "phantom"` means
 MIN_SIZE = 16  # pixels: below, a rib is thinner than a pixel
-# Labels come in blocks that hold their share of pneumonia, so that short sets are as imbalanced as long
-# ones. Fifty is the smallest block that holds the default share, 0.74, without rounding.
+# Labels come in blocks of one prevalence, so that short sets are as imbalanced as long ones. Fifty is the
+# smallest block that has the default, 0.74, without rounding.
 LABEL_BLOCK = 50
 # Least and greatest severity, by label. The overlap decides how hard the images are: benign haze against
 # opacities from barely visible to plain. Chosen so that the configuration `demo`, whose network is random,
@@ -46,14 +46,13 @@ FILLED_LUNG = 0.66  # density: as the heart, whose border disappears behind it
 class PhantomImages:
     """Chest images with labels, in random order, drawn when they are read.
 
-    Image i depends on the other arguments and on i, never on n: a longer set starts with the shorter
-    one. The first two images are of different classes, so that every set has both.
+    A longer set starts with the shorter one. The first two images are of different classes.
 
     Attributes:
         n: Images, at least 2.
         size: Height and width in pixels, at least 16.
         seed: At least 0.
-        prevalence: Share of images with pneumonia, in (0, 1). The default is that of PneumoniaMNIST.
+        prevalence: Of pneumonia, in (0, 1). The default is that of PneumoniaMNIST.
 
     Raises:
         DataError: There are too few images, or they are too small.
@@ -80,7 +79,7 @@ class PhantomImages:
         return self.size, self.size
 
     def fingerprint(self) -> str:
-        """SHA-256 of all that the pixels are made from: nothing needs to be drawn for it."""
+        """SHA-256 of all that the pixels are made from."""
         recipe = ("phantom", GENERATOR_VERSION, self.n, self.size, self.seed, float(self.prevalence))
         return hashlib.sha256(repr(recipe).encode()).hexdigest()
 
@@ -98,10 +97,7 @@ class PhantomImages:
         return images
 
     def read_patches(self, rows: Rows) -> Float64[np.ndarray, "n size size"]:
-        """How much of the lung an opacity fills at each pixel of these images, in [0, 1].
-
-        Without the haze that goes with it, which lies on the whole of both lungs.
-        """
+        """How much of the lung an opacity fills at each pixel, in [0, 1], without the haze of both lungs."""
         return np.stack([self._draw(index)[1] for index in np.arange(self.n)[rows].tolist()])
 
     def _draw(self, index: int) -> tuple[np.ndarray, Plane]:
@@ -110,16 +106,7 @@ class PhantomImages:
 
 
 def build_phantom_splits(counts: tuple[int, int, int], *, size: int, seed: int) -> dict[str, PhantomImages]:
-    """The splits of a set of phantoms. No image of one stands in another, or in one of another seed.
-
-    Args:
-        counts: Images in train, val and test, each at least 2.
-        size: Height and width in pixels, at least 16.
-        seed: At least 0.
-
-    Raises:
-        DataError: An argument is out of its range.
-    """
+    """Train, val and test of so many phantoms, without a common image; see `PhantomImages`."""
     seeds = derive_seeds(seed, count=len(SPLITS))
     return {
         split: PhantomImages(n, size, split_seed)
@@ -157,7 +144,7 @@ def _draw_labels(n: int, seed: int, prevalence: float) -> Labels:
     labels = np.concatenate(blocks)
     other = np.flatnonzero(labels != labels[0])[0]
     labels[[1, other]] = labels[[other, 1]]
-    labels.flags.writeable = False  # who asks next gets the same array
+    labels.flags.writeable = False  # it is cached
     return labels[:n]
 
 
@@ -217,9 +204,9 @@ def _draw_chest(label: int, size: int, random: np.random.Generator) -> tuple[np.
 
 def _draw_texture(cells: int, size: int, random: np.random.Generator) -> Plane:
     """Random values on a square grid of so many cells across, blended in between; in [0, 1]."""
-    place = (np.arange(size) + 0.5) * ((cells - 1) / size)
-    cell = place.astype(np.int64)
-    blend = _rise(place - cell - 0.5, 1.0)
+    position = (np.arange(size) + 0.5) * ((cells - 1) / size)
+    cell = position.astype(np.int64)
+    blend = _rise(position - cell - 0.5, 1.0)
     grid = random.random((cells, cells))
     rows = grid[cell] * (1 - blend[:, None]) + grid[cell + 1] * blend[:, None]
     return rows[:, cell] * (1 - blend) + rows[:, cell + 1] * blend

@@ -1,4 +1,4 @@
-"""What is kept for later runs, within a limit: what was used longest ago goes first."""
+"""What is cached for later runs, within a limit: what was used longest ago is removed first."""
 
 import contextlib
 import logging
@@ -18,12 +18,12 @@ DIFFERENCES = re.compile(r"^\.|\.(partial|raw|lock|npz)$|-(cache|atime)$")
 
 @dataclass
 class Item:
-    """Files that are kept and removed together.
+    """Files and folders that are removed together.
 
     Attributes:
-        paths: Files and folders.
+        paths: Of the files and folders.
         size: In bytes.
-        used: When, in seconds since 1970; some systems note the reading of a file once a day.
+        used: Time of the last use in seconds since 1970; some systems note the reading of a file once a day.
     """
 
     paths: list[Path] = field(default_factory=list)
@@ -33,18 +33,13 @@ class Item:
 
 @dataclass(frozen=True)
 class Kind:
-    """A folder of the cache.
-
-    Attributes:
-        folder: Its name.
-        title: What it holds, in words.
-    """
+    """A folder of the cache, and what is in it."""
 
     folder: str
     title: str
 
     def list_items(self, cache: Path) -> dict[str, Item]:
-        """All that is kept, by name; what comes and goes meanwhile may be left out."""
+        """All items by name; what other processes write or remove meanwhile may be left out."""
         items: dict[str, Item] = {}
         with contextlib.suppress(OSError):  # there is no folder, or none that can be read
             for path in (cache / self.folder).iterdir():
@@ -64,7 +59,7 @@ class Kind:
         Args:
             cache: The folder of all kinds.
             limit: In bytes.
-            new: Bytes that will come; if none will, the item that was used last stays whatever its size.
+            new: Bytes that will be added; for 0, the item that was used last stays whatever its size.
         """
         items = sorted(self.list_items(cache).items(), key=lambda pair: pair[1].used)
         excess = sum(item.size for _, item in items) + new - limit
@@ -81,7 +76,7 @@ class Kind:
 
 
 def mark_used(path: Path) -> None:
-    """Notes that a folder is used, so that it is not the first to go; passed over where it is read-only."""
+    """Notes that a folder is used, unless it is read-only."""
     with contextlib.suppress(OSError):
         os.utime(path)
 

@@ -99,13 +99,11 @@ def claim_folder(path: Path, *, option: str, new: bool = True) -> Iterator[None]
         RunError: It is taken, or cannot be made.
     """
     with explain_unwritable(path, option=option):
-        if new:
-            check_free(path, option=option)
         made = _make(path)
     try:
         with _claim(path / CLAIM, path, option=option):
             with explain_unwritable(path, option=option):
-                if new:  # still
+                if new:
                     check_free(path, option=option)
                 _remove_unfinished(path)
             yield

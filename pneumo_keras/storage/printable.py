@@ -1,4 +1,4 @@
-"""Text that keeps its line and does nothing to a terminal, whoever wrote it."""
+"""Text of any origin that stays one line and does nothing to a terminal."""
 
 import logging
 
@@ -6,10 +6,7 @@ FORMULAS = ("=", "+", "-", "@")
 
 
 def to_printable(text: str) -> str:
-    """The text with all that cannot be printed spelled out: line ends, escapes, marks that turn text round.
-
-    Undecodable bytes of file names are spelled out too, so that what is left can be written as UTF-8.
-    """
+    """The text with escapes for line ends, control characters and undecodable bytes of file names."""
     if text.isprintable():
         return text
     return "".join(
@@ -30,7 +27,7 @@ def to_amount(count: int, noun: str, plural: str = "") -> str:
 
 
 class PrintableFormatter(logging.Formatter):
-    """Log lines that stay one line each, whatever names from data stand in them."""
+    """Log lines that stay one line each, whatever names from data are in them."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
         return to_printable(super().formatMessage(record))
