@@ -57,13 +57,7 @@ Evaluate = Callable[[bytes], Awaitable[dict[str, Any]]]
 
 
 def serve_run(run: Run, *, host: str, port: int, max_bytes: int) -> None:
-    """Serves the page of a finished run until the process is interrupted.
-
-    Args:
-        run: A finished one.
-        host: Address to listen on.
-        port: To listen on; 0 takes a free one.
-        max_bytes: Of an image's file.
+    """Serves the page of a finished run until the process is interrupted; port 0 takes a free one.
 
     Raises:
         RunError: The run is damaged, or the address is not available.
@@ -166,16 +160,10 @@ def build_server(
     max_bytes: int,
     hosts: Sequence[str],
 ) -> Starlette:
-    """The page and the addresses that it requests.
+    """The page, with PNG files as examples and a notice on them, and the addresses that it requests.
 
-    Args:
-        evaluate: Scores and explains an image.
-        examples: PNG files to try.
-        run: Name of the run on the page.
-        notice: On the examples.
-        max_bytes: Of an image's file.
-        hosts: Names by which the page may be requested, see `list_names`; none for any. Under another name
-            for this address, another site could read the page's answers.
+    It may be requested by the names `hosts`, see `list_names`, or by any if there are none: under another
+    name for this address, another site could read its answers.
     """
     page, policy = render_page(len(examples), run=run, notice=notice, max_bytes=max_bytes)
     uploads = asyncio.Semaphore(UPLOADS)

@@ -133,11 +133,6 @@ def _check_same_images(first: _Evaluated, run: _Evaluated, split: str) -> None:
 
 def _has_same_files(first: _Evaluated, run: _Evaluated) -> bool:
     """Whether both were scored on the files of one folder, which may have been prepared otherwise."""
-    known = [(_find_path(one.folder), one.table.files) for one in (first, run)]
-    return None not in known[0] and known[0] == known[1]
-
-
-def _find_path(folder: RunFolder) -> str | None:
-    """The path of the images that were evaluated, if it was recorded."""
-    paths = folder.load_document(dict, "environment.json").get("paths")
-    return paths.get("data.path") if isinstance(paths, dict) else None
+    folders = [one.folder.load_document(dict, "environment.json").get("paths") for one in (first, run)]
+    paths = [paths.get("data.path") if isinstance(paths, dict) else None for paths in folders]
+    return None not in paths and paths[0] == paths[1] and first.table.files == run.table.files

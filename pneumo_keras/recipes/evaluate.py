@@ -35,13 +35,12 @@ from pneumo_keras.model.classifier import FrozenPart
 from pneumo_keras.recipes.explain import explain_mistakes
 from pneumo_keras.recipes.images import (
     Split,
+    compare_patients,
     describe_split,
-    find_new_patients,
     open_data,
     open_evaluated,
     open_own_data,
     open_splits,
-    tell_shared_patients,
 )
 from pneumo_keras.recipes.network import build_extractor, list_perturbed_views
 from pneumo_keras.recipes.perturbations import list_kinds, measure_robustness
@@ -70,13 +69,13 @@ class Task:
     """A finished run, and the images that it is evaluated on.
 
     Attributes:
-        name: Of the run, for the report.
+        name: For the report.
         run: With settings that name these images.
         config: The same settings with the paths of this machine.
-        card: What the images are.
+        card: Describes the images.
         split: The images.
         of_others: Whether the run was not made with them.
-        new: Which show patients whom the training images do not show; None where that is unknown.
+        new: Which show patients that no earlier split shows; None where that is unknown.
     """
 
     name: str
@@ -99,20 +98,13 @@ def evaluate_run(
 ) -> Evaluation:
     """Scores a split with the saved model and writes its scores, figures and pictures.
 
-    Everything is computed before any file of the run is replaced.
-
-    Args:
-        run: A finished one.
-        split_name: `train`, `val` or `test`.
-        prevalence: See `evaluate_images`.
-        perturb: See `evaluate_images`.
-        moved: The path of the run's images now, if they were moved.
-        tell: Gets folder and evaluation, which is not lost where the folder cannot be written.
+    Everything is computed, and given to `tell`, before any file of the run is replaced. `moved` is the path
+    of the run's images if they were moved; for the other options see `evaluate_images`.
     """
     config, data = open_own_data(run, moved)
-    data = tell_shared_patients(data, split_name)
+    patients, new = compare_patients(data, split_name)
     split = open_splits(data, (split_name,))[split_name]
-    task = Task(run.name, run, config, data.card, split, new=find_new_patients(data, split_name))
+    task = Task(run.name, run, config, replace(data.card, patients=patients), split, new=new)
     contents = evaluate_images(task, prevalence, perturb=perturb)
     tell(run.folder, contents.evaluation)
     write_evaluation(run.folder, task, contents)
@@ -132,17 +124,10 @@ def evaluate_other_images(
 ) -> tuple[RunFolder, Evaluation]:
     """Scores labelled images that the run was not made with, and writes the same of them.
 
-    Operating point and calibration are the run's: nothing is learnt from the images that are evaluated.
-
-    Args:
-        run: A finished one.
-        path: An npz file, a folder by class, or a CSV.
-        split_name: `train`, `val` or `test`, as which images without splits are taken together.
-        prevalence: See `evaluate_images`.
-        positive: Name of the class that is pneumonia, if not that of the run's settings.
-        name: Of the folder for the evaluation; that of the file or folder if None.
-        perturb: See `evaluate_images`.
-        tell: See `evaluate_run`.
+    Operating point and calibration are the run's: nothing is learnt from the images that are evaluated. They
+    are an npz file, a folder by class, or a CSV; without splits, all are the test split. `positive` is the
+    class that is pneumonia, if not that of the run's settings, `name` that of the folder for the evaluation,
+    if not that of the images. For the other options see `evaluate_run`.
 
     Returns:
         The folder of the evaluation, within that of the run, and the evaluation.
@@ -185,14 +170,11 @@ def evaluate_other_images(
 
 
 def evaluate_images(task: Task, prevalence: float | None, *, perturb: bool) -> ReportContents:
-    """Scores images with the saved model of a run, and gathers everything that a report shows of that.
+    """Scores images with the saved model of a run, and collects everything that a report shows.
 
-    Args:
-        task: The run and the images.
-        prevalence: Where the scores are to be used, in (0, 1). Scores, operating point and figures are
-            corrected to it; no prediction changes.
-        perturb: Whether the images are also evaluated perturbed: all at once as the run's settings say, and
-            by kind and severity.
+    Scores, operating point and figures are corrected to a prevalence in (0, 1), if given; no prediction
+    changes. With `perturb`, the images are also evaluated perturbed: as the run's settings say, and by kind
+    and severity.
     """
     run, config, split = task.run, task.config, task.split
     classifier, ood_detector = run.classifier, run.ood_detector

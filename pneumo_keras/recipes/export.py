@@ -16,13 +16,7 @@ log = logging.getLogger("pneumo_keras")
 def export_run(run: Run, form: str, file: Path, sidecar: Path) -> Verification:
     """Writes the classifier of a run, compares its scores with Keras', and describes how to use it.
 
-    Nothing is written where the scores differ.
-
-    Args:
-        run: The finished run.
-        form: One of `FORMS`, checked by `check_form`.
-        file: To be written, or replaced.
-        sidecar: Its JSON, in the same folder.
+    Nothing is written where the scores differ. `sidecar` is the JSON that describes the file.
 
     Raises:
         ExportError: The scores differ.

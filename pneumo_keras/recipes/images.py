@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,7 @@ EARLIER = {"train": (), "val": ("train",), "test": ("train", "val")}
 
 @dataclass(frozen=True)
 class Split:
-    """The images of one split.
-
-    Attributes:
-        name: `train`, `val` or `test`.
-        title: For people, with the source of the images.
-        images: With their labels.
-        names: Their files and patients, where known.
-    """
+    """The images of `train`, `val` or `test`, with a title for people."""
 
     name: str
     title: str
@@ -67,25 +60,22 @@ def open_evaluated(data: DataSet, name: str) -> Split:
     return Split(name, f"images of {data.card.title}", data.open_whole(), data.name_images(None))
 
 
-def find_new_patients(data: DataSet, name: str) -> PerImage | None:
-    """Which images of a split show patients that earlier splits do not show.
+def compare_patients(data: DataSet, name: str) -> tuple[str, PerImage | None]:
+    """How splits up to this one share patients, and which images of this one show new patients.
 
-    False, too, for an image whose patient is unknown; None where no patients are known.
+    The first in sentences, with a warning if this split shares some. The second is False, too, for an image
+    whose patient is unknown, and None where no patients are known.
     """
-    return find_new(data.name_images(name), [data.name_images(other) for other in EARLIER[name]])
-
-
-def tell_shared_patients(data: DataSet, name: str) -> DataSet:
-    """The data with a card that says how splits up to this one share patients; warns if this one does."""
     names = {split: data.name_images(split) for split in (*EARLIER[name], name)}
+    earlier = [names[other] for other in EARLIER[name]]
     sentences = {
         split: describe_sharing(split, names[split], {other: names[other] for other in EARLIER[split]})
         for split in names
     }
-    shared = find_shared(names[name], [names[other] for other in EARLIER[name]])
+    shared = find_shared(names[name], earlier)
     if shared is not None and shared.any():
         log.warning("%s: %s", data.card.title, sentences[name])
-    return replace(data, card=replace(data.card, patients=" ".join(filter(None, sentences.values()))))
+    return " ".join(filter(None, sentences.values())), find_new(names[name], earlier)
 
 
 def prepare_images(*, size: int, path: Path | None) -> dict[str, Split]:

@@ -96,12 +96,9 @@ class Scorer:
 
 
 def build_scorer(run: Run, *, prevalence: float | None = None, chunk: int = CHUNK) -> Scorer:
-    """Starts the network of a run on the engine that its settings ask for.
+    """Starts the network of a run on the engine of its settings, for so many images at once as `chunk` says.
 
-    Args:
-        run: A finished one.
-        prevalence: To correct scores to, in (0, 1); None to leave them as they are.
-        chunk: Images that pass the network together: one where somebody waits for each.
+    Scores are corrected to a prevalence in (0, 1), if given.
     """
     from pneumo_keras.recipes.network import (
         build_frozen_runner,  # imports Keras, which a cluster's driver lacks
@@ -122,11 +119,7 @@ def predict_files(
 ) -> Generator[ScoredImage, None, None]:
     """Scores files in their order; a file without an image gets its reason, and the others are scored.
 
-    Args:
-        scorer: Of a finished run.
-        paths: Of the files, read as they are needed.
-        workers: Processes that decode; one a core if None.
-        last: See `score_rest`.
+    `workers` processes decode, one a core if None. For `last` see `score_rest`.
     """
     log.info(THRESHOLD, scorer.threshold)
     with Decoders(scorer.run.preparation, workers=workers) as decoders:
@@ -143,7 +136,7 @@ def predict_on_cluster(
 ) -> Generator[ScoredImage, None, None]:
     """The same on the open cluster, whose machines must all be able to read the run and the files.
 
-    All files are listed before the first is scored. See `build_scorer` and `predict_files`.
+    All files are listed before the first is scored.
 
     Raises:
         RunError: See `score_rest`.

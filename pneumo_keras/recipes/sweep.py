@@ -53,12 +53,6 @@ def sweep_settings(config: Config, grid: Grid, folder: Path, *, folds: int) -> l
     The test split is not opened. The results are written after each group of combinations that are fitted at
     once, so that a sweep that is stopped leaves some.
 
-    Args:
-        config: Settings that all combinations share.
-        grid: Values by dotted key.
-        folder: For table, picture and best settings.
-        folds: Of the cross-validation.
-
     Returns:
         All candidates, the best first.
 

@@ -35,12 +35,11 @@ from pneumo_keras.model.fingerprint import compute_fingerprint
 from pneumo_keras.model.head import Moments, build_decision
 from pneumo_keras.recipes.images import (
     Split,
+    compare_patients,
     describe_splits,
-    find_new_patients,
     hash_splits,
     open_data,
     open_splits,
-    tell_shared_patients,
 )
 from pneumo_keras.recipes.network import (
     build_extractor,
@@ -74,15 +73,9 @@ WORKERS = 8  # threads that augment images ahead of an online fit, at most
 
 @dataclass(frozen=True)
 class Training:
-    """What a training starts from.
+    """What a training starts from: settings with the paths of this machine, images, frozen network.
 
-    Attributes:
-        config: The settings, with the paths of this machine.
-        data: The images.
-        splits: `train` and `val`.
-        class_weights: Balanced, of the training images.
-        extractor: Images -> features of the frozen network.
-        group: Processes that share the fit, of which this is one; None where it is alone.
+    `group` has the processes that share the fit, if this is not the only one.
     """
 
     config: Config
@@ -118,15 +111,9 @@ def train_run(
 ) -> Evaluation:
     """Fits a head on the frozen network and writes the run's folder.
 
-    Args:
-        config: The settings.
-        folder: Of the run.
-        paths: Of the files that the settings name; None to find them from the working folder.
-        resume: Whether to go on with a run that was begun there.
-        group: Processes that share the fit, of which this is the first; all others call `join_fit`.
-
-    Returns:
-        The figures on the validation split. The test split is not opened.
+    Returns the figures on the validation split; the test split is not opened. The files that the settings
+    name are found from the working folder, or at `paths`. In a group of processes that share the fit, all
+    others call `join_fit`.
 
     Raises:
         Stopped: A signal stopped the fit; the run can be resumed.
@@ -135,7 +122,7 @@ def train_run(
     with folder.writing(config, paths, resume=resume):
         training = open_training(resolve_paths(config, paths), group)
         config, val = training.config, training.splits["val"]
-        tell_shared_patients(training.data, "val")
+        _, new = compare_patients(training.data, "val")
         about = describe_run(training)
         checkpoint = Checkpoint(folder.checkpoint_file, to_identity(about, config))
         if group:
@@ -161,7 +148,6 @@ def train_run(
                 scores[0],
             )
         point = choose_threshold(config, val, scores)
-        new = find_new_patients(training.data, "val")
         evaluation = evaluate_members(config, val, log_odds, decision, point, new=new)
         train = training.splits["train"]
         ood_detector = fit_ood_detector(

@@ -81,15 +81,10 @@ COLUMNS = ("path", "probability", "prediction", "threshold", "warning")
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run. What needs Keras is loaded on first use.
+    """A finished run; what needs Keras is loaded on first use.
 
-    Attributes:
-        folder: With its files.
-        config: The settings, as the user wrote them; `environment` has the resolved paths.
-        operating_point: The score above which pneumonia is predicted, and how it was chosen.
-        calibration: Of the scores.
-        history: A row an epoch.
-        environment: What the run was made with: images, versions, device, fingerprints.
+    `config` has the settings as the user wrote them, `environment` what the run was made with: paths, images,
+    versions, device, fingerprints. `history` has a row an epoch.
     """
 
     folder: RunFolder

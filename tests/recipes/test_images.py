@@ -8,8 +8,8 @@ from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.scores import load_score_table
 from pneumo_keras.recipes.evaluate import evaluate_run
 from pneumo_keras.recipes.images import (
+    compare_patients,
     describe_splits,
-    find_new_patients,
     open_data,
     open_own_data,
     open_splits,
@@ -53,8 +53,8 @@ def test_stated_splits_that_share_patients_are_counted_in_a_warning_and_in_the_d
 
 def test_images_of_new_patients_are_known(run_of_folder):
     data = open_data(run_of_folder.config)
-    assert find_new_patients(data, "val").sum() == 10
-    assert find_new_patients(data, "train") is None
+    assert compare_patients(data, "val")[1].sum() == 10
+    assert compare_patients(data, "train")[1] is None
 
 
 def test_an_image_that_was_added_keeps_a_run_from_being_evaluated(run_of_folder, tmp_path):

@@ -5,6 +5,8 @@ from pneumo_keras.errors import DataError
 from pneumo_keras.recipes.evaluate import evaluate_run
 from pneumo_keras.runs.run import load_run
 
+pytestmark = pytest.mark.usefixtures("without_plots")
+
 
 @pytest.fixture
 def address():

@@ -19,6 +19,7 @@ from pneumo_keras.errors import DataError, RunError, SettingsError, TrainingErro
 from pneumo_keras.evaluation.calibration import fit_scaling
 from pneumo_keras.evaluation.scores import load_scores
 from pneumo_keras.model.classifier import load_classifier
+from pneumo_keras.recipes import evaluate as evaluate_recipe
 from pneumo_keras.recipes import network
 from pneumo_keras.recipes import train as train_recipe
 from pneumo_keras.recipes.evaluate import evaluate_run
@@ -30,6 +31,7 @@ from tests.small import COUNTS, LEARNING, SMALL
 from tests.toy import build_toy_backbone
 
 
+@pytest.mark.usefixtures("warm_cache", "without_plots")
 def test_a_run_folder_holds_what_the_design_names(train):
     folder = train()
     evaluate_run(load_run(folder.path), "test")
@@ -59,6 +61,7 @@ def test_a_run_folder_holds_what_the_design_names(train):
     assert "class weight" in (folder.path / "train.log").read_text()
 
 
+@pytest.mark.usefixtures("warm_cache")
 def test_training_opens_the_test_split_in_neither_mode(toy, train, monkeypatch):
     asked = []
     open_splits = train_recipe.open_splits
@@ -70,6 +73,7 @@ def test_training_opens_the_test_split_in_neither_mode(toy, train, monkeypatch):
     assert set(asked) == {"train", "val"}
 
 
+@pytest.mark.usefixtures("without_plots")
 @pytest.mark.parametrize("mode", ["cached", "online"])
 def test_the_same_command_gives_the_same_bytes(train, mode, own_cache, monkeypatch, tmp_path):
     first = train("first", f"training.mode={mode}")
@@ -88,13 +92,14 @@ def test_features_too_large_for_memory_give_the_same_bytes(train, monkeypatch):
     assert (held.path / "scores_val.csv").read_bytes() == (read.path / "scores_val.csv").read_bytes()
 
 
+@pytest.mark.usefixtures("warm_cache")
 def test_another_seed_gives_other_scores(train):
     first, second = train("first"), train("second", "seed=7")
     assert (first.path / "scores_val.csv").read_bytes() != (second.path / "scores_val.csv").read_bytes()
 
 
-@pytest.mark.parametrize("mode", ["cached", "online"])
-@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.usefixtures("warm_cache", "without_plots")
+@pytest.mark.parametrize(("mode", "outputs"), [("cached", 2), ("online", 1)])
 def test_evaluation_sees_the_scores_that_training_saw(train, mode, outputs):
     folder = train("run", f"training.mode={mode}", f"model.outputs={outputs}")
     seen = (folder.path / "scores_val.csv").read_bytes()
@@ -110,6 +115,7 @@ SAVED = {
 }
 
 
+@pytest.mark.usefixtures("warm_cache")
 @pytest.mark.parametrize("overrides", SAVED.values(), ids=SAVED)
 def test_features_and_the_saved_model_give_the_same_scores(train, overrides):
     folder = train("run", *overrides)
@@ -120,6 +126,7 @@ def test_features_and_the_saved_model_give_the_same_scores(train, overrides):
     np.testing.assert_allclose(direct, scores, atol=1e-5)
 
 
+@pytest.mark.usefixtures("warm_cache", "without_plots")
 def test_members_have_figures_of_their_own(train):
     folder = train("run", "training.members=3")
     evaluation = evaluate_run(load_run(folder.path), "test")
@@ -153,6 +160,7 @@ def test_calibration_is_fitted_on_validation_images_and_kept_in_the_model(train)
     assert written["error_after"] < written["error_before"]
 
 
+@pytest.mark.usefixtures("warm_cache")
 def test_a_loss_that_is_no_number_gets_one_line(train):
     with pytest.raises(TrainingError) as caught:
         train("run", "training.learning_rate=1e6", "training.weight_decay=1e6")
@@ -160,6 +168,7 @@ def test_a_loss_that_is_no_number_gets_one_line(train):
     assert re.fullmatch(pattern, str(caught.value))
 
 
+@pytest.mark.usefixtures("warm_cache")
 def test_the_frozen_network_in_the_saved_model_is_the_one_that_was_loaded(train):
     keras.utils.set_random_seed(load_config("demo").seed)
     loaded = build_toy_backbone(image_size=75)
@@ -179,6 +188,7 @@ def test_augmented_views_are_fitted_and_cached(train, caplog):
     )
 
 
+@pytest.mark.usefixtures("warm_cache")
 def test_a_run_is_never_overwritten(train):
     folder = train()
     with pytest.raises(RunError) as caught:
@@ -197,7 +207,8 @@ def test_a_failed_run_leaves_nothing_behind(train, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_demo_learns_and_does_not_from_shuffled_labels(tmp_path):
+def test_the_demo_learns_and_does_not_from_shuffled_labels(tmp_path, without_plots, monkeypatch):
+    monkeypatch.setattr(evaluate_recipe, "explain_mistakes", lambda *_: {})  # dozens of maps
     splits = load_phantom_splits((640, 160, 400))
     archive = tmp_path / "images.npz"
     aucs = []
