@@ -94,17 +94,17 @@ def evaluate(
     moved = find_moved_data(overrides)
     start_keras()
 
-    def tell(folder: "RunFolder", evaluation: "Evaluation") -> None:
+    def show(folder: "RunFolder", evaluation: "Evaluation") -> None:
         print_evaluation(folder.path, split, evaluation, as_json=as_json)
 
     if images is None:
         from pneumo_keras.recipes.evaluate import evaluate_run
 
-        evaluate_run(run, split, prevalence, perturb=perturb, moved=moved, tell=tell)
+        evaluate_run(run, split, prevalence, perturb=perturb, moved=moved, show=show)
     else:
         from pneumo_keras.recipes.evaluate import evaluate_other_images
 
-        options = {"positive": positive, "name": name, "perturb": perturb, "tell": tell}
+        options = {"positive": positive, "name": name, "perturb": perturb, "show": show}
         evaluate_other_images(run, images, split, prevalence, **options)
 
 

@@ -1,1 +1,1 @@
-"""The whole jobs, each read like the abstract of a paper. The only place that unpacks settings."""
+"""The jobs of the commands. Settings objects are passed no further down than here."""

@@ -60,7 +60,7 @@ LONGEST = 60  # characters of such a name: four bytes each, and a folder may hav
 NAME_BYTES = 100  # of a run's name within that of a file, which can have 255
 EXAMPLES = 6  # perturbed images that a report shows
 
-Tell = Callable[[RunFolder, Evaluation], object]
+Show = Callable[[RunFolder, Evaluation], object]
 """Takes the folder of an evaluation, and the evaluation, before anything is written."""
 
 
@@ -94,11 +94,11 @@ def evaluate_run(
     *,
     perturb: bool = False,
     moved: str | None = None,
-    tell: Tell = lambda *_: None,
+    show: Show = lambda *_: None,
 ) -> Evaluation:
     """Scores a split with the saved model and writes its scores, figures and pictures.
 
-    Everything is computed, and given to `tell`, before any file of the run is replaced. `moved` is the path
+    Everything is computed, and given to `show`, before any file of the run is replaced. `moved` is the path
     of the run's images if they were moved; for the other options see `evaluate_images`.
     """
     config, data = open_own_data(run, moved)
@@ -106,7 +106,7 @@ def evaluate_run(
     split = open_splits(data, (split_name,))[split_name]
     task = Task(run.name, run, config, replace(data.card, patients=patients), split, new=new)
     contents = evaluate_images(task, prevalence, perturb=perturb)
-    tell(run.folder, contents.evaluation)
+    show(run.folder, contents.evaluation)
     write_evaluation(run.folder, task, contents)
     return contents.evaluation
 
@@ -120,7 +120,7 @@ def evaluate_other_images(
     positive: str | None = None,
     name: str | None = None,
     perturb: bool = False,
-    tell: Tell = lambda *_: None,
+    show: Show = lambda *_: None,
 ) -> tuple[RunFolder, Evaluation]:
     """Scores labelled images that the run was not made with, and writes the same of them.
 
@@ -154,7 +154,7 @@ def evaluate_other_images(
     about = _describe_images(target, config, card, split)
     task = Task(
         name=f"{run.name} on {target.path.name}",
-        # The report says nothing of the training images here.
+        # The report does not mention the training images here.
         run=replace(run, config=settings, environment={**run.environment, "images": {}}),
         config=config,
         card=_describe_limits(card, run),
@@ -162,7 +162,7 @@ def evaluate_other_images(
         of_others=True,
     )
     contents = evaluate_images(task, prevalence, perturb=perturb)
-    tell(target, contents.evaluation)
+    show(target, contents.evaluation)
     target.write_json("environment.json", about)
     target.write_text("config.toml", format_config(settings))
     write_evaluation(target, task, contents)
@@ -374,7 +374,7 @@ def _describe_images(target: RunFolder, config: Config, card: DataCard, split: S
     path, found = str(config.data.path), describe_split(split)
     about = target.load_document(dict, "environment.json") if target.holds("environment.json") else {}
     known = about.get("images", {})
-    # A split that is new there is known by its path alone.
+    # A split that is new there is recognised by its path alone.
     same = known[split.name] == found if split.name in known else about.get("paths") == {"data.path": path}
     if about and not same:
         raise RunError(
@@ -397,7 +397,7 @@ def _describe_limits(card: DataCard, run: Run) -> DataCard:
         limits=(
             f"It was trained on {trained}, and knows images like those. The images evaluated are others.",
             "Operating point and calibration were chosen on validation images of the training: among other "
-            "images the same score may stand for another probability.",
+            "images the same score may mean another probability.",
         ),
         notice=f"Evaluated on other images than those of the training ({trained}). {card.notice}".strip(),
     )

@@ -86,17 +86,9 @@ def prepare_images(*, size: int, path: Path | None) -> dict[str, Split]:
 
 def to_options(config: Config, preparation: Preparation | None = None) -> DataOptions:
     """The settings that a source of images takes."""
-    data = config.data
-    return DataOptions(
-        path=data.path,
-        size=data.size,
-        phantom_images=data.phantom_images,
-        cache=find_cache(),
-        cache_limit=int(config.compute.cache_gigabytes * 1e9),
-        positive=data.positive,
-        preparation=preparation,
-        patient_pattern=data.patient_pattern,
-    )
+    limit = int(config.compute.cache_gigabytes * 1e9)
+    settings = config.data.model_dump(exclude={"source"})
+    return DataOptions(**settings, cache=find_cache(), cache_limit=limit, preparation=preparation)
 
 
 def describe_split(split: Split) -> dict[str, Any]:

@@ -57,17 +57,8 @@ def calibrate(config: Config, split: Split, log_odds: LogOdds) -> Calibration:
 
 def choose_threshold(config: Config, split: Split, scores: Scores) -> OperatingPoint:
     """The operating point that the settings ask for, chosen on validation images."""
-    evaluation = config.evaluation
-    return choose_operating_point(
-        split.images.labels,
-        scores,
-        rule=evaluation.rule,
-        chosen_on=split.name,
-        threshold=evaluation.threshold,
-        sensitivity=evaluation.sensitivity,
-        cost_fn=evaluation.cost_fn,
-        cost_fp=evaluation.cost_fp,
-    )
+    demand = config.evaluation.model_dump(exclude={"calibration"})
+    return choose_operating_point(split.images.labels, scores, chosen_on=split.name, **demand)
 
 
 def evaluate_members(

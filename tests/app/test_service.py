@@ -27,7 +27,7 @@ def png():
     return file.getvalue()
 
 
-def test_a_decoder_that_stands_still_costs_one_upload_and_no_more_than_its_limit_of_time(monkeypatch, png):
+def test_a_decoder_that_hangs_costs_one_upload_and_no_more_than_its_limit_of_time(monkeypatch, png):
     monkeypatch.setattr(Service, "_describe", lambda self, image: image.shape)
 
     async def evaluate_twice(service):

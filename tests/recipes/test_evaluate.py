@@ -38,7 +38,7 @@ def test_the_operating_point_of_the_run_is_applied(run):
     assert metrics["at_0.5"]["counts"]["tp"] == int(((scores > 0.5) & (labels == 1)).sum())
 
 
-def test_a_stated_prevalence_is_written_beside_the_plain_result_and_changes_no_prediction(run):
+def test_a_stated_prevalence_gets_files_of_its_own_and_changes_no_prediction(run):
     before = evaluate_run(run, "test")
     plain = list_files(run)
     _, scores = load_scores(run.folder.path / "scores_test.csv")
@@ -80,7 +80,7 @@ def test_medmnist_reads_the_scores_of_its_own_file_and_agrees(run_of_npz, monkey
     assert getACC(labels, scores, "binary-class") == pytest.approx(figures["accuracy"].value, abs=1e-12)
 
 
-def test_a_folder_and_an_npz_of_the_same_images_give_the_same_scores_and_say_what_they_are(
+def test_a_folder_and_an_npz_of_the_same_images_give_the_same_scores_and_are_described(
     run_of_folder, run_of_npz, tmp_path
 ):
     for run in (run_of_folder, run_of_npz):
@@ -104,7 +104,7 @@ def test_a_folder_and_an_npz_of_the_same_images_give_the_same_scores_and_say_wha
     assert of_npz["files"] == {"images.npz": digest}
 
 
-def test_perturbation_is_written_beside_the_plain_result(run):
+def test_a_perturbed_evaluation_is_written_next_to_the_plain_one(run):
     before = evaluate_run(run, "test")
     plain = {name: content for name, content in list_files(run).items() if name.endswith(".csv")}
     after = evaluate_run(run, "test", perturb=True)
@@ -160,11 +160,11 @@ def test_perturbation_and_a_stated_prevalence_go_together(run):
 @pytest.mark.parametrize(
     ("run_name", "part"), [("a b/c.d", "a-b-c-d"), ("x" * 255, "x" * 100), ("ü" * 80, "ü" * 50)]
 )
-def test_a_run_of_any_name_has_room_in_that_of_a_file(run_name, part):
+def test_the_name_of_a_run_fits_into_that_of_a_file(run_name, part):
     assert to_part_of_name(run_name) == part
 
 
-def test_intervals_resample_patients_and_new_ones_stand_beside_all(run_of_folder):
+def test_intervals_resample_patients_and_new_ones_are_listed_with_all(run_of_folder):
     """Images of 15 patients, ten of whom the training images show, too."""
     trained = load(run_of_folder, "metrics_val.json")
     evaluation = evaluate_run(run_of_folder, "val", perturb=True)
@@ -191,7 +191,7 @@ def test_intervals_resample_patients_and_new_ones_stand_beside_all(run_of_folder
     assert same.patients == evaluation.patients
 
 
-def test_nothing_is_said_of_patients_where_none_is_known(run_of_npz):
+def test_a_report_does_not_mention_patients_where_they_are_unknown(run_of_npz):
     evaluation = evaluate_run(run_of_npz, "val")
     assert (evaluation.patients, evaluation.new_patients) == (None, None)
     assert "patient" not in format_evaluation(evaluation, heading="")

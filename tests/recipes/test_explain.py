@@ -72,7 +72,7 @@ def test_a_broken_image_stops_no_other(run, images, tmp_path):
     assert (out / "explanations.csv").read_text().count("\n") == 6
 
 
-def test_images_of_one_name_do_not_replace_each_other():
+def test_images_of_the_same_name_do_not_replace_each_other():
     paths = ["x/image.png", "y/image.png", "IMAGE.dcm", "a b/ü?.png", "-.png", "z" * 300, "..."]
     stems = [stem for _, stem in name_images(DecodedImage(path, None) for path in paths)]
     assert stems == ["image", "image-2", "IMAGE-3", "image-4", "image-5", "z" * 80, "image-6"]

@@ -64,7 +64,7 @@ def test_a_form_is_written_into_the_run_with_its_sidecar_and_scores_as_the_run_d
     np.testing.assert_allclose(scores, stock, atol=1e-5)
 
 
-def test_the_sidecar_says_what_its_users_must_know(folder):
+def test_the_sidecar_describes_the_use_of_the_file(folder):
     export(folder)
     about = json.loads((folder.path / "exports" / "model.onnx.json").read_text())
     run = {
@@ -125,7 +125,7 @@ def test_nor_does_it_harm_an_older_one(folder, monkeypatch):
     assert list_files(folder.path) == before
 
 
-def test_an_export_takes_the_place_of_an_older_one(folder):
+def test_an_export_replaces_an_older_one(folder):
     export(folder)
     sidecar = folder.path / "exports" / "model.onnx.json"
     sidecar.write_text("old")

@@ -95,7 +95,7 @@ def test_nothing_below_the_cut_moves_and_the_convolutions_above_do(run):
     assert moved == [True] * 3
 
 
-def test_history_and_provenance_tell_both_phases(run):
+def test_history_and_provenance_record_both_phases(run):
     rows = read_history(run)
     assert [(row["epoch"], row["phase"]) for row in rows] == [(1, 1), (2, 1), (3, 2), (4, 2), (5, 2)]
     assert [row["learning_rate"] for row in rows[1:3]] == pytest.approx([1e-3, 1e-2])
@@ -248,7 +248,7 @@ def test_a_fine_tuned_run_is_used_as_any_other(run, train, tmp_path):
     assert set(comparison.changed) == {"seed"}
 
 
-def test_an_export_says_which_weights_were_fine_tuned(run):
+def test_an_export_records_the_fine_tuned_weights(run):
     pytest.importorskip("onnxruntime")
     export_run(load_run(run.path), "onnx", *choose_files(run.path, "onnx", None))
     sidecar = json.loads((run.path / "exports" / "model.onnx.json").read_text())

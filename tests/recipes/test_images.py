@@ -51,7 +51,7 @@ def test_stated_splits_that_share_patients_are_counted_in_a_warning_and_in_the_d
     assert len(set(table.patients)) == 15
 
 
-def test_images_of_new_patients_are_known(run_of_folder):
+def test_images_of_new_patients_are_found(run_of_folder):
     data = open_data(run_of_folder.config)
     assert compare_patients(data, "val")[1].sum() == 10
     assert compare_patients(data, "train")[1] is None
@@ -101,7 +101,7 @@ def test_images_that_were_added_to_drawn_splits_change_them(tmp_path, run):
     assert "training images, " in refuse(run)
 
 
-def test_another_file_in_the_place_of_the_run_s_own_is_noticed(run_of_npz, tmp_path):
+def test_a_replaced_file_of_images_is_detected(run_of_npz, tmp_path):
     path, same = tmp_path / "images.npz", load_phantom_splits(COUNTS)
     own = {split: sort_by_class(images) for split, images in same.items()}
     others = load_phantom_splits(COUNTS, seed=7)

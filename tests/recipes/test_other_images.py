@@ -96,7 +96,7 @@ def test_a_run_is_evaluated_on_all_images_of_a_folder_without_splits(run, clinic
     )
 
 
-def test_other_images_get_the_scores_that_they_get_as_the_run_s_own(run_of_folder, run_of_npz, tmp_path):
+def test_images_get_the_same_scores_as_a_split_and_as_other_images(run_of_folder, run_of_npz, tmp_path):
     evaluate_run(run_of_folder, "test")
     own = load_score_table(run_of_folder.folder.path / "scores_test.csv")
     target, _, _ = evaluate(run_of_npz, tmp_path / "clinic")
@@ -216,7 +216,7 @@ def test_images_that_were_trained_on_are_no_others(run_of_folder, tmp_path):
     assert refuse(run_of_folder, path, "val") == own
 
 
-def test_images_that_were_learnt_from_are_known_wherever_they_lie(run, tmp_path, caplog):
+def test_training_images_are_recognised_by_their_pixels_in_any_file(run, tmp_path, caplog):
     own = load_phantom_splits((60, 30, 40))
     others = load_phantom_splits((60, 30, 40), seed=7)["test"]
     write_images(tmp_path / "copy", ImageArray(own["train"].images[1:], own["train"].labels[1:]))
@@ -286,7 +286,7 @@ def test_a_name_must_be_one_of_a_folder(name):
     )
 
 
-def test_labels_that_are_swapped_are_said_to_be(run, tmp_path, others, caplog):
+def test_swapped_labels_are_warned_about(run, tmp_path, others, caplog):
     """Of images that are labelled as the run scores them."""
     save_archive(tmp_path / "first.npz", others)
     target, _, _ = evaluate(run, tmp_path / "first.npz")

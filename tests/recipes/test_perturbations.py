@@ -148,6 +148,6 @@ def test_smaller_images_get_one_line(run, large_file, tmp_path):
         evaluate_other_images(run, tmp_path / "tiny.npz", "test")
 
 
-def test_a_run_does_not_take_larger_images_for_its_own(run_of_npz, large_file):
+def test_larger_images_are_not_taken_for_those_of_the_run(run_of_npz, large_file):
     with pytest.raises(RunError, match="must be as they were"):
         evaluate_run(run_of_npz, "test", moved=str(large_file[0]))

@@ -49,7 +49,7 @@ def test_images_in_files_get_the_scores_that_eval_gives_them(run, train, tmp_pat
     assert {image.prediction for image in found} == {"normal", "pneumonia"}
 
 
-def test_broken_images_stand_among_the_others_in_their_order(run):
+def test_broken_images_have_rows_in_their_order(run):
     scorer = build_scorer(run, chunk=4)
     arrays = read_test_images()[:10]
     images = to_decoded(arrays)
@@ -68,7 +68,7 @@ def test_broken_images_stand_among_the_others_in_their_order(run):
     }
 
 
-def test_what_is_to_be_known_of_a_file_stands_in_its_warning(run):
+def test_doubts_about_a_score_are_in_its_warning(run):
     pixels = read_test_images()[0]
     images = [
         DecodedImage("a", pixels, shape=shape, note=note)

@@ -32,7 +32,7 @@ from tests.toy import build_toy_backbone
 
 
 @pytest.mark.usefixtures("warm_cache", "without_plots")
-def test_a_run_folder_holds_what_the_design_names(train):
+def test_a_run_folder_has_the_files_of_the_design(train):
     folder = train()
     evaluate_run(load_run(folder.path), "test")
     files = {str(path.relative_to(folder.path)) for path in folder.path.rglob("*") if path.is_file()}
@@ -127,7 +127,7 @@ def test_features_and_the_saved_model_give_the_same_scores(train, overrides):
 
 
 @pytest.mark.usefixtures("warm_cache", "without_plots")
-def test_members_have_figures_of_their_own(train):
+def test_every_member_has_its_figures(train):
     folder = train("run", "training.members=3")
     evaluation = evaluate_run(load_run(folder.path), "test")
     classifier = load_classifier(folder.path / "model.keras")
@@ -267,14 +267,14 @@ def test_validation_images_pass_the_network_once_and_are_asked_for_once(train, c
     assert len(lines) == 1
 
 
-def test_a_small_cache_holds_what_a_training_uses(train):
+def test_a_small_cache_suffices_for_a_training(train):
     """Validation features evicted those of the training images before the head was fitted."""
     need = (60 + 30) * 6 * 4
     folder = train("run", f"compute.cache_gigabytes={(need + 300) / 1e9}")
     assert (folder.path / "model.keras").is_file()
 
 
-def test_a_job_that_cannot_fit_says_so_before_it_starts(train, monkeypatch):
+def test_features_that_exceed_the_cache_are_refused_before_any_work(train, monkeypatch):
     monkeypatch.setattr(network, "build_runner", lambda *_, **__: pytest.fail("the network was run"))
     with pytest.raises(SettingsError, match=r"compute\.cache_gigabytes must be at least"):
         train("run", "augmentation.views=10", "compute.cache_gigabytes=1e-6")
@@ -320,7 +320,7 @@ def swapped_validation(tmp_path):
     return [*settings, "training.schedule=cosine"]  # which keeps the last epoch
 
 
-def test_swapped_validation_labels_are_said_at_the_end_of_a_training(train, swapped_validation, caplog):
+def test_swapped_validation_labels_are_warned_about_after_a_training(train, swapped_validation, caplog):
     folder = train("run", *swapped_validation)
     (line,) = [line for line in caplog.messages if "backwards" in line]
     assert line.startswith("validation images of ")

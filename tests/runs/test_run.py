@@ -80,7 +80,7 @@ def test_a_finished_run_is_loaded_whole(folder):
     assert run.seen_images.tolist() == [3, 5]
 
 
-def test_another_prevalence_moves_the_threshold_along_with_the_scores(folder):
+def test_another_prevalence_corrects_the_threshold_together_with_the_scores(folder):
     run = load_run(folder.path)
     assert run.to_prevalence(None) == (None, run.operating_point)
     shift, point = run.to_prevalence(0.1)
@@ -88,11 +88,11 @@ def test_another_prevalence_moves_the_threshold_along_with_the_scores(folder):
     assert point.threshold == pytest.approx(shift.correct_threshold(0.5)) == pytest.approx(0.1)
 
 
-def test_a_folder_that_is_no_run_says_so(tmp_path):
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
     assert "must be the folder of a run" in read_message(tmp_path)
 
 
-def test_an_unfinished_run_says_so(folder):
+def test_an_unfinished_run_is_refused(folder):
     (folder.path / "manifest.sha256").unlink()
     (folder.path / "unfinished.json").touch()
     assert read_message(folder.path) == (
@@ -111,7 +111,7 @@ def test_a_run_without_its_manifest_is_no_unfinished_one(folder):
     )
 
 
-def test_a_run_that_is_being_trained_says_so(tmp_path):
+def test_a_run_that_is_being_trained_is_refused(tmp_path):
     folder = RunFolder(tmp_path / "run")
     with folder.writing(CONFIG, {}):
         assert "is being trained: wait until it is" in read_message(folder.path)
@@ -220,7 +220,7 @@ def test_files_that_speak_of_different_runs_are_named(folder, name, content, fau
     ],
     ids=["columns", "finite", "numbers", "kept", "from 1"],
 )
-def test_a_history_that_is_none_is_named(folder, rows):
+def test_an_invalid_history_is_refused(folder, rows):
     folder.write_table("history.csv", rows)
     folder.update_manifest()
     assert read_message(folder.path).startswith(
@@ -249,7 +249,7 @@ def test_pneumonia_is_predicted_above_the_threshold():
     assert ScoredImage("a", None, 0.5, "not scored: the file is empty").prediction is None
 
 
-def test_warnings_say_what_is_wrong():
+def test_warnings_name_what_is_wrong():
     assert to_warning(0.99, (100, 28), 28) == ""
     assert to_warning(1.0, (100, 28), 28) == ""
     assert to_warning(1.24, (100, 20), 28) == (
