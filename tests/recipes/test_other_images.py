@@ -36,9 +36,9 @@ def clinic(tmp_path, others):
     return tmp_path / "other" / "clinic"
 
 
-def evaluate(run, path, split="test", *, name=None, positive=None, **options):
+def evaluate(run, path, split="test", **options):
     """The folder of an evaluation on other images, its figures and its report."""
-    target, evaluation = evaluate_other_images(run, path, split, positive=positive, name=name, **options)
+    target, evaluation = evaluate_other_images(run, path, split, **options)
     return target.path, evaluation, (target.path / "report.html").read_text()
 
 
