@@ -1,6 +1,5 @@
 """Settings: TOML files, checked by pydantic, with overrides from the command line."""
 
-from pneumo_keras.config.describe import describe_config, explain_config, find_changes
 from pneumo_keras.config.paths import (
     find_cache,
     find_moved_data,
@@ -10,7 +9,16 @@ from pneumo_keras.config.paths import (
     resolve_paths,
 )
 from pneumo_keras.config.settings import Config
-from pneumo_keras.config.toml import change_config, find_named, format_config, load_config, parse_config
+from pneumo_keras.config.toml import (
+    change_config,
+    describe_config,
+    explain_config,
+    find_changes,
+    find_named,
+    format_config,
+    load_config,
+    parse_config,
+)
 
 __all__ = [
     "Config",

@@ -1,4 +1,4 @@
-"""Files that settings name, and where the package keeps its own."""
+"""Files that settings name, and the folder of the cache."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -18,34 +18,29 @@ def find_cache() -> Path:
 
 
 def list_paths(config: Config) -> dict[str, str]:
-    """The files that the settings name, absolute from the working folder, by dotted key.
+    """The absolute paths of the files that the settings name, by dotted key.
 
     Raises:
-        SettingsError: A path begins with `~` and a name that is no user's, or no file can have it.
+        SettingsError: A path begins with `~` and a name that is no user's.
     """
     return {key: _to_absolute(key, path) for key, path in _list_written(config).items()}
 
 
 def resolve_paths(config: Config, noted: Mapping[str, str] | None = None) -> Config:
-    """The settings with absolute paths, for the work; what is written down keeps the user's own.
+    """The settings with absolute paths: for the work, not for the run folder.
 
     Args:
         config: As the user wrote it.
-        noted: What `list_paths` found when the run was made, so that it finds its files from any
-            working folder.
+        noted: Paths that `list_paths` found when the run was made: they win.
 
     Raises:
         SettingsError: See `list_paths`.
     """
-    noted = noted or {}
-    written = _list_written(config)
-    return change_config(
-        config, {key: noted.get(key) or _to_absolute(key, path) for key, path in written.items()}
-    )
+    return change_config(config, {**list_paths(config), **(noted or {})})
 
 
 def find_moved_data(overrides: Iterable[str]) -> str | None:
-    """Where the images of a finished run lie now, by `data.path=...`; None where nothing is said.
+    """Where the images of a finished run are now, by `data.path=...`; None without that.
 
     Raises:
         SettingsError: Another setting is named, or it is no path.
@@ -54,7 +49,7 @@ def find_moved_data(overrides: Iterable[str]) -> str | None:
     for key, value in parse_overrides(overrides):
         if key != "data.path":
             raise SettingsError(
-                "--set takes data.path alone for a finished run, where its images lie now: its other "
+                "--set takes only data.path for a finished run, where its images are now: its other "
                 f"settings stay. Received: {key}"
             )
         moved = _to_absolute(key, value)
@@ -85,11 +80,7 @@ def _list_written(config: Config) -> dict[str, str]:
 def _to_absolute(key: str, path: str) -> str:
     try:
         if not path:
-            raise ValueError("nothing is named")
-        absolute = Path(path).expanduser().resolve()
-        absolute.exists()
-        os.fspath(absolute).encode()
-    # No such user, links that lead in a circle, a name too long, a closed folder, undecodable bytes.
-    except (RuntimeError, OSError, ValueError) as error:
+            raise ValueError("it is empty")
+        return str(Path(path).expanduser().resolve())
+    except (RuntimeError, ValueError) as error:  # no such user, links that form a circle
         raise SettingsError(f"Setting '{key}' must be a path. Received: {show(path)}: {error}") from error
-    return str(absolute)

@@ -39,10 +39,10 @@ SMALLEST_IMAGE = 75  # InceptionV3's five halvings leave nothing of a smaller on
 LARGEST_IMAGE = 1024
 # Hidden units of all members: with all feature layers a kernel of 0.7 GB, and twice that for Adam.
 MOST_UNITS = 16_384
-MOST_PIXELS = 1 << 25  # of the images of a step of online training: 375 of 299 px, tens of gigabytes
+MOST_PIXELS = 1 << 25  # of the images of a step through the network: 375 of 299 px, tens of gigabytes
 PATTERN_RULE = (
     "Setting 'data.patient_pattern' must be kermany, none or a regular expression with one group, or one "
-    "called patient: the patient in the name of a file"
+    "named patient: the patient in the name of a file"
 )
 MOST_PROCESSES = 1 << 16
 ADDRESS = re.compile(r"\S+:[1-9]\d{0,4}")  # of the first process
@@ -100,10 +100,18 @@ Contrast = Annotated[float, Field(ge=0, lt=1, description="stretched by up to th
 Fill = Annotated[
     Literal["black", "mirror", "either"],
     Field(
-        description="what stands where an image does not reach: nothing, its mirror image, or one of the two "
-        "for each image"
+        description="what fills the parts that an image does not cover: black, its mirror image, or one of "
+        "the two for each image"
     ),
 ]
+
+
+def _check_pixels(setting: str, images: str, pixels: int) -> None:
+    if pixels > MOST_PIXELS:
+        raise ValueError(
+            f"{setting} takes at most {MOST_PIXELS:,} pixels in a step: {images} times the square of "
+            f"model.image_size. Received: {pixels:,}. Lower one of them"
+        )
 
 
 class DataSettings(Settings):
@@ -119,7 +127,7 @@ class DataSettings(Settings):
     """name of the class that is pneumonia, for the source folder"""
     patient_pattern: Annotated[str, AfterValidator(_check_pattern)] = KERMANY
     """what finds the patient in a file's name, for the source folder where no CSV says it: kermany
-    (chest_xray), none or a regular expression with one group, or one called patient"""
+    (chest_xray), none or a regular expression with one group, or one named patient"""
     phantom_images: tuple[ImageCount, ImageCount, ImageCount] = Field((640, 160, 400), strict=False)
     """phantom images in train, validation and test"""
 
@@ -160,7 +168,7 @@ class AugmentationSettings(RangeSettings):
     """How images are augmented that are trained on; what is evaluated is not. See [perturbation]."""
 
     seed: int = Field(42, ge=0, lt=2**32)
-    """of the draws: runs of all seeds share views, and their cached features"""
+    """of the random augmentation: runs of all seeds share views, and their cached features"""
     views: int = Field(0, ge=0, le=100)
     """augmented views of each training image (cached mode)"""
     plain: bool = True
@@ -174,10 +182,10 @@ class AugmentationSettings(RangeSettings):
 
 
 class PerturbationSettings(RangeSettings):
-    """How images are perturbed on which heads are tried: each once, for sweep and eval --perturb."""
+    """How images are perturbed, each once, for sweep and eval --perturb."""
 
     seed: int = Field(0, ge=0, lt=2**32)
-    """of the draws; runs of all seeds are tried alike"""
+    """of the random perturbation: runs of all seeds are evaluated on the same images"""
     zoom: Zoom = 1.35
     aspect: Aspect = 1.12
     shift: Shift = 0.09
@@ -234,14 +242,15 @@ class TrainingSettings(Settings):
     weight_decay: float = Field(1e-5, ge=0, le=1e6)
     """adamw: decoupled; sgd: half of it times the squared weights joins the loss"""
     schedule: Literal["plateau", "cosine"] = "plateau"
-    """slower where validation loss stands still, best epoch kept; or ever slower to a stop, last one kept"""
+    """lower learning rate where validation loss stops falling, best epoch kept; or along a cosine to 0, last
+    epoch kept"""
     plateau_factor: float = Field(0.2, gt=0, lt=1)
     """on a plateau, learning rate times this ..."""
     plateau_patience: int = Field(2, ge=1, le=10_000)
     """... after this many epochs without a better validation loss"""
     unfreeze_from: FeatureLayer | None = None
-    """once the head is fitted, this block of the network and all above it learn, too: the cut lies below it;
-    what crosses it is cached, up to 1.4 MB for each view of an image at 299 px"""
+    """once the head is fitted, this block of the network and all above it learn, too; what enters it is
+    cached, up to 1.4 MB for each view of an image at 299 px"""
     unfrozen_learning_rate: Positive = 1e-5
     """of head and blocks then, always by adamw"""
     unfrozen_batch_size: int = Field(16, ge=1, le=8192)
@@ -339,12 +348,9 @@ class Config(Settings):
                 'compute.processes needs training.mode="online": cached mode fits a head in seconds on one '
                 f"device. Received: {processes}"
             )
-        pixels = self.training.batch_size * self.model.image_size**2 // (processes or MOST_PROCESSES)
-        if self.training.mode == "online" and pixels > MOST_PIXELS:
-            raise ValueError(
-                f'training.mode="online" takes at most {MOST_PIXELS:,} pixels in a step: training.batch_size '
-                f"times the square of model.image_size. Received: {pixels:,}. Lower one of them"
-            )
+        if self.training.mode == "online":
+            pixels = self.training.batch_size * self.model.image_size**2 // (processes or MOST_PROCESSES)
+            _check_pixels('training.mode="online"', "training.batch_size", pixels)
         if self.training.optimizer == "sgd" and (self.model.hidden_units or not self.model.standardise):
             raise ValueError(
                 'training.optimizer="sgd" needs linear heads on standardised features: model.hidden_units=0 '
@@ -364,13 +370,8 @@ class Config(Settings):
         highest = max(self.model.feature_layers, key=order.index)
         if order.index(training.unfreeze_from) > order.index(highest):
             raise ValueError(
-                "training.unfreeze_from must not lie above the highest of model.feature_layers, which is "
+                "training.unfreeze_from must not be above the highest of model.feature_layers, which is "
                 f"{highest}. Received: {training.unfreeze_from}"
             )
         pixels = training.unfrozen_batch_size * self.model.image_size**2
-        if pixels > MOST_PIXELS:
-            raise ValueError(
-                f"training.unfreeze_from takes at most {MOST_PIXELS:,} pixels in a step: "
-                "training.unfrozen_batch_size times the square of model.image_size. "
-                f"Received: {pixels:,}. Lower one of them"
-            )
+        _check_pixels("training.unfreeze_from", "training.unfrozen_batch_size", pixels)

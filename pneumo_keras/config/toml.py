@@ -1,7 +1,8 @@
-"""Settings from TOML files and from the command line, and as TOML again."""
+"""Settings from TOML files and the command line, as TOML again, and in words."""
 
 import contextlib
 import difflib
+import functools
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -11,14 +12,42 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
-from pneumo_keras.config.describe import list_settings
-from pneumo_keras.config.settings import Config
+from pneumo_keras.config.settings import Config, Settings
 from pneumo_keras.errors import SettingsError
 from pneumo_keras.runtime.invocation import to_command
 from pneumo_keras.storage.bounded_reading import read_text
 
 FILE_BYTES = 1 << 16  # of a file of settings; ours take a tenth
 SHOWN = 200  # characters of what was received
+
+Fragment = dict[str, Any]
+"""What JSON Schema says of one setting."""
+
+BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+
+
+@functools.cache
+def list_settings() -> dict[str, Fragment]:
+    """What JSON Schema says of every setting, by dotted key (`training.epochs`)."""
+    schema = Config.model_json_schema()
+    fragments: dict[str, Fragment] = {}
+    for name, fragment in schema["properties"].items():
+        if "$ref" in fragment:
+            table = schema["$defs"][fragment["$ref"].rpartition("/")[2]]
+            fragments |= {f"{name}.{key}": part for key, part in table["properties"].items()}
+        else:
+            fragments[name] = fragment
+    return fragments
+
+
+def flatten_config(config: Config) -> dict[str, Any]:
+    """The value of every setting by dotted key, as JSON knows it; None where it is unset."""
+    tree = config.model_dump(mode="json")
+    values = {}
+    for key in list_settings():
+        table, _, name = key.rpartition(".")
+        values[key] = (tree[table] if table else tree)[name]
+    return values
 
 
 def find_named(folder: str) -> dict[str, Path]:
@@ -28,13 +57,13 @@ def find_named(folder: str) -> dict[str, Path]:
         folder: `configs`, or `configs/grids`.
     """
     package = Path(__file__).parents[1]
-    # In a wheel they lie inside the package, in a checkout beside it.
+    # In a wheel they are inside the package, in a checkout next to it.
     here = next((root / folder for root in (package, package.parent) if (root / folder).is_dir()), None)
     return {path.stem: path for path in sorted(here.glob("*.toml"))} if here else {}
 
 
 def find_toml(name_or_path: str, *, folder: str, option: str) -> Path:
-    """The file of that name in the package's folder, or the path that was given for the option.
+    """The file of that name in a folder of the package, or the path that was given for the option.
 
     Raises:
         SettingsError: There is neither such a name nor such a file.
@@ -57,12 +86,11 @@ def load_toml(path: Path) -> dict[str, Any]:
         SettingsError: It is none, or cannot be read.
     """
     try:
-        text = read_text(path, most=FILE_BYTES)
+        return _parse_toml(read_text(path, most=FILE_BYTES), str(path))
     except UnicodeDecodeError as error:
         raise SettingsError(f"{path} is no TOML file: {error}") from error
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
-    return _parse_toml(text, str(path))
 
 
 def parse_config(text: str, *, name: str) -> Config:
@@ -89,36 +117,28 @@ def load_config(name_or_path: str, overrides: Iterable[str] = ()) -> Config:
 
 
 def parse_overrides(overrides: Iterable[str]) -> list[tuple[str, Any]]:
-    """The settings that `KEY=VALUE` names, and their values, which are not checked yet.
+    """Keys and values of `KEY=VALUE`, neither of which is checked yet.
 
     Raises:
-        SettingsError: One looks otherwise, or names no setting.
+        SettingsError: One looks otherwise.
     """
     parsed = []
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key or override.splitlines() != [override]:
             raise SettingsError(f"--set must look like training.epochs=3. Received: {cut(override)}")
-        if key not in list_settings():
-            raise SettingsError(_to_unknown_key(key))
         parsed.append((key, _parse_value(key, text)))
     return parsed
 
 
 def change_config(config: Config, changes: Mapping[str, Any]) -> Config:
-    """The configuration with other values for some of its settings.
-
-    Args:
-        config: Stays as it is.
-        changes: Values by dotted key: `{"training.epochs": 3}`.
+    """The configuration with other values for some of its settings: `{"training.epochs": 3}`.
 
     Raises:
         SettingsError: A setting is unknown, ill-typed or out of range.
     """
     tree = config.model_dump(mode="json", exclude_none=True)
     for key, value in changes.items():
-        if key not in list_settings():
-            raise SettingsError(_to_unknown_key(key))
         _put(tree, key, value)
     return _check_tree(tree)
 
@@ -126,6 +146,36 @@ def change_config(config: Config, changes: Mapping[str, Any]) -> Config:
 def format_config(config: Config) -> str:
     """The settings as TOML; unset ones are left out."""
     return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+
+
+def explain_config(config: Config) -> str:
+    """The settings as TOML with a comment above each; unset ones are commented out."""
+    parts, last = [], ""
+    for key, value in flatten_config(config).items():
+        table, _, name = key.rpartition(".")
+        if table != last:
+            settings: Settings = getattr(config, table)
+            parts.append(f"\n# {settings.__doc__}\n[{table}]\n")
+            last = table
+        fragment = list_settings()[key]
+        parts.append(f"# {' '.join(fragment['description'].split())}; {_to_rule(fragment)}\n")
+        parts.append(f"# {name} = ...\n" if value is None else tomli_w.dumps({name: value}))
+    return "".join(parts)
+
+
+def describe_config(config: Config) -> dict[str, dict[str, Any]]:
+    """For each dotted key its value and what JSON Schema says of it: description, default, bounds, ..."""
+    return {key: {"value": value, **list_settings()[key]} for key, value in flatten_config(config).items()}
+
+
+def find_changes(first: Config, second: Config) -> dict[str, tuple[str, str]]:
+    """The settings in which two configurations differ, by dotted key: both values as TOML, "" if unset."""
+    after = flatten_config(second)
+    return {
+        key: (_to_toml(value), _to_toml(after[key]))
+        for key, value in flatten_config(first).items()
+        if value != after[key]
+    }
 
 
 def show(value: object) -> str:
@@ -151,18 +201,20 @@ def _parse_toml(text: str, name: str) -> dict[str, Any]:
 def _parse_value(key: str, text: str) -> Any:
     """TOML where it is TOML (`3`, `true`, `["mixed4"]`), a bare string otherwise.
 
-    Of a setting that is text, such as a path, only a TOML string is TOML: a folder may be called 2024.
+    For a setting that is text, such as a path, only a TOML string is TOML: the name of a folder may be 2024.
     """
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
         return text
-    fragment = list_settings()[key]
+    fragment = list_settings().get(key, {})
     takes_text = fragment.get("anyOf", [fragment])[0].get("type") == "string"
     return text if takes_text and not isinstance(value, str) else value
 
 
 def _put(tree: dict[str, Any], key: str, value: Any) -> None:
+    if key not in list_settings():
+        raise SettingsError(_to_unknown_key(key))
     table, _, name = key.rpartition(".")
     settings = tree.setdefault(table, {}) if table else tree
     if isinstance(settings, dict):  # else it is refused with the rest
@@ -193,3 +245,22 @@ def _to_unknown_key(key: str) -> str:
     near = difflib.get_close_matches(key[:SHOWN], known, n=1, cutoff=0.5)
     hint = f"Did you mean '{near[0]}'?" if near else f"See: {to_command('config', 'show', 'default')}"
     return f"Unknown setting '{cut(key)}'. {hint}"
+
+
+def _to_toml(value: Any) -> str:
+    return "" if value is None else " ".join(tomli_w.dumps({"": value}).partition("= ")[2].split())
+
+
+def _to_rule(fragment: Fragment) -> str:
+    """`integer >= 1, <= 8192`, `one of cached, online`, `array of mixed0, mixed1`."""
+    fragment = fragment.get("anyOf", [fragment])[0]  # the other is null, which TOML does not know
+    if "enum" in fragment:
+        return f"one of {', '.join(map(str, fragment['enum']))}"
+    if fragment["type"] == "array":
+        item = fragment.get("items") or fragment["prefixItems"][0]
+        count = f"{fragment['maxItems']} times " if "maxItems" in fragment else ""
+        return f"array of {count}{_to_rule(item).removeprefix('one of ')}"
+    bounds = ", ".join(
+        f"{sign} {fragment[bound]:,.12g}" for bound, sign in BOUNDS.items() if bound in fragment
+    )
+    return f"{fragment.get('format', fragment['type'])} {bounds}".rstrip()

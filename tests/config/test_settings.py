@@ -217,7 +217,7 @@ def test_views_belong_to_the_cached_mode(empty):
         ),
         (
             ["model.feature_layers=['mixed7', 'mixed2']"],
-            "training.unfreeze_from must not lie above the highest of model.feature_layers, which is mixed7. "
+            "training.unfreeze_from must not be above the highest of model.feature_layers, which is mixed7. "
             "Received: mixed8",
         ),
         (
@@ -381,14 +381,6 @@ def test_a_name_that_no_file_can_have_gets_one_line(name):
 @pytest.mark.parametrize("override", ["seed=1\nfoo=2", "seed=1\r", "seed=1\u2028"])
 def test_an_override_is_one_line(override):
     assert message("demo", override).startswith("--set must look like training.epochs=3. Received: seed=1")
-
-
-@pytest.mark.parametrize("path", ["~nosuchuser/images.npz", "x" * 300])
-def test_a_path_that_no_file_can_have_gets_one_line(empty, path):
-    config = load_config(empty, [f"data.path={path}"])
-    with pytest.raises(SettingsError, match=r"^Setting 'data.path' must be a path\. Received: ") as caught:
-        list_paths(config)
-    assert len(str(caught.value)) < 5000
 
 
 @pytest.mark.parametrize(
