@@ -69,7 +69,6 @@ def test_nothing_but_eval_on_the_test_split_opens_its_arrays(invoke, small, monk
         ["train", *source, "--run", "two", *online],
         ["eval", "one", "--split", "val", "--prevalence", "0.3"],
         ["compare", "one", "two", "--split", "val"],
-        ["export", "one", "--format", "stablehlo"],
         ["sweep", *source, "--grid", "grid.toml", "--folds", "2"],
     ):
         result = invoke(*command)
@@ -147,11 +146,11 @@ def test_images_that_were_moved_are_named_and_must_be_the_same(invoke, tmp_path)
     lost = invoke("-q", "eval", "run")
     assert (lost.exit_code, lost.stderr) == (
         1,
-        "Error: The images that run was made with must lie where they lay then, or where --set "
-        f"data.path=... says. Received: {tmp_path}/images, where there is nothing.\n",
+        "Error: The images that run was made with must have the same path as then, or that of --set "
+        f"data.path=... Received: {tmp_path}/images, which does not exist.\n",
     )
     nowhere = invoke("-q", "eval", "run", "--set", "data.path=nowhere")
-    assert (nowhere.exit_code, f"{tmp_path}/nowhere, where there" in nowhere.stderr) == (1, True)
+    assert (nowhere.exit_code, f"{tmp_path}/nowhere, which does not" in nowhere.stderr) == (1, True)
     others = invoke("-q", "eval", "run", "--set", "data.path=other")
     assert (others.exit_code, others.stderr.count("\n")) == (1, 1)
     found = invoke("-q", "eval", "run", "--set", "data.path=2024")
