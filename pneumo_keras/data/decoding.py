@@ -1,7 +1,4 @@
-"""Many image files decoded side by side, each in a process that can be stopped.
-
-A decoder that hangs, or that takes its process with it, costs one image and no more.
-"""
+"""Image files decoded in parallel, by processes: a decoder that hangs or crashes costs one image."""
 
 import concurrent.futures
 import contextlib
@@ -30,8 +27,8 @@ from pneumo_keras.data.kinds import NOTE, Limits
 from pneumo_keras.data.pictures import LIMITS, OUT_OF_MEMORY, load_image
 from pneumo_keras.errors import DataError
 
-AHEAD = 8  # images under way for each worker
-STARTS = 4  # in a row that may fail: what ends processes when memory is short ends new ones, too
+AHEAD = 8  # images submitted ahead for each worker
+STARTS = 4  # that are tried in a row: what ends processes when memory is short ends new ones, too
 START_SECONDS = 120.0  # until a new process is ready, on a machine that is busy
 STDERR = 2
 
@@ -41,15 +38,15 @@ ENDED = "the process that decoded it ended, twice: it may need more memory than 
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """What came of a file.
+    """The result for a file.
 
     Attributes:
         path: Of the file, as it was named; "" where its content was given.
-        image: The image as the classifier knows images; None where there is none.
-        reason: Why there is none; "" where there is one.
+        image: Prepared; None where the file cannot be decoded.
+        reason: Why there is no image; "" where there is one.
         shape: Height and width of the image in the file, in pixels.
-        shown: The same square of the image at a size to look at, if that was asked for.
-        note: What to know of how the file was read, where it contradicts itself; "" if nothing.
+        shown: The same square of the image at a size to look at, if wanted.
+        note: How a file that contradicts itself was read; "" otherwise.
     """
 
     path: str
@@ -66,13 +63,13 @@ Future = concurrent.futures.Future[DecodedImage]
 def decode_file(
     source: str | bytes, preparation: Preparation, limits: Limits = LIMITS, shown: int = 0
 ) -> DecodedImage:
-    """What one file holds; never raises for what it holds.
+    """The image of a file; raises nothing for any content.
 
     Args:
-        source: Path of the file, or all that it holds.
+        source: Path of the file, or its content.
         preparation: Of the images that the classifier was trained on.
         limits: What the file may cost.
-        shown: Height and width to look at, at most; 0 where nobody looks.
+        shown: Greatest height and width of an image to look at; 0 for none.
     """
     path = source if isinstance(source, str) else ""
     try:
@@ -92,28 +89,27 @@ def decode_file(
 def decode_images(
     paths: Iterable[str], *, preparation: Preparation, shown: int = 0, workers: int | None = None
 ) -> Generator[DecodedImage, None, None]:
-    """Images in the order of their paths, by processes of their own; see `Decoders`."""
+    """Images in the order of their paths; see `Decoders`."""
     with Decoders(preparation, shown=shown, workers=workers) as decoders:
         yield from decoders.decode(paths)
 
 
 def may_pass(reason: str) -> bool:
-    """Whether an image that was not decoded for this reason may be decoded another time."""
+    """Whether a file that was not decoded for this reason may be decoded another time."""
     return reason.startswith((TIMED_OUT, ENDED, OUT_OF_MEMORY))
 
 
 def count_cores() -> int:
-    """Those that this process may use."""
+    """CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 class Decoders:
-    """Processes that decode, until the end of the `with` block.
+    """Processes that decode, one file at a time each, until the end of the `with` block.
 
-    Each has one file at a time, so that it is known which file a process had that ended or was stopped. A
-    file whose process ended is decoded once more: that may have been for the memory that others took.
+    A file whose process ended is decoded once more: other processes may have taken the memory.
     """
 
     def __init__(
@@ -124,7 +120,7 @@ class Decoders:
         workers: int | None = None,
         limits: Limits = LIMITS,
     ) -> None:
-        """Takes what `decode_file` takes, and how many processes there are: one a core if not given."""
+        """Takes what `decode_file` takes, and the number of processes: one a core if not given."""
         self.workers, self._limits = workers or count_cores(), limits
         work = functools.partial(decode_file, preparation=preparation, limits=limits, shown=shown)
         self._processes = [_Worker(work, limits) for _ in range(self.workers)]
@@ -143,14 +139,11 @@ class Decoders:
         self._threads.shutdown()
 
     def submit(self, source: str | bytes) -> Future:
-        """Begins with a file: its path, or all that it holds.
-
-        Waiting for it raises DataError where no process can be started.
-        """
+        """Starts to decode a file, given by its path or content; the result may be a DataError, as below."""
         return self._threads.submit(self._decode, source)
 
     def decode(self, paths: Iterable[str]) -> Generator[DecodedImage, None, None]:
-        """Images in the order of their paths, decoded ahead of time; only a few are held.
+        """Images in the order of their paths, a few of them decoded ahead of time.
 
         Raises:
             DataError: No process can be started.
@@ -179,11 +172,11 @@ class Decoders:
 
 
 class _EndedError(Exception):
-    """A process ended before it had an answer."""
+    """A process ended before it answered."""
 
 
 class _Worker:
-    """A process that is given one file after the other, and is replaced when it has ended."""
+    """A process that decodes one file after the other, and is replaced when it has ended."""
 
     def __init__(self, work: Callable[[str | bytes], DecodedImage], limits: Limits) -> None:
         self._work, self._limits = work, limits
@@ -201,11 +194,14 @@ class _Worker:
         """
         if self._process is None or not self._process.is_alive():
             self._start()
-        self._send(source)
+        try:
+            self._link.send(source)
+        except OSError as error:
+            raise self._end() from error
         return self._receive(self._limits.seconds)
 
     def close(self) -> None:
-        """From another thread: ends the process, and starts no other one."""
+        """Ends the process, and starts no other one; called from another thread."""
         with self._lock:
             self._closed = True
             if self._process is not None:
@@ -216,7 +212,7 @@ class _Worker:
         for left in reversed(range(STARTS)):
             try:
                 self._start_once()
-                self._receive(START_SECONDS)
+                self._receive(START_SECONDS)  # it is ready
                 return
             except (OSError, _EndedError) as error:
                 if not left or self._closed:
@@ -232,12 +228,6 @@ class _Worker:
                 process = context.Process(target=_serve, args=(theirs, self._work, self._limits), daemon=True)
                 process.start()
             self._process = process
-
-    def _send(self, source: str | bytes) -> None:
-        try:
-            self._link.send(source)
-        except OSError as error:
-            raise self._end() from error
 
     def _receive(self, seconds: float) -> Any:
         try:
@@ -255,14 +245,14 @@ class _Worker:
 
 
 def _block_interrupts() -> None:
-    """In a thread, and in all processes that it starts: Ctrl-C is for the one that waits for answers."""
+    """Leaves Ctrl-C to the main thread: not for this thread, nor for processes that it starts."""
     if hasattr(signal, "pthread_sigmask"):
         resource_tracker.ensure_running()  # which lets them through where it is started
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
 
 
 def _serve(link: Connection, work: Callable[[str | bytes], DecodedImage], limits: Limits) -> None:
-    """In the process, until the other side is gone, or there is no memory even for a question."""
+    """Runs in the process, until the other side is gone, or there is no memory even for a question."""
     warnings.simplefilter("ignore")
     logging.disable()
     os.dup2(os.open(os.devnull, os.O_WRONLY), STDERR)  # codecs in C write there, whatever they are told

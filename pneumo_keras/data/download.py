@@ -1,4 +1,4 @@
-"""Files from the network: announced, bounded in size, verified, and in place whole or not at all."""
+"""Files from the network: announced, bounded in size, verified, and written atomically."""
 
 import functools
 import logging
@@ -19,23 +19,14 @@ REASON = 300  # characters of a message that quotes a server
 
 @dataclass(frozen=True)
 class Release:
-    """One file as its makers published it.
-
-    Attributes:
-        title: What it is, for log lines and errors.
-        name: Its file name.
-        url: Where it is fetched from.
-        md5: The checksum its makers publish.
-        most: Bytes that it has at most.
-        bytes: Its size; None where nobody published it.
-    """
+    """A published file; `title` is for people."""
 
     title: str
     name: str
     url: str
     md5: str
-    most: int
-    bytes: int | None = None
+    most: int  # bytes
+    bytes: int | None = None  # where they are published
 
     def describe(self) -> str:
         """What it is, how large, with which checksum."""
@@ -44,17 +35,17 @@ class Release:
 
 
 def fetch_release(release: Release, folder: Path, *, remedy: str) -> Path:
-    """Puts a published file into `folder`, unless a verified copy lies there.
+    """Downloads a file into `folder`, unless a verified copy is there.
 
     Args:
-        release: The file, its address, checksum and size.
-        folder: Where it goes; made if missing.
+        release: The file.
+        folder: Made if missing.
         remedy: What to do without a network, as the last sentence of the error.
 
     Raises:
-        DownloadError: It did not arrive whole and with the right checksum. What lay there stays.
+        DownloadError: It did not arrive whole and with the right checksum; an older file stays.
     """
-    import pooch  # takes long enough to be noticed by who needs no download
+    import pooch  # takes noticeably long
 
     pooch.get_logger().setLevel(logging.ERROR)  # it would announce the file without its size
     try:
@@ -74,7 +65,7 @@ def fetch_release(release: Release, folder: Path, *, remedy: str) -> Path:
 
 
 def _download(release: Release, folder: Path, url: str, output: str, pooch: Any) -> None:
-    """Writes no more than the file can have; pooch verifies it and moves it into place."""
+    """Writes no more bytes than the file can have; pooch verifies it and moves it to its folder."""
     import requests
 
     log.info("Downloading %s from %s to %s", release.describe(), url, folder)
@@ -93,7 +84,7 @@ def _download(release: Release, folder: Path, url: str, output: str, pooch: Any)
 
 
 def _to_reason(error: BaseException) -> str:
-    """The first cause of a failed transfer, without the wrapping of three libraries."""
+    """The first cause of a failed transfer, which three libraries wrap."""
     while cause := error.__cause__ or error.__context__:
         error = cause
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""How an image becomes one of the size of the training images: as they were made, to the byte."""
+"""How an image becomes one like the training images, to the byte."""
 
 import hashlib
 import importlib.metadata
@@ -20,7 +20,7 @@ log = logging.getLogger("pneumo_keras")
 
 JPEG_QUALITY = 75  # Pillow's default, with which PneumoniaMNIST was saved
 JPEG_LENGTH = 0.8  # with JPEG mean lengths of 0.93 to 0.97 were measured, without it below 0.2
-SAMPLE = 512  # images that are looked at, at most
+SAMPLE = 512  # images that are measured, at most
 BLOCK = 8  # pixels along an edge of what JPEG transforms at once
 
 # Steps of the coefficients of a grey block at quality 50, ITU-T T.81, table K.1: rows go down.
@@ -39,9 +39,9 @@ STEPS = np.array(
 
 
 def prepare_image(image: Image.Image, preparation: Preparation) -> UInt8[np.ndarray, "size size"]:
-    """Cuts out the square in the middle, shrinks or enlarges it, and saves it as JPEG if that is asked for.
+    """Cuts out the square in the middle, shrinks or enlarges it, and saves it as JPEG if that is wanted.
 
-    An image that already has the size is taken as it is: a second JPEG would change it.
+    An image that already has the size stays as it is: a second JPEG would change it.
 
     Args:
         image: Grey, 0 (black) to 255 (white), mode "L" or "F", upright, with square pixels.
@@ -106,20 +106,17 @@ def save_as_jpeg(grey: UInt8[np.ndarray, "height width"], quality: int) -> UInt8
 
 
 def measure_jpeg(images: Images) -> float:
-    """How plainly images were saved as JPEG of quality 75 at the size that they have, in [0, 1].
+    """How clearly images of 8 x 8 pixels or more were saved as JPEG of quality 75 at their size, in [0, 1].
 
     The coefficients of the blocks' cosine transforms are then multiples of known steps, but for rounding. As
-    angles on a circle whose circumference is a step they point the same way, and their mean is near 1 in
-    length; otherwise they point anywhere. Coefficients that round to zero would do so in any image.
-
-    Args:
-        images: Some, of 8 x 8 pixels or more.
+    angles on a circle whose circumference is a step they are equal, and their mean has a length near 1;
+    otherwise they are random. Coefficients that round to zero would do so in any image.
     """
     steps = ((STEPS * (200 - 2 * JPEG_QUALITY) + 50) // 100).clip(1)
-    turns = _transform_blocks(images) / steps
-    told = np.abs(turns) > 0.5
-    told[..., 0, 0] = False  # the mean, which brightness alone moves
-    return float(np.abs(np.exp(2j * np.pi * turns[told]).mean())) if told.any() else 0.0
+    multiples = _transform_blocks(images) / steps
+    used = np.abs(multiples) > 0.5
+    used[..., 0, 0] = False  # the mean, which brightness alone changes
+    return float(np.abs(np.exp(2j * np.pi * multiples[used]).mean())) if used.any() else 0.0
 
 
 def measure_sample(images: ImageSet) -> float:

@@ -13,7 +13,7 @@ from pneumo_keras.arrays import Images, Labels
 AT_ONCE = 256  # images that are read together where all are read
 
 Rows = slice | Integer[np.ndarray, " rows"]
-"""Which images: a slice, or their indices from 0 in any order."""
+"""Indices of images, or a slice."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,7 @@ class Preparation:
 class ImageSet(Protocol):
     """A set of images of one size, with or without labels."""
 
-    def __len__(self) -> int:
-        """How many."""
-        ...
+    def __len__(self) -> int: ...
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -48,10 +46,7 @@ class ImageSet(Protocol):
         ...
 
     def fingerprint(self) -> str:
-        """SHA-256 that stands for all pixels in their order, known without reading them all.
-
-        Of the pixels themselves, or of all that they were made from.
-        """
+        """SHA-256 of all pixels in their order, or of all that they are made from."""
         ...
 
     def read(self, rows: Rows) -> Images:
@@ -71,7 +66,7 @@ class LabelledImages(ImageSet, Protocol):
 
 @dataclass(frozen=True)
 class JoinedImages:
-    """Several sets of images of one size, one after the other."""
+    """Several sets of images of one size, concatenated."""
 
     parts: Sequence[LabelledImages]
 

@@ -56,19 +56,19 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class DataCard:
-    """What the images are, for people.
+    """A description of the images; what is not known is "".
 
     Attributes:
         title: In a few words, with the size.
         description: In a sentence or two.
         limits: Sentences for the model card: what not to conclude from these images.
-        notice: What a reader must know before comparing results; "" if nothing.
-        licence: With its address; "" where unknown.
-        citation: BibTeX; "" where unknown.
+        notice: What a reader must know before comparing results.
+        licence: With its address.
+        citation: BibTeX.
         synthetic: Whether a program drew them.
         medmnist_name: What MedMNIST calls the official file in names of results, None for any other.
         files: SHA-256 of each file that is read, by file name.
-        patients: How its splits share patients, in sentences; "" where that is not known.
+        patients: How its splits share patients, in sentences.
     """
 
     title: str

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pneumo_keras.arrays import SPLITS, Labels
+from pneumo_keras.arrays import Labels
 from pneumo_keras.data.folder.decoded import load_decoded
 from pneumo_keras.data.folder.files import ImageFile, name_place, scan_folder, scan_table, to_labels
 from pneumo_keras.data.images import LabelledImages, Preparation
@@ -45,8 +45,6 @@ def open_images(options: DataOptions) -> DataSet:
     card = describe_own(path.name, size=options.size, files=checksums)
 
     def choose_images(split: str | None) -> list[ImageFile]:
-        if split not in (*SPLITS, None):
-            raise DataError(f"A split must be one of {', '.join(SPLITS)}. Received: {split}.")
         with _explain_unreadable(path):
             return layout.list_images("") if split is None else layout.choose_images(split)
 

@@ -352,13 +352,11 @@ def name_patients(files: Sequence[ImageFile], pattern: str, *, place: str) -> li
     if known or pattern != KERMANY:
         log.log(
             logging.INFO if known else logging.WARNING,
-            "%s: %s of %s tell the patient by their names, as %s: %s",
+            "%s: %s of %s tell the patient by their names (data.patient_pattern is %s): %s",
             place,
             f"{len(known):,}",
             to_amount(len(files), "file"),
-            "Kermany et al. write them (person12_..., IM-0012-..., NORMAL2-IM-0012-...)"
-            if pattern == KERMANY
-            else "data.patient_pattern specifies",
+            pattern,
             to_amount(len({file.patient for file in known}), "patient"),
         )
     return named

@@ -5,7 +5,7 @@ import hashlib
 import logging
 from pathlib import Path
 
-from pneumo_keras.arrays import SPLIT_NAMES, SPLITS
+from pneumo_keras.arrays import SPLIT_NAMES
 from pneumo_keras.data.download import Release, fetch_release
 from pneumo_keras.data.image_preparation import ResizedImages, detect_preparation
 from pneumo_keras.data.images import LabelledImages, count_classes
@@ -36,8 +36,6 @@ def open_images(options: DataOptions, release: Release | None = None) -> DataSet
     npz = locate_npz(release, path=options.path, folder=to_medmnist_folder())
 
     def open_split(split: str) -> LabelledImages:
-        if split not in SPLITS:
-            raise DataError(f"A split must be one of {', '.join(SPLITS)}. Received: {split}.")
         wanted, size = options.preparation, options.size
         if wanted:  # larger images become like those of the training
             size = max(size, open_archive(npz.path, split).size)

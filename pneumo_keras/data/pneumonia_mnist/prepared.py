@@ -32,42 +32,21 @@ log = logging.getLogger("pneumo_keras")
 T = TypeVar("T")
 SUMMARY = "summary.npz"  # labels and fingerprint; zip has a checksum of each
 READ_TOGETHER = 256  # records
-# What TFDS, ArrayRecord, NumPy and Pillow raise on damaged files; each was met while damaging them.
-UNREADABLE = (
-    AttributeError,
-    EOFError,
-    IndexError,
-    KeyError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    Image.DecompressionBombError,
-)
 
 
 @dataclass(frozen=True)
 class PreparedImages:
     """A split as a data set on disk, decoded image by image as it is read.
 
-    ArrayRecord and PNG have checksums. Where they show damage, all images are prepared again.
-
-    Attributes:
-        folder: Where TFDS finds the data set.
-        split: Its name.
-        shape: Height and width in pixels.
-        labels: Of all images, in their order.
-        sha256: Of all pixels.
-        rebuild: Prepares the images again and reads them by a function; None in another process, which may
-            run on another machine.
+    ArrayRecord and PNG have checksums. Where they show damage, all images are prepared again, but not by
+    another process, which may run on another machine.
     """
 
-    folder: Path
+    folder: Path  # of TFDS
     split: str
-    shape: tuple[int, int]
+    shape: tuple[int, int]  # height and width in pixels
     labels: Labels
-    sha256: str
+    sha256: str  # of all pixels
     rebuild: Callable[[Callable[[], Images]], Images] | None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -90,7 +69,7 @@ class PreparedImages:
         indices = np.arange(len(self))[rows].tolist()
         try:
             return self._decode(indices)
-        except UNREADABLE as error:
+        except Exception as error:  # TFDS, ArrayRecord and Pillow raise anything on damaged files
             if self.rebuild is None:
                 raise DataError(
                     f"{self.folder}: prepared images must be readable on every machine of a cluster. Name a "
@@ -169,7 +148,7 @@ def _prepare(path: Path, split: str, size: int, folder: Path, read: Callable[[],
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with wait_for_lock(lock, "it prepares the same images"):
-            with contextlib.suppress(*UNREADABLE):
+            with contextlib.suppress(Exception):
                 return read()
             remove(partial)  # of a run that was killed
             try:
@@ -190,7 +169,7 @@ def _prepare(path: Path, split: str, size: int, folder: Path, read: Callable[[],
         ) from error
     try:
         return read()
-    except UNREADABLE as error:
+    except Exception as error:
         raise DataError(
             f"{folder}: the prepared images must be whole. Received: {_to_reason(error)}. "
             "Remove that folder; the next run prepares it again."

@@ -95,12 +95,6 @@ def test_the_test_images_are_not_opened_unless_asked_for(write_npz, cache):
         data.open_split("test")
 
 
-def test_an_unknown_split_is_refused(write_npz, cache):
-    with pytest.raises(DataError) as error:
-        open_images(to_options(write_npz(), cache)).open_split("validation")
-    assert str(error.value) == "A split must be one of train, val, test. Received: validation."
-
-
 def test_the_official_file_needs_no_words(write_npz, cache, caplog):
     path = write_npz()
     data = open_images(to_options(path, cache), to_release(path))
