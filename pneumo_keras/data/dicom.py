@@ -197,7 +197,7 @@ class _PixelFormat:
 def _read_format(header: _Header) -> _PixelFormat:
     photometric = header.find_text("PhotometricInterpretation")
     if not photometric:
-        raise DataError("its Photometric Interpretation is missing: nothing tells whether 0 is black")
+        raise DataError("its Photometric Interpretation is missing: it is unknown whether 0 is black")
     allocated = header.read_integer("BitsAllocated", 1, WIDEST)
     if allocated != 1 and allocated % BYTE:
         raise DataError(f"its Bits Allocated is {allocated}: it must be 1 or a multiple of {BYTE}")
@@ -498,7 +498,7 @@ def _find_syntax(dataset: Dataset) -> UID:
     meta = getattr(dataset, "file_meta", None) or FileMetaDataset()
     if not meta.get("TransferSyntaxUID"):
         if dataset["PixelData"].is_undefined_length:
-            raise DataError("its Transfer Syntax UID is missing: nothing tells how its pixels are compressed")
+            raise DataError("its Transfer Syntax UID is missing: the compression of its pixels is unknown")
         implicit, little_endian = dataset.original_encoding
         plain = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
         meta.TransferSyntaxUID = plain if little_endian else ExplicitVRBigEndian

@@ -9,7 +9,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from jaxtyping import Float64
 from onnx import TensorProto
 from scipy.linalg import block_diag
 
@@ -37,7 +36,7 @@ def load_scoring(path: Path) -> Scoring:
 
 
 def to_onnx(classifier: Classifier) -> bytes:
-    """The classifier as a model from `images` to `probability`, any number of any size."""
+    """A model from `images`, any number of any size, to `probability`."""
     nodes = Nodes()
     images = _write_preprocessing(nodes, classifier.frozen)
     if classifier.flip_average:
@@ -59,57 +58,38 @@ def to_onnx(classifier: Classifier) -> bytes:
 def _write_preprocessing(nodes: Nodes, frozen: FrozenPart) -> str:
     """From images (n, height, width, 1) to images (n, channels, size, size)."""
     images = nodes.add("Transpose", IMAGES, perm=CHANNELS_FIRST)
-    source = None  # any size
     for target in frozen.sizes:
-        rows, columns = (_write_weights(nodes, images, axis, source, target) for axis in (HEIGHT, WIDTH))
+        rows, columns = (_write_weights(nodes, images, axis, target) for axis in (HEIGHT, WIDTH))
         columns = nodes.add("Transpose", columns, perm=[1, 0])
         images = nodes.add("MatMul", nodes.add("MatMul", rows, images), columns)
-        source = target
     grey = _write_scaling(nodes, images, GREY_SCALE, GREY_OFFSET)
     channels: Any = frozen.backbone.input_shape[-1]
     return nodes.add("Concat", *[grey] * channels, axis=1)
 
 
-def to_weights(source: int, target: int) -> Float64[np.ndarray, "target source"]:
-    """The weights of bilinear, antialiased resizing along an axis, as Keras on JAX and Pillow have them.
-
-    Each row adds up to one.
-    """
-    ratio = source / target
-    gaps = np.abs(_to_centres(target) * ratio - 0.5 - np.arange(source))
-    weights = (1 - gaps / max(ratio, 1.0)).clip(0)  # averages what shrinks, and does not sample it
-    return weights / weights.sum(axis=1, keepdims=True)
-
-
-def _to_centres(target: int) -> Float64[np.ndarray, "target 1"]:
-    """The middles of the pixels to be made, in their own pixels."""
-    return np.arange(target)[:, None] + 0.5
-
-
-def _write_weights(nodes: Nodes, images: str, axis: int, source: int | None, target: int) -> str:
-    """`to_weights` along an axis of images, computed when the model runs if the source is open."""
-    if source is not None:
-        return nodes.add_constant(to_weights(source, target))
+def _write_weights(nodes: Nodes, images: str, axis: int, target: int) -> str:
+    """Weights (target, source) of bilinear, antialiased resizing along an axis, as of Keras and Pillow."""
     pixels = nodes.add("Gather", nodes.add("Shape", images), nodes.add_constant(np.array(axis)), axis=0)
     steps = nodes.add("Range", nodes.add_constant(np.array(0)), pixels, nodes.add_constant(np.array(1)))
-    places, size = (nodes.add("Cast", value, to=TensorProto.FLOAT) for value in (steps, pixels))
+    source, size = (nodes.add("Cast", value, to=TensorProto.FLOAT) for value in (steps, pixels))
     ratio = nodes.add("Div", size, nodes.add_constant(float(target)))
-    scaled = nodes.add("Mul", nodes.add_constant(_to_centres(target)), ratio)
+    scaled = nodes.add("Mul", nodes.add_constant(np.arange(target)[:, None] + 0.5), ratio)
     centres = nodes.add("Sub", scaled, nodes.add_constant(0.5))
-    gaps = nodes.add("Abs", nodes.add("Sub", centres, places))
+    gaps = nodes.add("Abs", nodes.add("Sub", centres, source))
+    # What shrinks is averaged, and not sampled.
     distances = nodes.add("Div", gaps, nodes.add("Max", ratio, nodes.add_constant(1.0)))
     weights = nodes.add("Relu", nodes.add("Sub", nodes.add_constant(1.0), distances))
     return nodes.add("Div", weights, nodes.add("ReduceSum", weights, nodes.add_constant([1]), keepdims=1))
 
 
 def _write_head(nodes: Nodes, head: keras.Model, features: str) -> str:
-    """From features (n, d) to log odds (n, members), all members side by side in one matrix."""
+    """From features (n, d) to log odds (n, members), all members in one matrix."""
     members = read_members(head)
     value = features
     if members.shift is not None:
         value = nodes.add("Sub", features, nodes.add_constant(members.shift))
     for index, layer in enumerate(members.layers):
-        # All members of the first layer see the same features, those of a second one their own hidden units.
+        # The first layer of each member has the same inputs, a second one those of its member alone.
         kernel = block_diag(*layer.kernels) if index else np.concatenate(list(layer.kernels), axis=1)
         constants = nodes.add_constant(np.asarray(kernel)), nodes.add_constant(layer.biases.reshape(-1))
         value = nodes.add("Gemm", value, *constants)

@@ -14,7 +14,7 @@ import pytest
 import pneumo_keras
 from pneumo_keras import BACKEND
 from pneumo_keras.exports.forms import FORMS
-from pneumo_keras.exports.onnx import to_onnx, to_weights
+from pneumo_keras.exports.onnx import to_onnx
 from tests.exports.classifiers import SIZES, build_classifier, draw_images, score, to_difference
 
 HEADS = [
@@ -146,12 +146,3 @@ def test_a_file_holds_nothing_of_the_folders_in_which_it_was_written(form, tmp_p
     folders = (tmp_path, Path(pneumo_keras.__file__).parent, Path(sys.prefix), Path(keras.__file__).parent)
     content = path.read_bytes()
     assert not [path for path in (*folders, ".py") if str(path).encode() in content]
-
-
-@pytest.mark.parametrize(("source", "target"), [(28, 199), (200, 28), (28, 28), (1, 5), (5, 1)])
-def test_two_matrix_products_resize_as_keras_does(source, target):
-    images = draw_images(source, source)
-    resized = keras.ops.image.resize(images, (target, target), interpolation="bilinear", antialias=True)
-    weights = to_weights(source, target)
-    np.testing.assert_allclose(weights @ images[..., 0] @ weights.T, resized[..., 0], atol=2e-3)
-    np.testing.assert_allclose(weights.sum(axis=1), 1)
