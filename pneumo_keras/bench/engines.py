@@ -75,8 +75,8 @@ class Bench:
     """All that was measured of one machine.
 
     Attributes:
-        network: What runs, in words.
-        images: On what, in words.
+        network: In words.
+        images: In words.
         operations: Additions and multiplications for an image, as stock Keras does them.
         product_rate: Operations a second of a plain float32 matrix product.
         engines: Stock Keras first.

@@ -43,8 +43,8 @@ PACKAGES = {
     "openvino": ("openvino", "onnx"),
 }
 
-# The modules that compute features, of which another version may compute others. A list, so that whoever
-# writes a module decides whether it is one of them; a test looks through what these modules import.
+# The modules that compute features, of which another version may compute others. A test compares the list
+# with what these modules import.
 COMPUTING = (
     *("arrays", "runtime.backend", "runtime.private_apis", "runtime.prefetch"),
     "data.image_preparation",
@@ -60,15 +60,10 @@ ViewedImages = tuple[ImageSet, Sequence[View]]
 
 @dataclass
 class FeatureJob:
-    """Images in a view on their way through some feature layers of the frozen network.
+    """The computation of the features of images in one view, at some feature layers.
 
-    Attributes:
-        frozen: Images -> features.
-        build_runner: Makes a backbone run over a stream of batches of CHUNK images.
-        feature_layers: Whose features are computed, side by side.
-        images: Of any size.
-        view: How they are seen.
-        waited: Seconds that the network has waited for images.
+    `build_runner` makes a backbone run over batches of CHUNK images; `waited` counts the seconds for which
+    the network has waited for images.
     """
 
     frozen: FrozenPart
@@ -107,8 +102,8 @@ class Extractor:
         frozen: Images -> features.
         build_runner: Makes a backbone run over a stream of batches of CHUNK images.
         about: What computes the features: engine, precision, backend, device.
-        store: Where features are kept.
-        shared: What other machines share with that one; None where there is nothing.
+        store: Of this machine.
+        shared: Of several machines, if there is one.
         run_elsewhere: Runs a job over chunks on several machines; None where it runs on this one.
     """
 

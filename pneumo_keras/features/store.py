@@ -35,12 +35,9 @@ SLICE = 1024  # rows in memory at once, where all of them are read
 
 @dataclass(frozen=True)
 class Entry:
-    """The features (n, d) of one view of one set of images through one feature layer.
+    """The features, of shape (n, d), of one view of one set of images at one feature layer.
 
-    Attributes:
-        store: Folder of all entries.
-        about: Everything that determines the features.
-        shape: Images and features.
+    `store` is the folder of all entries, `about` everything that determines the features.
     """
 
     store: Path
@@ -104,12 +101,7 @@ def iterate_rows(table: FeatureTable | np.ndarray) -> Iterator[np.ndarray]:
 
 @dataclass(frozen=True)
 class Store:
-    """All entries below a cache.
-
-    Attributes:
-        cache: The folder of all that is kept.
-        limit: Of all features, in bytes. What was used longest ago goes first.
-    """
+    """All entries in a cache, in `limit` bytes: what was used longest ago is removed first."""
 
     cache: Path
     limit: int
@@ -186,7 +178,7 @@ class Store:
 
 @dataclass(frozen=True)
 class StoredEntry:
-    """An entry as it is found on disk: of `n` images, `images` have their features there."""
+    """An entry as it is found on disk, with the features of `images` of its `n` images."""
 
     folder: Path
     title: str

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Float64
 
 from pneumo_keras.errors import TrainingError
 from pneumo_keras.training.batches import Batches
@@ -16,7 +16,6 @@ ops: Any = keras.ops  # untyped
 
 State = dict[str, np.ndarray]
 """Arrays by name: all that changes in a fit."""
-
 
 LINES = 20  # of the log at most, whatever the number of epochs
 
@@ -42,22 +41,19 @@ class EpochLog(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         logs = logs or {}
-        val_losses = to_member_values(logs, "val_loss", self._members)
+        accuracies, val_losses, val_accuracies = (
+            to_member_values(logs, name, self._members) for name in ("accuracy", "val_loss", "val_accuracy")
+        )
         figures = {
             "loss": float(logs["loss"]),
-            "accuracy": float(to_member_values(logs, "accuracy", self._members).mean()),
+            "accuracy": float(accuracies.mean()),
             "val_loss": float(val_losses.mean()),
-            "val_accuracy": float(to_member_values(logs, "val_accuracy", self._members).mean()),
+            "val_accuracy": float(val_accuracies.mean()),
         }
-        by_member = {f"val_loss_{member}": float(loss) for member, loss in enumerate(val_losses, start=1)}
-        self.epochs.append(
-            {
-                "epoch": epoch + 1,
-                **figures,
-                "learning_rate": self._learning_rate,
-                **(by_member if self._members > 1 else {}),
-            }
-        )
+        row = {"epoch": epoch + 1, **figures, "learning_rate": self._learning_rate}
+        if self._members > 1:
+            row |= {f"val_loss_{member}": float(loss) for member, loss in enumerate(val_losses, start=1)}
+        self.epochs.append(row)
         self.finite &= np.isfinite(val_losses)
         model: Any = self.model
         model.stop_training = not self.finite.any()
@@ -106,10 +102,10 @@ class FiniteLoss(keras.callbacks.Callback):
 
 
 class BestMembers(keras.callbacks.Callback):
-    """Leaves each member with the weights of its best epoch, and slows down those that stand still.
+    """Restores the weights of each member's best epoch at the end, and lowers learning rates on the way.
 
-    The learning rate of a member is multiplied by `factor` after `patience` epochs without a lower
-    validation loss of its own.
+    That of a member is multiplied by `factor` after `patience` epochs without a lower validation loss of its
+    own.
     """
 
     def __init__(self, members: int, *, factor: float, patience: int) -> None:
@@ -129,12 +125,14 @@ class BestMembers(keras.callbacks.Callback):
         losses = to_member_values(logs or {}, "val_loss", len(self._lowest))
         better = losses < self._lowest
         self._lowest[better], self.best_epochs[better] = losses[better], epoch + 1
-        self._keep(better)
+        for kept, weights in zip(self._weights, self._read_weights(), strict=True):
+            # A member alone may have variables without an axis of members.
+            np.copyto(kept, weights, where=better.reshape(-1, *[1] * (weights.ndim - 1)))
         self._waited = np.where(better, 0, self._waited + 1)
-        tired = self._waited >= self._patience
-        self._waited[tired] = 0
+        on_plateau = self._waited >= self._patience
+        self._waited[on_plateau] = 0
         rates = ops.convert_to_numpy(model.optimizer.rates)
-        model.optimizer.rates.assign(np.where(tired, rates * np.float32(self._factor), rates))
+        model.optimizer.rates.assign(np.where(on_plateau, rates * np.float32(self._factor), rates))
 
     def start_from(self, figures: dict[str, Any]) -> None:
         """Counts the weights that are there as those of epoch 0, by figures of the validation images."""
@@ -159,11 +157,6 @@ class BestMembers(keras.callbacks.Callback):
         )
         count = sum(name.startswith("best_") and name != "best_epochs" for name in state)
         self._weights = [state[f"best_{index}"].copy() for index in range(count)]
-
-    def _keep(self, better: Bool[np.ndarray, " members"]) -> None:
-        for kept, weights in zip(self._weights, self._read_weights(), strict=True):
-            # A member alone may have variables without an axis of members.
-            np.copyto(kept, weights, where=better.reshape(-1, *[1] * (weights.ndim - 1)))
 
     def _read_weights(self) -> list[np.ndarray]:
         model: Any = self.model

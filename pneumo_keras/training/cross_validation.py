@@ -76,9 +76,9 @@ class FoldedFeatures:
     Attributes:
         views: In each view that is trained on.
         evaluated: By the way in which images are evaluated: in each view over which log odds are averaged.
-            The first view of the first way is the one that schedules see.
+            Schedules use the first view of the first way.
         labels: Of the images.
-        folds: In which they are held out.
+        folds: See `draw_folds`.
     """
 
     views: list[Features]
@@ -100,7 +100,7 @@ class HeldOut:
         log_odds: By the way in which images are evaluated: of each image, from the member that was fitted
             without its fold; NaN for a setting whose losses were not finite to the end, in every fold.
         kept_epochs: Of each setting in each fold.
-        weights: Numbers that a head learns, the same in all settings.
+        weights: How many a head has, the same in all settings.
     """
 
     log_odds: dict[str, LogOddsOfSettings]
@@ -118,16 +118,11 @@ def cross_validate(
 ) -> HeldOut:
     """Fits every setting once without each fold, all of them at the same time.
 
-    As in training, what a schedule learns from validation images it learns from the held-out ones, so
-    their figures may be a little better than those of new images; settings are compared on the same terms.
+    Settings differ in the rates and decays of `config` alone, and share the seeds of the folds. A batch has
+    images of the held-out fold, too, with weight 0.
 
-    Args:
-        build_head: See there.
-        features: Of all images.
-        config: With the rate and decay of each setting; they differ in these alone, and share the seeds of
-            the folds.
-        batch_size: Images in a step, those of the held-out fold included.
-        seed: Of initial weights, dropout and the order of images.
+    As in training, what a schedule learns from validation images it learns from the held-out ones, so
+    their figures may be a little better than those of new images, for all settings alike.
     """
     labels, folds = features.labels, features.folds
     settings, count = len(config.learning_rates), int(folds.max()) + 1
@@ -161,7 +156,7 @@ def weigh_folds(labels: Labels, folds: Folds) -> MemberWeights:
     """Balanced class weights of the images (n, folds) outside each fold, 0 inside it; 1 in the mean of all.
 
     Keras takes the mean over all images of a batch, those of weight 0 included: with a mean of 1 each
-    member's loss stands to its penalty as in a training on the images outside alone.
+    member's loss has the proportion to its penalty that it has in a training on the images outside alone.
     """
     weights = np.zeros((len(labels), int(folds.max()) + 1), np.float32)
     for fold in range(weights.shape[1]):

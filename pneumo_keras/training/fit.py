@@ -68,11 +68,9 @@ class History:
     """What happened, epoch by epoch.
 
     Attributes:
-        epochs: For each epoch its number from 1, `loss`, `accuracy`, `val_loss`, `val_accuracy` and
-            the `learning_rate` it began with, all of them means over members; with several members
-            also `val_loss_1`, ... The training loss is class-weighted, the validation loss is not.
-            `kept` counts the members that ended with the weights of this epoch.
-        kept_epochs: For each member the one whose weights it ended with.
+        epochs: A row for each, means over members; the training loss is class-weighted, the validation loss
+            is not. `kept` counts the members that ended with the weights of this epoch.
+        kept_epochs: The epoch whose weights each member ended with.
         finite: Whether each member's losses were finite to the end.
     """
 
@@ -92,13 +90,7 @@ def compute_moments(
 ) -> tuple[Moments, Moments]:
     """Mean and variance of each feature over all images and views, in two passes.
 
-    Args:
-        views: Features (n, d); of the same images if there are weights.
-        weights: Of each image, or of each image for each member; all count alike without. A mask
-            leaves images out.
-
-    Returns:
-        Each (d), or (members, d) where each member weighs the images in its own way.
+    Each is (d), or (members, d) where images have a weight for each member; a mask leaves images out.
     """
     # Squares about the overall mean, or those of large means would swallow small variances.
     centre = sum(rows.sum(axis=0, dtype=np.float64) for view in views for rows in iterate_rows(view))
