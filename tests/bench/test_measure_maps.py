@@ -49,7 +49,7 @@ def test_deletion_takes_away_what_the_map_shows_and_as_much_elsewhere():
     assert -6 < blobs[0] < 0 < blobs[1]
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.real_data
 def test_maps_point_to_the_opacities_of_phantoms(tmp_path, monkeypatch):
     """The sanity check of explain: the hot spot of most images lies on what was planted there."""

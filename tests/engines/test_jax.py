@@ -86,21 +86,13 @@ def test_average_pooling_with_two_kinds_of_users_stays_where_it_is():
 
 
 @pytest.mark.slow
-def test_the_real_network_keeps_its_features():
-    app = keras.applications.InceptionV3(include_top=False, weights=None, input_shape=(75, 75, 3))
-    backbone = randomise(build_backbone(app, [f"mixed{i}" for i in range(11)]))
-    images = draw_images(2, 75)
-    assert to_deviation(compute(backbone, images), backbone, images) < 1e-5
-    assert len(list_products(plan_steps(read_graph(backbone)))) == 12
-
-
-@pytest.mark.slow
 @pytest.mark.real_data
 def test_pretrained_features_of_real_images_deviate_by_less_than_one_in_a_million():
     weights = SHARED / "weights" / "inception_v3_notop.weights.h5"
-    app = keras.applications.InceptionV3(include_top=False, weights=weights, input_shape=(150, 150, 3))
-    backbone = build_backbone(app, ["mixed2", "mixed4", "mixed7"])
+    app = keras.applications.InceptionV3(include_top=False, weights=weights, input_shape=(75, 75, 3))
+    backbone = build_backbone(app, [f"mixed{i}" for i in range(11)])
+    assert len(list_products(plan_steps(read_graph(backbone)))) == 12
     with np.load(SHARED / "data" / "pneumoniamnist.npz") as images:
-        grey = images["test_images"][:2].astype("float32")[..., None] / 127.5 - 1
-    arrays = np.repeat(np.asarray(keras.ops.image.resize(grey, (150, 150))), 3, axis=-1)
+        grey = images["test_images"][:1].astype("float32")[..., None] / 127.5 - 1
+    arrays = np.repeat(np.asarray(keras.ops.image.resize(grey, (75, 75))), 3, axis=-1)
     assert to_deviation(compute(backbone, arrays), backbone, arrays) < 1e-6

@@ -71,9 +71,7 @@ def test_nothing_above_the_highest_feature_layer_is_kept_and_nothing_learns(netw
 
 
 @pytest.mark.slow
-def test_weights_come_back_from_a_keras_3_file(tmp_path):
-    keras.utils.set_random_seed(1)
-    whole = keras.applications.InceptionV3(include_top=False, weights=None, input_shape=(75, 75, 3))
+def test_weights_come_back_from_a_keras_3_file(tmp_path, whole):
     path = tmp_path / "inception.weights.h5"
     whole.save_weights(path)
     loaded = build_backbone(str(path), image_size=75, feature_layers=["mixed10"])
@@ -239,11 +237,9 @@ def test_the_imagenet_file_is_the_one_keras_names():
 
 
 @pytest.mark.slow
-def test_a_legacy_weights_file_loads(tmp_path):
+def test_a_legacy_weights_file_loads(tmp_path, whole):
     from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 
-    keras.utils.set_random_seed(1)
-    whole = keras.applications.InceptionV3(include_top=False, weights=None, input_shape=(75, 75, 3))
     with h5py.File(tmp_path / "legacy.h5", "w") as file:
         save_weights_to_hdf5_group(file, whole)
     loaded = build_backbone(str(tmp_path / "legacy.h5"), image_size=75, feature_layers=["mixed10"])
@@ -329,6 +325,11 @@ def test_activations_are_addressed_by_what_lies_below_them():
     )
 
 
+@pytest.fixture(scope="module")
+def inception():
+    return build_backbone("none", image_size=75, feature_layers=("mixed2", "mixed10", "mixed7"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("block", "feature_layers", "learning"),
@@ -339,11 +340,15 @@ def test_activations_are_addressed_by_what_lies_below_them():
         ("mixed10", {"cut": 2048, "mixed2": 288, "mixed7": 768}, 9),
     ],
 )
-def test_inception_v3_is_cut_between_its_blocks(block, feature_layers, learning):
-    backbone = build_backbone("none", image_size=75, feature_layers=("mixed2", "mixed10", "mixed7"))
-    cut = cut_backbone(backbone, block)
+def test_inception_v3_is_cut_between_its_blocks(inception, block, feature_layers, learning):
+    cut = cut_backbone(inception, block)
     assert list_feature_layers(cut.lower) == feature_layers
     assert len(cut.upper.trainable_variables) == learning
-    images = np.random.default_rng(0).uniform(-1, 1, (2, 75, 75, 3)).astype(np.float32)
+
+
+@pytest.mark.slow
+def test_both_parts_of_inception_v3_give_its_features(inception):
+    cut = cut_backbone(inception, "mixed8")
+    images = np.random.default_rng(0).uniform(-1, 1, (1, 75, 75, 3)).astype(np.float32)
     features = cut.upper.predict_on_batch(cut.lower.predict_on_batch(images))
-    np.testing.assert_allclose(features, backbone.predict_on_batch(images), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(features, inception.predict_on_batch(images), rtol=1e-5, atol=1e-6)
