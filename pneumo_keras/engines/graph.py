@@ -107,7 +107,7 @@ class Graph:
 
     Attributes:
         steps: In an order in which they can run. The images are the value `IMAGES`.
-        output: Name of the value that holds the features.
+        output: Name of the value with the features.
         image_shape: Height, width and channels of an image.
         d: Number of features.
     """
@@ -125,7 +125,7 @@ def read_graph(backbone: keras.Model) -> Graph:
         backbone: Not trainable, images (n, size, size, 3) -> features (n, d).
 
     Raises:
-        ModelError: It holds something that has no exact rewriting.
+        ModelError: It has something without an exact rewriting.
     """
     layers = list_operations(backbone)
     (images,), (output,) = backbone.inputs, backbone.outputs

@@ -68,7 +68,7 @@ class AugmentationRanges:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to one image, as `AugmentationRanges` says; the defaults leave it alone.
+    """What is done to one image, see `AugmentationRanges`; the defaults leave it as it is.
 
     Attributes:
         affine: From points of the new image to those of the old one.

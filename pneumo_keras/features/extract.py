@@ -162,12 +162,12 @@ class Extractor:
 
     @cached_property
     def _fingerprints(self) -> list[str]:
-        """Of all that lies below each feature layer; computed once, since it is frozen."""
+        """Of the layers up to each feature layer; computed once, since they are frozen."""
         return list(compute_feature_layer_fingerprints(self.frozen.backbone).values())
 
     @cached_property
     def _fixed(self) -> dict[str, Any]:
-        """What the features depend on beside images, view and network."""
+        """What the features depend on besides images, view and network."""
         return {
             "image_size": self.frozen.backbone.input_shape[1],
             "preprocessing": [compute_fingerprint(part) for part in (self.frozen.resize, self.frozen.scale)],

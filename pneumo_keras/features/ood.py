@@ -1,4 +1,4 @@
-"""Out-of-distribution detector: how far an image's features lie from those of the training images."""
+"""Out-of-distribution detector: how far an image's features are from those of the training images."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ WIDE = 2048  # features, above which all of a covariance takes longer than its f
 
 @dataclass(frozen=True)
 class OodDetector:
-    """The space that training images fill, and how far outside it validation images lie.
+    """The space that training images fill, and how far outside it validation images are.
 
     Attributes:
         mean: Of the features of training images.

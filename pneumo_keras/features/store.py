@@ -200,7 +200,7 @@ def list_entries(cache: Path) -> list[StoredEntry]:
             done = _to_array(folder, (n, d)).count_done()
             entries.append(StoredEntry(folder, title, n, about, done, item.size, item.used))
         except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-            log.warning("%s holds no features that can be listed: %r", folder, error)
+            log.warning("%s has no features that can be listed: %r", folder, error)
     return sorted(entries, key=lambda entry: entry.used)
 
 

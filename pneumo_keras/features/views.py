@@ -29,7 +29,7 @@ class View:
     Attributes:
         draw: How the image of a row is changed, always in the same way; None for the plain view.
         name: Of the view, in messages; empty for the plain one.
-        about: What tells this view from others.
+        about: What distinguishes this view from others.
     """
 
     draw: Callable[[int], Augmentation] | None = None

@@ -55,7 +55,7 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Explainer:
-    """A classifier that says where its log odds come from.
+    """A classifier that shows where its log odds come from.
 
     Attributes:
         classifier: Of a run.

@@ -102,7 +102,7 @@ def select_feature_layers(backbone: keras.Model, feature_layers: Sequence[str]) 
 
 
 def _build_network(weights: str, image_size: int, feature_layers: Sequence[str]) -> keras.Model:
-    """From images to the highest feature layer; what lies above is mostly more than half of InceptionV3."""
+    """From images to the highest feature layer; what is above is mostly more than half of InceptionV3."""
     path = fetch_imagenet() if weights == "imagenet" else Path(weights)
     if weights != "none" and not path.is_file():
         raise ModelError(
@@ -129,7 +129,7 @@ def _load_weights(network: keras.Model, path: Path) -> None:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
             "Setting 'model.weights' must name the weights of an InceptionV3 without top; the "
-            f"file holds another network or is damaged ({reason}). Received: {path}"
+            f"file has another network or is damaged ({reason}). Received: {path}"
         ) from error
     if infinite := find_infinite(network):
         raise ModelError(
@@ -199,7 +199,7 @@ def _find_trunks(model: Any) -> dict[int, Sequence[Any]]:
 
 
 def _flatten_inputs(above: Any) -> keras.Model:
-    """The upper part on activations that lie side by side in one row an image."""
+    """The upper part on activations, all those of an image in one row."""
     shapes = [one.shape[1:] for one in above.inputs]
     ends = list(itertools.accumulate(math.prod(shape) for shape in shapes))
     activations: Any = keras.Input((ends[-1],), name="activations")

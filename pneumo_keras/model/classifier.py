@@ -161,7 +161,7 @@ def load_classifier(path: Path) -> Classifier:
     """Reads a saved classifier.
 
     Raises:
-        ModelError: The file is damaged or holds another model.
+        ModelError: The file is damaged or has another model.
     """
     try:
         draw = _check_file(path)
@@ -194,7 +194,7 @@ def _check_file(path: Path) -> Draw:
     """
     with open_zip(path, most=MOST_BYTES) as archive:
         if set(archive.namelist()) != MEMBERS:
-            raise ValueError(f"it must hold {', '.join(sorted(MEMBERS))} and nothing else")
+            raise ValueError(f"it must have {', '.join(sorted(MEMBERS))} and nothing else")
         if archive.getinfo(CONFIG).file_size > CONFIG_BYTES:
             raise ValueError(f"{CONFIG} has more than {CONFIG_BYTES:,} bytes")
         _check_parts(archive.read(CONFIG))
@@ -204,7 +204,7 @@ def _check_file(path: Path) -> Draw:
         nonlocal left
         left -= 4 * int(np.prod(shape, dtype=object))
         if left < 0:
-            raise ValueError(f"{CONFIG} asks for more weights than {WEIGHTS} holds")
+            raise ValueError(f"{CONFIG} asks for more weights than {WEIGHTS} has")
         return np.zeros(shape, np.float32)
 
     return draw_zeros

@@ -11,10 +11,8 @@ import numpy as np
 from pneumo_keras.model.backbone import list_ends
 from pneumo_keras.runtime.private_apis import trace_tensor
 
-IDLE = (
-    "name",
-    "trainable",
-)  # of a layer's settings, those that change nothing of what it computes in inference
+# Of a layer's settings, those that change nothing of what it computes in inference.
+IDLE = ("name", "trainable")
 
 
 def compute_fingerprint(model: keras.Model) -> str:
@@ -23,7 +21,7 @@ def compute_fingerprint(model: keras.Model) -> str:
 
 
 def compute_feature_layer_fingerprints(backbone: keras.Model) -> dict[str, str]:
-    """Fingerprint of all that lies below each feature layer of a backbone; each layer is hashed once."""
+    """Fingerprint of the layers up to each feature layer of a backbone; each is hashed once."""
     ends = list_ends(backbone)
     return dict(zip(ends, _compute_fingerprints([layer.output for layer in ends.values()]), strict=True))
 

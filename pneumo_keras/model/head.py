@@ -60,17 +60,17 @@ def build_head(
     members = len(seeds)
     draws = [derive_seeds(seed, count=3) for seed in seeds]
     drop = keras.layers.Dropout(dropout, seed=draws[0][1], name="dropout")
-    own = moments is not None and moments[0].ndim == 2
+    of_members = moments is not None and moments[0].ndim == 2
     features = keras.Input((d,), name="features")
     x: Any = features
-    if moments is not None and not own:
+    if moments is not None and not of_members:
         x = build_standardisation(*moments)(x)
-    if not hidden_units and not own:
+    if not hidden_units and not of_members:
         x = drop(x)
     name, units, activation = ("hidden", hidden_units, "relu") if hidden_units else ("logits", outputs, None)
     shape: Any = (members, units)
     settings = {"bias_axes": "mo", "activation": activation, "name": name}
-    if moments is not None and own:
+    if moments is not None and of_members:
         first = StandardisingDense(EQUATION, shape, **settings)
         first.standardise_by(*moments, drop=drop if dropout and not hidden_units else None)
     else:

@@ -1,4 +1,4 @@
-"""Batches for `fit`: shuffled anew in every epoch from one seed, or in their order."""
+"""Batches for `fit`: shuffled in every epoch from one seed, or in their order."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -94,10 +94,10 @@ class Batches(keras.utils.PyDataset):
         rows = rows[np.argsort(turns, kind="stable")]
         if self._share is None:
             return self._read_rows(rows)
-        own = rows[self._share]
+        shared = rows[self._share]
         size = len(range(self._batch_size)[self._share])
-        inputs, labels, *weights = self._read_rows(own if len(own) else rows[-1:])
-        labels = np.append(labels[: len(own)], np.full(size - len(own), PADDING))
+        inputs, labels, *weights = self._read_rows(shared if len(shared) else rows[-1:])
+        labels = np.append(labels[: len(shared)], np.full(size - len(shared), PADDING))
         return pad(inputs, size), labels, *(pad(part, size) for part in weights)
 
     def _read_rows(self, rows: Int64[np.ndarray, " rows"]) -> tuple[np.ndarray, ...]:

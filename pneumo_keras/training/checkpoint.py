@@ -1,4 +1,4 @@
-"""Where a fit stands, on disk: so that it can go on there as if nothing had happened."""
+"""The state of a fit on disk, from which it can be resumed as if it had not been stopped."""
 
 import hashlib
 import io
@@ -32,11 +32,9 @@ SHARE = 20  # times as long as a save takes, at least, the fit goes on between t
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file that holds how far a fit has come: a SHA-256, and the npz archive that it is of.
+    """A file with the state of a fit: a SHA-256, and the npz archive that it is of.
 
-    Attributes:
-        path: Of the file.
-        belongs_to: What the state depends on: it is of no use for another image, network or setting.
+    `belongs_to` is what the state depends on: it is of no use for another image, network or setting.
     """
 
     path: Path
@@ -61,7 +59,7 @@ class Checkpoint:
             raise RunError(f"{self.path} cannot be read: {error.strerror or error}") from error
         digest, archive = data[:DIGEST], data[DIGEST:]
         if hashlib.sha256(archive).digest() != digest:
-            raise self.to_damage("it does not hold what was written")
+            raise self.to_damage("its checksum is another one")
         epoch, batch, state, belongs_to = _unpack(archive)
         for name, value in json.loads(json.dumps(self.belongs_to)).items():
             if belongs_to.get(name) != value:
@@ -72,23 +70,22 @@ class Checkpoint:
         return epoch, batch, state
 
     def to_damage(self, reason: str) -> RunError:
-        """The error for a file that holds something else than was saved."""
+        """The error for a file that differs from what was saved."""
         return RunError(f"{self.path} is damaged ({reason}). Delete it to begin the fit anew with --resume.")
 
 
 class CheckpointCallback(keras.callbacks.Callback):
-    """Saves the state of a fit every few seconds, when somebody asks to stop, and at its end.
+    """Saves the state of a fit every few seconds, when a signal comes, and at its end.
 
-    It must be the last of the callbacks, and ends the fit with `Stopped` after the batch in which somebody
-    asked for it. `epoch` counts the epochs that are finished, `batch` the finished batches of the next one.
+    It must be the last of the callbacks, and ends the fit with `Stopped` after the batch in which a signal
+    came. `epoch` counts the epochs that are finished, `batch` the finished batches of the next one.
 
     Args:
         batches: Training inputs, which it turns to each epoch.
         head: All that learns, with the state of its random layers.
-        others: Callbacks whose state belongs to that of the fit.
+        others: Callbacks whose state is saved, too.
         checkpoint: Where the state is saved, if anywhere.
-        group: Processes that share the fit, if any: all begin where the first one does, and stop after the
-            same batch.
+        group: Processes that share the fit, if any: all start and stop after the same batch.
     """
 
     def __init__(
@@ -136,7 +133,7 @@ class CheckpointCallback(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self.batch += 1
-        # With the last batch of an epoch the image's validation is due, which nobody can go on with.
+        # After the last batch of an epoch comes its validation, which cannot be resumed.
         if self.batch < self._batches.count_batches():
             self._save_if_due()
 
@@ -169,7 +166,7 @@ class CheckpointCallback(keras.callbacks.Callback):
     def _to_state(self) -> State:
         model: Any = self.model
         variables = {**self._list_variables(), **_name(METRICS, model.metrics_variables)}
-        # Copies, since JAX gives its own memory away.
+        # Copies, since JAX reuses its memory.
         state = {name: np.array(ops.convert_to_numpy(variable)) for name, variable in variables.items()}
         for other in self._others:
             state.update(other.to_state())

@@ -36,7 +36,7 @@ LogOddsOfSettings = Float32[np.ndarray, "n settings"]
 def draw_folds(labels: Labels, hashes: Hashes, patients: Sequence[str], *, folds: int, seed: int) -> Folds:
     """Draws two or more folds of like prevalence; images of one patient, or of one content, stay together.
 
-    Hashes are those of the images' pixels; a patient is "" where nobody knows.
+    Hashes are those of the images' pixels; a patient is "" where it is unknown.
 
     Raises:
         DataError: A class has fewer images, or patients, than there are folds.

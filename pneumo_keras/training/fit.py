@@ -139,7 +139,7 @@ def fit(
 
     Raises:
         TrainingError: A loss is NaN or infinite.
-        Stopped: Somebody asked for it; the checkpoint has all that is done.
+        Stopped: A signal came; the checkpoint has all that is done.
         RunError: The checkpoint cannot be written, is damaged, or belongs to another fit.
     """
     members, epochs, on_plateau = len(config.learning_rates), config.epochs, config.schedule == "plateau"

@@ -100,7 +100,7 @@ def test_one_damaged_entry_is_left_out_of_the_list_with_a_warning(store, caplog,
     (store.folder / "file").touch()
     with caplog.at_level(logging.WARNING, "pneumo_keras"):
         assert list_feature_layers(store) == ["mixed1"]
-    lines = [line for line in caplog.messages if line.startswith(f"{damaged} holds no features")]
+    lines = [line for line in caplog.messages if line.startswith(f"{damaged} has no features")]
     assert len(lines) == 1 and "\n" not in lines[0]
 
 

@@ -103,7 +103,7 @@ def test_a_file_that_lacks_layers_below_the_feature_layer_is_refused(tmp_path, w
     path = tmp_path / "part.weights.h5"
     keras.Model(whole.input, whole.get_layer("mixed2").output).save_weights(path)
     build_backbone(str(path), image_size=75, feature_layers=["mixed2"])
-    with pytest.raises(ModelError, match="holds another network or is damaged"):
+    with pytest.raises(ModelError, match="has another network or is damaged"):
         build_backbone(str(path), image_size=75, feature_layers=["mixed3"])
 
 
@@ -140,7 +140,7 @@ def test_a_foreign_weights_file_gets_one_line(tmp_path, kind):
         path.write_bytes(b"\x89HDF\r\n\x1a\n and then nothing")
     else:
         build_toy_backbone().save_weights(path)
-    with pytest.raises(ModelError, match="holds another network or is damaged") as caught:
+    with pytest.raises(ModelError, match="has another network or is damaged") as caught:
         build_backbone(str(path), image_size=75, feature_layers=["mixed0"])
     assert "\n" not in str(caught.value)
     assert str(caught.value).endswith(f"Received: {path}")

@@ -115,7 +115,7 @@ def test_a_lambda_layer_never_runs(tmp_path):
 @pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "assets/x", "model.weights.npz", CONFIG])
 def test_other_members_are_refused(members, refuse, name):
     found = refuse([*members.items(), (name, "x")])
-    assert found.startswith("it must hold config.json, metadata.json, model.weights.h5 and nothing else") or (
+    assert found.startswith("it must have config.json, metadata.json, model.weights.h5 and nothing else") or (
         found == "it holds 'config.json' more than once"
     )
 
