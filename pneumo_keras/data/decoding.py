@@ -255,7 +255,7 @@ def _serve(link: Connection, work: Callable[[str | bytes], DecodedImage], limits
     """Runs in the process, until the other side is gone, or there is no memory even for a question."""
     warnings.simplefilter("ignore")
     logging.disable()
-    os.dup2(os.open(os.devnull, os.O_WRONLY), STDERR)  # codecs in C write there, whatever they are told
+    os.dup2(os.open(os.devnull, os.O_WRONLY), STDERR)  # codecs in C write there
     if sys.platform == "linux":  # others know no such limit, or do not keep it
         import resource
 

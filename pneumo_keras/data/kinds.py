@@ -45,7 +45,7 @@ DICOM_DIRECTORY = "DICOMDIR"  # lists the other files of a medium (DICOM PS3.10,
 DICOM_MARK = slice(128, 132), b"DICM"  # DICOM PS3.10, 7.1
 DICOM_BEGINNINGS = 2, 8  # groups of elements that a data set without a preamble begins with
 LONG_ELEMENTS = b"OB", b"OD", b"OF", b"OL", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT"  # PS3.5, 7.1.2
-HEAD = 4096  # bytes that tell what a file is
+HEAD = 4096  # bytes that identify a format
 BEGINNINGS = (
     b"\x89PNG\r\n\x1a\n",
     b"\xff\xd8\xff",  # JPEG

@@ -36,7 +36,7 @@ CHUNK = 64  # images that are written together
 
 @dataclass(frozen=True)
 class DecodedImages:
-    """Images that were decoded: their pixels, found whole, and their labels."""
+    """Images that were decoded: their pixels in the cache, and their labels."""
 
     array: ChunkedArray
     labels: Labels
@@ -109,10 +109,10 @@ def load_decoded(
     Args:
         files: With the images.
         labels: Of the images.
-        name: In the cache, which tells these images from others.
+        name: In the cache, unique to these images.
         preparation: Of the images.
         options: With the folder of the cache and its limit.
-        place: Where the images come from, for the message.
+        place: Of the files, for messages.
 
     Raises:
         DataError: Some images cannot be read, or the cache cannot be written.

@@ -170,7 +170,7 @@ def to_labels(files: Sequence[ImageFile], *, positive: str, place: str, needs_bo
     Args:
         files: With the names of their classes.
         positive: Name of the class that is pneumonia.
-        place: Where the images are, for the message.
+        place: Of the files, for messages.
         needs_both: Whether both classes must be there; otherwise one will do, if it is the positive one or
             is named normal.
 
@@ -338,12 +338,12 @@ def _check_distinct(path: Path, files: Sequence[ImageFile]) -> None:
 
 
 def name_patients(files: Sequence[ImageFile], pattern: str, *, place: str) -> list[ImageFile]:
-    """The files with the patients that their names tell, unless a table has stated some.
+    """The files with patients by their names, unless a table states some.
 
     Args:
         files: Of a split, or all.
         pattern: See `DataOptions.patient_pattern`.
-        place: Where the files are, for the log.
+        place: Of the files, for the log.
     """
     if any(file.patient for file in files) or pattern == NOBODY:
         return list(files)

@@ -21,7 +21,7 @@ from pneumo_keras.storage.files import replace_whole
 from pneumo_keras.storage.printable import to_amount
 
 KEYS = tuple(f"{split}_{part}" for split in SPLITS for part in ("images", "labels"))
-CHUNK_BYTES = 1 << 22  # of images that are held at once
+CHUNK_BYTES = 1 << 22  # of images that are read together
 # ITU-R BT.601: what red, green and blue add to the brightness of a pixel.
 GREY_WEIGHTS = np.array([0.299, 0.587, 0.114])
 
@@ -66,11 +66,11 @@ def open_archive(path: Path, split: str, *, size: int | None = None) -> Archived
     Args:
         path: A file like MedMNIST's.
         split: `train`, `val` or `test`.
-        size: Where the images will be used: height and width that they must have, in pixels; those of train
-            and val must be of both classes then.
+        size: Height and width that the images must have, in pixels; those of train and val must be of both
+            classes then. Without it, any images will do.
 
     Raises:
-        DataError: It is no such file, or it breaks a rule that the training relies on.
+        DataError: It is no such file, or it breaks a rule.
     """
     with _open_archive(path) as archive:
         header = _read_header(path, archive, split)
@@ -90,18 +90,21 @@ def _check_use(images: ArchivedImages, size: int) -> None:
         raise _to_error(images.path, rule, f"{images.size} px", next_step)
     normal, pneumonia = count_classes(images.labels)
     if images.split in ("train", "val") and not (normal and pneumonia):  # a training learns from both
-        rule = f"split '{images.split}' must hold images of both classes"
+        rule = f"split '{images.split}' must have images of both classes"
         raise _to_error(images.path, rule, f"{normal} normal, {pneumonia} pneumonia")
 
 
 def save_archive(path: Path, splits: Mapping[str, LabelledImages]) -> None:
-    """Writes images as an npz with the arrays of PneumoniaMNIST, whole or not at all.
+    """Writes images as an npz with the arrays of PneumoniaMNIST, atomically.
 
     Raises:
         DataError: The file cannot be written.
     """
     try:
-        with replace_whole(path) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as archive:
+        with (
+            replace_whole(path) as unfinished,
+            zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive,
+        ):
             for split, images in splits.items():
                 labels = images.labels[:, None].astype(np.uint8)
                 _save_array(archive, f"{split}_images", (len(images), *images.shape), iterate_images(images))
@@ -122,14 +125,14 @@ def _save_array(
 
 @contextlib.contextmanager
 def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    """The file, known to hold all arrays; what goes wrong while it is read becomes one line."""
+    """Opens the file, which must contain all arrays; errors while it is read become one line."""
     try:
         with open_zip(path) as archive:
             present = [name[:-4] for name in archive.namelist() if name.endswith(".npy")]
             missing = [key for key in KEYS if key not in present]
             if missing:
                 received = f"{', '.join(present) or 'none'}; missing {', '.join(missing)}"
-                raise _to_error(path, f"the file must hold the arrays {', '.join(KEYS)}", received)
+                raise _to_error(path, f"the file must contain the arrays {', '.join(KEYS)}", received)
             yield archive
     except (OSError, ValueError) as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split()).rstrip(".")
@@ -140,7 +143,7 @@ def _iterate_rows(file: io.BufferedIOBase, header: Header) -> Iterator[UInt8[np.
     """Bytes along the first axis, in parts."""
     n, *rest = header.shape
     at_once = max(1, CHUNK_BYTES // math.prod(rest))
-    if header.is_fortran:  # its rows lie scattered over the file: they must be read whole
+    if header.is_fortran:  # its rows are scattered over the file: all are read
         whole = np.frombuffer(file.read(), np.uint8).reshape(header.shape, order="F")
         yield from np.array_split(whole, -(-n // at_once))
         return
@@ -150,7 +153,7 @@ def _iterate_rows(file: io.BufferedIOBase, header: Header) -> Iterator[UInt8[np.
 
 
 def _read_header(path: Path, archive: zipfile.ZipFile, split: str) -> Header:
-    """What the images of a split declare to be, checked."""
+    """The header of the images of a split, checked."""
     with open_member(archive, f"{split}_images") as (_, header):
         shape = header.shape
     if header.dtype != np.uint8:
@@ -159,7 +162,7 @@ def _read_header(path: Path, archive: zipfile.ZipFile, split: str) -> Header:
         rule = f"the images of split '{split}' must be square, (n, h, h) grey or (n, h, h, 3) colour"
         raise _to_error(path, rule, shape)
     if not math.prod(shape):
-        raise _to_error(path, f"split '{split}' must hold images", "none")
+        raise _to_error(path, f"split '{split}' must have images", "none")
     return header
 
 
@@ -172,7 +175,7 @@ def _load_labels(path: Path, archive: zipfile.ZipFile, split: str, n: int) -> La
         if len(shape) != 1 and shape[1:] != (1,):
             raise _to_error(path, f"the labels of split '{split}' must be (n,) or (n, 1)", shape)
         if n != shape[0]:
-            rule = f"split '{split}' must hold one label for each image"
+            rule = f"split '{split}' must have one label for each image"
             raise _to_error(path, rule, f"{to_amount(n, 'image')}, {to_amount(shape[0], 'label')}")
         labels = np.frombuffer(file.read(), header.dtype)
     others = sorted(set(np.unique(labels).tolist()) - {0, 1})

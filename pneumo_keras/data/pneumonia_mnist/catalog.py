@@ -1,10 +1,9 @@
-"""What is known of PneumoniaMNIST: medmnist's own record, what that lacks, and whose its images are.
+"""Facts about PneumoniaMNIST: medmnist's record, what that lacks, and the patients of the images.
 
-The table beside this module holds a line a patient, with the hashes of the images at 28 px: facts, and no
-image. Patients are the numbers in the names of the files that Kermany et al. published; each file was matched
-with its image. Those of 85 images are unknown, 67 of them normal test images. Test images are numbered anew:
-of no patient there is known whether training or validation show another image. Nobody has matched the images
-of other sizes.
+`patients.csv` has a line for each patient, with the hashes of the images at 28 px; other sizes are not
+matched. Patients are the numbers in the names of the files that Kermany et al. published; each file was
+matched with its image. The patients of 85 images are unknown, 67 of them normal test images. Test images are
+numbered from 1 again: whether their patients have training or validation images, too, is not known.
 """
 
 import csv
@@ -58,7 +57,7 @@ CITATION = """\
 CLASS_COUNTS = {"train": (1214, 3494), "val": (135, 389), "test": (234, 390)}
 # The training split of a popular copy that lost two thirds of its normal images.
 PARTIAL_TRAIN_COUNTS = (388, 3494)
-OFFICIAL_BYTES = {28: 4_170_669}  # nobody published those of the other sizes
+OFFICIAL_BYTES = {28: 4_170_669}  # those of the other sizes are not published
 SPARE_BYTES = 1 << 20  # of a file, beyond its images before they were compressed
 
 
@@ -124,13 +123,13 @@ def describe_official(release: Release, files: Mapping[str, str], *, size: int) 
 
 
 def describe_difference(name: str, md5: str, release: Release, counts: Mapping[str, tuple[int, int]]) -> str:
-    """What a user must know about results from a file that is not the published one.
+    """What to know about results from a file that is not the published one.
 
     Args:
         name: Of the file.
         md5: Of the file.
         release: The published one.
-        counts: Normal and pneumonia images of the file's training and validation splits.
+        counts: Normal and pneumonia images of the file's splits.
     """
     official = {split: CLASS_COUNTS[split] for split in counts}
     if counts == official:
@@ -160,12 +159,7 @@ def _to_percent(normal: int, pneumonia: int) -> str:
 
 
 def find_patients(hashes: Hashes, *, split: str) -> ImageNames:
-    """What the table knows of images by their hashes, wherever they lie and in whatever order.
-
-    Args:
-        hashes: Of the images.
-        split: What they are called, for the log.
-    """
+    """The patients of images by their hashes, in any file and order; `split` is for the log."""
     known, patients = load_patients()
     rows = np.searchsorted(known, hashes).clip(max=len(known) - 1)
     found = known[rows] == hashes

@@ -56,7 +56,7 @@ def test_colour_becomes_grey_by_itu_r_601(write_npz):
 def test_a_missing_array_is_named(write_npz):
     path = write_npz(val_labels=None, test_images=None)
     assert refuse(path) == (
-        f"the file must hold the arrays {KEYS}. Received: train_images, train_labels, val_images, "
+        f"the file must contain the arrays {KEYS}. Received: train_images, train_labels, val_images, "
         f"test_labels; missing val_labels, test_images. {NEXT_STEP}"
     )
 
@@ -64,7 +64,9 @@ def test_a_missing_array_is_named(write_npz):
 def test_a_foreign_archive_is_refused(tmp_path):
     path = tmp_path / "foreign.npz"
     np.savez(path, x=np.zeros(3))
-    assert refuse(path) == (f"the file must hold the arrays {KEYS}. Received: x; missing {KEYS}. {NEXT_STEP}")
+    assert refuse(path) == (
+        f"the file must contain the arrays {KEYS}. Received: x; missing {KEYS}. {NEXT_STEP}"
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and then nothing", b"\x93NUMPY\x01\x00"])
@@ -138,9 +140,9 @@ def test_images_must_be_square(write_npz, shape):
     )
 
 
-def test_a_split_must_hold_images(write_npz):
+def test_a_split_must_have_images(write_npz):
     path = write_npz(val_images=np.zeros((0, 28, 28), np.uint8), val_labels=np.zeros((0, 1), np.uint8))
-    assert refuse(path) == f"split 'val' must hold images. Received: none. {NEXT_STEP}"
+    assert refuse(path) == f"split 'val' must have images. Received: none. {NEXT_STEP}"
 
 
 def test_labels_must_be_integers(write_npz):
@@ -159,7 +161,7 @@ def test_labels_must_be_one_an_image(write_npz, shape):
 def test_images_and_labels_must_match(write_npz):
     path = write_npz(val_labels=np.array([0, 1, 1], np.uint8))
     assert refuse(path) == (
-        f"split 'val' must hold one label for each image. Received: 6 images, 3 labels. {NEXT_STEP}"
+        f"split 'val' must have one label for each image. Received: 6 images, 3 labels. {NEXT_STEP}"
     )
 
 
@@ -180,7 +182,7 @@ def test_both_classes_must_be_there(write_npz, split):
     count = {"train": 12, "val": 6}[split]
     path = write_npz(**{f"{split}_labels": np.zeros((count, 1), np.uint8)})
     assert refuse(path) == (
-        f"split '{split}' must hold images of both classes. Received: {count} normal, 0 pneumonia. "
+        f"split '{split}' must have images of both classes. Received: {count} normal, 0 pneumonia. "
         f"{NEXT_STEP}"
     )
 
