@@ -148,30 +148,26 @@ class Extractor:
         return 0 if missing and self.shared and self.shared.has(entry) else missing
 
     def _list_entries(self, images: ImageSet, view: View) -> dict[str, Entry]:
-        about = {**self.about, **self._fixed, **view.about, "images": images.fingerprint()}
+        seen = {**view.about, "images": images.fingerprint()}
         return {
-            layer: Entry(
-                self.store.folder, {**about, "feature_layer": layer, "network": below}, (len(images), d)
-            )
-            for (layer, d), below in zip(self._feature_layers.items(), self._fingerprints, strict=True)
+            layer: Entry(self.store.folder, {**about, **seen}, (len(images), d))
+            for layer, (d, about) in self._layers.items()
         }
 
     @cached_property
-    def _feature_layers(self) -> dict[str, int]:
-        return list_feature_layers(self.frozen.backbone)
-
-    @cached_property
-    def _fingerprints(self) -> list[str]:
-        """Of the layers up to each feature layer; computed once, since they are frozen."""
-        return list(compute_feature_layer_fingerprints(self.frozen.backbone).values())
-
-    @cached_property
-    def _fixed(self) -> dict[str, Any]:
-        """What the features depend on besides images, view and network."""
-        return {
-            "image_size": self.frozen.backbone.input_shape[1],
+    def _layers(self) -> dict[str, tuple[int, dict[str, Any]]]:
+        """By feature layer the number of its features, and what they depend on besides images and view."""
+        backbone = self.frozen.backbone
+        shared = {
+            **self.about,
+            "image_size": backbone.input_shape[1],
             "preprocessing": [compute_fingerprint(part) for part in (self.frozen.resize, self.frozen.scale)],
             "versions": list_versions(self.about["engine"]),
+        }
+        fingerprints = compute_feature_layer_fingerprints(backbone)
+        return {
+            layer: (d, {**shared, "feature_layer": layer, "network": fingerprints[layer]})
+            for layer, d in list_feature_layers(backbone).items()
         }
 
     def _open(self, entries: dict[str, Entry], images: ImageSet, name: str, view: View) -> FeatureTable:
