@@ -42,7 +42,7 @@ class EngineSpeed:
     Attributes:
         engine: Its name in the settings.
         precision: "float32" or "bfloat16".
-        device: What it computes on.
+        device: "cpu", or the accelerator's name.
         rates: Images a second, window by window.
         ratios: Its rate over that of stock Keras in the same round.
         deviation: Largest absolute deviation of a feature from stock Keras in float32, over the

@@ -1,8 +1,8 @@
 """The frozen backbone as a graph of a few kinds of steps, read once from Keras.
 
 Every program that computes the same features is written from it. BatchNorm and ReLU belong to the
-convolution before them; whatever cannot be read so, exact but for rounding, is refused here. Reading
-looks at the structure alone: the weights are folded when a program is written.
+convolution before them; what cannot be read so, exact but for rounding, is refused here. Reading looks at
+the structure alone: the weights are folded when a program is written.
 """
 
 from collections import Counter
@@ -119,10 +119,7 @@ class Graph:
 
 
 def read_graph(backbone: keras.Model) -> Graph:
-    """Reads a functional graph of convolutions, BatchNorm, ReLU, pooling and concatenation.
-
-    Args:
-        backbone: Not trainable, images (n, size, size, 3) -> features (n, d).
+    """Reads a frozen functional graph of convolutions, BatchNorm, ReLU, pooling and concatenation.
 
     Raises:
         ModelError: It has something without an exact rewriting.
