@@ -1,1 +1,1 @@
-"""What images hold before anybody trains on them: counts, copies, patients, exposure."""
+"""What to know of images before training on them: counts, copies, patients, exposure."""

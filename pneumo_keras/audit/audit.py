@@ -16,7 +16,7 @@ from pneumo_keras.audit.copies import (
     Alike,
     Digests,
     Identical,
-    Place,
+    Occurrence,
     find_alike,
     find_identical,
     name_pair,
@@ -111,7 +111,7 @@ def audit_images(
     Raises:
         DataError: A split is empty.
     """
-    facts, places, digests, details = {}, [], [], []
+    facts, occurrences, digests, details = {}, [], [], []
     for split, source in splits.items():
         if not len(source):
             raise DataError(f"An audit needs images in every split. Received: none in split '{split}'.")
@@ -120,14 +120,14 @@ def audit_images(
             digests.append(_digest(images))
             details.append(to_details(images))
             exposures.append((images.mean(axis=(1, 2)), images.std(axis=(1, 2))))
-        places += [Place(split, index, label) for index, label in enumerate(source.labels.tolist())]
+        occurrences += [Occurrence(split, index, label) for index, label in enumerate(source.labels.tolist())]
         greys, contrasts = (np.concatenate(part) for part in zip(*exposures, strict=True))
         facts[split] = _describe(source, greys, contrasts)
     all_digests = np.concatenate(digests)
     return Audit(
         splits=facts,
-        identical=find_identical(places, all_digests),
-        alike=find_alike(places, all_digests, np.concatenate(details)),
+        identical=find_identical(occurrences, all_digests),
+        alike=find_alike(occurrences, all_digests, np.concatenate(details)),
         shifts=_compare(facts),
         patients=_compare_patients(names or {}),
     )

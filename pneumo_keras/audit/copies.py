@@ -30,8 +30,8 @@ Details = Float32[np.ndarray, "n 28 28"]
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where an image is: the index counts from 0 within its split."""
+class Occurrence:
+    """An image by its split and its index there, from 0."""
 
     split: str
     index: int
@@ -46,21 +46,21 @@ class Identical:
         counts: By pair of splits, the distinct images that are in both, however often; of a split with
             itself, its images beyond the first of each group.
         conflicts: Groups with both labels.
-        groups: Two or more places of the same image; those with both labels first, then those in several
+        groups: Two or more occurrences of the same image; those with both labels first, then those in several
             splits.
     """
 
     counts: dict[str, int]
     conflicts: int
-    groups: list[list[Place]]
+    groups: list[list[Occurrence]]
 
 
 @dataclass(frozen=True)
 class Pair:
     """Two images that are not identical, with their similarity in [-1, 1] to four decimals."""
 
-    first: Place
-    second: Place
+    first: Occurrence
+    second: Occurrence
     similarity: float
     mirrored: bool
 
@@ -80,16 +80,16 @@ class Alike:
     pairs: list[Pair]
 
 
-def find_identical(places: Sequence[Place], digests: Digests) -> Identical:
+def find_identical(occurrences: Sequence[Occurrence], digests: Digests) -> Identical:
     """Groups images by their digests. Those of a split follow each other."""
-    found: dict[int, list[Place]] = defaultdict(list)
-    for place, digest in zip(places, digests.tolist(), strict=True):
-        found[digest].append(place)
+    found: dict[int, list[Occurrence]] = defaultdict(list)
+    for occurrence, digest in zip(occurrences, digests.tolist(), strict=True):
+        found[digest].append(occurrence)
     groups = [group for group in found.values() if len(group) > 1]
-    groups.sort(key=lambda group: (-_count_labels(group), -len({place.split for place in group})))
-    counts = _pair_splits(places)
+    groups.sort(key=lambda group: (-_count_labels(group), -len({occurrence.split for occurrence in group})))
+    counts = _pair_splits(occurrences)
     for group in groups:
-        of_split = Counter(place.split for place in group)
+        of_split = Counter(occurrence.split for occurrence in group)
         for split, count in of_split.items():
             counts[name_pair(split, split)] += count - 1
         for first, second in combinations(of_split, 2):
@@ -97,7 +97,7 @@ def find_identical(places: Sequence[Place], digests: Digests) -> Identical:
     return Identical(counts, sum(_count_labels(group) > 1 for group in groups), groups)
 
 
-def find_alike(places: Sequence[Place], digests: Digests, details: Details) -> Alike:
+def find_alike(occurrences: Sequence[Occurrence], digests: Digests, details: Details) -> Alike:
     """Compares every distinct image with every other one, as it is and mirrored.
 
     The similarity is the correlation of their fine structure. A blank image is like no other.
@@ -123,10 +123,10 @@ def find_alike(places: Sequence[Place], digests: Digests, details: Details) -> A
             )
             progress.advance(len(block))
     pairs = [
-        Pair(places[first], places[second], -score, is_mirrored)
+        Pair(occurrences[first], occurrences[second], -score, is_mirrored)
         for score, first, second, is_mirrored in sorted(found)
     ]
-    counts = _pair_splits(places)
+    counts = _pair_splits(occurrences)
     for pair in pairs:
         counts[name_pair(pair.first.split, pair.second.split)] += 1
     conflicts = sum(pair.first.label != pair.second.label for pair in pairs)
@@ -147,8 +147,8 @@ def name_pair(first: str, second: str) -> str:
     return f"{first}/{second}"
 
 
-def _pair_splits(places: Sequence[Place]) -> dict[str, int]:
-    splits = dict.fromkeys(place.split for place in places)
+def _pair_splits(occurrences: Sequence[Occurrence]) -> dict[str, int]:
+    splits = dict.fromkeys(occurrence.split for occurrence in occurrences)
     return {name_pair(*pair): 0 for pair in combinations_with_replacement(splits, 2)}
 
 
@@ -157,5 +157,5 @@ def _shrink(image: UInt8[np.ndarray, "height width"]) -> Float32[np.ndarray, "28
     return np.asarray(picture.resize((EDGE, EDGE), Image.Resampling.BOX))
 
 
-def _count_labels(group: Sequence[Place]) -> int:
-    return len({place.label for place in group})
+def _count_labels(group: Sequence[Occurrence]) -> int:
+    return len({occurrence.label for occurrence in group})

@@ -1,7 +1,7 @@
 """Scores that mean what they say: of the images scored about 0.8, 80 % are pneumonia.
 
 Log odds are scaled on validation images, which keeps the order of the images, and with it the AUC: a slope
-that would turn it round is refused. How well that holds is shown bin by bin.
+that would reverse it is refused. The reliability diagram shows bin by bin how well scores are calibrated.
 """
 
 from dataclasses import asdict, dataclass
@@ -121,7 +121,7 @@ def fit_scaling(method: Method, labels: Labels, logits: Logits) -> LogitScaling:
             "evaluation.calibration to 'none'."
         )
     if method == "temperature":
-        # The loss is convex in the slope: inside the bounds its minimum lies at the nearest of them.
+        # The loss is convex in the slope: inside the bounds its minimum is at the nearest of them.
         return LogitScaling(min(max(slope, 1 / TEMPERATURES[1]), 1 / TEMPERATURES[0]), 0.0, "temperature")
     return LogitScaling(slope, intercept, "platt")
 
@@ -184,7 +184,7 @@ def to_reliability_bins(
     """The table behind a reliability diagram; bins without images are left out.
 
     With a `prevalence`, shares and their bounds are carried from the images' prevalence to the stated one as
-    scores are: what holds inside a bin is moved by the same odds.
+    scores are: the share inside a bin is moved by the same odds.
 
     Raises:
         DataError: There are no images, or labels or scores are out of range.

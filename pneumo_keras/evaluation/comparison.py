@@ -1,7 +1,7 @@
 """Two classifiers on the same images: is the second better, or is it chance?
 
 Differences are second minus first. Images are paired, so intervals are much shorter than those of two
-separate figures: overlapping intervals of two classifiers do not say that they are equal.
+separate figures: overlapping intervals of two classifiers do not mean that they are equal.
 
 The AUC has DeLong's paired test, shares of images have McNemar's, every other figure the paired stratified
 bootstrap. Where patients are known, DeLong's test and the bootstrap take the images of a patient together,

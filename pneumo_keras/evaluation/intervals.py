@@ -6,8 +6,8 @@
   logit, of the log loss in the logarithm.
 
 They speak of other images of the same kind, not of other hospitals or training runs. Where patients are
-known, all three take the images of a patient together. Bounds are NaN where the images say nothing of them:
-where all resamples agree, for instance. How many intervals hold the true figure is measured by
+known, all three take the images of a patient together. Bounds are NaN where the images do not determine
+them: where all resamples agree, for instance. How many intervals contain the true figure is measured by
 tests/evaluation/measure_coverage.py.
 """
 

@@ -1,4 +1,4 @@
-"""Settings compared by what they say of images that they have not seen, as they are and perturbed."""
+"""Settings compared on images that they were not fitted to, as they are and perturbed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ CRITERION = "mean_log_loss"
 """Of each fold: the mean of the log losses on its images as they are and perturbed.
 
 Images as they are tell which features see the disease, perturbed images which heads know when they do not
-know; either alone says nothing of the other.
+know; neither replaces the other.
 """
 
 FoldFigures = dict[str, Float64[np.ndarray, " folds"]]

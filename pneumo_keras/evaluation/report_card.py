@@ -1,4 +1,4 @@
-"""All figures of one classifier on one split, with their intervals: what `metrics_<split>.json` holds."""
+"""All figures of one classifier on one split, with their intervals: the content of `metrics_<split>.json`."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -171,7 +171,7 @@ def evaluate(
 ) -> Evaluation:
     """Evaluates scores at the operating point and at 0.5, and every member by itself; see `evaluate_at`.
 
-    `members` holds the scores of each. Without `distances` no image is taken for out of distribution, and
+    `members` are the scores of each. Without `distances` no image is taken for out of distribution, and
     `new` tells which images show patients of whom the classifier has seen none, if that is known.
     """
     options = {"seed": seed, "shift": shift, "patients": patients}

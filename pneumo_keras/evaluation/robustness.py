@@ -1,4 +1,4 @@
-"""How figures hold under perturbation of the images, by its kind and severity."""
+"""Robustness: figures under perturbation of the images, by its kind and severity."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

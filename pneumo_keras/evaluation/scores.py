@@ -21,7 +21,7 @@ from pneumo_keras.storage.printable import to_cell
 HEADER = "index,label,score"
 NAMES = ("path", "patient")  # columns behind those, each where it is known
 MOST_BYTES = 1 << 28  # of a file of scores: ten million images
-LABEL_DIGITS = 9  # of a label, to be told which it is if it is none
+LABEL_DIGITS = 9  # of a label: a longer one is damage
 SHOWN = 100  # characters of a line that is not as it should be
 RUN_BYTES = 120  # of the name of a run in that of a file, which may have 255
 
@@ -95,12 +95,12 @@ def _parse_row(line: str, index: int, name: str, *, named: int) -> tuple[int, fl
             raise ValueError
     except (ValueError, IndexError, StopIteration, csv.Error):
         raise DataError(
-            f"{name}, line {index + 2}, must hold an index, a label and a score, as eval writes them. "
+            f"{name}, line {index + 2}, must have an index, a label and a score, as eval writes them. "
             f"Received: '{line[:SHOWN]}'."
         ) from None
     if row[0] != index:
         raise DataError(
-            f"{name}, line {index + 2}, must hold image {index}: images are counted from 0 without gaps. "
+            f"{name}, line {index + 2}, must be of image {index}: images are counted from 0 without gaps. "
             f"Received: image {row[0]}."
         )
     return *row[1:], cells[len(row) :]

@@ -1,9 +1,9 @@
 """Operating points: from which score on an image is predicted to show pneumonia.
 
 They are chosen on validation images or out of fold, never on the images that are evaluated: nothing
-here can check that, so an operating point says where it was chosen.
+here can check that, so an operating point names the images it was chosen on.
 
-A new rule is a function here and a line in `RULES`. Thresholds lie midway between neighbouring scores, so
+A new rule is a function here and a line in `RULES`. Thresholds are midway between neighbouring scores, so
 that tiny numerical differences change no prediction. Imports nothing heavy: settings are checked against
 the table.
 """
@@ -40,7 +40,7 @@ class Rule:
 
     Attributes:
         choose: The threshold from labels, scores and the demands, those by keyword.
-        demands: What the rule is to be told, with the usual value.
+        demands: Parameters of the rule, with the usual values.
         description: For people, the demands in braces.
         from_images: Whether labels and scores decide, not the settings alone.
     """
@@ -158,7 +158,7 @@ class OperatingPoint:
     Attributes:
         threshold: An image is predicted to show pneumonia when its score is above it.
         rule: A name in `RULES`.
-        demand: What the rule was told, by name.
+        demand: Parameters of the rule, by name.
         chosen_on: The split, for instance `val`, that the rest speaks of, and on which the rule chose if it
             is one that asks images.
         counts: Those images by label and prediction.
@@ -180,7 +180,7 @@ class OperatingPoint:
             raise ValueError(f"'rule' must be one of {', '.join(RULES)}, not {self.rule!r}")
         if set(self.demand) != set(RULES[self.rule].demands):
             demands = ", ".join(RULES[self.rule].demands) or "nothing"
-            raise ValueError(f"'demand' of the rule '{self.rule}' must hold {demands}")
+            raise ValueError(f"'demand' of the rule '{self.rule}' must have {demands}")
         for name, reach in (("sensitivity", to_sensitivity), ("specificity", to_specificity)):
             if not np.array_equal(getattr(self, name), reach(self.counts), equal_nan=True):
                 raise ValueError(f"'{name}' must be that of its counts")

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from pneumo_keras.arrays import CLASS_NAMES, SPLIT_NAMES
 from pneumo_keras.audit.audit import MEASURES, PREVALENCE, Audit, Exposure
-from pneumo_keras.audit.copies import SIMILARITY, Place, name_pair
+from pneumo_keras.audit.copies import SIMILARITY, Occurrence, name_pair
 from pneumo_keras.data.images import LabelledImages
 from pneumo_keras.reporting.formats import format_number, format_percent, format_table
 from pneumo_keras.reporting.plots import build_figure, save_plot
@@ -48,9 +48,9 @@ def write_audit(
 
 def draw_audit(splits: Mapping[str, LabelledImages], audit: Audit, *, title: str) -> Figure:
     """Some images of each split and class, and some that are identical or almost equal. 1,600 px wide."""
-    rows: list[list[tuple[Place, ...]]] = [
+    rows: list[list[tuple[Occurrence, ...]]] = [
         [
-            (Place(split, index, label),)
+            (Occurrence(split, index, label),)
             for label in range(len(CLASS_NAMES))
             for index in np.flatnonzero(images.labels == label)[: COLUMNS // 2].tolist()
         ]
@@ -62,12 +62,12 @@ def draw_audit(splits: Mapping[str, LabelledImages], audit: Audit, *, title: str
     for panels, row in zip(figure.subplots(len(rows), COLUMNS, squeeze=False), rows, strict=True):
         for axes in panels:
             axes.set_axis_off()
-        for axes, places in zip(panels, row, strict=False):
-            axes.set_title("\n".join(map(_to_caption, places)), fontsize=8)
-            for left, place in enumerate(places):
-                image = splits[place.split].read(slice(place.index, place.index + 1))[0]
+        for axes, occurrences in zip(panels, row, strict=False):
+            axes.set_title("\n".join(map(_to_caption, occurrences)), fontsize=8)
+            for left, occurrence in enumerate(occurrences):
+                image = splits[occurrence.split].read(slice(occurrence.index, occurrence.index + 1))[0]
                 axes.imshow(image, cmap="gray", vmin=0, vmax=255, extent=(1.05 * left, 1.05 * left + 1, 0, 1))
-            axes.set(xlim=(0, 1.05 * len(places) - 0.05), ylim=(0, 1))
+            axes.set(xlim=(0, 1.05 * len(occurrences) - 0.05), ylim=(0, 1))
     return figure
 
 
@@ -137,8 +137,8 @@ def _to_exposure_cells(exposure: Exposure) -> list[str]:
     return [*cells, format_number(exposure.auc, digits=2)]
 
 
-def _to_caption(place: Place) -> str:
-    return f"{place.split}[{place.index}] {CLASS_NAMES[place.label]}"
+def _to_caption(occurrence: Occurrence) -> str:
+    return f"{occurrence.split}[{occurrence.index}] {CLASS_NAMES[occurrence.label]}"
 
 
 def to_findings(audit: Audit) -> list[str]:
@@ -163,7 +163,7 @@ def _describe_copies(audit: Audit) -> Iterator[str]:
     for (first, second), n in pairs.items():
         if n:
             both = (group for group in identical.groups if {first, second} <= {one.split for one in group})
-            copies = sum(place.split == second for group in both for place in group)
+            copies = sum(occurrence.split == second for group in both for occurrence in group)
             yield (
                 f"Images of {_noun(first)} that are also in {_noun(second)}: {n:,} "
                 f"({format_percent(copies / audit.splits[second].images)} of the {_noun(second)} images are "
@@ -173,10 +173,12 @@ def _describe_copies(audit: Audit) -> Iterator[str]:
         if n := identical.counts[name_pair(split, split)]:
             yield f"Repeats among the {_noun(split)} images, each of which counts again: {n:,}."
     if identical.conflicts:
-        places = ", ".join(f"{place.split}[{place.index}]" for place in identical.groups[0])
+        occurrences = ", ".join(
+            f"{occurrence.split}[{occurrence.index}]" for occurrence in identical.groups[0]
+        )
         yield (
             f"Images labelled both normal and pneumonia: {identical.conflicts:,}. One label of each is "
-            f"wrong; see {places}."
+            f"wrong; see {occurrences}."
         )
     found, across = sum(alike.counts.values()), sum(alike.counts[name_pair(*pair)] for pair in pairs)
     if found:

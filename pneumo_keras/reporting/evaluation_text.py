@@ -80,13 +80,13 @@ def describe_short_intervals(at_threshold: ThresholdMetrics) -> str:
         return ""
     return (
         f"Few images ({counts.normal} normal, {counts.pneumonia} pneumonia): the {INTERVAL}s of "
-        f"{', '.join(map(name_figure, names))} held the true figure in as few as {SHORT_COVERAGE} of "
+        f"{', '.join(map(name_figure, names))} contained the true figure in as few as {SHORT_COVERAGE} of "
         "simulated cases."
     )
 
 
 def describe_one_class(at_threshold: ThresholdMetrics) -> str:
-    """What cannot be said of images of one class; empty where there are both."""
+    """What is undefined for images of one class; empty where there are both."""
     counts = at_threshold.counts
     if counts.normal and counts.pneumonia:
         return ""
@@ -137,7 +137,7 @@ def describe_patients(patients: PatientCounts | None, n: int) -> str:
 
 
 def describe_new_patients(evaluation: Evaluation) -> str:
-    """How many images show patients that are new to the run; empty where nobody knows."""
+    """How many images show patients that are new to the run; empty where that is unknown."""
     new = evaluation.new_patients
     if new is None:
         return ""
@@ -148,7 +148,7 @@ def describe_new_patients(evaluation: Evaluation) -> str:
 
 
 def describe_sharing(split: str, names: ImageNames, others: Mapping[str, ImageNames]) -> str:
-    """How many images of a split show patients of whom other splits hold images; empty where nobody knows."""
+    """How many images of a split show patients who are in other splits, too; empty where that is unknown."""
     if not others or any(part.patients is None for part in (names, *others.values())):
         return ""
     own, among = SPLIT_NAMES[split], " and ".join(SPLIT_NAMES[other] for other in others)

@@ -22,7 +22,7 @@ Painting = UInt8[np.ndarray, "edge edge 3"]
 
 SHOWN_EDGE = 512  # pixels of an image that a picture shows, at most
 COLOURS = "coolwarm"  # blue is below zero, red above
-TITLE = 60  # characters of an image's name that a picture has room for
+TITLE = 60  # characters of an image's name shown in a picture
 LEAST_LIMIT = 10.0  # log odds, from one certainty to the other: little evidence is to look little
 OPACITY = 0.65  # of all but faint colours: the image stays to be seen
 LEGEND = "log odds above or below those of normal images,\nwere all of the image like this place"

@@ -40,7 +40,7 @@ from pneumo_keras.storage.printable import to_amount, to_printable
 TRAINING, VALIDATION, ACCENT, GREY = "#3b6ea5", "#c8553d", "#2a7f62", "#8a8a8a"
 DOTS_PER_INCH = 150
 COLUMNS = 4  # of panels, one for each kind of perturbation
-NAME = 60  # characters of a run's path that a legend has room for: the last ones tell runs apart
+NAME = 60  # characters of a run's path shown in a legend: the last ones distinguish runs
 
 
 def build_figure(width: float, height: float, title: str | None = None, *, fontsize: int = 13) -> Figure:
@@ -102,7 +102,7 @@ def draw_rocs(
 ) -> Figure:
     """ROC curves of several runs on the same images, with their operating points. 1,200 px wide.
 
-    `runs` holds scores and threshold of each by its name.
+    `runs` has the scores and the threshold of each by its name.
     """
     plot = build_figure(1200, 1200)
     axes = plot.subplots()

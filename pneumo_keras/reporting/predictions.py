@@ -74,7 +74,7 @@ def resume_csv(file: Path, paths: Iterator[str], *, threshold: float) -> tuple[W
     is one that was cut off before its first line.
 
     Raises:
-        RunError: It is another kind of file, or holds other images or the scores of another run.
+        RunError: It is another kind of file, or has other images or the scores of another run.
     """
     if not file.is_file():
         raise _to_refusal(file, "must be a file", "something else")
@@ -106,7 +106,7 @@ def resume_csv(file: Path, paths: Iterator[str], *, threshold: float) -> tuple[W
 def replace_lines(file: Path, lines: Iterable[tuple[int, str]]) -> None:
     """Replaces lines of a text file atomically, each given by its first byte and its new text, in order."""
     real = Path(os.path.realpath(file))
-    with replace_whole(real) as beside, real.open("rb") as old, beside.open("wb") as new:
+    with replace_whole(real) as partial, real.open("rb") as old, partial.open("wb") as new:
         for start, text in lines:
             _copy(old, new, start - old.tell())
             old.readline()
@@ -123,7 +123,7 @@ def _copy(old: BinaryIO, new: BinaryIO, count: int) -> None:
 def _add_line(
     written: Written, file: Path, text: str, path: str | None, threshold: float
 ) -> tuple[Written, str]:
-    """What the file holds with this line, and why the image has no score; "" where it has one."""
+    """What the file has with this line, and why the image has no score; "" where it has one."""
     number, opening = written.images + 2, _open_line(path)
     if not opening or not text.startswith(opening):
         raise _to_others(file, number, path, text)
@@ -189,8 +189,8 @@ def write_parts(scores: Path, folder: Path, *, option: str) -> None:
     parquet = importlib.import_module("pyarrow.parquet")
     with claim_folder(folder, option=option), explain_unwritable(folder, option=option):
         for number, table in enumerate(_read_tables(scores)):
-            with replace_whole(folder / f"part-{number:06}.parquet") as beside:
-                parquet.write_table(table, beside)
+            with replace_whole(folder / f"part-{number:06}.parquet") as partial:
+                parquet.write_table(table, partial)
 
 
 def _read_tables(scores: Path) -> Iterator[Any]:

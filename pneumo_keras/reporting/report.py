@@ -1,4 +1,4 @@
-"""A run on one split as a page: `report.html`, one file that needs nothing beside itself."""
+"""A run on one split as a page: `report.html`, one file that needs no other."""
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence

@@ -52,8 +52,8 @@ def write_sweep(
 
 def write_sweep_plot(folder: Path, ranked: Sequence[Candidate], *, title: str) -> None:
     """Writes `sweep.png`."""
-    with replace_whole(folder / "sweep.png") as beside:
-        save_plot(draw_sweep(ranked, title=title), beside)
+    with replace_whole(folder / "sweep.png") as partial:
+        save_plot(draw_sweep(ranked, title=title), partial)
 
 
 def format_sweep(ranked: Sequence[Candidate], *, heading: str) -> str:
@@ -91,7 +91,7 @@ def draw_sweep(ranked: Sequence[Candidate], *, title: str) -> Figure:
     rows = -(-len(keys) // columns)
     low, high = _choose_range(ranked)
     above = sum(not one.to_mean(CRITERION) <= high for one in ranked)
-    hidden = f"\nAbove the picture: {above} of {len(ranked)}" if above else ""
+    hidden = f"\nAbove the range shown: {above} of {len(ranked)}" if above else ""
     plot = build_figure(1600, 160 + 560 * rows, to_printable(title) + hidden, fontsize=12)
     panels = plot.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     equals = set(map(id, list_equals(ranked)))

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from pneumo_keras.arrays import SPLITS
 from pneumo_keras.audit import copies
 from pneumo_keras.audit.audit import audit_images
-from pneumo_keras.audit.copies import Pair, Place
+from pneumo_keras.audit.copies import Occurrence, Pair
 from pneumo_keras.data.overlap import SharedPatients
 from pneumo_keras.data.sources import ImageNames
 from pneumo_keras.errors import DataError
@@ -135,9 +135,9 @@ def test_identical_images_are_counted_within_splits_and_across(clean):
     }
     assert identical.conflicts == 1
     assert identical.groups == [
-        [Place("train", 9, 0), Place("test", 7, 1)],
-        [Place("train", 0, 0), Place("val", 5, 0), Place("val", 6, 0)],
-        [Place("train", 3, 0), Place("train", 4, 0)],
+        [Occurrence("train", 9, 0), Occurrence("test", 7, 1)],
+        [Occurrence("train", 0, 0), Occurrence("val", 5, 0), Occurrence("val", 6, 0)],
+        [Occurrence("train", 3, 0), Occurrence("train", 4, 0)],
     ]
 
 
@@ -161,10 +161,10 @@ def test_altered_and_mirrored_copies_are_almost_equal(clean, monkeypatch):
         "train/val": 1,
         "train/test": 1,
     }
-    assert alike.pairs[0] == Pair(Place("train", 5, 0), Place("test", 7, 0), 1.0, mirrored=True)
+    assert alike.pairs[0] == Pair(Occurrence("train", 5, 0), Occurrence("test", 7, 0), 1.0, mirrored=True)
     assert [(pair.first, pair.second, pair.mirrored) for pair in alike.pairs[1:]] == [
-        (Place("train", 4, 0), Place("train", 30, 1), False),
-        (Place("train", 3, 0), Place("val", 7, 0), False),
+        (Occurrence("train", 4, 0), Occurrence("train", 30, 1), False),
+        (Occurrence("train", 3, 0), Occurrence("val", 7, 0), False),
     ]
     assert alike.conflicts == 1
 

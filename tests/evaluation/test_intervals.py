@@ -242,7 +242,7 @@ def test_95_percent_intervals_hold_the_true_figures(draw_images):
         name: float(value[0])
         for name, value in to_resampled_figures(labels, scores, scores > 0.5, np.ones((1, 600_000))).items()
     }
-    held, sets = dict.fromkeys(truth, 0.0), 200
+    held, sets = dict.fromkeys(truth, 0.0), 100
     for seed in range(sets):
         labels, scores = draw_images(normal=50, pneumonia=100, auc=0.9, seed=seed + 1)
         for name, one in to_intervals(labels, scores, scores > 0.5, resamples=200, seed=0).items():

@@ -165,7 +165,7 @@ def test_95_percent_intervals_hold_the_truth_with_three_images_a_patient():
     labels, _, (scores,) = draw_patients(0, normal=100_000, ill=230_000)
     truth = to_values(labels, scores)
     held = {"by patient": {}, "by image": {}}
-    sets = 100
+    sets = 50
     for seed in range(sets):
         labels, groups, (scores,) = draw_patients(seed + 1)
         for way, patients in (("by patient", groups), ("by image", None)):
@@ -177,7 +177,7 @@ def test_95_percent_intervals_hold_the_truth_with_three_images_a_patient():
 
 
 def test_95_percent_of_differences_hold_none_with_three_images_a_patient():
-    names, sets = ("auc", "accuracy", "sensitivity"), 100
+    names, sets = ("auc", "accuracy", "sensitivity"), 50
     held = {"by patient": np.zeros(3), "by image": np.zeros(3)}
     for seed in range(sets):
         labels, groups, scores = draw_patients(seed, auc=0.85, rivals=2)

@@ -115,22 +115,22 @@ def test_scores_that_are_no_text_are_named(tmp_path):
         ),
         (
             "index,label,score,path\n0,1,0.5,a.png\n1,0,0.5\n",
-            "s.csv, line 3, must hold an index, a label and a score, as eval writes them. "
+            "s.csv, line 3, must have an index, a label and a score, as eval writes them. "
             "Received: '1,0,0.5'.",
         ),
         ("index,label,score\n", "s.csv: There is nothing to evaluate without images. Received: 0 images."),
         (
             "index,label,score\n0,1,0.5\n1,0\n",
-            "s.csv, line 3, must hold an index, a label and a score, as eval writes them. Received: '1,0'.",
+            "s.csv, line 3, must have an index, a label and a score, as eval writes them. Received: '1,0'.",
         ),
         (
             "index,label,score\n0,yes,0.5\n",
-            "s.csv, line 2, must hold an index, a label and a score, as eval writes them. "
+            "s.csv, line 2, must have an index, a label and a score, as eval writes them. "
             "Received: '0,yes,0.5'.",
         ),
         (
             "index,label,score\n0,1,0.5\n2,1,0.5\n",
-            "s.csv, line 3, must hold image 1: images are counted from 0 without gaps. Received: image 2.",
+            "s.csv, line 3, must be of image 1: images are counted from 0 without gaps. Received: image 2.",
         ),
         (
             "index,label,score\n0,2,0.5\n",

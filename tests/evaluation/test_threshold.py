@@ -263,7 +263,7 @@ def test_a_rule_that_is_not_in_the_table_is_refused(rule):
 
 def test_a_demand_that_is_not_the_rules_is_refused():
     document = to_document(choose_operating_point(LABELS, SCORES, rule="cost", chosen_on="val"))
-    with pytest.raises(RunError, match="'demand' of the rule 'cost' must hold cost_fn, cost_fp"):
+    with pytest.raises(RunError, match="'demand' of the rule 'cost' must have cost_fn, cost_fp"):
         parse(document | {"demand": {"cost_fn": 1.0}})
 
 

@@ -268,7 +268,7 @@ def test_a_page_of_few_images_says_which_intervals_are_too_short(drawn, without_
     images, scores = drawn
     chosen = np.concatenate([np.flatnonzero(images.labels == label)[:8] for label in (0, 1)])
     few = gather(images.labels[chosen], scores[chosen], images=images.images[chosen])
-    words = "Few images (8 normal, 8 pneumonia): the 95 % intervals of brier loss, log loss held"
+    words = "Few images (8 normal, 8 pneumonia): the 95 % intervals of brier loss, log loss contained"
     assert words in Elements(format_report(few)).text
 
 
@@ -450,7 +450,7 @@ def test_the_rule_of_the_operating_point_stands_in_words(contents, drawn, withou
     assert "The epoch and the operating point were chosen on these images" in val
 
 
-def test_what_was_chosen_on_validation_images_is_said(drawn):
+def test_what_was_chosen_on_validation_images_is_said(drawn, without_plots):
     images, scores = drawn
     fixed = gather(images.labels, scores, split="val", of_config={"training.schedule": "cosine"})
     assert "Nothing was fitted or chosen on these images in this run" in format_report(fixed)
@@ -462,7 +462,7 @@ def test_what_was_chosen_on_validation_images_is_said(drawn):
     assert "The epoch, the operating point and the calibration were chosen on these images" in page
 
 
-def test_perturbed_images_are_shown_with_both_scores(drawn):
+def test_perturbed_images_are_shown_with_both_scores(drawn, without_plots):
     images, scores = drawn
     under = gather(images.labels, 1 - scores).evaluation
     plain = gather(images.labels, scores)
@@ -625,7 +625,7 @@ def test_every_template_is_packed_beside_the_code():
         assert report.load_template().environment.get_template(name)
 
 
-def test_the_model_card_says_which_blocks_were_trained_further():
+def test_the_model_card_says_which_blocks_were_trained_further(without_plots):
     labels, scores = np.array([0, 1] * 10), np.linspace(0.1, 0.9, 20)
     assert "A frozen InceptionV3, weights" in format_report(gather(labels, scores))
     settings = {
@@ -641,7 +641,7 @@ def test_the_model_card_says_which_blocks_were_trained_further():
         assert f"from <b>mixed8</b> on were trained further, at a learning rate of {end}" in page
 
 
-def test_images_out_of_distribution_stand_in_the_report_with_figures_without_them(drawn, page):
+def test_images_out_of_distribution_stand_in_the_report_with_figures_without_them(drawn, page, without_plots):
     images, scores = drawn
     distances = np.where(np.arange(60) < 6, 1.7, 0.5)
     evaluation = evaluate(images.labels, scores, 0.5, members=[], seed=1, distances=distances)

@@ -98,7 +98,7 @@ def test_the_picture_shows_how_much_folds_differ(ranked):
 
 def test_combinations_above_the_picture_are_counted():
     candidates = rank([build(["mixed4"], rate, loss=rate) for rate in [*np.linspace(0.1, 0.2, 19), 9.0]])
-    assert draw_sweep(candidates, title="Twenty").get_suptitle() == "Twenty\nAbove the picture: 1 of 20"
+    assert draw_sweep(candidates, title="Twenty").get_suptitle() == "Twenty\nAbove the range shown: 1 of 20"
 
 
 def test_the_picture_has_a_panel_for_each_setting_that_was_varied(ranked, tmp_path):
