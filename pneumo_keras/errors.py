@@ -1,8 +1,7 @@
-"""Everything a user can cause and mend. The command line prints each as one line, exit status 1."""
+"""Errors that a user can cause and solve. The command line prints each as one line, exit status 1."""
 
 import errno
 import math
-from collections.abc import Iterator
 
 from pneumo_keras.storage.printable import to_printable
 
@@ -55,59 +54,50 @@ def explain_system(error: OSError) -> str:
     """A line for the user where the system refused a file and nothing else explains it."""
     if error.errno == errno.EBADF and not error.filename:
         return "stdout is closed, and results are printed there. Send it to a file, or to /dev/null."
-    place = f"{error.filename}: " if error.filename else ""
+    file = f"{error.filename}: " if error.filename else ""
     reason = " ".join((error.strerror or str(error)).split())
-    return f"{place}{reason}. Check the disk and whose files these are, then run it again."
+    return f"{file}{reason}. Check the disk and whose files these are, then run it again."
 
 
 OUT_OF_MEMORY = (
     *("RESOURCE_EXHAUSTED", "ResourceExhaustedError", "OutOfMemoryError", "out of memory"),
     *("bad_alloc", "Cannot allocate memory", "failed to map segment", "can't start new thread"),
 )
-"""What backends, C++ and the system say when an accelerator or the machine has no more memory."""
+"""In messages of backends, C++ and the system when an accelerator or the machine has no more memory."""
 
 
 def explain_memory(error: BaseException) -> str:
     """A line for the user where memory ran out, with the settings that lower what is needed; "" otherwise.
 
     Args:
-        error: What came of it, perhaps as damage: what it was raised from counts.
+        error: Perhaps one that was raised from another.
     """
-    found = next(filter(_is_out_of_memory, _list_causes(error)), None)
+    found: BaseException | None = error
+    while found is not None and not _is_out_of_memory(found):
+        found = found.__cause__
     if found is None:
         return ""
-    text = f"{type(found).__name__}: {found}"
+    text, most = f"{type(found).__name__}: {found}", find_memory_limit()
+    limit = f": this process may have {most / 1e9:,.1f} GB (ulimit -v)" if most < math.inf else ""
     return (
-        f"Memory ran out{_say_limit()}. Lower training.batch_size, model.image_size, model.hidden_units or "
+        f"Memory ran out{limit}. Lower training.batch_size, model.image_size, model.hidden_units or "
         f"training.members, or take fewer model.feature_layers. Received: {' '.join(text.split())[:200]}"
     )
-
-
-def _list_causes(error: BaseException) -> Iterator[BaseException]:
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
-    # A file may be called anything.
+    # The name of a file may be anything.
     text = "" if isinstance(error, PneumoError | OSError) else f"{type(error).__name__}: {error}"
     return any(sign in text for sign in OUT_OF_MEMORY)
 
 
 def find_memory_limit() -> float:
-    """Bytes of address space that this process may take; infinity where nobody limited it."""
+    """Bytes of address space that this process may take; infinity without a limit."""
     try:
-        import resource  # systems of one kind have it
+        import resource  # not on Windows
     except ImportError:
         return math.inf
     most, _ = resource.getrlimit(resource.RLIMIT_AS)
     return math.inf if most == resource.RLIM_INFINITY else most
-
-
-def _say_limit() -> str:
-    limit = find_memory_limit()
-    return f": this process may have {limit / 1e9:,.1f} GB (ulimit -v)" if limit < math.inf else ""

@@ -20,13 +20,13 @@ from pneumo_keras.runtime.signals import SIGNALS, find_signal
 log = logging.getLogger("pneumo_keras")
 
 LOCAL = "local"
-UNASKED = ("auto", LOCAL)  # addresses behind which Ray itself looks, and says at once what it finds
+UNCHECKED = ("auto", LOCAL)  # addresses that Ray itself checks at once
 CONNECT_SECONDS = 5.0
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",  # what it says otherwise is for its makers
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # who asks for no accelerator sees none
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # an actor without an accelerator sees none
     "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1",  # or a job that sets one of PASSED_ON would be refused
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # or `uv run` would send this folder to all workers and install it
 }
@@ -56,10 +56,10 @@ def open_cluster() -> Iterator[None]:
     """Joins the cluster that RAY_ADDRESS names, or starts one on this machine, until the end of the block.
 
     Raises:
-        ClusterError: Nobody answers there, Ray cannot start, or it fails within the block.
+        ClusterError: There is no answer, Ray cannot start, or it fails within the block.
     """
     address = os.environ.get("RAY_ADDRESS") or LOCAL
-    if address not in UNASKED:
+    if address not in UNCHECKED:
         _check_head(address)
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -70,7 +70,7 @@ def open_cluster() -> Iterator[None]:
         with _explain_ray(ray):
             yield
     finally:
-        # A signal may have come to Ray's processes, too: they answer no more. They end with this one.
+        # A signal may have ended Ray's processes, too: they would not answer. They end with this one.
         if not find_signal():
             with contextlib.suppress(Exception):  # the work is done
                 ray.shutdown()
@@ -86,13 +86,13 @@ def describe_cluster() -> str:
 
 
 def list_machines(ray: Any) -> list[Any]:
-    """Those that do work: the head of a cluster often offers no core."""
+    """Machines that have cores for work: the head of a cluster often offers none."""
     return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
 
 
 def _join(ray: Any, address: str) -> None:
     log.info("Starting Ray on this machine" if address == LOCAL else f"Joining the Ray cluster at {address}")
-    package = str(Path(__file__).parents[2])  # workers import it from where it is here, if that is there
+    package = str(Path(__file__).parents[2])  # workers import it from the same path, where that exists
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     try:
@@ -104,7 +104,7 @@ def _join(ray: Any, address: str) -> None:
                 runtime_env={"env_vars": {**passed, "PYTHONPATH": os.pathsep.join(paths)}},
                 **({"include_dashboard": False} if address == LOCAL else {}),
             )
-    except Exception as error:  # some of what Ray raises is of no kind of its own
+    except Exception as error:  # Ray raises plain exceptions, too
         reason = " ".join(str(error).split())[:200]
         raise ClusterError(
             f"Ray must start, or join the cluster that RAY_ADDRESS names. Received: {address}: {reason}"
@@ -113,7 +113,7 @@ def _join(ray: Any, address: str) -> None:
 
 @contextlib.contextmanager
 def _keep_signals() -> Iterator[None]:
-    """Leaves signals to whom they belong to: Ray takes them over."""
+    """Restores the handlers of signals, which Ray replaces."""
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         yield
@@ -125,7 +125,7 @@ def _keep_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _mute_stderr() -> Iterator[None]:
-    """Ray's compiled part says there how much it is going to say."""
+    """Ray's compiled part writes to it how much it is going to log."""
     sys.stderr.flush()
     with Path(os.devnull).open("wb") as nowhere:
         before = os.dup(2)
@@ -138,27 +138,27 @@ def _mute_stderr() -> Iterator[None]:
 
 
 def _configure_data() -> None:
-    """Results in order, and nothing on the screen: the file that Ray Data logs to has it all."""
+    """Results in order, and nothing on the screen: Ray Data logs to a file."""
     keep_ray_off_stdout()
     context = importlib.import_module("ray.data").DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_options.preserve_order = True
     for handler in logging.getLogger("ray.data").handlers:
-        if handler.name == "console":  # in its own settings
+        if handler.name == "console":
             handler.setLevel(logging.CRITICAL + 1)
 
 
 @contextlib.contextmanager
 def _explain_ray(ray: Any) -> Iterator[None]:
-    """One line where Ray itself fails; what it was told to do raises as it does."""
+    """One line where Ray itself fails; errors of stages are raised as they are."""
     try:
         yield
     except ray.exceptions.RayError as error:
         if not isinstance(getattr(error, "cause", error), ray.exceptions.RayError):
             raise
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = lines[-1][:300] if lines else type(error).__name__  # last what came first
+        reason = lines[-1][:300] if lines else type(error).__name__  # the last line is the first cause
         raise ClusterError(
             f"Ray gave up. Its logs say why, mostly for want of memory. Received: {reason}"
         ) from error

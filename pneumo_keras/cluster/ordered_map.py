@@ -1,8 +1,7 @@
 """Items of work through stages of actors, the results in order: Ray Data does it.
 
-An item is whatever can be pickled. Actors hold what is slow to make, and get a stream of items for which they
-give a stream of results, one each. An actor that dies is replaced, and the block of items that it had in hand
-is done again, a few times.
+An item is whatever can be pickled. Actors keep what is slow to build, and map a stream of items to a stream
+of results, one each. An actor that dies is replaced, and its block of items is done again, a few times.
 """
 
 import importlib
@@ -22,10 +21,10 @@ from pneumo_keras.errors import ClusterError, PneumoError
 log = logging.getLogger("pneumo_keras")
 
 ITEM = "item"  # the column of pickled items and results
-RETRIES = 4  # of a block; Ray Data would give one that kills its actors to the next for ever
-WAIT_SECONDS = 60.0  # for the first result, until the user is told what it may wait for
+RETRIES = 4  # of a block; Ray Data would retry one that kills its actors for ever
+WAIT_SECONDS = 60.0  # for the first result, until the user is told that the cluster may be busy
 
-# Shares of a core as Ray counts them: whatever stages there are, each finds room for at least one actor.
+# Shares of a core as Ray counts them, so that each stage gets at least one actor.
 CORE, CORNER = 0.9, 0.1
 
 
@@ -34,12 +33,12 @@ class Stage:
     """A step of the work.
 
     Attributes:
-        build: Called once in each actor. What it gives takes a stream of items (or of the results of the
-            stage before) and gives one result for each, in their order. Both raise PneumoError for what the
-            user can mend. It is pickled: a function of a module, or a `functools.partial` of one.
-        whole: Whether an actor takes an accelerator to itself, or a machine where the cluster has none;
-            otherwise one core. A machine's actor may use all its cores in threads.
-        most: Actors, at most; as many as there is room for if not given.
+        build: Builds, in each actor, what maps a stream of items (or of the results of the stage before) to
+            one result each, in their order. Both raise PneumoError for what the user can solve. It is
+            pickled: a function of a module, or a `functools.partial` of one.
+        whole: Whether an actor takes a whole accelerator, or a machine where the cluster has none; otherwise
+            one core.
+        most: Actors, at most; as many as the cluster can take if not given.
     """
 
     build: Callable[[], Callable[[Iterator[Any]], Iterator[Any]]]
@@ -49,7 +48,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Failure:
-    """Stands for a result where a stage raised what the user can mend."""
+    """In place of a result, where a stage raised what the user can solve."""
 
     error: Exception
 
@@ -57,20 +56,18 @@ class Failure:
 def map_in_order(
     items: Sequence[Any], stages: Sequence[Stage], *, block: int = 1
 ) -> Generator[Any, None, None]:
-    """Passes items through stages on the cluster that is open; only a few results are held here.
+    """Passes items through stages on the open cluster, and yields a result for each, in their order.
 
-    Workers work in this process' working folder, which all machines must see.
+    The cluster keeps the items, and this process only a few results. Workers run in the working folder of
+    this process, which all machines must see.
 
     Args:
-        items: Any; they are kept by the cluster.
+        items: Any.
         stages: At least one.
         block: Items that go to an actor together.
 
-    Returns:
-        A result for each item, in their order, each once.
-
     Raises:
-        PneumoError: Whatever a stage raised first, in the order of the items.
+        PneumoError: What a stage raised first, in the order of the items.
     """
     if not items:
         return
@@ -79,17 +76,19 @@ def map_in_order(
     tables = (_to_table(items[start : start + block]) for start in starts)
     rows = importlib.import_module("ray.data").from_arrow([*tables])
     sharing = sum(not stage.whole for stage in stages)
+    here, threads = os.getcwd(), os.environ.get("OMP_NUM_THREADS")  # noqa: PTH109
     for stage in stages:
-        rows = _map_blocks(
-            rows,
-            Worker,
-            batch_size=block,
-            batch_format="pyarrow",
-            zero_copy_batch=True,
-            fn_constructor_args=(stage.build, os.getcwd(), os.environ.get("OMP_NUM_THREADS")),  # noqa: PTH109
-            max_task_retries=RETRIES,
-            **_size_pool(ray, stage, len(starts), sharing),
-        )
+        # Ray 2.60 announces that `max_task_retries` goes with 2.64, and has nothing in its place.
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+            rows = rows.map_batches(
+                Worker,
+                batch_size=block,
+                batch_format="pyarrow",
+                zero_copy_batch=True,
+                fn_constructor_args=(stage.build, here, threads),
+                max_task_retries=RETRIES,
+                **_size_pool(ray, stage, len(starts), sharing),
+            )
     waiting = threading.Timer(WAIT_SECONDS, _log_waiting, [ray])
     waiting.daemon = True
     waiting.start()
@@ -101,31 +100,25 @@ def map_in_order(
         waiting.cancel()
 
 
-def _map_blocks(rows: Any, *arguments: Any, **options: Any) -> Any:
-    """Ray 2.60 announces that `max_task_retries` goes with 2.64, and has nothing in its place."""
-    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
-        return rows.map_batches(*arguments, **options)
-
-
 class Worker:
-    """A stage in an actor, which takes and gives tables of pickled items.
+    """A stage in an actor, which maps tables of pickled items.
 
     Args:
-        build: Of the stage.
-        folder: Where names are relative to.
-        threads: For libraries that read OMP_NUM_THREADS; None for as many as they like.
+        build: See `Stage`.
+        folder: The working folder.
+        threads: For libraries that read OMP_NUM_THREADS; None where it is unset.
     """
 
     def __init__(
         self, build: Callable[[], Callable[[Iterator[Any]], Iterator[Any]]], folder: str, threads: str | None
     ) -> None:
         self._work: Callable[[Iterator[Any]], Iterator[Any]]
-        if threads is None:  # Ray says 1, and with fewer threads last digits may be others
+        if threads is None:  # Ray sets 1, and with fewer threads last digits may differ
             os.environ.pop("OMP_NUM_THREADS", None)
         try:
             _enter(folder)
             self._work = build()
-        except (PneumoError, OSError) as error:  # an actor that cannot be made would take its reason along
+        except (PneumoError, OSError) as error:  # or the reason would be lost with the actor
             failure = Failure(error)
             self._work = lambda items: iter([failure])
 
@@ -145,7 +138,7 @@ def _enter(folder: str) -> None:
     except OSError as error:
         raise ClusterError(
             f"The working folder must be there on every machine of the cluster. Received: {folder} "
-            f"({error.strerror}). Call from a folder that all share."
+            f"({error.strerror}). Start the command in a folder that all share."
         ) from error
 
 
@@ -179,6 +172,6 @@ def _size_pool(ray: Any, stage: Stage, blocks: int, sharing: int) -> dict[str, A
 
 
 def _log_waiting(ray: Any) -> None:
-    """Ray itself waits in silence where others work on the cluster."""
+    """Ray itself waits without a word where the cluster is busy with other work."""
     free, has = (look().get("CPU", 0) for look in (ray.available_resources, ray.cluster_resources))
     log.info("No result yet: the cluster has %.3g of %.3g cores free", free, has)
