@@ -56,7 +56,7 @@ def test_the_draw_knows_images_by_their_names_and_not_by_their_lines(write_table
     assert np.array_equal(load(open_data(path).open_split("test")).images, before[::-1])
 
 
-def test_no_patient_stands_in_two_splits_that_are_drawn(write_table, splits, open_data, tmp_path):
+def test_no_patient_is_in_two_drawn_splits(write_table, splits, open_data, tmp_path):
     patients = np.arange(30) // 2
     splits["train"].images[:, 0, 0] = patients  # so that images tell whose they are
     write_images(tmp_path / "images", splits["train"], classes=("lungs", "lungs"))
