@@ -24,9 +24,6 @@ from pneumo_keras.training.fit import FitConfig, compute_class_weights, compute_
 Folds = Int64[np.ndarray, " n"]
 """The fold in which each image is held out, from 0."""
 
-Groups = Int64[np.ndarray, " n"]
-"""A number for each image, the same for images that must not be parted."""
-
 HeadBuilder = Callable[[Sequence[int], tuple[Moments, Moments]], keras.Model]
 """Makes heads from the seeds of their members, and from mean and variance of what each is fitted on."""
 
@@ -56,13 +53,13 @@ def draw_folds(labels: Labels, hashes: Hashes, patients: Sequence[str], *, folds
     return held_out
 
 
-def group_images(hashes: Hashes, patients: Sequence[str]) -> Groups:
-    """Groups of images that show one patient or have the same pixels, and of all that such images connect."""
+def group_images(hashes: Hashes, patients: Sequence[str]) -> Int64[np.ndarray, " n"]:
+    """The number of each image's group: of one patient or the same pixels, and of all that these connect."""
     n = len(hashes)
     owners = [f"patient {patient}" if patient else f"image {row}" for row, patient in enumerate(patients)]
     _, owners = np.unique(owners, return_inverse=True)
     _, pixels = np.unique(hashes, return_inverse=True)
-    # Images on one side, what they share on the other: a group is what hangs together.
+    # A graph of images on one side and what they share on the other: groups are its components.
     rows, columns = np.tile(np.arange(n), 2), np.concatenate([pixels, n + owners])
     links = coo_array((np.ones(2 * n), (rows, n + columns)), shape=(3 * n, 3 * n))
     _, components = connected_components(links, directed=False)
