@@ -39,10 +39,7 @@ Method = Literal["none", "temperature", "platt"]
 class LogitScaling:
     """Calibrated score = sigmoid(slope * logit + intercept).
 
-    Attributes:
-        slope: 1 / temperature: below 1 the scores were too sure of themselves.
-        intercept: 0 for temperature scaling.
-        method: `none`, `temperature` or `platt`.
+    The slope is 1 / temperature: below 1 the scores were too confident. The intercept is that of `platt`.
     """
 
     slope: float

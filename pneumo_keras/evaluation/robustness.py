@@ -83,14 +83,7 @@ class PerturbationKind:
 
 @dataclass(frozen=True)
 class MedmnistC:
-    """The figures of MedMNIST-C.
-
-    Attributes:
-        mean_relative_error: Mean of the kinds' relative errors.
-        clean_relative_error: Balanced error of the images as they are over AlexNet's.
-        alexnet: Balanced errors of AlexNet, by kind.
-        source: Of the corruptions and of AlexNet's errors.
-    """
+    """The figures of MedMNIST-C: balanced errors relative to AlexNet's, and those of AlexNet by kind."""
 
     mean_relative_error: FloatOrNan
     clean_relative_error: FloatOrNan

@@ -5,7 +5,6 @@ import textwrap
 import matplotlib
 import numpy as np
 from jaxtyping import Float32, UInt8
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -66,7 +65,8 @@ def draw_explanation(
     for axes, name in zip((plain, painted), titles, strict=True):
         axes.set_title(name, fontsize=11)
         axes.set_axis_off()
-    _draw_colour_bar(plot, painted, limit)
+    scale = ScalarMappable(Normalize(-limit, limit), matplotlib.colormaps[COLOURS])
+    plot.colorbar(scale, ax=painted, shrink=0.8).set_label(LEGEND, fontsize=9)
     plot.supxlabel(textwrap.fill(CAVEAT, 130), fontsize=8, color="#444444")
     return plot
 
@@ -88,9 +88,3 @@ def paint_evidence(image: GreyImage, evidence: Evidence, *, limit: float, edge: 
 def to_limit(maps: list[Evidence]) -> float:
     """The log odds that get the strongest colour, for maps that are shown together."""
     return max([LEAST_LIMIT, *(float(np.abs(one).max()) for one in maps)])
-
-
-def _draw_colour_bar(plot: Figure, axes: Axes, limit: float) -> None:
-    scale = ScalarMappable(Normalize(-limit, limit), matplotlib.colormaps[COLOURS])
-    bar = plot.colorbar(scale, ax=axes, shrink=0.8)
-    bar.set_label(LEGEND, fontsize=9)
