@@ -1,7 +1,7 @@
 """A disk that fails: at one operation of Python's on it, or from one on.
 
 Every operation that Python does on a file or folder below a root counts: opening, writing, syncing, locking,
-making, renaming, removing, listing, and asking how much room is left. What C and C++ do for themselves
+making, renaming, removing, listing, and asking how much space is left. What C and C++ do for themselves
 (HDF5, ArrayRecord) is for the tests with a full disk.
 """
 
@@ -57,7 +57,7 @@ class Disk:
     lasting: tuple[str, ...] = ()
     operations: list[tuple[str, str]] = field(default_factory=list)
 
-    def meet(self, kind, path):
+    def count(self, kind, path):
         """Counts an operation, and fails if it is its turn."""
         if not path.startswith(f"{self.root}/"):
             return
@@ -77,11 +77,11 @@ class _Current:
 
 class _File(io.FileIO):
     def write(self, data):
-        _meet("write", self.fileno())
+        _count("write", self.fileno())
         return super().write(data)
 
     def truncate(self, size=None):
-        _meet("truncate", self.fileno())
+        _count("truncate", self.fileno())
         return super().truncate(size)
 
 
@@ -90,7 +90,7 @@ def failing(disk):
     """Python's files lie on this disk."""
     _listen()
     asked = {
-        (os, "statvfs"): ("ask for room", os.statvfs),
+        (os, "statvfs"): ("ask for space", os.statvfs),
         (os, "stat"): ("stat", os.stat),
         (os, "fsync"): ("sync", lambda file: None),  # there will be no loss of power
         (fcntl, "flock"): ("lock", fcntl.flock),  # to unlock does not count: a lock falls with its process
@@ -132,13 +132,13 @@ _ORIGINAL = io.open
 def _wrap(kind, function):
     def call(path, *arguments, **options):
         if arguments[:1] != (fcntl.LOCK_UN,):
-            _meet(kind, path, options.get("dir_fd"))
+            _count(kind, path, options.get("dir_fd"))
         return function(path, *arguments, **options)
 
     return call
 
 
-def _meet(kind, path, folder=None):
+def _count(kind, path, folder=None):
     disk = _Current.disk
     if disk is None:
         return
@@ -148,7 +148,7 @@ def _meet(kind, path, folder=None):
             path = f"{_name(folder)}/{path}"
     except (OSError, TypeError):  # closed, or no path
         return
-    disk.meet(kind, os.path.abspath(path))  # noqa: PTH100 (the disk's own operations must not count)
+    disk.count(kind, os.path.abspath(path))  # noqa: PTH100 (the disk's own operations must not count)
 
 
 def _name(descriptor):
@@ -166,7 +166,7 @@ def _audit(event, arguments):
             return  # opened before
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
             kind = "open to write" if os.access(path, os.F_OK) else "create"
-    _meet(kind, arguments[0], folder)
+    _count(kind, arguments[0], folder)
 
 
 _LISTENING = []

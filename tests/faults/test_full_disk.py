@@ -48,14 +48,14 @@ def mount(folder, kilobytes):
 
 
 def fill(path):
-    """Leaves no room beside a file."""
+    """Fills the disk with a file."""
     with path.open("wb") as file, suppress(OSError):
         os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(path.parent).free)
     assert shutil.disk_usage(path.parent).free == 0
 
 
 def train_whole(folder):
-    """A run, trained and evaluated where there is room."""
+    """A run, trained and evaluated where there is space."""
     if not (folder / "run").exists():
         require(invoke(folder, *TRAIN, "--run", folder / "run"))
     return read_files(folder / "run")
@@ -66,7 +66,7 @@ def is_one_line(done):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_training_whose_disk_is_full_goes_on_when_there_is_room(tmp_path, whole, size):
+def test_a_training_whose_disk_is_full_goes_on_when_there_is_space(tmp_path, whole, size):
     expected = train_whole(whole)
     with mount(tmp_path / "disk", size) as change:
         run = tmp_path / "disk" / "run"
@@ -142,8 +142,8 @@ def test_an_export_whose_disk_is_full_is_one_line_and_leaves_nothing(tmp_path, w
         pytest.skip(f"needs KERAS_BACKEND={FORMS[form].backend}")
     train_whole(whole)
     with mount(tmp_path / "disk", 10_000) as change:
-        room = tmp_path / "disk" / "filler"
-        room.write_bytes(bytes(shutil.disk_usage(room.parent).free - 1024 * size))
+        filler = tmp_path / "disk" / "filler"
+        filler.write_bytes(bytes(shutil.disk_usage(filler.parent).free - 1024 * size))
         out = tmp_path / "disk" / f"model{FORMS[form].ending}"
         command = ["export", whole / "run", "--format", form, "--out", out]
         done = invoke(whole, *command)

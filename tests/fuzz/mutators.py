@@ -105,8 +105,8 @@ def damage_json(text, random):
     if random.random() < 0.2:
         return damage_bytes(text.encode(), random)
     tree = json.loads(text)
-    places = list(_list_places(tree))
-    holder, key = random.choice(places)
+    entries = list(_list_entries(tree))
+    holder, key = random.choice(entries)
     kind = random.randrange(5)
     if kind <= 1:
         holder[key] = copy.deepcopy(random.choice(ODD_VALUES))
@@ -127,11 +127,11 @@ def damage_json(text, random):
     return written.replace(b"}", b', "x": 1, "x": 2}', 1) if random.random() < 0.05 else written
 
 
-def _list_places(tree):
+def _list_entries(tree):
     for key in list(tree) if isinstance(tree, dict) else range(len(tree)):
         yield tree, key
         if isinstance(tree[key], dict | list):
-            yield from _list_places(tree[key])
+            yield from _list_entries(tree[key])
 
 
 def damage_toml(text, random):

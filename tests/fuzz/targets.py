@@ -25,7 +25,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1)).astype(np.flo
 @dataclass(frozen=True)
 class NpzTarget:
     data: bytes
-    place: Path
+    path: Path
 
     def damage(self, data, random):
         if random.random() < 0.4:
@@ -33,8 +33,8 @@ class NpzTarget:
         return mutators.damage_zip(data, random, mutators.damage_npy)
 
     def read(self, data):
-        self.place.write_bytes(data)
-        splits = [load_archive(self.place, split, size=28) for split in SPLITS]
+        self.path.write_bytes(data)
+        splits = [load_archive(self.path, split, size=28) for split in SPLITS]
         return [(images.images.tobytes(), images.labels.tolist()) for images in splits]
 
     def is_right(self, data, result):
@@ -47,14 +47,14 @@ class NpzTarget:
 @dataclass(frozen=True)
 class SettingsTarget:
     data: str
-    place: Path
+    path: Path
 
     def damage(self, data, random):
         return mutators.damage_toml(data, random) if isinstance(data, str) else data
 
     def read(self, data):
-        self.place.write_bytes(data if isinstance(data, bytes) else data.encode())
-        config = load_config(str(self.place))
+        self.path.write_bytes(data if isinstance(data, bytes) else data.encode())
+        config = load_config(str(self.path))
         list_paths(config)
         return config.model_dump(mode="json")
 
@@ -93,7 +93,7 @@ def write(folder: Path, name: str, content: bytes) -> None:
 @dataclass(frozen=True)
 class ClassifierTarget:
     data: bytes
-    place: Path
+    path: Path
     """The folder of a run."""
 
     def damage(self, data, random):
@@ -102,8 +102,8 @@ class ClassifierTarget:
         return mutators.damage_zip(data, random, mutators.damage_model_member)
 
     def read(self, data):
-        write(self.place, "model.keras", data)
-        return np.asarray(load_run(self.place).classifier.join().predict_on_batch(IMAGES)).ravel().tolist()
+        write(self.path, "model.keras", data)
+        return np.asarray(load_run(self.path).classifier.join().predict_on_batch(IMAGES)).ravel().tolist()
 
     def is_right(self, data, result):
         """Never: one model has one result."""
@@ -113,7 +113,7 @@ class ClassifierTarget:
 @dataclass(frozen=True)
 class ScoresTarget:
     data: str
-    place: Path
+    path: Path
     """The folder of a run."""
     other: Path
     """The folder of the run that it is compared with."""
@@ -123,8 +123,8 @@ class ScoresTarget:
 
     def read(self, data):
         content = data if isinstance(data, bytes) else data.encode()
-        write(self.place, "scores_val.csv", content)
-        return _compare(self.other, self.place)
+        write(self.path, "scores_val.csv", content)
+        return _compare(self.other, self.path)
 
     def is_right(self, data, result):
         """Never: one evaluation has one comparison."""
@@ -134,7 +134,7 @@ class ScoresTarget:
 @dataclass(frozen=True)
 class DocumentsTarget:
     data: dict[str, bytes]
-    place: Path
+    path: Path
     other: Path
 
     def damage(self, data, random):
@@ -143,13 +143,13 @@ class DocumentsTarget:
 
     def read(self, data):
         for name, content in data.items():
-            write(self.place, name, content)
-        run = load_run(self.place)
+            write(self.path, name, content)
+        run = load_run(self.path)
         point, calibration = run.operating_point, run.calibration
         used = (point.threshold, calibration.slope, calibration.intercept, calibration.prevalence)
         told = (point.describe_rule(), point.counts, calibration.method)
         images = {name: about["class_counts"] for name, about in run.environment.get("images", {}).items()}
-        return (used, told, images, _compare(self.other, self.place))
+        return (used, told, images, _compare(self.other, self.path))
 
     def is_right(self, data, result):
         """Never: one run has one operating point."""

@@ -21,17 +21,17 @@ def try_inputs(target, folder, count, seed=0):
     Args:
         target: Has `data`, the undamaged input, `damage(data, random)`, `read(data)`, which gives the
             result, and `is_right(data, result)`: whether another result is what another input says.
-        folder: Below which nothing may appear that is not there now, but what is made below `target.place`.
+        folder: Below which nothing may appear that is not there now, but what is made below `target.path`.
         count: Of inputs.
         seed: Of the damage.
     """
-    usual, before = target.read(target.data), list_files(folder, target.place)
+    usual, before = target.read(target.data), list_files(folder, target.path)
     outcomes, faults = Counter(), []
     for number in range(count):
         damaged = target.damage(target.data, random.Random(f"{seed} {number}"))
         outcome, detail = _try(target, damaged, usual)
-        if list_files(folder, target.place) != before:
-            outcome, detail = "file outside", str(list_files(folder, target.place) - before)
+        if list_files(folder, target.path) != before:
+            outcome, detail = "file outside", str(list_files(folder, target.path) - before)
         outcomes[outcome] += 1
         if outcome not in ("refused", "the same result", "another result, as told"):
             faults.append((number, outcome, detail))
@@ -63,9 +63,9 @@ def _try(target, damaged, usual):
     return "another result in silence", f"{str(usual)[:200]} -> {str(result)[:200]}"
 
 
-def list_files(folder, place):
-    """All files below a folder that are not below the place of the input."""
-    return {path for path in folder.rglob("*") if place not in (path, *path.parents)}
+def list_files(folder, spared):
+    """All files below a folder that are not below the path of the input."""
+    return {path for path in folder.rglob("*") if spared not in (path, *path.parents)}
 
 
 @contextmanager
