@@ -12,7 +12,7 @@ from pneumo_keras.errors import SettingsError
 Grid = Mapping[str, Sequence[Any]]
 """Values by dotted key."""
 
-# What a choice may be about: another seed, other images or another machine is none.
+# A choice is not about another seed, other images or another machine.
 SWEPT = ("model.", "training.", "augmentation.")
 FITTED_TOGETHER = ("training.learning_rate", "training.weight_decay")
 MOST = 10_000  # combinations: at a second each, hours
@@ -23,7 +23,7 @@ def load_grid(name_or_path: str) -> Grid:
     """Reads a grid: a TOML file with the tables of a configuration and a list for each setting.
 
     Raises:
-        SettingsError: There is no such grid, a setting is none to sweep over, or has no list of values.
+        SettingsError: There is no such grid, a setting cannot be swept over, or has no list of values.
     """
     path = find_toml(name_or_path, folder="configs/grids", option="--grid")
     grid = {
@@ -38,10 +38,10 @@ def load_grid(name_or_path: str) -> Grid:
                 f"Received: {cut(key.rstrip('.'))} in {path}"
             )
         if not isinstance(values, list) or not values:
-            raise SettingsError(f"{path} must hold a list of values for {key}. Received: {show(values)}")
+            raise SettingsError(f"{path} must have a list of values for {key}. Received: {show(values)}")
     combinations = math.prod(map(len, grid.values())) if grid else 0
     if not 0 < combinations <= MOST:
-        raise SettingsError(f"{path} must hold 1 to {MOST:,} combinations. Received: {combinations:,}")
+        raise SettingsError(f"{path} must have 1 to {MOST:,} combinations. Received: {combinations:,}")
     return grid
 
 
@@ -50,9 +50,8 @@ def group_combinations(
 ) -> list[tuple[Config, list[dict[str, Any]]]]:
     """All combinations, in groups of at most `at_once` that can be fitted at the same time.
 
-    Returns:
-        For each group the configuration that it shares, and the values of its combinations, which
-        differ in the keys of `FITTED_TOGETHER` alone.
+    For each group the configuration that it shares, and the values of its combinations, which differ only in
+    the keys of `FITTED_TOGETHER`.
 
     Raises:
         SettingsError: A setting is unknown, ill-typed or out of range, or two do not go together.

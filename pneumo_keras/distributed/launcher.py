@@ -1,8 +1,7 @@
-"""The process that starts one of a distributed training and says in one line how it ended.
+"""The process that starts one of a distributed training and explains in one line how that ended.
 
-JAX ends a process that lost another one from within, by a signal and with a page of what its libraries know
-of it. So the training is done by a worker, whose libraries write into a pipe, and its launcher, which has no
-JAX in it, knows what to make of that.
+JAX ends a process that lost another one by a signal, and its libraries print a page about it. So a worker
+does the training, and its libraries write into a pipe; its launcher, without JAX, interprets that.
 """
 
 import collections
@@ -35,16 +34,13 @@ def is_worker() -> bool:
 
 
 def launch(arguments: Sequence[str], *, next_step: str) -> int:
-    """Does a command in a worker and waits for its end.
+    """Runs a command in a worker, and returns its exit status.
 
-    Ctrl-C and SIGTERM are handed on once; a second one ends both at once.
+    Ctrl-C and SIGTERM are passed on once; a second one ends both at once.
 
     Args:
         arguments: Of the command line.
-        next_step: What a user does where the command came to no end of its own.
-
-    Returns:
-        Its exit status.
+        next_step: What the user can do if the worker is lost.
 
     Raises:
         TrainingError: Another process of the training was lost, or this one.
@@ -66,14 +62,14 @@ def launch(arguments: Sequence[str], *, next_step: str) -> int:
     signals: Any = worker.stdin
     received = []
 
-    def hand_on(number: int, frame: FrameType | None) -> None:
+    def pass_on(number: int, frame: FrameType | None) -> None:
         if received:
             worker.kill()
             raise Stopped(number)
         received.append(number)
         signals.write(bytes([number]))
 
-    before = {number: signal.signal(number, hand_on) for number in SIGNALS}
+    before = {number: signal.signal(number, pass_on) for number in SIGNALS}
     try:
         with worker:
             lines = collections.deque(worker.stdout or (), KEPT_LINES)
@@ -87,16 +83,16 @@ def launch(arguments: Sequence[str], *, next_step: str) -> int:
 
 
 def explain_end(status: int, text: str, next_step: str) -> TrainingError:
-    """What a worker died of, in one line.
+    """Why a worker ended, in one line.
 
     Args:
         status: As `subprocess` has it: below zero for a signal.
-        text: Of the libraries.
-        next_step: For the user.
+        text: Written by the libraries.
+        next_step: See `launch`.
     """
     if UNJOINED.search(text):
         return TrainingError(
-            "The processes of the training did not meet: start all of them within five minutes, with the "
+            "The processes of the training did not connect: start all of them within five minutes, with the "
             "same compute.processes and a compute.coordinator that each can reach, where the first one runs."
         )
     if found := CRASHED.search(text):
@@ -118,7 +114,7 @@ def explain_end(status: int, text: str, next_step: str) -> TrainingError:
 
 
 def attach() -> None:
-    """Begins the life of a worker: what Python says goes to the user, and it ends with its launcher."""
+    """Connects a worker: what Python prints goes to the user, and the worker ends with its launcher."""
     stdout, stderr = map(int, os.environ[WORKER].split(","))
     sys.stdout = os.fdopen(stdout, "w")
     sys.stderr = os.fdopen(stderr, "w", buffering=1, errors="backslashreplace")
@@ -127,6 +123,6 @@ def attach() -> None:
 
 def _listen() -> None:
     while number := os.read(0, 1):
-        if not find_signal():  # or whoever signals to a whole group has told both
+        if not find_signal():  # or it was sent to the whole process group
             os.kill(os.getpid(), number[0])
     os._exit(1)

@@ -1,9 +1,9 @@
 """Processes that fit together: JAX joins them, averages their gradients and ends those that lost another one.
 
-What they tell each other goes through `jax.experimental.multihost_utils`. Its collectives can neither hear a
-signal nor wait for hours on a GPU, and the first process extracts features by itself for as long. So each is
-preceded by a barrier of JAX's coordination service. Its preemption service is not used: it knows SIGTERM
-alone, and takes it from Python also where no step of a fit would look for it.
+They communicate by `jax.experimental.multihost_utils`. Its collectives can neither be interrupted by a signal
+nor wait for hours on a GPU, while the first process extracts features alone. So each is preceded by a barrier
+of JAX's coordination service. Its preemption service is not used: it handles only SIGTERM, and takes it from
+Python also where no step of a fit would look for it.
 """
 
 import contextlib
@@ -23,15 +23,15 @@ from pneumo_keras.runtime.signals import find_signal
 INITIALIZE_SECONDS = 300  # until all processes must be there: a cluster starts them one after the other
 LOST_SECONDS = 30  # without a heartbeat, after which a process is lost
 SHUTDOWN_SECONDS = 60
-LINGER_SECONDS = 3  # of the first process, whose end ends the others, for them to say what they know
+LINGER_SECONDS = 3  # that the first process waits: its end ends the others, which first print why they end
 
 
 class ProcessGroup:
     """The processes of one training, joined.
 
     Attributes:
-        rank: Of this one. The first one, 0, writes the run.
-        count: Of all.
+        rank: Of this process. The first one, 0, writes the run.
+        count: Of all processes.
     """
 
     def __init__(self, rank: int, count: int) -> None:
@@ -44,10 +44,10 @@ class ProcessGroup:
 
         Args:
             stage: Of the training, another one in each call.
-            values: By what they are, in words; None in the first where nothing is to be done.
+            values: By their names in words; None in the first process where there is nothing to do.
 
         Returns:
-            Whether the first has any.
+            Whether there is something to do.
 
         Raises:
             TrainingError: They differ; raised in all processes.
@@ -64,26 +64,26 @@ class ProcessGroup:
         return first is not None
 
     def broadcast(self, stage: str, data: bytes) -> bytes:
-        """What the first process has, in all of them."""
+        """The data of the first process, in all of them."""
         self._wait(stage)
         size = int(self._multihost.broadcast_one_to_all(np.int32(len(data))))
-        own = np.frombuffer(data if self.rank == 0 else bytes(size), np.uint8)
-        return self._multihost.broadcast_one_to_all(own).tobytes()
+        array = np.frombuffer(data if self.rank == 0 else bytes(size), np.uint8)
+        return self._multihost.broadcast_one_to_all(array).tobytes()
 
     def find_stop(self) -> int:
-        """The number of a signal that any process has got, the same in all; 0 for none.
+        """The number of a signal that any process has received, the same in all; 0 for none.
 
         To be called by all processes after the same batch.
         """
         return int(self._multihost.process_allgather(np.int32(find_signal())).max())
 
     def shutdown(self) -> None:
-        """Waits for all processes, after which none needs the others."""
+        """Waits for all processes, and leaves the group."""
         self._jax.distributed.shutdown()
 
     @contextlib.contextmanager
     def explain_loss(self) -> Iterator[None]:
-        """Leaves it to JAX to find out and to say which process was lost, where a connection breaks.
+        """Gives JAX the time to find out which process was lost, where a connection breaks.
 
         Raises:
             TrainingError: It does not.
@@ -105,12 +105,11 @@ class ProcessGroup:
     def _gather(self, stage: str, data: bytes) -> list[bytes]:
         self._wait(stage)
         sizes = self._multihost.process_allgather(np.int32(len(data)))
-        own = np.frombuffer(data.ljust(sizes.max()), np.uint8)
-        rows = self._multihost.process_allgather(own)
+        rows = self._multihost.process_allgather(np.frombuffer(data.ljust(sizes.max()), np.uint8))
         return [row[:size].tobytes() for row, size in zip(rows, sizes, strict=True)]
 
     def _wait(self, stage: str) -> None:
-        """Waits for the others, as long as it takes, in a thread: whoever waits in there hears no signals."""
+        """Waits for the others, in a thread, since signals cannot interrupt the wait itself."""
         ThreadPoolExecutor(1).submit(await_all_processes, stage).result()
 
 
@@ -118,13 +117,13 @@ def initialize(processes: int, coordinator: str | None, rank: int | None) -> Pro
     """Waits for all processes of a training. JAX must not have been used before.
 
     Args:
-        processes: How many; 0 for as many as the cluster says.
-        coordinator: host:port of the first one; None where the cluster says so.
-        rank: Of this one; None where the cluster says so.
+        processes: How many; 0 where the cluster defines it.
+        coordinator: host:port of the first one; None where the cluster defines it.
+        rank: Of this process; None where the cluster defines it.
 
     Raises:
-        SettingsError: Nobody says where the first process is.
-        TrainingError: They did not come together, or have different numbers of devices.
+        SettingsError: The address of the first process is unknown.
+        TrainingError: The processes did not connect, or have different numbers of devices.
     """
     jax = importlib.import_module("jax")
     jax.config.update("jax_enable_preemption_service", False)
@@ -143,12 +142,12 @@ def initialize(processes: int, coordinator: str | None, rank: int | None) -> Pro
     except ValueError as error:
         raise SettingsError(
             f"compute.processes={processes} needs compute.coordinator and compute.rank where neither "
-            f"SLURM, Open MPI nor Kubernetes says them. Received: {error}"
+            f"SLURM, Open MPI nor Kubernetes defines them. Received: {error}"
         ) from error
     except (RuntimeError, OSError) as error:
         raise TrainingError(
-            "The processes of the training did not meet. Name them by compute.processes, compute.coordinator "
-            f"and compute.rank. Received: {' '.join(str(error).split())[:200]}"
+            "The processes of the training did not connect. Name them by compute.processes, "
+            f"compute.coordinator and compute.rank. Received: {' '.join(str(error).split())[:200]}"
         ) from error
     here, everywhere, count = jax.local_device_count(), jax.device_count(), jax.process_count()
     if here * count != everywhere:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
-# Python's own parser would take 20 times as long; a test holds what is found against it.
+# Python's parser would take 20 times as long; a test compares the results.
 DOCSTRING = re.compile(r'^[ \t]*r?""".*?"""[ \t]*$', re.MULTILINE | re.DOTALL)
 
 
@@ -14,8 +14,8 @@ DOCSTRING = re.compile(r'^[ \t]*r?""".*?"""[ \t]*$', re.MULTILINE | re.DOTALL)
 def fingerprint_code(modules: tuple[str, ...]) -> str:
     """SHA-256 of what modules of this package do, as 16 hexadecimal digits.
 
-    The same on every machine and version of Python. Words do not count (docstrings, lines of comments),
-    nor do line ends: what was computed stays when they change.
+    The same on every machine and version of Python. Docstrings, lines of comments and line ends do not
+    count: what was computed stays valid when they change.
 
     Args:
         modules: Dotted names below the package.

@@ -1,4 +1,4 @@
-"""How this program was called, for lines that say what to type next."""
+"""How this program was started, for messages with the next command to type."""
 
 import os
 import shlex
@@ -8,9 +8,9 @@ from pathlib import Path
 
 NAME = "pneumo-keras"
 BELOW_UV = "UV_RUN_RECURSION_DEPTH"
-"""Environment variable of what `uv run` starts: there alone our name may be found."""
+"""Environment variable of what `uv run` starts, without which our name may not be on the path."""
 CALL = "PNEUMO_KERAS_CALL"
-"""Environment variable of a process that another one of ours started: how that one was called."""
+"""Environment variable of a worker: how its launcher was started."""
 
 
 def find_call() -> str:

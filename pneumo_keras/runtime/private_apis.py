@@ -1,7 +1,6 @@
-"""Private APIs: what of Keras, JAX, OpenVINO and Ray is used here though nobody promised that it stays.
+"""Private APIs of Keras, JAX, OpenVINO and Ray, which new versions may change.
 
-Each stands behind one name here, by which a test in `tests/runtime/test_private_apis.py` fails where a new
-version has changed it.
+Each has one name here, and a test of that name in `tests/runtime/test_private_apis.py` fails if it changes.
 """
 
 import contextlib
@@ -22,10 +21,7 @@ times the images a second of stock Keras with the flag, 1.66 times without it, a
 
 @contextlib.contextmanager
 def hide_modules(*names: str) -> Iterator[None]:
-    """Lets modules look as if they were not installed, but those that were imported before.
-
-    Afterwards all of them can be imported again.
-    """
+    """Lets modules look as if they were not installed, but those that were imported before."""
     hidden = [name for name in names if name not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))  # pyright: ignore[reportArgumentType, reportCallIssue]
     try:
@@ -41,7 +37,7 @@ def keep_tensorflow_out() -> None:
 
 
 def silence_telemetry() -> None:
-    """Importing OpenVINO would send an event to its makers, from a forked process."""
+    """Importing OpenVINO would send an event to its developers, from a forked process."""
     sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType]
 
 
@@ -54,8 +50,8 @@ def compute_in_float32(openvino: Any) -> None:
 def resize_by_weights() -> None:
     """Lets Keras on OpenVINO resize with the weights that it has on every other backend.
 
-    It has them for Lanczos' kernels alone and leaves the others to OpenVINO's own operator, which
-    averages otherwise or not at all what shrinks: grey levels came out up to 130 off, scores 0.24.
+    It uses them for Lanczos kernels only, and otherwise OpenVINO's operator, which averages differently or
+    not at all when images shrink: grey levels were up to 130 off, scores 0.24.
     """
     image = importlib.import_module("keras.src.backend.openvino.image")
     image.LANCZOS_INTERPOLATIONS.update(bilinear="linear", bicubic="cubic")
@@ -93,18 +89,18 @@ def replace_draws(draw: Draw | None = None, zeros: Draw | None = None) -> Iterat
 
 
 def trace_tensor(tensor: Any) -> tuple[Any, Any, int]:
-    """The operation that makes a Keras tensor, the arguments of that call, its place among the results."""
+    """The operation that makes a Keras tensor, the arguments of that call, its index among the results."""
     operation, call, place = tensor._keras_history
     return operation, operation._inbound_nodes[call].arguments, place
 
 
 def keep_ray_off_stdout() -> None:
-    """Ray prints there what became of its workers, whatever `log_to_driver` says; results belong there."""
+    """Ray prints there when workers end, whatever `log_to_driver` is; results belong there."""
     worker: Any = importlib.import_module("ray._private.worker")
     worker._worker_logs_enabled = False
 
 
 def await_all_processes(barrier: str) -> None:
-    """Waits until all processes that JAX has joined come to the barrier of this name, for a month at most."""
+    """Waits until all processes that JAX has joined reach the barrier of this name, for a month at most."""
     client = importlib.import_module("jax._src.distributed").global_state.client
     client.wait_at_barrier(barrier, 30 * 24 * 3600 * 1000)

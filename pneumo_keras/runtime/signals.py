@@ -1,4 +1,4 @@
-"""Signals to stop: told to whoever works, wherever Python happens to be when they come."""
+"""Signals to stop, wherever Python happens to be when they come."""
 
 import gc
 import os
@@ -13,11 +13,11 @@ AGAIN = 0.05  # seconds until a signal that came at a bad moment is sent once mo
 
 
 class Stopped(KeyboardInterrupt):
-    """Somebody asked this process to stop.
+    """This process was asked to stop.
 
     Attributes:
         number: Of the signal.
-        next_step: How to go on later; "" where nothing is left to go on with.
+        next_step: How to continue later; "" where there is nothing to continue.
     """
 
     def __init__(self, number: int, next_step: str = "") -> None:
@@ -29,7 +29,7 @@ class _State:
     received = 0
     """The number of the first signal; 0 for none."""
     deferring = 0
-    """How many parts of the work ask by themselves, with `find_signal`."""
+    """How many parts of the work look for signals themselves, with `find_signal`."""
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def heed_signals() -> Iterator[None]:
 
 @contextmanager
 def keep_stopped() -> Iterator[None]:
-    """Raises `Stopped` where a library that a signal meets in its compiled part raises KeyboardInterrupt."""
+    """Raises `Stopped` where the compiled part of a library raises KeyboardInterrupt for a signal."""
     try:
         yield
     except KeyboardInterrupt as error:
@@ -65,7 +65,7 @@ def keep_stopped() -> Iterator[None]:
 
 @contextmanager
 def defer_stop() -> Iterator[None]:
-    """Lets the work inside end its batch: it asks for the first signal, a second stops it at once."""
+    """Lets the work inside end its batch: it looks for the first signal itself, a second one stops it."""
     _State.deferring += 1
     try:
         yield
@@ -79,7 +79,7 @@ def find_signal() -> int:
 
 
 def check_stop() -> None:
-    """Raises `Stopped` if a signal has come and was lost; not where the work asks by itself."""
+    """Raises `Stopped` if a signal has come and was lost; not where the work looks for it itself."""
     if _State.received and not _State.deferring:
         raise Stopped(_State.received)
 

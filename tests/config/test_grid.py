@@ -57,8 +57,8 @@ def test_combinations_that_differ_in_rate_and_decay_are_fitted_at_once():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "{path} must hold 1 to 10,000 combinations. Received: 0"),
-        ("[model]\ndropout = 0.5\n", "{path} must hold a list of values for model.dropout. Received: 0.5"),
+        ("", "{path} must have 1 to 10,000 combinations. Received: 0"),
+        ("[model]\ndropout = 0.5\n", "{path} must have a list of values for model.dropout. Received: 0.5"),
         (
             "seed = [1, 2]\n",
             "A sweep is over settings of model, training and augmentation, without training.mode, "

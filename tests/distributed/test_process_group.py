@@ -80,7 +80,7 @@ def test_where_nobody_answers_jax_says_so_in_the_words_that_are_looked_for():
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert str(explain_end(ended.returncode, ended.stderr, "")) == (
-        "The processes of the training did not meet: start all of them within five minutes, with the same "
+        "The processes of the training did not connect: start all of them within five minutes, with the same "
         "compute.processes and a compute.coordinator that each can reach, where the first one runs."
     )
 
