@@ -6,7 +6,7 @@ import sys
 
 from pneumo_keras.cli import main
 from pneumo_keras.distributed import launcher
-from pneumo_keras.runtime.invocation import find_call
+from pneumo_keras.runtime.invocation import find_program
 
 
 def start(arguments: list[str] | None = None) -> None:
@@ -15,7 +15,7 @@ def start(arguments: list[str] | None = None) -> None:
     if launcher.is_worker():
         launcher.attach()
     try:
-        main(arguments, prog_name=find_call())
+        main(arguments, prog_name=find_program())
     except SystemExit as end:
         if not end.code and not launcher.is_worker():
             raise

@@ -90,7 +90,7 @@ class Bench:
     engines: Sequence[EngineSpeed]
     environment: Mapping[str, Any]
 
-    def to_share(self, speed: EngineSpeed) -> float:
+    def to_matmul_fraction(self, speed: EngineSpeed) -> float:
         """Useful operations over those of a matrix product in the same time; NaN on another device.
 
         Above 1 where an engine reaches the result with fewer operations than stock Keras does.
@@ -107,7 +107,7 @@ class Bench:
                 "rate": speed.rate,
                 "ratio": speed.ratio,
                 "operations_per_second": speed.rate * self.operations,
-                "share_of_product": None if math.isnan(share := self.to_share(speed)) else share,
+                "share_of_product": None if math.isnan(share := self.to_matmul_fraction(speed)) else share,
             }
             for speed in self.engines
         ]

@@ -13,7 +13,7 @@ import click
 import pneumo_keras
 from pneumo_keras.errors import ClusterError, PneumoError, explain_memory, explain_system
 from pneumo_keras.runtime import backend
-from pneumo_keras.runtime.signals import Stopped, heed_signals, keep_stopped
+from pneumo_keras.runtime.signals import Stopped, raise_on_signals, restore_stopped
 from pneumo_keras.storage.printable import PrintableFormatter
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class PneumoGroup(click.Group):
             return super().make_context(info_name, args, parent, obj=tuple(args), **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with explain_errors(), heed_signals(), keep_stopped():
+        with explain_errors(), raise_on_signals(), restore_stopped():
             return super().invoke(ctx)
 
 

@@ -24,8 +24,8 @@ ITEM = "item"  # the column of pickled items and results
 RETRIES = 4  # of a block; Ray Data would retry one that kills its actors for ever
 WAIT_SECONDS = 60.0  # for the first result, until the user is told that the cluster may be busy
 
-# Shares of a core as Ray counts them, so that each stage gets at least one actor.
-CORE, CORNER = 0.9, 0.1
+# CPUs that stages of either kind request, below 1 in all so that each gets at least one actor.
+CORE_STAGE_CPUS, MACHINE_STAGE_CPUS = 0.9, 0.1
 
 
 @dataclass(frozen=True)
@@ -161,12 +161,12 @@ def _size_pool(ray: Any, stage: Stage, blocks: int, sharing: int) -> dict[str, A
     strategy = importlib.import_module("ray.data").ActorPoolStrategy
     has = ray.cluster_resources()
     if stage.whole and has.get("GPU"):
-        room, takes = int(has["GPU"]), {"num_gpus": 1, "num_cpus": 0}
+        capacity, takes = int(has["GPU"]), {"num_gpus": 1, "num_cpus": 0}
     elif stage.whole:
-        room, takes = len(list_machines(ray)), {"num_cpus": CORNER}  # Ray Data spreads them
+        capacity, takes = len(list_machines(ray)), {"num_cpus": MACHINE_STAGE_CPUS}  # Ray Data spreads them
     else:
-        room, takes = math.ceil(has.get("CPU", 1)), {"num_cpus": CORE / sharing}
-    most = max(1, min(room, blocks, stage.most or room))
+        capacity, takes = math.ceil(has.get("CPU", 1)), {"num_cpus": CORE_STAGE_CPUS / sharing}
+    most = max(1, min(capacity, blocks, stage.most or capacity))
     pool = strategy(size=most) if stage.whole else strategy(min_size=1, max_size=most)
     return {"compute": pool, **takes}
 

@@ -94,7 +94,7 @@ def decode_images(
         yield from decoders.decode(paths)
 
 
-def may_pass(reason: str) -> bool:
+def is_transient(reason: str) -> bool:
     """Whether a file that was not decoded for this reason may be decoded another time."""
     return reason.startswith((TIMED_OUT, ENDED, OUT_OF_MEMORY))
 

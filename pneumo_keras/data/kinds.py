@@ -34,7 +34,7 @@ def check_pixels(width: int, height: int, limits: Limits) -> None:
         raise DataError(f"it has {width:,} x {height:,} pixels, more than {limits.pixels:,}")
 
 
-ENDINGS = frozenset(
+EXTENSIONS = frozenset(
     f".{name}"
     for name in (
         *("png", "apng", "jpg", "jpeg", "jpe", "jfif", "tif", "tiff", "bmp", "dib", "webp"),
@@ -42,11 +42,11 @@ ENDINGS = frozenset(
     )
 )
 DICOM_DIRECTORY = "DICOMDIR"  # lists the other files of a medium (DICOM PS3.10, 8.6)
-DICOM_MARK = slice(128, 132), b"DICM"  # DICOM PS3.10, 7.1
-DICOM_BEGINNINGS = 2, 8  # groups of elements that a data set without a preamble begins with
+DICOM_PREFIX = slice(128, 132), b"DICM"  # DICOM PS3.10, 7.1
+DICOM_FIRST_GROUPS = 2, 8  # groups of elements that a data set without a preamble begins with
 LONG_ELEMENTS = b"OB", b"OD", b"OF", b"OL", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT"  # PS3.5, 7.1.2
-HEAD = 4096  # bytes that identify a format
-BEGINNINGS = (
+SIGNATURE_BYTES = 4096  # bytes that identify a format
+MAGIC_NUMBERS = (
     b"\x89PNG\r\n\x1a\n",
     b"\xff\xd8\xff",  # JPEG
     *(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),  # TIFF
@@ -59,50 +59,50 @@ def is_image_file(path: str | Path) -> bool:
     A damaged image is one, and so is a file that cannot be opened: its decoder reports why.
     """
     name = Path(path).name
-    if Path(name).suffix.casefold() in ENDINGS:
+    if Path(name).suffix.casefold() in EXTENSIONS:
         return True
     if name.upper() == DICOM_DIRECTORY:
         return False
     try:
         with open_ordinary(Path(path), most=sys.maxsize) as file:
-            head = file.read(HEAD)
+            first_bytes = file.read(SIGNATURE_BYTES)
     except OSError:
         return True
-    return begins_like_image(head)
+    return has_image_signature(first_bytes)
 
 
-def begins_like_image(head: bytes) -> bool:
+def has_image_signature(first_bytes: bytes) -> bool:
     """Whether a file with these first bytes is PNG, JPEG, TIFF, BMP, WebP or DICOM."""
     return (
-        head.startswith(BEGINNINGS)
-        or is_dicom(head)
-        or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
-        or (head[:2] == b"BM" and head[6:10] == b"\0\0\0\0" and head[15:18] == b"\0\0\0")
+        first_bytes.startswith(MAGIC_NUMBERS)
+        or is_dicom(first_bytes)
+        or (first_bytes[:4] == b"RIFF" and first_bytes[8:12] == b"WEBP")
+        or (first_bytes[:2] == b"BM" and first_bytes[6:10] == bytes(4) and first_bytes[15:18] == bytes(3))
     )
 
 
-def is_dicom(head: bytes) -> bool:
+def is_dicom(first_bytes: bytes) -> bool:
     """Whether a file with these first bytes is DICOM, with its mark or without."""
-    position, mark = DICOM_MARK
-    return head[position] == mark or any(_begins_with_elements(head, order) for order in "<>")
+    position, mark = DICOM_PREFIX
+    return first_bytes[position] == mark or any(_begins_with_elements(first_bytes, order) for order in "<>")
 
 
-def _begins_with_elements(head: bytes, order: str) -> bool:
+def _begins_with_elements(first_bytes: bytes, order: str) -> bool:
     """Whether there are two elements, of a group that files begin with and of ascending tags.
 
     References:
         DICOM PS3.5, 7.1: the forms of an element.
     """
-    if len(head) < 12:
+    if len(first_bytes) < 12:
         return False
-    group, number, length = struct.unpack_from(f"{order}HHI", head)
-    kind, behind = head[4:6], 8
+    group, number, length = struct.unpack_from(f"{order}HHI", first_bytes)
+    kind, behind = first_bytes[4:6], 8
     if kind in LONG_ELEMENTS:
-        (length,), behind = struct.unpack_from(f"{order}I", head, 8), 12
+        (length,), behind = struct.unpack_from(f"{order}I", first_bytes, 8), 12
     elif kind.isalpha() and kind.isupper():
-        (length,) = struct.unpack_from(f"{order}H", head, 6)
+        (length,) = struct.unpack_from(f"{order}H", first_bytes, 6)
     start = behind + length
-    if group not in DICOM_BEGINNINGS or length % 2 or start + 4 > len(head):
+    if group not in DICOM_FIRST_GROUPS or length % 2 or start + 4 > len(first_bytes):
         return False
-    following = struct.unpack_from(f"{order}HH", head, start)
+    following = struct.unpack_from(f"{order}HH", first_bytes, start)
     return (group, number) < following < (group + 32, 0)

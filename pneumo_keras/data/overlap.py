@@ -13,7 +13,7 @@ from pneumo_keras.data.images import ImageSet, iterate_images
 from pneumo_keras.data.sources import ImageNames
 from pneumo_keras.storage.bounded_reading import load_npz
 from pneumo_keras.storage.cache import HASHES
-from pneumo_keras.storage.files import replace_whole
+from pneumo_keras.storage.files import replace_atomically
 
 LIMIT = 1 << 28  # bytes of all hashes that are kept
 BYTES = 8  # of a hash: two of a million images share one by chance once in 40 million sets
@@ -57,7 +57,7 @@ def load_hashes(images: ImageSet, cache: Path) -> Hashes:
     hashes = hash_images(images)
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replace_whole(path) as unfinished:
+        with replace_atomically(path) as unfinished:
             np.savez(unfinished, hashes=hashes)
         HASHES.shrink(cache, LIMIT)
     return hashes

@@ -11,13 +11,13 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION
 
-from pneumo_keras.data.kinds import HEAD, Limits, check_pixels, is_dicom
+from pneumo_keras.data.kinds import SIGNATURE_BYTES, Limits, check_pixels, is_dicom
 from pneumo_keras.errors import DataError
 from pneumo_keras.storage.bounded_reading import read_ordinary
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 FORMATS_IN_WORDS = "PNG, JPEG, TIFF, BMP, WebP or DICOM"
-FIRST_COUNTS = "MPO"  # JPEG files of phones: viewers show the first image, others are previews or depths
+MULTI_PICTURE = "MPO"  # JPEG files of phones: viewers show the first image, others are previews or depths
 PNG_DEPTH = 24  # where a PNG file has its bits a sample (PNG, 11.2.2)
 TRANSPARENT = "transparency"  # in the info of an image of Pillow
 WIDE = "I;16"  # how Pillow's modes of 16 bits begin
@@ -53,7 +53,7 @@ def load_image(source: Source, limits: Limits = LIMITS) -> Image.Image:
         content = source if isinstance(source, bytes) else read_ordinary(source, most=limits.bytes)
         if not content:
             raise DataError("the file is empty")
-        load = _load_dicom if is_dicom(content[:HEAD]) else _load_picture
+        load = _load_dicom if is_dicom(content[:SIGNATURE_BYTES]) else _load_picture
         return load(io.BytesIO(content), limits)
     except DataError:
         raise
@@ -83,7 +83,7 @@ def _load_picture(file: io.BytesIO, limits: Limits) -> Image.Image:
     with picture:
         check_pixels(*picture.size, limits)
         frames = getattr(picture, "n_frames", 1)
-        if frames > 1 and picture.format != FIRST_COUNTS:
+        if frames > 1 and picture.format != MULTI_PICTURE:
             raise DataError(f"it has {frames:,} images, and must have one")
         # White at zero: Pillow inverts pixels of 8 bits alone.
         tags = getattr(picture, "tag_v2", {})

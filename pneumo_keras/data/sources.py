@@ -118,7 +118,7 @@ class DataSet:
         card: What they are.
         open_split: Opens `train`, `val` or `test`, and that split alone.
         find_preparation: Finds how its images were prepared, so that others can be prepared alike.
-        open_whole: Opens all images as one set; None where they come in splits.
+        open_all: Opens all images as one set; None where they come in splits.
         hash_listing: SHA-256 of names, sizes, times and labels of a split's files, without reading them:
             images that change have another. None where images are not single files.
         name_images: What is known of each image of a split; of None, of all images as one set.
@@ -127,7 +127,7 @@ class DataSet:
     card: DataCard
     open_split: Callable[[str], LabelledImages]
     find_preparation: Callable[[], Preparation]
-    open_whole: Callable[[], LabelledImages] | None = None
+    open_all: Callable[[], LabelledImages] | None = None
     hash_listing: Callable[[str], str] | None = None
     name_images: Callable[[str | None], ImageNames] = lambda _: ImageNames()
 

@@ -32,7 +32,7 @@ class DataParallel:
             devices=self._jax.devices(), auto_shard_dataset=False
         )
 
-    def to_share(self, batch_size: int) -> slice:
+    def choose_batch_rows(self, batch_size: int) -> slice:
         """The rows of each batch that this process gives.
 
         Raises:

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 from pneumo_keras.errors import TrainingError
-from pneumo_keras.runtime.invocation import CALL, find_call
+from pneumo_keras.runtime.invocation import PROGRAM, find_program
 from pneumo_keras.runtime.signals import SIGNALS, Stopped, find_signal
 
 WORKER = "PNEUMO_KERAS_WORKER"
@@ -49,7 +49,7 @@ def launch(arguments: Sequence[str], *, next_step: str) -> int:
     given = os.dup(1), os.dup(2)
     worker = subprocess.Popen(
         [sys.executable, "-m", "pneumo_keras", *arguments],
-        env={**os.environ, WORKER: ",".join(map(str, given)), CALL: find_call()},
+        env={**os.environ, WORKER: ",".join(map(str, given)), PROGRAM: find_program()},
         pass_fds=given,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -13,7 +13,7 @@ from pneumo_keras.runs.environment import describe_environment
 from pneumo_keras.runs.run import Run
 from pneumo_keras.storage.documents import to_document
 
-FORMAT_VERSION = 3  # raised when readers of the old one would read the new one wrongly
+FORMAT_VERSION = 4  # raised when readers of the old one would read the new one wrongly
 
 RESIZE = {"operation": "resize", "antialias": True, "kernel": "bilinear"}
 # Before the model; as `data.pictures` and `data.image_preparation` do it.

@@ -24,7 +24,7 @@ Scoring = Callable[[GreyImages], Probabilities]
 TOLERANCE = 1e-4  # of a probability: what two backends of Keras may differ by
 # Of log odds, relative where they are above 1: rounding of probabilities near 0 or 1 made up to 8e-4.
 LOG_ODDS_TOLERANCE = 1e-2
-EDGE = 1e-5  # probabilities nearer to 0 or 1 count as this near: beyond is the rounding of the sigmoid
+SATURATION = 1e-5  # probabilities nearer to 0 or 1 are clipped to this: beyond is the rounding of the sigmoid
 CONTRASTS = (
     1.0,
     0.3,
@@ -42,7 +42,7 @@ class Verification:
         sizes: Their heights and widths in pixels.
         largest_difference: Of two probabilities of the same image.
         largest_log_odds_difference: Of the same image, relative where they are above 1.
-        telling_images: Images that Keras scores neither 0 nor 1, so that a wrong head would show.
+        unsaturated_images: Images that Keras scores neither 0 nor 1, so that a wrong head would show.
         tolerance: Of the difference of probabilities.
         log_odds_tolerance: Of the difference of log odds.
     """
@@ -52,7 +52,7 @@ class Verification:
     sizes: list[tuple[int, int]]
     largest_difference: float
     largest_log_odds_difference: float
-    telling_images: int
+    unsaturated_images: int
     tolerance: float = TOLERANCE
     log_odds_tolerance: float = LOG_ODDS_TOLERANCE
 
@@ -71,7 +71,7 @@ def verify_scoring(scoring: Scoring, runtime: str, model: keras.Model, data_size
             score 0 or 1, where another head would score the same.
     """
     version = f"{runtime} {importlib.import_module(runtime).__version__}"
-    sizes, differences, telling = [], [], 0
+    sizes, differences, unsaturated = [], [], 0
     for images in draw_images(data_size):
         stock, exported = np.asarray(model.predict_on_batch(images)), scoring(images)
         found = float(np.abs(exported - stock).max()), _compare_log_odds(exported, stock)
@@ -86,19 +86,22 @@ def verify_scoring(scoring: Scoring, runtime: str, model: keras.Model, data_size
                 )
         sizes.append((height, width))
         differences.append(found)
-        telling += int(np.count_nonzero((stock > EDGE) & (stock < 1 - EDGE)))
-    if not telling:
+        unsaturated += int(np.count_nonzero((stock > SATURATION) & (stock < 1 - SATURATION)))
+    if not unsaturated:
         raise ExportError(
-            f"Nothing was exported: Keras scores all {sum(COUNTS)} images within {EDGE:.0e} of 0 or 1, where "
-            "a wrong file would score the same. With evaluation.calibration=platt a run may score otherwise."
+            f"Nothing was exported: Keras scores all {sum(COUNTS)} images within {SATURATION:.0e} of 0 or 1, "
+            "where a wrong file would score the same. With evaluation.calibration=platt scores may differ."
         )
     largest, largest_log_odds = map(max, zip(*differences, strict=True))
-    return Verification(version, sum(COUNTS), sizes, largest, largest_log_odds, telling)
+    return Verification(version, sum(COUNTS), sizes, largest, largest_log_odds, unsaturated)
 
 
 def _compare_log_odds(exported: Probabilities, stock: Probabilities) -> float:
     """Largest difference of the log odds of two probabilities, relative where they are above 1."""
-    there, here = (logit(np.asarray(scores, np.float64).clip(EDGE, 1 - EDGE)) for scores in (exported, stock))
+    clipped = (
+        np.asarray(scores, np.float64).clip(SATURATION, 1 - SATURATION) for scores in (exported, stock)
+    )
+    there, here = map(logit, clipped)
     return float((np.abs(there - here) / np.abs(here).clip(1)).max())
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from pneumo_keras.errors import DataError
 from pneumo_keras.features.store import ABOUT, Entry
-from pneumo_keras.storage.files import replace_whole
+from pneumo_keras.storage.files import replace_atomically
 
 log = logging.getLogger("pneumo_keras")
 
@@ -22,12 +22,12 @@ log = logging.getLogger("pneumo_keras")
 class SharedStore:
     """The features at an address, a path or one of fsspec's such as `s3://bucket/features`.
 
-    A store that cannot be read, for want of a driver for instance, ends the job with a DataError if it
-    `must_answer`. Otherwise the job is done without.
+    A store that cannot be read, without its driver for instance, ends the job with a DataError if it is
+    `required`. If it is not, the job continues without it.
     """
 
-    def __init__(self, address: str, *, must_answer: bool = True) -> None:
-        self.address, self._must_answer = address, must_answer
+    def __init__(self, address: str, *, required: bool = True) -> None:
+        self.address, self._required = address, required
         self._is_readable = self._is_writable = True
         self._files: Any = None
         self._root = ""
@@ -51,7 +51,7 @@ class SharedStore:
             return
         log.info("Features of %s: from %s", title, self.address)
         with self._reading():
-            with replace_whole(entry.array.file) as unfinished:
+            with replace_atomically(entry.array.file) as unfinished:
                 self._files.get_file(self._to_address(entry, entry.array.file.name), str(unfinished))
             entry.array.allocate()  # for the case that it is another file of the same size
 
@@ -90,7 +90,7 @@ class SharedStore:
 
     def _put_file(self, file: Path, address: str) -> None:
         if self._is_local:
-            with replace_whole(Path(address)) as unfinished:
+            with replace_atomically(Path(address)) as unfinished:
                 shutil.copyfile(file, unfinished)
         else:
             self._files.put_file(str(file), address)
@@ -101,7 +101,7 @@ class SharedStore:
             yield
         except Exception as error:  # each driver raises its own
             reason = _to_reason(error)
-            if self._must_answer:
+            if self._required:
                 raise DataError(
                     f"compute.store must name a store that can be read. Received: {self.address} ({reason}). "
                     "Check address, driver, credentials and network, or leave compute.store unset"

@@ -24,7 +24,7 @@ from pneumo_keras.errors import DataError, SettingsError
 from pneumo_keras.storage.bounded_reading import read_text
 from pneumo_keras.storage.cache import FEATURES, mark_used
 from pneumo_keras.storage.chunked_array import ChunkedArray
-from pneumo_keras.storage.files import wait_for_lock, write_whole
+from pneumo_keras.storage.files import wait_for_lock, write_atomically
 
 log = logging.getLogger("pneumo_keras")
 
@@ -160,7 +160,7 @@ class Store:
                     lock = entry.folder / "lock"
                     stack.enter_context(wait_for_lock(lock, "it computes the same features"))
                     about = {"title": title, "n": entry.shape[0], "d": entry.shape[1], **entry.about}
-                    write_whole(entry.folder / ABOUT, json.dumps(about, indent=2))
+                    write_atomically(entry.folder / ABOUT, json.dumps(about, indent=2))
                     entry.array.allocate()
             yield
 

@@ -15,7 +15,7 @@ import keras
 from pneumo_keras.data.download import Release, fetch_release
 from pneumo_keras.errors import ModelError
 from pneumo_keras.model.layers import build_glorot, find_infinite, list_operations
-from pneumo_keras.runtime.private_apis import replace_draws
+from pneumo_keras.runtime.private_apis import override_initializers
 
 # What keras.applications.InceptionV3(weights="imagenet", include_top=False) fetches.
 IMAGENET = Release(
@@ -110,7 +110,7 @@ def _build_network(weights: str, image_size: int, feature_layers: Sequence[str])
             f"no such file. Received: {path}"
         )
     build: Any = keras.applications.InceptionV3  # its types know of no weights at all
-    with replace_draws(build_glorot(random.getrandbits(64)) if weights == "none" else None):
+    with override_initializers(build_glorot(random.getrandbits(64)) if weights == "none" else None):
         whole = build(include_top=False, weights=None, input_shape=(image_size, image_size, 3))
     names = [layer.name for layer in whole.layers]
     network = keras.Model(whole.input, whole.get_layer(max(feature_layers, key=names.index)).output)
@@ -181,7 +181,7 @@ def cut_backbone(backbone: keras.Model, block: str) -> CutBackbone:
 
 def _copy_model(model: keras.Model) -> keras.Model:
     """The same network with weights of its own."""
-    with replace_draws():
+    with override_initializers():
         copy: Any = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     copy.trainable = model.trainable

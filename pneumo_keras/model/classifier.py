@@ -17,7 +17,7 @@ import numpy as np
 
 from pneumo_keras.errors import ModelError
 from pneumo_keras.model.layers import find_infinite, list_operations
-from pneumo_keras.runtime.private_apis import Draw, replace_draws
+from pneumo_keras.runtime.private_apis import Initializer, override_initializers
 from pneumo_keras.storage.bounded_reading import open_zip
 
 FLIP_AVERAGE = "flip_average"
@@ -165,7 +165,7 @@ def load_classifier(path: Path) -> Classifier:
     """
     try:
         draw = _check_file(path)
-        with replace_draws(draw, zeros=draw):
+        with override_initializers(draw, zeros=draw):
             model: Any = keras.saving.load_model(path, compile=False, safe_mode=True)
         if infinite := find_infinite(model):
             raise ValueError(f"the weights '{infinite}' are not finite numbers")
@@ -186,7 +186,7 @@ def _get_part(model: Any, name: str) -> keras.Model:
     return part
 
 
-def _check_file(path: Path) -> Draw:
+def _check_file(path: Path) -> Initializer:
     """Checks that a file has a classifier as far as this can be told without building it.
 
     Returns:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from pneumo_keras.model.layers import build_glorot, list_operations, to_float64
-from pneumo_keras.runtime.private_apis import replace_draws
+from pneumo_keras.runtime.private_apis import override_initializers
 from pneumo_keras.runtime.seeds import derive_seeds
 
 Moments = Float[np.ndarray, "*members d"]
@@ -122,7 +122,7 @@ def _start(layer: keras.layers.EinsumDense, x: Any, seeds: Sequence[int]) -> Any
 
     Keras would count members as inputs.
     """
-    with replace_draws():
+    with override_initializers():
         output = layer(x)
     kernel: Any = layer.kernel
     one = tuple(kernel.shape[1:])

@@ -14,7 +14,7 @@ from pneumo_keras.evaluation.patients import PatientCounts, count_patients, to_g
 from pneumo_keras.evaluation.report_card import Metrics
 from pneumo_keras.evaluation.scores import ScoreTable, hash_scores, load_score_table
 from pneumo_keras.runs.folder import RunFolder
-from pneumo_keras.storage.files import explain_unwritable, replace_whole
+from pneumo_keras.storage.files import explain_unwritable, replace_atomically
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def _draw_rocs(runs: Sequence[_Evaluated], picture: Path, split: str) -> None:
     labels, patients = runs[0].table.labels, to_groups(runs[0].table.patients)
     named = {str(run.folder.path): (run.table.scores, run.metrics.threshold) for run in runs}
     plot = draw_rocs(labels, named, title=f"{len(labels):,} {SPLIT_NAMES[split]}", patients=patients)
-    with explain_unwritable(picture, option="--out"), replace_whole(picture) as temporary:
+    with explain_unwritable(picture, option="--out"), replace_atomically(picture) as temporary:
         save_plot(plot, temporary)
 
 

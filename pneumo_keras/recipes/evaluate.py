@@ -148,7 +148,7 @@ def evaluate_other_images(
     target = run.folder.to_evaluation(choose_name(path, name))
     data = open_data(config, run.preparation)
     split = open_evaluated(data, split_name)
-    seen = _count_seen(run, config, split, is_whole=data.open_whole is not None)
+    seen = _count_seen(run, config, split, is_whole=data.open_all is not None)
     notices = [_describe_preparation(run, config, split), _describe_seen(seen, split), data.card.notice]
     card = replace(data.card, notice=" ".join(filter(None, notices)))
     about = _describe_images(target, config, card, split)

@@ -29,8 +29,8 @@ from pneumo_keras.storage.files import (
     claim_folder,
     explain_unwritable,
     format_csv,
-    replace_whole,
-    write_whole,
+    replace_atomically,
+    write_atomically,
 )
 from pneumo_keras.storage.printable import to_amount, to_printable
 
@@ -116,7 +116,7 @@ def explain_files(
             progress.advance(1)
         if rows:
             with explain_unwritable(out, option="--out"):
-                write_whole(out / TABLE, format_csv(rows))
+                write_atomically(out / TABLE, format_csv(rows))
 
 
 def _explain_file(explainer: ImageExplainer, image: DecodedImage, out: Path, stem: str) -> ExplainedFile:
@@ -136,7 +136,7 @@ def _explain_file(explainer: ImageExplainer, image: DecodedImage, out: Path, ste
         f"{stem}.npy": functools.partial(np.save, arr=one.explanation.evidence),
     }
     for name, save in files.items():
-        with explain_unwritable(out / name, option="--out"), replace_whole(out / name) as temporary:
+        with explain_unwritable(out / name, option="--out"), replace_atomically(out / name) as temporary:
             save(temporary)
     return ExplainedFile(one.scored, *files)
 

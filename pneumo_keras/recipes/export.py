@@ -8,7 +8,7 @@ from pneumo_keras.exports.forms import FORMS
 from pneumo_keras.exports.sidecar import describe_export
 from pneumo_keras.exports.verification import Verification, verify_scoring
 from pneumo_keras.runs.run import Run
-from pneumo_keras.storage.files import explain_unwritable, replace_whole
+from pneumo_keras.storage.files import explain_unwritable, replace_atomically
 
 log = logging.getLogger("pneumo_keras")
 
@@ -25,7 +25,7 @@ def export_run(run: Run, form: str, file: Path, sidecar: Path) -> Verification:
     about, module = FORMS[form], FORMS[form].load_module()
     with explain_unwritable(file.parent, option="--out"):
         file.parent.mkdir(exist_ok=True)
-        with replace_whole(sidecar) as new_sidecar, replace_whole(file) as new_file:
+        with replace_atomically(sidecar) as new_sidecar, replace_atomically(file) as new_file:
             log.info("Writing %s, %s", file, form)
             module.write_classifier(run.classifier, new_file)
             log.info("Scoring images with %s and with Keras", about.runtime)

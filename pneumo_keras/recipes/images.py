@@ -50,14 +50,14 @@ def open_splits(data: DataSet, names: Iterable[str]) -> dict[str, Split]:
 
 def open_evaluated(data: DataSet, name: str) -> Split:
     """One split; of images without splits all as the test split, and DataError for another one."""
-    if data.open_whole is None:
+    if data.open_all is None:
         return open_splits(data, (name,))[name]
     if name != "test":
         raise DataError(
             f"{data.card.title}: the images come without splits and are evaluated together. Received: "
             f"--split {name}. Leave it out."
         )
-    return Split(name, f"images of {data.card.title}", data.open_whole(), data.name_images(None))
+    return Split(name, f"images of {data.card.title}", data.open_all(), data.name_images(None))
 
 
 def compare_patients(data: DataSet, name: str) -> tuple[str, PerImage | None]:

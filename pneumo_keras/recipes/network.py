@@ -70,7 +70,7 @@ def build_extractor(config: Config, frozen: FrozenPart, *, must_share: bool = Tr
         build_runner=functools.partial(build_runner, engine=engine, precision=compute.precision),
         about=dict(engine=engine, precision=compute.precision, backend=keras.config.backend(), device=device),
         store=Store(find_cache(), limit=int(compute.cache_gigabytes * 1e9)),
-        shared=SharedStore(compute.store, must_answer=must_share) if compute.store else None,
+        shared=SharedStore(compute.store, required=must_share) if compute.store else None,
         run_elsewhere=functools.partial(run_on_cluster, engine=engine) if compute.cluster == "ray" else None,
     )
 

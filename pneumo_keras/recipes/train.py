@@ -272,7 +272,7 @@ def fit_online(training: Training, head: keras.Model, checkpoint: Checkpoint | N
     )
     model, size = build_online_model(frozen, head), config.training.batch_size
     devices = find_devices(group)
-    share = devices.to_share(size) if devices else None
+    share = devices.choose_batch_rows(size) if devices else None
     batches = Batches(
         [SeenImages(train, view, frozen) for view in fresh],
         train.labels,

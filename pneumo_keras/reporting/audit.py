@@ -17,7 +17,7 @@ from pneumo_keras.audit.copies import SIMILARITY, Occurrence, name_pair
 from pneumo_keras.data.images import LabelledImages
 from pneumo_keras.reporting.formats import format_number, format_percent, format_table
 from pneumo_keras.reporting.plots import build_figure, save_plot
-from pneumo_keras.storage.files import claim_folder, explain_unwritable, replace_whole, write_whole
+from pneumo_keras.storage.files import claim_folder, explain_unwritable, replace_atomically, write_atomically
 from pneumo_keras.storage.printable import to_amount, to_printable
 
 LINE = 78
@@ -40,9 +40,9 @@ def write_audit(
     """
     plot = draw_audit(splits, audit, title=title)
     with claim_folder(folder, option="--out"), explain_unwritable(folder, option="--out"):
-        write_whole(folder / "audit.json", json.dumps(document, indent=2, allow_nan=False) + "\n")
-        write_whole(folder / "audit.txt", format_audit(audit, title=title) + "\n")
-        with replace_whole(folder / "audit.png") as partial:
+        write_atomically(folder / "audit.json", json.dumps(document, indent=2, allow_nan=False) + "\n")
+        write_atomically(folder / "audit.txt", format_audit(audit, title=title) + "\n")
+        with replace_atomically(folder / "audit.png") as partial:
             save_plot(plot, partial)
 
 

@@ -37,7 +37,7 @@ def format_bench(bench: Bench) -> str:
 
 
 def _to_row(bench: Bench, speed: EngineSpeed) -> tuple[str, ...]:
-    share = bench.to_share(speed)
+    share = bench.to_matmul_fraction(speed)
     return (
         speed.engine,
         speed.precision,

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pneumo_keras.data.decoding import may_pass
+from pneumo_keras.data.decoding import is_transient
 from pneumo_keras.errors import RunError
 from pneumo_keras.runs.run import COLUMNS, NOT_SCORED, ScoredImage
-from pneumo_keras.storage.files import claim_folder, explain_unwritable, replace_whole
+from pneumo_keras.storage.files import claim_folder, explain_unwritable, replace_atomically
 from pneumo_keras.storage.printable import to_cell, to_printable
 
 BLOCK = 2**20  # bytes that are copied at once
@@ -92,7 +92,7 @@ def resume_csv(file: Path, paths: Iterator[str], *, threshold: float) -> tuple[W
                     break
                 path = next(paths, None)
                 written, reason = _add_line(written, file, _decode(line), path, threshold)
-                if may_pass(reason):
+                if is_transient(reason):
                     written.again.append((whole, str(path)))
                 whole += len(line)
         if rest:
@@ -106,7 +106,7 @@ def resume_csv(file: Path, paths: Iterator[str], *, threshold: float) -> tuple[W
 def replace_lines(file: Path, lines: Iterable[tuple[int, str]]) -> None:
     """Replaces lines of a text file atomically, each given by its first byte and its new text, in order."""
     real = Path(os.path.realpath(file))
-    with replace_whole(real) as partial, real.open("rb") as old, partial.open("wb") as new:
+    with replace_atomically(real) as partial, real.open("rb") as old, partial.open("wb") as new:
         for start, text in lines:
             _copy(old, new, start - old.tell())
             old.readline()
@@ -189,7 +189,7 @@ def write_parts(scores: Path, folder: Path, *, option: str) -> None:
     parquet = importlib.import_module("pyarrow.parquet")
     with claim_folder(folder, option=option), explain_unwritable(folder, option=option):
         for number, table in enumerate(_read_tables(scores)):
-            with replace_whole(folder / f"part-{number:06}.parquet") as partial:
+            with replace_atomically(folder / f"part-{number:06}.parquet") as partial:
                 parquet.write_table(table, partial)
 
 

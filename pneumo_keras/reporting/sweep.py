@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from pneumo_keras.evaluation.ranking import CRITERION, Candidate, choose_cheapest, list_equals
 from pneumo_keras.reporting.formats import format_table
 from pneumo_keras.reporting.plots import ACCENT, TRAINING, VALIDATION, build_figure, save_plot
-from pneumo_keras.storage.files import format_csv, replace_whole, write_whole
+from pneumo_keras.storage.files import format_csv, replace_atomically, write_atomically
 from pneumo_keras.storage.printable import to_amount, to_printable
 
 SHOWN = 10
@@ -39,7 +39,7 @@ def write_sweep(
         {"rank": rank, **{name: _to_text(value) for name, value in one.to_row().items()}}
         for rank, one in enumerate(ranked, start=1)
     ]
-    write_whole(folder / "sweep.csv", format_csv(rows))
+    write_atomically(folder / "sweep.csv", format_csv(rows))
     for name, (one, settings) in chosen.items():
         head = (
             f"# The {name} of {to_amount(len(ranked), 'combination')}. "
@@ -47,12 +47,12 @@ def write_sweep(
             f"AUC {one.to_mean('auc'):.4f}, perturbed {one.to_mean('perturbed_auc'):.4f}.\n"
             f"# {one.operations / 1e9:.2f} GFLOP an image, {one.weights:,} weights.\n# {title}.\n"
         )
-        write_whole(folder / f"{name}.toml", head + settings)
+        write_atomically(folder / f"{name}.toml", head + settings)
 
 
 def write_sweep_plot(folder: Path, ranked: Sequence[Candidate], *, title: str) -> None:
     """Writes `sweep.png`."""
-    with replace_whole(folder / "sweep.png") as partial:
+    with replace_atomically(folder / "sweep.png") as partial:
         save_plot(draw_sweep(ranked, title=title), partial)
 
 

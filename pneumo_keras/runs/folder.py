@@ -25,9 +25,9 @@ from pneumo_keras.storage.files import (
     claim_folder,
     format_csv,
     is_claimed,
-    replace_whole,
+    replace_atomically,
     wait_for_lock,
-    write_whole,
+    write_atomically,
 )
 from pneumo_keras.storage.printable import PrintableFormatter
 
@@ -221,7 +221,7 @@ class RunFolder:
         path = self.path / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with replace_whole(path) as temporary:
+            with replace_atomically(path) as temporary:
                 save(temporary)
         except OSError as error:
             raise RunError(f"{path} cannot be written: {error.strerror or error}") from error
@@ -316,7 +316,7 @@ def extend_manifest(folder: Path, names: Iterable[str]) -> None:
             known = {**load_manifest(folder), **{name: "" for name in names}}
             names = [name for name in sorted(known) if (folder / name).is_file()]
             lines = [f"{known[name] or _hash_file(folder / name)}  {name}\n" for name in names]
-            write_whole(path, "".join(lines))
+            write_atomically(path, "".join(lines))
             lock.unlink(missing_ok=True)
     except OSError as error:
         raise RunError(f"{path} cannot be written: {error.strerror or error}") from error

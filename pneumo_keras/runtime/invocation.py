@@ -9,14 +9,14 @@ from pathlib import Path
 NAME = "pneumo-keras"
 BELOW_UV = "UV_RUN_RECURSION_DEPTH"
 """Environment variable of what `uv run` starts, without which our name may not be on the path."""
-CALL = "PNEUMO_KERAS_CALL"
+PROGRAM = "PNEUMO_KERAS_CALL"
 """Environment variable of a worker: how its launcher was started."""
 
 
-def find_call() -> str:
+def find_program() -> str:
     """What to type for this program: `pneumo-keras`, the same behind `uv run`, a path, `python -m ...`."""
-    if CALL in os.environ:
-        return os.environ[CALL]
+    if PROGRAM in os.environ:
+        return os.environ[PROGRAM]
     above = "uv run " if BELOW_UV in os.environ else ""
     script = Path(sys.argv[0])
     if script.name == "__main__.py" and script.parent.name == "pneumo_keras":
@@ -29,7 +29,7 @@ def find_call() -> str:
 
 def to_command(*arguments: object) -> str:
     """A command line of this program, to be typed as it stands."""
-    return f"{find_call()} {shlex.join(map(str, arguments))}"
+    return f"{find_program()} {shlex.join(map(str, arguments))}"
 
 
 def _is_found(script: Path) -> bool:

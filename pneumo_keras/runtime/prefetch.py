@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 AHEAD = 2  # items that wait to be used, at most
-PATIENCE = 2.0  # seconds for the thread to end: it may wait for somebody to type
+JOIN_SECONDS = 2.0  # until the thread is left to itself: it may wait for keyboard input
 END: Any = object()
 
 
@@ -39,4 +39,4 @@ class Prefetch(Generic[T]):
                 self.waited += time.perf_counter() - started
         finally:
             thread.shutdown(wait=False, cancel_futures=True)
-            wait(ahead, PATIENCE)
+            wait(ahead, JOIN_SECONDS)

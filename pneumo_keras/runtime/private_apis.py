@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-Draw = Callable[[tuple[int, ...]], Any]
+Initializer = Callable[[tuple[int, ...]], Any]
 """First weights by their shape, as an array."""
 
 XLA_CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
@@ -58,7 +58,9 @@ def resize_by_weights() -> None:
 
 
 @contextlib.contextmanager
-def replace_draws(draw: Draw | None = None, zeros: Draw | None = None) -> Iterator[None]:
+def override_initializers(
+    draw: Initializer | None = None, zeros: Initializer | None = None
+) -> Iterator[None]:
     """Layers that are built meanwhile start with these kernels, whatever their initialisers would draw.
 
     JAX would compile a program for each of the shapes that Keras draws.
@@ -69,13 +71,13 @@ def replace_draws(draw: Draw | None = None, zeros: Draw | None = None) -> Iterat
     """
     keras, numpy = importlib.import_module("keras"), importlib.import_module("numpy")
     zeros = zeros or functools.partial(numpy.zeros, dtype="float32")
-    draws: dict[Any, Draw] = {
+    draws: dict[Any, Initializer] = {
         keras.initializers.VarianceScaling: draw or zeros,  # Glorot's is one
         keras.initializers.Zeros: zeros,
         keras.initializers.Ones: lambda shape: zeros(shape) + 1,
     }
 
-    def to_call(draw: Draw) -> Callable[..., Any]:
+    def to_call(draw: Initializer) -> Callable[..., Any]:
         return lambda _, shape, dtype=None: keras.ops.convert_to_tensor(draw(shape), dtype)
 
     own = {initializer: initializer.__call__ for initializer in draws}

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-AGAIN = 0.05  # seconds until a signal that came at a bad moment is sent once more
+RESEND_SECONDS = 0.05  # until a signal that came inside a callback is sent once more
 
 
 class Stopped(KeyboardInterrupt):
@@ -33,7 +33,7 @@ class _State:
 
 
 @contextmanager
-def heed_signals() -> Iterator[None]:
+def raise_on_signals() -> Iterator[None]:
     """Raises `Stopped` inside the `with` block when SIGINT or SIGTERM comes.
 
     An exception that Python raises inside a callback of the garbage collector or a finaliser is lost. So a
@@ -53,7 +53,7 @@ def heed_signals() -> Iterator[None]:
 
 
 @contextmanager
-def keep_stopped() -> Iterator[None]:
+def restore_stopped() -> Iterator[None]:
     """Raises `Stopped` where the compiled part of a library raises KeyboardInterrupt for a signal."""
     try:
         yield
@@ -90,7 +90,7 @@ def _receive(number: int, frame: FrameType | None) -> None:
     if first and _State.deferring:
         return
     if _collects_garbage(frame):
-        timer = threading.Timer(AGAIN, os.kill, (os.getpid(), number))
+        timer = threading.Timer(RESEND_SECONDS, os.kill, (os.getpid(), number))
         timer.daemon = True
         timer.start()
         return

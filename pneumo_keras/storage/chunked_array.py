@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Shaped, UInt32
 
 from pneumo_keras.storage.bounded_reading import open_ordinary
-from pneumo_keras.storage.files import replace_whole
+from pneumo_keras.storage.files import replace_atomically
 
 CHECKSUM = np.dtype("<u4")
 
@@ -58,7 +58,7 @@ class ChunkedArray:
         """Makes the file, unless one of this shape is there already, whose chunks stay."""
         if self._load_checksums() is None:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            with replace_whole(self.file) as new:
+            with replace_atomically(self.file) as new:
                 new.write_bytes(self._header)
                 os.truncate(new, self.size)
 

@@ -30,7 +30,7 @@ SECONDS_UNTIL_TOLD = 5.0  # of waiting for another process
 
 
 @contextmanager
-def replace_whole(path: Path) -> Iterator[Path]:
+def replace_atomically(path: Path) -> Iterator[Path]:
     """Yields a new file next to `path` to write to, and renames it to `path` when the block ends well.
 
     Its name ends like `path`, since some writers go by the ending. It has the mode that the umask gives.
@@ -49,9 +49,9 @@ def replace_whole(path: Path) -> Iterator[Path]:
     _sync_folder(path.parent)
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
     """Writes a text file, UTF-8, line ends as they are."""
-    with replace_whole(path) as new:
+    with replace_atomically(path) as new:
         new.write_text(text, encoding="utf-8", newline="")
 
 

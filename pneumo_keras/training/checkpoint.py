@@ -16,7 +16,7 @@ from pneumo_keras.distributed.process_group import ProcessGroup
 from pneumo_keras.errors import RunError
 from pneumo_keras.runtime.signals import Stopped, find_signal
 from pneumo_keras.storage.bounded_reading import read_ordinary
-from pneumo_keras.storage.files import replace_whole
+from pneumo_keras.storage.files import replace_atomically
 from pneumo_keras.training.batches import Batches
 from pneumo_keras.training.callbacks import BestMembers, EpochLog, State
 
@@ -44,7 +44,7 @@ class Checkpoint:
         """Replaces the file, atomically; RunError where it cannot be written."""
         try:
             archive = _pack(epoch, batch, state, self.belongs_to)
-            with replace_whole(self.path) as unfinished:
+            with replace_atomically(self.path) as unfinished:
                 unfinished.write_bytes(hashlib.sha256(archive).digest() + archive)
         except OSError as error:
             raise RunError(f"{self.path} cannot be written: {error.strerror or error}") from error

@@ -13,10 +13,10 @@ from pneumo_keras.runtime.backend import start_backend
 def build_backbone(*given, **settings):
     """The toy with draws that are the same on every backend."""
     from pneumo_keras.model.layers import build_glorot
-    from pneumo_keras.runtime.private_apis import replace_draws
+    from pneumo_keras.runtime.private_apis import override_initializers
     from tests.toy import build_toy_backbone
 
-    with replace_draws(build_glorot(0)):
+    with override_initializers(build_glorot(0)):
         return build_toy_backbone(*given, **settings)
 
 

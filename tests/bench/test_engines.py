@@ -164,5 +164,5 @@ def test_what_was_measured_is_one_json_document():
     assert engine["share_of_product"] == pytest.approx(11 * 11.4 / 120)
     assert engine["operations_per_second"] == 11 * 11.4e9
     on_gpu = replace(bench, environment={"device": "H200"})
-    assert math.isnan(on_gpu.to_share(speed))
+    assert math.isnan(on_gpu.to_matmul_fraction(speed))
     assert on_gpu.to_dict()["engines"][0]["share_of_product"] is None

@@ -181,7 +181,7 @@ def test_a_process_keeps_its_limit_and_neither_writes_nor_is_interrupted(monkeyp
     ],
 )
 def test_what_may_pass_is_known_by_its_reason(reason, expected):
-    assert decoding.may_pass(reason) is expected
+    assert decoding.is_transient(reason) is expected
 
 
 def test_memory_that_a_file_asks_for_is_not_given(tmp_path):

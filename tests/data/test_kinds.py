@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumo_keras.data.kinds import begins_like_image, is_image_file
+from pneumo_keras.data.kinds import has_image_signature, is_image_file
 from pneumo_keras.data.pictures import FORMATS
 from tests.data import dicom_files
 
@@ -64,7 +64,7 @@ def test_other_kinds_are_known(tmp_path, name, content):
 
 def test_the_list_of_a_medium_s_files_is_no_image(tmp_path, dicom):
     (tmp_path / "DICOMDIR").write_bytes(dicom)
-    assert begins_like_image(dicom) and not is_image_file(tmp_path / "DICOMDIR")
+    assert has_image_signature(dicom) and not is_image_file(tmp_path / "DICOMDIR")
 
 
 def test_what_cannot_be_opened_is_left_to_whoever_reads_it(tmp_path):

@@ -123,7 +123,7 @@ def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch, size, take):
     devices = DataParallel()
     monkeypatch.setattr(devices, "count", 8)
     with pytest.raises(SettingsError) as caught:
-        devices.to_share(size)
+        devices.choose_batch_rows(size)
     assert str(caught.value) == (
         f"training.batch_size must be a multiple of the 8 devices that share a step. Received: {size}. Take "
         f"{take}, or let JAX see fewer devices"

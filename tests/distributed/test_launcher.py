@@ -77,9 +77,9 @@ def test_a_worker_gets_the_signal_of_its_launcher_once():
     code = (
         "import os, time\n"
         "from pneumo_keras.distributed import launcher\n"
-        "from pneumo_keras.runtime.signals import Stopped, defer_stop, find_signal, heed_signals\n"
+        "from pneumo_keras.runtime.signals import Stopped, defer_stop, find_signal, raise_on_signals\n"
         "os.environ[launcher.WORKER] = f'{os.dup(1)},{os.dup(2)}'\n"
-        "with heed_signals(), defer_stop():\n"
+        "with raise_on_signals(), defer_stop():\n"
         "    launcher.attach()\n"
         "    print('ready', flush=True)\n"
         "    time.sleep(1)\n"

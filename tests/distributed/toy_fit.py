@@ -14,7 +14,7 @@ import numpy as np
 
 from pneumo_keras.distributed import process_group
 from pneumo_keras.runtime.backend import start_backend
-from pneumo_keras.runtime.signals import Stopped, heed_signals
+from pneumo_keras.runtime.signals import Stopped, raise_on_signals
 
 BATCH, EPOCHS, SIZE = 8, 4, 16
 
@@ -49,7 +49,7 @@ def fit_toy(group=None, checkpoint=None, at=0, signal=15):
     head = build_head(6, moments=None, hidden_units=4, dropout=0.5, outputs=1, seeds=[1, 2])
     model = build_online_model(build_frozen_part(build_toy_backbone(), data_size=SIZE), head)
     devices = find_devices(group)
-    share = devices.to_share(BATCH) if devices else None
+    share = devices.choose_batch_rows(BATCH) if devices else None
     first = group is None or group.rank == 0
     with devices.scope() if devices else nullcontext():
         history = fit(
@@ -86,7 +86,7 @@ def main():
     asked = parser.parse_args()
     process_group.LOST_SECONDS, status = asked.lost_seconds, 0
     try:
-        with heed_signals():
+        with raise_on_signals():
             start_backend(asked.cache)
             if asked.processes == 1:
                 result = fit_toy()

@@ -47,7 +47,7 @@ def test_what_was_compared_is_told(stock):
     assert found.runtime == f"jax {jax.__version__}"
     assert (found.images, found.tolerance) == (64, 1e-4)
     assert 1e-4 < found.largest_log_odds_difference < found.log_odds_tolerance == 1e-2
-    assert found.telling_images == 64
+    assert found.unsaturated_images == 64
     assert found.sizes == [(28, 28), (65, 33), (21, 25)]
     assert found.largest_difference == pytest.approx(5e-5, abs=1e-6)
 

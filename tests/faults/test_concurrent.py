@@ -18,7 +18,7 @@ from tests.small import COUNTS
 pytestmark = [pytest.mark.system, pytest.mark.slow]  # each process starts Keras
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 300  # seconds, for what takes ten
+JOIN_SECONDS = 300  # seconds, for what takes ten
 
 
 @pytest.fixture
@@ -56,11 +56,11 @@ def run_together(cache, *commands):
         for command in commands
     ]
     try:
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + JOIN_SECONDS
         while len(list(cache.parent.glob("gate.*"))) < len(processes) and time.monotonic() < until:
             time.sleep(0.01)
         gate.touch()
-        ended = [(process.communicate(timeout=PATIENCE)[1], process.returncode) for process in processes]
+        ended = [(process.communicate(timeout=JOIN_SECONDS)[1], process.returncode) for process in processes]
     finally:
         for process in processes:
             process.kill()

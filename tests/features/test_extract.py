@@ -481,7 +481,7 @@ def test_no_room_for_features_is_one_line_and_what_was_computed_stays(
         case "features.npy":
             monkeypatch.setattr(ChunkedArray, "write", write_one)
         case "about.json":
-            monkeypatch.setattr(store_module, "write_whole", fill_disk)
+            monkeypatch.setattr(store_module, "write_atomically", fill_disk)
     with pytest.raises(DataError) as caught:
         build_extractor().extract(IMAGES, "images")
     assert str(caught.value) == (

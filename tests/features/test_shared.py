@@ -199,16 +199,16 @@ def test_a_store_that_cannot_be_written_is_told_once_and_the_features_stay(
 
 
 @pytest.mark.parametrize("method", ["info", "get_file"])
-@pytest.mark.parametrize("must_answer", [True, False])
+@pytest.mark.parametrize("required", [True, False])
 def test_a_store_that_cannot_be_read_ends_the_job_where_somebody_has_just_named_it(
-    build, address, monkeypatch, caplog, counted, method, must_answer
+    build, address, monkeypatch, caplog, counted, method, required
 ):
     expected = build("one", address).extract(IMAGES, "images")[:]
     counted.clear()
     files, _ = fsspec.core.url_to_fs(address)
     monkeypatch.setattr(type(files), method, refuse)
-    extractor = build("two", address, must_answer=must_answer)
-    if must_answer:
+    extractor = build("two", address, required=required)
+    if required:
         with pytest.raises(DataError) as caught:
             extractor.extract(IMAGES, "images")
         assert str(caught.value) == (
@@ -236,7 +236,7 @@ def test_an_address_that_cannot_be_used_is_one_line(build, address, words):
         build("one", address).extract(IMAGES, "images")
     line = str(caught.value)
     assert words in line and len(line) < 500 and line.isprintable()
-    build("one", address, must_answer=False).extract(IMAGES, "images")
+    build("one", address, required=False).extract(IMAGES, "images")
 
 
 def test_a_driver_that_is_not_installed_is_named(monkeypatch):

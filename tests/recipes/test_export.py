@@ -71,7 +71,7 @@ def test_the_sidecar_describes_the_use_of_the_file(folder):
         name: json.loads((folder.path / f"{name}.json").read_text())
         for name in ("environment", "operating_point", "calibration")
     }
-    assert about["format_version"] == 3
+    assert about["format_version"] == 4
     assert about["classes"] == {"0": "normal", "1": "pneumonia"}
     assert about["input"]["name"] == "images"
     assert about["input"]["shape"] == ["n", "height", "width", 1]
@@ -103,7 +103,7 @@ def test_the_sidecar_describes_the_use_of_the_file(folder):
     assert {"pneumo_keras", "keras", "onnx", "onnxruntime"} <= set(about["versions"])
     assert about["verification"]["images"] == 64
     assert about["verification"]["largest_difference"] < about["verification"]["tolerance"] == 1e-4
-    assert about["verification"]["telling_images"] > 0
+    assert about["verification"]["unsaturated_images"] > 0
     assert about["warning"].startswith("A research tool, not a medical device.")
     assert str(folder.path.parent) not in json.dumps(about)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pneumo_keras.runtime import invocation
-from pneumo_keras.runtime.invocation import find_call, to_command
+from pneumo_keras.runtime.invocation import find_program, to_command
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def call(monkeypatch, tmp_path):
             monkeypatch.setenv(invocation.BELOW_UV, "1")
         else:
             monkeypatch.delenv(invocation.BELOW_UV, raising=False)
-        return find_call()
+        return find_program()
 
     return call
 
@@ -41,7 +41,7 @@ def test_the_next_line_names_the_program_as_it_was_called(call, tmp_path):
 
 
 def test_a_process_that_another_one_started_speaks_of_that_one(call, monkeypatch):
-    monkeypatch.setenv(invocation.CALL, "uv run pneumo-keras")
+    monkeypatch.setenv(invocation.PROGRAM, "uv run pneumo-keras")
     assert call("python", "__main__.py") == "uv run pneumo-keras"
 
 

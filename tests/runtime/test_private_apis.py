@@ -133,9 +133,12 @@ def build_layer():
     return layer
 
 
-def test_replace_draws(monkeypatch):
+def test_override_initializers(monkeypatch):
     drawn = "keras.src.initializers.random_initializers.random.uniform"
-    with monkeypatch.context() as patched, private_apis.replace_draws(lambda shape: np.full(shape, 2.0)):
+    with (
+        monkeypatch.context() as patched,
+        private_apis.override_initializers(lambda shape: np.full(shape, 2.0)),
+    ):
         patched.setattr(drawn, lambda *_, **__: pytest.fail("numbers were drawn"))
         layer, norm = build_layer(), keras.layers.BatchNormalization()
         norm.build((None, 4))
@@ -144,7 +147,7 @@ def test_replace_draws(monkeypatch):
     for variable, value in [(norm.gamma, 1), (norm.beta, 0), (norm.moving_variance, 1)]:
         np.testing.assert_array_equal(variable, np.full(4, value))
     assert layer.get_config() == {**build_layer().get_config(), "name": layer.name}
-    with private_apis.replace_draws():
+    with private_apis.override_initializers():
         assert not np.any(build_layer().kernel)
     assert len(np.unique(build_layer().kernel)) == 3 * 3 * 4 * 8
 

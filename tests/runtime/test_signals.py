@@ -6,7 +6,7 @@ import time
 import pytest
 
 from pneumo_keras.runtime.progress import show_progress
-from pneumo_keras.runtime.signals import Stopped, check_stop, defer_stop, find_signal, heed_signals
+from pneumo_keras.runtime.signals import Stopped, check_stop, defer_stop, find_signal, raise_on_signals
 
 
 def send(number=signal.SIGINT, *, wait=False):
@@ -18,14 +18,14 @@ def send(number=signal.SIGINT, *, wait=False):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_the_work(number):
     before = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
-    with pytest.raises(Stopped) as caught, heed_signals():
+    with pytest.raises(Stopped) as caught, raise_on_signals():
         send(number, wait=True)
     assert caught.value.number == number
     assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 def test_work_that_asks_by_itself_ends_its_batch_first_and_a_second_signal_stops_it_at_once():
-    with heed_signals(), defer_stop():
+    with raise_on_signals(), defer_stop():
         assert find_signal() == 0
         send()
         check_stop()
@@ -48,7 +48,7 @@ def test_a_signal_inside_a_callback_of_the_garbage_collector_is_not_lost():
 
     gc.callbacks.append(collect)
     try:
-        with heed_signals():
+        with raise_on_signals():
             gc.collect()
             with pytest.raises(Stopped):
                 wait_and_ask()
@@ -65,7 +65,7 @@ def test_a_signal_that_was_swallowed_stops_the_work_with_its_next_step():
             except KeyboardInterrupt:
                 pass
 
-    with heed_signals(), show_progress("Work", 2, "steps") as progress:
+    with raise_on_signals(), show_progress("Work", 2, "steps") as progress:
         progress.advance(1)
         one = Swallowing()
         del one
@@ -74,8 +74,8 @@ def test_a_signal_that_was_swallowed_stops_the_work_with_its_next_step():
 
 
 def test_a_command_that_follows_knows_nothing_of_it():
-    with pytest.raises(Stopped), heed_signals():
+    with pytest.raises(Stopped), raise_on_signals():
         send(wait=True)
     check_stop()
-    with heed_signals():
+    with raise_on_signals():
         check_stop()

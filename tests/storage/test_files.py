@@ -13,9 +13,9 @@ from pneumo_keras.storage.files import (
     format_csv,
     make_dated_folder,
     remove,
-    replace_whole,
+    replace_atomically,
     wait_for_lock,
-    write_whole,
+    write_atomically,
 )
 
 TAKEN = (
@@ -28,7 +28,7 @@ TAKEN = (
 def test_a_file_has_the_mode_that_the_umask_gives(tmp_path, umask, mode):
     before = os.umask(umask)
     try:
-        write_whole(tmp_path / "a.txt", "text")
+        write_atomically(tmp_path / "a.txt", "text")
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == mode
@@ -36,10 +36,10 @@ def test_a_file_has_the_mode_that_the_umask_gives(tmp_path, umask, mode):
 
 def test_a_file_that_was_not_finished_replaces_nothing(tmp_path):
     path = tmp_path / "a.txt"
-    write_whole(path, "old")
+    write_atomically(path, "old")
 
     def write_half():
-        with replace_whole(path) as new:
+        with replace_atomically(path) as new:
             assert new.suffix == ".txt"
             new.write_text("ne")
             raise KeyboardInterrupt
@@ -51,7 +51,7 @@ def test_a_file_that_was_not_finished_replaces_nothing(tmp_path):
 
 
 def test_line_ends_stay_as_they_are(tmp_path):
-    write_whole(tmp_path / "a.csv", "a\nb\n")
+    write_atomically(tmp_path / "a.csv", "a\nb\n")
     assert (tmp_path / "a.csv").read_bytes() == b"a\nb\n"
     assert format_csv([{"a": 1, "b": "x, y"}]) == 'a,b\n1,"x, y"\n'
 

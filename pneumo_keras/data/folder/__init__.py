@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pneumo_keras.arrays import Labels
 from pneumo_keras.data.folder.decoded import load_decoded
-from pneumo_keras.data.folder.files import ImageFile, name_place, scan_folder, scan_table, to_labels
+from pneumo_keras.data.folder.files import ImageFile, describe_source, scan_folder, scan_table, to_labels
 from pneumo_keras.data.images import LabelledImages, Preparation
 from pneumo_keras.data.sources import DataOptions, DataSet, ImageNames, describe_own
 from pneumo_keras.errors import DataError
@@ -49,8 +49,8 @@ def open_images(options: DataOptions) -> DataSet:
             return layout.list_images("") if split is None else layout.choose_images(split)
 
     def label(files: Sequence[ImageFile], split: str | None) -> Labels:
-        place, learnt = name_place(path, split), split in ("train", "val")
-        return to_labels(files, positive=options.positive, place=place, needs_both=learnt)
+        source, learnt = describe_source(path, split), split in ("train", "val")
+        return to_labels(files, positive=options.positive, source=source, needs_both=learnt)
 
     def open_split(split: str | None) -> LabelledImages:
         files = choose_images(split)
@@ -58,7 +58,7 @@ def open_images(options: DataOptions) -> DataSet:
         made_from = f"{_hash_listing(files, labels)} {preparation} {fingerprint_code(DECODING)}"
         address = hashlib.sha256(made_from.encode()).hexdigest()[:16]
         name = f"folder-{options.size}-{address}-{split or 'all'}"
-        return load_decoded(files, labels, name, preparation, options, place=name_place(path, split))
+        return load_decoded(files, labels, name, preparation, options, source=describe_source(path, split))
 
     def hash_listing(split: str) -> str:
         files = choose_images(split)

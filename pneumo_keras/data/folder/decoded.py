@@ -25,7 +25,7 @@ from pneumo_keras.runtime.progress import show_progress
 from pneumo_keras.storage.bounded_reading import load_npz
 from pneumo_keras.storage.cache import PREPARED, mark_used
 from pneumo_keras.storage.chunked_array import ChunkedArray
-from pneumo_keras.storage.files import remove, replace_whole, wait_for_lock
+from pneumo_keras.storage.files import remove, replace_atomically, wait_for_lock
 from pneumo_keras.storage.printable import to_amount
 
 log = logging.getLogger("pneumo_keras")
@@ -86,7 +86,7 @@ class DecodedImages:
         sha256 = start_hash((len(self), *self.shape))
         for images in iterate_images(self):
             sha256.update(images.tobytes())
-        with contextlib.suppress(OSError), replace_whole(path) as unfinished:
+        with contextlib.suppress(OSError), replace_atomically(path) as unfinished:
             np.savez(unfinished, sha256=np.frombuffer(sha256.digest(), np.uint8))
         return sha256.hexdigest()
 
@@ -102,7 +102,7 @@ def load_decoded(
     preparation: Preparation,
     options: DataOptions,
     *,
-    place: str,
+    source: str,
 ) -> DecodedImages:
     """Images from the cache; those that are missing there or damaged are decoded, several at once.
 
@@ -112,7 +112,7 @@ def load_decoded(
         name: In the cache, unique to these images.
         preparation: Of the images.
         options: With the folder of the cache and its limit.
-        place: Of the files, for messages.
+        source: Of the files, for messages.
 
     Raises:
         DataError: Some images cannot be read, or the cache cannot be written.
@@ -124,7 +124,7 @@ def load_decoded(
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             with wait_for_lock(file.with_name(f".{file.name}.lock"), "it decodes the same images"):
-                _decode_missing(array, files, preparation, place)
+                _decode_missing(array, files, preparation, source)
         except OSError as error:
             raise DataError(
                 f"{file}: the cache must take the decoded images. Received: {error}. "
@@ -137,7 +137,7 @@ def load_decoded(
 
 
 def _decode_missing(
-    array: ChunkedArray, files: Sequence[ImageFile], preparation: Preparation, place: str
+    array: ChunkedArray, files: Sequence[ImageFile], preparation: Preparation, source: str
 ) -> None:
     array.allocate()
     missing = array.find_missing()
@@ -176,6 +176,6 @@ def _decode_missing(
         log.warning("%s more cannot be read", f"{len(broken) - SHOWN:,}")
     name, reason = broken[0]
     raise DataError(
-        f"{place}: every image must be one that can be read. Received: {len(broken):,} of {len(files):,} "
+        f"{source}: every image must be one that can be read. Received: {len(broken):,} of {len(files):,} "
         f"that cannot, first {name}: {reason}. Repair or remove them."
     )

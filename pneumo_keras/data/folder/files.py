@@ -117,7 +117,7 @@ class Layout:
     @functools.cached_property
     def _drawn(self) -> dict[str, list[ImageFile]]:
         files = self.list_images("train" if self.splits else "")
-        drawn = draw_splits(files, self._drawn_splits, positive=self.positive, place=str(self.path))
+        drawn = draw_splits(files, self._drawn_splits, positive=self.positive, source=str(self.path))
         log.info(
             "%s states no %s: %s images were drawn, the same every time, whatever the seed",
             self.path,
@@ -128,7 +128,7 @@ class Layout:
 
 
 def draw_splits(
-    files: Sequence[ImageFile], splits: Sequence[str], *, positive: str, place: str
+    files: Sequence[ImageFile], splits: Sequence[str], *, positive: str, source: str
 ) -> dict[str, list[ImageFile]]:
     """Draws splits: about a tenth of the images for each but the first, which has the rest.
 
@@ -138,7 +138,7 @@ def draw_splits(
     Raises:
         DataError: A split was drawn without images of a class: there are too few images, or patients.
     """
-    labels = to_labels(files, positive=positive, place=place)
+    labels = to_labels(files, positive=positive, source=source)
     drawn: dict[str, list[ImageFile]] = {split: [] for split in splits}
     found: set[tuple[str, int]] = set()
     for file, label in zip(files, labels.tolist(), strict=True):
@@ -149,7 +149,7 @@ def draw_splits(
         for label, name in enumerate(("the other class", "the positive class")):
             if (split, label) not in found:
                 raise DataError(
-                    f"{place}: about a tenth of the images, or patients, is drawn for each split, and each "
+                    f"{source}: about a tenth of the images, or patients, is drawn for each split, and each "
                     f"must have some of both classes. Received: none of {name} for '{split}', of "
                     f"{(labels == label).sum():,}. State the splits (folders train, val and test, or the "
                     "column split), or add images."
@@ -164,13 +164,13 @@ def _draw_split(unit: str, splits: Sequence[str]) -> str:
     return splits[tenth + 1] if tenth + 1 < len(splits) else splits[0]
 
 
-def to_labels(files: Sequence[ImageFile], *, positive: str, place: str, needs_both: bool = True) -> Labels:
+def to_labels(files: Sequence[ImageFile], *, positive: str, source: str, needs_both: bool = True) -> Labels:
     """1 for images of the positive class, 0 for those of the other, whatever its name.
 
     Args:
         files: With the names of their classes.
         positive: Name of the class that is pneumonia.
-        place: Of the files, for messages.
+        source: Of the files, for messages.
         needs_both: Whether both classes must be there; otherwise one will do, if it is the positive one or
             is named normal.
 
@@ -183,18 +183,18 @@ def to_labels(files: Sequence[ImageFile], *, positive: str, place: str, needs_bo
         (label,) = counts
         if label != positive and label.casefold() != NORMAL:
             raise DataError(
-                f"{place} has images of one class, which must be the one that data.positive names, "
+                f"{source} has images of one class, which must be the one that data.positive names, "
                 f"{positive}, or be named NORMAL. Received: {found}. Name it with --positive if it is "
                 "pneumonia, or rename it to NORMAL."
             )
     elif len(counts) != 2:
         raise DataError(
-            f"{place} must have images of two classes, in folders with their names or in the column label. "
+            f"{source} must have images of two classes, in folders with their names or in the column label. "
             f"Received: {found}. Keep two, and name the one that is pneumonia with data.positive."
         )
     elif positive not in counts:
         raise DataError(
-            f"{place} must have the class that data.positive names, {positive}. Received: {found}. "
+            f"{source} must have the class that data.positive names, {positive}. Received: {found}. "
             "Set data.positive, or --positive of eval, to the one that is pneumonia."
         )
     return np.array([file.label == positive for file in files], np.int64)
@@ -215,12 +215,12 @@ def scan_folder(path: Path, options: DataOptions) -> Layout:
     @functools.cache
     def list_images(split: str) -> list[ImageFile]:
         files = _list_classes(folders.get(split, path), path)
-        return name_patients(files, options.patient_pattern, place=name_place(path, split))
+        return name_patients(files, options.patient_pattern, source=describe_source(path, split))
 
     return Layout(path, options.positive, splits, list_images)
 
 
-def name_place(path: Path, split: str | None) -> str:
+def describe_source(path: Path, split: str | None) -> str:
     """A folder or table, or a split of it, for messages."""
     return f"{path}: split '{split}'" if split else str(path)
 
@@ -298,7 +298,7 @@ def scan_table(path: Path, options: DataOptions) -> Layout:
             'data.source="pneumonia_mnist".'
         ) from error
     _check_distinct(path, files)
-    files = name_patients(files, options.patient_pattern, place=str(path))
+    files = name_patients(files, options.patient_pattern, source=str(path))
     if "split" not in columns:
         return Layout(path, options.positive, (), lambda _: files)
     stated = {file.split for file in files}
@@ -337,23 +337,23 @@ def _check_distinct(path: Path, files: Sequence[ImageFile]) -> None:
         seen[real] = file.name
 
 
-def name_patients(files: Sequence[ImageFile], pattern: str, *, place: str) -> list[ImageFile]:
+def name_patients(files: Sequence[ImageFile], pattern: str, *, source: str) -> list[ImageFile]:
     """The files with patients by their names, unless a table states some.
 
     Args:
         files: Of a split, or all.
         pattern: See `DataOptions.patient_pattern`.
-        place: Of the files, for the log.
+        source: Of the files, for the log.
     """
     if any(file.patient for file in files) or pattern == NOBODY:
         return list(files)
-    named = _match_known(files, place) if pattern == KERMANY else _match(files, pattern)
+    named = _match_known(files, source) if pattern == KERMANY else _match(files, pattern)
     known = [file for file in named if file.patient]
     if known or pattern != KERMANY:
         log.log(
             logging.INFO if known else logging.WARNING,
             "%s: %s of %s tell the patient by their names (data.patient_pattern is %s): %s",
-            place,
+            source,
             f"{len(known):,}",
             to_amount(len(files), "file"),
             pattern,
@@ -379,7 +379,7 @@ def _match(files: Sequence[ImageFile], pattern: str) -> list[ImageFile]:
     ]
 
 
-def _match_known(files: Sequence[ImageFile], place: str) -> list[ImageFile]:
+def _match_known(files: Sequence[ImageFile], source: str) -> list[ImageFile]:
     """Patients by file names like those of Kermany et al., each in the numbering of its folder."""
     found = [(file, CHEST_XRAY.match(PurePath(file.name).name)) for file in files]
     names = Counter(PurePath(file.name).name for file, match in found if match)
@@ -387,7 +387,7 @@ def _match_known(files: Sequence[ImageFile], place: str) -> list[ImageFile]:
         log.warning(
             "%s: files are named like those of Kermany et al., but %s of those names are in several folders, "
             "first %s: no patients are taken from them. A CSV with the column patient can state the patients",
-            place,
+            source,
             f"{len(repeated):,}",
             repeated[0],
         )

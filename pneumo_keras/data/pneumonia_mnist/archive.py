@@ -17,7 +17,7 @@ from pneumo_keras.data.images import LabelledImages, count_classes, iterate_imag
 from pneumo_keras.data.pneumonia_mnist.catalog import SIZES
 from pneumo_keras.errors import DataError
 from pneumo_keras.storage.bounded_reading import Header, open_member, open_zip
-from pneumo_keras.storage.files import replace_whole
+from pneumo_keras.storage.files import replace_atomically
 from pneumo_keras.storage.printable import to_amount
 
 KEYS = tuple(f"{split}_{part}" for split in SPLITS for part in ("images", "labels"))
@@ -102,7 +102,7 @@ def save_archive(path: Path, splits: Mapping[str, LabelledImages]) -> None:
     """
     try:
         with (
-            replace_whole(path) as unfinished,
+            replace_atomically(path) as unfinished,
             zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive,
         ):
             for split, images in splits.items():

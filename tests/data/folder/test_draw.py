@@ -23,7 +23,7 @@ def draw(names=NAMES, labels=LABELS, patients=NOBODY, splits=SPLITS):
         ImageFile(Path(name), name, str(label), patient=patient)
         for name, label, patient in zip(names, labels, patients, strict=True)
     ]
-    drawn = draw_splits(files, splits, positive="1", place="images")
+    drawn = draw_splits(files, splits, positive="1", source="images")
     rows = {name: row for row, name in enumerate(names)}
     return {split: [rows[file.name] for file in chosen] for split, chosen in drawn.items()}
 

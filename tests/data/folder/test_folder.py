@@ -31,7 +31,7 @@ def test_images_of_the_right_size_come_back_as_they_were(images, splits, open_da
         opened, expected = load(data.open_split(split)), sort_by_class(splits[split])
         assert np.array_equal(opened.images, expected.images)
         assert np.array_equal(opened.labels, expected.labels)
-    assert data.open_whole is None
+    assert data.open_all is None
 
 
 def test_a_folder_and_an_archive_of_the_same_images_have_the_same_fingerprints(
@@ -230,7 +230,7 @@ def test_without_splits_they_are_drawn_and_the_images_can_be_had_whole(tmp_path,
     data = open_data(path)
     drawn = {split: load(data.open_split(split)) for split in SPLITS}
     assert {split: len(images) for split, images in drawn.items()} == {"train": 25, "val": 2, "test": 3}
-    whole = load(data.open_whole())
+    whole = load(data.open_all())
     assert np.array_equal(whole.images, sort_by_class(splits["train"]).images)
     pixels = [image.tobytes() for images in drawn.values() for image in images.images]
     assert sorted(pixels) == sorted(image.tobytes() for image in whole.images)

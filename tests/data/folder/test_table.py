@@ -39,12 +39,12 @@ def test_images_come_in_the_order_of_the_lines(write_table, splits, open_data):
         images = load(data.open_split(split))
         assert np.array_equal(images.images, splits["train"].images[index::3])
         assert np.array_equal(images.labels, splits["train"].labels[index::3])
-    assert data.open_whole is None
+    assert data.open_all is None
 
 
 def test_a_table_without_splits_can_be_had_whole_and_drawn(write_table, splits, open_data):
     data = open_data(write_table("label", "path"))
-    assert np.array_equal(load(data.open_whole()).images, splits["train"].images)
+    assert np.array_equal(load(data.open_all()).images, splits["train"].images)
     assert [len(data.open_split(split)) for split in SPLITS] == [21, 3, 6]
 
 
@@ -98,12 +98,12 @@ def test_a_patient_is_one_in_whatever_form_a_spreadsheet_wrote_the_number(write_
 
 
 def test_a_table_of_a_spreadsheet_is_read(write_table, open_data):
-    assert len(open_data(write_table("path", "label", encoding="utf-8-sig")).open_whole()) == 30
+    assert len(open_data(write_table("path", "label", encoding="utf-8-sig")).open_all()) == 30
 
 
 def test_labels_of_numbers_are_names(write_table, splits, open_data):
     path = write_table("path", "label", label=splits["train"].labels)
-    assert np.array_equal(open_data(path, positive="1").open_whole().labels, splits["train"].labels)
+    assert np.array_equal(open_data(path, positive="1").open_all().labels, splits["train"].labels)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_one_image_under_two_names_is_refused(tmp_path, open_data, spelt):
 def test_an_image_that_is_not_there_is_named(write_table, open_data):
     path = write_table("path", "label")
     (path.parent / "lungs" / "0007.png").unlink()
-    assert refuse(open_data(path).open_whole) == (
+    assert refuse(open_data(path).open_all) == (
         f"{path}: every image must be one that can be read. Received: 1 of 30 that cannot, first "
         "lungs/0007.png: No such file or directory. Repair or remove them."
     )

@@ -10,7 +10,7 @@ from pneumo_keras.data.sources import KERMANY, NOBODY
 def name(*paths, pattern=KERMANY, patients=None):
     stated = patients or [""] * len(paths)
     files = [ImageFile(Path(path), path, "x", patient=one) for path, one in zip(paths, stated, strict=True)]
-    return [(file.patient, file.numbering) for file in name_patients(files, pattern, place="clinic")]
+    return [(file.patient, file.numbering) for file in name_patients(files, pattern, source="clinic")]
 
 
 @pytest.mark.parametrize(
