@@ -1,7 +1,7 @@
 """Pneumonia in chest X-rays: a frozen InceptionV3 behind a dropout head.
 
 Importing this package chooses the Keras backend: JAX, unless the environment variable
-`KERAS_BACKEND` names another one. `~/.keras/keras.json` has no say. A research tool, not a
+`KERAS_BACKEND` names another one. `~/.keras/keras.json` is ignored. A research tool, not a
 medical device.
 """
 

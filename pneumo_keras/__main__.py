@@ -19,8 +19,8 @@ def start(arguments: list[str] | None = None) -> None:
     except SystemExit as end:
         if not end.code and not launcher.is_worker():
             raise
-        # What did not end well leaves threads of JAX and OpenVINO that still compute, and would crash where
-        # Python takes itself down; one that waits for stdin; processes that JAX would wait for.
+        # After a failure, threads of JAX and OpenVINO that still compute would crash while Python shuts down;
+        # one may wait for stdin, and JAX would wait for other processes.
         with contextlib.suppress(OSError):
             sys.stdout.flush()
             sys.stderr.flush()
@@ -30,7 +30,7 @@ def start(arguments: list[str] | None = None) -> None:
 def _open_closed() -> None:
     """Opens stdin, stdout and stderr where they are closed, before a file of ours gets their numbers.
 
-    The system then refuses whatever is written to stdout; what is written to stderr is lost.
+    The system then refuses what is written to stdout; what is written to stderr is lost.
     """
     for number, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
         try:

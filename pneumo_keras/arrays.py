@@ -1,8 +1,8 @@
-"""The arrays that travel between the stages, by shape and type.
+"""The arrays that stages exchange, by shape and type.
 
-`n` counts images; `height`, `width` are pixels; `d` counts features. Images are grey, 0 (black) to
-255 (white); images are what the network sees, three channels in [-1, 1]. Labels are 0 (normal) or 1
-(pneumonia). Scores are probabilities of pneumonia; members are heads that learn side by side.
+`n` counts images; `height`, `width` are pixels; `d` counts features. `Images` are grey, 0
+(black) to 255 (white); an `ImageBatch` is the network's input, three channels in [-1, 1]. Labels are 0
+(normal) or 1 (pneumonia). Scores are probabilities of pneumonia; members are heads that are fitted together.
 """
 
 import numpy as np

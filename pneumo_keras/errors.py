@@ -10,7 +10,7 @@ class PneumoError(Exception):
     """One line for the user: the setting or file, the rule, the value and the next step."""
 
     def __str__(self) -> str:
-        """The line. Names and values from files stay inside it, and do nothing to a terminal."""
+        """The line. Names and values from files cannot break it or control a terminal."""
         return to_printable(super().__str__())
 
 
@@ -27,7 +27,7 @@ class DataError(PneumoError):
 
 
 class DownloadError(DataError):
-    """Something could not be fetched whole and with the right checksum."""
+    """A file could not be fetched completely and with the right checksum."""
 
 
 class ModelError(PneumoError):
@@ -35,19 +35,19 @@ class ModelError(PneumoError):
 
 
 class RunError(PneumoError):
-    """A run folder is taken, unfinished or no run at all."""
+    """A run folder is in use, unfinished or not a run."""
 
 
 class TrainingError(PneumoError):
-    """The fit went wrong in a way that other settings mend."""
+    """A fit or a distributed training failed: a loss is not finite, or processes were lost or differ."""
 
 
 class ExportError(PneumoError):
-    """An exported classifier does not score as the run does, or its file is named otherwise."""
+    """An exported classifier does not score as the run does, or its file is named differently."""
 
 
 class ClusterError(PneumoError):
-    """A cluster cannot be reached, or gives up."""
+    """A cluster cannot be reached, or fails."""
 
 
 def explain_system(error: OSError) -> str:

@@ -40,7 +40,7 @@ log = logging.getLogger("pneumo_keras")
 TEMPLATES = Path(__file__).with_name("templates")
 EXAMPLES, EXAMPLE_SIZE, EXAMPLE_SEED = 5, 256, 11
 NOTICE = "They are synthetic: a program drew them."
-DECODERS = 2  # processes: one that is busy for long keeps nobody waiting
+DECODERS = 2  # processes, so that a slow file does not block the next one
 CONNECTIONS = 64  # at once
 UPLOADS = 8  # that are in memory at once
 UPLOAD_SECONDS = 120.0  # until all of an upload must be received
@@ -64,7 +64,7 @@ def serve_run(run: Run, *, host: str, port: int, max_bytes: int) -> None:
     """
     with _listen(host, port) as listener, open_server(run, host=host, max_bytes=max_bytes) as app:
         name = f"[{host}]" if ":" in host else host
-        log.info("Open http://%s:%d/ in a browser. Ctrl-C ends it", name, listener.getsockname()[1])
+        log.info("Open http://%s:%d/ in a browser. Ctrl-C stops it", name, listener.getsockname()[1])
         build_uvicorn(app).run(sockets=[listener])
 
 
@@ -112,7 +112,7 @@ class Service:
         self._executor = ThreadPoolExecutor(1, "explain")
 
     async def evaluate(self, content: bytes) -> dict[str, Any]:
-        """See `Evaluate`; pictures are `data:` addresses."""
+        """See `Evaluate`; pictures are `data:` URLs."""
         image = await asyncio.wrap_future(self._decoders.submit(content))
         if image.image is None:
             raise DataError(image.reason)
@@ -187,7 +187,7 @@ def build_server(
             return _refuse(422, str(error))
         except TimeoutError:
             return _refuse(408, "the file came too slowly: send it again")
-        except ClientDisconnect:  # nobody waits for the answer
+        except ClientDisconnect:  # the client is gone
             return Response(status_code=400)
 
     async def check_sender(request: Request, call_next: RequestResponseEndpoint) -> Response:

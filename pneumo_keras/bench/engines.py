@@ -65,7 +65,7 @@ class EngineSpeed:
     def ratio(self) -> float:
         """Times as fast as stock Keras, the median over the rounds.
 
-        Not the ratio of the medians: within a round both meet the same machine, so its drift drops out.
+        Not the ratio of the medians: a round measures both under the same load, so drift cancels.
         """
         return statistics.median(self.ratios)
 
@@ -100,14 +100,14 @@ class Bench:
         return speed.rate * self.operations / self.product_rate
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON knows it, medians included; None where there is no share."""
+        """For JSON, medians included; None where there is no fraction."""
         engines = [
             {
                 **asdict(speed),
                 "rate": speed.rate,
                 "ratio": speed.ratio,
                 "operations_per_second": speed.rate * self.operations,
-                "share_of_product": None if math.isnan(share := self.to_matmul_fraction(speed)) else share,
+                "share_of_product": None if math.isnan(part := self.to_matmul_fraction(speed)) else part,
             }
             for speed in self.engines
         ]
@@ -157,7 +157,7 @@ def _build_runners(backbone: keras.Model, device: str) -> dict[Key, Runner]:
 
 
 def measure_rates(runners: Mapping[Key, Runner], images: ImageBatch) -> dict[Key, list[float]]:
-    """Images a second of each network in each window, in rounds: drift of the machine hits all alike."""
+    """Images a second of each network in each window, in rounds: drift of the machine affects all equally."""
     rates: dict[Key, list[float]] = {key: [] for key in runners}
     with show_progress("Engines", WINDOWS * len(runners), "windows") as progress:
         for _, (key, runner) in itertools.product(range(WINDOWS), runners.items()):

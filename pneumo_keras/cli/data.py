@@ -74,7 +74,7 @@ def audit(name: str, overrides: tuple[str, ...], out: Path | None, as_json: bool
 @click.option("--train", "n_train", type=IMAGES, default=640, show_default=True, help="Images.")
 @click.option("--val", "n_val", type=IMAGES, default=160, show_default=True, help="Images.")
 @click.option("--test", "n_test", type=IMAGES, default=400, show_default=True, help="Images.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Other images for each.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the images.")
 def phantom(file: Path, size: int, n_train: int, n_val: int, n_test: int, seed: int) -> None:
     """Writes synthetic chest images to FILE, an npz with PneumoniaMNIST's arrays, which must be new.
 

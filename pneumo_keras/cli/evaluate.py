@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option(
     "--perturb",
     is_flag=True,
-    help="Also evaluate the images perturbed: combined as [perturbation] in the settings says, and by kind "
+    help="Also evaluate the images perturbed: combined as set in [perturbation], and by kind "
     "and severity. Minutes: 96 passes of the split through the network.",
 )
 @click.option(
@@ -62,20 +62,20 @@ def evaluate(
 ) -> None:
     """Evaluates the run in folder RUN on a split of its images.
 
-    Writes scores, metrics, figures and report.html into the folder, and for PneumoniaMNIST's official
+    Writes scores, metrics, plots and report.html into the folder, and for PneumoniaMNIST's official
     images also MedMNIST's standard result file.
 
     With --data it evaluates other images (all of a folder without splits) and writes the same into
-    RUN/data/NAME, which compare takes for a run. Operating point and calibration stay those of the run.
+    RUN/data/NAME, which compare accepts as a run. Operating point and calibration stay those of the run.
     Larger images are prepared as the training images were.
 
     A score is a probability at the prevalence of pneumonia that the class weights, or the calibration,
-    stand for. Where you know the prevalence among your images, state it with --prevalence. It is never
+    assume. If the prevalence among your images is known, state it with --prevalence. It is never
     estimated from the images that are evaluated.
 
     With --perturb the same images are also evaluated perturbed: all perturbations at once, with the
     paired change, and by kind in five severities; thirteen kinds are those of MedMNIST-C. Scores are in
-    scores_<split>_perturbed.csv, figures in metrics_<split>_perturbed.json and
+    scores_<split>_perturbed.csv, metrics in metrics_<split>_perturbed.json, plots in
     figures/perturbations.png.
 
     \b
@@ -88,7 +88,7 @@ def evaluate(
     if images is None and (positive or name):
         raise click.UsageError("--positive and --name go with --data.")
     if images and overrides:
-        raise click.UsageError("--set says where the run's own images are, and --data names others.")
+        raise click.UsageError("--set is for the run's own images, and --data for others: use one of them.")
     from pneumo_keras.config import find_moved_data
 
     moved = find_moved_data(overrides)
@@ -109,7 +109,7 @@ def evaluate(
 
 
 def print_evaluation(run: Path, split: str, evaluation: "Evaluation", *, as_json: bool) -> None:
-    """Prints the figures of a run on a split."""
+    """Prints the metrics of a run on a split."""
     from pneumo_keras.reporting.evaluation_text import format_evaluation
     from pneumo_keras.storage.documents import to_document
 
@@ -154,7 +154,7 @@ def compare(runs: tuple[Path, ...], split: str, out: Path | None, as_json: bool)
         row = {
             "run": str(one.run),
             "changed": one.changed,
-            "differences": {name: to_document(figure) for name, figure in one.differences.items()},
+            "differences": {name: to_document(found) for name, found in one.differences.items()},
             "patients": to_document(one.patients) if one.patients else None,
             "paired_by_path": one.paired_by_path,
         }

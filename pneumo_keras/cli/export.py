@@ -1,4 +1,4 @@
-"""The classifier of a run, for other runtimes and for a browser."""
+"""The classifier of a run, in other runtimes and in a browser."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 @click.command()
 @RUN
-@click.option("--format", "form", type=click.Choice(list(FORMS)), required=True, help="What is to run it.")
-@option_out("FILE", "A new file.  [default: RUN/exports/model.<ending>, in place of an older one]")
+@click.option(
+    "--format", "form", type=click.Choice(list(FORMS)), required=True, help="Format of the file, see above."
+)
+@option_out("FILE", "A new file.  [default: RUN/exports/model.<ending>, which is replaced]")
 @JSON
 def export(run: "Run", form: str, out: Path | None, as_json: bool) -> None:
     """Writes the classifier of the run in folder RUN as a file that runs without Keras.
@@ -30,7 +32,7 @@ def export(run: "Run", form: str, out: Path | None, as_json: bool) -> None:
 
     The file is then run by its own runtime on 64 synthetic images of several sizes. Where a
     probability differs from that of Keras by more than 1e-4, or its log odds by more than 1e-2, nothing
-    is kept. The JSON next to it says what its users must know: classes, input, preparation of an image,
+    is kept. The JSON next to it defines its use: classes, input, preparation of an image,
     operating point, fingerprints.
 
     \b
@@ -64,16 +66,20 @@ def export(run: "Run", form: str, out: Path | None, as_json: bool) -> None:
 @click.command()
 @RUN
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one."
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0: any free one."
 )
 @click.option(
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Address to listen on. Any other one lets other machines in: there is no password.",
+    help="Address to listen on. Any other lets other machines connect: there is no password.",
 )
 @click.option(
-    "--max-megabytes", type=click.IntRange(1, 256), default=64, show_default=True, help="Of an image's file."
+    "--max-megabytes",
+    type=click.IntRange(1, 256),
+    default=64,
+    show_default=True,
+    help="Largest file of an image.",
 )
 def app(run: "Run", port: int, host: str, max_megabytes: int) -> None:
     """Opens a page to try the run in folder RUN: drop an image, see score, prediction, warning and map.

@@ -1,4 +1,4 @@
-"""The group of all commands: the options they share, how errors end, where log lines go."""
+"""The group of all commands: shared options, errors as exit statuses, and the log on stderr."""
 
 import contextlib
 import json
@@ -52,14 +52,14 @@ SET = click.option(
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="A setting that wins over the file, e.g. training.epochs=3. Repeatable. See: config show.",
+    help="A setting that overrides the file, e.g. training.epochs=3. Repeatable. See: config show.",
 )
 SPLIT = click.option(
     "--split",
     type=click.Choice(["train", "val", "test"]),
     default="test",
     show_default=True,
-    help="Which images of the run.",
+    help="Images of the run.",
 )
 PREVALENCE = click.option(
     "--prevalence",
@@ -100,7 +100,7 @@ def explain_errors() -> Iterator[None]:
     except (
         click.ClickException,
         BrokenPipeError,
-    ):  # click ends in silence where a reader has closed the pipe
+    ):  # click exits quietly where a reader has closed the pipe
         raise
     except Exception as error:
         if line := explain_memory(error):

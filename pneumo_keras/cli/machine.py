@@ -26,7 +26,7 @@ def bench(name: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Measures the engines of this machine.
 
     Each runs the frozen network on the same images: images a second, the deviation of the features
-    from stock Keras, and the share of what a plain matrix product reaches.
+    from stock Keras, and the fraction of the speed of a plain matrix product.
 
     \b
     Without any download:
@@ -49,7 +49,7 @@ def bench(name: str, overrides: tuple[str, ...], as_json: bool) -> None:
 def cache() -> None:
     """Shows or removes what is kept for later runs.
 
-    The folder is the user's cache, or what the environment variable PNEUMO_KERAS_CACHE names.
+    The folder is the user's cache, or the one in the environment variable PNEUMO_KERAS_CACHE.
     """
 
 
@@ -59,7 +59,7 @@ def list_(as_json: bool) -> None:
     """Lists what is kept: all features, the least recently used first, and how much of each kind.
 
     Where features or prepared images take more than compute.cache_gigabytes, or compiled programs more
-    than 2 GB, the least recently used go.
+    than 2 GB, the least recently used are removed.
     """
     from pneumo_keras.config import find_cache
     from pneumo_keras.features.store import list_entries
@@ -72,8 +72,8 @@ def list_(as_json: bool) -> None:
         items = kind.list_items(folder).values()
         size = sum(item.size for item in items)
         used = _to_time(max(item.used for item in items)) if items else None
-        place = str(folder / kind.folder)
-        kinds.append({"kind": kind.title, "folder": place, "number": len(items), "size": size, "used": used})
+        path = str(folder / kind.folder)
+        kinds.append({"kind": kind.title, "folder": path, "number": len(items), "size": size, "used": used})
         rows.append([kind.title, f"{len(items):,}", f"{size / 1e6:,.1f}", _to_minute(used or "-")])
     texts = [format_table(rows, header=("kept", "number", "MB", "last used"), align="lrrl")]
     if features:
@@ -101,7 +101,7 @@ def clear() -> None:
 
 
 def _to_time(seconds: float) -> str:
-    """In local time; that of a file may be beyond all years."""
+    """In local time; that of a file may be out of range."""
     try:
         return datetime.fromtimestamp(seconds, UTC).astimezone().isoformat(timespec="seconds")
     except (ValueError, OverflowError, OSError):

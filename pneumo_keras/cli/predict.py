@@ -44,7 +44,7 @@ PATHS = click.argument("paths", nargs=-1, required=True, metavar="PATH...")
     metavar="DIR",
     help="Write the rows of --out there as Parquet parts, too, when all are done; must be new.",
 )
-@click.option("--resume", is_flag=True, help="Go on with the CSV file of --out where it was cut off.")
+@click.option("--resume", is_flag=True, help="Continue the CSV file of --out where it was interrupted.")
 @PREVALENCE
 @click.option("--workers", type=click.IntRange(1), help="Processes that decode files.  [default: one a core]")
 @click.option(
@@ -93,7 +93,7 @@ def predict(
     from pneumo_keras.storage.files import check_free, check_new, claim_file, explain_unwritable
 
     if (resume or parts) and (out is None or layout in ("table", "json")):
-        option = "--resume goes on with" if resume else "--parts are made of"
+        option = "--resume continues" if resume else "--parts are made of"
         raise click.UsageError(f"{option} a CSV file: name it with --out.")
     if parts:
         check_packages("--parts", ["pyarrow"], extra="cluster")
@@ -113,7 +113,7 @@ def predict(
         if before.images:
             log.info("%s has %s already", out, to_amount(before.images, "image"))
         if before.again:
-            log.info("Trying again what was not scored: %s", to_amount(len(before.again), "image"))
+            log.info("Retrying what was not scored: %s", to_amount(len(before.again), "image"))
         counts = Counter(before=before.images - before.failed, failed=before.failed - len(before.again))
         rest = itertools.chain((path for _, path in before.again), names)
         images = stack.enter_context(contextlib.closing(score(paths=rest, last=before.last)))
@@ -121,8 +121,8 @@ def predict(
         progress = None if on_terminal else stack.enter_context(show_progress("Scoring", 0, "images"))
         scored = _count_each(images, counts, progress)
         if out and before.again:
-            anew = zip(before.again, scored, strict=False)
-            replace_lines(out, [(start, chosen.format(image)) for (start, _), image in anew])
+            rescored = zip(before.again, scored, strict=False)
+            replace_lines(out, [(start, chosen.format(image)) for (start, _), image in rescored])
         file = None
         if out:
             stack.enter_context(explain_unwritable(out, option="--out"))
@@ -165,7 +165,7 @@ def _open_scoring(
 
 
 def _list_names(paths: tuple[str, ...], out: Path | None, ignored: "IgnoredFiles") -> Iterator[str]:
-    """The files that PATHs stand for, but the one that is being written."""
+    """The files that PATHs match, except the one that is being written."""
     from pneumo_keras.data.listing import list_files, read_names
 
     written = os.path.realpath(out) if out else None
@@ -208,8 +208,8 @@ def _conclude(counts: Mapping[str, int], out: Path | None) -> None:
     )
     if failed:
         total = to_amount(counts["before"] + now + failed, "file")
-        rows = "Its row says" if failed == 1 else "Their rows say"
-        raise DataError(f"{failed:,} of {total} could not be scored. {rows} why.")
+        rows = "Its row has" if failed == 1 else "Their rows have"
+        raise DataError(f"{failed:,} of {total} could not be scored. {rows} the reason.")
 
 
 @click.command()
@@ -225,13 +225,13 @@ def explain(run: "Run", paths: tuple[str, ...], out: Path | None, as_json: bool)
     Each image gets a picture, NAME.png: the image, and next to it the same image with its map, red where
     it looks less normal than normal images do in the same region, blue where more so. NAME.npy has the
     numbers, one for each pixel of the image as the classifier sees it: how far the log odds would be above
-    those of normal images if the whole image were like this region. Their mean is how far they are above.
+    those of normal images if the whole image resembled this region. Their mean is the actual difference.
     explanations.csv lists all images. In RUN/explanations, files of an earlier run of this command are
     replaced.
 
-    The map shows what the classifier summed up, not where the disease is. On synthetic images the
+    The map shows what the score is made of, not where the disease is. On synthetic images the
     reddest point of a run of `default` with pretrained stand-in weights was on an opacity in 85 % of 222
-    images (25 % by chance); nobody has measured that on patients. A research tool, not a medical device.
+    images (25 % by chance); on patients that was not measured. A research tool, not a medical device.
 
     \b
     pneumo-keras explain runs/one image.png

@@ -39,7 +39,7 @@ def train(
 ) -> None:
     """Trains a classifier and writes the folder of the run.
 
-    The figures printed are those of the validation split; the test split is read by eval alone.
+    The metrics printed are those of the validation split; only eval reads the test split.
 
     A training that is stopped, by Ctrl-C, a signal or a loss of power, leaves a run that --resume
     continues, to the same bytes as without the stop: its settings are in the folder. With --config,
@@ -104,9 +104,9 @@ def _join_group(config: "Config") -> "ProcessGroup":
 
 
 def _to_next_step(run: Path | None) -> str:
-    """How to continue a distributed training; only its first process knows a folder that is not named."""
+    """How to continue a distributed training; only its first process has a folder that is not named."""
     folder = shlex.quote(str(run)) if run else "RUN"
-    return f"Start all of them again, with --run {folder} --resume, to go on after the last checkpoint."
+    return f"Start all of them again, with --run {folder} --resume, to continue after the last checkpoint."
 
 
 def _train(
@@ -151,7 +151,7 @@ def _train(
         try:
             evaluation = train_run(config, RunFolder(path), paths, resume=resume, group=group)
         except Stopped as stopped:
-            alone = f"Go on with: {to_command('train', '--run', path, '--resume')}"
+            alone = f"Continue with: {to_command('train', '--run', path, '--resume')}"
             stopped.next_step = _to_next_step(path) if group else alone
             raise
     log.info("Next: %s", to_command("eval", path))
@@ -161,7 +161,7 @@ def _train(
 @click.command()
 @CONFIG
 @SET
-@click.option("--grid", required=True, metavar="NAME|FILE", help="A TOML file with a list for each setting.")
+@click.option("--grid", required=True, metavar="NAME|FILE", help="A named grid, or a TOML file of lists.")
 @click.option(
     "--folds", type=click.IntRange(2, 20), default=5, show_default=True, help="Of the cross-validation."
 )
@@ -180,7 +180,7 @@ def sweep(
     decay are fitted at once, so that hundreds take minutes.
 
     best.toml has the lowest mean of two log losses, on images as they are and on images perturbed as
-    [perturbation] in the settings says. cheapest.toml takes the least work in the frozen network among
+    set in [perturbation]. cheapest.toml takes the least work in the frozen network among
     those within one standard error of the best. An augmentation that is similar to the perturbation has
     an advantage in this comparison.
 
@@ -237,7 +237,7 @@ def list_() -> None:
 @SET
 @JSON
 def show(name: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Prints a configuration as TOML, with the meaning of every setting and what it may be.
+    """Prints a configuration as TOML, with the meaning and the range of every setting.
 
     Each can be changed by --set, or in a copy of the file:
 

@@ -20,7 +20,7 @@ from pneumo_keras.runtime.signals import SIGNALS, find_signal
 log = logging.getLogger("pneumo_keras")
 
 LOCAL = "local"
-UNCHECKED = ("auto", LOCAL)  # addresses that Ray itself checks at once
+UNCHECKED = ("auto", LOCAL)  # addresses that Ray itself checks immediately
 CONNECT_SECONDS = 5.0
 
 QUIET = {
@@ -56,7 +56,7 @@ def open_cluster() -> Iterator[None]:
     """Joins the cluster that RAY_ADDRESS names, or starts one on this machine, until the end of the block.
 
     Raises:
-        ClusterError: There is no answer, Ray cannot start, or it fails within the block.
+        ClusterError: Nothing responds, Ray cannot start, or it fails within the block.
     """
     address = os.environ.get("RAY_ADDRESS") or LOCAL
     if address not in UNCHECKED:
@@ -70,7 +70,7 @@ def open_cluster() -> Iterator[None]:
         with _explain_ray(ray):
             yield
     finally:
-        # A signal may have ended Ray's processes, too: they would not answer. They end with this one.
+        # A signal may have ended Ray's processes, too: they would not respond. They end with this one.
         if not find_signal():
             with contextlib.suppress(Exception):  # the work is done
                 ray.shutdown()
@@ -160,7 +160,7 @@ def _explain_ray(ray: Any) -> Iterator[None]:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = lines[-1][:300] if lines else type(error).__name__  # the last line is the first cause
         raise ClusterError(
-            f"Ray gave up. Its logs say why, mostly for want of memory. Received: {reason}"
+            f"Ray failed, usually out of memory: its logs have the reason. Received: {reason}"
         ) from error
 
 

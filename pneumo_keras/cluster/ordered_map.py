@@ -21,8 +21,8 @@ from pneumo_keras.errors import ClusterError, PneumoError
 log = logging.getLogger("pneumo_keras")
 
 ITEM = "item"  # the column of pickled items and results
-RETRIES = 4  # of a block; Ray Data would retry one that kills its actors for ever
-WAIT_SECONDS = 60.0  # for the first result, until the user is told that the cluster may be busy
+RETRIES = 4  # of a block; Ray Data would retry one that kills its actors forever
+WAIT_SECONDS = 60.0  # for the first result, until the user is warned that the cluster may be busy
 
 # CPUs that stages of either kind request, below 1 in all so that each gets at least one actor.
 CORE_STAGE_CPUS, MACHINE_STAGE_CPUS = 0.9, 0.1
@@ -36,8 +36,8 @@ class Stage:
         build: Builds, in each actor, what maps a stream of items (or of the results of the stage before) to
             one result each, in their order. Both raise PneumoError for what the user can solve. It is
             pickled: a function of a module, or a `functools.partial` of one.
-        whole: Whether an actor takes a whole accelerator, or a machine where the cluster has none; otherwise
-            one core.
+        whole: Whether an actor takes a whole accelerator, or a machine where the cluster has none; if
+            not, one core.
         most: Actors, at most; as many as the cluster can take if not given.
     """
 
@@ -48,7 +48,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Failure:
-    """In place of a result, where a stage raised what the user can solve."""
+    """Replaces a result, where a stage raised what the user can solve."""
 
     error: Exception
 
@@ -78,7 +78,7 @@ def map_in_order(
     sharing = sum(not stage.whole for stage in stages)
     here, threads = os.getcwd(), os.environ.get("OMP_NUM_THREADS")  # noqa: PTH109
     for stage in stages:
-        # Ray 2.60 announces that `max_task_retries` goes with 2.64, and has nothing in its place.
+        # Ray 2.60 announces that `max_task_retries` goes with 2.64, and has no replacement.
         with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
             rows = rows.map_batches(
                 Worker,
@@ -172,6 +172,6 @@ def _size_pool(ray: Any, stage: Stage, blocks: int, sharing: int) -> dict[str, A
 
 
 def _log_waiting(ray: Any) -> None:
-    """Ray itself waits without a word where the cluster is busy with other work."""
+    """Ray itself logs nothing while the cluster is busy with other work."""
     free, has = (look().get("CPU", 0) for look in (ray.available_resources, ray.cluster_resources))
     log.info("No result yet: the cluster has %.3g of %.3g cores free", free, has)

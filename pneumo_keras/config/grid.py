@@ -1,4 +1,4 @@
-"""Grids: for some settings a list of values each, for a sweep over all combinations."""
+"""Grids: lists of values for some settings, for a sweep over all combinations."""
 
 import itertools
 import math
@@ -12,7 +12,7 @@ from pneumo_keras.errors import SettingsError
 Grid = Mapping[str, Sequence[Any]]
 """Values by dotted key."""
 
-# A choice is not about another seed, other images or another machine.
+# Seed, images and machine are not compared.
 SWEPT = ("model.", "training.", "augmentation.")
 FITTED_TOGETHER = ("training.learning_rate", "training.weight_decay")
 MOST = 10_000  # combinations: at a second each, hours

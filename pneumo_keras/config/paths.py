@@ -21,17 +21,17 @@ def list_paths(config: Config) -> dict[str, str]:
     """The absolute paths of the files that the settings name, by dotted key.
 
     Raises:
-        SettingsError: A path begins with `~` and a name that is no user's.
+        SettingsError: A path begins with `~` and a name that is not a user's.
     """
     return {key: _to_absolute(key, path) for key, path in _list_written(config).items()}
 
 
 def resolve_paths(config: Config, noted: Mapping[str, str] | None = None) -> Config:
-    """The settings with absolute paths: for the work, not for the run folder.
+    """The settings with absolute paths: to work with, not to write into the run folder.
 
     Args:
         config: As the user wrote it.
-        noted: Paths that `list_paths` found when the run was made: they win.
+        noted: Paths that `list_paths` found when the run was made; they take precedence.
 
     Raises:
         SettingsError: See `list_paths`.
@@ -43,7 +43,7 @@ def find_moved_data(overrides: Iterable[str]) -> str | None:
     """Where the images of a finished run are now, by `data.path=...`; None without that.
 
     Raises:
-        SettingsError: Another setting is named, or it is no path.
+        SettingsError: Another setting is named, or the value is not a path.
     """
     moved = None
     for key, value in parse_overrides(overrides):

@@ -1,4 +1,4 @@
-"""Every setting there is: its type, its range, its default and what it means."""
+"""All settings: type, range, default and meaning."""
 
 import re
 from pathlib import Path
@@ -32,10 +32,10 @@ FeatureLayer = Literal[
     "mixed9",
     "mixed10",
 ]
-UNWRITABLE = re.compile("[\0\ud800-\udfff]")  # null, and bytes that are no text as the system gives them
+UNWRITABLE = re.compile("[\0\ud800-\udfff]")  # null, and undecodable bytes as the system gives them
 LONGEST_TEXT = 4096  # characters; no path is longer
-SMALLEST_IMAGE = 75  # InceptionV3's five halvings leave nothing of a smaller one
-# What may be asked for without taking memory or days by mistake. Five times the largest images that are kept.
+SMALLEST_IMAGE = 75  # a smaller one is empty after InceptionV3's five halvings
+# Limits against mistakes that take memory or days. This is five times the largest prepared images.
 LARGEST_IMAGE = 1024
 # Hidden units of all members: with all feature layers a kernel of 0.7 GB, and twice that for Adam.
 MOST_UNITS = 16_384
@@ -59,7 +59,7 @@ class Settings(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _check_text(cls, value: Any) -> Any:
-        """Pydantic takes text that no file can hold, and no path for the working folder."""
+        """Refuses what pydantic accepts: text that no file can hold, and an empty path."""
         if value == "":
             raise PydanticCustomError("empty", "Input should not be empty")
         if isinstance(value, str) and (len(value) > LONGEST_TEXT or UNWRITABLE.search(value)):
@@ -70,7 +70,7 @@ class Settings(BaseModel):
 
 
 def _check_pattern(pattern: str) -> str:
-    """Whether it can say whose image a file is."""
+    """Checks that it can extract a patient from a file's name."""
     if pattern in (KERMANY, NOBODY):
         return pattern
     try:
@@ -87,20 +87,20 @@ def _to_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-ImageCount = Annotated[int, Field(ge=2, le=100_000)]  # what a minute or two can draw
+ImageCount = Annotated[int, Field(ge=2, le=100_000)]  # at most what can be drawn in a minute or two
 Positive = Annotated[float, Field(gt=0, le=1e6)]
-Zoom = Annotated[float, Field(ge=1, le=4, description="enlarged or shrunk by up to this factor")]
-Aspect = Annotated[float, Field(ge=1, le=4, description="one axis against the other, by up to this factor")]
-Shift = Annotated[float, Field(ge=0, le=1, description="moved by up to this share of the edge")]
-Gamma = Annotated[
-    float, Field(ge=1, le=4, description="grey levels to the power of up to this or its inverse")
+Zoom = Annotated[float, Field(ge=1, le=4, description="largest factor of enlarging or shrinking")]
+Aspect = Annotated[float, Field(ge=1, le=4, description="largest factor of one axis against the other")]
+Shift = Annotated[float, Field(ge=0, le=1, description="largest shift, as a share of the edge")]
+Gamma = Annotated[float, Field(ge=1, le=4, description="largest exponent of grey levels, or its inverse")]
+Brightness = Annotated[
+    float, Field(ge=0, le=1, description="largest change of brightness, as a share of 0..255")
 ]
-Brightness = Annotated[float, Field(ge=0, le=1, description="shifted by up to this share of 0..255")]
-Contrast = Annotated[float, Field(ge=0, lt=1, description="stretched by up to this share")]
+Contrast = Annotated[float, Field(ge=0, lt=1, description="largest change of contrast, as a share")]
 Fill = Annotated[
     Literal["black", "mirror", "either"],
     Field(
-        description="what fills the parts that an image does not cover: black, its mirror image, or one of "
+        description="content of the parts that an image does not cover: black, its mirror image, or one of "
         "the two for each image"
     ),
 ]
@@ -118,15 +118,15 @@ class DataSettings(Settings):
     """Which images to train and evaluate on."""
 
     source: Literal["pneumonia_mnist", "folder", "phantom"] = "pneumonia_mnist"
-    """PneumoniaMNIST, a folder of your images, or synthetic phantom images"""
+    """images: PneumoniaMNIST, a folder of yours, or synthetic phantom images"""
     path: Path | None = Field(None, strict=False)
-    """your own copy of pneumoniamnist.npz, or the folder or CSV of the source folder"""
+    """path of your own pneumoniamnist.npz, or of the folder or CSV of the source folder"""
     size: Literal[28, 64, 128, 224] = 28
     """edge of the images in pixels"""
     positive: str = POSITIVE
     """name of the class that is pneumonia, for the source folder"""
     patient_pattern: Annotated[str, AfterValidator(_check_pattern)] = KERMANY
-    """what finds the patient in a file's name, for the source folder where no CSV says it: kermany
+    """pattern of the patient in a file's name, for the source folder without a CSV that states it: kermany
     (chest_xray), none or a regular expression with one group, or one named patient"""
     phantom_images: tuple[ImageCount, ImageCount, ImageCount] = Field((640, 160, 400), strict=False)
     """phantom images in train, validation and test"""
@@ -144,35 +144,35 @@ class RangeSettings(Settings):
     """How far images may vary; see `features.augmentation.AugmentationRanges`."""
 
     rotation_degrees: float = Field(15.0, ge=0, le=180)
-    """turned by up to this, either way"""
+    """largest rotation, either way"""
     horizontal_flip: bool = True
-    """mirrored half of the time"""
+    """mirror images, half of the time"""
     zoom: Zoom = 1.0
     aspect: Aspect = 1.0
     shift: Shift = 0.0
     gamma: Gamma = 1.0
     brightness_factor: float = Field(1.0, ge=1, le=4)
-    """grey levels times up to this or its inverse"""
+    """largest factor of grey levels, or its inverse"""
     brightness: Brightness = 0.1
     contrast: Contrast = 0.1
     sharpness: float = Field(0.0, ge=0, le=1)
-    """sharpened or smoothed by up to this share, as other resizing kernels do"""
+    """largest degree of sharpening or smoothing, like that of other resizing kernels"""
     noise: float = Field(0.0, ge=0, le=1)
-    """standard deviation of up to this share of 0..255"""
+    """largest standard deviation of noise, as a share of 0..255"""
     jpeg_quality: int = Field(100, ge=10, le=100)
-    """saved as JPEG half of the time, of this quality to 95; 100 for never"""
+    """JPEG quality, from this to 95, half of the time; 100 for no JPEG"""
     fill: Fill = "black"
 
 
 class AugmentationSettings(RangeSettings):
-    """How images are augmented that are trained on; what is evaluated is not. See [perturbation]."""
+    """How training images are augmented; evaluated ones are not. See [perturbation]."""
 
     seed: int = Field(42, ge=0, lt=2**32)
-    """of the random augmentation: runs of all seeds share views, and their cached features"""
+    """seed of the augmentation: runs of all seeds share views, and their cached features"""
     views: int = Field(0, ge=0, le=100)
     """augmented views of each training image (cached mode)"""
     plain: bool = True
-    """train on the images as they are, too (cached mode)"""
+    """training images as they are, besides the views (cached mode)"""
 
     @model_validator(mode="after")
     def _check(self) -> "AugmentationSettings":
@@ -185,7 +185,7 @@ class PerturbationSettings(RangeSettings):
     """How images are perturbed, each once, for sweep and eval --perturb."""
 
     seed: int = Field(0, ge=0, lt=2**32)
-    """of the random perturbation: runs of all seeds are evaluated on the same images"""
+    """seed of the perturbation: runs of all seeds are evaluated on the same images"""
     zoom: Zoom = 1.35
     aspect: Aspect = 1.12
     shift: Shift = 0.09
@@ -199,7 +199,7 @@ class ModelSettings(Settings):
     """The frozen InceptionV3 and the head behind it."""
 
     weights: str = "imagenet"
-    """imagenet, none (random) or a weights file"""
+    """weights of the network: imagenet, none (random) or a file"""
     image_size: int = Field(299, ge=SMALLEST_IMAGE, le=LARGEST_IMAGE)
     """edge in pixels to which images are enlarged"""
     feature_layers: Annotated[tuple[FeatureLayer, ...], BeforeValidator(_to_list)] = Field(
@@ -207,15 +207,15 @@ class ModelSettings(Settings):
     )
     """blocks whose outputs are pooled"""
     standardise: bool = True
-    """features to zero mean, unit variance"""
+    """standardisation of features: zero mean, unit variance"""
     hidden_units: int = Field(512, ge=0, le=MOST_UNITS)
     """width of the hidden layer, 0 for none"""
     dropout: float = Field(0.5, ge=0, lt=1)
     """share of units dropped while training"""
     outputs: Literal[1, 2] = 1
-    """one sigmoid output or two softmax outputs"""
+    """outputs: one sigmoid or two softmax"""
     flip_average: bool = False
-    """average an image's log odds with its mirror image's"""
+    """average of an image's log odds and its mirror image's"""
 
     @model_validator(mode="after")
     def _check(self) -> "ModelSettings":
@@ -225,10 +225,10 @@ class ModelSettings(Settings):
 
 
 class TrainingSettings(Settings):
-    """How the head is fitted."""
+    """How the head is fitted, and the network fine-tuned."""
 
     mode: Literal["cached", "online"] = "cached"
-    """features once and for all, or the whole model in every epoch"""
+    """computation of features: once (cached), or in every epoch (online)"""
     members: int = Field(1, ge=1, le=100)
     """heads of different seeds, fitted at once, averaged"""
     epochs: int = Field(10, ge=1, le=10_000)
@@ -238,63 +238,63 @@ class TrainingSettings(Settings):
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """AdamW, or gradient descent with Nesterov momentum for linear heads"""
     learning_rate: Positive = 1e-4
-    """of the optimizer; about 1 for sgd, 1e-4 for adamw"""
+    """learning rate; about 1 for sgd, 1e-4 for adamw"""
     weight_decay: float = Field(1e-5, ge=0, le=1e6)
-    """adamw: decoupled; sgd: half of it times the squared weights joins the loss"""
+    """weight decay; adamw: decoupled; sgd: half of it times the squared weights is added to the loss"""
     schedule: Literal["plateau", "cosine"] = "plateau"
-    """lower learning rate where validation loss stops falling, best epoch kept; or along a cosine to 0, last
-    epoch kept"""
+    """learning rate: reduced where validation loss stops falling, best epoch kept; or along a cosine to 0,
+    last epoch kept"""
     plateau_factor: float = Field(0.2, gt=0, lt=1)
-    """on a plateau, learning rate times this ..."""
+    """factor by which the learning rate is reduced on a plateau"""
     plateau_patience: int = Field(2, ge=1, le=10_000)
-    """... after this many epochs without a better validation loss"""
+    """epochs without a better validation loss that are a plateau"""
     unfreeze_from: FeatureLayer | None = None
-    """once the head is fitted, this block of the network and all above it learn, too; what enters it is
-    cached, up to 1.4 MB for each view of an image at 299 px"""
+    """fine-tuning: first block that is trained with the fitted head, up to the last; its inputs are cached,
+    up to 1.4 MB for each view of an image at 299 px"""
     unfrozen_learning_rate: Positive = 1e-5
-    """of head and blocks then, always by adamw"""
+    """fine-tuning: learning rate of head and blocks, always by adamw"""
     unfrozen_batch_size: int = Field(16, ge=1, le=8192)
-    """images in a step then"""
+    """fine-tuning: images in a step"""
     unfrozen_epochs: int = Field(10, ge=1, le=10_000)
-    """passes over the training images then, the best of them or none kept"""
+    """fine-tuning: passes over the training images, the best of them or none kept"""
 
 
 class EvaluationSettings(Settings):
     """How scores are calibrated and the operating point is chosen, on validation images."""
 
     calibration: Literal["none", "temperature", "platt"] = "none"
-    """of the log odds: left alone, a slope, or a slope and an intercept"""
+    """calibration of the log odds: none, a slope, or a slope and an intercept"""
     rule: Literal["fixed", "youden", "sensitivity", "cost"] = "fixed"
-    """a given threshold, Youden's, a sensitivity to reach, or the least cost"""
+    """operating point: a given threshold, Youden's, a sensitivity to reach, or the least cost"""
     threshold: float = Field(0.5, ge=0, le=1)
-    """for the rule fixed"""
+    """threshold for the rule fixed"""
     sensitivity: float = Field(0.95, gt=0, le=1)
-    """for the rule sensitivity"""
+    """sensitivity to reach, for the rule sensitivity"""
     cost_fn: Positive = 1.0
-    """of a missed pneumonia, for the rule cost"""
+    """cost of a missed pneumonia, for the rule cost"""
     cost_fp: Positive = 1.0
-    """of a false alarm, for the rule cost"""
+    """cost of a false alarm, for the rule cost"""
 
 
 class ComputeSettings(Settings):
-    """How the frozen network is run."""
+    """Engine, cache, cluster and processes."""
 
     engine: Literal["auto", "keras", "jax", "openvino"] = "auto"
-    """what runs the frozen network; auto is the fastest installed"""
+    """engine of the frozen network; auto is the fastest installed"""
     precision: Precision = "float32"
-    """of the frozen network"""
+    """precision of the frozen network"""
     cache_gigabytes: Positive = 20.0
-    """of features kept, and of prepared images; the oldest go first"""
+    """limit of cached features, and of prepared images; the least recently used are removed first"""
     cluster: Literal["none", "ray"] = "none"
-    """this machine, or those of a Ray cluster: RAY_ADDRESS, or one that starts here"""
+    """machines: this one, or those of a Ray cluster: RAY_ADDRESS, or one that starts here"""
     store: str | None = None
-    """where machines share features: a folder, or an address such as s3://bucket/features"""
+    """address of shared features: a folder, or a URL such as s3://bucket/features"""
     processes: int = Field(1, ge=0, le=MOST_PROCESSES)
-    """that fit together in online mode; 0 for as many as SLURM, Open MPI or Kubernetes say"""
+    """processes of a distributed fit in online mode; 0: taken from SLURM, Open MPI or Kubernetes"""
     coordinator: str | None = None
-    """host:port of the first process, if started by hand"""
+    """address of the first process, host:port, if started by hand"""
     rank: int | None = Field(None, ge=0, lt=MOST_PROCESSES)
-    """of this process from 0, if started by hand"""
+    """rank of this process, from 0, if started by hand"""
 
     @field_validator("store")
     @classmethod
@@ -322,7 +322,7 @@ class Config(Settings):
     """Every setting of a run."""
 
     seed: int = Field(42, ge=0, lt=2**32)
-    """of everything random"""
+    """seed of everything random"""
     data: DataSettings = DataSettings.model_validate({})
     augmentation: AugmentationSettings = AugmentationSettings.model_validate({})
     perturbation: PerturbationSettings = PerturbationSettings.model_validate({})

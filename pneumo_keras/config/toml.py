@@ -18,17 +18,17 @@ from pneumo_keras.runtime.invocation import to_command
 from pneumo_keras.storage.bounded_reading import read_text
 
 FILE_BYTES = 1 << 16  # of a file of settings; ours take a tenth
-SHOWN = 200  # characters of what was received
+SHOWN = 200  # characters of a received value, at most
 
 Fragment = dict[str, Any]
-"""What JSON Schema says of one setting."""
+"""The JSON Schema of one setting."""
 
 BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 
 
 @functools.cache
 def list_settings() -> dict[str, Fragment]:
-    """What JSON Schema says of every setting, by dotted key (`training.epochs`)."""
+    """The JSON Schema of every setting, by dotted key (`training.epochs`)."""
     schema = Config.model_json_schema()
     fragments: dict[str, Fragment] = {}
     for name, fragment in schema["properties"].items():
@@ -41,7 +41,7 @@ def list_settings() -> dict[str, Fragment]:
 
 
 def flatten_config(config: Config) -> dict[str, Any]:
-    """The value of every setting by dotted key, as JSON knows it; None where it is unset."""
+    """The value of every setting by dotted key, as JSON represents it; None where it is unset."""
     tree = config.model_dump(mode="json")
     values = {}
     for key in list_settings():
@@ -83,12 +83,12 @@ def load_toml(path: Path) -> dict[str, Any]:
     """The tree of a TOML file.
 
     Raises:
-        SettingsError: It is none, or cannot be read.
+        SettingsError: It is not TOML, or cannot be read.
     """
     try:
         return _parse_toml(read_text(path, most=FILE_BYTES), str(path))
     except UnicodeDecodeError as error:
-        raise SettingsError(f"{path} is no TOML file: {error}") from error
+        raise SettingsError(f"{path} is not a TOML file: {error}") from error
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
 
@@ -97,7 +97,7 @@ def parse_config(text: str, *, name: str) -> Config:
     """The settings that `format_config` wrote into a file of that name.
 
     Raises:
-        SettingsError: It is no TOML, or a setting is unknown, ill-typed or out of range.
+        SettingsError: It is not TOML, or a setting is unknown, ill-typed or out of range.
     """
     return _check_tree(_parse_toml(text, name))
 
@@ -120,7 +120,7 @@ def parse_overrides(overrides: Iterable[str]) -> list[tuple[str, Any]]:
     """Keys and values of `KEY=VALUE`, neither of which is checked yet.
 
     Raises:
-        SettingsError: One looks otherwise.
+        SettingsError: One has another form.
     """
     parsed = []
     for override in overrides:
@@ -164,7 +164,7 @@ def explain_config(config: Config) -> str:
 
 
 def describe_config(config: Config) -> dict[str, dict[str, Any]]:
-    """For each dotted key its value and what JSON Schema says of it: description, default, bounds, ..."""
+    """For each dotted key its value and its JSON Schema: description, default, bounds, ..."""
     return {key: {"value": value, **list_settings()[key]} for key, value in flatten_config(config).items()}
 
 
@@ -182,7 +182,7 @@ def show(value: object) -> str:
     """A value as it is written, or the beginning of it."""
     try:
         return cut(repr(value))
-    except (ValueError, RecursionError):  # a whole number of thousands of digits; a table in a table in a ...
+    except (ValueError, RecursionError):  # an integer of thousands of digits; a table in a table in a ...
         return "something of great length"
 
 
@@ -195,7 +195,7 @@ def _parse_toml(text: str, name: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # numbers of too many digits; lists in lists in ...
-        raise SettingsError(f"{name} is no TOML file: {error}") from error
+        raise SettingsError(f"{name} is not a TOML file: {error}") from error
 
 
 def _parse_value(key: str, text: str) -> Any:
@@ -229,7 +229,7 @@ def _check_tree(tree: dict[str, Any]) -> Config:
 
 
 def _to_line(error: ValidationError) -> str:
-    """The first fault in one line."""
+    """The first error in one line."""
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
     if first["type"] == "extra_forbidden":
@@ -253,7 +253,7 @@ def _to_toml(value: Any) -> str:
 
 def _to_rule(fragment: Fragment) -> str:
     """`integer >= 1, <= 8192`, `one of cached, online`, `array of mixed0, mixed1`."""
-    fragment = fragment.get("anyOf", [fragment])[0]  # the other is null, which TOML does not know
+    fragment = fragment.get("anyOf", [fragment])[0]  # the other is null, which TOML does not have
     if "enum" in fragment:
         return f"one of {', '.join(map(str, fragment['enum']))}"
     if fragment["type"] == "array":

@@ -30,7 +30,7 @@ Grey = UInt8[np.ndarray, "height width"]
 Colour = Float64[np.ndarray, "height width 3"]
 """A grey image as three channels, 0 (black) to 1 (white)."""
 
-PACKAGES = ("numpy", "pillow", "scipy")  # of which another version may corrupt images otherwise
+PACKAGES = ("numpy", "pillow", "scipy")  # of which another version may corrupt images differently
 
 
 class Corruption(NamedTuple):
@@ -42,9 +42,9 @@ class Corruption(NamedTuple):
 
 def _pixelate(image: Grey, share: float, random: np.random.Generator) -> Grey:
     """Shrinks each edge to a share of its pixels and enlarges the image again, by mean and repetition."""
-    whole = Image.fromarray(image)
-    small = whole.resize((int(whole.width * share), int(whole.height * share)), Image.Resampling.BOX)
-    return np.asarray(small.resize(whole.size, Image.Resampling.BOX))
+    picture = Image.fromarray(image)
+    small = picture.resize((int(picture.width * share), int(picture.height * share)), Image.Resampling.BOX)
+    return np.asarray(small.resize(picture.size, Image.Resampling.BOX))
 
 
 def _compress(image: Grey, quality: float, random: np.random.Generator) -> Grey:

@@ -28,7 +28,7 @@ from pneumo_keras.data.pictures import LIMITS, OUT_OF_MEMORY, load_image
 from pneumo_keras.errors import DataError
 
 AHEAD = 8  # images submitted ahead for each worker
-STARTS = 4  # that are tried in a row: what ends processes when memory is short ends new ones, too
+STARTS = 4  # attempts in a row: when memory is short, new processes are killed, too
 START_SECONDS = 120.0  # until a new process is ready, on a machine that is busy
 STDERR = 2
 
@@ -46,7 +46,7 @@ class DecodedImage:
         reason: Why there is no image; "" where there is one.
         shape: Height and width of the image in the file, in pixels.
         shown: The same square of the image at a size to look at, if wanted.
-        note: How a file that contradicts itself was read; "" otherwise.
+        note: How a file that contradicts itself was read; "" for any other.
     """
 
     path: str
@@ -252,11 +252,11 @@ def _block_interrupts() -> None:
 
 
 def _serve(link: Connection, work: Callable[[str | bytes], DecodedImage], limits: Limits) -> None:
-    """Runs in the process, until the other side is gone, or there is no memory even for a question."""
+    """Runs in the process, until the other side is gone, or memory is too short even for a request."""
     warnings.simplefilter("ignore")
     logging.disable()
     os.dup2(os.open(os.devnull, os.O_WRONLY), STDERR)  # codecs in C write there
-    if sys.platform == "linux":  # others know no such limit, or do not keep it
+    if sys.platform == "linux":  # others have no such limit, or ignore it
         import resource
 
         _, most = resource.getrlimit(resource.RLIMIT_AS)

@@ -57,7 +57,7 @@ MACROS = (
 )
 SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
 SQUARE = 1.01  # aspects below count as square
-FLATTEST = 10.0  # aspects above are those of no image
+FLATTEST = 10.0  # aspects above are refused
 SOI, SIZ, MARK = b"\xff\xd8", b"\xff\x4f\xff\x51", 0xFF  # of JPEG and JPEG-LS, of JPEG 2000, of any segment
 FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 """Second bytes of the marks of frame headers, JPEG's and JPEG-LS's."""
@@ -92,7 +92,7 @@ def load_dicom(file: io.BytesIO, limits: Limits) -> Image.Image:
 
 @contextlib.contextmanager
 def _explain_damage(reason: str) -> Iterator[None]:
-    """Gives the reason for whatever pydicom and codecs raise, which is anything, but for a lack of memory."""
+    """Gives the reason for whatever pydicom and codecs raise, except for a lack of memory."""
     try:
         yield
     except MemoryError:
@@ -125,7 +125,7 @@ class _Header:
         try:
             numbers = [float(text) if text else None for text in self.list_texts(keyword)]
         except (ValueError, TypeError, OverflowError) as error:
-            raise DataError(f"its {name} is no number") from error
+            raise DataError(f"its {name} is not a number") from error
         for number in numbers:
             if number is not None and not math.isfinite(number):
                 raise DataError(f"its {name} is {number}: it must be a finite number")
@@ -231,7 +231,7 @@ def _show_grey(header: _Header, form: _PixelFormat) -> Grey:
         shown = 1 - shown
     grey = (255 * shown).astype(np.float32)[indices]
     if stored.min() < stored.max() and np.rint(grey.min()) == np.rint(grey.max()):
-        raise DataError(f"its pixels differ, but {by} shows all of them alike")
+        raise DataError(f"its pixels differ, but {by} shows all of them as equal")
     return grey
 
 
@@ -259,7 +259,7 @@ class _Table:
     bits: int
 
     def look_up(self, values: Values) -> Values:
-        """The entries of values rounded to whole numbers; the first and last one for those beyond."""
+        """The entries of values rounded to integers; the first and last one for those beyond."""
         indices = np.rint(values - self.first).clip(0, len(self.entries) - 1)
         return self.entries[indices.astype(np.int64)]
 
@@ -361,7 +361,7 @@ def _load_table(
         DICOM PS3.3, C.11.1.1, C.11.2.1.1 and C.7.6.3.1.6: entries of 8 bits come one or two in a word.
     """
     described = _read_words(header, item, f"{prefix}Descriptor")
-    if len(described) < 3:  # pydicom would not know what kind of element the data are
+    if len(described) < 3:  # pydicom could not determine the type of the data
         return None
     words = _read_words(header, item, f"{prefix}Data")
     if not words:
@@ -459,7 +459,7 @@ def _to_square_pixels(image: Image.Image, aspect: float, limits: Limits) -> Imag
         return image
     if max(aspect, 1 / aspect) > FLATTEST:
         raise DataError(
-            f"its pixels are {aspect:g} times as high as wide: more than {FLATTEST:g} to 1 is no image"
+            f"its pixels are {aspect:g} times as high as wide: more than {FLATTEST:g} to 1 is not an image"
         )
     width, height = image.width * max(1, 1 / aspect), image.height * max(1, aspect)
     shrink = min(1.0, math.sqrt(limits.pixels / (width * height)))
@@ -532,7 +532,7 @@ def _check_codestream(dataset: Dataset, form: _PixelFormat) -> None:
 
 
 def _read_codestream_header(frame: bytes) -> tuple[int, int, int, int] | None:
-    """Height, width, samples and bits of a JPEG, JPEG-LS or JPEG 2000 image; None where nothing is known.
+    """Height, width, samples and bits of a JPEG, JPEG-LS or JPEG 2000 image; None where it is unknown.
 
     References:
         ITU-T T.81, B.2.2 (frame header); ISO 14495-1, C.2.2; ISO 15444-1, A.5.1 (SIZ).

@@ -19,7 +19,7 @@ REASON = 300  # characters of a message that quotes a server
 
 @dataclass(frozen=True)
 class Release:
-    """A published file; `title` is for people."""
+    """A published file; `title` is human-readable."""
 
     title: str
     name: str
@@ -43,7 +43,7 @@ def fetch_release(release: Release, folder: Path, *, remedy: str) -> Path:
         remedy: What to do without a network, as the last sentence of the error.
 
     Raises:
-        DownloadError: It did not arrive whole and with the right checksum; an older file stays.
+        DownloadError: It was incomplete, or its checksum was wrong; an older file stays.
     """
     import pooch  # takes noticeably long
 

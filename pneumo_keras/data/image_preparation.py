@@ -49,7 +49,7 @@ def prepare_image(image: Image.Image, preparation: Preparation) -> UInt8[np.ndar
 
     References:
         Found by comparison: 348 of 348 full-size originals become their images of PneumoniaMNIST at 28 px, to
-        the byte. The paper (Yang, J. et al. (2023). MedMNIST v2. Scientific Data 10, 41) says that they
+        the byte. The paper (Yang, J. et al. (2023). MedMNIST v2. Scientific Data 10, 41) states that they
         were cut to the square in the middle and resized by cubic interpolation.
     """
     size = preparation.size, preparation.size
@@ -108,9 +108,9 @@ def save_as_jpeg(grey: UInt8[np.ndarray, "height width"], quality: int) -> UInt8
 def measure_jpeg(images: Images) -> float:
     """How clearly images of 8 x 8 pixels or more were saved as JPEG of quality 75 at their size, in [0, 1].
 
-    The coefficients of the blocks' cosine transforms are then multiples of known steps, but for rounding. As
-    angles on a circle whose circumference is a step they are equal, and their mean has a length near 1;
-    otherwise they are random. Coefficients that round to zero would do so in any image.
+    The coefficients of the blocks' cosine transforms are then multiples of fixed steps, except for rounding.
+    As angles on a circle whose circumference is a step they are equal, and their mean has a length near 1; if
+    not, they are random. Coefficients that round to zero would do so in any image.
     """
     steps = ((STEPS * (200 - 2 * JPEG_QUALITY) + 50) // 100).clip(1)
     multiples = _transform_blocks(images) / steps
@@ -130,7 +130,7 @@ def detect_preparation(images: ImageSet) -> Preparation:
     length = measure_sample(images)
     found = Preparation(images.shape[0], JPEG_QUALITY if length > JPEG_LENGTH else None)
     log.info(
-        "The images %s (%.2f; 1 where all were, 0 where none was): others will be prepared so, %s",
+        "The images %s (%.2f; 1 where all were, 0 where none was): others will be prepared alike: %s",
         f"were saved as JPEG of quality {JPEG_QUALITY}" if found.jpeg_quality else "were not saved as JPEG",
         length,
         found.describe(),
@@ -143,8 +143,8 @@ def _transform_blocks(images: Images) -> Float64[np.ndarray, "n down across 8 8"
 
     n, height, width = images.shape
     down, across = height // BLOCK, width // BLOCK
-    whole = images[:, : down * BLOCK, : across * BLOCK].astype(np.float64) - 128
-    blocks = whole.reshape(n, down, BLOCK, across, BLOCK).swapaxes(2, 3)
+    cropped = images[:, : down * BLOCK, : across * BLOCK].astype(np.float64) - 128
+    blocks = cropped.reshape(n, down, BLOCK, across, BLOCK).swapaxes(2, 3)
     transformed: Any = dctn(blocks, axes=(3, 4), norm="ortho")
     return transformed
 

@@ -1,4 +1,4 @@
-"""Sets of images, of which any rows are read when needed: a million images never are in memory at once."""
+"""Sets of images, of which any rows are read when needed: a million images are never in memory at once."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ class Preparation:
     jpeg_quality: int | None = None
 
     def describe(self) -> str:
-        """For people, in half a sentence."""
+        """Human-readable, in half a sentence."""
         saved = f", saved as JPEG of quality {self.jpeg_quality}" if self.jpeg_quality else ""
         return f"the square in the middle, antialiased bilinear to {self.size} x {self.size} px{saved}"
 
@@ -50,7 +50,7 @@ class ImageSet(Protocol):
         ...
 
     def read(self, rows: Rows) -> Images:
-        """The images of these rows, 0 (black) to 255 (white), in the order asked for."""
+        """The images of these rows, 0 (black) to 255 (white), in the order of the rows."""
         ...
 
 

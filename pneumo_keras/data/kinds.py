@@ -1,4 +1,4 @@
-"""Which files are images, by the ends of their names or their first bytes, and what decoding one may cost."""
+"""Which files are images, by extension or first bytes, and limits on decoding one."""
 
 import struct
 import sys
@@ -9,12 +9,12 @@ from pneumo_keras.errors import DataError
 from pneumo_keras.storage.bounded_reading import open_ordinary
 
 NOTE = "pneumo_keras: note"
-"""The key of an image's `info` for how its file was read, if that has to be known."""
+"""The key of an image's `info` for how its file was read, if that must be reported."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a file may cost: pixels, bytes, seconds, and bytes of memory of the process that decodes it."""
+    """Limits on a file: pixels, bytes, seconds, and bytes of memory of the process that decodes it."""
 
     pixels: int = 50_000_000  # the largest detectors have 20 million
     bytes: int = 256 * 2**20

@@ -39,18 +39,18 @@ class IgnoredFiles:
                 self._first += [name] if self.count <= SHOWN else []
 
     def describe(self) -> str:
-        """For people, in a line."""
+        """Human-readable, in a line."""
         more = self.count - len(self._first)
         names = ", ".join(self._first) + (f" and {more:,} more" if more else "")
         return f"{to_amount(self.count, 'file')} of other kinds ignored: {names}"
 
 
 def list_files(names: Iterable[str], stdin: Iterable[str], ignored: IgnoredFiles) -> Iterator[str]:
-    """The files that names stand for, in an order that is the same every time.
+    """The files that names match, in an order that is the same every time.
 
-    A folder stands for all images below it but hidden ones; a pattern (`*`, `?`, `[...]`, `**`) for the
-    images that it matches, unless there is a file of that very name; `-` for the lines of stdin. Anything
-    else stands for itself, whether it exists or not: its decoder reports what is wrong.
+    A folder means all images below it except hidden ones; a pattern (`*`, `?`, `[...]`, `**`) the images
+    that it matches, unless there is a file of that very name; `-` the lines of stdin. Anything else is
+    yielded as it is, whether it exists or not: its decoder reports what is wrong.
 
     Args:
         names: As the user wrote them.
@@ -58,7 +58,7 @@ def list_files(names: Iterable[str], stdin: Iterable[str], ignored: IgnoredFiles
         ignored: Counts the files of other kinds that are in folders or match patterns.
 
     Raises:
-        DataError: The list on stdin is none.
+        DataError: stdin is not a list of names.
     """
     for name in names:
         if name == STDIN:
@@ -82,11 +82,11 @@ def read_names(stdin: object) -> Iterator[str]:
         stdin: `sys.stdin`, which is None where it is closed.
 
     Raises:
-        DataError: It is no list of names.
+        DataError: It is not a list of names.
     """
     source: Any = getattr(stdin, "buffer", None)
     if source is None:
-        raise _to_no_list("stdin is closed")
+        raise _to_list_error("stdin is closed")
     try:
         first = source.readline(LINE_BYTES)
         if first.startswith(WIDE_MARKS):  # of some editors on Windows
@@ -94,20 +94,22 @@ def read_names(stdin: object) -> Iterator[str]:
             source = io.BytesIO(text.encode("utf-8", "surrogatepass"))
             first = source.readline(LINE_BYTES)
         if b"\0" in first:
-            raise _to_no_list("null characters, as find -print0, UTF-32 and UTF-16 without a mark write them")
+            raise _to_list_error(
+                "null characters, as find -print0, UTF-32 and UTF-16 without a mark write them"
+            )
         others = iter(functools.partial(source.readline, LINE_BYTES), b"")
         for line in itertools.chain([first.removeprefix(codecs.BOM_UTF8)], others):
             if len(line) == LINE_BYTES:
-                raise _to_no_list(f"a line above {LINE_BYTES:,} bytes")
+                raise _to_list_error(f"a line above {LINE_BYTES:,} bytes")
             if name := line.rstrip(b"\r\n"):
                 yield os.fsdecode(name)
     except UnicodeDecodeError as error:
-        raise _to_no_list(f"damaged UTF-16 ({error.reason})") from None
+        raise _to_list_error(f"damaged UTF-16 ({error.reason})") from None
     except OSError as error:
-        raise _to_no_list(error.strerror or str(error)) from error
+        raise _to_list_error(error.strerror or str(error)) from error
 
 
-def _to_no_list(received: str) -> DataError:
+def _to_list_error(received: str) -> DataError:
     return DataError(f"PATH - needs a list on stdin, one name a line. Received: {received}")
 
 
@@ -120,9 +122,9 @@ def _expand(names: Iterable[str], ignored: IgnoredFiles) -> Iterator[str]:
 
 
 def walk_images(folder: str, ignored: IgnoredFiles) -> Iterator[str]:
-    """All images below a folder but hidden ones: those of each folder by name, before those in folders in it.
+    """All images below a folder except hidden ones: those of each folder before those of its folders.
 
-    Links to folders are followed, each folder once. A folder that cannot be read stands for itself: its
+    Links to folders are followed, each folder once. A folder that cannot be read is yielded itself: its
     decoder reports what is wrong.
     """
     yield from ignored.keep_images(_walk(folder))

@@ -38,7 +38,7 @@ class SharedPatients:
 
 
 def hash_images(images: ImageSet) -> Hashes:
-    """A hash of the pixels of each image, by which it is known in any set."""
+    """A hash of the pixels of each image, which identifies it in any set."""
     digests = [
         hashlib.blake2b(image.tobytes(), digest_size=BYTES).digest()
         for part in iterate_images(images)
@@ -64,10 +64,10 @@ def load_hashes(images: ImageSet, cache: Path) -> Hashes:
 
 
 def find_shared(names: ImageNames, others: Sequence[ImageNames]) -> PerImage | None:
-    """Which images show a patient of whom there is an image in the others, too.
+    """Which images show a patient who is in the others, too.
 
     Returns:
-        None where that is not known: no patients are, or none is shared while there are several numberings.
+        None where that is unknown: no patients are, or none is shared while there are several numberings.
     """
     parts = [names, *others]
     if not others or any(part.patients is None for part in parts):
@@ -83,7 +83,7 @@ def have_several_numberings(parts: Sequence[ImageNames]) -> bool:
 
 
 def find_new(names: ImageNames, others: Sequence[ImageNames]) -> PerImage | None:
-    """Which images show a known patient of whom there is no image in the others; None as above."""
+    """Which images show a known patient who is not in the others; None as above."""
     shared = find_shared(names, others)
     if shared is None or have_several_numberings([names, *others]):
         return None

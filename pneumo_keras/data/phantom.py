@@ -4,7 +4,7 @@ An image is drawn in coordinates of the chest: x and y run from about -1 to 1 ac
 the patient's left at positive x as on any chest image. Densities run from 0 (air, black) to 1 (white).
 
 The label sets one number of an image, the severity of its opacities. Pose, exposure, anatomy and noise do not
-depend on it, so there is no short cut to the answer, and the classes overlap.
+depend on it, so nothing else predicts the label, and the classes overlap.
 
 Drawing needs only sums, products, quotients and square roots, which IEEE 754 fixes to the last bit, so that
 the same seed draws the same bytes on every machine.
@@ -119,10 +119,10 @@ def open_images(options: DataOptions) -> DataSet:
     splits = build_phantom_splits(options.phantom_images, size=options.size, seed=SOURCE_SEED)
     card = DataCard(
         title=f"synthetic phantoms, {options.size} px",
-        description="A program drew these images, and each label is the one that it was told to draw.",
+        description="A program drew these images, each for its label.",
         limits=(
-            "It was trained and evaluated on synthetic images. The figures show that the machinery works, "
-            "and say nothing about patients.",
+            "It was trained and evaluated on synthetic images. The results show that the software works, "
+            "and do not apply to patients.",
         ),
         synthetic=True,
     )
@@ -154,7 +154,7 @@ def _draw_chest(label: int, size: int, random: np.random.Generator) -> tuple[np.
     def draw(low: float, high: float) -> float:
         return low + (high - low) * random.random()
 
-    # Pose: image and chest never quite meet, and children turn.
+    # Pose: the chest is never perfectly centred or upright.
     axis = (np.arange(size) + 0.5) * (2 / size) - 1
     across, down = axis[None, :] - draw(-0.10, 0.10), axis[:, None] - draw(-0.16, 0.08)
     zoom, sine = draw(0.74, 1.02), draw(-0.10, 0.10)

@@ -1,7 +1,7 @@
 """Images out of picture files: PNG, JPEG, TIFF, BMP, WebP and DICOM.
 
 The same for training folders, predictions and explanations. Whatever is in a file, the result is an image or
-a reason: a `DataError` in a few words without the file's name, which the caller knows.
+a reason: a `DataError` in a few words without the file's name, which the caller has.
 """
 
 import io
@@ -77,7 +77,7 @@ def _load_picture(file: io.BytesIO, limits: Limits) -> Image.Image:
     try:
         picture = Image.open(file, formats=FORMATS)
     except UnidentifiedImageError:
-        raise DataError(f"it is no {FORMATS_IN_WORDS} file, or a damaged one") from None
+        raise DataError(f"it is not a {FORMATS_IN_WORDS} file, or a damaged one") from None
     except Image.DecompressionBombError:
         raise DataError(f"it has more than {limits.pixels:,} pixels") from None
     with picture:

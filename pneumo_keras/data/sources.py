@@ -22,8 +22,8 @@ NOBODY = "none"
 """Instead of a pattern: no patients by file names."""
 
 UNKNOWN_LIMITS = (
-    "It knows images like those it was trained on. What they show, where they come from and who "
-    "evaluated them is not known to this program; other hospitals, ages and machines are untried.",
+    "Its results apply to images like those it was trained on. What they show, where they come from and who "
+    "labelled them is unknown; other hospitals, ages and machines are untested.",
 )
 """What not to conclude from images of the user."""
 
@@ -56,17 +56,17 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class DataCard:
-    """A description of the images; what is not known is "".
+    """A description of the images; what is unknown is "".
 
     Attributes:
         title: In a few words, with the size.
         description: In a sentence or two.
         limits: Sentences for the model card: what not to conclude from these images.
-        notice: What a reader must know before comparing results.
+        notice: A warning for those who compare results.
         licence: With its address.
         citation: BibTeX.
         synthetic: Whether a program drew them.
-        medmnist_name: What MedMNIST calls the official file in names of results, None for any other.
+        medmnist_name: Name of the official file in MedMNIST's results, None for any other.
         files: SHA-256 of each file that is read, by file name.
         patients: How its splits share patients, in sentences.
     """
@@ -84,10 +84,10 @@ class DataCard:
 
 
 def describe_own(name: str, *, size: int, files: Mapping[str, str], notice: str = "") -> DataCard:
-    """The card of images of the user, of which nothing else is known."""
+    """The card of images of the user, about which nothing else is recorded."""
     return DataCard(
         title=f"{name}, {size} px",
-        description=f"The user's own images, {name}. What they show is not known to this program.",
+        description=f"The user's own images, {name}. What they show is unknown.",
         limits=UNKNOWN_LIMITS,
         notice=notice,
         files=files,
@@ -99,7 +99,7 @@ class ImageNames:
     """What is known of each image of a split, in their order.
 
     Attributes:
-        files: Name of the file of each image, as its user knows it; None where they are not single files.
+        files: Name of the file of each image, as the user named it; None where they are not single files.
         patients: The patient of each, "" where unknown; None where all are.
         numberings: Series of patient numbers that these are from. Only within one series are different
             numbers different patients: test images of Kermany et al. are numbered from 1 again.
@@ -117,7 +117,7 @@ class DataSet:
     Attributes:
         card: What they are.
         open_split: Opens `train`, `val` or `test`, and that split alone.
-        find_preparation: Finds how its images were prepared, so that others can be prepared alike.
+        find_preparation: Finds how its images were prepared, so that others can be prepared in the same way.
         open_all: Opens all images as one set; None where they come in splits.
         hash_listing: SHA-256 of names, sizes, times and labels of a split's files, without reading them:
             images that change have another. None where images are not single files.
@@ -144,7 +144,7 @@ class Source:
     needs_path: bool = False
 
     def open(self, options: DataOptions) -> DataSet:
-        """Finds the images, fetching them if need be; see the modules for what they raise."""
+        """Finds the images, and fetches them if necessary; see the modules for what they raise."""
         return importlib.import_module(self.module).open_images(options)
 
 

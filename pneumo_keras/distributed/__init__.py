@@ -1,1 +1,1 @@
-"""Processes and devices that train together: the group, its launcher, the share of each device."""
+"""Processes and devices that train together: the group, its launcher, the rows of each device."""

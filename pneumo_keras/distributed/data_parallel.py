@@ -33,7 +33,7 @@ class DataParallel:
         )
 
     def choose_batch_rows(self, batch_size: int) -> slice:
-        """The rows of each batch that this process gives.
+        """The rows of each batch that this process provides.
 
         Raises:
             SettingsError: The batch cannot be shared evenly.
@@ -50,12 +50,12 @@ class DataParallel:
         return slice(first, first + size)
 
     def scope(self) -> Any:
-        """Inside this `with` block, Keras lays what it makes on all devices."""
+        """Inside this `with` block, Keras places what it makes on all devices."""
         return self._distribution.scope()
 
     @contextmanager
     def replicate(self, variables: Sequence[Any]) -> Iterator[None]:
-        """Inside the `with` block, variables lie on all devices; afterwards on the first one of this process.
+        """Inside the `with` block, variables are replicated on all devices; afterwards they are on one.
 
         Args:
             variables: Made outside of `scope`, with the same values in all processes.
@@ -71,5 +71,5 @@ class DataParallel:
 
 
 def find_devices(group: ProcessGroup | None) -> DataParallel | None:
-    """All devices, where JAX has several or several processes have some; None where one does it all."""
+    """All devices, where JAX has several or there are several processes; None where there is only one."""
     return None if group is None and count_devices() == 1 else DataParallel(group)

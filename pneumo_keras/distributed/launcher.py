@@ -1,4 +1,4 @@
-"""The process that starts one of a distributed training and explains in one line how that ended.
+"""Launcher: starts one worker of a distributed training and reports in one line how it ended.
 
 JAX ends a process that lost another one by a signal, and its libraries print a page about it. So a worker
 does the training, and its libraries write into a pipe; its launcher, without JAX, interprets that.
@@ -101,7 +101,7 @@ def explain_end(status: int, text: str, next_step: str) -> TrainingError:
         lost = "0"
     elif status == -signal.SIGKILL:
         return TrainingError(
-            f"This process of the training was killed, as systems do that run out of memory. {next_step}"
+            f"This process of the training was killed, probably by the system for lack of memory. {next_step}"
         )
     else:
         last = " ".join(text.split())[-200:] or "nothing"
@@ -109,7 +109,7 @@ def explain_end(status: int, text: str, next_step: str) -> TrainingError:
             f"This process of the training crashed (status {status}). {next_step} Received: {last}"
         )
     return TrainingError(
-        f"Process {lost} of the training was lost, and no other can go on without it. {next_step}"
+        f"Process {lost} of the training was lost, and no other can continue without it. {next_step}"
     )
 
 

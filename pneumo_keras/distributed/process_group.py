@@ -59,7 +59,7 @@ class ProcessGroup:
                     raise TrainingError(
                         f"All processes of a training must have the same {name}. Received: "
                         f"{str(other.get(name))[:100]} in process {rank}, {str(value)[:100]} in the first. "
-                        "Start all with the same command, on hosts alike"
+                        "Start all with the same command, on identical hosts"
                     )
         return first is not None
 
@@ -73,7 +73,7 @@ class ProcessGroup:
     def find_stop(self) -> int:
         """The number of a signal that any process has received, the same in all; 0 for none.
 
-        To be called by all processes after the same batch.
+        All processes must call it after the same batch.
         """
         return int(self._multihost.process_allgather(np.int32(find_signal())).max())
 
@@ -95,7 +95,7 @@ class ProcessGroup:
                 raise
             time.sleep(LOST_SECONDS * 1.5)
             raise TrainingError(
-                "The connection to another process of the training broke. Go on with --resume. Received: "
+                "The connection to another process of the training broke. Continue with --resume. Received: "
                 f"{' '.join(str(error).split())[:200]}"
             ) from error
         except BaseException:
@@ -152,7 +152,7 @@ def initialize(processes: int, coordinator: str | None, rank: int | None) -> Pro
     here, everywhere, count = jax.local_device_count(), jax.device_count(), jax.process_count()
     if here * count != everywhere:
         raise TrainingError(
-            f"All processes must have as many devices. Received: {here} of {everywhere} in this one, of "
-            f"{count} processes"
+            f"All processes must have the same number of devices. Received: {here} of {everywhere} in this "
+            f"one, of {count} processes"
         )
     return ProcessGroup(jax.process_index(), count)

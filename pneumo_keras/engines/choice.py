@@ -55,7 +55,7 @@ def build_runner(backbone: keras.Model, *, engine: str, precision: Precision) ->
 
     Raises:
         BackendError: A package is missing, or the device lacks the precision.
-        ModelError: The engine does not know a layer.
+        ModelError: The engine does not support a layer.
         SettingsError: Engine, precision and backend do not go together.
     """
     check_engine(engine, precision)

@@ -1,7 +1,7 @@
 """The frozen backbone as a graph of a few kinds of steps, read once from Keras.
 
 Every program that computes the same features is written from it. BatchNorm and ReLU belong to the
-convolution before them; what cannot be read so, exact but for rounding, is refused here. Reading looks at
+convolution before them; what cannot be read so, exact except for rounding, is refused here. Reading looks at
 the structure alone: the weights are folded when a program is written.
 """
 
@@ -56,7 +56,7 @@ class Convolution(Step):
         """Kernel and bias with the BatchNorm folded in, so that they are rounded once, at the end.
 
         Raises:
-            ModelError: They are not finite. Some engines would take NaN for 0 in a ReLU, and go on.
+            ModelError: They are not finite. Some engines would turn NaN into 0 in a ReLU, and continue.
         """
         kernel = to_float64(self.layer.kernel)
         bias = to_float64(self.layer.bias) if self.layer.use_bias else np.zeros(kernel.shape[-1])
@@ -74,14 +74,14 @@ class Convolution(Step):
 
 @dataclass(frozen=True)
 class MaxPooling(Step):
-    """The largest value in each window; padding never wins."""
+    """The largest value in each window; padding is never the largest."""
 
     window: Window
 
 
 @dataclass(frozen=True)
 class AveragePooling(Step):
-    """The mean over the pixels in each window; padding is no pixel."""
+    """The mean over the pixels in each window; padding does not count."""
 
     window: Window
 
@@ -132,7 +132,7 @@ def read_graph(backbone: keras.Model) -> Graph:
     values: dict[int, str] = {id(images): IMAGES}
     for layer in layers:
         inputs = keras.tree.flatten(layer.input)
-        # Keras' `output` is that of a layer's first call: the output of a second one is not found.
+        # Keras' `output` is that of a layer's first use: the output of a second one is not found.
         sources = tuple(values.get(id(tensor), "") for tensor in inputs)
         alone = len(inputs) == 1 and users[id(inputs[0])] == 1
         step = _read_layer(layer, sources, steps.get(sources[0]) if alone else None)

@@ -1,7 +1,7 @@
 """The backbone as a short JAX program: the same features, in a fraction of the time.
 
 1x1 convolutions of one value are joined into one matrix product, and average pooling moves behind the
-1x1 convolutions that follow it, where it meets fewer channels. All of it is exact but for rounding.
+1x1 convolutions that follow it, where there are fewer channels. All of it is exact except for rounding.
 """
 
 import functools
@@ -79,7 +79,7 @@ def build_runner(backbone: keras.Model, *, precision: Precision) -> Runner:
 
 
 def plan_steps(graph: Graph) -> list[Step | Product]:
-    """The graph's steps as the program does them, products where the first of their parts stood."""
+    """The graph's steps as the program does them, each product in the position of its first part."""
     moved = _find_movable_pools(graph)
     planned: dict[str, Step | Product] = {}
     for step in graph.steps:
@@ -95,7 +95,7 @@ def plan_steps(graph: Graph) -> list[Step | Product]:
 
 
 def _find_movable_pools(graph: Graph) -> dict[str, AveragePooling]:
-    """Average poolings, by name, whose value goes to nothing but 1x1 convolutions."""
+    """Average poolings, by name, whose value goes only to 1x1 convolutions."""
     users = Counter([graph.output, *(source for step in graph.steps for source in step.sources)])
     pointwise = Counter(
         step.sources[0] for step in graph.steps if isinstance(step, Convolution) and step.window.is_pointwise

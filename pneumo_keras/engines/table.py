@@ -1,4 +1,4 @@
-"""The engines by name, and what each needs. Imports nothing heavy: settings are checked by it."""
+"""The engines by name, and what each needs. Imports nothing heavy, since settings are checked with it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class Engine:
-    """What is to be known of an engine before it is loaded.
+    """The properties of an engine that are needed before it is loaded.
 
     Attributes:
-        precisions: Of the arithmetic, those that it offers.
-        reasons: Why `auto` takes it on a "cpu" or an "accelerator"; it does not where none is given.
-        backend: Of Keras, the only one with which it runs; None for all.
-        packages: That it needs beyond the ordinary ones.
-        extra: Of this package, that brings them.
+        precisions: The arithmetic precisions that it supports.
+        reasons: Why `auto` chooses it on a "cpu" or an "accelerator"; without a reason it does not.
+        backend: The only Keras backend with which it runs; None for all.
+        packages: The optional packages that it needs.
+        extra: The optional dependency group of pneumo-keras that installs them.
     """
 
     precisions: tuple[Precision, ...]

@@ -1,4 +1,4 @@
-"""The forms of an export by name: what writes and runs each, what that needs, and the names of its files.
+"""The formats of an export by name: what writes and runs each, what that needs, and the names of its files.
 
 Imports nothing heavy, since the command line lists them.
 """
@@ -15,7 +15,7 @@ from pneumo_keras.storage.files import check_new
 
 IMAGES, PROBABILITY = "images", "probability"
 IMAGE_SHAPE, PROBABILITY_SHAPE = ("n", "height", "width", 1), ("n", 1)
-"""Of the input, grey levels from 0 (black) to 255 (white), and of the output, both float32."""
+"""Shapes of the input, grey levels from 0 (black) to 255 (white), and of the output, both float32."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class Form:
 
     Attributes:
         module: Has `write_classifier(classifier, path)` and `load_scoring(path) -> Scoring`.
-        ending: Of the file's name.
+        ending: The file extension.
         runtime: The package that runs it.
-        packages: To write and run it, beyond the ordinary ones.
-        requirements: To run the file elsewhere, as pip names them.
-        note: On running it, for the sidecar.
-        backend: The only one of Keras that it can be written from; None for any.
+        packages: The optional packages that write and run it.
+        requirements: What pip must install elsewhere to run the file.
+        note: Advice on running it, for the sidecar.
+        backend: The only Keras backend that can write it; None for any.
     """
 
     module: str

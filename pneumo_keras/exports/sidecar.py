@@ -1,4 +1,4 @@
-"""What somebody else must know to use an exported classifier: the JSON next to it."""
+"""How to use an exported classifier: the JSON next to it."""
 
 import hashlib
 from dataclasses import asdict
@@ -18,7 +18,7 @@ FORMAT_VERSION = 4  # raised when readers of the old one would read the new one 
 RESIZE = {"operation": "resize", "antialias": True, "kernel": "bilinear"}
 # Before the model; as `data.pictures` and `data.image_preparation` do it.
 GREY = (
-    "Turn the image upright, as its EXIF orientation says. One grey channel, 0 black to 255 white: 8 bits as "
+    "Turn the image upright, by its EXIF orientation. One grey channel, 0 black to 255 white: 8 bits as "
     "they are, 16 bits divided by 257, others by their full range in the same way, never stretched to the "
     "values that an image has; DICOM after its modality and window. What is transparent is black. Invert "
     "images whose 0 is white (MONOCHROME1). An image of {size} x {size} pixels is then ready. Of any other "

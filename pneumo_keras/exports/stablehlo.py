@@ -1,4 +1,4 @@
-"""The whole classifier as StableHLO, for JAX without Keras and whatever else reads it."""
+"""The whole classifier as StableHLO, for JAX without Keras and other readers."""
 
 import functools
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""An exported classifier run by its own runtime, and Keras, on the same images."""
+"""Comparison of an exported classifier on its own runtime with Keras, on the same images."""
 
 import importlib
 from collections.abc import Callable, Iterator
@@ -37,14 +37,14 @@ class Verification:
     """What the comparison found.
 
     Attributes:
-        runtime: That ran the file, with its version.
-        images: How many were compared.
+        runtime: The package that ran the file, with its version.
+        images: Number of images that were compared.
         sizes: Their heights and widths in pixels.
-        largest_difference: Of two probabilities of the same image.
-        largest_log_odds_difference: Of the same image, relative where they are above 1.
-        unsaturated_images: Images that Keras scores neither 0 nor 1, so that a wrong head would show.
-        tolerance: Of the difference of probabilities.
-        log_odds_tolerance: Of the difference of log odds.
+        largest_difference: Largest difference between two probabilities of one image.
+        largest_log_odds_difference: The same of log odds, relative where they are above 1.
+        unsaturated_images: Images that Keras scores neither 0 nor 1, which reveal a wrong head.
+        tolerance: Largest allowed difference of probabilities.
+        log_odds_tolerance: Largest allowed difference of log odds.
     """
 
     runtime: str
@@ -64,7 +64,7 @@ def verify_scoring(scoring: Scoring, runtime: str, model: keras.Model, data_size
         scoring: The exported classifier.
         runtime: The package that runs it.
         model: The saved classifier, images (n, height, width, 1) -> probabilities (n, 1).
-        data_size: To which the model brings images first, in pixels.
+        data_size: Size to which the model first resizes images, in pixels.
 
     Raises:
         ExportError: A score or its log odds differ by more than the tolerance, or are NaN; or all images

@@ -1,1 +1,1 @@
-"""Backend, progress, signals and private parts of dependencies."""
+"""Backend, progress, signals and private APIs of dependencies."""

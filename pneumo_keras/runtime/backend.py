@@ -1,4 +1,4 @@
-"""The Keras backend: whether it is there and can do the job, and how it starts."""
+"""The Keras backend: whether it is installed and suitable, and how it starts."""
 
 import contextlib
 import difflib
@@ -77,7 +77,7 @@ def check_packages(user: str, packages: Sequence[str], *, extra: str, pip: str =
         user: What needs them, as the message names it.
         packages: As they are imported.
         extra: Of this package, that installs them; "" for none.
-        pip: As pip knows them, if otherwise.
+        pip: Their names for pip, if they differ.
 
     Raises:
         BackendError: One is not.
@@ -107,7 +107,7 @@ def start_backend(cache: Path) -> None:
     Raises:
         BackendError: The backend is installed and cannot be imported, or memory is limited too far.
     """
-    limit = find_memory_limit()  # below, libraries in C end the process, or say that sound files are damaged
+    limit = find_memory_limit()  # below, libraries in C end the process, or report intact files as damaged
     if limit < LEAST_MEMORY:
         raise BackendError(
             f"Memory is limited to {limit / 1e9:,.1f} GB for this process (ulimit -v), and Keras on "
@@ -129,7 +129,7 @@ def start_backend(cache: Path) -> None:
         keep_tensorflow_out()
     if BACKEND == "openvino":
         resize_by_weights()
-    keras.config.set_floatx("float32")  # whatever ~/.keras/keras.json says
+    keras.config.set_floatx("float32")  # whatever ~/.keras/keras.json has
     keras.config.set_image_data_format("channels_last")
 
 
@@ -155,13 +155,13 @@ def count_devices() -> int:
 
 
 @contextlib.contextmanager
-def _explain_import(what: str, otherwise: str = "") -> Iterator[None]:
+def _explain_import(what: str, alternative: str = "") -> Iterator[None]:
     try:
         yield
     except (ImportError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise BackendError(
-            f"{what} is installed and cannot be imported: {reason}. Install it anew{otherwise}"
+            f"{what} is installed and cannot be imported: {reason}. Reinstall it{alternative}"
         ) from error
 
 
@@ -176,7 +176,7 @@ def _prepare_backend(cache: Path) -> None:
         case "torch":
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
             torch = importlib.import_module("torch")
-            # It warns of an operation that has no way of its own to give the same bytes.
+            # It warns of an operation that has no deterministic implementation.
             torch.use_deterministic_algorithms(True, warn_only=True)
             # Nothing reads memory that it has not written.
             torch.utils.deterministic.fill_uninitialized_memory = False
@@ -194,5 +194,5 @@ def _prepare_jax(cache: Path) -> None:
     jax.config.update("jax_compilation_cache_dir", str(cache / PROGRAMS.folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
-    # Where it cannot be read or written, programs are compiled again: of no interest to the user.
+    # Where it cannot be read or written, programs are compiled again, which needs no warning.
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache", UserWarning)

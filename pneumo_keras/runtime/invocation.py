@@ -28,7 +28,7 @@ def find_program() -> str:
 
 
 def to_command(*arguments: object) -> str:
-    """A command line of this program, to be typed as it stands."""
+    """A command line of this program, to be typed unchanged."""
     return f"{find_program()} {shlex.join(map(str, arguments))}"
 
 

@@ -1,4 +1,4 @@
-"""Items that another thread draws ahead, while the last one is used."""
+"""Items that another thread fetches ahead, while the last one is used."""
 
 import collections
 import time
@@ -14,7 +14,7 @@ END: Any = object()
 
 
 class Prefetch(Generic[T]):
-    """Iterates over `items`, which another thread draws ahead of time.
+    """Iterates over `items`, which another thread fetches ahead of time.
 
     Attributes:
         waited: Seconds that the consumer has spent waiting for items after the first.
@@ -25,7 +25,7 @@ class Prefetch(Generic[T]):
         self.waited = 0.0
 
     def __iter__(self) -> Iterator[T]:
-        """The items; what is raised while one is drawn is raised in its place."""
+        """The items; an error raised while one is fetched is raised instead of it."""
         items, thread = iter(self._items), ThreadPoolExecutor(1, "prefetch")
         ahead = collections.deque(thread.submit(next, items, END) for _ in range(AHEAD))
         try:

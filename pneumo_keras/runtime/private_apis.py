@@ -21,7 +21,7 @@ times the images a second of stock Keras with the flag, 1.66 times without it, a
 
 @contextlib.contextmanager
 def hide_modules(*names: str) -> Iterator[None]:
-    """Lets modules look as if they were not installed, but those that were imported before."""
+    """Hides modules as if they were not installed, except those that were imported before."""
     hidden = [name for name in names if name not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))  # pyright: ignore[reportArgumentType, reportCallIssue]
     try:
@@ -50,7 +50,7 @@ def compute_in_float32(openvino: Any) -> None:
 def resize_by_weights() -> None:
     """Lets Keras on OpenVINO resize with the weights that it has on every other backend.
 
-    It uses them for Lanczos kernels only, and otherwise OpenVINO's operator, which averages differently or
+    It uses them for Lanczos kernels only, and for others OpenVINO's operator, which averages differently or
     not at all when images shrink: grey levels were up to 130 off, scores 0.24.
     """
     image = importlib.import_module("keras.src.backend.openvino.image")
@@ -61,13 +61,13 @@ def resize_by_weights() -> None:
 def override_initializers(
     draw: Initializer | None = None, zeros: Initializer | None = None
 ) -> Iterator[None]:
-    """Layers that are built meanwhile start with these kernels, whatever their initialisers would draw.
+    """Layers that are built meanwhile start with these kernels, instead of those of their initialisers.
 
-    JAX would compile a program for each of the shapes that Keras draws.
+    JAX would compile a program for each shape that Keras initialises.
 
     Args:
         draw: A kernel from its shape; zeros if not given, for layers that are about to get their weights.
-        zeros: Zeros from a shape, for all that is no kernel.
+        zeros: Zeros from a shape, for all that is not a kernel.
     """
     keras, numpy = importlib.import_module("keras"), importlib.import_module("numpy")
     zeros = zeros or functools.partial(numpy.zeros, dtype="float32")
@@ -92,8 +92,8 @@ def override_initializers(
 
 def trace_tensor(tensor: Any) -> tuple[Any, Any, int]:
     """The operation that makes a Keras tensor, the arguments of that call, its index among the results."""
-    operation, call, place = tensor._keras_history
-    return operation, operation._inbound_nodes[call].arguments, place
+    operation, call, index = tensor._keras_history
+    return operation, operation._inbound_nodes[call].arguments, index
 
 
 def keep_ray_off_stdout() -> None:

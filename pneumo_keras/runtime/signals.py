@@ -1,4 +1,4 @@
-"""Signals to stop, wherever Python happens to be when they come."""
+"""Signals to stop, whatever Python is executing when they come."""
 
 import gc
 import os
@@ -65,7 +65,7 @@ def restore_stopped() -> Iterator[None]:
 
 @contextmanager
 def defer_stop() -> Iterator[None]:
-    """Lets the work inside end its batch: it looks for the first signal itself, a second one stops it."""
+    """Lets the work inside finish its batch: it checks for the first signal itself, a second one stops it."""
     _State.deferring += 1
     try:
         yield

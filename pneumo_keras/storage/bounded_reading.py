@@ -1,6 +1,6 @@
 """Files of any origin: what they declare is checked before it is read, unpacked or built.
 
-To open a pipe waits without end, a device never ends, and a file of a few bytes may declare terabytes.
+Opening a pipe may wait forever, a device never ends, and a file of a few bytes may declare terabytes.
 """
 
 import contextlib
@@ -22,12 +22,12 @@ import numpy as np
 from jaxtyping import Shaped
 
 TEXT_BYTES = 1 << 22  # of a text: a thousand times what the settings of a run take
-ARRAY_BYTES = 1 << 28  # of arrays that are read whole
+ARRAY_BYTES = 1 << 28  # of arrays that are read completely
 ARCHIVE_BYTES = 1 << 36  # of a zip archive, packed or unpacked: 1.3 million images of 224 px
 FREE_BYTES = 1 << 30  # that every archive may unpack to
 RATIO = 100  # to which larger ones may be packed; images are packed to a half or a third
 REASON = 200  # characters of a message that quotes the file
-# What zipfile raises on damaged archives beside ValueError.
+# What zipfile raises on damaged archives besides ValueError.
 DAMAGED = EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error
 
 
@@ -35,7 +35,7 @@ def open_ordinary(path: Path, *, most: int) -> io.BufferedReader:
     """Opens an ordinary file of at most this many bytes to read them.
 
     Raises:
-        OSError: It is missing, no ordinary file, larger, or cannot be read.
+        OSError: It is missing, not an ordinary file, larger, or cannot be read.
     """
     try:
         # Without O_NONBLOCK the opening of a pipe waits for a writer.
@@ -47,7 +47,7 @@ def open_ordinary(path: Path, *, most: int) -> io.BufferedReader:
         if stat.S_ISDIR(found.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "it is no ordinary file", str(path))
+            raise OSError(errno.EINVAL, "it is not an ordinary file", str(path))
         if found.st_size > most:
             rule = f"it has {found.st_size:,} bytes, and at most {most:,} are read"
             raise OSError(errno.EFBIG, rule, str(path))
@@ -67,7 +67,7 @@ def read_text(path: Path, *, most: int = TEXT_BYTES) -> str:
     """A text in UTF-8, line ends as they are; see `open_ordinary`.
 
     Raises:
-        UnicodeDecodeError: It is no UTF-8.
+        UnicodeDecodeError: It is not UTF-8.
     """
     return read_ordinary(path, most=most).decode("utf-8")
 
@@ -77,8 +77,8 @@ def open_zip(path: Path, *, most: int = ARCHIVE_BYTES) -> Iterator[zipfile.ZipFi
     """Opens an archive of at most this many bytes, packed and unpacked, without two members of one name.
 
     Raises:
-        OSError: It is missing, no ordinary file, larger, or cannot be read.
-        ValueError: It is no such archive, or damaged where it was read in the block. One line.
+        OSError: It is missing, not an ordinary file, larger, or cannot be read.
+        ValueError: It is not such an archive, or damaged where it was read in the block. One line.
     """
     with open_ordinary(path, most=most) as file:
         try:
@@ -102,7 +102,7 @@ def load_npz(path: Path, names: Sequence[str]) -> list[Shaped[np.ndarray, "..."]
     """These arrays of a small npz file, never from pickles; zip has a checksum of each.
 
     Raises:
-        OSError: It is missing, no ordinary file, larger, or cannot be read.
+        OSError: It is missing, not an ordinary file, larger, or cannot be read.
         ValueError: It is damaged, or an array is missing. One line.
     """
     with open_zip(path, most=ARRAY_BYTES) as archive:
@@ -129,7 +129,7 @@ def open_member(archive: zipfile.ZipFile, name: str) -> Iterator[tuple[io.Buffer
     """An array of an npz file behind its header.
 
     Raises:
-        ValueError: It is no plain array of numbers, or declares another size than it has.
+        ValueError: It is not a plain array of numbers, or declares another size than it has.
     """
     opened: Any = archive.open(f"{name}.npy")
     with opened as file:
@@ -151,7 +151,7 @@ def _read_header(file: io.BufferedIOBase, name: str) -> Header:
     except OSError:
         raise
     except Exception as error:  # NumPy evaluates a Python literal, which fails in as many ways as there are
-        raise ValueError(f"{name} is no plain array: {_to_reason(error)}") from error
+        raise ValueError(f"{name} is not a plain array: {_to_reason(error)}") from error
     if header.dtype.kind not in "biuf" or header.dtype.shape or min(header.shape, default=0) < 0:
         raise ValueError(f"{name} must be a plain array of numbers")
     return header

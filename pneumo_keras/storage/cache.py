@@ -1,4 +1,4 @@
-"""What is cached for later runs, within a limit: what was used longest ago is removed first."""
+"""What is cached for later runs, within a limit: the least recently used is removed first."""
 
 import contextlib
 import logging
@@ -41,7 +41,7 @@ class Kind:
     def list_items(self, cache: Path) -> dict[str, Item]:
         """All items by name; what other processes write or remove meanwhile may be left out."""
         items: dict[str, Item] = {}
-        with contextlib.suppress(OSError):  # there is no folder, or none that can be read
+        with contextlib.suppress(OSError):  # the folder is missing, or cannot be read
             for path in (cache / self.folder).iterdir():
                 item = items.setdefault(DIFFERENCES.sub("", path.name), Item())
                 with contextlib.suppress(OSError):
@@ -54,7 +54,7 @@ class Kind:
         return items
 
     def shrink(self, cache: Path, limit: int, *, new: int = 0) -> None:
-        """Removes what was used longest ago until the rest fits the limit, as far as it can be removed.
+        """Removes the least recently used until the rest fits the limit, as far as it can be removed.
 
         Args:
             cache: The folder of all kinds.
@@ -71,7 +71,7 @@ class Kind:
                 log.info("Removed the oldest of the %s, %.0f MB: %s", self.title, item.size / 1e6, name)
 
     def clear(self, cache: Path) -> bool:
-        """Removes all; whether all is gone."""
+        """Removes all; returns whether all is gone."""
         return remove(cache / self.folder)
 
 

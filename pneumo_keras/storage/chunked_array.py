@@ -1,7 +1,7 @@
 """Arrays on disk that are written chunk by chunk, each with a checksum: a damaged chunk is found.
 
-The checksum is zlib's CRC-32: 2 GB/s, twice as fast as SHA-256, and a damaged chunk passes once in four
-thousand million times. It is no protection against forgers.
+The checksum is zlib's CRC-32: 2 GB/s, twice as fast as SHA-256, and a damaged chunk is missed once in four
+billion times. It is not tamper-proof.
 """
 
 import io
@@ -84,15 +84,15 @@ class ChunkedArray:
     def find_missing(self) -> list[int]:
         """Chunks that were never written, or damaged since. Reads everything."""
         checksums = self._load_checksums()
-        whole = []
+        intact = []
         if checksums is not None:
             with suppress(OSError), self.file.open("rb") as file:
                 for chunk in np.flatnonzero(checksums).tolist():
                     file.seek(self._offset(chunk))
                     content = file.read(len(self.get_rows(chunk)) * self._row)
                     if checksums[chunk] == _compute_checksum(chunk, content):
-                        whole.append(chunk)
-        return sorted({*range(self.count)}.difference(whole))
+                        intact.append(chunk)
+        return sorted({*range(self.count)}.difference(intact))
 
     def open(self) -> Shaped[np.ndarray, "..."]:
         """The array, memory-mapped."""
@@ -120,8 +120,8 @@ class ChunkedArray:
         """None where there is no such array."""
         try:
             with open_ordinary(self.file, most=self.size) as file:
-                whole = os.fstat(file.fileno()).st_size == self.size
-                if not whole or file.read(len(self._header)) != self._header:
+                complete = os.fstat(file.fileno()).st_size == self.size
+                if not complete or file.read(len(self._header)) != self._header:
                     return None
                 file.seek(self._end)
                 return np.frombuffer(file.read(), CHECKSUM)

@@ -1,6 +1,6 @@
 """Frozen dataclasses as JSON documents and back, checked by their own annotations.
 
-JSON knows no NaN: it is written as null, and read back where a field says `FloatOrNan`.
+JSON has no NaN: it is written as null, and read back where a field is a `FloatOrNan`.
 """
 
 import functools
@@ -36,11 +36,11 @@ def parse_document(kind: type[T], text: str, *, name: str) -> T:
 
     Args:
         kind: The dataclass. Every key is required, no other one is allowed, and nothing is converted.
-        text: The whole file.
+        text: The content of the file.
         name: The file, for the error message.
 
     Raises:
-        RunError: The text is no such document. Names the first fault.
+        RunError: The text is not such a document. Names the first fault.
     """
     try:
         json.loads(text, parse_constant=_check_number, parse_float=_check_number, parse_int=_check_number)
@@ -52,10 +52,10 @@ def parse_document(kind: type[T], text: str, *, name: str) -> T:
 
 
 def check_part(kind: Any, document: Mapping[str, Any], *, name: str) -> None:
-    """Checks the known keys of a document that may have others: `kind` is a TypedDict of the known ones.
+    """Checks some keys of a document that may have others: `kind` is a TypedDict of the checked ones.
 
     Raises:
-        RunError: A known key is missing or has another kind of value. Names the first fault.
+        RunError: A checked key is missing or has another type of value. Names the first fault.
     """
     try:
         _build_adapter(kind).validate_python(document, strict=True, extra="ignore")
@@ -64,9 +64,9 @@ def check_part(kind: Any, document: Mapping[str, Any], *, name: str) -> None:
 
 
 def _check_number(text: str) -> None:
-    """Refuses what pydantic lets pass: NaN, 1e999, whole numbers of 5,000 digits."""
+    """Refuses what pydantic lets pass: NaN, 1e999, integers of 5,000 digits."""
     if not abs(float(text)) < (LARGEST_INTEGER if text.lstrip("-").isdigit() else math.inf):
-        raise ValueError(f"{text[:SHOWN]} is no number of a sensible size")
+        raise ValueError(f"{text[:SHOWN]} is not a number of a sensible size")
 
 
 def _to_damage(name: str, fault: str) -> RunError:

@@ -31,9 +31,9 @@ SECONDS_UNTIL_TOLD = 5.0  # of waiting for another process
 
 @contextmanager
 def replace_atomically(path: Path) -> Iterator[Path]:
-    """Yields a new file next to `path` to write to, and renames it to `path` when the block ends well.
+    """Yields a new file next to `path` to write to, and renames it to `path` when the block succeeds.
 
-    Its name ends like `path`, since some writers go by the ending. It has the mode that the umask gives.
+    Its extension is that of `path`, by which some writers choose a format. Its mode is that of the umask.
     """
     new = path.with_name(f".{secrets.token_hex(6)}.{path.name}")
     new.touch(exist_ok=False)
@@ -56,7 +56,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def remove(path: Path) -> bool:
-    """Removes whatever has this name; whether it is gone."""
+    """Removes whatever has this name; returns whether it is gone."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -70,7 +70,7 @@ def wait_for_lock(path: Path, work: str) -> Iterator[None]:
     """Locks a file, once no other process has the lock; `work` is what such a process does, for the log.
 
     Raises:
-        OSError: There can be no lock file.
+        OSError: The lock file cannot be made.
     """
     lock = filelock.FileLock(path)
     try:
@@ -141,7 +141,7 @@ def is_claimed(path: Path) -> bool:
 
 
 def check_free(path: Path, *, option: str) -> None:
-    """Checks that a folder is new, or has nothing but what a killed writer did not finish.
+    """Checks that a folder is new, or has only what a killed writer did not finish.
 
     Raises:
         RunError: It is taken.
@@ -154,7 +154,7 @@ def check_free(path: Path, *, option: str) -> None:
 
 
 def check_new(path: Path, *, option: str, ending: str = "") -> None:
-    """Checks that there is no such file, and that its name ends as it must.
+    """Checks that there is no such file, and that its name has the required ending.
 
     Raises:
         RunError: There is one, or it has another ending.
@@ -206,7 +206,7 @@ def format_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _make(path: Path) -> bool:
-    """Makes a folder; whether it was not there."""
+    """Makes a folder; returns whether it is new."""
     try:
         path.mkdir(parents=True)
     except FileExistsError:
@@ -247,7 +247,7 @@ def _is_left_over(file: Path) -> bool:
 
 
 def _remove_unfinished(path: Path) -> None:
-    """Removes what a killed writer had not finished; nobody else writes to the folder."""
+    """Removes what a killed writer had not finished; no other process writes to the folder."""
     below = [folder for folder in path.iterdir() if folder.is_dir() and not folder.is_symlink()]
     for file in [file for folder in (path, *below) for file in folder.iterdir()]:
         if UNFINISHED.fullmatch(file.name):

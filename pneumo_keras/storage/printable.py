@@ -1,4 +1,4 @@
-"""Text of any origin that stays one line and does nothing to a terminal."""
+"""Text of any origin that stays one line and cannot control a terminal."""
 
 import logging
 
@@ -16,7 +16,7 @@ def to_printable(text: str) -> str:
 
 
 def to_cell(name: str) -> str:
-    """A name for a table: printable, and no formula for a program that computes tables."""
+    """A name for a table: printable, and not a formula for spreadsheet programs."""
     shown = to_printable(name)
     return f"./{shown}" if shown.startswith(FORMULAS) else shown
 

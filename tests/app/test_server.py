@@ -11,7 +11,7 @@ ANSWER = {"probability": 0.9, "prediction": "pneumonia", "warning": ""}
 
 async def evaluate(content):
     if content == b"broken":
-        raise DataError("it is no PNG")
+        raise DataError("it is not a PNG")
     if content == b"fail":
         raise ZeroDivisionError
     return {**ANSWER, "bytes": len(content)}
@@ -49,7 +49,7 @@ def test_the_page_names_the_run_and_fetches_nothing_from_elsewhere(client):
 def test_an_image_is_evaluated_and_a_broken_one_gets_its_reason(client):
     assert client.post("/images", content=b"abc").json() == {**ANSWER, "bytes": 3}
     broken = client.post("/images", content=b"broken")
-    assert (broken.status_code, broken.json()) == (422, {"error": "it is no PNG"})
+    assert (broken.status_code, broken.json()) == (422, {"error": "it is not a PNG"})
 
 
 def test_what_is_too_large_is_not_read_to_its_end(client):

@@ -33,7 +33,7 @@ def test_a_broken_image_is_a_line_and_status_1(invoke, run):
     Path("images/0.png").write_bytes(b"nothing")
     result = invoke("-q", "explain", "run", "images", "--out", "maps", "--json")
     assert result.exit_code == 1
-    reason = "it is no PNG, JPEG, TIFF, BMP, WebP or DICOM file, or a damaged one"
+    reason = "it is not a PNG, JPEG, TIFF, BMP, WebP or DICOM file, or a damaged one"
     assert result.stderr == (
         f"images/0.png: not scored: {reason}\nError: 1 of 2 files could not be explained, see above.\n"
     )

@@ -32,7 +32,7 @@ def test_ctrl_c_is_status_130(invoke, monkeypatch):
     result = invoke("-q", "train", "--config", "demo", "--run", "run")
     assert (result.exit_code, result.stderr) == (
         130,
-        "Stopped. Go on with: pneumo-keras train --run run --resume\n",
+        "Stopped. Continue with: pneumo-keras train --run run --resume\n",
     )
 
 
@@ -119,7 +119,7 @@ def test_a_backend_that_is_installed_and_broken_is_one_line(tmp_path):
     assert (done.returncode, done.stderr) == (
         1,
         "Error: KERAS_BACKEND=torch is installed and cannot be imported: libc10.so: cannot open. "
-        "Install it anew\n",
+        "Reinstall it\n",
     )
 
 

@@ -53,8 +53,8 @@ def test_a_broken_image_is_a_row_and_the_exit_status_tells(invoke, images):
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.exit_code == 1
     assert [row["probability"] is None for row in rows] == [False, False, True, False, False, False]
-    assert rows[2]["warning"].startswith("not scored: it is no PNG,")
-    assert done.stderr == "Error: 1 of 6 files could not be scored. Its row says why.\n"
+    assert rows[2]["warning"].startswith("not scored: it is not a PNG,")
+    assert done.stderr == "Error: 1 of 6 files could not be scored. Its row has the reason.\n"
 
 
 def test_a_table_when_asked_for(invoke, images):
@@ -128,7 +128,7 @@ def test_a_name_of_any_length_in_a_list_is_gone_on_with(images):
         done = CliRunner().invoke(main, [*command, *way], input=names)
         assert (done.exit_code, done.stderr) == (
             1,
-            "Error: 1 of 3 files could not be scored. Its row says why.\n",
+            "Error: 1 of 3 files could not be scored. Its row has the reason.\n",
         )
 
 
@@ -243,8 +243,8 @@ def test_images_whose_decoders_ended_are_tried_again(
     assert scores.read_text().count(decoding.ENDED) >= ended
     scores.write_bytes(scores.read_bytes()[: -cut or None])
     done = invoke("predict", "run", "images", "--out", "scores.csv", "--resume")
-    assert "Trying again what was not scored: " in done.stderr
-    assert done.stderr.endswith("Error: 1 of 6 files could not be scored. Its row says why.\n")
+    assert "Retrying what was not scored: " in done.stderr
+    assert done.stderr.endswith("Error: 1 of 6 files could not be scored. Its row has the reason.\n")
     assert scores.read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
@@ -254,7 +254,7 @@ def test_what_failed_before_still_counts(invoke, images, tmp_path):
     done = invoke("-q", "predict", "run", "images", "--out", "scores.csv", "--resume")
     assert (done.exit_code, done.stderr) == (
         1,
-        "Error: 1 of 6 files could not be scored. Its row says why.\n",
+        "Error: 1 of 6 files could not be scored. Its row has the reason.\n",
     )
 
 

@@ -19,7 +19,7 @@ def stopped(invoke, small, monkeypatch):
         ended = invoke("-q", "train", *small, "--run", "run")
     assert (ended.exit_code, ended.stderr) == (
         143,
-        "Stopped. Go on with: pneumo-keras train --run run --resume\n",
+        "Stopped. Continue with: pneumo-keras train --run run --resume\n",
     )
 
 

@@ -241,7 +241,7 @@ def test_an_unknown_configuration_names_the_known_ones():
 def test_a_damaged_file_gets_one_line(tmp_path):
     path = tmp_path / "bad.toml"
     path.write_text("seed = = 3")
-    assert message(str(path)).startswith(f"{path} is no TOML file: Invalid value")
+    assert message(str(path)).startswith(f"{path} is not a TOML file: Invalid value")
 
 
 def test_a_table_that_is_a_number_gets_one_line_with_an_override_too(tmp_path):

@@ -440,7 +440,7 @@ def test_the_shape_of_the_presentation_says_what_is_white(photometric, shape):
 
 @pytest.mark.parametrize("keyword", ["RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth"])
 @pytest.mark.parametrize(
-    ("text", "fault"), [(b"nan ", "is nan"), (b"inf ", "is inf"), (b"wide", "is no number")]
+    ("text", "fault"), [(b"nan ", "is nan"), (b"inf ", "is inf"), (b"wide", "is not a number")]
 )
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_numbers_that_are_none_are_refused(keyword, text, fault):
@@ -451,7 +451,7 @@ def test_numbers_that_are_none_are_refused(keyword, text, fault):
     assert refuse(dataset) == expected
 
 
-ALIKE = "shows all of them alike"
+ALIKE = "shows all of them as equal"
 
 
 @pytest.mark.parametrize(
@@ -519,7 +519,7 @@ def test_compressed_pixels_that_say_nothing_of_their_kind_are_refused():
     ],
 )
 def test_what_only_looks_a_little_like_elements_is_no_image(content):
-    with pytest.raises(DataError, match="it is no PNG, JPEG, TIFF, BMP, WebP or DICOM file"):
+    with pytest.raises(DataError, match="it is not a PNG, JPEG, TIFF, BMP, WebP or DICOM file"):
         load_image(content)
 
 
@@ -566,7 +566,7 @@ def test_spacings_that_cannot_be_are_passed_over_or_refused():
     one = build_dataset(SMOOTH, bits=12, PixelSpacing=2)
     assert show(one)[0].shape == (40, 30)
     flat = build_dataset(SMOOTH, bits=12, PixelSpacing=[100, 1])
-    assert refuse(flat) == "its pixels are 100 times as high as wide: more than 10 to 1 is no image"
+    assert refuse(flat) == "its pixels are 100 times as high as wide: more than 10 to 1 is not an image"
 
 
 def test_square_pixels_are_no_more_than_a_file_may_have():

@@ -20,11 +20,11 @@ def test_every_hostile_file_is_an_image_or_a_reason(tmp_path):
     assert len(decoded) == len({image.path for image in decoded}) == n
     assert all((image.image is None) == bool(image.reason) for image in decoded)
     reasons = {image.path.removeprefix(f"{folder}/"): image.reason for image in decoded}
-    assert reasons["pipe.png"] == reasons["endless.png"] == "it is no ordinary file"
+    assert reasons["pipe.png"] == reasons["endless.png"] == "it is not an ordinary file"
     assert reasons["nowhere.png"] == "No such file or directory"
     assert reasons["empty.png"] == "the file is empty"
     assert reasons["inflating.dcm"] == "it takes too much memory to decode"
-    assert reasons["new\nline.png"].startswith("it is no PNG")
+    assert reasons["new\nline.png"].startswith("it is not a PNG")
     assert reasons["bomb.png"] == "it has more than 50,000,000 pixels"
     assert reasons["text bomb.png"] == "it cannot be decoded: it is too large once decompressed"
     for bomb in ("bomb.png", "text bomb.png", "deep.dcm", "itself.png"):

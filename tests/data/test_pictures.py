@@ -131,9 +131,9 @@ def test_what_is_no_image_has_its_reason(tmp_path):
     assert refuse(tmp_path / "none.png") == "No such file or directory"
     assert refuse(tmp_path) == "it is a folder that cannot be read"
     os.mkfifo(tmp_path / "pipe.png")
-    assert refuse(tmp_path / "pipe.png") == "it is no ordinary file"
+    assert refuse(tmp_path / "pipe.png") == "it is not an ordinary file"
     assert refuse(b"") == "the file is empty"
-    no_image = "it is no PNG, JPEG, TIFF, BMP, WebP or DICOM file, or a damaged one"
+    no_image = "it is not a PNG, JPEG, TIFF, BMP, WebP or DICOM file, or a damaged one"
     assert refuse(b"<html><script>alert(1)</script></html>") == no_image
     assert refuse(save(Image.fromarray(IMAGE), "GIF")) == no_image
     whole = save(Image.fromarray(IMAGE))

@@ -91,7 +91,7 @@ def test_a_process_that_is_killed_ends_the_other_in_one_line(tmp_path):
     (status, said), killed = start(tmp_path, 2, [lost, [*lost, "--at", "4", "--signal", "9"]])
     assert killed[0] == -signal.SIGKILL
     assert str(explain_end(status, said, "Begin anew.")) == (
-        "Process 1 of the training was lost, and no other can go on without it. Begin anew."
+        "Process 1 of the training was lost, and no other can continue without it. Begin anew."
     )
 
 

@@ -15,7 +15,7 @@ from pneumo_keras.recipes import train
 from pneumo_keras.runtime.signals import Stopped
 from tests.distributed.acceptance import ONLINE
 
-NEXT = "Start all of them again, with --run run --resume, to go on after the last checkpoint."
+NEXT = "Start all of them again, with --run run --resume, to continue after the last checkpoint."
 DISTRIBUTED = ["train", *ONLINE, "--set", "compute.processes=0", "--run", "run"]
 # What JAX 0.10 says of the end of processes.
 LEADERLESS = (
@@ -23,7 +23,7 @@ LEADERLESS = (
     "Terminating process because the JAX distributed service detected fatal errors. absl::Status: "
     "UNAVAILABLE: Failed to send RPC to coordination service. Either the leader task was preempted\n"
 )
-LOST = "Process {} of the training was lost, and no other can go on without it. Begin anew."
+LOST = "Process {} of the training was lost, and no other can continue without it. Begin anew."
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ LOST = "Process {} of the training was lost, and no other can go on without it. 
         (
             -signal.SIGKILL,
             "",
-            "This process of the training was killed, as systems do that run out of memory. Begin anew.",
+            "This process of the training was killed, probably by the system for lack of memory. Begin anew.",
         ),
         (
             -signal.SIGSEGV,

@@ -118,7 +118,7 @@ def test_processes_that_train_something_else_all_say_so():
     assert ended == 2 * [
         (
             "All processes of a training must have the same engine. Received: keras in process 1, jax in the "
-            "first. Start all with the same command, on hosts alike\n",
+            "first. Start all with the same command, on identical hosts\n",
             0,
         )
     ]

@@ -131,5 +131,5 @@ def test_any_text_is_a_document_or_one_line(text):
 
 def test_a_value_beyond_all_bounds_is_no_number():
     for value in ("NaN", "-Infinity", "1e999", "1" * 30):
-        with pytest.raises(RunError, match="no number of a sensible size"):
+        with pytest.raises(RunError, match="not a number of a sensible size"):
             parse_document(Card, f'{{"name": "x", "share": {value}, "counts": {{}}}}', name="card.json")

@@ -144,7 +144,7 @@ def test_larger_images_are_evaluated_as_their_prepared_ones_are(run, large_file)
 
 def test_smaller_images_get_one_line(run, large_file, tmp_path):
     save_archive(tmp_path / "tiny.npz", load_phantom_splits((40, 20, 30), size=16))
-    with pytest.raises(DataError, match=r"the images must be 28 px, as data.size says\. Received: 16 px"):
+    with pytest.raises(DataError, match=r"the images must be 28 px, as set in data.size\. Received: 16 px"):
         evaluate_other_images(run, tmp_path / "tiny.npz", "test")
 
 

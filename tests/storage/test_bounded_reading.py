@@ -128,16 +128,16 @@ def build_header(descr="'|u1'", order="False", shape="(3,)"):
     [
         ({"shape": "(1000000000000,)"}, "declares 1,000,000,000,000 bytes and holds 3"),
         ({"shape": f"({10**20}, {10**20})"}, "declares more than 10^30 bytes and holds 3"),
-        ({"shape": f"({'9' * 5000},)"}, "is no plain array"),
+        ({"shape": f"({'9' * 5000},)"}, "is not a plain array"),
         ({"shape": "(-3,)"}, "must be a plain array of numbers"),
-        ({"shape": "(" * 900}, "is no plain array"),
+        ({"shape": "(" * 900}, "is not a plain array"),
         ({"descr": "'|O'"}, "must be a plain array of numbers"),
         ({"descr": "[('a', '|O')]"}, "must be a plain array of numbers"),
         ({"descr": "'|V3'", "shape": "(1,)"}, "must be a plain array of numbers"),
         ({"descr": "'|S3'", "shape": "(1,)"}, "must be a plain array of numbers"),
         ({"descr": "'<f8'"}, "declares 24 bytes and holds 3"),
-        ({"descr": "__import__('os').system('false')"}, "is no plain array"),
-        ({"order": "2"}, "is no plain array"),
+        ({"descr": "__import__('os').system('false')"}, "is not a plain array"),
+        ({"order": "2"}, "is not a plain array"),
     ],
 )
 def test_an_array_that_is_not_what_it_declares_is_refused(tmp_path, header, reason):

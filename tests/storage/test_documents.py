@@ -64,7 +64,7 @@ def test_a_whole_number_may_stand_for_a_share():
         (DOCUMENT | {"values": [1.0, "x"]}, "'values.1' should be a valid number. Received: 'x'"),
         (
             DOCUMENT | {"share": math.inf},
-            "Infinity is no number of a sensible size. Received: "
+            "Infinity is not a number of a sensible size. Received: "
             + repr(json.dumps(DOCUMENT | {"share": math.inf})[:100]),
         ),
         (DOCUMENT | {"more": 1}, "'more' is unknown. Received: 1"),

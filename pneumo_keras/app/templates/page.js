@@ -63,7 +63,7 @@ for (const kind of ["dragleave", "drop"]) {
   drop.addEventListener(kind, (event) => { event.preventDefault(); drop.classList.remove("over"); });
 }
 for (const kind of ["dragover", "drop"]) {
-  window.addEventListener(kind, (event) => event.preventDefault());  // an image beside the box is not opened
+  window.addEventListener(kind, (event) => event.preventDefault());  // an image dropped outside the box is not opened
 }
 drop.addEventListener("drop", (event) => choose(event.dataTransfer.files));
 for (const button of document.querySelectorAll("[data-example]")) {

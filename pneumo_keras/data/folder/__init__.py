@@ -84,7 +84,7 @@ def open_images(options: DataOptions) -> DataSet:
 
 
 def _hash_listing(files: Sequence[ImageFile], labels: Labels) -> str:
-    """SHA-256 of all that tells images apart without reading them: an image that changes has another.
+    """SHA-256 of all that distinguishes images without reading them: an image that changes has another.
 
     The path of a file is part of it: copies with the same times may be of other images.
     """

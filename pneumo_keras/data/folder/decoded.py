@@ -112,7 +112,7 @@ def load_decoded(
         name: In the cache, unique to these images.
         preparation: Of the images.
         options: With the folder of the cache and its limit.
-        source: Of the files, for messages.
+        source: The folder or table of the files, for messages.
 
     Raises:
         DataError: Some images cannot be read, or the cache cannot be written.

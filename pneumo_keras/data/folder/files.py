@@ -42,7 +42,7 @@ COLUMNS = ("path", "label")
 SHOWN = 5  # names of what is ignored
 
 SEED = 0  # of the draw; not the settings', or images would move to other splits when a training is repeated
-SHARE = 0.1  # of all images, expected of each drawn split but the first
+SHARE = 0.1  # of all images, expected of each drawn split except the first
 HASH_BYTES = 8
 
 CHEST_XRAY = re.compile(r"(person\d+)_(?:bacteria|virus)_\d|((?:NORMAL\d+-)?IM-\d+)-\d")
@@ -60,8 +60,8 @@ class ImageFile:
     """A file with an image, and what is stated of it.
 
     Attributes:
-        path: Of the file.
-        name: The same for people, relative to the folder or the table.
+        path: Path of the file.
+        name: The same, human-readable: relative to the folder or the table.
         label: Name of its class.
         split: Its split; "" where none is stated.
         patient: Its patient; "" where unknown.
@@ -130,7 +130,7 @@ class Layout:
 def draw_splits(
     files: Sequence[ImageFile], splits: Sequence[str], *, positive: str, source: str
 ) -> dict[str, list[ImageFile]]:
-    """Draws splits: about a tenth of the images for each but the first, which has the rest.
+    """Draws splits: about a tenth of the images for each except the first, which has the rest.
 
     The split of an image depends on a hash of its patient, or of its own name: images that are added later
     do not move it, and no patient is in two splits. So shares are not exact.
@@ -170,9 +170,9 @@ def to_labels(files: Sequence[ImageFile], *, positive: str, source: str, needs_b
     Args:
         files: With the names of their classes.
         positive: Name of the class that is pneumonia.
-        source: Of the files, for messages.
-        needs_both: Whether both classes must be there; otherwise one will do, if it is the positive one or
-            is named normal.
+        source: The folder or table of the files, for messages.
+        needs_both: Whether both classes must be there; if not, one is enough that is positive or named
+            normal.
 
     Raises:
         DataError: There are not two classes, or the positive one is not among them.
@@ -244,7 +244,7 @@ def _to_split(name: str) -> str | None:
 
 
 def _list_classes(folder: Path, root: Path) -> list[ImageFile]:
-    """All images below the folders of the classes, but hidden ones."""
+    """All images below the folders of the classes, except hidden ones."""
     inside = sorted(child for child in folder.iterdir() if not is_hidden(child.name))
     classes = [child for child in inside if child.is_dir()]
     _warn_of_ignored(folder, [child for child in inside if child not in classes])
@@ -280,7 +280,7 @@ def scan_table(path: Path, options: DataOptions) -> Layout:
 
     Raises:
         OSError: It cannot be read.
-        DataError: It is none, or one of its lines breaks a rule.
+        DataError: It is not a CSV, or one of its lines breaks a rule.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets put a mark in front
@@ -343,7 +343,7 @@ def name_patients(files: Sequence[ImageFile], pattern: str, *, source: str) -> l
     Args:
         files: Of a split, or all.
         pattern: See `DataOptions.patient_pattern`.
-        source: Of the files, for the log.
+        source: The folder or table of the files, for the log.
     """
     if any(file.patient for file in files) or pattern == NOBODY:
         return list(files)
@@ -352,7 +352,7 @@ def name_patients(files: Sequence[ImageFile], pattern: str, *, source: str) -> l
     if known or pattern != KERMANY:
         log.log(
             logging.INFO if known else logging.WARNING,
-            "%s: %s of %s tell the patient by their names (data.patient_pattern is %s): %s",
+            "%s: %s of %s have the patient in their names (data.patient_pattern is %s): %s",
             source,
             f"{len(known):,}",
             to_amount(len(files), "file"),

@@ -25,7 +25,7 @@ def open_images(options: DataOptions, release: Release | None = None) -> DataSet
 
     Args:
         options: With `path`, that file is used; without it medmnist's copy, or the network. With a
-            preparation, larger images are prepared so.
+            preparation, larger images are prepared in this way.
         release: The published file, if not the one that medmnist names.
 
     Raises:
@@ -77,7 +77,7 @@ def locate_npz(release: Release, *, path: Path | None, folder: Path) -> NpzFile:
         folder: The folder of medmnist.
 
     Raises:
-        DataError: `path` is no readable file.
+        DataError: `path` is not a readable file.
         DownloadError: There is no copy, and none could be fetched.
     """
     if path is not None:

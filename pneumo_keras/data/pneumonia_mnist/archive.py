@@ -28,7 +28,7 @@ GREY_WEIGHTS = np.array([0.299, 0.587, 0.114])
 
 @dataclass(frozen=True)
 class NpzFile:
-    """The file in use: its MD5, as the makers publish it, and its SHA-256, for the address of its images."""
+    """The file in use: its MD5, as its authors publish it, and its SHA-256, for the address of its images."""
 
     path: Path
     md5: str
@@ -67,10 +67,10 @@ def open_archive(path: Path, split: str, *, size: int | None = None) -> Archived
         path: A file like MedMNIST's.
         split: `train`, `val` or `test`.
         size: Height and width that the images must have, in pixels; those of train and val must be of both
-            classes then. Without it, any images will do.
+            classes then. Without it, any images are accepted.
 
     Raises:
-        DataError: It is no such file, or it breaks a rule.
+        DataError: It is not such a file, or it breaks a rule.
     """
     with _open_archive(path) as archive:
         header = _read_header(path, archive, split)
@@ -86,7 +86,7 @@ def _check_use(images: ArchivedImages, size: int) -> None:
         next_step = f"Resize the images to one of {', '.join(map(str, SIZES))} px."
         if images.size in SIZES:
             next_step = f"Set data.size to {images.size}."
-        rule = f"the images must be {size} px, as data.size says"
+        rule = f"the images must be {size} px, as set in data.size"
         raise _to_error(images.path, rule, f"{images.size} px", next_step)
     normal, pneumonia = count_classes(images.labels)
     if images.split in ("train", "val") and not (normal and pneumonia):  # a training learns from both
@@ -136,7 +136,7 @@ def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
             yield archive
     except (OSError, ValueError) as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split()).rstrip(".")
-        raise _to_error(path, "the file must be a whole npz archive of plain arrays", reason) from error
+        raise _to_error(path, "the file must be an intact npz archive of plain arrays", reason) from error
 
 
 def _iterate_rows(file: io.BufferedIOBase, header: Header) -> Iterator[UInt8[np.ndarray, "..."]]:
@@ -144,8 +144,8 @@ def _iterate_rows(file: io.BufferedIOBase, header: Header) -> Iterator[UInt8[np.
     n, *rest = header.shape
     at_once = max(1, CHUNK_BYTES // math.prod(rest))
     if header.is_fortran:  # its rows are scattered over the file: all are read
-        whole = np.frombuffer(file.read(), np.uint8).reshape(header.shape, order="F")
-        yield from np.array_split(whole, -(-n // at_once))
+        everything = np.frombuffer(file.read(), np.uint8).reshape(header.shape, order="F")
+        yield from np.array_split(everything, -(-n // at_once))
         return
     for start in range(0, n, at_once):
         shape = (min(at_once, n - start), *rest)

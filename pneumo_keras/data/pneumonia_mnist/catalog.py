@@ -3,7 +3,7 @@
 `patients.csv` has a line for each patient, with the hashes of the images at 28 px; other sizes are not
 matched. Patients are the numbers in the names of the files that Kermany et al. published; each file was
 matched with its image. The patients of 85 images are unknown, 67 of them normal test images. Test images are
-numbered from 1 again: whether their patients have training or validation images, too, is not known.
+numbered from 1 again: whether their patients have training or validation images, too, is unknown.
 """
 
 import csv
@@ -29,7 +29,7 @@ log = logging.getLogger("pneumo_keras")
 DATA_SET = "pneumonia_mnist"
 VERSION = "2.0.0"  # of the prepared images: raised with every change of what is written
 SIZES = (28, 64, 128, 224)
-MATCHED_SIZE = 28  # of the images whose patients are known
+MATCHED_SIZE = 28  # of the images whose patients were matched
 PATIENTS = Path(__file__).with_name("patients.csv")
 CITATION = """\
 @article{medmnistv2,
@@ -107,7 +107,7 @@ def describe_official(release: Release, files: Mapping[str, str], *, size: int) 
         description="Chest images of children, published by MedMNIST.",
         limits=(
             "The images are of children of 1 to 5 years from one hospital. It is not for adults; other "
-            "hospitals and machines are untried.",
+            "hospitals and machines are untested.",
             "Labels are what physicians read from the images, not proven diagnoses. A third physician "
             "checked those of the test images.",
             f"Normal images are {_to_percent(*fitted)} of the official training and validation images, but "
@@ -123,7 +123,7 @@ def describe_official(release: Release, files: Mapping[str, str], *, size: int) 
 
 
 def describe_difference(name: str, md5: str, release: Release, counts: Mapping[str, tuple[int, int]]) -> str:
-    """What to know about results from a file that is not the published one.
+    """A warning about results from a file that is not the published one.
 
     Args:
         name: Of the file.

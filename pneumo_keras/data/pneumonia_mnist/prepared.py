@@ -171,7 +171,7 @@ def _prepare(path: Path, split: str, size: int, folder: Path, read: Callable[[],
         return read()
     except Exception as error:
         raise DataError(
-            f"{folder}: the prepared images must be whole. Received: {_to_reason(error)}. "
+            f"{folder}: the prepared images must be intact. Received: {_to_reason(error)}. "
             "Remove that folder; the next run prepares it again."
         ) from error
 

@@ -308,7 +308,7 @@ def test_broken_images_stop_the_preparation_with_one_line(images, open_data, tmp
     (images / "train" / "PNEUMONIA" / "b.png").touch()
     assert refuse(open_data(images).open_split, "train") == (
         f"{images}: split 'train': every image must be one that can be read. Received: 2 of 32 that cannot, "
-        "first train/NORMAL/a.jpg: it is no PNG, JPEG, TIFF, BMP, WebP or DICOM file, or a damaged "
+        "first train/NORMAL/a.jpg: it is not a PNG, JPEG, TIFF, BMP, WebP or DICOM file, or a damaged "
         "one. Repair "
         "or remove them."
     )
@@ -321,7 +321,7 @@ def test_broken_images_stop_the_preparation_with_one_line(images, open_data, tmp
 def test_the_card_speaks_of_these_images_alone(images, open_data):
     card = open_data(images).card
     assert card.title == "clinic, 28 px"
-    assert card.description == "The user's own images, clinic. What they show is not known to this program."
+    assert card.description == "The user's own images, clinic. What they show is unknown."
     assert (card.notice, card.licence, card.citation, card.synthetic) == ("", "", "", False)
     assert (card.medmnist_name, card.files) == (None, {})
     said = " ".join((card.description, *card.limits))

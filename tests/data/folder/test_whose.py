@@ -48,7 +48,7 @@ def test_it_is_said_how_many_patients_were_found_by_their_names(caplog):
     name("P/17_a.png", "P/17_b.png", "P/18_a.png", pattern=r"^(\d+)_")
     name("P/a.png", "P/b.png")
     name("P/a.png", "P/b.png", pattern=r"^(\d+)_")
-    told = "tell the patient by their names (data.patient_pattern is"
+    told = "have the patient in their names (data.patient_pattern is"
     assert [(record.levelname, record.message) for record in caplog.records] == [
         ("INFO", f"clinic: 3 of 4 files {told} kermany): 2 patients"),
         ("INFO", f"clinic: 3 of 3 files {told} ^(\\d+)_): 2 patients"),

@@ -74,7 +74,8 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path, content):
     path = tmp_path / "junk.npz"
     path.write_bytes(content)
     assert refuse(path) == (
-        f"the file must be a whole npz archive of plain arrays. Received: File is not a zip file. {NEXT_STEP}"
+        "the file must be an intact npz archive of plain arrays. Received: File is not a zip file. "
+        f"{NEXT_STEP}"
     )
 
 
@@ -82,7 +83,8 @@ def test_a_truncated_archive_is_refused(write_npz):
     path = write_npz()
     path.write_bytes(path.read_bytes()[:-300])
     assert refuse(path) == (
-        f"the file must be a whole npz archive of plain arrays. Received: File is not a zip file. {NEXT_STEP}"
+        "the file must be an intact npz archive of plain arrays. Received: File is not a zip file. "
+        f"{NEXT_STEP}"
     )
 
 
@@ -92,7 +94,7 @@ def test_a_truncated_archive_is_refused(write_npz):
         (40, "File name in directory 'train_images.npy' and header "),
         (
             60,
-            "train_images.npy is no plain array: Error -3 while decompressing data: ",
+            "train_images.npy is not a plain array: Error -3 while decompressing data: ",
         ),
         (2000, "Bad CRC-32 for file 'train_images.npy'."),
     ],
@@ -103,7 +105,7 @@ def test_a_damaged_archive_is_refused(write_npz, start, reason):
     content[start : start + 100] = bytes(100)
     path.write_bytes(content)
     message = refuse(path)
-    assert message.startswith(f"the file must be a whole npz archive of plain arrays. Received: {reason}")
+    assert message.startswith(f"the file must be an intact npz archive of plain arrays. Received: {reason}")
     assert message.endswith(f" {NEXT_STEP}")
     assert ".." not in message
 
@@ -111,7 +113,7 @@ def test_a_damaged_archive_is_refused(write_npz, start, reason):
 def test_an_array_of_objects_is_never_unpickled(write_npz):
     path = write_npz(val_labels=np.array([0, 1, 1, 0, 1, None], object))
     assert refuse(path) == (
-        "the file must be a whole npz archive of plain arrays. Received: val_labels.npy must be "
+        "the file must be an intact npz archive of plain arrays. Received: val_labels.npy must be "
         f"a plain array of numbers. {NEXT_STEP}"
     )
 
@@ -121,7 +123,7 @@ def test_a_member_that_is_no_array_is_refused(write_npz):
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("val_images.npy", "a text, no array")
     assert refuse(path) == (
-        "the file must be a whole npz archive of plain arrays. Received: val_images.npy is no plain "
+        "the file must be an intact npz archive of plain arrays. Received: val_images.npy is not a plain "
         f"array: the magic string is not correct; expected b'\\x93NUMPY', got b'a text'. {NEXT_STEP}"
     )
 
@@ -189,13 +191,13 @@ def test_both_classes_must_be_there(write_npz, split):
 
 def test_images_of_another_size_name_the_setting(write_npz):
     assert refuse(write_npz(size=64)) == (
-        "the images must be 28 px, as data.size says. Received: 64 px. Set data.size to 64."
+        "the images must be 28 px, as set in data.size. Received: 64 px. Set data.size to 64."
     )
 
 
 def test_images_of_a_size_that_no_setting_takes_must_be_resized(write_npz):
     assert refuse(write_npz(size=32), size=64) == (
-        "the images must be 64 px, as data.size says. Received: 32 px. "
+        "the images must be 64 px, as set in data.size. Received: 32 px. "
         "Resize the images to one of 28, 64, 128, 224 px."
     )
 
@@ -220,7 +222,7 @@ def test_what_the_file_does_not_hold_is_never_allocated(write_npz, shape):
         file.write(bytes(12 * 28 * 28))
     declared = np.prod(shape)
     assert refuse(path) == (
-        "the file must be a whole npz archive of plain arrays. Received: val_images.npy declares "
+        "the file must be an intact npz archive of plain arrays. Received: val_images.npy declares "
         f"{declared:,} bytes and holds 9,408. {NEXT_STEP}"
     )
 

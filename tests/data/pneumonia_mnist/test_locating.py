@@ -97,5 +97,5 @@ def test_what_is_no_file_is_not_waited_for(tmp_path, folder, kind):
         os.mkfifo(path)
     else:
         path.symlink_to("/dev/zero")
-    with pytest.raises(DataError, match=r"\(it is no ordinary file\)"):
+    with pytest.raises(DataError, match=r"\(it is not an ordinary file\)"):
         locate_npz(to_release(b"official"), path=path, folder=folder)

@@ -123,7 +123,7 @@ def test_the_card_of_another_file_claims_nothing_of_it(write_npz, cache):
     path = write_npz("mine.npz")
     card = open_images(to_options(path, cache)).card
     assert card.title == "mine.npz, 28 px"
-    assert card.description == "The user's own images, mine.npz. What they show is not known to this program."
+    assert card.description == "The user's own images, mine.npz. What they show is unknown."
     assert (card.licence, card.citation, card.synthetic, card.medmnist_name) == ("", "", False, None)
     assert card.files == {"mine.npz": hashlib.sha256(path.read_bytes()).hexdigest()}
     assert card.notice.startswith("mine.npz is not the official PneumoniaMNIST at 28 px (its MD5 is ")

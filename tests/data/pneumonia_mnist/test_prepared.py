@@ -197,7 +197,7 @@ def test_images_whose_source_is_gone_are_named(npz, cache, prepared, folder):
     npz.path.unlink()
     with pytest.raises(DataError) as error:
         load(load_prepared(npz, "train", size=28, cache=cache))
-    assert str(error.value).startswith(f"{npz.path}: the file must be a whole npz archive")
+    assert str(error.value).startswith(f"{npz.path}: the file must be an intact npz archive")
 
 
 def test_images_that_are_prepared_again_in_vain_are_named(npz, cache, prepared, folder, monkeypatch):
@@ -206,7 +206,7 @@ def test_images_that_are_prepared_again_in_vain_are_named(npz, cache, prepared, 
     monkeypatch.setattr(tfds_images, "to_png", lambda _: b"no image")
     with pytest.raises(DataError, match=r"Remove that folder; the next run prepares it again\.") as error:
         images.read(slice(None))
-    assert str(error.value).startswith(f"{folder}: the prepared images must be whole. Received: ")
+    assert str(error.value).startswith(f"{folder}: the prepared images must be intact. Received: ")
 
 
 def test_a_cache_that_cannot_be_written_is_named(npz, tmp_path):
