@@ -1,1 +1,1 @@
-"""What to know of images before training on them: counts, copies, patients, exposure."""
+"""Facts about images that matter before training on them: counts, copies, patients, exposure."""

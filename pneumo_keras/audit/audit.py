@@ -13,9 +13,9 @@ from scipy import stats
 
 from pneumo_keras.arrays import CLASS_NAMES, Images
 from pneumo_keras.audit.copies import (
-    Alike,
     Digests,
-    Identical,
+    ExactDuplicates,
+    NearDuplicates,
     Occurrence,
     find_alike,
     find_identical,
@@ -39,8 +39,8 @@ DIGEST_BYTES = 8  # among a million images two different ones share a digest wit
 class Exposure:
     """One measure of the images of a split: mean grey, or contrast, the standard deviation of the pixels.
 
-    Means and standard deviations are over the images of each class, the AUC, in [0.5, 1], is that of telling
-    the classes by this measure alone; NaN where undefined.
+    Means and standard deviations are over the images of each class; the AUC, in [0.5, 1], is that of this
+    measure alone as a score; NaN where undefined.
     """
 
     means: list[float]
@@ -70,7 +70,7 @@ class Shift:
     Attributes:
         measure: Prevalence, mean grey or contrast.
         effect: Difference of prevalence, or of means over the pooled standard deviation (Cohen's d).
-        p: Of Fisher's exact test for prevalence, of a z-test of the means otherwise.
+        p: From Fisher's exact test for prevalence, from a z-test for the means.
         is_notable: Whether it is beyond chance and large enough to matter.
     """
 
@@ -97,8 +97,8 @@ class Audit:
     """What was found. Shifts are those of every other split against the first."""
 
     splits: dict[str, SplitFacts]
-    identical: Identical
-    alike: Alike
+    identical: ExactDuplicates
+    alike: NearDuplicates
     shifts: list[Shift]
     patients: KnownPatients
 

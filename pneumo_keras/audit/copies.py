@@ -13,8 +13,8 @@ from scipy.ndimage import gaussian_filter
 from pneumo_keras.arrays import Images
 from pneumo_keras.runtime.progress import show_progress
 
-EDGE = 28  # pixels, at which images are compared
-# Wider structures, the outline of a chest, are alike in all children: with them the closest images of
+COMPARISON_SIZE = 28  # pixels, at which images are compared
+# Wider structures, the outline of a chest, are similar in all children: with them the closest images of
 # different children reach 0.974 in PneumoniaMNIST and 0.983 in phantoms.
 DETAIL_SIGMA = 2.0  # pixels
 # Chosen on PneumoniaMNIST at 28 px, by eye and by altering its images: its closest images that are not
@@ -39,7 +39,7 @@ class Occurrence:
 
 
 @dataclass(frozen=True)
-class Identical:
+class ExactDuplicates:
     """Byte-identical images of the same height and width.
 
     Attributes:
@@ -66,7 +66,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Alike:
+class NearDuplicates:
     """Images that are almost equal but not identical; of identical ones the first counts.
 
     Attributes:
@@ -80,7 +80,7 @@ class Alike:
     pairs: list[Pair]
 
 
-def find_identical(occurrences: Sequence[Occurrence], digests: Digests) -> Identical:
+def find_identical(occurrences: Sequence[Occurrence], digests: Digests) -> ExactDuplicates:
     """Groups images by their digests. Those of a split follow each other."""
     found: dict[int, list[Occurrence]] = defaultdict(list)
     for occurrence, digest in zip(occurrences, digests.tolist(), strict=True):
@@ -94,13 +94,13 @@ def find_identical(occurrences: Sequence[Occurrence], digests: Digests) -> Ident
             counts[name_pair(split, split)] += count - 1
         for first, second in combinations(of_split, 2):
             counts[name_pair(first, second)] += 1
-    return Identical(counts, sum(_count_labels(group) > 1 for group in groups), groups)
+    return ExactDuplicates(counts, sum(_count_labels(group) > 1 for group in groups), groups)
 
 
-def find_alike(occurrences: Sequence[Occurrence], digests: Digests, details: Details) -> Alike:
+def find_alike(occurrences: Sequence[Occurrence], digests: Digests, details: Details) -> NearDuplicates:
     """Compares every distinct image with every other one, as it is and mirrored.
 
-    The similarity is the correlation of their fine structure. A blank image is like no other.
+    The similarity is the correlation of their fine structure. A blank image is similar to no other.
     """
     distinct = np.sort(np.unique(digests, return_index=True)[1])
     details = details[distinct]
@@ -130,7 +130,7 @@ def find_alike(occurrences: Sequence[Occurrence], digests: Digests, details: Det
     for pair in pairs:
         counts[name_pair(pair.first.split, pair.second.split)] += 1
     conflicts = sum(pair.first.label != pair.second.label for pair in pairs)
-    return Alike(counts, conflicts, pairs[:PAIRS_KEPT])
+    return NearDuplicates(counts, conflicts, pairs[:PAIRS_KEPT])
 
 
 def to_details(images: Images) -> Details:
@@ -154,7 +154,7 @@ def _pair_splits(occurrences: Sequence[Occurrence]) -> dict[str, int]:
 
 def _shrink(image: UInt8[np.ndarray, "height width"]) -> Float32[np.ndarray, "28 28"]:
     picture = Image.fromarray(image.astype(np.float32))
-    return np.asarray(picture.resize((EDGE, EDGE), Image.Resampling.BOX))
+    return np.asarray(picture.resize((COMPARISON_SIZE, COMPARISON_SIZE), Image.Resampling.BOX))
 
 
 def _count_labels(group: Sequence[Occurrence]) -> int:

@@ -87,7 +87,7 @@ def predict(
     find images -name '*.dcm' | pneumo-keras predict runs/one - --format json
     """
     from pneumo_keras.data.listing import IgnoredFiles
-    from pneumo_keras.reporting.predictions import LAYOUTS, Written, replace_lines, resume_csv
+    from pneumo_keras.reporting.predictions import LAYOUTS, ResumedCsv, replace_lines, resume_csv
     from pneumo_keras.runtime.backend import check_packages
     from pneumo_keras.runtime.progress import show_progress
     from pneumo_keras.storage.files import check_free, check_new, claim_file, explain_unwritable
@@ -107,7 +107,7 @@ def predict(
             if not resume:
                 check_new(out, option="--out")
         threshold, score = stack.enter_context(_open_scoring(run, cluster, prevalence, workers, paths))
-        names, before = _list_names(paths, out, ignored), Written()
+        names, before = _list_names(paths, out, ignored), ResumedCsv()
         if out and out.exists():
             before, names = resume_csv(out, names, threshold=threshold)
         if before.images:

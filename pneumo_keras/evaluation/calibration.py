@@ -1,4 +1,4 @@
-"""Scores that mean what they say: of the images scored about 0.8, 80 % are pneumonia.
+"""Calibration of scores: of the images scored about 0.8, 80 % are pneumonia.
 
 Log odds are scaled on validation images, which keeps the order of the images, and with it the AUC: a slope
 that would reverse it is refused. The reliability diagram shows bin by bin how well scores are calibrated.
@@ -67,7 +67,7 @@ class Calibration(LogitScaling):
 
     Attributes:
         fitted_on: The images, for instance `val`.
-        prevalence: That the scores speak of.
+        prevalence: The prevalence for which the scores are probabilities.
         error_before: Calibration error of the same images unscaled.
         error_after: The same scaled.
     """
@@ -86,7 +86,7 @@ def describe_calibration(
     return Calibration(
         **asdict(scaling),
         fitted_on=fitted_on,
-        # An intercept moves the scores to the share of the images it was fitted on.
+        # An intercept moves the scores to the prevalence of the images it was fitted on.
         prevalence=to_prevalence(labels) if scaling.method == "platt" else BALANCED_PREVALENCE,
         error_before=before,
         error_after=after,
@@ -162,17 +162,17 @@ class ReliabilityBin:
     """The images of one bin of scores, low < score <= high (the first bin has scores of `low`, too).
 
     Attributes:
-        mean_score: What the classifier promises.
-        share: Share of pneumonia images, what comes true, with Wilson's interval.
+        mean_score: Mean predicted probability.
+        prevalence: Observed prevalence, with Wilson's interval.
     """
 
     low: float
     high: float
     n: int
     mean_score: float
-    share: float
-    share_low: float
-    share_high: float
+    prevalence: float
+    prevalence_low: float
+    prevalence_high: float
 
 
 def to_reliability_bins(
@@ -181,7 +181,7 @@ def to_reliability_bins(
     """The table behind a reliability diagram; bins without images are left out.
 
     With a `prevalence`, shares and their bounds are carried from the images' prevalence to the stated one as
-    scores are: the share inside a bin is moved by the same odds.
+    scores are: the prevalence inside a bin is moved by the same odds.
 
     Raises:
         DataError: There are no images, or labels or scores are out of range.

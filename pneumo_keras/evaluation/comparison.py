@@ -1,9 +1,9 @@
 """Two classifiers on the same images: is the second better, or is it chance?
 
 Differences are second minus first. Images are paired, so intervals are much shorter than those of two
-separate figures: overlapping intervals of two classifiers do not mean that they are equal.
+separate metrics: overlapping intervals of two classifiers do not mean that they are equal.
 
-The AUC has DeLong's paired test, shares of images have McNemar's, every other figure the paired stratified
+The AUC has DeLong's paired test, shares of images have McNemar's, every other metric the paired stratified
 bootstrap. Where patients are known, DeLong's test and the bootstrap take the images of a patient together,
 and the bootstrap replaces McNemar's test, which cannot.
 """
@@ -28,7 +28,7 @@ from pneumo_keras.evaluation.intervals import (
     to_quantile,
 )
 from pneumo_keras.evaluation.metrics import (
-    Draws,
+    BootstrapValues,
     ResampleWeights,
     check_scores,
     has_both_classes,
@@ -65,9 +65,9 @@ def compare_figures(
     patients: Patients | None = None,
     prevalence: float | None = None,
 ) -> dict[str, Difference]:
-    """Differences of all figures but the prevalence, second minus first; the seed is the bootstrap's.
+    """Differences of all metrics except the prevalence, second minus first; the seed is the bootstrap's.
 
-    With a `prevalence`, scores and figures are those of a population with it. McNemar's test knows no
+    With a `prevalence`, scores and metrics are those of a population with it. McNemar's test takes no
     weights: the accuracy is then bootstrapped, too.
 
     Raises:
@@ -78,7 +78,7 @@ def compare_figures(
     check_scores(labels, second)
     predicted = first > first_threshold, second > second_threshold
 
-    def measure(weights: ResampleWeights) -> dict[str, Draws]:
+    def measure(weights: ResampleWeights) -> dict[str, BootstrapValues]:
         before, after = (
             to_resampled_figures(labels, scores, of_scores, weights)
             for scores, of_scores in zip((first, second), predicted, strict=True)
@@ -107,8 +107,8 @@ def compare_figures(
 def to_difference(value: float, error: float, freedom: float, *, method: str) -> Difference:
     """A difference within Student's interval, the normal one for infinite degrees of freedom.
 
-    Bounds are NaN where the error is 0 or NaN: images on which two classifiers do not differ say nothing of
-    how far they may differ on others.
+    Bounds are NaN where the error is 0 or NaN: images on which two classifiers do not differ do not show how
+    far they may differ on others.
     """
     if not error > ROUNDING:
         p_value = 1.0 if abs(value) <= ROUNDING else math.nan

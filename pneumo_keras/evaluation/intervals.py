@@ -2,12 +2,12 @@
 
 - A share of images (accuracy, sensitivity, specificity, precision, prevalence): Wilson's interval.
 - The AUC: DeLong's standard error, symmetric in the logit.
-- Every other figure: the standard error of a stratified bootstrap with Student's quantile, symmetric in the
+- Every other metric: the standard error of a stratified bootstrap with Student's quantile, symmetric in the
   logit, of the log loss in the logarithm.
 
-They speak of other images of the same kind, not of other hospitals or training runs. Where patients are
+They hold for other images of the same kind, not for other hospitals or training runs. Where patients are
 known, all three take the images of a patient together. Bounds are NaN where the images do not determine
-them: where all resamples agree, for instance. How many intervals contain the true figure is measured by
+them: where all resamples agree, for instance. How many intervals contain the true value is measured by
 tests/evaluation/measure_coverage.py.
 """
 
@@ -23,7 +23,7 @@ from scipy.special import expit, logit, ndtri, stdtrit
 from pneumo_keras.arrays import Labels, Scores
 from pneumo_keras.evaluation.metrics import (
     BINS,
-    Draws,
+    BootstrapValues,
     Predicted,
     ResampleWeights,
     has_both_classes,
@@ -45,9 +45,9 @@ BATCH_CELLS = 2**18  # images times resamples at once: 2 MB an array, which stay
 BOOTSTRAP, BY_PATIENT = "bootstrap, Student's t", ", by patient"
 
 SHORT_INTERVALS, FEWEST_IMAGES = ("brier_loss", "log_loss"), 50
-"""Figures whose intervals are too short with fewer images of the rarer class, see docs/benchmarks.md.
+"""Metrics whose intervals are too short with fewer images of the rarer class, see docs/benchmarks.md.
 
-An image with a confident wrong score is rare, costs much, and is seldom among so few.
+An image with a confident wrong score has a large loss and rarely occurs in small samples.
 """
 SHORT_COVERAGE = "87 %"
 """The lowest coverage of them in simulations, from 3 images of the rarer class on."""
@@ -111,7 +111,7 @@ def to_intervals(
 
 
 def list_short_intervals(intervals: Mapping[str, Interval], rarer: int) -> list[str]:
-    """Figures whose intervals are known to be too short for so few images of a class, or patients."""
+    """Metrics whose intervals are known to be too short for so few images of a class, or patients."""
     few = rarer < FEWEST_IMAGES
     return [name for name in SHORT_INTERVALS if few and not math.isnan(intervals[name].low)]
 
@@ -149,7 +149,7 @@ def to_share_interval(
 
 
 def to_effective_size(part: Bool[np.ndarray, " n"], patients: Patients) -> float:
-    """How many images of as many patients tell a share as well as these do; NaN of a single patient.
+    """The number of independent images that would estimate the share equally precisely; NaN for one patient.
 
     The images by the design effect, shrunk by as much as Student's interval over patients is longer than the
     normal one. Where the share is 0 or 1 the design effect is the number of images a patient.
@@ -241,7 +241,7 @@ def _to_logit_interval(value: float, half: float, method: str) -> Interval:
 
 def estimate_errors(
     labels: Labels,
-    measure: Callable[[ResampleWeights], dict[str, Draws]],
+    measure: Callable[[ResampleWeights], dict[str, BootstrapValues]],
     *,
     prevalence: float | None,
     patients: Patients | None,
@@ -254,7 +254,7 @@ def estimate_errors(
     many of each class as there are. Where patients are known, they are drawn with all their images, and
     images are weighted so that classes keep their shares. Resampling m images leaves out 1 / m of their
     variance, which is put back by the rarer class. Resamples in which a figure is undefined are left out. NaN
-    with one image, or patient, of a class: it says nothing of others.
+    with one image, or patient, of a class: its variance is unknown.
 
     References:
         Efron, B. & Tibshirani, R. J. (1993). An introduction to the bootstrap. Chapman & Hall, chapters 6

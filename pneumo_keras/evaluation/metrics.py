@@ -1,7 +1,7 @@
-"""Figures of a binary classifier. Positive is pneumonia = 1, negative is normal = 0.
+"""Metrics of a binary classifier. Positive is pneumonia = 1, negative is normal = 0.
 
 An image is predicted to show pneumonia when its score is above the threshold, MedMNIST's rule. Predictions
-are passed along with scores, so that scores corrected for another prevalence keep theirs. A figure that is
+are passed along with scores, so that scores corrected for another prevalence keep theirs. A metric that is
 undefined is NaN: the sensitivity without pneumonia images, for instance.
 """
 
@@ -29,8 +29,8 @@ Predicted = Bool[np.ndarray, " n"]
 ResampleWeights = Float64[np.ndarray, "resamples n"]
 """How much each image counts in each resample."""
 
-Draws = Float64[np.ndarray, " resamples"]
-"""One figure of each resample."""
+BootstrapValues = Float64[np.ndarray, " resamples"]
+"""One metric of each resample."""
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -139,10 +139,10 @@ def check_scores(labels: Int64[np.ndarray, " labels"], scores: Float64[np.ndarra
 
 
 def weigh_images(labels: Labels, prevalence: float | None) -> Float64[np.ndarray, " n"]:
-    """Weights with which images stand for a population of that prevalence; their sum is the number of images.
+    """Weights that give the images that prevalence; their sum is the number of images.
 
-    Without a prevalence, in (0, 1), all are 1. Images of one class cannot stand for a population with both: a
-    DataError.
+    Without a prevalence, in (0, 1), all are 1. A DataError for images of one class, which cannot represent
+    a population with both.
     """
     if prevalence is None:
         return np.ones(len(labels))
@@ -154,16 +154,16 @@ def weigh_images(labels: Labels, prevalence: float | None) -> Float64[np.ndarray
 def to_figures(
     labels: Labels, scores: Scores, predicted: Predicted, *, prevalence: float | None = None
 ) -> dict[str, float]:
-    """Every figure of the images, by scikit-learn; NaN where undefined.
+    """Every metric of the images, by scikit-learn; NaN where undefined.
 
-    With a `prevalence`, scores are probabilities in a population with it, and figures speak of that. Scores
+    With a `prevalence`, scores are probabilities in a population with it, and metrics are of that. Scores
     are clipped to [2**-24, 1 - 2**-24] for the log loss, so one image costs at most 16.6 nats.
 
     Raises:
         DataError: There are no images, labels or scores are out of range, or a prevalence is stated
             for images of one class.
     """
-    # scikit-learn takes seconds to import, and `compare` does without.
+    # scikit-learn takes seconds to import, and `compare` does not need it.
     from sklearn import metrics
 
     check_scores(labels, scores)
@@ -226,7 +226,7 @@ def to_log_losses(labels: Labels, scores: Scores) -> Float64[np.ndarray, " n"]:
 
 def to_resampled_figures(
     labels: Labels, scores: Scores, predicted: Predicted, weights: ResampleWeights
-) -> dict[str, Draws]:
+) -> dict[str, BootstrapValues]:
     """The figures of `to_figures` for many sets of weights at once, in array operations."""
     total = weights.sum(axis=1)
     members = (to_bin_index(scores)[:, None] == np.arange(BINS)) * (scores - labels)[:, None]
@@ -239,13 +239,15 @@ def to_resampled_figures(
     }
 
 
-def _to_resampled_rankings(labels: Labels, scores: Scores, weights: ResampleWeights) -> dict[str, Draws]:
+def _to_resampled_rankings(
+    labels: Labels, scores: Scores, weights: ResampleWeights
+) -> dict[str, BootstrapValues]:
     """AUC and average precision; NaN where a class is missing."""
     if not has_both_classes(labels):
         undefined = np.full(len(weights), np.nan)
         return {"auc": undefined, "average_precision": undefined}
     order = np.argsort(-scores, kind="stable")
-    # Images of equal score cannot be told apart by any threshold: sums are read at the last of them.
+    # No threshold separates images of equal score: sums are read at the last of them.
     last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
     drawn = weights[:, order]
     found = np.cumsum(drawn * labels[order], axis=1)[:, last]
@@ -263,7 +265,7 @@ def _to_resampled_rankings(labels: Labels, scores: Scores, weights: ResampleWeig
 
 def _to_resampled_prediction_figures(
     labels: Labels, predicted: Predicted, weights: ResampleWeights
-) -> dict[str, Draws]:
+) -> dict[str, BootstrapValues]:
     cells = [(labels == label) & (predicted == positive) for label in (0, 1) for positive in (False, True)]
     tn, fp, fn, tp = (weights @ np.stack(cells, axis=1).astype(np.float64)).T
     sensitivity, specificity = _divide(tp, tp + fn), _divide(tn, tn + fp)
@@ -281,5 +283,5 @@ def _to_resampled_prediction_figures(
     }
 
 
-def _divide(part: Draws, whole: Draws) -> Draws:
+def _divide(part: BootstrapValues, whole: BootstrapValues) -> BootstrapValues:
     return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)

@@ -40,7 +40,7 @@ def to_groups(patients: Sequence[str] | None) -> Patients | None:
 def select_patients(
     patients: Patients | None, inside: Bool[np.ndarray, " n"]
 ) -> Int64[np.ndarray, " inside"] | None:
-    """Those of some images, numbered anew; None where none has two of these."""
+    """Those of some images, renumbered; None where none has two of these."""
     if patients is None:
         return None
     names, numbers = np.unique(patients[inside], return_inverse=True)

@@ -20,13 +20,13 @@ from pneumo_keras.evaluation.metrics import (
 from pneumo_keras.evaluation.report_card import HALF
 
 PLAIN, PERTURBED = "", "perturbed_"
-"""What figures' names begin with, by the images that they speak of."""
+"""What the names of metrics begin with, by the images on which they are measured."""
 
 CRITERION = "mean_log_loss"
 """Of each fold: the mean of the log losses on its images as they are and perturbed.
 
-Images as they are tell which features see the disease, perturbed images which heads know when they do not
-know; neither replaces the other.
+Unperturbed loss measures how well features discriminate; perturbed loss measures whether heads become less
+confident under perturbation.
 """
 
 FoldFigures = dict[str, Float64[np.ndarray, " folds"]]
@@ -149,7 +149,7 @@ def rank(candidates: Sequence[Candidate]) -> list[Candidate]:
     return sorted(candidates, key=lambda candidate: np.nan_to_num(candidate.to_mean(CRITERION), nan=np.inf))
 
 
-def list_equals(ranked: Sequence[Candidate]) -> list[Candidate]:
+def list_within_one_error(ranked: Sequence[Candidate]) -> list[Candidate]:
     """The candidates within one standard error of the best one, itself included; see `Candidate.to_loss`."""
     best = ranked[0]
     losses = [candidate.to_loss(best, CRITERION) for candidate in ranked]
@@ -166,4 +166,4 @@ def choose_cheapest(ranked: Sequence[Candidate]) -> Candidate:
         trees. Wadsworth, section 3.4.3: the one-standard-error rule. The error here is that of the
         difference to the best, which is several times smaller: folds differ more than settings do.
     """
-    return min(list_equals(ranked), key=lambda candidate: (candidate.operations, candidate.weights))
+    return min(list_within_one_error(ranked), key=lambda candidate: (candidate.operations, candidate.weights))

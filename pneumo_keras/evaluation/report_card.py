@@ -59,19 +59,19 @@ def to_member_figures(members: Sequence[Mapping[str, float]]) -> dict[str, Membe
 
 @dataclass(frozen=True, kw_only=True)
 class ThresholdMetrics:
-    """All figures at one threshold, above which pneumonia is predicted.
+    """All metrics at one threshold, above which pneumonia is predicted.
 
     Attributes:
         n: Images.
         threshold: Corrected to the stated prevalence, if any.
         counts: Images by label and prediction.
-        figures: By name.
-        resamples: Of the bootstrap.
-        seed: Of the bootstrap.
-        stated_prevalence: That figures, scores and threshold were corrected for; None for the images' own.
-        trained_prevalence: That they were corrected from, if they were.
-        short_intervals: Figures whose intervals are known to be too short for so few images.
-        patients: Where they are known, and intervals take the images of one together.
+        figures: Metrics by name.
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the bootstrap.
+        stated_prevalence: For which metrics, scores and threshold were corrected; None for the images' own.
+        trained_prevalence: From which they were corrected, if they were.
+        short_intervals: Metrics whose intervals are known to be too short for so few images.
+        patients: Counts, where patients are known and intervals take the images of one together.
     """
 
     n: int
@@ -172,7 +172,7 @@ def evaluate(
     """Evaluates scores at the operating point and at 0.5, and every member by itself; see `evaluate_at`.
 
     `members` are the scores of each. Without `distances` no image is taken for out of distribution, and
-    `new` tells which images show patients of whom the classifier has seen none, if that is known.
+    `new` marks the images of patients who were not in the training, if that is known.
     """
     options = {"seed": seed, "shift": shift, "patients": patients}
     at_threshold = evaluate_at(labels, scores, threshold, **options)
@@ -218,10 +218,10 @@ def evaluate_at(
     shift: PrevalenceShift | None = None,
     patients: Patients | None = None,
 ) -> ThresholdMetrics:
-    """Every figure with its interval, at a threshold that was chosen on other images than these.
+    """Every metric with its interval, at a threshold that was chosen on other images than these.
 
     A `shift` corrects scores and threshold together to a stated prevalence: predictions stay, and the images
-    are weighted to stand for a population with it.
+    are weighted to represent a population with it.
 
     Raises:
         DataError: There are no images, labels or scores are out of range, or a prevalence is stated

@@ -111,7 +111,7 @@ def to_perturbed_figures(
 ) -> PerturbedFigures:
     """Figures of perturbed images, against the same images as they are (`plain`).
 
-    The threshold is the operating point as it was chosen; with a `shift`, the accuracy speaks of the stated
+    The threshold is the operating point as it was chosen; with a `shift`, the accuracy is that at the stated
     prevalence.
     """
     predicted = perturbed.scores > threshold

@@ -1,6 +1,6 @@
 """Scores as text: our `scores_<split>.csv` and MedMNIST's standard result file.
 
-Nothing here writes files: the caller does, whole or not at all.
+Nothing here writes files: the caller does, atomically.
 """
 
 import csv
@@ -136,7 +136,7 @@ def format_medmnist_scores(scores: Scores) -> str:
 
 
 def to_medmnist_name(*, split: str, auc: float, accuracy: float, run: str, size: int = 28) -> str:
-    """Name by which MedMNIST's evaluator knows the data set, the size and the split of a result file.
+    """Name from which MedMNIST's evaluator reads the data set, the size and the split of a result file.
 
     The accuracy is that at MedMNIST's threshold, 0.5, not at the run's operating point; a long name of a run
     is cut.

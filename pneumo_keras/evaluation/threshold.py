@@ -41,7 +41,7 @@ class Rule:
     Attributes:
         choose: The threshold from labels, scores and the demands, those by keyword.
         demands: Parameters of the rule, with the usual values.
-        description: For people, the demands in braces.
+        description: In words, with the demands in braces.
         from_images: Whether labels and scores decide, not the settings alone.
     """
 
@@ -159,8 +159,8 @@ class OperatingPoint:
         threshold: An image is predicted to show pneumonia when its score is above it.
         rule: A name in `RULES`.
         demand: Parameters of the rule, by name.
-        chosen_on: The split, for instance `val`, that the rest speaks of, and on which the rule chose if it
-            is one that asks images.
+        chosen_on: The split, for instance `val`, on which the numbers below are measured, and on which the
+            rule chose if it needs images.
         counts: Those images by label and prediction.
         sensitivity: Of those images; NaN without any of pneumonia.
         specificity: Of those images; NaN without any normal one.
@@ -186,7 +186,7 @@ class OperatingPoint:
                 raise ValueError(f"'{name}' must be that of its counts")
 
     def describe_rule(self) -> str:
-        """How the threshold came about, and on which images if images were asked."""
+        """How the threshold was chosen, and on which images if the rule needs images."""
         rule = RULES[self.rule]
         text = rule.description.format(**self.demand)
         images = SPLIT_NAMES.get(self.chosen_on, self.chosen_on)

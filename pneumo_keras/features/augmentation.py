@@ -1,4 +1,4 @@
-"""Augmentation: how images might have been acquired and saved otherwise.
+"""Augmentation: images as other acquisition and other files might have given them.
 
 First what a camera and a file do to grey levels, at the image's own size: exposure, resizing kernel, noise,
 JPEG. Then one affine warp, which enlarges and turns in one step. All of it on the host: the same bytes on
@@ -174,7 +174,7 @@ def _choose_quality(lowest: int, which: float, whether: float) -> int | None:
 
 
 def _expose(image: Float32[np.ndarray, "height width"], augmentation: Augmentation) -> None:
-    """Changes the grey levels in place."""
+    """Changes the grey levels of the array itself."""
     if augmentation.gamma != 1:
         image[:] = 255 * (image / 255) ** np.float32(augmentation.gamma)
     if augmentation.brightness_factor != 1 or augmentation.brightness:

@@ -35,7 +35,7 @@ from pneumo_keras.storage.printable import to_amount
 
 log = logging.getLogger("pneumo_keras")
 
-# What computes for a backend or an engine, of which another version may compute otherwise.
+# What computes for a backend or an engine, of which another version may compute differently.
 PACKAGES = {
     "jax": ("jax", "jaxlib"),
     "tensorflow": ("tensorflow",),
@@ -206,7 +206,7 @@ class Extractor:
                 missing[layer] = set(entry.array.find_missing())
             if damaged := len(missing[layer].intersection(entry.array.list_written())):
                 log.warning(
-                    "Features of %s: %d of %d chunks of %s are damaged and are computed anew",
+                    "Features of %s: %d of %d chunks of %s are damaged and are recomputed",
                     title,
                     damaged,
                     entry.array.count,

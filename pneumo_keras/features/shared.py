@@ -1,8 +1,8 @@
 """Features that several machines share: entries at an address, behind the store of each machine.
 
 Training reads from the store of its machine. What is missing there is fetched from the address, if it is
-there, and what a machine has computed is put there, in the same files. Nothing is locked: who writes the
-same file writes the same features, and each file appears whole.
+there, and what a machine has computed is put there, in the same files. Nothing is locked: concurrent writers
+write identical content, and each file is written atomically.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ class SharedStore:
             self._files, self._root = fsspec.core.url_to_fs(address)
 
     def has(self, entry: Entry) -> bool:
-        """Whether an entry is there; whether it is undamaged is found when it was fetched."""
+        """Whether an entry is there; whether it is undamaged is checked after it was fetched."""
         if self._is_readable:
             with self._reading(), contextlib.suppress(FileNotFoundError):
                 self._files.invalidate_cache()  # others write there
@@ -46,7 +46,7 @@ class SharedStore:
         return False
 
     def fetch(self, entry: Entry, title: str) -> None:
-        """Copies an entry to this machine, if it is there; the title says whose features these are."""
+        """Copies an entry to this machine, if it is there; the title names the images, for the log."""
         if not self.has(entry):
             return
         log.info("Features of %s: from %s", title, self.address)
@@ -107,7 +107,7 @@ class SharedStore:
                     "Check address, driver, credentials and network, or leave compute.store unset"
                 ) from error
             self._is_readable = self._is_writable = False
-            log.warning("%s cannot be read (%s): it is done without", self.address, reason)
+            log.warning("%s cannot be read (%s): continuing without it", self.address, reason)
 
 
 def _to_reason(error: Exception) -> str:

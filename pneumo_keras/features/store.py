@@ -1,7 +1,7 @@
 """Features on disk: an entry for each view of a set of images through one feature layer.
 
 An entry is addressed by everything that determines its content, so nothing stale is ever read. It is written
-chunk by chunk, and a killed run goes on at the chunk where it stopped.
+chunk by chunk, and a killed run continues at the chunk where it stopped.
 """
 
 import contextlib
@@ -79,7 +79,7 @@ class FeatureTable:
     def __getitem__(self, rows: slice | Integer[np.ndarray, " b"]) -> Features:
         """The features of these images; DataError where they were removed meanwhile."""
         try:
-            # Mapped anew each time: pages of a map that stays open would count as memory in use.
+            # Mapped on each access: pages of a map that stays open would count as memory in use.
             parts = [np.load(file, mmap_mode="r")[rows] for file in self.files.values()]
         except (OSError, ValueError) as error:
             raise DataError(
@@ -140,8 +140,8 @@ class Store:
             free = shutil.disk_usage(self.folder).free
         if missing > free:
             raise DataError(
-                f"The features of this job take another {_to_gigabytes(missing)} GB in {self.folder}: make "
-                "room, name a folder on another disk with PNEUMO_KERAS_CACHE, or lower augmentation.views. "
+                f"The features of this job take another {_to_gigabytes(missing)} GB in {self.folder}: free "
+                "space, name a folder on another disk with PNEUMO_KERAS_CACHE, or lower augmentation.views. "
                 f"Received: {free / 1e9:.2f} GB free"
             )
 
@@ -149,7 +149,7 @@ class Store:
     def writing(self, entries: Iterable[Entry], title: str) -> Iterator[None]:
         """Makes the files of entries, and keeps other processes from computing them meanwhile.
 
-        The title says whose images these are, and is no part of the address. DataError where entries cannot
+        The title names the images, and is not part of the address. DataError where entries cannot
         be written.
         """
         with contextlib.ExitStack() as stack:
@@ -171,8 +171,8 @@ class Store:
             yield
         except OSError as error:
             raise DataError(
-                f"{self.folder}: the cache must take the features. Received: {error.strerror or error}. Make "
-                "room there, or name another folder with PNEUMO_KERAS_CACHE; what was computed stays."
+                f"{self.folder}: the cache must take the features. Received: {error.strerror or error}. Free "
+                "space there, or name another folder with PNEUMO_KERAS_CACHE; what was computed stays."
             ) from error
 
 

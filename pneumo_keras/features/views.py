@@ -98,7 +98,7 @@ def build_perturbed_view(ranges: AugmentationRanges, *, seed: int) -> View:
 
 
 def list_drawing_versions() -> dict[str, str]:
-    """Versions of what draws and warps: another one may do so otherwise."""
+    """Versions of what draws and warps: another one may do so differently."""
     return {package: importlib.metadata.version(package) for package in ("numpy", "pillow")}
 
 

@@ -1,1 +1,1 @@
-"""The frozen backbone, what runs it, and the classifier around it."""
+"""The backbone, the head, the classifier of both, and its explanations."""

@@ -5,7 +5,7 @@ therefore a sum over the cells of the layer, without any choice. With hidden uni
 gradient, as long as the same units stay active.
 
 What a cell adds is compared with what the same cell adds on normal images: borders, corners and bones are
-on every image and tell nothing about this one.
+on every image and carry no information about this one.
 
 References:
     Zhou, B. et al. (2016). Learning deep features for discriminative localization. CVPR: the class activation
@@ -32,7 +32,7 @@ Image = UInt8[np.ndarray, "height width"]
 FeatureLayerMaps = list[np.ndarray]
 """For each feature layer its map (cells, cells, channels)."""
 
-Shares = Float64[np.ndarray, "_pixels _cells"]
+CellWeights = Float64[np.ndarray, "_pixels _cells"]
 
 # Standard deviation of what a cell spreads over, as a share of the image's edge: single cells are noise.
 # Chosen on phantom images: 0.05 finds fewer opacities, 0.1 no more (docs/benchmarks.md).
@@ -60,14 +60,14 @@ class Explainer:
     Attributes:
         classifier: Of a run.
         maps: Images -> the feature layers' maps.
-        shares: For each feature layer the shares of its cells in the image's pixels, down and across.
-        usual: For each view of an image the feature layers' mean maps over normal images.
+        cell_weights: For each feature layer the weights of its cells in the image's pixels, down and across.
+        normal_means: For each view of an image the feature layers' mean maps over normal images.
     """
 
     classifier: Classifier
     maps: keras.Model
-    shares: Sequence[tuple[Shares, Shares]]
-    usual: Sequence[FeatureLayerMaps]
+    cell_weights: Sequence[tuple[CellWeights, CellWeights]]
+    normal_means: Sequence[FeatureLayerMaps]
 
     def explain(self, image: Image) -> Explanation:
         """Explains an image of the size that the classifier was trained on, 0 (black) to 255 (white)."""
@@ -75,8 +75,8 @@ class Explainer:
         features = np.stack([np.concatenate([one.mean(axis=(0, 1)) for one in maps]) for maps in views])
         gradients, log_odds = linearise_head(self.classifier.head, features)
         added = [
-            self._spread(gradient, maps, usual)
-            for gradient, maps, usual in zip(gradients, views, self.usual, strict=True)
+            self._spread(gradient, maps, normal_means)
+            for gradient, maps, normal_means in zip(gradients, views, self.normal_means, strict=True)
         ]
         if self.classifier.flip_average:
             added = [added[0], added[1][:, ::-1]]
@@ -86,12 +86,14 @@ class Explainer:
         return Explanation(evidence.astype(np.float32), base=calibrated - float(evidence.mean()))
 
     def _spread(
-        self, gradient: Float64[np.ndarray, " d"], maps: FeatureLayerMaps, usual: FeatureLayerMaps
+        self, gradient: Float64[np.ndarray, " d"], maps: FeatureLayerMaps, normal_means: FeatureLayerMaps
     ) -> Float64[np.ndarray, "height width"]:
         """What the pixels add to the log odds, in the mean over the image."""
         slopes = np.split(gradient, np.cumsum([one.shape[-1] for one in maps])[:-1])
         added = np.zeros(())
-        for slope, one, mean, (down, across) in zip(slopes, maps, usual, self.shares, strict=True):
+        for slope, one, mean, (down, across) in zip(
+            slopes, maps, normal_means, self.cell_weights, strict=True
+        ):
             cells = (one.astype(np.float64) - mean) @ slope
             added = added + down @ cells @ across.T * (len(down) * len(across) / cells.size)
         return added
@@ -102,7 +104,7 @@ def build_explainer(classifier: Classifier, normal: Images) -> Explainer:
     maps = build_map_model(classifier.frozen.backbone)
     height, width = normal.shape[1:]
     length: int = classifier.frozen.backbone.input_shape[1]
-    shares = [
+    cell_weights = [
         (
             down.spread(output.shape[1], length=length, pixels=height),
             across.spread(output.shape[2], length=length, pixels=width),
@@ -110,11 +112,11 @@ def build_explainer(classifier: Classifier, normal: Images) -> Explainer:
         for output, (down, across) in zip(maps.outputs, locate_cells(maps), strict=True)
     ]
     seen = [_compute_maps(classifier, maps, image) for image in normal]  # images, views, feature layers
-    usual = [
+    normal_means = [
         [np.stack(one).mean(axis=0, dtype=np.float64) for one in zip(*view, strict=True)]
         for view in zip(*seen, strict=True)
     ]
-    return Explainer(classifier, maps, shares, usual)
+    return Explainer(classifier, maps, cell_weights, normal_means)
 
 
 def _compute_maps(classifier: Classifier, maps: keras.Model, image: Image) -> list[FeatureLayerMaps]:
@@ -165,7 +167,7 @@ class Axis:
         before = max(lacking, 0) // 2
         return Axis(self.first + self.step * ((window - 1) / 2 - before), self.step * step)
 
-    def spread(self, cells: int, *, length: int, pixels: int) -> Shares:
+    def spread(self, cells: int, *, length: int, pixels: int) -> CellWeights:
         """The share of each cell that falls to each pixel of an image, so that nothing is lost or added.
 
         A cell is where its field of view has its centre. To stretch the cells over the image instead would

@@ -153,7 +153,7 @@ class CutBackbone:
     """A copy of a backbone in two parts that share its layers.
 
     Attributes:
-        whole: Images (n, size, size, 3) -> features (n, d), as the backbone was.
+        whole: Images (n, size, size, 3) -> features (n, d), like the backbone before the cut.
         lower: Images -> activations (n, a): what crosses the cut, flat, then the pooled feature layers below.
         upper: Activations -> features. Its convolutions learn, its BatchNorm does not: that alone leaves it
             in inference mode, since `fit` calls all layers with `training=True`.

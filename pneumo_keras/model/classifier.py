@@ -142,7 +142,7 @@ def save_classifier(model: keras.Model, path: Path) -> None:
     members["config.json"] = _number_shared_objects(members["config.json"])
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in members.items():
-            archive.writestr(zipfile.ZipInfo(name), content)  # of 1980, the first year that the format knows
+            archive.writestr(zipfile.ZipInfo(name), content)  # of 1980, the first year of the format
 
 
 def _number_shared_objects(config: bytes) -> bytes:
@@ -182,12 +182,12 @@ def load_classifier(path: Path) -> Classifier:
 def _get_part(model: Any, name: str) -> keras.Model:
     part = model.get_layer(name)
     if type(part) is not type(model):
-        raise ValueError(f"'{name}' is no network of its own")
+        raise ValueError(f"'{name}' is not a network of its own")
     return part
 
 
 def _check_file(path: Path) -> Initializer:
-    """Checks that a file has a classifier as far as this can be told without building it.
+    """Checks that a file has a classifier, as far as possible without building it.
 
     Returns:
         Draws what the layers start with while it is loaded: zeros, no more of them than the file has weights.
@@ -220,7 +220,7 @@ def _check_parts(text: bytes) -> None:
         module, name, registered = (part.get(key) for key in ("module", "class_name", "registered_name"))
         known = (module is None or isinstance(module, str)) and isinstance(name, str)
         if not known or name not in COMPONENTS.get(module, ()) or registered not in (None, name):
-            raise ValueError(f"{CONFIG} names {module}.{name}, which is no part of a classifier")
+            raise ValueError(f"{CONFIG} names {module}.{name}, which is not part of a classifier")
 
 
 def _iterate_parts(tree: Any) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The head: the only part that learns. Several members, alike but for their seeds, learn side by side."""
+"""The head, which is fitted first. Several members that differ only in their seeds are fitted together."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""The jobs of the commands. Settings objects are passed no further down than here."""
+"""The jobs of the commands: they take settings and pass on their values."""

@@ -20,7 +20,7 @@ from pneumo_keras.runtime.backend import BACKEND, describe_device, start_backend
 
 log = logging.getLogger("pneumo_keras")
 
-RUN = 16  # chunks of a run: images are read ahead within it, and 512 of them are lost with an actor
+CHUNKS_PER_TASK = 16  # images are read ahead within a task, and 512 of them are lost with an actor
 FEW = 32  # chunks: the network has seen them here before an actor has compiled it
 
 
@@ -28,7 +28,7 @@ def run_on_cluster(job: Any, chunks: Sequence[int], *, engine: str) -> Generator
     """Runs a `features.extract.FeatureJob` on a cluster, or here if there are only a few chunks.
 
     Raises:
-        ClusterError: There is no cluster, its machines compute otherwise than this one, or Ray gives up.
+        ClusterError: There is no cluster, its machines compute differently from this one, or Ray gives up.
         DataError: The images cannot be read on one of them.
     """
     if len(chunks) <= FEW:
@@ -38,30 +38,30 @@ def run_on_cluster(job: Any, chunks: Sequence[int], *, engine: str) -> Generator
         log.info("Features are computed on %s", describe_cluster())
         dumps = importlib.import_module("ray.cloudpickle").dumps  # views hold functions of functions
         build = functools.partial(build_job, dumps(job), engine, describe_computing(engine))
-        runs = [chunks[start : start + RUN] for start in range(0, len(chunks), RUN)]
-        for features in map_in_order(runs, [Stage(build, whole=True)]):
+        tasks = [chunks[start : start + CHUNKS_PER_TASK] for start in range(0, len(chunks), CHUNKS_PER_TASK)]
+        for features in map_in_order(tasks, [Stage(build, whole=True)]):
             yield from features
 
 
 def build_job(
     pickled: bytes, engine: str, expected: Mapping[str, str]
 ) -> Callable[[Iterator[Sequence[int]]], Iterator[list[Features]]]:
-    """In an actor: runs of chunks -> their features, chunk by chunk.
+    """In an actor: tasks of several chunks -> their features, chunk by chunk.
 
     `expected` is what `describe_computing` gave where the job was started.
 
     Raises:
         BackendError: Keras cannot start there.
-        ClusterError: It computes otherwise there.
+        ClusterError: It computes differently there.
     """
     start_backend(find_cache())
     check_alike(describe_computing(engine), expected)
     job = pickle.loads(pickled)
-    return lambda runs: (list(job.run(run)) for run in runs)
+    return lambda tasks: (list(job.run(task)) for task in tasks)
 
 
 def describe_computing(engine: str) -> dict[str, str]:
-    """Backend, device and versions, of which others may compute otherwise."""
+    """Backend, device and versions, of which others may compute differently."""
     from pneumo_keras.features import extract, views
 
     return {
@@ -73,11 +73,11 @@ def describe_computing(engine: str) -> dict[str, str]:
 
 
 def check_alike(found: Mapping[str, str], expected: Mapping[str, str]) -> None:
-    """ClusterError where this machine computes otherwise: its features would have the address of others."""
+    """ClusterError where this machine computes differently: its features would have the address of others."""
     for name, value in expected.items():
         if found.get(name) != value:
             raise ClusterError(
-                f"All machines of a cluster must compute alike. Received: {name} {value} where the job was "
-                f"started, {found.get(name, 'none')} on {socket.gethostname()}. Install the same packages, "
-                "and start the job on a machine like those that compute."
+                f"All machines of a cluster must compute the same. Received: {name} {value} where the job "
+                f"was started, {found.get(name, 'none')} on {socket.gethostname()}. Install the same "
+                "packages, and start the job on a machine like those that compute."
             )

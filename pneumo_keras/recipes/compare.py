@@ -23,11 +23,11 @@ class Comparison:
 
     Attributes:
         run: The one that is compared.
-        differences: Its figures less those of the other one, by name.
+        differences: Its metrics minus those of the other one, by name.
         changed: Settings in which they differ, by dotted key: the other's value, and this one's.
         n: Images.
         patients: Of the images, where they are known and intervals resample them.
-        paired_by_path: Whether images were prepared otherwise for the two runs, and are paired by path.
+        paired_by_path: Whether images were prepared differently for the two runs, and are paired by path.
     """
 
     run: Path
@@ -49,9 +49,9 @@ class _Evaluated:
 def compare_runs(
     first: RunFolder, others: Sequence[RunFolder], split: str, picture: Path | None = None
 ) -> list[Comparison]:
-    """Paired differences of all figures, each of the others minus the first, on the same images.
+    """Paired differences of all metrics, each of the others minus the first, on the same images.
 
-    Files of one folder that were prepared otherwise for two runs, for instance at another size, are paired
+    Files of one folder that were prepared differently for two runs, for instance at another size, are paired
     by their paths. The ROC curves of all runs are drawn into `picture`, a PNG file, if given.
 
     Raises:
@@ -111,7 +111,7 @@ def _load_evaluated(folder: RunFolder, split: str) -> _Evaluated:
     )
     if hash_labels(table.labels) == metrics.labels_sha256 and not fits:
         raise RunError(
-            f"{folder.path / file} must speak of the scores in scores_{split}.csv: one of them was changed. "
+            f"{folder.path / file} must describe the scores in scores_{split}.csv: one of them was changed. "
             "Evaluate the run again."
         )
     return _Evaluated(folder, folder.load_settings(), metrics, table)
@@ -120,19 +120,19 @@ def _load_evaluated(folder: RunFolder, split: str) -> _Evaluated:
 def _check_same_images(first: _Evaluated, run: _Evaluated, split: str) -> None:
     if run.metrics.images_sha256 != first.metrics.images_sha256 and not _has_same_files(first, run):
         raise RunError(
-            f"Runs can be compared on the same images alone. {first.folder.path} and {run.folder.path} were "
-            f"scored on different {SPLIT_NAMES[split]}. The same files prepared otherwise, for instance at "
+            f"Runs can be compared only on the same images. {first.folder.path} and {run.folder.path} were "
+            f"scored on different {SPLIT_NAMES[split]}. The same files prepared differently, for instance at "
             "another size, are paired by their paths: evaluate both runs on one folder, with --data."
         )
     if len({run.metrics.labels_sha256, *(hash_labels(one.table.labels) for one in (first, run))}) > 1:
         raise RunError(
-            f"Runs can be compared against the same labels alone. {first.folder.path} and {run.folder.path} "
+            f"Runs can be compared only against the same labels. {first.folder.path} and {run.folder.path} "
             f"were evaluated against different labels of the {SPLIT_NAMES[split]}."
         )
 
 
 def _has_same_files(first: _Evaluated, run: _Evaluated) -> bool:
-    """Whether both were scored on the files of one folder, which may have been prepared otherwise."""
+    """Whether both were scored on the files of one folder, which may have been prepared differently."""
     folders = [one.folder.load_document(dict, "environment.json").get("paths") for one in (first, run)]
     paths = [paths.get("data.path") if isinstance(paths, dict) else None for paths in folders]
     return None not in paths and paths[0] == paths[1] and first.table.files == run.table.files

@@ -173,7 +173,7 @@ def evaluate_images(task: Task, prevalence: float | None, *, perturb: bool) -> R
     """Scores images with the saved model of a run, and collects everything that a report shows.
 
     Scores, operating point and figures are corrected to a prevalence in (0, 1), if given; no prediction
-    changes. With `perturb`, the images are also evaluated perturbed: as the run's settings say, and by kind
+    changes. With `perturb`, the images are also evaluated perturbed: by the run's settings, and by kind
     and severity.
     """
     run, config, split = task.run, task.config, task.split
@@ -288,7 +288,7 @@ def write_evaluation(folder: RunFolder, task: Task, contents: ReportContents) ->
 
 
 def _write_medmnist_scores(folder: RunFolder, size: int, split: str, contents: ReportContents) -> None:
-    """Writes MedMNIST's standard result file, in place of an older one."""
+    """Writes MedMNIST's standard result file, and replaces an older one."""
     figures = contents.evaluation.at_half.figures
     file = to_medmnist_name(
         split=split,
@@ -322,12 +322,12 @@ def choose_name(path: Path, name: str | None) -> str:
 def _count_seen(run: Run, config: Config, split: Split, *, is_whole: bool) -> int:
     """How many of these images the run was trained on, by their pixels; RunError where it is the most.
 
-    `is_whole` tells whether the split is all that the path of the images holds.
+    `is_whole`: whether the split is all that the path of the images holds.
     """
     rule = f"--data must name images that the run was not trained on. Received: {config.data.path}"
     own, fingerprint = run.environment["images"].values(), split.images.fingerprint()
-    same_place = str(config.data.path) == run.environment["paths"].get("data.path")
-    if any(images["sha256"] == fingerprint for images in own) or (is_whole and same_place):
+    same_path = str(config.data.path) == run.environment["paths"].get("data.path")
+    if any(images["sha256"] == fingerprint for images in own) or (is_whole and same_path):
         raise RunError(f"{rule}. Leave it out to evaluate the run on its own.")
     seen, n = int(np.isin(load_hashes(split.images, find_cache()), run.seen_images).sum()), len(split.images)
     if seen > n * MOST:
@@ -345,12 +345,12 @@ def _describe_seen(seen: int, split: Split) -> str:
     return _warn(
         split,
         f"{seen:,} of these {len(split.images):,} images {verb} among the training and validation images of "
-        "the run, by their pixels: the figures are flattered by that.",
+        "the run, by their pixels: the metrics are optimistically biased.",
     )
 
 
 def _describe_preparation(run: Run, config: Config, split: Split) -> str:
-    """A notice on images that were larger, or were saved otherwise than the training images."""
+    """A notice on images that were larger, or were not saved as the training images were."""
     if config.data.source != "pneumonia_mnist":  # a folder is prepared as the run's images were
         return ""
     if isinstance(split.images, ResizedImages):
@@ -390,12 +390,12 @@ def _describe_images(target: RunFolder, config: Config, card: DataCard, split: S
 
 
 def _describe_limits(card: DataCard, run: Run) -> DataCard:
-    """The card with what not to conclude from images that the run does not know."""
+    """The card with the limits of an evaluation on images other than the run's own."""
     trained = run.environment["data"]["title"]
     return replace(
         card,
         limits=(
-            f"It was trained on {trained}, and knows images like those. The images evaluated are others.",
+            f"It was trained on {trained}, and suits images like those. The images evaluated are others.",
             "Operating point and calibration were chosen on validation images of the training: among other "
             "images the same score may mean another probability.",
         ),

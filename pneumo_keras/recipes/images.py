@@ -26,7 +26,7 @@ EARLIER = {"train": (), "val": ("train",), "test": ("train", "val")}
 
 @dataclass(frozen=True)
 class Split:
-    """The images of `train`, `val` or `test`, with a title for people."""
+    """The images of `train`, `val` or `test`, with a human-readable title."""
 
     name: str
     title: str

@@ -58,7 +58,7 @@ def build_extractor(config: Config, frozen: FrozenPart, *, must_share: bool = Tr
     Args:
         config: The settings.
         frozen: Images -> features.
-        must_share: Whether a shared store that cannot be read is an error; otherwise it is not used.
+        must_share: Whether a shared store that cannot be read is an error; if not, it is not used.
     """
     compute = config.compute
     if compute.cluster == "ray":

@@ -33,7 +33,7 @@ from pneumo_keras.runtime.prefetch import Prefetch
 log = logging.getLogger("pneumo_keras")
 
 AT_ONCE = 8 * CHUNK  # files in memory at most, until enough of them are readable for a batch
-THRESHOLD = "Pneumonia is predicted above %.4g. A research tool, not a medical device"
+THRESHOLD_MESSAGE = "Pneumonia is predicted above %.4g. A research tool, not a medical device"
 TOLERANCE = 1e-3  # of a score between machines and engines
 
 # Images of a block: what goes through a stage of a cluster at once, and is done again when an actor dies. Ray
@@ -96,7 +96,7 @@ class Scorer:
 
 
 def build_scorer(run: Run, *, prevalence: float | None = None, chunk: int = CHUNK) -> Scorer:
-    """Starts the network of a run on the engine of its settings, for so many images at once as `chunk` says.
+    """Starts the network of a run on the engine of its settings, for `chunk` images at once.
 
     Scores are corrected to a prevalence in (0, 1), if given.
     """
@@ -121,7 +121,7 @@ def predict_files(
 
     `workers` processes decode, one a core if None. For `last` see `score_rest`.
     """
-    log.info(THRESHOLD, scorer.threshold)
+    log.info(THRESHOLD_MESSAGE, scorer.threshold)
     with Decoders(scorer.run.preparation, workers=workers) as decoders:
         yield from score_rest(lambda files: scorer.score(decoders.decode(files)), paths, last)
 
@@ -142,7 +142,7 @@ def predict_on_cluster(
         RunError: See `score_rest`.
         ClusterError: Ray gives up.
     """
-    log.info(THRESHOLD, run.to_prevalence(prevalence)[1].threshold)
+    log.info(THRESHOLD_MESSAGE, run.to_prevalence(prevalence)[1].threshold)
     log.info("Decoded and scored on %s", describe_cluster())
     stages = [
         Stage(functools.partial(build_decoding, run.preparation), most=workers),
@@ -190,7 +190,7 @@ def score_rest(
             now = next(images).probability
             if now is None or abs(now - last[1]) > TOLERANCE:
                 raise RunError(
-                    "To go on with --resume, run and images must be the same as before. Received: "
+                    "To continue with --resume, run and images must be the same as before. Received: "
                     f"{last[0]!r} had the score {last[1]:.6f}, and now "
                     f"{'none' if now is None else f'{now:.6f}'}"
                 )

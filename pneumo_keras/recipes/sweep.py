@@ -40,7 +40,7 @@ from pneumo_keras.recipes.network import (
 from pneumo_keras.reporting.sweep import write_sweep, write_sweep_plot
 from pneumo_keras.runtime.progress import show_progress
 from pneumo_keras.storage.files import claim_folder
-from pneumo_keras.training.cross_validation import FoldedFeatures, Folds, cross_validate, draw_folds
+from pneumo_keras.training.cross_validation import FoldedFeatures, Folds, cross_validate, sample_folds
 
 log = logging.getLogger("pneumo_keras")
 
@@ -95,7 +95,7 @@ def hold_out(splits: Mapping[str, Split], *, folds: int, seed: int) -> Folds:
     """The fold in which each image is held out, together with all others of its patient."""
     parts = splits.values()
     patients = [patient for part in parts for patient in part.names.patients or ("",) * len(part.images)]
-    held_out = draw_folds(
+    held_out = sample_folds(
         np.concatenate([part.images.labels for part in parts]),
         np.concatenate([load_hashes(part.images, find_cache()) for part in parts]),
         patients,
@@ -114,16 +114,16 @@ def hold_out(splits: Mapping[str, Split], *, folds: int, seed: int) -> Folds:
 
 
 def build_extractors(
-    config: Config, shares: Sequence[Config], splits: Mapping[str, Split]
+    config: Config, shared_configs: Sequence[Config], splits: Mapping[str, Split]
 ) -> dict[int, Extractor]:
     """For each image size an extractor of all feature layers that any combination has at that size.
 
-    Checks that there is room for the features. `shares` has the settings that each group shares.
+    Checks that the features fit on the disk. `shared_configs` has the settings that each group shares.
     """
     extractors = {}
-    for size in dict.fromkeys(shared.model.image_size for shared in shares):
-        alike = [shared for shared in shares if shared.model.image_size == size]
-        asked = {layer for shared in alike for layer in shared.model.feature_layers}
+    for size in dict.fromkeys(shared.model.image_size for shared in shared_configs):
+        of_size = [shared for shared in shared_configs if shared.model.image_size == size]
+        asked = {layer for shared in of_size for layer in shared.model.feature_layers}
         sized = change_config(config, {"model.image_size": size})
         frozen = build_frozen(sized, [layer for layer in get_args(FeatureLayer) if layer in asked])
         extractors[size] = build_extractor(sized, frozen)
@@ -132,7 +132,7 @@ def build_extractors(
                 *list_fitted_views(shared),
                 *itertools.chain.from_iterable(list_scored_views(shared).values()),
             ]
-            for shared in alike
+            for shared in of_size
         }
         extractors[size].check_space(
             [(split.images, views) for views in by_views.values() for split in splits.values()]

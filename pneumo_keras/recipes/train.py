@@ -143,7 +143,7 @@ def train_run(
         scores = decide(decision, log_odds)
         if np.ptp(scores) < CONSTANT:
             log.warning(
-                "All validation images have the score %.4f: the classifier does not tell them apart. Check "
+                "All validation images have the score %.4f: the classifier does not separate them. Check "
                 "model.weights and training.learning_rate, or train longer",
                 scores[0],
             )
@@ -239,7 +239,7 @@ def to_identity(about: Mapping[str, Any], config: Config) -> dict[str, Any]:
 def fit_heads(training: Training, checkpoint: Checkpoint) -> tuple[keras.Model, History]:
     """Fits the heads on cached features, or on images with fresh augmentation in every epoch.
 
-    Goes on after a checkpoint. In a group, this is its first process.
+    Continues from a checkpoint. In a group, this is its first process.
     """
     config, extractor = training.config, training.extractor
     train, val = training.splits["train"], training.splits["val"]
@@ -257,7 +257,7 @@ def fit_heads(training: Training, checkpoint: Checkpoint) -> tuple[keras.Model, 
 
 
 def fit_online(training: Training, head: keras.Model, checkpoint: Checkpoint | None) -> History:
-    """Fits the head in the whole model, on images that are augmented anew in every epoch.
+    """Fits the head in the whole model, on images with fresh augmentation in every epoch.
 
     All devices of JAX share each step, and those of the group.
 
@@ -266,24 +266,24 @@ def fit_online(training: Training, head: keras.Model, checkpoint: Checkpoint | N
     """
     config, frozen, group = training.config, training.extractor.frozen, training.group
     train, val = training.splits["train"].images, training.splits["val"].images
-    # A view for each epoch: images take turns, so that each is augmented anew every time.
+    # A view for each epoch: images take turns, so that each has fresh augmentation every time.
     fresh = build_augmented_views(
         config.training.epochs, to_ranges(config.augmentation), seed=config.augmentation.seed
     )
     model, size = build_online_model(frozen, head), config.training.batch_size
     devices = find_devices(group)
-    share = devices.choose_batch_rows(size) if devices else None
+    local_rows = devices.choose_batch_rows(size) if devices else None
     batches = Batches(
         [SeenImages(train, view, frozen) for view in fresh],
         train.labels,
         batch_size=size,
         seed=config.seed,
-        share=share,
+        local_rows=local_rows,
         workers=min(WORKERS, os.cpu_count() or 1),
     )
     # Of the size of a training batch: what is small for a head is large for a network.
     seen = [SeenImages(val, PLAIN, frozen)]
-    validation = Batches(seen, val.labels, batch_size=size, seed=None, share=share)
+    validation = Batches(seen, val.labels, batch_size=size, seed=None, local_rows=local_rows)
     if devices is None:
         return _fit(training, model, head, batches, validation, checkpoint)
     log.info("%d images a step over %d devices: %d each", size, devices.count, size // devices.count)
@@ -342,7 +342,7 @@ class FineTuning:
 
 
 def prepare_fine_tuning(training: Training) -> FineTuning | None:
-    """Cuts the network and checks that there is room for the features of all parts; None to leave it frozen.
+    """Cuts the network and checks that the features of all parts fit on the disk; None to leave it frozen.
 
     Raises:
         SettingsError: They take more than the limit of the store.

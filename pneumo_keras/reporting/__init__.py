@@ -1,1 +1,1 @@
-"""What a run leaves behind: its folder, its figures."""
+"""Reports, plots, tables and messages about runs, images and engines."""

@@ -142,7 +142,7 @@ def _to_caption(occurrence: Occurrence) -> str:
 
 
 def to_findings(audit: Audit) -> list[str]:
-    """What a user should know before training, a sentence or two each."""
+    """Findings that matter before training, a sentence or two each."""
     return [
         *_describe_copies(audit),
         *_describe_patients(audit),
@@ -167,7 +167,7 @@ def _describe_copies(audit: Audit) -> Iterator[str]:
             yield (
                 f"Images of {_noun(first)} that are also in {_noun(second)}: {n:,} "
                 f"({format_percent(copies / audit.splits[second].images)} of the {_noun(second)} images are "
-                "known beforehand; figures on them flatter)."
+                "known beforehand; metrics on them are optimistically biased)."
             )
     for split in audit.splits:
         if n := identical.counts[name_pair(split, split)]:
@@ -213,7 +213,7 @@ def _describe_patients(audit: Audit) -> Iterator[str]:
                 f"Patients of {_noun(first)} who are also in {_noun(second)}: {shared.patients:,}, with "
                 f"{to_amount(shared.images, 'image')} there "
                 f"({format_percent(shared.images / audit.splits[second].images)} of the {_noun(second)} "
-                "images; figures on them flatter)."
+                "images; metrics on them are optimistically biased)."
             )
         else:
             yield f"No known patient of {_noun(first)} is also in {_noun(second)}."

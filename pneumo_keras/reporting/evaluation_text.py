@@ -31,7 +31,7 @@ LABELS = {
 DIGITS = 4
 INTERVAL = f"{format_share(LEVEL)} interval"
 PAIRED_BY_PATH = (
-    "The files of one folder were prepared otherwise for the two runs: images are paired by their paths."
+    "The files of one folder were prepared differently for the two runs: images are paired by their paths."
 )
 ROBUSTNESS_HEADER = (
     *("kind, mean of five severities", "AUC", "accuracy", "sensitivity", "specificity", "balanced error"),
@@ -40,7 +40,7 @@ ROBUSTNESS_HEADER = (
 
 
 def format_evaluation(evaluation: Evaluation, *, heading: str) -> str:
-    """Every figure of a split with its interval, the confusion counts, and the spread over members."""
+    """Every metric of a split with its interval, the confusion counts, and the spread over members."""
     rows = [
         [name_figure(name), *_to_cells(figure), figure.method] for name, figure in evaluation.figures.items()
     ]
@@ -68,7 +68,7 @@ def describe_correction(prevalence: float | None) -> str:
         return ""
     return (
         f"Corrected to a prevalence of {format_share(prevalence)}: scores, threshold, PPV, NPV and the other "
-        "figures that depend on how common pneumonia is speak of such a population. Counts are of the images "
+        "metrics that depend on how common pneumonia is describe such a population. Counts are of the images "
         "as they are, and no prediction changes."
     )
 
@@ -80,7 +80,7 @@ def describe_short_intervals(at_threshold: ThresholdMetrics) -> str:
         return ""
     return (
         f"Few images ({counts.normal} normal, {counts.pneumonia} pneumonia): the {INTERVAL}s of "
-        f"{', '.join(map(name_figure, names))} contained the true figure in as few as {SHORT_COVERAGE} of "
+        f"{', '.join(map(name_figure, names))} contained the true value in as few as {SHORT_COVERAGE} of "
         "simulated cases."
     )
 
@@ -94,7 +94,7 @@ def describe_one_class(at_threshold: ThresholdMetrics) -> str:
     undefined = [name_figure(name) for name, one in at_threshold.figures.items() if math.isnan(one.value)]
     return (
         f"All {counts.n:,} images are {kind}: what takes both classes is undefined "
-        f"({', '.join(undefined)}). The accuracy is the {left}, and losses speak of this class alone."
+        f"({', '.join(undefined)}). The accuracy is the {left}, and losses are of this class alone."
     )
 
 
@@ -143,7 +143,7 @@ def describe_new_patients(evaluation: Evaluation) -> str:
         return ""
     return (
         f"{new.n:,} of {evaluation.n:,} images are of known patients of whom the run was trained on no image "
-        "that is known: their figures speak of new patients."
+        "that is known: their metrics describe new patients."
     )
 
 
@@ -154,7 +154,9 @@ def describe_sharing(split: str, names: ImageNames, others: Mapping[str, ImageNa
     own, among = SPLIT_NAMES[split], " and ".join(SPLIT_NAMES[other] for other in others)
     shared, n = count_shared(names, list(others.values())), len(names.patients or ())
     if shared is None:
-        return f"Patients of the {own} are numbered anew: whether the {among} show them, too, is not known."
+        return (
+            f"Patients of the {own} are numbered separately: whether the {among} show them, too, is unknown."
+        )
     if not shared.images:
         return (
             f"Of the {shared.known:,} {own} whose patient is known, none shows a patient who is known among "
@@ -163,7 +165,7 @@ def describe_sharing(split: str, names: ImageNames, others: Mapping[str, ImageNa
     least = "At least " if have_several_numberings([names, *others.values()]) else ""
     return (
         f"{least}{shared.images:,} of {n:,} {own} ({format_percent(shared.images / n)}) show a patient whom "
-        f"the {among} show, too: figures on them are flattered by that."
+        f"the {among} show, too: metrics on them are optimistically biased."
     )
 
 
@@ -192,12 +194,12 @@ def list_robustness(robustness: Robustness) -> list[list[str]]:
 
 
 def name_figure(name: str) -> str:
-    """A figure as people write it."""
+    """A metric in words."""
     return LABELS.get(name, name.replace("_", " "))
 
 
 def name_kind(name: str) -> str:
-    """A kind of perturbation as people write it."""
+    """A kind of perturbation in words."""
     words = name.replace("_corr_", " ").replace("_", " ")
     return words.replace("jpeg", "JPEG").replace("gaussian", "Gaussian")
 
@@ -209,10 +211,10 @@ def format_differences(
     changed: Mapping[str, tuple[str, str]],
     cautions: Sequence[str] = (),
 ) -> str:
-    """Every paired difference with its interval and p-value, and what made it as far as settings tell.
+    """Every paired difference with its interval and p-value, and its cause as far as settings show it.
 
     `changed` has the settings in which the runs differ, by dotted key: the first run's value and the
-    second's. `cautions` tell what to know of the intervals; "" for nothing.
+    second's. `cautions` describe limits of the intervals; "" for none.
     """
     rows = [
         [name_figure(name), *_to_cells(one, "+"), format_number(one.p_value, digits=DIGITS), one.method]
@@ -227,7 +229,7 @@ def format_differences(
 
 
 def explain_difference(changed: Mapping[str, tuple[str, str]]) -> str:
-    """How much of a difference is seed variance, as far as the settings of two runs can tell."""
+    """How much of a difference is seed variance, as far as the settings of two runs show it."""
     if not changed:
         return (
             "No setting differs: a difference comes from the machine or the versions, see environment.json "
@@ -236,7 +238,7 @@ def explain_difference(changed: Mapping[str, tuple[str, str]]) -> str:
     if set(changed) == {"seed"}:
         return "Only the seed differs: this is seed variance."
     return (
-        "Intervals and p speak of other images, not of other seeds: two seeds of the same settings can "
+        "Intervals and p hold for other images, not for other seeds: two seeds of the same settings can "
         "differ as much.\nTo find out, train each with several seeds, or with training.members above 1, "
         "whose spread eval shows."
     )

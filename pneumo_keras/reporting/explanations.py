@@ -22,17 +22,17 @@ Painting = UInt8[np.ndarray, "edge edge 3"]
 SHOWN_EDGE = 512  # pixels of an image that a picture shows, at most
 COLOURS = "coolwarm"  # blue is below zero, red above
 TITLE = 60  # characters of an image's name shown in a picture
-LEAST_LIMIT = 10.0  # log odds, from one certainty to the other: little evidence is to look little
-OPACITY = 0.65  # of all but faint colours: the image stays to be seen
-LEGEND = "log odds above or below those of normal images,\nwere all of the image like this place"
+LEAST_LIMIT = 10.0  # log odds, from one certainty to the other, so that weak evidence is drawn faintly
+OPACITY = 0.65  # of all except faint colours: the image remains visible
+LEGEND = "log odds relative to normal images\nif the whole image resembled this region"
 
 # Measured by tests/bench/measure_maps.py: see docs/benchmarks.md.
 CAVEAT = (
     "The map shows what the classifier summed up, not where the disease is. Measured on runs of the "
     "configuration default with pretrained stand-in weights: on synthetic images, whose opacities are known, "
-    "the reddest point lay on one of them in 85 % of 222 images (25 % by chance). Real images lost 2.7 of "
+    "the reddest point was on one of them in 85 % of 222 images (25 % by chance). Real images lost 2.7 of "
     "their log odds when the reddest tenth was replaced by an average normal image, 2.0 when it was a tenth "
-    "that is red on another image, and 1.5 at random places."
+    "that is red on another image, and 1.5 in random regions."
 )
 
 

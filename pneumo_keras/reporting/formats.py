@@ -1,4 +1,4 @@
-"""Numbers and tables as people read them; a dash where a number is undefined."""
+"""Human-readable numbers and tables; a dash where a number is undefined."""
 
 import math
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def format_with_bounds(figure: Interval, *, level: float) -> str:
 
 
 def format_share(share: float) -> str:
-    """A share that somebody stated, with the digits that it has: `10 %`, `0.25 %`."""
+    """A share that was stated, with the digits that it has: `10 %`, `0.25 %`."""
     return f"{100 * share:.6g} %"
 
 

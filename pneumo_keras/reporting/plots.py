@@ -1,4 +1,4 @@
-"""Figures of a run: PNG files, and SVG inside the report."""
+"""Plots of a run: PNG files, and SVG inside the report."""
 
 import base64
 import io
@@ -44,7 +44,7 @@ NAME = 60  # characters of a run's path shown in a legend: the last ones disting
 
 
 def build_figure(width: float, height: float, title: str | None = None, *, fontsize: int = 13) -> Figure:
-    """An empty figure of that many pixels as PNG; the title is printable."""
+    """An empty plot of that many pixels as PNG; the title is printable."""
     figure = Figure(figsize=(width / DOTS_PER_INCH, height / DOTS_PER_INCH), layout="constrained")
     FigureCanvasAgg(figure)
     if title is not None:
@@ -74,7 +74,7 @@ def draw_summary(
 def draw_panels(
     history: Sequence[dict[str, float]], labels: Labels, scores: Scores, at_threshold: ThresholdMetrics
 ) -> dict[str, Figure]:
-    """The panels of a summary by name, each a figure by itself: a phone shows them one above the other."""
+    """The panels of a summary by name, each a plot by itself: a phone shows them one above the other."""
     plots = {}
     for name, draw in _list_panels(history, labels, scores, at_threshold).items():
         plots[name] = build_figure(*PANEL)
@@ -291,14 +291,14 @@ def draw_reliability(bins: list[ReliabilityBin]) -> Figure:
     """Prevalence against mean score, with Wilson's intervals, above the counts of images."""
     plot, (axes, counts) = build_plot(height_ratios=(3, 1))
     promised = np.array([bin_.mean_score for bin_ in bins])
-    shares = np.array([bin_.share for bin_ in bins])
-    below = shares - [bin_.share_low for bin_ in bins]
-    above = [bin_.share_high for bin_ in bins] - shares
+    shares = np.array([bin_.prevalence for bin_ in bins])
+    below = shares - [bin_.prevalence_low for bin_ in bins]
+    above = [bin_.prevalence_high for bin_ in bins] - shares
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="calibrated")
     axes.errorbar(
         promised,
         shares,
-        yerr=np.maximum([below, above], 0),  # rounding may put a bound a hair beyond the share
+        yerr=np.maximum([below, above], 0),  # rounding may put a bound slightly beyond the prevalence
         fmt="o",
         color=ACCENT,
         ecolor=ACCENT,
@@ -351,7 +351,7 @@ def draw_threshold_curve(
 
 
 def build_plot(height_ratios: tuple[int, ...] = (1,)) -> tuple[Figure, list[Axes]]:
-    """A figure of the size of a panel, its axes one above the other."""
+    """A plot of the size of a panel, its axes one above the other."""
     plot = build_figure(*PANEL)
     axes = plot.subplots(len(height_ratios), 1, sharex=True, squeeze=False, height_ratios=height_ratios)
     for one in axes[:, 0]:

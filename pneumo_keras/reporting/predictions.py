@@ -46,12 +46,12 @@ def format_csv_line(image: ScoredImage) -> str:
 
 
 def format_json_line(image: ScoredImage) -> str:
-    """A line of JSON; the path just as the system has it."""
+    """A line of JSON; the path exactly as the system has it."""
     return json.dumps(image.to_row())
 
 
 @dataclass(frozen=True)
-class Written:
+class ResumedCsv:
     """What a CSV file of predictions has already.
 
     Attributes:
@@ -67,7 +67,7 @@ class Written:
     again: list[tuple[int, str]] = field(default_factory=list)
 
 
-def resume_csv(file: Path, paths: Iterator[str], *, threshold: float) -> tuple[Written, Iterator[str]]:
+def resume_csv(file: Path, paths: Iterator[str], *, threshold: float) -> tuple[ResumedCsv, Iterator[str]]:
     """Removes the incomplete last line of a CSV file; returns what it has, and the paths that it lacks.
 
     All of it is read and compared with the paths and the threshold before anything is removed. An empty file
@@ -79,7 +79,7 @@ def resume_csv(file: Path, paths: Iterator[str], *, threshold: float) -> tuple[W
     if not file.is_file():
         raise _to_refusal(file, "must be a file", "something else")
     header = f"{LAYOUTS['csv'].header}\n".encode()
-    written, whole, rest = Written(), 0, b""
+    written, whole, rest = ResumedCsv(), 0, b""
     with file.open("rb+") as lines:
         first = lines.readline(len(header))  # a file of another kind may be one line of gigabytes
         if not header.startswith(first):
@@ -121,8 +121,8 @@ def _copy(old: BinaryIO, new: BinaryIO, count: int) -> None:
 
 
 def _add_line(
-    written: Written, file: Path, text: str, path: str | None, threshold: float
-) -> tuple[Written, str]:
+    written: ResumedCsv, file: Path, text: str, path: str | None, threshold: float
+) -> tuple[ResumedCsv, str]:
     """What the file has with this line, and why the image has no score; "" where it has one."""
     number, opening = written.images + 2, _open_line(path)
     if not opening or not text.startswith(opening):
@@ -140,10 +140,10 @@ def _add_line(
         raise _to_refusal(file, f"must have a probability in line {number}", text) from None
     reason = "" if last else cells["warning"].removeprefix(NOT_SCORED)
     failed = written.failed + (last is None)
-    return Written(written.images + 1, failed, last or written.last, written.again), reason
+    return ResumedCsv(written.images + 1, failed, last or written.last, written.again), reason
 
 
-def _check_rest(written: Written, file: Path, rest: bytes, path: str | None) -> None:
+def _check_rest(written: ResumedCsv, file: Path, rest: bytes, path: str | None) -> None:
     """Checks that a last line without an end is the beginning of what is written of the next image."""
     opening = _open_line(path).encode()
     if not opening or not (rest.startswith(opening) or opening.startswith(rest)):
@@ -167,7 +167,7 @@ def _to_others(file: Path, number: int, path: str | None, text: str) -> RunError
 
 
 def _to_refusal(file: Path, rule: str, received: str) -> RunError:
-    return RunError(f"To go on with --resume, {file} {rule}. Received: {_cut(to_printable(received))}")
+    return RunError(f"To continue with --resume, {file} {rule}. Received: {_cut(to_printable(received))}")
 
 
 def _cut(text: str) -> str:
@@ -194,7 +194,7 @@ def write_parts(scores: Path, folder: Path, *, option: str) -> None:
 
 
 def _read_tables(scores: Path) -> Iterator[Any]:
-    """Tables of ROWS rows, but the last one."""
+    """Tables of ROWS rows, except the last one."""
     pyarrow, csv = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.csv")
     words, numbers = ("path", "prediction", "warning"), ("probability", "threshold")
     types = {**dict.fromkeys(words, pyarrow.string()), **dict.fromkeys(numbers, pyarrow.float64())}

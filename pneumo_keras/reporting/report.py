@@ -140,7 +140,7 @@ def picture_perturbed(contents: ReportContents, index: int) -> ImagePicture:
 
 TEMPLATES = Path(__file__).with_name("templates")
 UNLISTED = ("images", "class_weights", "paths")
-"""Of `environment.json`: what the data card shows, and paths, which are nobody else's business."""
+"""Keys of `environment.json` that the page omits: what the data card shows, and paths, which are private."""
 
 SCALINGS = {
     "none": "none: the heads' own log odds",
@@ -241,7 +241,7 @@ def format_normal_share(class_counts: Sequence[int]) -> str:
 
 
 def name_weights(weights: str) -> str:
-    """Where the frozen network's weights come from; a file by its name."""
+    """The source of the frozen network's weights; a file by its name."""
     return {"imagenet": "imagenet", "none": "none (random)"}.get(weights, Path(weights).name)
 
 
@@ -255,7 +255,7 @@ def describe_choices(run: Run) -> str:
         return "Nothing was fitted or chosen on these images in this run; its settings may have been."
     *others, final = chosen
     words = f"{', '.join(others)} and {final} were" if others else f"{final} was"
-    return f"{words[0].upper()}{words[1:]} chosen on these images: the figures are flattered by that."
+    return f"{words[0].upper()}{words[1:]} chosen on these images: the metrics are optimistically biased."
 
 
 def describe_scaling(calibration: Calibration) -> str:
@@ -291,7 +291,7 @@ def draw_plots(contents: ReportContents) -> dict[str, str]:
 
 
 def list_splits(contents: ReportContents) -> list[dict[str, Any]]:
-    """The splits that the training knew, and that of the page, as `environment.json` describes them."""
+    """The splits of the training, and that of the page, as `environment.json` describes them."""
     images = contents.images
     own = {
         "class_counts": count_classes(images.labels),

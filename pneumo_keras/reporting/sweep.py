@@ -9,7 +9,7 @@ from jaxtyping import Bool
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pneumo_keras.evaluation.ranking import CRITERION, Candidate, choose_cheapest, list_equals
+from pneumo_keras.evaluation.ranking import CRITERION, Candidate, choose_cheapest, list_within_one_error
 from pneumo_keras.reporting.formats import format_table
 from pneumo_keras.reporting.plots import ACCENT, TRAINING, VALIDATION, build_figure, save_plot
 from pneumo_keras.storage.files import format_csv, replace_atomically, write_atomically
@@ -67,7 +67,7 @@ def format_sweep(ranked: Sequence[Candidate], *, heading: str) -> str:
         for one in ranked[:SHOWN]
     ]
     hidden = [f"{SHOWN} of {len(ranked)} shown, all in sweep.csv."] if len(ranked) > SHOWN else []
-    equals, cheapest = list_equals(ranked), choose_cheapest(ranked)
+    equals, cheapest = list_within_one_error(ranked), choose_cheapest(ranked)
     values = ", ".join(f"{_to_name(key)} {_to_text(cheapest.values[key])}" for key in keys)
     return "\n".join(
         [
@@ -94,7 +94,7 @@ def draw_sweep(ranked: Sequence[Candidate], *, title: str) -> Figure:
     hidden = f"\nAbove the range shown: {above} of {len(ranked)}" if above else ""
     plot = build_figure(1600, 160 + 560 * rows, to_printable(title) + hidden, fontsize=12)
     panels = plot.subplots(rows, columns, squeeze=False, sharey=True).ravel()
-    equals = set(map(id, list_equals(ranked)))
+    equals = set(map(id, list_within_one_error(ranked)))
     equal = np.array([id(one) in equals for one in ranked])
     for axes, key in zip(panels, keys, strict=False):
         _draw_setting(axes, key, ranked, equal)

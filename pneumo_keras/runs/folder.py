@@ -1,4 +1,4 @@
-"""The folder of a run: one writer, files that appear whole or not at all, and a manifest of their checksums.
+"""The folder of a run: one writer, files written atomically, and a manifest of their checksums.
 
 The manifest is extended when all files of a training or an evaluation are written, and whatever is read is
 compared with it.
@@ -41,14 +41,14 @@ OTHER_IMAGES = "data"  # folder within that of a run for evaluations on other im
 FILES_BY_CONTENT = ("data.path", "model.weights")  # settings of files that may have moved meanwhile
 MANIFEST, MANIFEST_LOCK = "manifest.sha256", ".manifest.lock"
 MANIFEST_LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")  # as `sha256sum -c` reads it
-AGAIN = "Train or evaluate again."
+RETRAIN_ADVICE = "Train or evaluate again."
 
 Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True)
 class UnfinishedRun:
-    """`unfinished.json`: what a training that was stopped goes on with.
+    """`unfinished.json`: what a training that was stopped continues with.
 
     Attributes:
         settings: As TOML.
@@ -96,23 +96,23 @@ class RunFolder:
         return (self.path / UNFINISHED).is_file() and not self.is_finished()
 
     def verify(self, name: str) -> Path:
-        """The path of a file of the run, once it holds what the manifest says."""
+        """The path of a file of the run, once its checksum is that of the manifest."""
         path, expected = self.path / name, load_manifest(self.path).get(name)
         if expected is None:
-            raise RunError(f"{path} is missing, or what should have written it was stopped. {AGAIN}")
+            raise RunError(f"{path} is missing, or what should have written it was stopped. {RETRAIN_ADVICE}")
         try:
             found = _hash_file(path)
         except OSError as error:
-            raise RunError(f"{path} cannot be read: {error.strerror or error}. {AGAIN}") from error
+            raise RunError(f"{path} cannot be read: {error.strerror or error}. {RETRAIN_ADVICE}") from error
         if found != expected:
             raise RunError(
-                f"{path} is damaged or was changed: it must hold what {MANIFEST} says. Received: SHA-256 "
-                f"{found[:12]}..., not {expected[:12]}.... {AGAIN}"
+                f"{path} is damaged or was changed: it must have the checksum in {MANIFEST}. Received: "
+                f"SHA-256 {found[:12]}..., not {expected[:12]}.... {RETRAIN_ADVICE}"
             )
         return path
 
     def verify_all(self, *, may_lack: bool = False) -> None:
-        """Verifies every file that the manifest names, but those that may have been deleted."""
+        """Verifies every file that the manifest names, except those that may have been deleted."""
         for name in load_manifest(self.path):
             if not may_lack or (self.path / name).exists():
                 self.verify(name)
@@ -129,8 +129,8 @@ class RunFolder:
                 "images: name that one."
             )
         raise RunError(
-            f"{self.path} is no finished run: it must have a {MANIFEST} that names {MODEL}. It may be of an "
-            "earlier version, or only a part of a run. Train into another folder."
+            f"{self.path} is not a finished run: it must have a {MANIFEST} that names {MODEL}. It may be of "
+            "an earlier version, or only a part of a run. Train into another folder."
         )
 
     def check_evaluated(self) -> None:
@@ -153,7 +153,7 @@ class RunFolder:
         if is_claimed(self.path):
             raise RunError(f"{self.path} holds a run that is being trained: wait until it is finished.")
         raise RunError(
-            f"{self.path} holds a run that was not finished. Go on with it: "
+            f"{self.path} holds a run that was not finished. Continue it: "
             f"{to_command('train', '--run', self.path, '--resume')}, or delete it."
         )
 
@@ -161,7 +161,7 @@ class RunFolder:
     def writing(self, config: Config, paths: Mapping[str, str], *, resume: bool = False) -> Iterator[None]:
         """Opens the folder for a run with its settings, as the user wrote them, and its log.
 
-        A new run that fails for a reason that the user can mend, before its fit has come to a checkpoint,
+        A new run that fails for a reason that the user can fix, before the first checkpoint of its fit,
         leaves nothing behind. What is stopped or fails later can be resumed.
         """
         if not resume:
@@ -196,7 +196,7 @@ class RunFolder:
                 log.warning("%s cannot be removed (%s): delete it", path, error.strerror)
 
     def _remove_written(self) -> None:
-        """Only what this run wrote, without errors of its own: one is on its way to the user."""
+        """Only what this run wrote, without errors of its own: the original error is being raised."""
         for path in [*self._written, self.path / MANIFEST, self.path / LOG]:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
@@ -246,7 +246,7 @@ class RunFolder:
         """
         if not self.is_begun():
             raise RunError(
-                f"--resume goes on with a run that was begun. Received: {self.path}, which holds none. Begin "
+                f"--resume continues a run that was begun. Received: {self.path}, which holds none. Begin "
                 "one with --config."
             )
         path = self.path / UNFINISHED
@@ -282,7 +282,7 @@ class RunFolder:
         try:
             return path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
-            raise RunError(f"{path} is damaged: it is not text in UTF-8. {AGAIN}") from error
+            raise RunError(f"{path} is damaged: it is not text in UTF-8. {RETRAIN_ADVICE}") from error
 
 
 def load_manifest(folder: Path) -> dict[str, str]:
@@ -345,7 +345,7 @@ def _write_log(path: Path) -> Iterator[None]:
 
 
 class _LogFile(logging.FileHandler):
-    """Lets go where its disk is full: what matters meets the same disk and says so."""
+    """Ignores write errors of the log: a full disk also fails the run's own files, which report it."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (named by Python)
         pass

@@ -62,7 +62,7 @@ _ClassWeights = TypedDict("_ClassWeights", {"0": float, "1": float})
 
 
 class _Environment(TypedDict):
-    """The part of `environment.json` that is read; it holds more, for people."""
+    """The part of `environment.json` that is read; the rest is only for human readers."""
 
     images: _Splits
     data: _Data
@@ -124,7 +124,7 @@ class Run:
 
         path = self.folder.verify(MODEL)
         classifier = load_classifier(path)
-        # Another version of Keras may describe the same layer otherwise.
+        # Another version of Keras may describe the same layer differently.
         comparable = self.environment["packages"].get("keras") == keras.__version__
         if comparable and compute_fingerprint(classifier.join()) != self.environment["classifier_sha256"]:
             raise ModelError(
@@ -179,11 +179,11 @@ def _find_faults(run: Run) -> Iterator[tuple[str, str]]:
     asked, point, calibration = run.config.evaluation, run.operating_point, run.calibration
     demand = {name: getattr(asked, name) for name in point.demand}
     if (point.rule, point.demand) != (asked.rule, demand):
-        yield "operating_point.json", "it was chosen otherwise than the settings of the run ask for"
+        yield "operating_point.json", "it was not chosen as the settings of the run ask for"
     if point.rule == "fixed" and point.threshold != point.demand["threshold"]:
         yield "operating_point.json", "its threshold is not the one that the settings give"
     if calibration.method != asked.calibration:
-        yield "calibration.json", "it was fitted otherwise than the settings of the run ask for"
+        yield "calibration.json", "it was not fitted as the settings of the run ask for"
     if calibration.method != "platt" and calibration.prevalence != BALANCED_PREVALENCE:
         yield "calibration.json", f"without an intercept its prevalence is {BALANCED_PREVALENCE}"
     if calibration.fitted_on != "val":
@@ -232,7 +232,7 @@ def choose_normal_images(labels: Labels, scores: Scores) -> Int64[np.ndarray, " 
     """Indices of validation images with which others are compared to be explained.
 
     Evenly from the half of the normal images with the lower scores: the classifier, too, finds them normal,
-    and they are not all alike. From all images where none is normal.
+    and they differ from each other. From all images where none is normal.
     """
     normal = np.flatnonzero(labels == 0) if (labels == 0).any() else np.arange(len(labels))
     by_score = normal[np.argsort(scores[normal], kind="stable")]

@@ -1,1 +1,1 @@
-"""From images to a fitted head: augmentation, the feature cache, the fit."""
+"""The fit of heads: batches, losses, callbacks, checkpoints, cross-validation."""

@@ -22,7 +22,7 @@ class Batches(keras.utils.PyDataset):
     """Every image once an epoch; an image's views take turns from epoch to epoch.
 
     Reads only the rows of a batch, so that many features may stay on disk; few are loaded at once. An epoch
-    has the same batches whatever the backend does before it, since `start_epoch` says which one is read.
+    has the same batches whatever the backend does before it, since `start_epoch` selects it.
 
     Args:
         views: The same images in each.
@@ -30,14 +30,14 @@ class Batches(keras.utils.PyDataset):
         batch_size: Images in a batch.
         seed: Of a new order in each epoch; None for the images' own.
         weights: Of each image for each member (n, members), if any.
-        share: Rows of each batch that are read here, the rest elsewhere; the last batch is padded to the
+        local_rows: Rows of each batch that are read here, the rest elsewhere; the last batch is padded to the
             size of the others, with `PADDING` for labels. None for all, and no padding.
         workers: Threads that make batches ahead of the fit; with one it makes its own. Keras' own threads
             would pass batches of one epoch to the next one (3.15).
 
     Attributes:
-        epoch: That is read, from 1.
-        skip: Batches of it that are left out, since they are done.
+        epoch: Number of the epoch that is read, from 1.
+        skip: Number of its batches that are left out, since they are done.
     """
 
     def __init__(
@@ -48,12 +48,12 @@ class Batches(keras.utils.PyDataset):
         batch_size: int,
         seed: int | None,
         weights: MemberWeights | None = None,
-        share: slice | None = None,
+        local_rows: slice | None = None,
         workers: int = 1,
     ) -> None:
         super().__init__()
         self._views, self._labels, self._weights = _load_small(views), labels, weights
-        self._batch_size, self._seed, self._share = batch_size, seed, share
+        self._batch_size, self._seed, self._local_rows = batch_size, seed, local_rows
         self._pool = ThreadPoolExecutor(workers, "batches") if workers > 1 else None
         self._ahead = workers
         self._coming: dict[int, Future[tuple[np.ndarray, ...]]] = {}
@@ -92,12 +92,12 @@ class Batches(keras.utils.PyDataset):
         turns = (rows + self.epoch) % len(self._views)
         # By view, so that each is read once; the order inside a batch does not matter.
         rows = rows[np.argsort(turns, kind="stable")]
-        if self._share is None:
+        if self._local_rows is None:
             return self._read_rows(rows)
-        shared = rows[self._share]
-        size = len(range(self._batch_size)[self._share])
-        inputs, labels, *weights = self._read_rows(shared if len(shared) else rows[-1:])
-        labels = np.append(labels[: len(shared)], np.full(size - len(shared), PADDING))
+        own = rows[self._local_rows]
+        size = len(range(self._batch_size)[self._local_rows])
+        inputs, labels, *weights = self._read_rows(own if len(own) else rows[-1:])
+        labels = np.append(labels[: len(own)], np.full(size - len(own), PADDING))
         return pad(inputs, size), labels, *(pad(part, size) for part in weights)
 
     def _read_rows(self, rows: Int64[np.ndarray, " rows"]) -> tuple[np.ndarray, ...]:

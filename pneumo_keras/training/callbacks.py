@@ -24,7 +24,7 @@ class EpochLog(keras.callbacks.Callback):
     """Keeps the figures of every epoch, means over members, and stops where no member's loss is finite.
 
     `total` is the number of epochs, for lines of the log; None for no lines. `epochs` has a row for each,
-    `finite` tells whether each member's losses were finite so far.
+    `finite` for each member whether its losses were finite so far.
     """
 
     def __init__(self, members: int, total: int | None) -> None:

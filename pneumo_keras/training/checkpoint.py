@@ -27,7 +27,7 @@ DIGEST = 32  # bytes
 MOST_BYTES = 1 << 34
 METRICS = "metrics"  # figures of the epoch so far, which Keras makes late and empties before each epoch
 SECONDS_BETWEEN = 10.0  # two checkpoints
-SHARE = 20  # times as long as a save takes, at least, the fit goes on between two
+MIN_SAVE_INTERVAL_FACTOR = 20  # times as long as a save takes, at least, the fit runs between two
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,14 @@ class Checkpoint:
         for name, value in json.loads(json.dumps(self.belongs_to)).items():
             if belongs_to.get(name) != value:
                 raise RunError(
-                    f"{self.path} was written with other {name}: restore them to go on, or delete it to "
-                    f"begin anew. Received: {str(value)[:100]}, not {str(belongs_to.get(name))[:100]}"
+                    f"{self.path} was written with other {name}: restore them to continue, or delete it to "
+                    f"start over. Received: {str(value)[:100]}, not {str(belongs_to.get(name))[:100]}"
                 )
         return epoch, batch, state
 
     def to_damage(self, reason: str) -> RunError:
         """The error for a file that differs from what was saved."""
-        return RunError(f"{self.path} is damaged ({reason}). Delete it to begin the fit anew with --resume.")
+        return RunError(f"{self.path} is damaged ({reason}). Delete it and start the fit over with --resume.")
 
 
 class CheckpointCallback(keras.callbacks.Callback):
@@ -104,7 +104,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         self._saved, self._wait = time.monotonic(), SECONDS_BETWEEN
 
     def restore(self) -> None:
-        """Goes on where the checkpoint says, if there is one."""
+        """Continues from the checkpoint, if there is one."""
         found = self._checkpoint.load() if self._checkpoint else None
         if self._group:
             start = _pack(*(found or (0, 0, self._to_state())), {})
@@ -151,7 +151,7 @@ class CheckpointCallback(keras.callbacks.Callback):
             started = time.monotonic()
             self._checkpoint.save(self.epoch, self.batch, self._to_state())
             self._saved = time.monotonic()
-            self._wait = max(SECONDS_BETWEEN, SHARE * (self._saved - started))
+            self._wait = max(SECONDS_BETWEEN, MIN_SAVE_INTERVAL_FACTOR * (self._saved - started))
 
     def _save_if_due(self) -> None:
         number = self._find_stop()
@@ -179,7 +179,7 @@ class CheckpointCallback(keras.callbacks.Callback):
 
 
 def _pack(epoch: int, batch: int, state: State, belongs_to: Mapping[str, Any]) -> bytes:
-    """An npz archive of the arrays and of what else a fit goes on with."""
+    """An npz archive of the arrays and of what else a fit continues with."""
     about = json.dumps({"belongs_to": belongs_to, "epoch": epoch, "batch": batch})
     arrays: dict[str, Any] = {ABOUT: np.frombuffer(about.encode(), np.uint8), **state}
     archive = io.BytesIO()

@@ -30,7 +30,7 @@ HeadBuilder = Callable[[Sequence[int], tuple[Moments, Moments]], keras.Model]
 LogOddsOfSettings = Float32[np.ndarray, "n settings"]
 
 
-def draw_folds(labels: Labels, hashes: Hashes, patients: Sequence[str], *, folds: int, seed: int) -> Folds:
+def sample_folds(labels: Labels, hashes: Hashes, patients: Sequence[str], *, folds: int, seed: int) -> Folds:
     """Draws two or more folds of like prevalence; images of one patient, or of one content, stay together.
 
     Hashes are those of the images' pixels; a patient is "" where it is unknown.
@@ -75,7 +75,7 @@ class FoldedFeatures:
         evaluated: By the way in which images are evaluated: in each view over which log odds are averaged.
             Schedules use the first view of the first way.
         labels: Of the images.
-        folds: See `draw_folds`.
+        folds: See `sample_folds`.
     """
 
     views: list[Features]
@@ -119,7 +119,7 @@ def cross_validate(
     images of the held-out fold, too, with weight 0.
 
     As in training, what a schedule learns from validation images it learns from the held-out ones, so
-    their figures may be a little better than those of new images, for all settings alike.
+    their figures may be a little better than those of new images, for all settings equally.
     """
     labels, folds = features.labels, features.folds
     settings, count = len(config.learning_rates), int(folds.max()) + 1

@@ -1,4 +1,4 @@
-"""The fit: Keras' own `model.fit` with class weights, and what it needs to know of labels and features."""
+"""The fit: Keras' own `model.fit` with class weights, and the moments and weights that it needs."""
 
 import logging
 from collections import Counter
@@ -169,7 +169,7 @@ def fit(
         callback.set_model(learner)
     state.restore()
     if state.epoch or state.batch:
-        log.info("Going on after epoch %d, batch %d", state.epoch, state.batch)
+        log.info("Continuing after epoch %d, batch %d", state.epoch, state.batch)
     elif fitted_before:
         best.start_from(learner.evaluate(validation, return_dict=True, verbose=0))
     total, done = epochs * len(batches), state.epoch * len(batches) + state.batch

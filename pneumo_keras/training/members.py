@@ -9,7 +9,7 @@ import numpy as np
 ops: Any = keras.ops  # untyped
 
 PADDING = -1
-"""Label of a row that stands for no image, in batches that must be of one size."""
+"""Label of a row without an image, in batches that must be of one size."""
 
 
 def to_losses(labels: Any, log_odds: Any) -> Any:
@@ -76,8 +76,8 @@ class MemberAdamW(keras.optimizers.Adam):
     """Adam with decoupled weight decay, and a rate and a decay for each member.
 
     Every variable has the members as its first axis. The loss is a mean over members, so each sees its
-    gradient divided by their number: Adam is blind to that but for epsilon, which is divided too. Each step
-    shrinks weights by rate times decay; `schedule` multiplies all rates.
+    gradient divided by their number. Adam's steps depend on that only by epsilon, which is divided too. Each
+    step shrinks weights by rate times decay; `schedule` multiplies all rates.
 
     References:
         Loshchilov, I. & Hutter, F. (2019). Decoupled weight decay regularization. ICLR.

@@ -277,4 +277,4 @@ def test_a_disk_that_is_full_is_one_line(invoke, images, monkeypatch):
 def test_only_a_file_is_gone_on_with(invoke, images):
     done = invoke("-q", "predict", "run", "images", "--out", "/dev/null", "--resume")
     assert done.exit_code == 1
-    assert done.stderr.startswith("Error: To go on with --resume, /dev/null must be a file. Received:")
+    assert done.stderr.startswith("Error: To continue with --resume, /dev/null must be a file. Received:")

@@ -26,7 +26,7 @@ def stopped(invoke, small, monkeypatch):
 def test_a_training_that_is_stopped_is_gone_on_with(invoke, small, stopped, tmp_path):
     resumed = invoke("train", "--run", "run", "--resume", "--json")
     assert resumed.exit_code == 0
-    assert "Going on after epoch 2, batch 0" in resumed.stderr
+    assert "Continuing after epoch 2, batch 0" in resumed.stderr
     assert invoke("train", *small, "--run", "whole").exit_code == 0
     for name in ("history.csv", "scores_val.csv", "metrics_val.json", "ood_detector.npz", "config.toml"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -48,7 +48,7 @@ def test_a_finished_run_with_a_flipped_bit_or_a_lost_file_is_not_called_finished
             met = invoke("-q", *command)
             assert (met.exit_code, met.stdout) == (1, ""), name
             assert met.stderr.startswith(
-                f"Error: run/{name} is damaged or was changed: it must hold what "
+                f"Error: run/{name} is damaged or was changed: it must have the checksum in "
             ), name
         path.unlink()
         met = invoke("-q", "train", "--run", "run", "--resume")
@@ -77,7 +77,7 @@ def test_every_command_says_of_a_run_that_it_was_not_finished(invoke, stopped, t
     assert (met.exit_code, met.stdout, met.stderr) == (
         1,
         "",
-        "Error: run holds a run that was not finished. Go on with it: pneumo-keras train --run run --resume, "
+        "Error: run holds a run that was not finished. Continue it: pneumo-keras train --run run --resume, "
         "or delete it.\n",
     )
 
@@ -96,7 +96,7 @@ def test_the_same_command_begins_a_run_and_goes_on_with_it(invoke, small, monkey
     with monkeypatch.context() as patched:
         patched.setattr(train_recipe, "calibrate", interrupt)
         assert invoke(*command).exit_code == 143
-    assert "Going on after epoch 2" in invoke(*command).stderr
+    assert "Continuing after epoch 2" in invoke(*command).stderr
     assert "nothing is left to do" in invoke(*command).stderr
 
 
@@ -132,12 +132,12 @@ def test_images_are_found_from_another_folder_and_where_they_moved(invoke, small
         patched.setattr(train_recipe, "calibrate", interrupt)
         patched.chdir(elsewhere)
         resumed = invoke("train", "--run", "../run", "--resume")
-        assert (resumed.exit_code, "Going on after epoch 2" in resumed.stderr) == (143, True)
+        assert (resumed.exit_code, "Continuing after epoch 2" in resumed.stderr) == (143, True)
     (tmp_path / "images.npz").rename(tmp_path / "moved.npz")
     gone = invoke("-q", "train", "--run", "run", "--resume")
     assert (gone.exit_code, "images.npz" in gone.stderr) == (1, True)
     moved = invoke("train", "--run", "run", "--resume", "--set", "data.path=moved.npz")
-    assert (moved.exit_code, "Going on after epoch 2" in moved.stderr) == (0, True)
+    assert (moved.exit_code, "Continuing after epoch 2" in moved.stderr) == (0, True)
     assert invoke("eval", "run").exit_code == 0
 
 
@@ -170,7 +170,7 @@ def test_there_must_be_something_to_go_on_with(invoke, tmp_path):
         ended = invoke("-q", "train", "--run", name, "--resume")
         assert (ended.exit_code, ended.stderr) == (
             1,
-            f"Error: --resume goes on with a run that was begun. Received: {name}, which holds none. Begin "
+            f"Error: --resume continues a run that was begun. Received: {name}, which holds none. Begin "
             "one with --config.\n",
         )
     assert invoke("train", "--resume").exit_code == 2

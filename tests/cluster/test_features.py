@@ -45,7 +45,7 @@ def cluster():
         patch.delenv("RAY_ADDRESS", raising=False)
         stack.enter_context(open_cluster())
         patch.setattr(cluster_features, "open_cluster", contextlib.nullcontext)
-        patch.setattr(cluster_features, "RUN", 2)
+        patch.setattr(cluster_features, "CHUNKS_PER_TASK", 2)
         patch.setattr(cluster_features, "FEW", 3)
         yield
 
@@ -140,7 +140,7 @@ def test_a_machine_that_computes_otherwise_is_refused():
     cluster_features.check_alike(here, here)
     with pytest.raises(ClusterError) as caught:
         cluster_features.build_job(b"", "keras", {**here, "device": "H100"})
-    rule = "All machines of a cluster must compute alike. Received: "
+    rule = "All machines of a cluster must compute the same. Received: "
     assert str(caught.value).startswith(f"{rule}device H100 where the job was started, cpu on ")
 
 

@@ -95,13 +95,13 @@ def test_a_process_that_is_killed_ends_the_other_in_one_line(tmp_path):
     )
 
 
-def read_all(share, workers=1):
+def read_all(local_rows, workers=1):
     batches = Batches(
         [np.arange(10.0), -np.arange(10.0)],
         np.ones(10, np.int64),
         batch_size=4,
         seed=1,
-        share=share,
+        local_rows=local_rows,
         workers=workers,
     )
     batches.start_epoch(1)

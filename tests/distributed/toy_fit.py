@@ -49,7 +49,7 @@ def fit_toy(group=None, checkpoint=None, at=0, signal=15):
     head = build_head(6, moments=None, hidden_units=4, dropout=0.5, outputs=1, seeds=[1, 2])
     model = build_online_model(build_frozen_part(build_toy_backbone(), data_size=SIZE), head)
     devices = find_devices(group)
-    share = devices.choose_batch_rows(BATCH) if devices else None
+    local_rows = devices.choose_batch_rows(BATCH) if devices else None
     first = group is None or group.rank == 0
     with devices.scope() if devices else nullcontext():
         history = fit(
@@ -59,9 +59,9 @@ def fit_toy(group=None, checkpoint=None, at=0, signal=15):
                 labels[:21],
                 batch_size=BATCH,
                 seed=1,
-                share=share,
+                local_rows=local_rows,
             ),
-            Batches([images[21:]], labels[21:], batch_size=BATCH, seed=None, share=share),
+            Batches([images[21:]], labels[21:], batch_size=BATCH, seed=None, local_rows=local_rows),
             FitConfig("adamw", "plateau", EPOCHS, 0.2, 1, [0.1, 0.3], [1e-3, 0]),
             class_weights={0: 2.0, 1: 0.5},
             head=head,

@@ -163,7 +163,7 @@ def test_a_calibration_says_what_scores_mean(draw_images, method):
     logits = 3 * to_logits(scores)
     scaling = fit_scaling(method, labels, logits)
     found = describe_calibration(scaling, labels, logits, fitted_on="val")
-    # Heads see both classes with the same weight, and an intercept moves scores to the images' own share.
+    # Heads see both classes with the same weight; an intercept moves scores to the images' own prevalence.
     assert found.prevalence == (390 / 624 if method == "platt" else 0.5)
     assert found.error_before == to_calibration_error(labels, expit(logits))
     assert found.error_after == to_calibration_error(labels, scaling.to_scores(logits))
@@ -193,19 +193,19 @@ def test_the_reliability_table_by_hand():
             "high": 1 / 15,
             "n": 2,
             "mean_score": 0.02,
-            "share": 0.5,
-            "share_low": half.low,
-            "share_high": half.high,
+            "prevalence": 0.5,
+            "prevalence_low": half.low,
+            "prevalence_high": half.high,
         }
     )
     assert (last["low"], last["high"], last["n"]) == (14 / 15, 1.0, 1)
-    assert (last["share"], last["share_low"]) == (1.0, whole.low)
+    assert (last["prevalence"], last["prevalence_low"]) == (1.0, whole.low)
 
 
 def test_the_reliability_table_sums_up_to_the_calibration_error(draw_images):
     labels, scores = draw_images(auc=0.8)
     table = to_reliability_bins(labels, scores)
-    error = sum(row.n * abs(row.mean_score - row.share) for row in table) / 624
+    error = sum(row.n * abs(row.mean_score - row.prevalence) for row in table) / 624
     assert sum(row.n for row in table) == 624
     assert error == pytest.approx(to_calibration_error(labels, scores))
 
@@ -221,5 +221,5 @@ def test_bins_at_a_stated_prevalence_are_those_of_images_drawn_to_it(draw_images
     table = to_reliability_bins(labels, scores, prevalence=0.1)
     written_out = to_reliability_bins(np.repeat(labels, more), np.repeat(scores, more))
     for row, other in zip(table, written_out, strict=True):
-        assert (row.share, row.mean_score) == pytest.approx((other.share, other.mean_score))
-        assert row.share_low <= row.share <= row.share_high
+        assert (row.prevalence, row.mean_score) == pytest.approx((other.prevalence, other.mean_score))
+        assert row.prevalence_low <= row.prevalence <= row.prevalence_high

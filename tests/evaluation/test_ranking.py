@@ -13,7 +13,7 @@ from pneumo_keras.evaluation.ranking import (
     build_candidates,
     choose_cheapest,
     evaluate_folds,
-    list_equals,
+    list_within_one_error,
     rank,
 )
 
@@ -64,7 +64,7 @@ def test_equals_lie_within_a_standard_error_of_their_difference_to_the_best_fold
     apart.figures[CRITERION] = best.figures[CRITERION] + [0.003, 0.002, 0.001]
     assert close.to_loss(best, CRITERION) == pytest.approx((0.002, 0.004 / np.sqrt(3)))
     assert apart.to_loss(best, CRITERION) == pytest.approx((0.002, 0.001 / np.sqrt(3)))
-    assert list_equals([best, close, apart]) == [best, close]
+    assert list_within_one_error([best, close, apart]) == [best, close]
 
 
 def test_the_cheapest_of_the_equals_takes_the_fewest_operations_then_weights():

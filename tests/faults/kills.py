@@ -98,7 +98,9 @@ def kill_and_resume(folder, mode, cache, whole, seconds, rng):
         last = attempt == 2 or (attempt == 1 and rng.random() < 0.7)
         number = None if last else rng.choice(SIGNALS)
         text = watch(process, number, rng.uniform(0, seconds))
-        epochs += [line.partition("Going on after ")[2] for line in text.splitlines() if "Going on" in line]
+        epochs += [
+            line.partition("Continuing after ")[2] for line in text.splitlines() if "Continuing" in line
+        ]
         faults += check(process.returncode, text, number, folder)
         if number is None or process.returncode == 0:
             break

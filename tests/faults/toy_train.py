@@ -22,7 +22,7 @@ if __name__ == "__main__":
     from tests.toy import build_toy_backbone
 
     network.build_backbone = build_toy_backbone
-    checkpoint.SECONDS_BETWEEN = checkpoint.SHARE = 0
+    checkpoint.SECONDS_BETWEEN = checkpoint.MIN_SAVE_INTERVAL_FACTOR = 0
     if gate := os.environ.get("GATE"):
         Path(f"{gate}.{os.getpid()}").touch()
         while not Path(gate).exists():

@@ -411,7 +411,7 @@ def test_a_flipped_bit_has_one_chunk_computed_anew_and_says_so(build_extractor, 
     assert len(counted) == 1
     (warning,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert ": 1 of 3 chunks of mixed" in warning
-    assert warning.endswith(" are damaged and are computed anew")
+    assert warning.endswith(" are damaged and are recomputed")
     counted.clear()
     build_extractor(feature_layers=("mixed4", "mixed10")).extract(IMAGES, "images", view)
     assert counted == []
@@ -486,7 +486,7 @@ def test_no_room_for_features_is_one_line_and_what_was_computed_stays(
         build_extractor().extract(IMAGES, "images")
     assert str(caught.value) == (
         f"{build_extractor().store.folder}: the cache must take the features. Received: No space left on "
-        "device. Make room there, or name another folder with PNEUMO_KERAS_CACHE; what was computed stays."
+        "device. Free space there, or name another folder with PNEUMO_KERAS_CACHE; what was computed stays."
     )
     assert len(counted) == (2 if full == "features.npy" else 0)
     monkeypatch.undo()
@@ -542,8 +542,8 @@ def test_a_cache_that_can_only_be_read_and_lacks_features_gets_one_line(readable
     with pytest.raises(DataError) as caught:
         build_toy_extractor(folder).extract(IMAGES, "images")
     assert str(caught.value) == (
-        f"{folder}/features: the cache must take the features. Received: Permission denied. Make room there, "
-        "or name another folder with PNEUMO_KERAS_CACHE; what was computed stays."
+        f"{folder}/features: the cache must take the features. Received: Permission denied. Free space "
+        "there, or name another folder with PNEUMO_KERAS_CACHE; what was computed stays."
     )
     if state == "not there":
         with pytest.raises(DataError, match="must take the features"):

@@ -154,7 +154,7 @@ def test_what_is_damaged_is_computed_anew_and_replaced(build, tmp_path, counted,
     match damage:
         case "flipped":
             assert list_warnings(caplog) == [
-                "Features of images: 1 of 3 chunks of mixed4 are damaged and are computed anew"
+                "Features of images: 1 of 3 chunks of mixed4 are damaged and are recomputed"
             ]
         case "a folder":  # what cannot be replaced stays
             (line,) = list_warnings(caplog)
@@ -220,7 +220,7 @@ def test_a_store_that_cannot_be_read_ends_the_job_where_somebody_has_just_named_
     np.testing.assert_array_equal(extractor.extract(IMAGES, "images")[:], expected)
     extractor.extract(IMAGES, "images", PLAIN.mirror())
     assert len(counted) == 2 * CHUNKS
-    assert list_warnings(caplog) == [f"{address} cannot be read (Permission denied): it is done without"]
+    assert list_warnings(caplog) == [f"{address} cannot be read (Permission denied): continuing without it"]
 
 
 @pytest.mark.parametrize(

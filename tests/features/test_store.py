@@ -133,7 +133,7 @@ def test_a_job_that_the_disk_cannot_take_is_refused(store, monkeypatch):
     with pytest.raises(DataError) as caught:
         store.check_space([done, other])
     assert str(caught.value) == (
-        f"The features of this job take another 0.01 GB in {store.folder}: make room, name a folder on "
+        f"The features of this job take another 0.01 GB in {store.folder}: free space, name a folder on "
         "another disk with PNEUMO_KERAS_CACHE, or lower augmentation.views. Received: 0.00 GB free"
     )
 
@@ -163,7 +163,7 @@ def test_a_store_that_cannot_be_one_gets_one_line(store, obstacle):
         pass
     assert str(caught.value).startswith(f"{store.folder}: the cache must take the features. Received: ")
     assert str(caught.value).endswith(
-        ". Make room there, or name another folder with PNEUMO_KERAS_CACHE; what was computed stays."
+        ". Free space there, or name another folder with PNEUMO_KERAS_CACHE; what was computed stays."
     )
 
 

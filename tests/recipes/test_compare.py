@@ -35,8 +35,8 @@ def test_runs_on_different_images_are_not_compared(train):
     with pytest.raises(RunError) as caught:
         compare_runs(first, [second], "val")
     assert str(caught.value) == (
-        f"Runs can be compared on the same images alone. {first.path} and {second.path} were scored on "
-        "different validation images. The same files prepared otherwise, for instance at another size, are "
+        f"Runs can be compared only on the same images. {first.path} and {second.path} were scored on "
+        "different validation images. The same files prepared differently, for instance at another size, are "
         "paired by their paths: evaluate both runs on one folder, with --data."
     )
 
@@ -73,7 +73,7 @@ def test_scores_and_metrics_must_be_of_one_evaluation(train, change):
     with pytest.raises(RunError) as caught:
         compare_runs(first, [second], "val")
     assert str(caught.value) == (
-        f"{second.path}/metrics_val.json must speak of the scores in scores_val.csv: one of them was "
+        f"{second.path}/metrics_val.json must describe the scores in scores_val.csv: one of them was "
         "changed. Evaluate the run again."
     )
 
@@ -96,7 +96,7 @@ def test_runs_evaluated_against_different_labels_are_not_compared(train, part):
     with pytest.raises(RunError) as caught:
         compare_runs(first, [second], "val")
     assert str(caught.value) == (
-        f"Runs can be compared against the same labels alone. {first.path} and {second.path} were evaluated "
+        f"Runs can be compared only against the same labels. {first.path} and {second.path} were evaluated "
         "against different labels of the validation images."
     )
 

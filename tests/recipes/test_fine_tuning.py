@@ -186,8 +186,8 @@ def test_a_training_stopped_in_the_second_phase_goes_on_to_the_same_bytes(train,
     caplog.clear()
     with caplog.at_level(logging.INFO, "pneumo_keras"):
         folder = train("run", resume=True)
-    going_on = [line for line in caplog.messages if line.startswith("Going on")]
-    assert going_on == ["Going on after epoch 2, batch 0", "Going on after epoch 2, batch 2"]
+    going_on = [line for line in caplog.messages if line.startswith("Continuing")]
+    assert going_on == ["Continuing after epoch 2, batch 0", "Continuing after epoch 2, batch 2"]
     for name in ("history.csv", "scores_val.csv", "ood_detector.npz", "operating_point.json"):
         assert (folder.path / name).read_bytes() == (whole.path / name).read_bytes()
     assert read_environment(folder)["classifier_sha256"] == read_environment(whole)["classifier_sha256"]

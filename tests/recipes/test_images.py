@@ -38,7 +38,7 @@ def test_stated_splits_that_share_patients_are_counted_in_a_warning_and_in_the_d
 ):
     shared = (
         "20 of 30 validation images (66.7 %) show a patient whom the training images show, too: "
-        "figures on them"
+        "metrics on them"
     )
     evaluate_run(run_of_folder, "val")
     warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]

@@ -77,7 +77,7 @@ def test_a_run_is_evaluated_on_all_images_of_a_folder_without_splits(run, clinic
     assert evaluation.counts.tp == int(((scores > 0.6) & (labels == 1)).sum())
     assert "<h1>run on clinic: test images</h1>" in page
     assert "Evaluated on other images than those of the training (synthetic phantoms, 28 px)." in page
-    assert "It was trained on synthetic phantoms, 28 px, and knows images like those." in page
+    assert "It was trained on synthetic phantoms, 28 px, and suits images like those." in page
     assert "<b>clinic, 28 px.</b>" in page
     assert "Training images" not in page
     assert str(clinic.parent) not in page
@@ -236,7 +236,7 @@ def test_training_images_are_recognised_by_their_pixels_in_any_file(run, tmp_pat
     target, _, page = evaluate(run, tmp_path / "few")
     notice = (
         "7 of these 47 images are among the training and validation images of the run, by their pixels: the "
-        "figures are flattered by that."
+        "metrics are optimistically biased."
     )
     warnings = [one.message for one in caplog.records if one.levelname == "WARNING"]
     assert f"images of few, 28 px: {notice}" in warnings

@@ -29,7 +29,7 @@ def test_a_run_is_the_same_with_a_shared_store_and_is_evaluated_without_it(
         train("refused", f"compute.store={address}")
     evaluate_run(load_run(shared.path), "test")
     (line,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
-    assert line == f"{address} cannot be read (Permission denied): it is done without"
+    assert line == f"{address} cannot be read (Permission denied): continuing without it"
     alone = train("alone")
     scores = [(folder.path / "scores_val.csv").read_bytes() for folder in (shared, alone)]
     assert scores[0] == scores[1]

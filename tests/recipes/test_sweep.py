@@ -6,7 +6,7 @@ from pneumo_keras.config import load_config
 from pneumo_keras.errors import SettingsError
 from pneumo_keras.recipes import network, sweep
 from pneumo_keras.recipes.sweep import sweep_settings
-from pneumo_keras.training.cross_validation import draw_folds
+from pneumo_keras.training.cross_validation import sample_folds
 from tests.small import SMALL
 from tests.toy import build_toy_backbone
 
@@ -58,10 +58,10 @@ def test_a_sweep_of_images_whose_patients_are_known_keeps_them_in_one_fold(
     drawn = []
 
     def draw(labels, hashes, patients, **options):
-        drawn.append((patients, draw_folds(labels, hashes, patients, **options)))
+        drawn.append((patients, sample_folds(labels, hashes, patients, **options)))
         return drawn[-1][1]
 
-    monkeypatch.setattr(sweep, "draw_folds", draw)
+    monkeypatch.setattr(sweep, "sample_folds", draw)
     sweep_settings(
         load_config("demo", [*SMALL, *settings]), {"training.epochs": [1]}, tmp_path / "sweep", folds=3
     )

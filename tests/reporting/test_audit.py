@@ -33,7 +33,7 @@ def test_copies_are_described(clean):
     put(clean, ("train", 30), clean["train"].images[4] // 2 + 20)
     assert to_findings(audit_images(clean))[:4] == [
         "Images of training that are also in validation: 3 (15.0 % of the validation images are known "
-        "beforehand; figures on them flatter).",
+        "beforehand; metrics on them are optimistically biased).",
         "Repeats among the test images, each of which counts again: 1.",
         "Images labelled both normal and pneumonia: 1. One label of each is wrong; see train[9], val[3].",
         "Pairs of images almost equal without being identical (similarity 0.96 or more): 2, across splits 1, "
@@ -49,7 +49,7 @@ def test_patients_are_described_where_they_are_known(clean):
         "Images whose patients are known: 40 of 40 training (20 patients), 19 of 20 validation (18 "
         "patients), 24 of 24 test (1 patient).",
         "Patients of training who are also in validation: 2, with 3 images there (15.0 % of the validation "
-        "images; figures on them flatter).",
+        "images; metrics on them are optimistically biased).",
         "Patients of training and test are numbered separately: whether they share any is unknown.",
         "Patients of validation and test are numbered separately: whether they share any is unknown.",
     ]

@@ -50,7 +50,7 @@ def test_intervals_that_are_too_short_for_so_few_images_are_named():
     text = format_evaluation(evaluate(LABELS, SCORES, 0.5, members=[], seed=1), heading="")
     assert (
         "\n\nFew images (3 normal, 3 pneumonia): the 95 % intervals of brier loss, log loss contained the "
-        "true figure in as few as 87 % of simulated cases.\n\n"
+        "true value in as few as 87 % of simulated cases.\n\n"
     ) in text
     enough = evaluate(np.tile(LABELS, 20), np.tile(SCORES, 20), 0.5, members=[], seed=1)
     assert "Few images" not in format_evaluation(enough, heading="")

@@ -8,8 +8,7 @@ VAL = ImageNames(patients=("b", "c", "", "b"))
 def test_images_of_patients_who_stand_elsewhere_are_counted():
     assert describe_sharing("val", VAL, {"train": TRAIN}) == (
         "2 of 4 validation images (50.0 %) show a patient whom the training images show, too: "
-        "figures on them "
-        "are flattered by that."
+        "metrics on them are optimistically biased."
     )
     both = describe_sharing("test", TRAIN, {"train": TRAIN, "val": VAL})
     assert both.startswith(
@@ -25,11 +24,10 @@ def test_patients_who_stand_apart_are_said_to():
 
 
 def test_patients_who_have_several_numberings_are_said_to_be_unknown():
-    anew = ImageNames(patients=("test-a",), numberings=frozenset({"test"}))
-    assert describe_sharing("test", anew, {"train": TRAIN, "val": VAL}) == (
-        "Patients of the test images are numbered anew: whether the training images and validation "
-        "images show "
-        "them, too, is not known."
+    other = ImageNames(patients=("test-a",), numberings=frozenset({"test"}))
+    assert describe_sharing("test", other, {"train": TRAIN, "val": VAL}) == (
+        "Patients of the test images are numbered separately: whether the training images and validation "
+        "images show them, too, is unknown."
     )
 
 

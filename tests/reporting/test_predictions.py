@@ -106,7 +106,7 @@ def test_a_file_of_other_images_or_another_run_is_refused(written, paths, thresh
     before = written.read_bytes()
     with pytest.raises(RunError) as refusal:
         resume_csv(written, iter(paths), threshold=threshold)
-    assert str(refusal.value) == f"To go on with --resume, {written} {fault}"
+    assert str(refusal.value) == f"To continue with --resume, {written} {fault}"
     assert written.read_bytes() == before
 
 

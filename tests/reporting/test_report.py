@@ -374,9 +374,7 @@ def test_a_flawless_classifier_has_no_mistakes_to_show(without_plots):
 
 def test_phantoms_are_called_synthetic_and_real_images_are_not(contents, page, without_plots):
     text = Elements(page).text
-    assert (
-        "The images are synthetic: a program drew them, and the figures say nothing about patients." in text
-    )
+    assert "The images are synthetic: a program drew them, and the metrics do not apply to patients." in text
     real = Elements(format_report(replace(contents, card=CHILDREN))).text
     assert "synthetic" not in real.lower()
 
@@ -580,9 +578,9 @@ def test_corrected_reliability_is_that_of_the_stated_population(contents):
     corrected = to_reliability_bins(images.labels, scores, prevalence=0.1)
     own = contents.images.labels.mean()
     for before, after in zip(plain, corrected, strict=True):
-        pneumonia, normal = before.share * 0.1 / own, (1 - before.share) * 0.9 / (1 - own)
-        assert after.share == pytest.approx(pneumonia / (pneumonia + normal))
-        assert after.share_low <= after.share + 1e-12 <= after.share_high + 2e-12
+        pneumonia, normal = before.prevalence * 0.1 / own, (1 - before.prevalence) * 0.9 / (1 - own)
+        assert after.prevalence == pytest.approx(pneumonia / (pneumonia + normal))
+        assert after.prevalence_low <= after.prevalence + 1e-12 <= after.prevalence_high + 2e-12
     assert plain != corrected
 
 
@@ -594,7 +592,7 @@ def test_the_words_below_the_reliability_diagram_fit_its_axes(contents, page, dr
     assert points.lines[0].get_ydata() > points.lines[0].get_xdata()  # more pneumonia than scores say
     share = f"{images.labels.mean():.1%}".replace("%", " %")
     assert (
-        "Above the line more images show pneumonia than their scores say, below it fewer. "
+        "Above the line more images show pneumonia than their scores predict, below it fewer. "
         f"Scores are meant for images of which 50.0 % show pneumonia; of these {share} do."
     ) in Elements(page).text
 

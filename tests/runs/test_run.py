@@ -96,7 +96,7 @@ def test_an_unfinished_run_is_refused(folder):
     (folder.path / "manifest.sha256").unlink()
     (folder.path / "unfinished.json").touch()
     assert read_message(folder.path) == (
-        f"{folder.path} holds a run that was not finished. Go on with it: pneumo-keras train --run "
+        f"{folder.path} holds a run that was not finished. Continue it: pneumo-keras train --run "
         f"{folder.path} --resume, or delete it."
     )
 
@@ -106,7 +106,7 @@ def test_a_run_without_its_manifest_is_no_unfinished_one(folder):
     (folder.path / "manifest.sha256").unlink()
     assert not folder.is_begun()
     assert read_message(folder.path) == (
-        f"{folder.path} is no finished run: it must have a manifest.sha256 that names model.keras. It may "
+        f"{folder.path} is not a finished run: it must have a manifest.sha256 that names model.keras. It may "
         "be of an earlier version, or only a part of a run. Train into another folder."
     )
 
@@ -123,7 +123,7 @@ def test_a_flipped_bit_is_found_and_its_file_named(folder, name):
     data[len(data) // 2] ^= 1
     (folder.path / name).write_bytes(data)
     assert read_message(folder.path).startswith(
-        f"{name} is damaged or was changed: it must hold what manifest.sha256"
+        f"{name} is damaged or was changed: it must have the checksum in manifest.sha256"
     )
 
 
@@ -193,7 +193,7 @@ def test_a_classifier_that_is_not_the_trained_one_is_refused(toy_run):
         (
             "calibration.json",
             {**CALIBRATION, "slope": 2.0, "method": "temperature"},
-            "it was fitted otherwise",
+            "it was not fitted as",
         ),
         (
             "environment.json",

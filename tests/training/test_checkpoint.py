@@ -83,7 +83,7 @@ def test_where_nobody_asks_a_fit_is_kept_now_and_then(tmp_path, monkeypatch):
     assert kept == [(EPOCHS, 0)]
     kept.clear()
     monkeypatch.setattr(checkpoints, "SECONDS_BETWEEN", 0.0)
-    monkeypatch.setattr(checkpoints, "SHARE", 0)
+    monkeypatch.setattr(checkpoints, "MIN_SAVE_INTERVAL_FACTOR", 0)
     fit_once(Checkpoint(tmp_path / "checkpoint", {}))
     # The last batch of an epoch waits for the validation.
     an_epoch = [(0, batch) for batch in range(1, BATCHES)]
@@ -104,8 +104,8 @@ def test_a_checkpoint_of_other_images_is_refused(stopped):
     with pytest.raises(RunError) as caught:
         fit_once(Checkpoint(stopped.path, {"images": "xyz"}))
     assert str(caught.value) == (
-        f"{stopped.path} was written with other images: restore them to go on, or delete it to begin anew. "
-        "Received: xyz, not abc"
+        f"{stopped.path} was written with other images: restore them to continue, or delete it to start "
+        "over. Received: xyz, not abc"
     )
 
 
