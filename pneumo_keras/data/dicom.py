@@ -2,7 +2,7 @@
 
 Grey values go through four steps: stored, modality, values of interest, presentation. What is missing or
 empty does nothing. Where elements contradict each other, one of them is chosen, and the image gets a note;
-docs/images.md has the table of these choices. pydicom's own steps take no empty elements, no tables of 8 bits
+docs/dicom.md has the table of these choices. pydicom's own steps take no empty elements, no tables of 8 bits
 in words and no wrong bits of tables, which devices write.
 
 References:
