@@ -33,7 +33,8 @@ ALLOWED["recipes"] = {*CONFIG, *ALLOWED}
 ALLOWED["app"] = {*ALLOWED}
 ALLOWED["cli"] = {*ALLOWED}
 ALLOWED["__main__"] = {"cli", "runtime", "distributed"}
-ROOT = {"__init__", "__main__", "arrays", "errors"}
+ALLOWED["api"] = {*ALLOWED} - {"__main__"}
+ROOT = {"__init__", "__main__", "api", "arrays", "errors"}
 
 
 def name_module(path):
@@ -57,6 +58,8 @@ def list_imports(module):
 
 
 IMPORTS = {module: {*list_imports(module)} - {module} for module in MODULES}
+# The package offers the names of its Python interface, and imports them when they are first used.
+IMPORTS["pneumo_keras"] -= {"pneumo_keras.api"}
 
 
 def to_package(module):

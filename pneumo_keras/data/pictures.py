@@ -85,14 +85,22 @@ def _load_picture(file: io.BytesIO, limits: Limits) -> Image.Image:
         frames = getattr(picture, "n_frames", 1)
         if frames > 1 and picture.format != MULTI_PICTURE:
             raise DataError(f"it has {frames:,} images, and must have one")
-        # White at zero: Pillow inverts pixels of 8 bits alone.
-        tags = getattr(picture, "tag_v2", {})
-        inverted = tags.get(PHOTOMETRIC_INTERPRETATION) == 0
-        (bits, *_) = tags.get(BITSPERSAMPLE, (16,))
         if picture.format == "PNG":
             _rescale_transparency(picture, depth=file.getbuffer()[PNG_DEPTH])
-        upright = ImageOps.exif_transpose(picture)
-    grey = _to_grey(upright, white=2**bits - 1, inverted=inverted)
+        return convert_picture(picture)
+
+
+def convert_picture(picture: Image.Image) -> Image.Image:
+    """A picture of any mode, upright and grey as `load_image` returns it.
+
+    Raises:
+        DataError: Its mode ("I" or "F") does not tell the range of its grey values.
+    """
+    # White at zero: Pillow inverts pixels of 8 bits alone.
+    tags = getattr(picture, "tag_v2", {})
+    inverted = tags.get(PHOTOMETRIC_INTERPRETATION) == 0
+    (bits, *_) = tags.get(BITSPERSAMPLE, (16,))
+    grey = _to_grey(ImageOps.exif_transpose(picture), white=2**bits - 1, inverted=inverted)
     grey.info = {}  # without what the file itself may have under the name of a note
     return grey
 

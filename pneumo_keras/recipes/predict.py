@@ -53,12 +53,22 @@ class Scorer:
 
     def score(self, images: Iterable[DecodedImage]) -> Generator[ScoredImage, None, None]:
         """Scores images in their order; only a few are in memory."""
+        for packet, views in self.extract(images):
+            yield from self._evaluate(packet, views)
+
+    def extract(
+        self, images: Iterable[DecodedImage]
+    ) -> Generator[tuple[list[DecodedImage], list[Features]], None, None]:
+        """Images in packets with the features (chunk, d) of each of their views; the first view is the image.
+
+        The first rows are those of the readable images; the others of a last packet mean nothing.
+        """
         packets: deque[list[DecodedImage]] = deque()
         running: Any = self.runner(Prefetch(self._prepare(images, packets)))
         with contextlib.closing(running) as features:  # or the other thread would go on after an error here
             for plain in features:
                 views = [plain, next(features)] if self.run.classifier.flip_average else [plain]
-                yield from self._evaluate(packets.popleft(), views)
+                yield packets.popleft(), views
 
     def refuse(self, image: DecodedImage) -> ScoredImage:
         """The row of a file without an image."""
@@ -92,7 +102,9 @@ class Scorer:
             else:
                 score, distance = next(evaluated)
                 warnings = image.note, to_warning(distance, image.shape, self.run.preparation.size)
-                yield ScoredImage(image.path, score, self.threshold, "; ".join(filter(None, warnings)))
+                yield ScoredImage(
+                    image.path, score, self.threshold, "; ".join(filter(None, warnings)), distance
+                )
 
 
 def build_scorer(run: Run, *, prevalence: float | None = None, chunk: int = CHUNK) -> Scorer:

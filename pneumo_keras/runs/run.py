@@ -249,17 +249,24 @@ class ScoredImage:
         probability: Of pneumonia, in [0, 1]; None where no image could be read.
         threshold: Above it pneumonia is predicted.
         warning: Doubts about the score, or why there is none; "" if nothing.
+        distance: From the training images, as `OodDetector.measure` gives it; None without a score.
     """
 
     path: str
     probability: float | None
     threshold: float
     warning: str
+    distance: float | None = None
 
     @property
     def prediction(self) -> str | None:
         """The predicted class; None where there is no score."""
         return None if self.probability is None else CLASS_NAMES[self.probability > self.threshold]
+
+    @property
+    def out_of_distribution(self) -> bool:
+        """Whether the image is outside the range of the training images."""
+        return self.distance is not None and self.distance > 1
 
     def to_row(self) -> dict[str, str | float | None]:
         """The row by column."""

@@ -8,6 +8,7 @@ from pneumo_keras.runtime.backend import SCORING
 from tests.backends.parity import score_everywhere, to_differences
 from tests.exports.classifiers import build_classifier, draw_images
 
+pytestmark = pytest.mark.system
 IMAGES = draw_images(28, 28, 40)[..., 0].astype(np.uint8)
 
 

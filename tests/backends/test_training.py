@@ -7,6 +7,7 @@ from pneumo_keras.evaluation.scores import load_scores
 from pneumo_keras.runtime.backend import FITTING
 from tests.backends.processes import run_module
 
+pytestmark = pytest.mark.system
 # Dropout is each backend's own.
 SETTINGS = [
     "data.phantom_images=[320,160,160]",

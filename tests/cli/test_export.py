@@ -16,7 +16,7 @@ from pneumo_keras.exports import forms
 from pneumo_keras.model.classifier import load_classifier
 from pneumo_keras.runtime import backend
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "export.md"
 
 
 def test_export_says_what_it_wrote_how_well_it_agrees_and_what_to_read(invoke, run):
@@ -98,10 +98,10 @@ def test_an_unknown_format_is_wrong_usage(invoke, run):
 
 
 def find_script():
-    """The stranger's one, out of the README."""
+    """The one that docs/export.md shows."""
     (script,) = [
         block
-        for block in re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+        for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
         if "onnxruntime" in block
     ]
     return script
@@ -125,7 +125,7 @@ def write_images(folder, image):
 
 
 @pytest.mark.parametrize("quality", [None, 75])
-def test_the_script_of_the_readme_prepares_and_scores_as_the_run_does_whatever_the_file(
+def test_the_script_of_the_documentation_prepares_and_scores_as_the_run_does_whatever_the_file(
     invoke, run, tmp_path, quality
 ):
     pytest.importorskip("onnxruntime")
