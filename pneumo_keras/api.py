@@ -34,7 +34,9 @@ if TYPE_CHECKING:  # with Keras, which starts when a run is loaded
     from pneumo_keras.recipes.explain import ExplainedImage, ImageExplainer
     from pneumo_keras.recipes.predict import Scorer
 
-FEW = CHUNK // 4  # images, below which they pass the network one by one: a chunk that is not full takes as long
+FEW = (
+    CHUNK // 4
+)  # images, below which they pass the network one by one: a chunk that is not full takes as long
 
 OneImage = str | Path | Image.Image | np.ndarray
 """A file, a PIL image, or a grey array (size, size)."""
@@ -267,7 +269,9 @@ def _decode(images: Images, preparation: Preparation) -> Iterator[DecodedImage]:
         for one in images:
             yield from _decode(one, preparation)
     else:
-        raise DataError(f"An image must be a file, a PIL image or an array. Received: {type(images).__name__}")
+        raise DataError(
+            f"An image must be a file, a PIL image or an array. Received: {type(images).__name__}"
+        )
 
 
 def _prepare(grey: Image.Image, preparation: Preparation) -> DecodedImage:

@@ -101,7 +101,7 @@ def test_openvino_scores_the_onnx_file_as_keras_does(tmp_path):
     classifier = build_classifier(members=2, hidden_units=4, flip_average=True)
     path = tmp_path / "model.onnx"
     FORMS["onnx"].load_module().write_classifier(classifier, path)
-    compiled = openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})  # as docs/export.md says
+    compiled = openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})  # see docs/export.md
     for height, width in SIZES:
         images = draw_images(height, width)
         assert to_difference(lambda images: compiled(images)[0], classifier, images) < 1e-5
