@@ -1,4 +1,4 @@
-"""A look at images before anybody trains on them. Nothing is changed or removed."""
+"""An audit of images before training on them. Nothing is changed or removed."""
 
 import hashlib
 import math

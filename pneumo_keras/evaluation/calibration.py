@@ -146,7 +146,7 @@ def _fit_logistic(labels: Labels, logits: Logits, *, intercept: bool) -> tuple[f
 def to_platt_targets(labels: Labels) -> Float64[np.ndarray, " n"]:
     """(n1 + 1) / (n1 + 2) for the n1 pneumonia images, 1 / (n0 + 2) for the n0 normal ones.
 
-    Against 1 and 0 images without overlap ask for an infinite slope; against these they do not.
+    Against 1 and 0 the slope would be infinite for images without overlap; against these it is finite.
 
     References:
         Platt, J. (1999). Probabilistic outputs for support vector machines and comparisons to

@@ -55,7 +55,7 @@ SHORT_COVERAGE = "87 %"
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with the bounds of its 95 % confidence interval, NaN where undefined, and their method."""
+    """A metric with the bounds of its 95 % confidence interval, NaN where undefined, and their method."""
 
     value: FloatOrNan
     low: FloatOrNan
@@ -73,7 +73,7 @@ def to_intervals(
     resamples: int = RESAMPLES,
     seed: int,
 ) -> dict[str, Interval]:
-    """Every figure with its interval, see `to_figures`; the seed is that of the bootstrap."""
+    """Every metric with its interval, see `to_figures`; the seed is that of the bootstrap."""
     values = to_figures(labels, scores, predicted, prevalence=prevalence)
     errors = estimate_errors(
         labels,
@@ -248,7 +248,7 @@ def estimate_errors(
     resamples: int = RESAMPLES,
     seed: int,
 ) -> dict[str, float]:
-    """Standard errors of figures by the stratified bootstrap; 0 where all resamples agree.
+    """Standard errors of metrics by the stratified bootstrap; 0 where all resamples agree.
 
     `measure` takes weights of the images to figures of each resample. Images are drawn with replacement, as
     many of each class as there are. Where patients are known, they are drawn with all their images, and
@@ -280,7 +280,7 @@ def estimate_errors(
         return np.stack(list(measure(_weigh_resamples(counts[:, units], labels, weights)).values()))
 
     with warnings.catch_warnings():
-        # Of percentiles, which are not asked for, where a resample lacks a figure.
+        # Of percentiles, which are not asked for, where a resample lacks a metric.
         warnings.simplefilter("ignore", DegenerateDataWarning)
         found = bootstrap(
             strata,

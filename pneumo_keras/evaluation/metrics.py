@@ -227,7 +227,7 @@ def to_log_losses(labels: Labels, scores: Scores) -> Float64[np.ndarray, " n"]:
 def to_resampled_figures(
     labels: Labels, scores: Scores, predicted: Predicted, weights: ResampleWeights
 ) -> dict[str, BootstrapValues]:
-    """The figures of `to_figures` for many sets of weights at once, in array operations."""
+    """The metrics of `to_figures` for many sets of weights at once, in array operations."""
     total = weights.sum(axis=1)
     members = (to_bin_index(scores)[:, None] == np.arange(BINS)) * (scores - labels)[:, None]
     return {

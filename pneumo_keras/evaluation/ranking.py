@@ -53,15 +53,15 @@ class Candidate:
     weights: int
 
     def to_mean(self, name: str) -> float:
-        """Of a figure, over folds."""
+        """Of a metric, over folds."""
         return float(np.mean(self.figures[name]))
 
     def to_deviation(self, name: str) -> float:
-        """Standard deviation of a figure over folds, folds - 1 in the denominator."""
+        """Standard deviation of a metric over folds, folds - 1 in the denominator."""
         return float(np.std(self.figures[name], ddof=1))
 
     def to_loss(self, best: "Candidate", name: str) -> tuple[float, float]:
-        """How much higher a figure is than the best one's in the mean, and the standard error of that.
+        """How much higher a metric is than the best one's in the mean, and the standard error of that.
 
         Paired, fold by fold, since all are fitted and evaluated on the same folds, as if these were
         independent.
@@ -71,7 +71,7 @@ class Candidate:
         return float(np.mean(differences)), float(error)
 
     def to_row(self) -> dict[str, Any]:
-        """For a table: values, then mean and deviation of each figure; None for NaN."""
+        """For a table: values, then mean and deviation of each metric; None for NaN."""
         figures: dict[str, Any] = {}
         for name in self.figures:
             figures[name] = self.to_mean(name)
@@ -100,7 +100,7 @@ def evaluate_folds(
 
 
 def _to_figures(labels: Labels, scores: Scores) -> dict[str, float]:
-    """The figures of a fold: all of `to_figures` would take longer than the fits of a sweep."""
+    """The metrics of a fold: all of `to_figures` would take longer than the fits of a sweep."""
     counts = count_confusions(labels, scores, HALF)
     return {
         "log_loss": float(to_log_losses(labels, scores).mean()),

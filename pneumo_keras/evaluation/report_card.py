@@ -1,4 +1,4 @@
-"""All figures of one classifier on one split, with their intervals: the content of `metrics_<split>.json`."""
+"""All metrics of one classifier on one split, with their intervals: the content of `metrics_<split>.json`."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -31,16 +31,16 @@ from pneumo_keras.evaluation.robustness import Robustness
 from pneumo_keras.storage.documents import FloatOrNan
 
 Distances = Float64[np.ndarray, " n"]
-"""From the training images: 1 at the limit that all but a few validation images keep."""
+"""From the training images: 1 at the limit that only a few validation images exceed."""
 
 FAR = 1.5
 """Distance above which a prediction is of no use."""
-HALF = 0.5  # MedMNIST's threshold, for comparable figures
+HALF = 0.5  # MedMNIST's threshold, for comparable metrics
 
 
 @dataclass(frozen=True)
 class MemberFigure:
-    """One figure of every member, its mean, and its standard deviation (n - 1), NaN for one member."""
+    """One metric of every member, its mean, and its standard deviation (n - 1), NaN for one member."""
 
     mean: FloatOrNan
     deviation: FloatOrNan
@@ -48,7 +48,7 @@ class MemberFigure:
 
 
 def to_member_figures(members: Sequence[Mapping[str, float]]) -> dict[str, MemberFigure]:
-    """Each figure of all members by its name, from all figures of each member."""
+    """Each metric of all members by its name, from all metrics of each member."""
     found = {}
     for name in members[0] if members else ():
         values = tuple(figures[name] for figures in members)
@@ -93,7 +93,7 @@ class ThresholdMetrics:
 
 @dataclass(frozen=True)
 class OutOfDistribution:
-    """Images outside the range of the training images, and the figures of all others.
+    """Images outside the range of the training images, and the metrics of all others.
 
     Attributes:
         outside: How many are up to `FAR` times the limit away.
@@ -118,7 +118,7 @@ class Evaluation(ThresholdMetrics):
     Attributes:
         at_half: At 0.5, whatever the operating point; where scores are corrected, with the predictions of
             plain scores at 0.5.
-        members: Each figure of every member alone, at the operating point; empty for one member.
+        members: Each metric of every member alone, at the operating point; empty for one member.
         out_of_distribution: None where that was not looked for.
         new_patients: Images of patients of whom the classifier has seen none; None where that is unknown, or
             they are all or none.

@@ -1,4 +1,4 @@
-"""Robustness: figures under perturbation of the images, by its kind and severity."""
+"""Robustness: metrics under perturbation of the images, by its kind and severity."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ class PerturbedFigures:
 
 @dataclass(frozen=True)
 class PerturbationKind:
-    """A kind of perturbation: parameters and figures of severities 1 to 5, and each figure's mean over them.
+    """A kind of perturbation: parameters and metrics of severities 1 to 5, and each metric's mean over them.
 
     The relative error is the mean balanced error over AlexNet's; None for a kind that is not of MedMNIST-C.
     """
@@ -83,7 +83,7 @@ class PerturbationKind:
 
 @dataclass(frozen=True)
 class MedmnistC:
-    """The figures of MedMNIST-C: balanced errors relative to AlexNet's, and those of AlexNet by kind."""
+    """The metrics of MedMNIST-C: balanced errors relative to AlexNet's, and those of AlexNet by kind."""
 
     mean_relative_error: FloatOrNan
     clean_relative_error: FloatOrNan

@@ -175,7 +175,7 @@ class OperatingPoint:
     specificity: FloatOrNan
 
     def __post_init__(self) -> None:
-        """Checks that the rule can be put into words, and that figures and counts agree."""
+        """Checks that the rule can be put into words, and that metrics and counts agree."""
         if self.rule not in RULES:
             raise ValueError(f"'rule' must be one of {', '.join(RULES)}, not {self.rule!r}")
         if set(self.demand) != set(RULES[self.rule].demands):

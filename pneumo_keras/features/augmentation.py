@@ -2,7 +2,7 @@
 
 First what a camera and a file do to grey levels, at the image's own size: exposure, resizing kernel, noise,
 JPEG. Then one affine warp, which enlarges and turns in one step. All of it on the host: the same bytes on
-every backend, and an image's draws depend on nothing but their key.
+every backend, and an image's draws depend only on their key.
 """
 
 import math

@@ -1,7 +1,7 @@
 """From images to features: each view passes the frozen network once, then comes from the cache.
 
 A feature job takes chunks of images through the network, here or wherever it is pickled to; an `Extractor`
-asks for jobs where features are missing.
+requests jobs where features are missing.
 """
 
 import contextlib
@@ -143,7 +143,7 @@ class Extractor:
             log.info("To pass the network: %s, each view counted", to_amount(images, "image"))
 
     def _count_missing(self, entry: Entry) -> int:
-        """Images whose features were never written; what is damaged is found when it is read."""
+        """Images whose features were never written; damage is detected on reading."""
         missing = entry.shape[0] - entry.array.count_done()
         return 0 if missing and self.shared and self.shared.has(entry) else missing
 

@@ -26,7 +26,7 @@ class OodDetector:
         mean: Of the features of training images.
         deviation: Their standard deviation.
         components: Directions in which standardised features of training images differ most, orthonormal.
-        limit: Distance that all but a few validation images do not exceed.
+        limit: Distance that only a few validation images exceed.
     """
 
     mean: Float32[np.ndarray, " d"]

@@ -63,7 +63,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class FeatureTable:
-    """The features of one view of n images, feature layers side by side (n, d), read when asked for."""
+    """The features of one view of n images, feature layers concatenated (n, d), read on access."""
 
     files: dict[str, Path]
     n: int

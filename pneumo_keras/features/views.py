@@ -68,7 +68,7 @@ PLAIN = View()
 
 @dataclass(frozen=True)
 class SeenImages:
-    """Images in one view, enlarged when asked for: (n, size, size, 1), 0..255."""
+    """Images in one view, enlarged on access: (n, size, size, 1), 0..255."""
 
     images: ImageSet
     view: View

@@ -191,11 +191,11 @@ def locate_cells(maps: keras.Model) -> list[tuple[Axis, Axis]]:
     """Where the cells of each map of `build_map_model` are, from top to bottom and from left to right."""
     located = {id(maps.input): (Axis(), Axis())}
     for layer in list_operations(maps):
-        # Branches that meet again have come by windows at the same locations.
+        # Branches that are joined again have windows at the same locations.
         source = keras.tree.flatten(layer.input)[0]
         down, across = located[id(source)]
         window = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
-        if window:  # other layers change values alone
+        if window:  # other layers change only values
             sides = zip((down, across), source.shape[1:3], window, layer.strides, strict=True)
             down, across = (
                 axis.slide(size=size, window=width, step=step, padded=layer.padding == "same")

@@ -109,12 +109,12 @@ def _build_network(weights: str, image_size: int, feature_layers: Sequence[str])
             'Setting \'model.weights\' must be "imagenet", "none" or a weights file, and there is '
             f"no such file. Received: {path}"
         )
-    build: Any = keras.applications.InceptionV3  # its types know of no weights at all
+    build: Any = keras.applications.InceptionV3  # its types lack weights=None
     with override_initializers(build_glorot(random.getrandbits(64)) if weights == "none" else None):
         whole = build(include_top=False, weights=None, input_shape=(image_size, image_size, 3))
     names = [layer.name for layer in whole.layers]
     network = keras.Model(whole.input, whole.get_layer(max(feature_layers, key=names.index)).output)
-    if weights != "none":  # Keras reads a part of its own format alone
+    if weights != "none":  # Keras reads only a part of its own format
         _load_weights(network if path.name.endswith(".weights.h5") else whole, path)
     return network
 
@@ -122,7 +122,7 @@ def _build_network(weights: str, image_size: int, feature_layers: Sequence[str])
 def _load_weights(network: keras.Model, path: Path) -> None:
     try:
         with warnings.catch_warnings():
-            # Layers that the file lacks would stay as they are, with nothing but a warning.
+            # Layers that the file lacks would keep their values, with only a warning.
             warnings.filterwarnings("error", message="Skipping nested container", category=UserWarning)
             network.load_weights(path)
     except Exception as error:  # Keras, h5py and NumPy each raise their own, by the kind of damage

@@ -1,7 +1,7 @@
 """The whole classifier: grey images in, probability of pneumonia out; in memory and saved.
 
 A saved one may come from anywhere: nothing of it is built or unpacked before all of it was looked at. Keras
-builds what a file names, so a file may name nothing but what classifiers of this program are made of. Keras
+builds what a file names, so a file may name only what classifiers of this program are made of. Keras
 itself refuses weights that are in other files or declare more than is there.
 """
 
@@ -211,7 +211,7 @@ def _check_file(path: Path) -> Initializer:
 
 
 def _check_parts(text: bytes) -> None:
-    """Checks that a description names nothing but what classifiers are made of."""
+    """Checks that a description names only what classifiers are made of."""
     try:
         description = json.loads(text)
     except RecursionError:

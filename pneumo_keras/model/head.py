@@ -41,7 +41,7 @@ def build_head(
     outputs: int,
     seeds: Sequence[int],
 ) -> keras.Model:
-    """Builds heads that share nothing but their input.
+    """Builds heads that share only their input.
 
     Args:
         d: Number of features.

@@ -1,4 +1,4 @@
-"""What several modules ask of Keras' layers: the order in which they run, their weights, first kernels."""
+"""Properties of Keras' layers: the order in which they run, their weights, first kernels."""
 
 from collections.abc import Callable
 from typing import Any

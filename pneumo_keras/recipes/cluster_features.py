@@ -21,14 +21,14 @@ from pneumo_keras.runtime.backend import BACKEND, describe_device, start_backend
 log = logging.getLogger("pneumo_keras")
 
 CHUNKS_PER_TASK = 16  # images are read ahead within a task, and 512 of them are lost with an actor
-FEW = 32  # chunks: the network has seen them here before an actor has compiled it
+FEW = 32  # chunks: they are computed here before an actor has compiled the network
 
 
 def run_on_cluster(job: Any, chunks: Sequence[int], *, engine: str) -> Generator[Features, None, None]:
     """Runs a `features.extract.FeatureJob` on a cluster, or here if there are only a few chunks.
 
     Raises:
-        ClusterError: There is no cluster, its machines compute differently from this one, or Ray gives up.
+        ClusterError: There is no cluster, its machines compute differently from this one, or Ray fails.
         DataError: The images cannot be read on one of them.
     """
     if len(chunks) <= FEW:

@@ -96,7 +96,7 @@ def evaluate_run(
     moved: str | None = None,
     show: Show = lambda *_: None,
 ) -> Evaluation:
-    """Scores a split with the saved model and writes its scores, figures and pictures.
+    """Scores a split with the saved model and writes its scores, metrics and pictures.
 
     Everything is computed, and given to `show`, before any file of the run is replaced. `moved` is the path
     of the run's images if they were moved; for the other options see `evaluate_images`.
@@ -172,7 +172,7 @@ def evaluate_other_images(
 def evaluate_images(task: Task, prevalence: float | None, *, perturb: bool) -> ReportContents:
     """Scores images with the saved model of a run, and collects everything that a report shows.
 
-    Scores, operating point and figures are corrected to a prevalence in (0, 1), if given; no prediction
+    Scores, operating point and metrics are corrected to a prevalence in (0, 1), if given; no prediction
     changes. With `perturb`, the images are also evaluated perturbed: by the run's settings, and by kind
     and severity.
     """
@@ -374,7 +374,7 @@ def _describe_images(target: RunFolder, config: Config, card: DataCard, split: S
     path, found = str(config.data.path), describe_split(split)
     about = target.load_document(dict, "environment.json") if target.holds("environment.json") else {}
     known = about.get("images", {})
-    # A split that is new there is recognised by its path alone.
+    # A split that is new there is recognised only by its path.
     same = known[split.name] == found if split.name in known else about.get("paths") == {"data.path": path}
     if about and not same:
         raise RunError(

@@ -88,7 +88,7 @@ def to_ranges(settings: RangeSettings) -> AugmentationRanges:
 
 
 def list_fitted_views(config: Config) -> list[View]:
-    """Views of training images; in online mode for moments and OOD detector alone."""
+    """Views of training images; in online mode only for moments and OOD detector."""
     augmentation = config.augmentation
     augmented = build_augmented_views(augmentation.views, to_ranges(augmentation), seed=augmentation.seed)
     return [PLAIN, *augmented] if augmentation.plain else augmented

@@ -84,5 +84,5 @@ def measure_robustness(
 
 
 def _is_wanted(record: logging.LogRecord) -> bool:
-    """All lines but those on each view by `Extractor`: there are dozens of views."""
+    """All lines except those on each view by `Extractor`: there are dozens of views."""
     return record.levelno > logging.INFO or not str(record.msg).startswith("Features of %s: ")

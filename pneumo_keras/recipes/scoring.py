@@ -1,4 +1,4 @@
-"""From features to scores, calibration, an operating point and figures."""
+"""From features to scores, calibration, an operating point and metrics."""
 
 import logging
 from collections.abc import Sequence
@@ -72,7 +72,7 @@ def evaluate_members(
     distances: Distances | None = None,
     new: PerImage | None = None,
 ) -> Evaluation:
-    """All figures of the members together and of each alone, with a warning of scores that rank backwards."""
+    """All metrics of the members together and of each alone, with a warning of scores that rank backwards."""
     evaluation = evaluate(
         split.images.labels,
         decide(decision, log_odds),

@@ -166,7 +166,7 @@ def load_features(
 def validate_group(
     shared: Config, group: Sequence[dict[str, Any]], features: FoldedFeatures, extractor: Extractor
 ) -> list[Candidate]:
-    """Candidates of combinations that differ in learning rate and weight decay alone."""
+    """Candidates of combinations that differ only in learning rate and weight decay."""
     training, model = shared.training, shared.model
 
     def build(seeds: Sequence[int], moments: tuple[Moments, Moments]) -> keras.Model:

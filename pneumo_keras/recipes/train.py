@@ -67,7 +67,7 @@ from pneumo_keras.training.fit import History, compute_class_weights, compute_mo
 
 log = logging.getLogger("pneumo_keras")
 
-CONSTANT = 1e-6  # range of scores that differ by rounding alone
+CONSTANT = 1e-6  # range of scores that differ only by rounding
 WORKERS = 8  # threads that augment images ahead of an online fit, at most
 
 
@@ -111,7 +111,7 @@ def train_run(
 ) -> Evaluation:
     """Fits a head on the frozen network and writes the run's folder.
 
-    Returns the figures on the validation split; the test split is not opened. The files that the settings
+    Returns the metrics on the validation split; the test split is not opened. The files that the settings
     name are found from the working folder, or at `paths`. In a group of processes that share the fit, all
     others call `join_fit`.
 

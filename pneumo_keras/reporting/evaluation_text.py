@@ -170,7 +170,7 @@ def describe_sharing(split: str, names: ImageNames, others: Mapping[str, ImageNa
 
 
 def describe_robustness(robustness: Robustness) -> str:
-    """What the columns of `list_robustness` mean, and the figure of MedMNIST-C."""
+    """What the columns of `list_robustness` mean, and the metric of MedMNIST-C."""
     benchmark = robustness.medmnist_c
     return (
         "Balanced error: 1 less the mean of sensitivity and specificity at the operating point. Log odds: "
@@ -287,7 +287,7 @@ def _format_part(evaluation: Evaluation, part: ThresholdMetrics | None, name: st
 
 
 def _format_perturbed(evaluation: Evaluation) -> str:
-    """What perturbation of the same images makes of the figures: all kinds at once, and each by itself."""
+    """What perturbation of the same images makes of the metrics: all kinds at once, and each by itself."""
     perturbed = evaluation.perturbed
     if perturbed is None:
         return ""

@@ -246,7 +246,7 @@ def name_weights(weights: str) -> str:
 
 
 def describe_choices(run: Run) -> str:
-    """What was chosen on validation images, and what that does to their figures."""
+    """What was chosen on validation images, and what that does to their metrics."""
     training = run.config.training
     chosen = ["the epoch"] * (training.schedule == "plateau" or training.unfreeze_from is not None)
     chosen += ["the operating point"] * RULES[run.operating_point.rule].from_images

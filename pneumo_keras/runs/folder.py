@@ -258,7 +258,7 @@ class RunFolder:
         return config, {**begun.paths, **self._find_moved(config, asked)}
 
     def load_evaluation(self, asked: Config | None) -> Metrics:
-        """The figures of a finished run on its validation images; see `load_unfinished` for `asked`."""
+        """The metrics of a finished run on its validation images; see `load_unfinished` for `asked`."""
         self.verify_all()
         self._find_moved(self.load_settings(), asked)
         return self.load_document(Metrics, "metrics_val.json")

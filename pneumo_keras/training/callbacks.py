@@ -21,7 +21,7 @@ LINES = 20  # of the log at most, whatever the number of epochs
 
 
 class EpochLog(keras.callbacks.Callback):
-    """Keeps the figures of every epoch, means over members, and stops where no member's loss is finite.
+    """Keeps the metrics of every epoch, means over members, and stops where no member's loss is finite.
 
     `total` is the number of epochs, for lines of the log; None for no lines. `epochs` has a row for each,
     `finite` for each member whether its losses were finite so far.
@@ -126,7 +126,7 @@ class BestMembers(keras.callbacks.Callback):
         better = losses < self._lowest
         self._lowest[better], self.best_epochs[better] = losses[better], epoch + 1
         for kept, weights in zip(self._weights, self._read_weights(), strict=True):
-            # A member alone may have variables without an axis of members.
+            # A single member may have variables without an axis of members.
             np.copyto(kept, weights, where=better.reshape(-1, *[1] * (weights.ndim - 1)))
         self._waited = np.where(better, 0, self._waited + 1)
         on_plateau = self._waited >= self._patience
@@ -135,7 +135,7 @@ class BestMembers(keras.callbacks.Callback):
         model.optimizer.rates.assign(np.where(on_plateau, rates * np.float32(self._factor), rates))
 
     def start_from(self, figures: dict[str, Any]) -> None:
-        """Counts the weights that are there as those of epoch 0, by figures of the validation images."""
+        """Counts the weights that are there as those of epoch 0, by metrics of the validation images."""
         self._lowest = to_member_values(figures, "loss", len(self._lowest))
         log.info("Epoch 0: validation loss %.4f", self._lowest.mean())
 
@@ -164,5 +164,5 @@ class BestMembers(keras.callbacks.Callback):
 
 
 def to_member_values(logs: dict[str, Any], name: str, members: int) -> Float64[np.ndarray, " members"]:
-    """A figure of `MemberMetrics`, member by member."""
+    """A metric of `MemberMetrics`, member by member."""
     return np.array([float(logs[f"{name}_{member}"]) for member in range(1, members + 1)])

@@ -25,7 +25,7 @@ ops: Any = keras.ops  # untyped
 ABOUT = "about"  # what is not an array, as JSON
 DIGEST = 32  # bytes
 MOST_BYTES = 1 << 34
-METRICS = "metrics"  # figures of the epoch so far, which Keras makes late and empties before each epoch
+METRICS = "metrics"  # metrics of the epoch so far, which Keras makes late and empties before each epoch
 SECONDS_BETWEEN = 10.0  # two checkpoints
 MIN_SAVE_INTERVAL_FACTOR = 20  # times as long as a save takes, at least, the fit runs between two
 

@@ -115,7 +115,7 @@ def cross_validate(
 ) -> HeldOut:
     """Fits every setting once without each fold, all of them at the same time.
 
-    Settings differ in the rates and decays of `config` alone, and share the seeds of the folds. A batch has
+    Settings differ only in the rates and decays of `config`, and share the seeds of the folds. A batch has
     images of the held-out fold, too, with weight 0.
 
     As in training, what a schedule learns from validation images it learns from the held-out ones, so

@@ -123,7 +123,7 @@ def fit(
     """Fits a model that ends in log odds (n, members), each member as if it were alone.
 
     Args:
-        model: All that learns in it has the members as its first axis, unless there is one alone.
+        model: All that learns in it has the members as its first axis, unless there is only one.
         batches: Training inputs with labels.
         validation: The same of the images that are evaluated on after each epoch.
         config: How members learn.
@@ -179,7 +179,7 @@ def fit(
         for stop in _list_stops(state, epochs):
             if not epoch_log.finite.any():
                 break
-            batches.start_epoch(state.epoch + 1, skip=state.batch)  # Keras asks here how many there are
+            batches.start_epoch(state.epoch + 1, skip=state.batch)  # Keras reads their number here
             learner.fit(
                 batches,
                 validation_data=validation,

@@ -1,4 +1,4 @@
-"""Loss, metrics and optimisers for heads that learn side by side, each as if it were alone."""
+"""Loss, metrics and optimisers for heads that are fitted together, each as if it were alone."""
 
 from collections.abc import Sequence
 from typing import Any
