@@ -69,7 +69,7 @@ class Calibration(LogitScaling):
         fitted_on: The images, for instance `val`.
         prevalence: The prevalence for which the scores are probabilities.
         error_before: Calibration error of the same images unscaled.
-        error_after: The same scaled.
+        error_after: Calibration error of the same images scaled.
     """
 
     fitted_on: str

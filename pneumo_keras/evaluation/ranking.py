@@ -37,7 +37,7 @@ class Candidate:
     """One combination of settings.
 
     Attributes:
-        values: By dotted key.
+        values: Values of the settings, by dotted key.
         figures: `mean_log_loss`, then `log_loss`, `auc`, `accuracy`, `sensitivity` and `specificity`
             (at 0.5) of each fold, and of perturbed images as `perturbed_log_loss`, ...; NaN where
             the fit diverged.

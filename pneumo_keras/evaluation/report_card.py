@@ -62,14 +62,14 @@ class ThresholdMetrics:
     """All metrics at one threshold, above which pneumonia is predicted.
 
     Attributes:
-        n: Images.
+        n: Number of images.
         threshold: Corrected to the stated prevalence, if any.
         counts: Images by label and prediction.
         figures: Metrics by name.
         resamples: Number of bootstrap resamples.
         seed: Seed of the bootstrap.
-        stated_prevalence: For which metrics, scores and threshold were corrected; None for the images' own.
-        trained_prevalence: From which they were corrected, if they were.
+        stated_prevalence: Prevalence corrected to, in all of these; None for the images' own.
+        trained_prevalence: Prevalence before a correction, if any.
         short_intervals: Metrics whose intervals are known to be too short for so few images.
         patients: Counts, where patients are known and intervals take the images of one together.
     """
@@ -96,8 +96,8 @@ class OutOfDistribution:
     """Images outside the range of the training images, and the metrics of all others.
 
     Attributes:
-        outside: How many are up to `FAR` times the limit away.
-        far_outside: How many are further away: their predictions are of no use.
+        outside: Number of images up to `FAR` times the limit away.
+        far_outside: Number of images further away: their predictions are of no use.
         inside: None where all images are inside, or none.
     """
 
@@ -122,7 +122,7 @@ class Evaluation(ThresholdMetrics):
         out_of_distribution: None where that was not looked for.
         new_patients: Images of patients of whom the classifier has seen none; None where that is unknown, or
             they are all or none.
-        perturbed: Of the same images perturbed, if that was asked for.
+        perturbed: Metrics of the same images perturbed, if requested.
     """
 
     at_half: Annotated[ThresholdMetrics, Field(alias="at_0.5")]

@@ -49,11 +49,11 @@ class ScoredImages:
 
 @dataclass(frozen=True)
 class PerturbedFigures:
-    """Figures at the operating point, and what has changed against the images as they are.
+    """Metrics at the operating point, and what has changed against the images as they are.
 
     Attributes:
-        balanced_error: 1 less the mean of sensitivity and specificity.
-        mean_shift: Of the heads' log odds, before calibration.
+        balanced_error: 1 minus the mean of sensitivity and specificity.
+        mean_shift: Mean change of the heads' log odds, before calibration.
         changed: Share of images with another prediction.
         out_of_distribution: Share of images that are warned about.
     """
@@ -109,7 +109,7 @@ def to_perturbed_figures(
     threshold: float,
     shift: PrevalenceShift | None = None,
 ) -> PerturbedFigures:
-    """Figures of perturbed images, against the same images as they are (`plain`).
+    """Metrics of perturbed images, against the same images as they are (`plain`).
 
     The threshold is the operating point as it was chosen; with a `shift`, the accuracy is that at the stated
     prevalence.

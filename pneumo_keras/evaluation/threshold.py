@@ -161,9 +161,9 @@ class OperatingPoint:
         demand: Parameters of the rule, by name.
         chosen_on: The split, for instance `val`, on which the numbers below are measured, and on which the
             rule chose if it needs images.
-        counts: Those images by label and prediction.
-        sensitivity: Of those images; NaN without any of pneumonia.
-        specificity: Of those images; NaN without any normal one.
+        counts: Counts of those images by label and prediction.
+        sensitivity: Sensitivity on those images; NaN without any of pneumonia.
+        specificity: Specificity on those images; NaN without any normal one.
     """
 
     threshold: Annotated[float, Field(ge=0, le=1)]

@@ -71,7 +71,7 @@ class Augmentation:
     """What is done to one image, see `AugmentationRanges`; the defaults leave it as it is.
 
     Attributes:
-        affine: From points of the new image to those of the old one.
+        affine: Map from points of the new image to those of the old one.
         contrast: Factor about the image's mean.
         jpeg_quality: With which it is saved; None for not at all.
     """

@@ -102,8 +102,8 @@ class Extractor:
         frozen: Images -> features.
         build_runner: Makes a backbone run over a stream of batches of CHUNK images.
         about: What computes the features: engine, precision, backend, device.
-        store: Of this machine.
-        shared: Of several machines, if there is one.
+        store: The store of this machine.
+        shared: The store of several machines, if there is one.
         run_elsewhere: Runs a job over chunks on several machines; None where it runs on this one.
     """
 

@@ -23,7 +23,7 @@ class OodDetector:
     """The space that training images fill, and how far outside it validation images are.
 
     Attributes:
-        mean: Of the features of training images.
+        mean: Mean of the features of training images.
         deviation: Their standard deviation.
         components: Directions in which standardised features of training images differ most, orthonormal.
         limit: Distance that only a few validation images exceed.

@@ -28,7 +28,7 @@ class View:
 
     Attributes:
         draw: How the image of a row is changed, always in the same way; None for the plain view.
-        name: Of the view, in messages; empty for the plain one.
+        name: Name of the view, in messages; empty for the plain one.
         about: What distinguishes this view from others.
     """
 

@@ -58,7 +58,7 @@ class Explainer:
     """A classifier that shows where its log odds come from.
 
     Attributes:
-        classifier: Of a run.
+        classifier: Classifier of a run.
         maps: Images -> the feature layers' maps.
         cell_weights: For each feature layer the weights of its cells in the image's pixels, down and across.
         normal_means: For each view of an image the feature layers' mean maps over normal images.

@@ -51,7 +51,7 @@ def build_head(
         dropout: Share dropped while training, in [0, 1): of each member's own hidden units; of the
             features, the same ones for all members, where the heads are linear.
         outputs: 1 for a sigmoid, 2 for a softmax over normal and pneumonia.
-        seeds: Of each member's initial weights; the first one starts the dropout of all.
+        seeds: Seeds of each member's initial weights; the first one starts the dropout of all.
 
     Returns:
         A model from features (n, d) to log odds of pneumonia (n, members). All that learns has the

@@ -26,7 +26,7 @@ class Comparison:
         differences: Its metrics minus those of the other one, by name.
         changed: Settings in which they differ, by dotted key: the other's value, and this one's.
         n: Images.
-        patients: Of the images, where they are known and intervals resample them.
+        patients: Counts of patients, where they are known and intervals resample them.
         paired_by_path: Whether images were prepared differently for the two runs, and are paired by path.
     """
 

@@ -55,10 +55,10 @@ class ResumedCsv:
     """What a CSV file of predictions has already.
 
     Attributes:
-        images: How many.
-        failed: How many of them have no score.
+        images: Number of images.
+        failed: Number of images without a score.
         last: Path, as it is named now, and score of the last one that has one.
-        again: Those without a score that may get one now: where their lines begin, in bytes, and their paths.
+        again: Images without a score that may get one now: the first bytes of their lines, and their paths.
     """
 
     images: int = 0

@@ -63,13 +63,13 @@ class ReportContents:
     """Everything that a report shows.
 
     Attributes:
-        name: Of the run, for the title.
+        name: Name of the run, for the title.
         run: With settings that name these images.
-        images: Of the split; scores, evidence and names go by their indices.
+        images: Images of the split; scores, evidence and names go by their indices.
         scores: Corrected as the evaluation is.
         evidence: Maps of the most confident mistakes.
         settings: Text of `config.toml`, files by their names alone.
-        perturbed: The same images perturbed, if that was asked for.
+        perturbed: The same images perturbed, if requested.
         of_others: Whether the images are others than those that the run was made with.
     """
 

@@ -51,8 +51,8 @@ class UnfinishedRun:
     """`unfinished.json`: what a training that was stopped continues with.
 
     Attributes:
-        settings: As TOML.
-        paths: Of the files that they name, by dotted key.
+        settings: The settings as TOML.
+        paths: Paths of the files that they name, by dotted key.
     """
 
     settings: str

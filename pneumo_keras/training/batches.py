@@ -26,10 +26,10 @@ class Batches(keras.utils.PyDataset):
 
     Args:
         views: The same images in each.
-        labels: Of the images.
+        labels: Labels of the images.
         batch_size: Images in a batch.
-        seed: Of a new order in each epoch; None for the images' own.
-        weights: Of each image for each member (n, members), if any.
+        seed: Seed of a new order in each epoch; None for the images' own.
+        weights: Weight of each image for each member (n, members), if any.
         local_rows: Rows of each batch that are read here, the rest elsewhere; the last batch is padded to the
             size of the others, with `PADDING` for labels. None for all, and no padding.
         workers: Threads that make batches ahead of the fit; with one it makes its own. Keras' own threads

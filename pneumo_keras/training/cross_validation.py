@@ -74,7 +74,7 @@ class FoldedFeatures:
         views: In each view that is trained on.
         evaluated: By the way in which images are evaluated: in each view over which log odds are averaged.
             Schedules use the first view of the first way.
-        labels: Of the images.
+        labels: Labels of the images.
         folds: See `sample_folds`.
     """
 
@@ -96,8 +96,8 @@ class HeldOut:
     Attributes:
         log_odds: By the way in which images are evaluated: of each image, from the member that was fitted
             without its fold; NaN for a setting whose losses were not finite to the end, in every fold.
-        kept_epochs: Of each setting in each fold.
-        weights: How many a head has, the same in all settings.
+        kept_epochs: Kept epoch of each setting in each fold.
+        weights: Number of weights of a head, the same in all settings.
     """
 
     log_odds: dict[str, LogOddsOfSettings]

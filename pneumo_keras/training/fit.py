@@ -48,8 +48,8 @@ class FitConfig:
         epochs: Passes over the training images.
         plateau_factor: A member's rate is multiplied by this ...
         plateau_patience: ... after this many epochs without a lower validation loss of its own.
-        learning_rates: Of each member at the start.
-        weight_decays: Of each member.
+        learning_rates: Initial learning rate of each member.
+        weight_decays: Weight decay of each member.
         rate_setting: The setting to be lowered where the loss is NaN.
     """
 
@@ -134,7 +134,7 @@ def fit(
         checkpoint: Where the fit is saved, and resumed from; nowhere without.
         fitted_before: Whether the weights count as those of epoch 0, which are kept where no epoch has a
             lower validation loss.
-        devices: That share each step, whose `scope` this must be in; batches are this process's share.
+        devices: Devices that share each step, whose `scope` this must be in; batches are this process's rows.
             Without, all is done by the device that the backend takes by itself.
 
     Raises:
