@@ -37,10 +37,10 @@ SLICE = 1024  # rows in memory at once, where all of them are read
 class Entry:
     """The features, of shape (n, d), of one view of one set of images at one feature layer.
 
-    `store` is the folder of all entries, `about` everything that determines the features.
+    `parent` is the folder of all entries, `about` everything that determines the features.
     """
 
-    store: Path
+    parent: Path
     about: dict[str, Any]
     shape: tuple[int, int]
 
@@ -53,7 +53,7 @@ class Entry:
     @property
     def folder(self) -> Path:
         """Of its files."""
-        return self.store / self.name
+        return self.parent / self.name
 
     @cached_property
     def array(self) -> ChunkedArray:

@@ -173,7 +173,7 @@ def describe_robustness(robustness: Robustness) -> str:
     """What the columns of `list_robustness` mean, and the metric of MedMNIST-C."""
     benchmark = robustness.medmnist_c
     return (
-        "Balanced error: 1 less the mean of sensitivity and specificity at the operating point. Log odds: "
+        "Balanced error: 1 minus the mean of sensitivity and specificity at the operating point. Log odds: "
         "mean change. Changed: share of images with another prediction. OOD: share of images out of "
         "distribution. "
         f"Mean balanced error relative to AlexNet's at 224 px, over the {len(benchmark.alexnet) - 1} "
