@@ -27,7 +27,7 @@ def export(run: "Run", form: str, out: Path | None, as_json: bool) -> None:
     predict for an image that is out of distribution is not in the file.
 
     \b
-    onnx       for ONNX Runtime, in any of its languages; OpenVINO reads it as well
+    onnx       for ONNX Runtime in any language, and for OpenVINO
     stablehlo  for jax.export.deserialize, on a CPU or NVIDIA GPU
 
     The file is then run by its own runtime on 64 synthetic images of several sizes. Where a
@@ -37,7 +37,7 @@ def export(run: "Run", form: str, out: Path | None, as_json: bool) -> None:
 
     \b
     pneumo-keras export runs/one --format onnx
-    pneumo-keras export runs/one --format stablehlo --out clinic/pneumonia.stablehlo
+    pneumo-keras export runs/one --format stablehlo --out new.stablehlo
     """
     check_form(form)
     file, sidecar = choose_files(run.folder.path, form, out)

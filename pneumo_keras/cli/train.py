@@ -48,8 +48,8 @@ def train(
 
     \b
     pneumo-keras train --config demo
-    pneumo-keras train --set data.path=pneumoniamnist.npz --set seed=1 --run runs/one
-    pneumo-keras train --set data.source=folder --set data.path=chest_xray --run runs/own
+    pneumo-keras train --set data.path=pneumoniamnist.npz --run runs/one
+    pneumo-keras train --set data.source=folder --set data.path=chest_xray
     pneumo-keras train --run runs/one --resume
     """
     if resume and not run:
@@ -163,7 +163,7 @@ def _train(
 @SET
 @click.option("--grid", required=True, metavar="NAME|FILE", help="A named grid, or a TOML file of lists.")
 @click.option(
-    "--folds", type=click.IntRange(2, 20), default=5, show_default=True, help="Of the cross-validation."
+    "--folds", type=click.IntRange(2, 20), default=5, show_default=True, help="Folds of the cross-validation."
 )
 @option_out(
     "DIR", "Folder for table, picture and best settings; must be new.  [default: sweeps/<grid>-<timestamp>]"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pneumo_keras.config import Config, change_config
-from pneumo_keras.config.toml import cut, find_toml, load_toml, show
+from pneumo_keras.config.toml import find_toml, load_toml, shorten, show
 from pneumo_keras.errors import SettingsError
 
 Grid = Mapping[str, Sequence[Any]]
@@ -15,7 +15,7 @@ Grid = Mapping[str, Sequence[Any]]
 # Seed, images and machine are not compared.
 SWEPT = ("model.", "training.", "augmentation.")
 FITTED_TOGETHER = ("training.learning_rate", "training.weight_decay")
-MOST = 10_000  # combinations: at a second each, hours
+LIMIT = 10_000  # hours, at a second each
 FIXED = ("training.mode", "training.members", "training.unfreeze_from", "model.weights")
 
 
@@ -35,13 +35,13 @@ def load_grid(name_or_path: str) -> Grid:
         if not key.startswith(SWEPT) or key in FIXED:
             raise SettingsError(
                 f"A sweep is over settings of model, training and augmentation, without {', '.join(FIXED)}. "
-                f"Received: {cut(key.rstrip('.'))} in {path}"
+                f"Received: {shorten(key.rstrip('.'))} in {path}"
             )
         if not isinstance(values, list) or not values:
             raise SettingsError(f"{path} must have a list of values for {key}. Received: {show(values)}")
     combinations = math.prod(map(len, grid.values())) if grid else 0
-    if not 0 < combinations <= MOST:
-        raise SettingsError(f"{path} must have 1 to {MOST:,} combinations. Received: {combinations:,}")
+    if not 0 < combinations <= LIMIT:
+        raise SettingsError(f"{path} must have 1 to {LIMIT:,} combinations. Received: {combinations:,}")
     return grid
 
 

@@ -118,7 +118,7 @@ class DataSettings(Settings):
     """Which images to train and evaluate on."""
 
     source: Literal["pneumonia_mnist", "folder", "phantom"] = "pneumonia_mnist"
-    """images: PneumoniaMNIST, a folder of yours, or synthetic phantom images"""
+    """source of the images: PneumoniaMNIST, your folder, or synthetic phantom images"""
     path: Path | None = Field(None, strict=False)
     """path of your own pneumoniamnist.npz, or of the folder or CSV of the source folder"""
     size: Literal[28, 64, 128, 224] = 28
@@ -146,7 +146,7 @@ class RangeSettings(Settings):
     rotation_degrees: float = Field(15.0, ge=0, le=180)
     """largest rotation, either way"""
     horizontal_flip: bool = True
-    """mirror images, half of the time"""
+    """mirroring of half of the images"""
     zoom: Zoom = 1.0
     aspect: Aspect = 1.0
     shift: Shift = 0.0
@@ -242,12 +242,12 @@ class TrainingSettings(Settings):
     weight_decay: float = Field(1e-5, ge=0, le=1e6)
     """weight decay; adamw: decoupled; sgd: half of it times the squared weights is added to the loss"""
     schedule: Literal["plateau", "cosine"] = "plateau"
-    """learning rate: reduced where validation loss stops falling, best epoch kept; or along a cosine to 0,
-    last epoch kept"""
+    """schedule of the learning rate: reduced where validation loss stops falling, best epoch kept; or along a
+    cosine to 0, last epoch kept"""
     plateau_factor: float = Field(0.2, gt=0, lt=1)
     """factor by which the learning rate is reduced on a plateau"""
     plateau_patience: int = Field(2, ge=1, le=10_000)
-    """epochs without a better validation loss that are a plateau"""
+    """epochs without a better validation loss before the rate is reduced"""
     unfreeze_from: FeatureLayer | None = None
     """fine-tuning: first block that is trained with the fitted head, up to the last; its inputs are cached,
     up to 1.4 MB for each view of an image at 299 px"""

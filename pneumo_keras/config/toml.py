@@ -76,7 +76,7 @@ def find_toml(name_or_path: str, *, folder: str, option: str) -> Path:
         if path.exists() and not path.is_dir():
             return path
     known = ", ".join(named)
-    raise SettingsError(f"{option} must be one of {known}, or a TOML file. Received: {cut(name_or_path)}")
+    raise SettingsError(f"{option} must be one of {known}, or a TOML file. Received: {shorten(name_or_path)}")
 
 
 def load_toml(path: Path) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def parse_overrides(overrides: Iterable[str]) -> list[tuple[str, Any]]:
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key or override.splitlines() != [override]:
-            raise SettingsError(f"--set must look like training.epochs=3. Received: {cut(override)}")
+            raise SettingsError(f"--set must look like training.epochs=3. Received: {shorten(override)}")
         parsed.append((key, _parse_value(key, text)))
     return parsed
 
@@ -181,12 +181,12 @@ def find_changes(first: Config, second: Config) -> dict[str, tuple[str, str]]:
 def show(value: object) -> str:
     """A value as it is written, or the beginning of it."""
     try:
-        return cut(repr(value))
+        return shorten(repr(value))
     except (ValueError, RecursionError):  # an integer of thousands of digits; a table in a table in a ...
         return "something of great length"
 
 
-def cut(text: str) -> str:
+def shorten(text: str) -> str:
     """The beginning of a text that is too long for a line."""
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
@@ -199,7 +199,7 @@ def _parse_toml(text: str, name: str) -> dict[str, Any]:
 
 
 def _parse_value(key: str, text: str) -> Any:
-    """TOML where it is TOML (`3`, `true`, `["mixed4"]`), a bare string otherwise.
+    """TOML where it is TOML (`3`, `true`, `["mixed4"]`), a bare string if not.
 
     For a setting that is text, such as a path, only a TOML string is TOML: the name of a folder may be 2024.
     """
@@ -244,7 +244,7 @@ def _to_unknown_key(key: str) -> str:
     known = [name for name in (*list_settings(), *Config.model_fields) if name != key]
     near = difflib.get_close_matches(key[:SHOWN], known, n=1, cutoff=0.5)
     hint = f"Did you mean '{near[0]}'?" if near else f"See: {to_command('config', 'show', 'default')}"
-    return f"Unknown setting '{cut(key)}'. {hint}"
+    return f"Unknown setting '{shorten(key)}'. {hint}"
 
 
 def _to_toml(value: Any) -> str:

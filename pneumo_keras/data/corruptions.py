@@ -148,7 +148,7 @@ class CorruptedImages:
 
     @property
     def labels(self) -> Labels:
-        """Of all images."""
+        """Labels of all images."""
         return self.images.labels
 
     def fingerprint(self) -> str:

@@ -41,7 +41,7 @@ class DecodedImage:
     """The result for a file.
 
     Attributes:
-        path: Of the file, as it was named; "" where its content was given.
+        path: Path of the file, as it was named; "" where its content was given.
         image: Prepared; None where the file cannot be decoded.
         reason: Why there is no image; "" where there is one.
         shape: Height and width of the image in the file, in pixels.
@@ -67,7 +67,7 @@ def decode_file(
 
     Args:
         source: Path of the file, or its content.
-        preparation: Of the images that the classifier was trained on.
+        preparation: How the images were prepared that the classifier was trained on.
         limits: What the file may cost.
         shown: Greatest height and width of an image to look at; 0 for none.
     """

@@ -109,7 +109,7 @@ class _Header:
     notes: list[str] = field(default_factory=list)
 
     def list_items(self, keyword: str) -> list[Dataset]:
-        """Of a sequence; none where it is missing or empty."""
+        """The items of a sequence; none where it is missing or empty."""
         value = self.dataset.get(keyword)
         return list(value) if isinstance(value, Sequence) else []
 

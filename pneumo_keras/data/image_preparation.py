@@ -45,7 +45,7 @@ def prepare_image(image: Image.Image, preparation: Preparation) -> UInt8[np.ndar
 
     Args:
         image: Grey, 0 (black) to 255 (white), mode "L" or "F", upright, with square pixels.
-        preparation: Of the training images.
+        preparation: How the training images were prepared.
 
     References:
         Found by comparison: 348 of 348 full-size originals become their images of PneumoniaMNIST at 28 px, to
@@ -76,7 +76,7 @@ class ResizedImages:
 
     @property
     def labels(self) -> Labels:
-        """Of all images."""
+        """Labels of all images."""
         return self.images.labels
 
     def fingerprint(self) -> str:

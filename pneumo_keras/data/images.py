@@ -22,7 +22,7 @@ class Preparation:
 
     Attributes:
         size: Height and width in pixels.
-        jpeg_quality: Of the JPEG file that each was saved to and read from; None without one.
+        jpeg_quality: Quality of the JPEG file that each was saved to and read from; None without one.
     """
 
     size: int
@@ -60,7 +60,7 @@ class LabelledImages(ImageSet, Protocol):
 
     @property
     def labels(self) -> Labels:
-        """Of all images, in their order."""
+        """Labels of all images, in their order."""
         ...
 
 
@@ -84,7 +84,7 @@ class JoinedImages:
 
     @property
     def labels(self) -> Labels:
-        """Of all images."""
+        """Labels of all images."""
         return np.concatenate([part.labels for part in self.parts])
 
     def read(self, rows: Rows) -> Images:

@@ -52,7 +52,7 @@ class PhantomImages:
         n: Images, at least 2.
         size: Height and width in pixels, at least 16.
         seed: At least 0.
-        prevalence: Of pneumonia, in (0, 1). The default is that of PneumoniaMNIST.
+        prevalence: Share of pneumonia, in (0, 1). The default is that of PneumoniaMNIST.
 
     Raises:
         DataError: There are too few images, or they are too small.
@@ -85,7 +85,7 @@ class PhantomImages:
 
     @property
     def labels(self) -> Labels:
-        """Of all images."""
+        """Labels of all images."""
         return _draw_labels(self.n, self.seed, self.prevalence)
 
     def read(self, rows: Rows) -> Images:

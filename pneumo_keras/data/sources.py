@@ -39,7 +39,7 @@ class DataOptions:
         cache: The folder below which prepared images are kept.
         cache_limit: In bytes, of all that are kept there; the least recently used are removed first.
         positive: Name of the class that is pneumonia, for a folder.
-        preparation: Of the training images of a run, for others that it is evaluated on.
+        preparation: How other images are prepared that a run is evaluated on: as its training images.
         patient_pattern: Finds the patient in the name of a file, for a folder: a regular expression with one
             group, or one named `patient`; or `KERMANY` or `NOBODY`.
     """

@@ -21,7 +21,7 @@ class DataParallel:
 
     Attributes:
         group: See above.
-        count: Of the devices.
+        count: Number of the devices.
     """
 
     def __init__(self, group: ProcessGroup | None = None) -> None:

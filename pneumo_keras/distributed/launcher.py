@@ -39,7 +39,7 @@ def launch(arguments: Sequence[str], *, next_step: str) -> int:
     Ctrl-C and SIGTERM are passed on once; a second one ends both at once.
 
     Args:
-        arguments: Of the command line.
+        arguments: The command line.
         next_step: What the user can do if the worker is lost.
 
     Raises:

@@ -30,8 +30,8 @@ class ProcessGroup:
     """The processes of one training, joined.
 
     Attributes:
-        rank: Of this process. The first one, 0, writes the run.
-        count: Of all processes.
+        rank: Rank of this process. The first one, 0, writes the run.
+        count: Number of all processes.
     """
 
     def __init__(self, rank: int, count: int) -> None:
@@ -43,7 +43,7 @@ class ProcessGroup:
         """Compares values of all processes with those of the first one.
 
         Args:
-            stage: Of the training, another one in each call.
+            stage: Name of a stage of the training, another one in each call.
             values: By their names in words; None in the first process where there is nothing to do.
 
         Returns:
@@ -119,7 +119,7 @@ def initialize(processes: int, coordinator: str | None, rank: int | None) -> Pro
     Args:
         processes: How many; 0 where the cluster defines it.
         coordinator: host:port of the first one; None where the cluster defines it.
-        rank: Of this process; None where the cluster defines it.
+        rank: Rank of this process; None where the cluster defines it.
 
     Raises:
         SettingsError: The address of the first process is unknown.

@@ -31,7 +31,7 @@ OPSET, IR_VERSION = 18, 8
 CHANNELS_FIRST, CHANNELS_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 
 Shape = Sequence[int | str | None]
-"""Of an input or output: a name for an axis of any length, None for one without a name."""
+"""Shape of an input or output: a name for an axis of any length, None for one without a name."""
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def describe_export(run: Run, form: str, name: str, content: Path, found: Verifi
     Args:
         run: The finished run.
         form: One of `FORMS`.
-        name: Of the exported file.
+        name: Name of the exported file.
         content: Where its content is now.
         found: By the comparison with Keras.
     """

@@ -16,7 +16,7 @@ GreyImages = Float32[np.ndarray, "n height width 1"]
 """0 (black) to 255 (white), of any size."""
 
 Probabilities = Float32[np.ndarray, "n 1"]
-"""Of pneumonia."""
+"""Probabilities of pneumonia."""
 
 Scoring = Callable[[GreyImages], Probabilities]
 """An exported classifier on its own runtime."""

@@ -76,7 +76,7 @@ def check_packages(user: str, packages: Sequence[str], *, extra: str, pip: str =
     Args:
         user: What needs them, as the message names it.
         packages: As they are imported.
-        extra: Of this package, that installs them; "" for none.
+        extra: The extra of this package that installs them; "" for none.
         pip: Their names for pip, if they differ.
 
     Raises:

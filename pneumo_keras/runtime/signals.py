@@ -16,7 +16,7 @@ class Stopped(KeyboardInterrupt):
     """This process was asked to stop.
 
     Attributes:
-        number: Of the signal.
+        number: Number of the signal.
         next_step: How to continue later; "" where there is nothing to continue.
     """
 

@@ -21,7 +21,7 @@ class Item:
     """Files and folders that are removed together.
 
     Attributes:
-        paths: Of the files and folders.
+        paths: Paths of the files and folders.
         size: In bytes.
         used: Time of the last use in seconds since 1970; some systems note the reading of a file once a day.
     """

@@ -29,7 +29,7 @@ class ChunkedArray:
 
     Attributes:
         file: Path of the file.
-        shape: Of the array.
+        shape: Shape of the array.
         dtype: As NumPy writes it in a file: "<f4".
         chunk_rows: Rows of a chunk.
     """
@@ -46,7 +46,7 @@ class ChunkedArray:
 
     @property
     def size(self) -> int:
-        """Of the file, in bytes."""
+        """Size of the file in bytes."""
         return self._end + self.count * CHECKSUM.itemsize
 
     def get_rows(self, chunk: int) -> range:

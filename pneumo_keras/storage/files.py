@@ -91,8 +91,8 @@ def claim_folder(path: Path, *, option: str, new: bool = True) -> Iterator[None]
     """Locks a folder for one writer, and makes it; one that stays empty is removed again.
 
     Args:
-        path: Of the folder.
-        option: Of the command line that named it, for the message.
+        path: Path of the folder.
+        option: The command line's option that named it, for the message.
         new: Whether it must be new or empty.
 
     Raises:

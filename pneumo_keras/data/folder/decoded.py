@@ -108,9 +108,9 @@ def load_decoded(
 
     Args:
         files: With the images.
-        labels: Of the images.
+        labels: Labels of the images.
         name: In the cache, unique to these images.
-        preparation: Of the images.
+        preparation: How the images are prepared.
         options: With the folder of the cache and its limit.
         source: The folder or table of the files, for messages.
 

@@ -81,7 +81,7 @@ class Layout:
     """The images of a folder or table.
 
     Attributes:
-        path: Of the folder or table.
+        path: Path of the folder or table.
         positive: Name of the class that is pneumonia.
         splits: Those that are stated, or none.
         list_images: The images of a stated split; of "" all images, where no split is stated.
@@ -341,7 +341,7 @@ def name_patients(files: Sequence[ImageFile], pattern: str, *, source: str) -> l
     """The files with patients by their names, unless a table states some.
 
     Args:
-        files: Of a split, or all.
+        files: The files of a split, or all.
         pattern: See `DataOptions.patient_pattern`.
         source: The folder or table of the files, for the log.
     """
