@@ -53,7 +53,7 @@ class Candidate:
     weights: int
 
     def to_mean(self, name: str) -> float:
-        """Of a metric, over folds."""
+        """Mean of a metric over folds."""
         return float(np.mean(self.figures[name]))
 
     def to_deviation(self, name: str) -> float:

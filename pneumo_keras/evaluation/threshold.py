@@ -36,7 +36,7 @@ Curve = Float64[np.ndarray, " k"]
 
 @dataclass(frozen=True)
 class Rule:
-    """A way to an operating point.
+    """A way to choose an operating point.
 
     Attributes:
         choose: The threshold from labels, scores and the demands, those by keyword.

@@ -17,7 +17,7 @@ from PIL import Image
 from pneumo_keras.data.image_preparation import save_as_jpeg
 
 Fill = Literal["black", "mirror"]
-"""What is where an image does not reach: nothing, or the image once more, mirrored at its edges."""
+"""What fills the pixels outside an image: nothing, or the image mirrored at its edges."""
 
 FillRange = Literal["black", "mirror", "either"]
 """The same for all images, or drawn for each."""

@@ -79,7 +79,7 @@ class SharedStore:
         return "file" in self._files.protocol
 
     def _make_folder(self, name: str) -> None:
-        """Makes a folder where that is needed; no bucket."""
+        """Makes a folder where one is needed, never a bucket."""
         if self._is_local:
             if not Path(self._root).is_dir():
                 log.info("%s is not there and is made: or is a share not mounted?", self.address)

@@ -46,13 +46,13 @@ class Entry:
 
     @cached_property
     def name(self) -> str:
-        """Addressed by content."""
+        """The address: a hash of the content."""
         text = json.dumps([self.about, self.shape], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     @property
     def folder(self) -> Path:
-        """Of its files."""
+        """The folder of its files."""
         return self.parent / self.name
 
     @cached_property
@@ -73,7 +73,7 @@ class FeatureTable:
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """The size in bytes."""
         return sum(file.stat().st_size for file in self.files.values())
 
     def __getitem__(self, rows: slice | Integer[np.ndarray, " b"]) -> Features:
@@ -108,7 +108,7 @@ class Store:
 
     @property
     def folder(self) -> Path:
-        """Of all entries."""
+        """The folder of all entries."""
         return self.cache / FEATURES.folder
 
     def check_space(self, entries: Iterable[Entry]) -> None:

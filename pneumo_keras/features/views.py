@@ -93,7 +93,7 @@ def build_augmented_views(count: int, ranges: AugmentationRanges, *, seed: int) 
 
 
 def build_perturbed_view(ranges: AugmentationRanges, *, seed: int) -> View:
-    """The view that heads are tried on: each image changed once, further than in training."""
+    """The view that heads are tested on: each image changed once, further than in training."""
     return _build_random_view(ranges, (seed, 0), "perturbed")
 
 

@@ -48,7 +48,7 @@ COMPONENTS = {
 
 @dataclass(frozen=True)
 class FrozenPart:
-    """All that never learns.
+    """The frozen layers.
 
     Attributes:
         resize: Images (n, height, width, 1), 0..255, any size -> (n, size, size, 1).
@@ -62,7 +62,7 @@ class FrozenPart:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """To which images are resized, one after the other, in pixels; first that of the training images."""
+        """Sizes to which images are resized, in order, in pixels; first that of the training images."""
         return tuple(operation.size[0] for operation in list_operations(self.resize))
 
 

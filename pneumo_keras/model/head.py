@@ -24,7 +24,7 @@ def build_standardisation(mean: Moments, variance: Moments) -> keras.layers.Norm
 
 
 def bound_variance(variance: Moments) -> Moments:
-    """A feature that hardly varies is not blown up.
+    """The variance with a lower bound: a feature that hardly varies is not amplified.
 
     What is far below the average counts as a thousandth of its standard deviation.
     """

@@ -1,4 +1,4 @@
-"""This machine measured."""
+"""Measures the engines of this machine."""
 
 from pneumo_keras.bench.engines import Bench, build_images, measure_engines, measure_product_rate
 from pneumo_keras.config import Config, change_config, resolve_paths

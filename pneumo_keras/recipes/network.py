@@ -1,4 +1,4 @@
-"""What the settings ask for: the frozen network and its engine, views, heads, the schedule of a fit."""
+"""What the settings specify: the frozen network and its engine, views, heads, the schedule of a fit."""
 
 import functools
 import logging

@@ -97,7 +97,7 @@ class Training:
 
     @property
     def feature_count(self) -> int:
-        """Of an image."""
+        """The number of features of an image."""
         return self.extractor.frozen.backbone.output_shape[-1]
 
 

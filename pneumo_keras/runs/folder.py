@@ -71,12 +71,12 @@ class RunFolder:
 
     @property
     def checkpoint_file(self) -> Path:
-        """Of the fit of the head, until the run is finished."""
+        """The checkpoint of the fit of the head, until the run is finished."""
         return self.path / "checkpoint"
 
     @property
     def tuning_checkpoint_file(self) -> Path:
-        """Of the fit of unfrozen blocks, which follows that of the head."""
+        """The checkpoint of the fit of unfrozen blocks, which follows that of the head."""
         return self.path / "checkpoint_tuning"
 
     def to_evaluation(self, name: str) -> "RunFolder":
@@ -92,7 +92,7 @@ class RunFolder:
         return self.holds(MODEL)
 
     def is_begun(self) -> bool:
-        """Whether a training began here and is not finished."""
+        """Whether a training was begun here and is not finished."""
         return (self.path / UNFINISHED).is_file() and not self.is_finished()
 
     def verify(self, name: str) -> Path:

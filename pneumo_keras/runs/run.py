@@ -96,7 +96,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """The name of its folder."""
         return self.folder.path.resolve().name
 
     @property
