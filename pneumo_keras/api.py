@@ -250,10 +250,12 @@ def evaluate(
     Raises:
         PneumoError: The run is damaged, or its images cannot be read or have changed.
     """
-    trained = run if isinstance(run, TrainedRun) else load_run(run)
+    check_backend("eval")
+    loaded = read_run(run.folder if isinstance(run, TrainedRun) else Path(run))
+    start_backend(find_cache())
     from pneumo_keras.recipes.evaluate import evaluate_run
 
-    evaluation = evaluate_run(trained._run, split, prevalence, perturb=perturb)
+    evaluation = evaluate_run(loaded, split, prevalence, perturb=perturb)
     return to_document(evaluation)
 
 

@@ -10,6 +10,9 @@ if os.environ.get("CHECK_TYPES"):
 
     install_import_hook("pneumo_keras", "checking.check")
 
+# Otherwise tests wait for the compiler for a quarter of their time. Subprocesses inherit it.
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
+
 import pneumo_keras  # isort: skip
 
 import logging

@@ -90,9 +90,6 @@ def app(run: "Run", port: int, host: str, max_megabytes: int) -> None:
     \b
     pneumo-keras app runs/one
     """
-    from pneumo_keras.runtime.backend import check_packages
-
-    check_packages("pneumo-keras app", ["starlette", "uvicorn"], extra="app")
     start_keras()
     from pneumo_keras.app.server import serve_run
 

@@ -471,8 +471,7 @@ def _decode_pixels(dataset: Dataset, form: _PixelFormat, *, raw: bool) -> Shaped
     """The pixels of a file out of its codec; `raw` without a conversion of colours."""
     syntax = _find_syntax(dataset)
     refusal = DataError(
-        f"its pixels are compressed as {syntax.name}, which no installed codec reads: uv sync --extra dicom "
-        "brings gdcm, or save it uncompressed"
+        f"its pixels are compressed as {syntax.name}, which no installed codec reads: save it uncompressed"
     )
     # gdcm reads JPEG of 12 bits, which pydicom does not ask of it, and goes by the codestream alone.
     asked = JPEGLosslessSV1 if syntax == JPEGExtended12Bit and form.stored > BYTE else syntax

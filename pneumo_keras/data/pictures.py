@@ -66,10 +66,8 @@ def load_image(source: Source, limits: Limits = LIMITS) -> Image.Image:
 
 
 def _load_dicom(file: io.BytesIO, limits: Limits) -> Image.Image:
-    try:
-        from pneumo_keras.data import dicom  # pydicom is an extra
-    except ModuleNotFoundError as error:
-        raise DataError("DICOM needs the package pydicom: uv sync --extra dicom") from error
+    from pneumo_keras.data import dicom  # with pydicom, which takes long to import
+
     return dicom.load_dicom(file, limits)
 
 

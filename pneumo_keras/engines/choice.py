@@ -2,7 +2,6 @@
 
 import functools
 import importlib
-import importlib.util
 from typing import Any
 
 import keras
@@ -10,14 +9,12 @@ import keras
 from pneumo_keras.engines.runner import Runner, run_ahead
 from pneumo_keras.engines.table import ENGINES, Precision
 from pneumo_keras.errors import SettingsError
-from pneumo_keras.runtime.backend import check_packages
 
 
 def choose_engine(setting: str, precision: Precision, device: str) -> tuple[str, str]:
     """The engine for a setting, "auto" or a name of `ENGINES`, and the reason for it.
 
     Raises:
-        BackendError: A package is missing.
         SettingsError: Engine, precision and backend do not go together.
     """
     name, reason = _choose_fastest(device) if setting == "auto" else (setting, "as set")
@@ -30,9 +27,7 @@ def _choose_fastest(device: str) -> tuple[str, str]:
     fitting = [
         (name, engine.reasons[kind])
         for name, engine in ENGINES.items()
-        if kind in engine.reasons
-        and engine.backend in (None, keras.config.backend())
-        and all(importlib.util.find_spec(package) for package in engine.packages)
+        if kind in engine.reasons and engine.backend in (None, keras.config.backend())
     ]
     return fitting[-1]
 
@@ -47,14 +42,13 @@ def check_engine(name: str, precision: Precision) -> None:
         raise SettingsError(
             f"compute.engine={name} needs KERAS_BACKEND={engine.backend}. Received: KERAS_BACKEND={backend}"
         )
-    check_packages(f"The engine '{name}'", engine.packages, extra=engine.extra)
 
 
 def build_runner(backbone: keras.Model, *, engine: str, precision: Precision) -> Runner:
     """Makes a frozen backbone run on one of `ENGINES` over streams of batches, in their order.
 
     Raises:
-        BackendError: A package is missing, or the device lacks the precision.
+        BackendError: The device lacks the precision.
         ModelError: The engine does not support a layer.
         SettingsError: Engine, precision and backend do not go together.
     """

@@ -10,7 +10,6 @@ from typing import Any
 
 from pneumo_keras import BACKEND
 from pneumo_keras.errors import BackendError
-from pneumo_keras.runtime.backend import check_packages
 from pneumo_keras.storage.files import check_new
 
 IMAGES, PROBABILITY = "images", "probability"
@@ -26,7 +25,6 @@ class Form:
         module: Has `write_classifier(classifier, path)` and `load_scoring(path) -> Scoring`.
         ending: The file extension.
         runtime: The package that runs it.
-        packages: The optional packages that write and run it.
         requirements: What pip must install elsewhere to run the file.
         note: Advice on running it, for the sidecar.
         backend: The only Keras backend that can write it; None for any.
@@ -35,7 +33,6 @@ class Form:
     module: str
     ending: str
     runtime: str
-    packages: tuple[str, ...]
     requirements: tuple[str, ...]
     note: str | None = None
     backend: str | None = None
@@ -45,13 +42,11 @@ class Form:
         return importlib.import_module(self.module)
 
 
-# Each is an extra of the same name, too.
 FORMS: dict[str, Form] = {
     "onnx": Form(
         module="pneumo_keras.exports.onnx",
         ending=".onnx",
         runtime="onnxruntime",
-        packages=("onnx", "onnxruntime"),
         requirements=("onnxruntime",),
         note="OpenVINO reads it as well; compile it with INFERENCE_PRECISION_HINT=f32, since by default it "
         "takes bfloat16 where the CPU has it: scores were up to 0.6 off.",
@@ -60,7 +55,6 @@ FORMS: dict[str, Form] = {
         module="pneumo_keras.exports.stablehlo",
         ending=".stablehlo",
         runtime="jax",
-        packages=("flatbuffers",),
         requirements=("jax>=0.9", "flatbuffers"),  # 0.7 and 0.8 open the file and refuse to run it
         backend="jax",
     ),
@@ -71,14 +65,13 @@ def check_form(name: str) -> None:
     """Checks that a form can be written and run here, without loading anything.
 
     Raises:
-        BackendError: A package is missing, or Keras runs on another backend.
+        BackendError: Keras runs on another backend.
     """
     form = FORMS[name]
     if form.backend not in (None, BACKEND):
         raise BackendError(
             f"pneumo-keras export --format {name} runs on {form.backend}. Received: KERAS_BACKEND={BACKEND}"
         )
-    check_packages(f"pneumo-keras export --format {name}", form.packages, extra=name)
 
 
 def choose_files(run: Path, form: str, out: Path | None) -> tuple[Path, Path]:

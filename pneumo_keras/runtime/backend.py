@@ -66,8 +66,8 @@ def check_backend(command: str) -> None:
         raise BackendError(
             f"pneumo-keras {command} runs on {', '.join(able)}. Received: KERAS_BACKEND={BACKEND}"
         )
-    # Keras on JAX is always installed; the others are extras of their own names.
-    check_packages(f"KERAS_BACKEND={BACKEND}", [BACKEND], extra="" if BACKEND == "jax" else BACKEND)
+    extra = BACKEND if BACKEND in ("tensorflow", "torch") else ""
+    check_packages(f"KERAS_BACKEND={BACKEND}", [BACKEND], extra=extra)
 
 
 def check_packages(user: str, packages: Sequence[str], *, extra: str, pip: str = "") -> None:
@@ -92,7 +92,7 @@ def check_packages(user: str, packages: Sequence[str], *, extra: str, pip: str =
 
 
 def import_openvino() -> Any:
-    """OpenVINO, as a Keras backend or as an engine, once `check_packages` has found it."""
+    """OpenVINO, as a Keras backend or as an engine."""
     silence_telemetry()
     with _explain_import("OpenVINO", ", or set compute.engine=jax"):
         return importlib.import_module("openvino")

@@ -75,20 +75,13 @@ def test_a_place_that_cannot_be_written_is_named(invoke, run):
     )
 
 
-def test_packages_and_backend_are_checked_before_anything_is_loaded(invoke, run, monkeypatch):
+def test_the_backend_is_checked_before_anything_is_loaded(invoke, run, monkeypatch):
     monkeypatch.setattr(backend, "start_backend", lambda cache: pytest.fail("Keras was loaded"))
     monkeypatch.setattr(forms, "BACKEND", "torch")
     result = invoke("-q", "export", "run", "--format", "stablehlo")
     assert (result.exit_code, result.stderr) == (
         1,
         "Error: pneumo-keras export --format stablehlo runs on jax. Received: KERAS_BACKEND=torch\n",
-    )
-    monkeypatch.setattr(backend.importlib.util, "find_spec", lambda name: None if "onnx" in name else 1)
-    result = invoke("-q", "export", "run", "--format", "onnx")
-    assert (result.exit_code, result.stderr) == (
-        1,
-        "Error: pneumo-keras export --format onnx needs the package onnx. Install it: uv sync --extra onnx, "
-        "or pip install onnx onnxruntime\n",
     )
 
 

@@ -269,8 +269,6 @@ def test_what_ray_raises_is_one_line_and_a_bug_of_a_stage_is_none():
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["jax", "keras", "openvino"])
 def test_a_score_does_not_depend_on_the_images_of_its_batch(run, monkeypatch, engine):
-    if engine == "openvino":
-        pytest.importorskip("openvino")
     choose = network.choose_engine
     monkeypatch.setattr(network, "choose_engine", lambda _, *rest: choose(engine, *rest))
     scorer = build_scorer(load_run(run / "run"))

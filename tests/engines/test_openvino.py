@@ -1,13 +1,10 @@
 import numpy as np
+import openvino
 import pytest
 
+from pneumo_keras.engines.openvino import build_runner
 from pneumo_keras.errors import BackendError
 from tests.engines.toys import build_toy, draw_images, to_deviation
-
-openvino = pytest.importorskip("openvino")
-pytest.importorskip("onnx")
-
-from pneumo_keras.engines.openvino import build_runner  # noqa: E402
 
 
 @pytest.fixture(scope="module")

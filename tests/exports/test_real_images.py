@@ -1,7 +1,5 @@
 """The real network on 104 test images, by each form's own runtime and by Keras."""
 
-import importlib.util
-
 import numpy as np
 import pytest
 
@@ -43,8 +41,6 @@ def stock(classifier, images):
 @pytest.mark.parametrize("name", FORMS)
 def test_test_images_score_within_a_tenth_of_what_is_allowed(classifier, images, stock, tmp_path, name):
     form = FORMS[name]
-    if not all(map(importlib.util.find_spec, form.packages)):
-        pytest.skip(f"needs {', '.join(form.packages)}")
     path = tmp_path / f"model{form.ending}"
     form.load_module().write_classifier(classifier, path)
     scoring = form.load_module().load_scoring(path)

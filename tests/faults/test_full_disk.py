@@ -136,8 +136,6 @@ def test_a_mount_point_is_a_folder_like_any_other(tmp_path, whole):
 @pytest.mark.parametrize("size", [0, 8])
 @pytest.mark.parametrize("form", FORMS)
 def test_an_export_whose_disk_is_full_is_one_line_and_leaves_nothing(tmp_path, whole, form, size):
-    for package in FORMS[form].packages:
-        pytest.importorskip(package)
     if FORMS[form].backend not in (None, BACKEND):
         pytest.skip(f"needs KERAS_BACKEND={FORMS[form].backend}")
     train_whole(whole)

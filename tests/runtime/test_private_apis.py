@@ -62,7 +62,6 @@ def test_keep_tensorflow_out(tmp_path):
 
 
 def test_silence_telemetry(tmp_path):
-    pytest.importorskip("openvino")
     (tmp_path / "openvino_telemetry.py").write_text("print('imported'); raise ImportError")
     assert (
         run(LOOK + "from pneumo_keras.runtime.backend import import_openvino; import_openvino()", tmp_path)
@@ -73,13 +72,11 @@ def test_silence_telemetry(tmp_path):
 
 def test_compute_in_float32(tmp_path):
     """Keras compiles by the function that was replaced before it was imported."""
-    pytest.importorskip("openvino")
     assert run(WATCH + START + PREDICT, tmp_path, backend="openvino") == f"{EXACT}\n"
 
 
 def test_resize_by_weights(tmp_path):
     """Narrow stripes that shrink are grey; OpenVINO's own operator misses them with a cubic kernel."""
-    pytest.importorskip("openvino")
     assert run(START + SHRINK, tmp_path, backend="openvino") == "True\n"
 
 
