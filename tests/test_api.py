@@ -71,7 +71,7 @@ def test_predictions_have_labels_by_the_threshold_and_flags_by_the_detector(run,
     above = predictions.probabilities > run.threshold
     assert predictions.labels[:2] == [("normal", "pneumonia")[int(one)] for one in above[:2]]
     assert (predictions.labels[2], np.isnan(predictions.probabilities[2])) == (None, True)
-    assert predictions.warnings[2].startswith("not scored: it is no PNG")
+    assert predictions.warnings[2].startswith("not scored: it is not a PNG")
     assert predictions.out_of_distribution[2:].tolist() == [False, True]
     assert "the range of the training images" in predictions.warnings[3]
     assert (len(predictions), predictions[3].path, len(predictions[1:])) == (4, "", 3)
