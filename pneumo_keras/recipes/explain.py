@@ -122,7 +122,7 @@ def explain_files(
 def _explain_file(explainer: ImageExplainer, image: DecodedImage, out: Path, stem: str) -> ExplainedFile:
     """Explains an image, and writes `<stem>.png` and `<stem>.npy`."""
     if image.image is None:
-        return ExplainedFile(explainer.scorer.refuse(image))
+        return ExplainedFile(explainer.scorer.to_unscored(image))
     one = explainer.explain(image)
     plot = draw_explanation(
         one.shown,

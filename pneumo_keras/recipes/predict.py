@@ -70,7 +70,7 @@ class Scorer:
                 views = [plain, next(features)] if self.run.classifier.flip_average else [plain]
                 yield packets.popleft(), views
 
-    def refuse(self, image: DecodedImage) -> ScoredImage:
+    def to_unscored(self, image: DecodedImage) -> ScoredImage:
         """The row of a file without an image."""
         return ScoredImage(image.path, None, self.threshold, f"{NOT_SCORED}{image.reason}")
 
@@ -98,7 +98,7 @@ class Scorer:
         evaluated = zip(scores.tolist(), distances.tolist(), strict=True)
         for image in packet:
             if image.image is None:
-                yield self.refuse(image)
+                yield self.to_unscored(image)
             else:
                 score, distance = next(evaluated)
                 warnings = image.note, to_warning(distance, image.shape, self.run.preparation.size)

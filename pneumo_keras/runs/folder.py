@@ -10,13 +10,13 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pneumo_keras.config import Config, find_changes, format_config, list_paths, load_config, parse_config
 from pneumo_keras.errors import PneumoError, RunError, SettingsError
-from pneumo_keras.evaluation.report_card import Metrics
+from pneumo_keras.evaluation.report_card import Evaluation, Metrics
 from pneumo_keras.runtime.invocation import to_command
 from pneumo_keras.storage.bounded_reading import read_text
 from pneumo_keras.storage.documents import parse_document, to_document
@@ -257,11 +257,12 @@ class RunFolder:
             raise RunError(f"{path} cannot be read: {error}. Train into another folder.") from error
         return config, {**begun.paths, **self._find_moved(config, asked)}
 
-    def load_evaluation(self, asked: Config | None) -> Metrics:
+    def load_evaluation(self, asked: Config | None) -> Evaluation:
         """The metrics of a finished run on its validation images; see `load_unfinished` for `asked`."""
         self.verify_all()
         self._find_moved(self.load_settings(), asked)
-        return self.load_document(Metrics, "metrics_val.json")
+        metrics = self.load_document(Metrics, "metrics_val.json")
+        return Evaluation(**{one.name: getattr(metrics, one.name) for one in fields(Evaluation)})
 
     def _find_moved(self, config: Config, asked: Config | None) -> dict[str, str]:
         """New paths of files that have moved, by dotted key; no other setting may differ."""
