@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 import pneumo_keras
 from pneumo_keras.errors import ClusterError, PneumoError, explain_memory, explain_system
@@ -38,6 +39,27 @@ def option_out(metavar: str, text: str) -> Callable[[Any], Any]:
     return click.option("--out", type=kind, metavar=metavar, help=text)
 
 
+def complete_config(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Named configurations and files, for the completion of the shell."""
+    from pneumo_keras.config import find_named
+
+    names = [CompletionItem(name) for name in find_named("configs") if name.startswith(incomplete)]
+    return [*names, CompletionItem(incomplete, type="file")]
+
+
+def _complete_setting(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    from pneumo_keras.config import describe_config, load_config
+
+    keys = describe_config(load_config("default"))
+    return [
+        CompletionItem(f"{key}=", help=about["description"])
+        for key, about in keys.items()
+        if key.startswith(incomplete)
+    ]
+
+
 RUN = click.argument("run", type=PATH, callback=_load_run)
 CONFIG = click.option(
     "--config",
@@ -45,6 +67,7 @@ CONFIG = click.option(
     default="default",
     show_default=True,
     metavar="NAME|FILE",
+    shell_complete=complete_config,
     help="A named configuration (see: pneumo-keras config list) or a TOML file.",
 )
 SET = click.option(
@@ -52,6 +75,7 @@ SET = click.option(
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
+    shell_complete=_complete_setting,
     help="A setting that overrides the file, e.g. training.epochs=3. Repeatable. See: config show.",
 )
 SPLIT = click.option(

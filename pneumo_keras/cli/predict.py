@@ -44,6 +44,12 @@ PATHS = click.argument("paths", nargs=-1, required=True, metavar="PATH...")
     metavar="DIR",
     help="Write the rows of --out there as Parquet parts, too, when all are done; must be new.",
 )
+@click.option(
+    "--sort",
+    "order",
+    type=click.Choice(["probability", "uncertainty"]),
+    help="Write all rows at the end: highest probability first, or nearest to the threshold first.",
+)
 @click.option("--resume", is_flag=True, help="Continue the CSV file of --out where it was interrupted.")
 @PREVALENCE
 @click.option("--workers", type=click.IntRange(1), help="Processes that decode files.  [default: one a core]")
@@ -58,6 +64,7 @@ def predict(
     layout: str | None,
     out: Path | None,
     parts: Path | None,
+    order: str | None,
     resume: bool,
     prevalence: float | None,
     workers: int | None,
@@ -70,10 +77,10 @@ def predict(
     prepared as the run's training images were: the square in the middle is cut out, shrunk, and saved as
     JPEG where those were.
 
-    Each gets a row: path, probability of pneumonia, prediction (pneumonia above the run's threshold, which
-    was chosen on its validation images), threshold and warning. An image that is out of distribution is
-    scored with a warning; far out (1.5 times the limit) its score is of no use. The row of a file that
-    cannot be read has the reason and no score; then the exit status is 1, when all is done.
+    Each gets a row: path, probability of pneumonia, prediction and warning. The prediction is pneumonia above
+    the run's threshold, which was chosen on its validation images and is shown first. An image that is out
+    of distribution is scored with a warning; far out (1.5 times the limit) its score is of no use. The row of
+    a file that cannot be read has the reason and no score; then the exit status is 1, when all is done.
 
     On a cluster the rows are the same. RAY_ADDRESS=host:port names its head; without it Ray starts on this
     machine. All machines must see run, images and this working folder under the same names.
@@ -83,11 +90,18 @@ def predict(
 
     \b
     pneumo-keras predict runs/one image.png
+    pneumo-keras predict runs/one images/ --sort uncertainty
     pneumo-keras predict runs/one images/ --out scores.csv
     find images -name '*.dcm' | pneumo-keras predict runs/one - --format json
     """
     from pneumo_keras.data.listing import IgnoredFiles
-    from pneumo_keras.reporting.predictions import LAYOUTS, ResumedCsv, replace_lines, resume_csv
+    from pneumo_keras.reporting.predictions import (
+        LAYOUTS,
+        ResumedCsv,
+        replace_lines,
+        resume_csv,
+        sort_predictions,
+    )
     from pneumo_keras.runtime.backend import check_packages
     from pneumo_keras.runtime.progress import show_progress
     from pneumo_keras.storage.files import check_free, check_new, claim_file, explain_unwritable
@@ -95,6 +109,8 @@ def predict(
     if (resume or parts) and (out is None or layout in ("table", "json")):
         option = "--resume continues" if resume else "--parts are made of"
         raise click.UsageError(f"{option} a CSV file: name it with --out.")
+    if order and resume:
+        raise click.UsageError("--sort writes rows at the end, so that --resume has nothing to continue.")
     if parts:
         check_packages("--parts", ["pyarrow"], extra="cluster")
         check_free(parts, option="--parts")
@@ -118,7 +134,9 @@ def predict(
         rest = itertools.chain((path for _, path in before.again), names)
         images = stack.enter_context(contextlib.closing(score(paths=rest, last=before.last)))
         # A bar would be between the rows of a table.
-        progress = None if on_terminal else stack.enter_context(show_progress("Scoring", 0, "images"))
+        progress = (
+            None if on_terminal and not order else stack.enter_context(show_progress("Scoring", 0, "images"))
+        )
         scored = _count_each(images, counts, progress)
         if out and before.again:
             rescored = zip(before.again, scored, strict=False)
@@ -128,8 +146,8 @@ def predict(
             stack.enter_context(explain_unwritable(out, option="--out"))
             file = stack.enter_context(out.open("a", encoding="utf-8", newline=""))
         if chosen.header and not (file and file.tell()):
-            click.echo(chosen.header, file)
-        for image in scored:
+            click.echo(chosen.header.format(threshold=threshold), file)
+        for image in sort_predictions(scored, order) if order else scored:
             click.echo(chosen.format(image), file)
     if parts and out:
         from pneumo_keras.reporting.predictions import write_parts

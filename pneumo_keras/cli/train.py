@@ -11,7 +11,16 @@ from click.core import ParameterSource
 
 from pneumo_keras import BACKEND
 from pneumo_keras.cli.evaluate import print_evaluation
-from pneumo_keras.cli.group import CONFIG, JSON, PATH, SET, option_out, print_result, start_keras
+from pneumo_keras.cli.group import (
+    CONFIG,
+    JSON,
+    PATH,
+    SET,
+    complete_config,
+    option_out,
+    print_result,
+    start_keras,
+)
 from pneumo_keras.errors import BackendError, PneumoError
 from pneumo_keras.runtime.invocation import to_command
 
@@ -233,11 +242,11 @@ def list_() -> None:
 
 
 @config.command()
-@click.argument("name", metavar="NAME|FILE")
+@click.argument("name", metavar="[NAME|FILE]", default="default", shell_complete=complete_config)
 @SET
 @JSON
 def show(name: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Prints a configuration as TOML, with the meaning and the range of every setting.
+    """Prints a configuration as TOML, by default `default`, with meaning and range of every setting.
 
     Each can be changed by --set, or in a copy of the file:
 

@@ -22,6 +22,16 @@ from pneumo_keras.runtime.backend import import_openvino
 SPARE_REQUESTS = 8  # beyond those computing: work in hand while the caller prepares more
 
 
+@functools.cache
+def _start_core() -> Any:
+    """OpenVINO, which stays until the process ends.
+
+    On CPUs with AVX-512 it gives the thread that starts it a signal stack, and frees that with its last
+    reference. If another thread dropped this one, the next signal, such as Ctrl-C, would crash the process.
+    """
+    return import_openvino().Core()
+
+
 def build_runner(backbone: keras.Model, *, precision: Precision) -> Runner:
     """Compiles a frozen backbone for throughput on the CPU.
 
@@ -29,7 +39,7 @@ def build_runner(backbone: keras.Model, *, precision: Precision) -> Runner:
         BackendError: The CPU lacks the precision; with bfloat16 only some are faster.
         ModelError: The backbone has something that has no exact rewriting.
     """
-    core = import_openvino().Core()
+    core = _start_core()
     if precision == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise BackendError(
             "The engine 'openvino' finds no bfloat16 arithmetic in this CPU. Choose the precision "

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from scipy.special import logit
+
+from pneumo_keras.arrays import CLASS_NAMES
 from pneumo_keras.data.decoding import is_transient
 from pneumo_keras.errors import RunError
 from pneumo_keras.runs.run import COLUMNS, NOT_SCORED, ScoredImage
@@ -25,7 +28,10 @@ ROWS = 65_536  # of a Parquet part
 
 @dataclass(frozen=True)
 class Layout:
-    """How predictions are written: the first line, "" for none, and a line for an image."""
+    """How predictions are written: the first lines, "" for none, and a line for an image.
+
+    `{threshold}` in the first lines is a field for `str.format`.
+    """
 
     header: str
     format: Callable[[ScoredImage], str]
@@ -36,7 +42,7 @@ def format_row(image: ScoredImage) -> str:
     words = (image.path, image.warning and f"({image.warning})")
     named = "  ".join(to_printable(word) for word in words if word)
     score = "-" if image.probability is None else f"{image.probability:.4f}"
-    return f"{score:>11}  {image.prediction or '-':<9}  {image.threshold:>9.4f}  {named}"
+    return f"{score:>11}  {image.prediction or '-':<10}  {named}"
 
 
 def format_csv_line(image: ScoredImage) -> str:
@@ -48,6 +54,18 @@ def format_csv_line(image: ScoredImage) -> str:
 def format_json_line(image: ScoredImage) -> str:
     """A line of JSON; the path exactly as the system has it."""
     return json.dumps(image.to_row())
+
+
+ORDERS: Mapping[str, Callable[[ScoredImage], float]] = {
+    "probability": lambda image: -(image.probability or 0),
+    "uncertainty": lambda image: abs(logit(image.probability or 0) - logit(image.threshold)),
+}
+"""Ways to sort predictions: highest probability first, or nearest to the threshold in log odds first."""
+
+
+def sort_predictions(images: Iterable[ScoredImage], order: str) -> list[ScoredImage]:
+    """Images by one of `ORDERS`; those without a score come last."""
+    return sorted(images, key=lambda image: (image.probability is None, ORDERS[order](image)))
 
 
 @dataclass(frozen=True)
@@ -131,13 +149,13 @@ def _add_line(
     if len(row) != len(COLUMNS) - 1:
         raise _to_refusal(file, f"must have {len(COLUMNS)} columns in line {number}", text)
     cells = dict(zip(COLUMNS[1:], row, strict=True))
-    if cells["threshold"] != str(threshold):
-        rule = f"must be of the same run and prevalence; threshold {threshold}"
-        raise _to_refusal(file, rule, cells["threshold"])
     try:
         last = (str(path), float(cells["probability"])) if cells["probability"] else None
     except ValueError:
         raise _to_refusal(file, f"must have a probability in line {number}", text) from None
+    if last and cells["prediction"] != CLASS_NAMES[last[1] > threshold]:
+        rule = f"must be of the same run and prevalence; threshold {threshold}, line {number}"
+        raise _to_refusal(file, rule, text)
     reason = "" if last else cells["warning"].removeprefix(NOT_SCORED)
     failed = written.failed + (last is None)
     return ResumedCsv(written.images + 1, failed, last or written.last, written.again), reason
@@ -196,8 +214,7 @@ def write_parts(scores: Path, folder: Path, *, option: str) -> None:
 def _read_tables(scores: Path) -> Iterator[Any]:
     """Tables of ROWS rows, except the last one."""
     pyarrow, csv = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.csv")
-    words, numbers = ("path", "prediction", "warning"), ("probability", "threshold")
-    types = {**dict.fromkeys(words, pyarrow.string()), **dict.fromkeys(numbers, pyarrow.float64())}
+    types = {**dict.fromkeys(COLUMNS, pyarrow.string()), "probability": pyarrow.float64()}
     options = csv.ConvertOptions(column_types=types, strings_can_be_null=False)
     parsing = csv.ParseOptions(newlines_in_values=False)
     with csv.open_csv(scores, convert_options=options, parse_options=parsing) as batches:
@@ -213,7 +230,7 @@ def _read_tables(scores: Path) -> Iterator[Any]:
 
 
 LAYOUTS: Mapping[str, Layout] = {
-    "table": Layout("probability  prediction  threshold  image", format_row),
+    "table": Layout("threshold {threshold:.4f}\nprobability  prediction  image", format_row),
     "csv": Layout(",".join(COLUMNS), format_csv_line),
     "json": Layout("", format_json_line),
 }

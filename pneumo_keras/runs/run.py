@@ -76,7 +76,7 @@ class _Environment(TypedDict):
 
 NOT_SCORED = "not scored: "  # begins the warning of an image without a score: the reason follows
 NORMAL_COUNT = 8  # 16 find no more opacities on phantoms, and each passes the network
-COLUMNS = ("path", "probability", "prediction", "threshold", "warning")
+COLUMNS = ("path", "probability", "prediction", "warning")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from click.shell_completion import BashComplete
 
 import pneumo_keras
 from pneumo_keras.cli import main
@@ -215,3 +216,21 @@ def test_memory_that_runs_out_is_one_line(invoke, monkeypatch):
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: Memory ran out. Lower training.batch_size")
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("pneumo-keras tr", ["train"]),
+        ("pneumo-keras train --config de", ["default", "demo"]),
+        ("pneumo-keras train --set training.ep", ["training.epochs="]),
+        ("pneumo-keras config show re", ["reference"]),
+    ],
+)
+def test_the_shell_completes_commands_configurations_and_settings(words, expected, monkeypatch):
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    complete = BashComplete(main, {}, "pneumo-keras", "_PNEUMO_KERAS_COMPLETE")
+    items = complete.get_completions(*complete.get_completion_args())
+    found = [item.value for item in items if item.type == "plain"]
+    assert found == expected

@@ -16,7 +16,7 @@ from pneumo_keras.data import decoding
 from pneumo_keras.data.phantom import PhantomImages
 from pneumo_keras.storage.files import claim_file
 
-COLUMNS = ["path", "probability", "prediction", "threshold", "warning"]
+COLUMNS = ["path", "probability", "prediction", "warning"]
 
 
 def child_environment():
@@ -40,7 +40,7 @@ def test_a_folder_in_and_csv_out(invoke, images):
     assert list(rows[0]) == COLUMNS
     assert [row["path"] for row in rows] == [f"images/{index}.png" for index in range(6)]
     for row in rows:
-        above = float(row["probability"]) > float(row["threshold"])
+        above = float(row["probability"]) > 0.5
         assert row["prediction"] == ("pneumonia" if above else "normal")
     positive = sum(row["prediction"] == "pneumonia" for row in rows)
     assert f"6 images scored: {positive} pneumonia, {6 - positive} normal;" in done.stderr
@@ -59,9 +59,19 @@ def test_a_broken_image_is_a_row_and_the_exit_status_tells(invoke, images):
 
 def test_a_table_when_asked_for(invoke, images):
     done = invoke("-q", "predict", "run", "images/0.png", "--format", "table")
-    header, row = done.stdout.splitlines()
-    assert header == "probability  prediction  threshold  image"
+    threshold, header, row = done.stdout.splitlines()
+    assert threshold == "threshold 0.5000"
+    assert header == "probability  prediction  image"
     assert "  images/0.png" in row
+
+
+def test_rows_are_sorted_where_that_is_asked_for(invoke, images):
+    done = invoke("-q", "predict", "run", "images", "--sort", "probability")
+    scores = [float(row["probability"]) for row in csv.DictReader(io.StringIO(done.stdout))]
+    assert len(scores) == 6 and scores == sorted(scores, reverse=True)
+    assert (
+        invoke("predict", "run", "images", "--sort", "uncertainty", "--out", "a", "--resume").exit_code == 2
+    )
 
 
 def test_a_file_that_was_cut_off_is_gone_on_with(invoke, images, tmp_path):
@@ -212,7 +222,7 @@ def test_another_run_does_not_go_on_with_a_file(invoke, images, tmp_path):
     scores = tmp_path / "scores.csv"
     header, *rows = scores.read_text().splitlines()
     last = rows[2].split(",")
-    before = "\n".join([header, *rows[:2], ",".join([last[0], "0.987", *last[2:]]), ""]).encode()
+    before = "\n".join([header, *rows[:2], ",".join([last[0], "0.987", "pneumonia", *last[3:]]), ""]).encode()
     scores.write_bytes(before)
     done = invoke("-q", "predict", "run", "images", "--out", "scores.csv", "--resume")
     assert done.exit_code == 1

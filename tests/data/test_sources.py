@@ -32,7 +32,7 @@ def test_the_card_of_phantoms_says_that_they_are_synthetic(options, caplog):
     card = SOURCES["phantom"].open(options).card
     assert card.title == "synthetic phantoms, 28 px"
     assert (card.synthetic, card.medmnist_name, card.files) == (True, None, {})
-    assert "say nothing about patients" in card.limits[0]
+    assert "do not apply to patients" in card.limits[0]
     assert caplog.messages == ["The images are synthetic phantoms, 28 px"]
 
 

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from pneumo_keras.engines.graph import read_graph
+from pneumo_keras.runtime.backend import import_openvino
 from tests.engines.toys import CHAINS, build_chain, build_toy, draw_images, randomise, to_deviation
 
 onnx = pytest.importorskip("onnx")
@@ -11,9 +12,7 @@ from pneumo_keras.engines.onnx import write_onnx  # noqa: E402
 
 
 def run_openvino(model, images):
-    import openvino
-
-    core = openvino.Core()
+    core = import_openvino().Core()
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
     (features,) = core.compile_model(core.read_model(model), "CPU", settings)(images).values()
     return features

@@ -1,9 +1,12 @@
+import subprocess
+import sys
+
 import numpy as np
-import openvino
 import pytest
 
 from pneumo_keras.engines.openvino import build_runner
 from pneumo_keras.errors import BackendError
+from pneumo_keras.runtime.backend import import_openvino
 from tests.engines.toys import build_toy, draw_images, to_deviation
 
 
@@ -82,9 +85,28 @@ def test_an_error_of_the_caller_comes_through(runner):
 
 def test_bfloat16_is_close_or_refused(toy):
     images = draw_images(5)
-    if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         features = compute(build_runner(toy, precision="bfloat16"), images)
         assert 0 < to_deviation(features, toy, images) < 0.05
     else:
         with pytest.raises(BackendError, match="no bfloat16 arithmetic in this CPU"):
             build_runner(toy, precision="bfloat16")
+
+
+def test_a_signal_stops_the_work_after_the_network_was_dropped_in_another_thread():
+    code = (
+        "import os, signal, threading, time, pneumo_keras\n"
+        "from pneumo_keras.engines.openvino import build_runner\n"
+        "from pneumo_keras.runtime.signals import Stopped, raise_on_signals\n"
+        "from tests.engines.toys import build_toy\n"
+        "runners = [build_runner(build_toy(), precision='float32')]\n"
+        "thread = threading.Thread(target=runners.clear)\n"
+        "thread.start(), thread.join()\n"
+        "try:\n"
+        "    with raise_on_signals():\n"
+        "        os.kill(os.getpid(), signal.SIGINT), time.sleep(5)\n"
+        "except Stopped:\n"
+        "    print('stopped')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "stopped\n"), done.stderr

@@ -14,6 +14,7 @@ import pneumo_keras
 from pneumo_keras import BACKEND
 from pneumo_keras.exports.forms import FORMS
 from pneumo_keras.exports.onnx import to_onnx
+from pneumo_keras.runtime.backend import import_openvino
 from tests.exports.classifiers import SIZES, build_classifier, draw_images, score, to_difference
 
 HEADS = [
@@ -89,12 +90,12 @@ def test_scores_depend_on_the_first_resizing():
 
 
 def test_openvino_scores_the_onnx_file_as_keras_does(tmp_path):
-    import openvino
-
     classifier = build_classifier(members=2, hidden_units=4, flip_average=True)
     path = tmp_path / "model.onnx"
     FORMS["onnx"].load_module().write_classifier(classifier, path)
-    compiled = openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})  # see docs/export.md
+    compiled = import_openvino().compile_model(
+        path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )  # see docs/export.md
     for height, width in SIZES:
         images = draw_images(height, width)
         assert to_difference(lambda images: compiled(images)[0], classifier, images) < 1e-5

@@ -5,7 +5,7 @@ import pytest
 
 from pneumo_keras.data.decoding import ENDED
 from pneumo_keras.errors import RunError
-from pneumo_keras.reporting.predictions import LAYOUTS, replace_lines, resume_csv, to_cell
+from pneumo_keras.reporting.predictions import LAYOUTS, replace_lines, resume_csv, sort_predictions, to_cell
 from pneumo_keras.runs.run import ScoredImage
 from pneumo_keras.storage.printable import to_printable
 
@@ -23,16 +23,17 @@ IMAGES = [
 
 
 def format_all(layout):
-    return [LAYOUTS[layout].header, *map(LAYOUTS[layout].format, IMAGES)]
+    return [*LAYOUTS[layout].header.splitlines(), *map(LAYOUTS[layout].format, IMAGES)]
 
 
 def test_a_table_for_people():
     assert format_all("table") == [
-        "probability  prediction  threshold  image",
-        "     0.1000  normal        0.2500  one.png",
-        '     0.7500  pneumonia     0.2500  a\\nb\\x1b[31m"c",\\u202e<b>.png  '
+        "threshold {threshold:.4f}",
+        "probability  prediction  image",
+        "     0.1000  normal      one.png",
+        '     0.7500  pneumonia   a\\nb\\x1b[31m"c",\\u202e<b>.png  '
         "(outside the range of the training images (1.2 x the limit))",
-        "          -  -             0.2500  broken.png  (not scored: the file is empty)",
+        "          -  -           broken.png  (not scored: the file is empty)",
     ]
 
 
@@ -43,13 +44,11 @@ def test_csv_has_a_line_for_each_image_whatever_its_name():
     assert [row["path"] for row in rows] == ["one.png", to_printable(NASTY), "broken.png"]
     assert [row["probability"] for row in rows] == ["0.1", "0.75", ""]
     assert [row["prediction"] for row in rows] == ["normal", "pneumonia", ""]
-    assert rows[2] | {"threshold": "0.25"} == rows[2]
     assert rows[2]["warning"] == "not scored: the file is empty"
 
 
 def test_json_has_the_path_as_the_system_has_it():
-    header, *lines = format_all("json")
-    assert header == ""
+    lines = format_all("json")
     rows = [json.loads(line) for line in lines]
     assert rows[1]["path"] == NASTY
     assert rows[2]["probability"] is None is rows[2]["prediction"]
@@ -59,6 +58,12 @@ def test_json_has_the_path_as_the_system_has_it():
 def test_bytes_that_are_no_text_are_spelled_out():
     assert to_printable("\udcff.png") == "\\udcff.png"
     assert to_printable("Füße 1.png") == "Füße 1.png"
+
+
+def test_predictions_are_sorted_by_probability_or_by_what_is_nearest_to_the_threshold():
+    images = [say("a", 0.1), say("broken", None), say("b", 0.9), say("c", 0.3), say("d", 0.0)]
+    assert [one.path for one in sort_predictions(images, "probability")] == ["b", "c", "a", "d", "broken"]
+    assert [one.path for one in sort_predictions(images, "uncertainty")] == ["c", "a", "b", "d", "broken"]
 
 
 @pytest.fixture
@@ -99,7 +104,11 @@ def test_a_file_that_was_cut_off_anywhere_is_gone_on_with_to_the_same_end(writte
             "must have the same images in the same order; line 2: two.png. Received: one.png",
         ),
         ([], 0.25, "must have the same images in the same order; line 2: no more images. Received: one.png"),
-        (["one.png"], 0.5, "must be of the same run and prevalence; threshold 0.5. Received: 0.25"),
+        (
+            ["one.png"],
+            0.05,
+            "must be of the same run and prevalence; threshold 0.05, line 2. Received: one.png,0.1,normal,",
+        ),
     ],
 )
 def test_a_file_of_other_images_or_another_run_is_refused(written, paths, threshold, fault):
