@@ -98,7 +98,7 @@ def test_without_a_cluster_somebody_must_say_where_the_first_process_is():
     )
     assert ended.stdout.startswith(
         "compute.processes=0 needs compute.coordinator and compute.rank where neither SLURM, Open MPI nor "
-        "Kubernetes says them. Received: "
+        "Kubernetes defines them. Received: "
     )
 
 

@@ -166,17 +166,17 @@ def test_what_is_damaged_is_computed_anew_and_replaced(build, tmp_path, counted,
 
 
 @pytest.mark.system
-def test_100_mutations_of_what_is_shared_change_no_feature(build, tmp_path, counted, caplog):
+def test_25_mutations_of_what_is_shared_change_no_feature(build, tmp_path, counted, caplog):
     caplog.set_level(logging.ERROR)
     address = str(tmp_path / "shared")
     expected = build("one", address).extract(IMAGES, "images")[:]
-    for seed in range(100):
+    for seed in range(25):
         random = np.random.default_rng(seed)
         files = sorted(path for path in Path(address).rglob("*") if path.is_file())
         mutate(files[random.integers(len(files))], random)
         shutil.rmtree(tmp_path / "two", ignore_errors=True)
         np.testing.assert_array_equal(build("two", address).extract(IMAGES, "images")[:], expected)
-    assert len(counted) > 50  # or nothing was damaged
+    assert len(counted) > 12  # or nothing was damaged
 
 
 def refuse(*_, **__):
