@@ -2,8 +2,6 @@
 
 import pytest
 
-from tests.toy import build_toy_backbone
-
 COUNTS = (60, 30, 40)
 SMALL = [
     f"data.phantom_images={list(COUNTS)}",
@@ -21,6 +19,7 @@ def train_toy_run(path, cache, *overrides):
     from pneumo_keras.recipes import network
     from pneumo_keras.recipes.train import train_run
     from pneumo_keras.runs.folder import RunFolder
+    from tests.toy import build_toy_backbone  # with Keras, which must not come before the package
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("PNEUMO_KERAS_CACHE", str(cache))
