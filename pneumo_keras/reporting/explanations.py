@@ -1,7 +1,5 @@
 """Pictures of where an image's log odds come from."""
 
-import textwrap
-
 import matplotlib
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -26,14 +24,7 @@ LEAST_LIMIT = 10.0  # log odds, from one certainty to the other, so that weak ev
 OPACITY = 0.65  # of all except faint colours: the image remains visible
 LEGEND = "log odds relative to normal images\nif the whole image resembled this region"
 
-# Measured by tests/bench/measure_maps.py: see docs/benchmarks.md.
-CAVEAT = (
-    "The map shows what the classifier summed up, not where the disease is. Measured on runs of the "
-    "configuration default with pretrained stand-in weights: on synthetic images, whose opacities are known, "
-    "the reddest point was on one of them in 85 % of 222 images (25 % by chance). Real images lost 2.7 of "
-    "their log odds when the reddest tenth was replaced by an average normal image, 2.0 when it was a tenth "
-    "that is red on another image, and 1.5 in random regions."
-)
+CAVEAT = "The map shows what the classifier summed up, not where the disease is."
 
 
 def draw_explanation(
@@ -67,7 +58,7 @@ def draw_explanation(
         axes.set_axis_off()
     scale = ScalarMappable(Normalize(-limit, limit), matplotlib.colormaps[COLOURS])
     plot.colorbar(scale, ax=painted, shrink=0.8).set_label(LEGEND, fontsize=9)
-    plot.supxlabel(textwrap.fill(CAVEAT, 130), fontsize=8, color="#444444")
+    plot.supxlabel(CAVEAT, fontsize=8, color="#444444")
     return plot
 
 
