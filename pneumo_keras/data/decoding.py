@@ -44,7 +44,7 @@ class DecodedImage:
         path: Path of the file, as it was named; "" where its content was given.
         image: Prepared; None where the file cannot be decoded.
         reason: Why there is no image; "" where there is one.
-        shape: Height and width of the image in the file, in pixels.
+        shape: Height and width of the upright image in the file, in pixels; square ones of a DICOM file.
         shown: The same square of the image at a size to look at, if wanted.
         note: How a file that contradicts itself was read; "" for any other.
     """

@@ -50,7 +50,7 @@ def prepare_image(image: Image.Image, preparation: Preparation) -> UInt8[np.ndar
     References:
         Found by comparison: 348 of 348 full-size originals become their images of PneumoniaMNIST at 28 px, to
         the byte. The paper (Yang, J. et al. (2023). MedMNIST v2. Scientific Data 10, 41) states that they
-        were cut to the square in the middle and resized by cubic interpolation.
+        were cut to the square in the middle and resized by cubic interpolation, which gives other pixels.
     """
     size = preparation.size, preparation.size
     if image.size == size:
