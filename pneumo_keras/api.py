@@ -5,6 +5,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,9 +35,8 @@ if TYPE_CHECKING:  # with Keras, which starts when a run is loaded
     from pneumo_keras.recipes.explain import ExplainedImage, ImageExplainer
     from pneumo_keras.recipes.predict import Scorer
 
-FEW = (
-    CHUNK // 4
-)  # images, below which they pass the network one by one: a chunk that is not full takes as long
+# Fewer images pass the network one by one: a chunk that is not full takes as long as a full one.
+FEW = CHUNK // 4
 
 OneImage = str | Path | Image.Image | np.ndarray
 """A file, a PIL image, or a grey array (size, size)."""
@@ -138,7 +138,7 @@ class TrainedRun:
             DataError: An array is not square, not grey, or has values in another range.
         """
         decoded = list(_decode(images, self.preparation))
-        scorer = self._build_scorer(prevalence, 1 if len(decoded) < FEW else CHUNK)
+        scorer = self._build_scorer(len(decoded), prevalence)
         return Predictions(tuple(scorer.score(decoded)))
 
     def features(self, images: Images) -> Features:
@@ -148,9 +148,9 @@ class TrainedRun:
             DataError: As for `predict`; also where a file cannot be read.
         """
         decoded = [_check_read(image) for image in _decode(images, self.preparation)]
-        scorer = self._build_scorer(None, 1 if len(decoded) < FEW else CHUNK)
         if not decoded:
             raise DataError("There are no images to compute features of.")
+        scorer = self._build_scorer(len(decoded))
         return np.concatenate([views[0][: len(packet)] for packet, views in scorer.extract(decoded)])
 
     def explain(self, image: OneImage) -> "ExplainedImage":
@@ -172,10 +172,11 @@ class TrainedRun:
 
         return build_image_explainer(self._run)
 
-    def _build_scorer(self, prevalence: float | None, chunk: int) -> "Scorer":
+    def _build_scorer(self, n: int, prevalence: float | None = None) -> "Scorer":
+        """What scores n images, built once for each prevalence and number of images at once."""
         from pneumo_keras.recipes.predict import build_scorer
 
-        key = prevalence, chunk
+        key = prevalence, chunk = prevalence, 1 if n < FEW else CHUNK
         if key not in self._scorers:
             self._scorers[key] = build_scorer(self._run, prevalence=prevalence, chunk=chunk)
         return self._scorers[key]
@@ -188,10 +189,7 @@ def load_run(folder: str | Path) -> TrainedRun:
         RunError: There is none, or one of its files is missing or damaged.
         BackendError: The backend that `KERAS_BACKEND` names is missing or unknown.
     """
-    check_backend("predict")
-    run = read_run(Path(folder))
-    start_backend(find_cache())
-    return TrainedRun(run)
+    return TrainedRun(_open_run(folder, "predict"))
 
 
 def train(
@@ -221,10 +219,8 @@ def train(
     start_backend(find_cache())
     from pneumo_keras.recipes.train import train_run
 
-    if run is not None:
-        train_run(config, RunFolder(Path(run)))
-        return load_run(run)
-    with make_dated_folder(Path("runs"), name, option="run") as folder:
+    new = make_dated_folder(Path("runs"), name, option="run") if run is None else nullcontext(Path(run))
+    with new as folder:
         train_run(config, RunFolder(folder))
     return load_run(folder)
 
@@ -250,13 +246,19 @@ def evaluate(
     Raises:
         PneumoError: The run is damaged, or its images cannot be read or have changed.
     """
-    check_backend("eval")
-    loaded = read_run(run.folder if isinstance(run, TrainedRun) else Path(run))
-    start_backend(find_cache())
+    loaded = _open_run(run.folder if isinstance(run, TrainedRun) else run, "eval")
     from pneumo_keras.recipes.evaluate import evaluate_run
 
     evaluation = evaluate_run(loaded, split, prevalence, perturb=perturb)
     return to_document(evaluation)
+
+
+def _open_run(folder: str | Path, command: str) -> Run:
+    """A run that was checked before Keras starts."""
+    check_backend(command)
+    run = read_run(Path(folder))
+    start_backend(find_cache())
+    return run
 
 
 def _decode(images: Images, preparation: Preparation) -> Iterator[DecodedImage]:
