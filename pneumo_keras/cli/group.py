@@ -136,6 +136,16 @@ def explain_errors() -> Iterator[None]:
         raise
 
 
+class _LogHandler(logging.StreamHandler):
+    """Lines on stderr, where there may be a bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from pneumo_keras.runtime.progress import clear_bars
+
+        with clear_bars():
+            super().emit(record)
+
+
 class PneumoGroup(click.Group):
     """Turns what the user can solve into one line and exit status 1; Ctrl-C into 130, SIGTERM into 143.
 
@@ -173,7 +183,7 @@ def main(quiet: bool) -> None:
       pneumo-keras data audit --set data.path=FILE
       pneumo-keras config show default
     """
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _LogHandler(sys.stderr)
     handler.setFormatter(PrintableFormatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     handler.setLevel(logging.WARNING if quiet else logging.INFO)
     log.handlers[:] = [handler]

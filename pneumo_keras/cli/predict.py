@@ -21,7 +21,6 @@ from pneumo_keras.storage.printable import to_amount, to_printable
 if TYPE_CHECKING:
     from pneumo_keras.data.listing import IgnoredFiles
     from pneumo_keras.runs.run import Run, ScoredImage
-    from pneumo_keras.runtime.progress import Progress
 
 log = logging.getLogger("pneumo_keras")
 
@@ -103,7 +102,6 @@ def predict(
         sort_predictions,
     )
     from pneumo_keras.runtime.backend import check_packages
-    from pneumo_keras.runtime.progress import show_progress
     from pneumo_keras.storage.files import check_free, check_new, claim_file, explain_unwritable
 
     if (resume or parts) and (out is None or layout in ("table", "json")):
@@ -133,11 +131,8 @@ def predict(
         counts = Counter(before=before.images - before.failed, failed=before.failed - len(before.again))
         rest = itertools.chain((path for _, path in before.again), names)
         images = stack.enter_context(contextlib.closing(score(paths=rest, last=before.last)))
-        # A bar would be between the rows of a table.
-        progress = (
-            None if on_terminal and not order else stack.enter_context(show_progress("Scoring", 0, "images"))
-        )
-        scored = _count_each(images, counts, progress)
+        bar = not on_terminal or order is not None  # or it would be between the rows of a table
+        scored = stack.enter_context(contextlib.closing(_count_each(images, counts, bar=bar)))
         if out and before.again:
             rescored = zip(before.again, scored, strict=False)
             replace_lines(out, [(start, chosen.format(image)) for (start, _), image in rescored])
@@ -145,10 +140,12 @@ def predict(
         if out:
             stack.enter_context(explain_unwritable(out, option="--out"))
             file = stack.enter_context(out.open("a", encoding="utf-8", newline=""))
-        if chosen.header and not (file and file.tell()):
-            click.echo(chosen.header.format(threshold=threshold), file)
+        header = "" if file and file.tell() else chosen.header
         for image in sort_predictions(scored, order) if order else scored:
+            if header:  # log lines come before it
+                click.echo(header.format(threshold=threshold), file)
             click.echo(chosen.format(image), file)
+            header = ""
     if parts and out:
         from pneumo_keras.reporting.predictions import write_parts
 
@@ -192,14 +189,17 @@ def _list_names(paths: tuple[str, ...], out: Path | None, ignored: "IgnoredFiles
 
 
 def _count_each(
-    images: Iterator["ScoredImage"], counts: Counter[str], progress: "Progress | None"
-) -> Iterator["ScoredImage"]:
-    for image in images:
-        yield image
-        counts[image.prediction or "failed"] += 1
-        counts["warned"] += image.probability is not None and bool(image.warning)
-        if progress:
-            progress.advance(1)
+    images: Iterator["ScoredImage"], counts: Counter[str], *, bar: bool
+) -> Generator["ScoredImage", None, None]:
+    from pneumo_keras.runtime.progress import show_progress
+
+    with show_progress("Scoring", 0, "images") if bar else contextlib.nullcontext() as progress:
+        for image in images:
+            yield image
+            counts[image.prediction or "failed"] += 1
+            counts["warned"] += image.probability is not None and bool(image.warning)
+            if progress:
+                progress.advance(1)
 
 
 def _check_found(count: int, paths: tuple[str, ...], ignored: "IgnoredFiles") -> None:
@@ -256,6 +256,7 @@ def explain(run: "Run", paths: tuple[str, ...], out: Path | None, as_json: bool)
     pneumo-keras explain runs/one images/ --out maps
     """
     from pneumo_keras.data.listing import IgnoredFiles, list_files, read_names
+    from pneumo_keras.runtime.progress import clear_bars
     from pneumo_keras.storage.files import check_free
 
     if out:
@@ -271,12 +272,13 @@ def explain(run: "Run", paths: tuple[str, ...], out: Path | None, as_json: bool)
     for one in explain_files(explainer, names, target, may_replace=out is None):
         explained.append(one)
         scored, name = one.scored, to_printable(one.scored.path)
-        if scored.probability is None:
-            click.echo(f"{name}: {scored.warning}", err=True)
-        elif not as_json:
-            warning = f" ({scored.warning})" if scored.warning else ""
-            score = f"score {scored.probability:.3f}, predicted {scored.prediction}{warning}"
-            click.echo(f"{name}: {score}: {target / one.picture}")
+        with clear_bars():
+            if scored.probability is None:
+                click.echo(f"{name}: {scored.warning}", err=True)
+            elif not as_json:
+                warning = f" ({scored.warning})" if scored.warning else ""
+                score = f"score {scored.probability:.3f}, predicted {scored.prediction}{warning}"
+                click.echo(f"{name}: {score}: {target / one.picture}")
     if as_json:
         images = [one.to_row() for one in explained]
         document = {"run": str(run.folder.path), "out": str(target), "images": images}

@@ -163,8 +163,8 @@ def _train(
             alone = f"Continue with: {to_command('train', '--run', path, '--resume')}"
             stopped.next_step = _to_next_step(path) if group else alone
             raise
-    log.info("Next: %s", to_command("eval", path))
     print_evaluation(path, "val", evaluation, as_json=as_json)
+    log.info("Next: %s", to_command("eval", path))
 
 
 @click.command()
@@ -220,10 +220,10 @@ def sweep(
     dated = make_dated_folder(Path("sweeps"), Path(grid).stem, option="--out")
     with contextlib.nullcontext(out) if out else dated as folder:
         ranked = sweep_settings(config, values, folder, folds=folds)
-    log.info("Next: %s", to_command("train", "--config", folder / "cheapest.toml"))
     rows = [candidate.to_row() for candidate in ranked]
     document = {"folder": str(folder), "folds": folds, "combinations": rows}
     print_result(format_sweep(ranked, heading=f"{folder}, {folds} folds"), document, as_json=as_json)
+    log.info("Next: %s", to_command("train", "--config", folder / "cheapest.toml"))
 
 
 @click.group()

@@ -3,6 +3,7 @@
 import io
 import logging
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from pneumo_keras.runtime.signals import check_stop
 log = logging.getLogger("pneumo_keras")
 
 SECONDS_BETWEEN_LINES = 15.0
+LONGEST = 32  # characters of the work, in front of a bar on a line of 80
 tqdm.monitor_interval = 0  # or each bar would start a thread, and processes with threads should not be forked
 
 
@@ -53,7 +55,7 @@ def show_progress(
     """
     options: dict[str, Any]
     if sys.stderr.isatty() and not _is_quiet():
-        options = {"unit": f" {unit}"}
+        what, options = textwrap.shorten(what, LONGEST, placeholder=" ..."), {"unit": f" {unit}"}
     else:
         counts = ["{n_fmt}", "{total_fmt}"] if scale else ["{n:,}", "{total:,}"]
         counted, left = (" of ".join(counts), ", about {remaining} left") if total else (counts[0], "")
@@ -67,6 +69,13 @@ def show_progress(
         }
     with tqdm(desc=what, total=total or None, initial=done, unit_scale=scale, leave=False, **options) as bar:
         yield Progress(bar)
+
+
+@contextmanager
+def clear_bars() -> Iterator[None]:
+    """Takes bars off the terminal while a line is printed, which would be behind one otherwise."""
+    with tqdm.external_write_mode():
+        yield
 
 
 def _is_quiet() -> bool:

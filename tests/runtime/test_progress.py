@@ -5,7 +5,7 @@ import re
 import pytest
 
 from pneumo_keras.runtime import progress
-from pneumo_keras.runtime.progress import show_progress
+from pneumo_keras.runtime.progress import clear_bars, show_progress
 
 
 @pytest.fixture
@@ -69,3 +69,19 @@ def test_whoever_asks_for_warnings_alone_sees_no_bar(monkeypatch, capsys, quiet,
         shown.advance(6)
     written.close()
     assert ("Reading" in capsys.readouterr().err) == (not quiet)
+
+
+def test_a_line_that_is_printed_meanwhile_is_not_behind_the_bar(monkeypatch, capsys):
+    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True)
+    with show_progress("Reading", 10, "images"), clear_bars():
+        progress.sys.stderr.write("a line\n")
+    shown = capsys.readouterr().err
+    assert re.search(r"Reading: .*0/10", shown)
+    assert shown[: shown.index("a line")].endswith("\r")
+
+
+def test_the_work_leaves_space_for_its_bar(monkeypatch, capsys):
+    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True)
+    with show_progress("Features of training images of synthetic phantoms, 28 px", 10, "images"):
+        pass
+    assert "\rFeatures of training images ...: " in capsys.readouterr().err
