@@ -12,17 +12,36 @@ IMAGES = click.IntRange(2, 100_000)
 
 @click.group()
 def data() -> None:
-    """Fetches, audits and draws images. Needs no Keras."""
+    """Fetches, audits and generates images. Needs no Keras.
+
+    \b
+    Examples:
+      pneumo-keras data prepare
+      pneumo-keras data audit --config demo
+      pneumo-keras data phantom images.npz
+    """
 
 
 @data.command()
-@click.option("--size", type=click.Choice(["28", "64", "128", "224"]), default="28", show_default=True)
-@click.option("--path", type=PATH, help="Your own copy of the npz file.")
+@click.option(
+    "--size",
+    type=click.Choice(["28", "64", "128", "224"]),
+    default="28",
+    show_default=True,
+    help="Height and width in pixels.",
+)
+@click.option(
+    "--path", type=PATH, metavar="FILE", help="Your own copy of the npz file, instead of a download."
+)
 def prepare(size: str, path: Path | None) -> None:
     """Fetches PneumoniaMNIST, checks it and prepares it for training.
 
+    train does the same where it is needed.
+
     \b
-    pneumo-keras data prepare --size 64
+    Examples:
+      pneumo-keras data prepare
+      pneumo-keras data prepare --size 64 --path pneumoniamnist_64.npz
     """
     from pneumo_keras.data.images import count_classes
     from pneumo_keras.recipes.images import prepare_images
@@ -36,15 +55,18 @@ def prepare(size: str, path: Path | None) -> None:
 @data.command()
 @CONFIG
 @SET
-@option_out("DIR", "Also write audit.json, audit.txt and audit.png there; must be new or empty.")
+@option_out("DIR", "Folder for audit.json, audit.txt and audit.png; must be new or empty.")
 @JSON
 def audit(name: str, overrides: tuple[str, ...], out: Path | None, as_json: bool) -> None:
-    """Looks for equal and almost equal images, wrong labels and differences between splits.
+    """Looks for copies, wrong labels and differences between splits.
 
-    Opens every split. Nothing is changed or removed.
+    All splits are read, the test images too. Nothing is changed or removed.
 
     \b
-    pneumo-keras data audit --set data.path=pneumoniamnist.npz --out audit
+    Examples:
+      pneumo-keras data audit --config demo
+      pneumo-keras data audit --set data.path=pneumoniamnist.npz --out audit
+      pneumo-keras data audit --set data.source=folder --set data.path=chest_xray
     """
     from pneumo_keras.config import load_config, resolve_paths
     from pneumo_keras.storage.files import check_free
@@ -70,17 +92,35 @@ def audit(name: str, overrides: tuple[str, ...], out: Path | None, as_json: bool
 
 @data.command()
 @click.argument("file", type=PATH)
-@click.option("--size", type=click.IntRange(16, 1024), default=28, show_default=True, help="Edge in pixels.")
-@click.option("--train", "n_train", type=IMAGES, default=640, show_default=True, help="Images.")
-@click.option("--val", "n_val", type=IMAGES, default=160, show_default=True, help="Images.")
-@click.option("--test", "n_test", type=IMAGES, default=400, show_default=True, help="Images.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the images.")
+@click.option(
+    "--size",
+    type=click.IntRange(16, 1024),
+    default=28,
+    show_default=True,
+    metavar="N",
+    help="Height and width in pixels.",
+)
+@click.option(
+    "--train", "n_train", type=IMAGES, default=640, show_default=True, metavar="N", help="Training images."
+)
+@click.option(
+    "--val", "n_val", type=IMAGES, default=160, show_default=True, metavar="N", help="Validation images."
+)
+@click.option(
+    "--test", "n_test", type=IMAGES, default=400, show_default=True, metavar="N", help="Test images."
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Random seed."
+)
 def phantom(file: Path, size: int, n_train: int, n_val: int, n_test: int, seed: int) -> None:
-    """Writes synthetic chest images to FILE, an npz with PneumoniaMNIST's arrays, which must be new.
+    """Writes synthetic chest images to an npz file.
+
+    FILE must be new. Its arrays are those of PneumoniaMNIST.
 
     \b
-    pneumo-keras data phantom images.npz
-    pneumo-keras train --set data.path=images.npz
+    Examples:
+      pneumo-keras data phantom images.npz
+      pneumo-keras train --set data.path=images.npz
     """
     from pneumo_keras.data.phantom import build_phantom_splits
     from pneumo_keras.data.pneumonia_mnist.archive import save_archive

@@ -30,24 +30,24 @@ if TYPE_CHECKING:
     "overrides",
     multiple=True,
     metavar="data.path=PATH",
-    help="Where the images of the run are now, if they were moved.",
+    help="New path of the run's images, if they were moved.",
 )
 @PREVALENCE
 @click.option(
     "--perturb",
     is_flag=True,
-    help="Also evaluate the images perturbed: combined as set in [perturbation], and by kind "
-    "and severity. Minutes: 96 passes of the split through the network.",
+    help="Also evaluate the images perturbed: all perturbations of the table [perturbation] at once, and "
+    "each kind in five severities. Takes 96 passes of the images through the network.",
 )
 @click.option(
     "--data",
     "images",
     type=click.Path(exists=True, path_type=Path),
     metavar="FILE|FOLDER",
-    help="Evaluate other labelled images: an npz file, a folder by class, or a CSV.",
+    help="Other labelled images: an npz file, a folder with one folder per class, or a CSV.",
 )
-@click.option("--positive", metavar="CLASS", help="With --data: the class that is pneumonia.")
-@click.option("--name", metavar="NAME", help="With --data: the NAME of RUN/data/NAME.")
+@click.option("--positive", metavar="CLASS", help="With --data: name of the class that is pneumonia.")
+@click.option("--name", metavar="NAME", help="With --data: name of the results, RUN/data/NAME.")
 @JSON
 def evaluate(
     run: "Run",
@@ -60,30 +60,30 @@ def evaluate(
     name: str | None,
     as_json: bool,
 ) -> None:
-    """Evaluates the run in folder RUN on a split of its images.
+    """Evaluates a run on a split of its images, or on other images.
 
-    Writes scores, metrics, plots and report.html into the folder, and for PneumoniaMNIST's official
-    images also MedMNIST's standard result file.
+    RUN is the folder of a run. Scores, metrics, plots and report.html are written into it, and for the
+    official images of PneumoniaMNIST also MedMNIST's standard result file.
 
-    With --data it evaluates other images (all of a folder without splits) and writes the same into
-    RUN/data/NAME, which compare accepts as a run. Operating point and calibration stay those of the run.
-    Larger images are prepared as the training images were.
+    With --data, other images are evaluated (all of them, if a folder has no splits). The results are in
+    RUN/data/NAME, which compare accepts as a run. Threshold and calibration stay those of the run. Larger
+    images are prepared as the training images were.
 
     A score is a probability at the prevalence of pneumonia that the class weights, or the calibration,
-    assume. If the prevalence among your images is known, state it with --prevalence. It is never
+    assume. If you know the prevalence among your images, state it with --prevalence; it is never
     estimated from the images that are evaluated.
 
-    With --perturb the same images are also evaluated perturbed: all perturbations at once, with the
-    paired change, and by kind in five severities; thirteen kinds are those of MedMNIST-C. Scores are in
+    With --perturb, thirteen of the kinds are those of MedMNIST-C. Scores are in
     scores_<split>_perturbed.csv, metrics in metrics_<split>_perturbed.json, plots in
     figures/perturbations.png.
 
     \b
-    pneumo-keras eval runs/one
-    pneumo-keras eval runs/one --prevalence 0.1
-    pneumo-keras eval runs/one --perturb
-    pneumo-keras eval runs/one --set data.path=moved/chest_xray
-    pneumo-keras eval runs/one --data clinic --positive infiltrate
+    Examples:
+      pneumo-keras eval runs/one
+      pneumo-keras eval runs/one --prevalence 0.1
+      pneumo-keras eval runs/one --perturb
+      pneumo-keras eval runs/one --set data.path=moved/chest_xray
+      pneumo-keras eval runs/one --data clinic --positive infiltrate
     """
     if images is None and (positive or name):
         raise click.UsageError("--positive and --name go with --data.")
@@ -120,16 +120,19 @@ def print_evaluation(run: Path, split: str, evaluation: "Evaluation", *, as_json
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN RUN...")
 @SPLIT
-@option_out("FILE", "Also draw the ROC curves of all runs there, as PNG; must be new.")
+@option_out("FILE", "PNG file for the ROC curves of all runs; must be new.")
 @JSON
 def compare(runs: tuple[Path, ...], split: str, out: Path | None, as_json: bool) -> None:
     """Compares evaluated runs on the same images.
 
-    Each is compared with the first one. Images are paired, so that differences show that two separate
-    intervals would hide. RUN/data/NAME, which eval --data writes, is a run here.
+    Each RUN is the folder of a run that eval has evaluated, or RUN/data/NAME of eval --data. Each is
+    compared with the first one. Images are paired, so a difference can be clear even where the intervals
+    of the two runs overlap.
 
     \b
-    pneumo-keras compare runs/reference runs/one runs/two --out roc.png
+    Examples:
+      pneumo-keras compare runs/one runs/two
+      pneumo-keras compare runs/one runs/two runs/three --out roc.png
     """
     if len(runs) < 2:
         raise click.UsageError("Name two runs or more.")

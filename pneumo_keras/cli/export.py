@@ -14,30 +14,29 @@ if TYPE_CHECKING:
 
 @click.command()
 @RUN
-@click.option(
-    "--format", "form", type=click.Choice(list(FORMS)), required=True, help="Format of the file, see above."
-)
-@option_out("FILE", "A new file.  [default: RUN/exports/model.<ending>, which is replaced]")
+@click.option("--format", "form", type=click.Choice(list(FORMS)), required=True, help="Format of the file.")
+@option_out("FILE", "File to write; must be new.  [default: RUN/exports/model.<format>, which is replaced]")
 @JSON
 def export(run: "Run", form: str, out: Path | None, as_json: bool) -> None:
-    """Writes the classifier of the run in folder RUN as a file that runs without Keras.
+    """Writes the classifier of a run as a file for use without Keras.
 
-    It contains everything: resizing images of any size, scaling, network, heads, calibration. Grey images
-    (n, height, width, 1), 0..255, go in; the probability of pneumonia (n, 1) comes out. The warning of
-    predict for an image that is out of distribution is not in the file.
+    RUN is the folder of a run. The file contains the whole classifier: resizing, scaling, network, heads,
+    calibration. Its input are grey images (n, height, width, 1) from 0 to 255, its output is the
+    probability of pneumonia (n, 1). It gives no warning for images that are out of distribution.
 
     \b
     onnx       for ONNX Runtime in any language, and for OpenVINO
     stablehlo  for jax.export.deserialize, on a CPU or NVIDIA GPU
 
-    The file is then run by its own runtime on 64 synthetic images of several sizes. Where a
-    probability differs from that of Keras by more than 1e-4, or its log odds by more than 1e-2, nothing
-    is kept. The JSON next to it defines its use: classes, input, preparation of an image,
-    operating point, fingerprints.
+    The runtime of the file then scores 64 synthetic images of several sizes. Where a probability differs
+    from that of Keras by more than 1e-4, or its log odds by more than 1e-2, the file is not kept. The JSON
+    file next to it describes its use: classes, input, preparation of an image, operating point,
+    fingerprints.
 
     \b
-    pneumo-keras export runs/one --format onnx
-    pneumo-keras export runs/one --format stablehlo --out new.stablehlo
+    Examples:
+      pneumo-keras export runs/one --format onnx
+      pneumo-keras export runs/one --format stablehlo --out new.stablehlo
     """
     check_form(form)
     file, sidecar = choose_files(run.folder.path, form, out)
@@ -66,29 +65,39 @@ def export(run: "Run", form: str, out: Path | None, as_json: bool) -> None:
 @click.command()
 @RUN
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0: any free one."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    metavar="N",
+    help="Port; 0 means any free one.",
 )
 @click.option(
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Address to listen on. Any other lets other machines connect: there is no password.",
+    metavar="ADDRESS",
+    help="Address to listen on. With another one, other machines can connect: there is no password.",
 )
 @click.option(
     "--max-megabytes",
     type=click.IntRange(1, 256),
     default=64,
     show_default=True,
-    help="Largest file of an image.",
+    metavar="N",
+    help="Largest size of an image file.",
 )
 def app(run: "Run", port: int, host: str, max_megabytes: int) -> None:
-    """Opens a page to try the run in folder RUN: drop an image, see score, prediction, warning and map.
+    """Opens a page in the browser to try a run.
 
-    The page is served by this machine to this machine, until Ctrl-C. It needs no network, keeps nothing and
-    sends nothing elsewhere. A research tool, not a medical device.
+    RUN is the folder of a run. Drop an image on the page to see score, prediction, warning and map. The
+    page is served by this machine until Ctrl-C. It needs no network, keeps nothing and sends nothing
+    elsewhere. A research tool, not a medical device.
 
     \b
-    pneumo-keras app runs/one
+    Examples:
+      pneumo-keras app runs/one
+      pneumo-keras app runs/one --port 0
     """
     start_keras()
     from pneumo_keras.app.server import serve_run

@@ -39,12 +39,16 @@ def option_out(metavar: str, text: str) -> Callable[[Any], Any]:
     return click.option("--out", type=kind, metavar=metavar, help=text)
 
 
-def complete_config(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Named configurations and files, for the completion of the shell."""
-    from pneumo_keras.config import find_named
+def complete_named(folder: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    """For the completion of the shell: named configurations or grids, and files."""
 
-    names = [CompletionItem(name) for name in find_named("configs") if name.startswith(incomplete)]
-    return [*names, CompletionItem(incomplete, type="file")]
+    def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from pneumo_keras.config import find_named
+
+        names = [CompletionItem(name) for name in find_named(folder) if name.startswith(incomplete)]
+        return [*names, CompletionItem(incomplete, type="file")]
+
+    return complete
 
 
 def _complete_setting(
@@ -67,8 +71,8 @@ CONFIG = click.option(
     default="default",
     show_default=True,
     metavar="NAME|FILE",
-    shell_complete=complete_config,
-    help="A named configuration (see: pneumo-keras config list) or a TOML file.",
+    shell_complete=complete_named("configs"),
+    help="Configuration: a name, which config list shows, or a TOML file.",
 )
 SET = click.option(
     "--set",
@@ -76,22 +80,23 @@ SET = click.option(
     multiple=True,
     metavar="KEY=VALUE",
     shell_complete=_complete_setting,
-    help="A setting that overrides the file, e.g. training.epochs=3. Repeatable. See: config show.",
+    help="Setting that replaces that of the configuration, e.g. training.epochs=3. Repeatable; config show "
+    "lists all.",
 )
 SPLIT = click.option(
     "--split",
     type=click.Choice(["train", "val", "test"]),
     default="test",
     show_default=True,
-    help="Images of the run.",
+    help="Split of the run's images.",
 )
 PREVALENCE = click.option(
     "--prevalence",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     metavar="PREVALENCE",
-    help="Correct scores and threshold to this prevalence of pneumonia. No prediction changes.",
+    help="Correct scores and threshold to this prevalence of pneumonia; no prediction changes.",
 )
-JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 
 
 def start_keras() -> None:
@@ -165,23 +170,20 @@ class PneumoGroup(click.Group):
 
 @click.group(cls=PneumoGroup, context_settings=CONTEXT)
 @click.version_option(pneumo_keras.__version__, prog_name="pneumo-keras")
-@click.option("-q", "--quiet", is_flag=True, help="Only warnings on stderr.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress, only warnings and errors.")
 def main(quiet: bool) -> None:
-    """Trains and evaluates a pneumonia classifier for chest X-rays.
+    """Trains and evaluates pneumonia classifiers for chest X-rays.
 
     A frozen InceptionV3 computes features of each image once; a small head learns from them.
-    The backend is JAX, or what the environment variable KERAS_BACKEND names (tensorflow, torch;
-    openvino for all but train and sweep). A research tool, not a medical device.
+    It runs on JAX, or on the Keras backend that the environment variable KERAS_BACKEND names
+    (tensorflow, torch; openvino for all but train and sweep). A research tool, not a medical device.
 
     \b
-    Try it without any download, on synthetic images:
-      pneumo-keras train --config demo --run runs/demo
+    Examples:
+      pneumo-keras train --config demo --run runs/demo  # needs no download
       pneumo-keras eval runs/demo
-
-    \b
-    Then with your own images:
-      pneumo-keras data audit --set data.path=FILE
-      pneumo-keras config show default
+      pneumo-keras predict runs/demo image.png
+      pneumo-keras train --help
     """
     handler = _LogHandler(sys.stderr)
     handler.setFormatter(PrintableFormatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))

@@ -23,14 +23,15 @@ CELLS = "{feature_layer}", "{image_size} px", "{view}", "{engine} {precision}", 
 @SET
 @JSON
 def bench(name: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Measures the engines of this machine.
+    """Measures the speed of the engines on this machine.
 
-    Each runs the frozen network on the same images: images a second, the deviation of the features
-    from stock Keras, and the fraction of the speed of a plain matrix product.
+    Each engine runs the frozen network on the same images. The table has images per second, the deviation
+    of the features from those of stock Keras, and the speed relative to a plain matrix product.
 
     \b
-    Without any download:
-      pneumo-keras bench --config demo
+    Examples:
+      pneumo-keras bench
+      pneumo-keras bench --config demo  # needs no download
     """
     from pneumo_keras.config import load_config
     from pneumo_keras.runtime.backend import check_backend
@@ -47,19 +48,30 @@ def bench(name: str, overrides: tuple[str, ...], as_json: bool) -> None:
 
 @click.group()
 def cache() -> None:
-    """Shows or removes what is kept for later runs.
+    """Shows or removes what is kept for later commands.
 
-    The folder is the user's cache, or the one in the environment variable PNEUMO_KERAS_CACHE.
+    The folder is the cache of the user, or the one that the environment variable PNEUMO_KERAS_CACHE names.
+
+    \b
+    Examples:
+      pneumo-keras cache list
+      pneumo-keras cache clear
     """
 
 
 @cache.command("list")
 @JSON
 def list_(as_json: bool) -> None:
-    """Lists what is kept: all features, the least recently used first, and how much of each kind.
+    """Lists what is kept and how much space it takes.
 
-    Where features or prepared images take more than compute.cache_gigabytes, or compiled programs more
-    than 2 GB, the least recently used are removed.
+    Features are listed one by one, the least recently used first. Where features or prepared images take
+    more than compute.cache_gigabytes, or compiled programs more than 2 GB, the least recently used are
+    removed.
+
+    \b
+    Examples:
+      pneumo-keras cache list
+      pneumo-keras cache list --json
     """
     from pneumo_keras.config import find_cache
     from pneumo_keras.features.store import list_entries
@@ -88,9 +100,21 @@ def list_(as_json: bool) -> None:
 
 
 @cache.command()
-@click.confirmation_option("--yes", prompt="Remove all features, prepared images and compiled programs?")
+@click.confirmation_option(
+    "--yes",
+    prompt="Remove all features, prepared images and compiled programs?",
+    help="Remove without asking.",
+)
 def clear() -> None:
-    """Removes features, prepared images, hashes and compiled programs; all can be made again."""
+    """Removes features, prepared images, hashes and compiled programs.
+
+    All of them can be computed again. Runs are not touched.
+
+    \b
+    Examples:
+      pneumo-keras cache clear
+      pneumo-keras cache clear --yes
+    """
     from pneumo_keras.config import find_cache
     from pneumo_keras.storage.cache import KINDS
 

@@ -34,28 +34,35 @@ PATHS = click.argument("paths", nargs=-1, required=True, metavar="PATH...")
     "--format",
     "layout",
     type=click.Choice(["table", "csv", "json"]),
-    help="A table, CSV, or JSON Lines: an object a line.  [default: table on a terminal, else csv]",
+    help="Table, CSV, or JSON Lines (one object per line).  [default: table on a terminal, else csv]",
 )
-@option_out("FILE", "Write there instead of to stdout; must be new.")
+@option_out("FILE", "Write to this file instead of stdout; must be new.")
 @click.option(
     "--parts",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Write the rows of --out there as Parquet parts, too, when all are done; must be new.",
+    help="Also write the rows of --out as Parquet files into this folder; must be new.",
 )
 @click.option(
     "--sort",
     "order",
     type=click.Choice(["probability", "uncertainty"]),
-    help="Write all rows at the end: highest probability first, or nearest to the threshold first.",
+    metavar="ORDER",
+    help="Order of the rows, which are then written at the end. probability: the highest first. "
+    "uncertainty: the nearest to the threshold first.",
 )
-@click.option("--resume", is_flag=True, help="Continue the CSV file of --out where it was interrupted.")
+@click.option("--resume", is_flag=True, help="Continue the CSV file of --out after an interruption.")
 @PREVALENCE
-@click.option("--workers", type=click.IntRange(1), help="Processes that decode files.  [default: one a core]")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Processes that decode files.  [default: one per core]",
+)
 @click.option(
     "--cluster",
     type=click.Choice(["none", "ray"]),
-    help="Score on this machine, or on those of a Ray cluster.  [default: compute.cluster of the run]",
+    help="Machines: this one, or those of a Ray cluster.  [default: compute.cluster of the run]",
 )
 def predict(
     run: "Run",
@@ -69,29 +76,32 @@ def predict(
     workers: int | None,
     cluster: str | None,
 ) -> None:
-    """Scores images with the run in folder RUN.
+    """Scores images with a run.
 
-    PATH is an image (PNG, JPEG, TIFF, BMP, WebP, DICOM), a folder with images (hidden files are left out,
-    other files are counted), a pattern in quotes, or - for a list on stdin, one name a line. Images are
-    prepared as the run's training images were: the square in the middle is cut out, shrunk, and saved as
-    JPEG where those were.
+    RUN is the folder of a run. PATH is an image (PNG, JPEG, TIFF, BMP, WebP, DICOM), a folder, a pattern in
+    quotes, or - for a list of names on stdin, one per line. In a folder, hidden files are skipped, and
+    files of other types are skipped and counted. Images are prepared as the training images of the run
+    were.
 
-    Each gets a row: path, probability of pneumonia, prediction and warning. The prediction is pneumonia above
-    the run's threshold, which was chosen on its validation images and is shown first. An image that is out
-    of distribution is scored with a warning; far out (1.5 times the limit) its score is of no use. The row of
-    a file that cannot be read has the reason and no score; then the exit status is 1, when all is done.
+    Each image has a row: path, probability of pneumonia, prediction, warning. The prediction is pneumonia
+    where the probability is above the threshold, which was chosen on the validation images and is shown
+    first. A warning says that an image is out of distribution; if far (1.5 times the limit), its score is
+    of no use. The row of a file that cannot be read has the reason and no score, and the exit status is
+    then 1.
 
-    On a cluster the rows are the same. RAY_ADDRESS=host:port names its head; without it Ray starts on this
-    machine. All machines must see run, images and this working folder under the same names.
+    On a Ray cluster the rows are the same. The environment variable RAY_ADDRESS=HOST:PORT names the head;
+    without it, Ray starts on this machine. All machines need run, images and working folder under the
+    same paths.
 
-    In tables and CSV, characters of a path that cannot be printed are spelled out (\\n); JSON has them as
-    they are. A research tool, not a medical device.
+    In tables and CSV, characters of a path that cannot be printed are escaped (\\n). A research tool, not
+    a medical device.
 
     \b
-    pneumo-keras predict runs/one image.png
-    pneumo-keras predict runs/one images/ --sort uncertainty
-    pneumo-keras predict runs/one images/ --out scores.csv
-    find images -name '*.dcm' | pneumo-keras predict runs/one - --format json
+    Examples:
+      pneumo-keras predict runs/one image.png
+      pneumo-keras predict runs/one images/ --sort uncertainty
+      pneumo-keras predict runs/one images/ --out scores.csv
+      find images -name '*.dcm' | pneumo-keras predict runs/one - --format json
     """
     from pneumo_keras.data.listing import IgnoredFiles
     from pneumo_keras.reporting.predictions import (
@@ -236,24 +246,24 @@ def _conclude(counts: Mapping[str, int], out: Path | None) -> None:
 @option_out("DIR", "Folder for pictures and maps; must be new or empty.  [default: RUN/explanations]")
 @JSON
 def explain(run: "Run", paths: tuple[str, ...], out: Path | None, as_json: bool) -> None:
-    """Shows which regions of an image the score of the run in folder RUN comes from.
+    """Shows which regions of an image raise or lower its score.
 
-    PATH is an image, a folder, a pattern or - as for predict.
+    RUN is the folder of a run. PATH is an image, a folder, a pattern in quotes, or - for a list of names on
+    stdin, as for predict.
 
-    Each image gets a picture, NAME.png: the image, and next to it the same image with its map, red where
-    it looks less normal than normal images do in the same region, blue where more so. NAME.npy has the
-    numbers, one for each pixel of the image as the classifier sees it: how far the log odds would be above
-    those of normal images if the whole image resembled this region. Their mean is the actual difference.
-    explanations.csv lists all images. In RUN/explanations, files of an earlier run of this command are
-    replaced.
+    Each image gets a picture, NAME.png: the image, and next to it the image with its map, red where it
+    looks less normal than normal images do in the same region, blue where more normal. NAME.npy has the
+    map as numbers, in log odds: their mean is the difference between the log odds of the image and of
+    normal images. explanations.csv lists all images. In RUN/explanations, files of an earlier run of this
+    command are replaced.
 
-    The map shows what the score is made of, not where the disease is. On synthetic images the
-    reddest point of a run of `default` with pretrained stand-in weights was on an opacity in 85 % of 222
-    images (25 % by chance); on patients that was not measured. A research tool, not a medical device.
+    The map shows what the score is made of, not where the disease is. It was not compared with the marks
+    of radiologists. A research tool, not a medical device.
 
     \b
-    pneumo-keras explain runs/one image.png
-    pneumo-keras explain runs/one images/ --out maps
+    Examples:
+      pneumo-keras explain runs/one image.png
+      pneumo-keras explain runs/one images/ --out maps
     """
     from pneumo_keras.data.listing import IgnoredFiles, list_files, read_names
     from pneumo_keras.runtime.progress import clear_bars

@@ -16,7 +16,7 @@ from pneumo_keras.cli.group import (
     JSON,
     PATH,
     SET,
-    complete_config,
+    complete_named,
     option_out,
     print_result,
     start_keras,
@@ -38,9 +38,9 @@ log = logging.getLogger("pneumo_keras")
     "--run",
     type=PATH,
     metavar="DIR",
-    help="Folder for the run; must be new.  [default: runs/<config>-<timestamp>]",
+    help="Folder for the run; must be new.  [default: runs/<config>-<time>]",
 )
-@click.option("--resume", is_flag=True, help="Continue the run in --run where it was stopped.")
+@click.option("--resume", is_flag=True, help="Continue the run in --run after an interruption.")
 @JSON
 @click.pass_context
 def train(
@@ -48,18 +48,18 @@ def train(
 ) -> None:
     """Trains a classifier and writes the folder of the run.
 
-    The metrics printed are those of the validation split; only eval reads the test split.
+    The figures printed are those of the validation images; the test images are read by eval.
 
-    A training that is stopped, by Ctrl-C, a signal or a loss of power, leaves a run that --resume
-    continues, to the same bytes as without the stop: its settings are in the folder. With --config,
-    --resume also begins a run where there is none yet, so that a job that may be stopped is the same
-    command every time.
+    A training that was interrupted, by Ctrl-C, a signal or a power failure, continues with --resume, and
+    the result has the same bytes as without the interruption. Its settings are read from the folder. With
+    --config, --resume also starts a run that does not exist yet: a job queue may repeat one command.
 
     \b
-    pneumo-keras train --config demo
-    pneumo-keras train --set data.path=pneumoniamnist.npz --run runs/one
-    pneumo-keras train --set data.source=folder --set data.path=chest_xray
-    pneumo-keras train --run runs/one --resume
+    Examples:
+      pneumo-keras train --config demo
+      pneumo-keras train --set data.path=pneumoniamnist.npz --run runs/one
+      pneumo-keras train --set data.source=folder --set data.path=chest_xray
+      pneumo-keras train --run runs/one --resume
     """
     if resume and not run:
         raise click.UsageError("--resume goes with --run.")
@@ -170,28 +170,36 @@ def _train(
 @click.command()
 @CONFIG
 @SET
-@click.option("--grid", required=True, metavar="NAME|FILE", help="A named grid, or a TOML file of lists.")
 @click.option(
-    "--folds", type=click.IntRange(2, 20), default=5, show_default=True, help="Folds of the cross-validation."
+    "--grid",
+    required=True,
+    metavar="NAME|FILE",
+    shell_complete=complete_named("configs/grids"),
+    help="Grid: demo, features, heads, larger, or a TOML file with lists of values.",
 )
-@option_out(
-    "DIR", "Folder for table, picture and best settings; must be new.  [default: sweeps/<grid>-<timestamp>]"
+@click.option(
+    "--folds",
+    type=click.IntRange(2, 20),
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="Folds of the cross-validation.",
 )
+@option_out("DIR", "Folder for table, plot and best settings; must be new.  [default: sweeps/<grid>-<time>]")
 @JSON
 def sweep(
     name: str, overrides: tuple[str, ...], grid: str, folds: int, out: Path | None, as_json: bool
 ) -> None:
     """Compares settings by cross-validation.
 
-    Every combination of the grid is fitted once without each fold of the training and validation images
-    and evaluated on that fold; images with the same pixels are in the same fold. The test split is never
-    opened. Features come from the cache, and combinations that differ only in learning rate and weight
-    decay are fitted at once, so that hundreds take minutes.
+    Each combination of the grid is fitted once for each fold of the training and validation images,
+    without the images of the fold, and evaluated on them. Images of one patient, and images with the same
+    pixels, are in one fold. The test images are not read. Features come from the cache.
 
-    best.toml has the lowest mean of two log losses, on images as they are and on images perturbed as
-    set in [perturbation]. cheapest.toml takes the least work in the frozen network among
-    those within one standard error of the best. An augmentation that is similar to the perturbation has
-    an advantage in this comparison.
+    Combinations are ranked by the mean of two log losses: of the images as they are, and perturbed as
+    the table [perturbation] says. best.toml has the lowest mean. cheapest.toml has the least work for the
+    frozen network among those within one standard error of the best. Augmentation that resembles the
+    perturbation has an advantage in this comparison.
 
     \b
     A grid names settings as a configuration does, with a list of values for each:
@@ -201,8 +209,9 @@ def sweep(
       learning_rate = [1e-4, 1e-3]
 
     \b
-    pneumo-keras sweep --config demo --grid grid.toml --out sweeps/one
-    pneumo-keras train --config sweeps/one/cheapest.toml
+    Examples:
+      pneumo-keras sweep --config demo --grid demo --out sweeps/one
+      pneumo-keras train --config sweeps/one/cheapest.toml
     """
     from pneumo_keras.config import load_config
     from pneumo_keras.config.grid import load_grid
@@ -228,12 +237,24 @@ def sweep(
 
 @click.group()
 def config() -> None:
-    """Shows the settings that can be changed."""
+    """Shows configurations and settings.
+
+    \b
+    Examples:
+      pneumo-keras config list
+      pneumo-keras config show demo
+    """
 
 
 @config.command("list")
 def list_() -> None:
-    """Lists the named configurations, each with the first line of its file."""
+    """Lists the named configurations.
+
+    \b
+    Examples:
+      pneumo-keras config list
+      pneumo-keras config show accurate
+    """
     from pneumo_keras.config import find_named
 
     for name, path in find_named("configs").items():
@@ -242,17 +263,18 @@ def list_() -> None:
 
 
 @config.command()
-@click.argument("name", metavar="[NAME|FILE]", default="default", shell_complete=complete_config)
+@click.argument("name", metavar="[NAME|FILE]", default="default", shell_complete=complete_named("configs"))
 @SET
 @JSON
 def show(name: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Prints a configuration as TOML, by default `default`, with meaning and range of every setting.
+    """Prints a configuration with meaning and range of each setting.
 
-    Each can be changed by --set, or in a copy of the file:
+    It is TOML: edit a copy of it, or change single settings with --set.
 
     \b
-    pneumo-keras config show default > mine.toml
-    pneumo-keras train --config mine.toml --set training.epochs=3
+    Examples:
+      pneumo-keras config show > mine.toml
+      pneumo-keras train --config mine.toml --set training.epochs=3
     """
     from pneumo_keras.config import describe_config, explain_config, load_config
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from pneumo_keras import BACKEND
 from pneumo_keras.errors import BackendError
+from pneumo_keras.runtime.invocation import to_command
 from pneumo_keras.storage.files import check_new
 
 IMAGES, PROBABILITY = "images", "probability"
@@ -70,7 +71,8 @@ def check_form(name: str) -> None:
     form = FORMS[name]
     if form.backend not in (None, BACKEND):
         raise BackendError(
-            f"pneumo-keras export --format {name} runs on {form.backend}. Received: KERAS_BACKEND={BACKEND}"
+            f"{to_command('export', '--format', name)} runs on {form.backend}. "
+            f"Received: KERAS_BACKEND={BACKEND}"
         )
 
 

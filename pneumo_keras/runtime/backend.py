@@ -14,6 +14,7 @@ from typing import Any
 
 from pneumo_keras import BACKEND
 from pneumo_keras.errors import BackendError, find_memory_limit
+from pneumo_keras.runtime.invocation import to_command
 from pneumo_keras.runtime.private_apis import (
     compute_in_float32,
     hide_modules,
@@ -64,7 +65,7 @@ def check_backend(command: str) -> None:
     able = FITTING if command in ("train", "sweep") else SCORING
     if BACKEND not in able:
         raise BackendError(
-            f"pneumo-keras {command} runs on {', '.join(able)}. Received: KERAS_BACKEND={BACKEND}"
+            f"{to_command(command)} runs on {', '.join(able)}. Received: KERAS_BACKEND={BACKEND}"
         )
     extra = BACKEND if BACKEND in ("tensorflow", "torch") else ""
     check_packages(f"KERAS_BACKEND={BACKEND}", [BACKEND], extra=extra)

@@ -1,18 +1,23 @@
 import errno
+import inspect
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import click
 import pytest
 from click.shell_completion import BashComplete
+from click.testing import CliRunner
 
 import pneumo_keras
 from pneumo_keras.cli import main
+from pneumo_keras.config import find_named
 from pneumo_keras.recipes import train as train_recipe
 from pneumo_keras.runtime import backend
 from pneumo_keras.runtime.signals import Stopped
+from tests.command_lines import check_arguments, find_arguments
 
 IMPORTED_FIRST = (
     "pneumo_keras.errors.BackendError: keras was imported before pneumo_keras and runs on 'numpy', not on "
@@ -188,23 +193,56 @@ def test_the_version_is_the_package_s(invoke):
 
 
 def list_commands(command, name=()):
-    yield name
+    yield name, command
     for part, below in getattr(command, "commands", {}).items():
         yield from list_commands(below, (*name, part))
 
 
-def test_no_help_shows_the_marks_of_its_own_text(invoke):
-    shown = {name: invoke(*name, "--help").stdout for name in list_commands(main)}
-    assert ("predict",) in shown and ("data", "audit") in shown
-    assert [name for name, text in shown.items() if "\\b" in text or "\b" in text] == []
+COMMANDS = dict(list_commands(main))
+HELP = {name: inspect.cleandoc(command.help or "") for name, command in COMMANDS.items()}
+every_command = pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
 
 
-@pytest.mark.parametrize("command", ["", "train", "eval", "predict", "compare", "sweep", "export"])
-def test_examples_stand_on_lines_of_their_own(invoke, command):
-    text = invoke(*command.split(), "--help").stdout
-    examples = [line for line in text.splitlines() if "pneumo-keras " in line and "Usage" not in line]
-    assert len(examples) >= 1
-    assert all(line.count("pneumo-keras ") == 1 for line in examples if "(see:" not in line)
+def show_help(name):
+    shown = CliRunner().invoke(main, [*name, "--help"], prog_name="pneumo-keras", terminal_width=80)
+    assert shown.exit_code == 0
+    return shown.stdout
+
+
+def join_lines(text):
+    return " ".join(text.replace("\b", " ").split())
+
+
+@every_command
+def test_help_fits_into_80_columns(name):
+    assert [line for line in show_help(name).splitlines() if len(line) > 80] == []
+
+
+@every_command
+def test_help_cuts_no_word_and_no_sentence(name):
+    command, shown = COMMANDS[name], join_lines(show_help(name))
+    for paragraph in HELP[name].split("\n\n"):
+        assert join_lines(paragraph) in shown
+    for option in command.params:
+        if isinstance(option, click.Option):
+            assert option.help and join_lines(option.help) in shown, option.name
+    for below in getattr(command, "commands", ()):
+        assert HELP[*name, below].partition(".")[0] + "." in shown
+
+
+@every_command
+def test_help_ends_in_examples_that_are_commands(name):
+    _, _, examples = HELP[name].partition("\b\nExamples:\n")
+    lines = examples.splitlines()
+    assert 2 <= len(lines) <= 5
+    for line in lines:
+        check_arguments(find_arguments(line))
+    assert any(tuple(find_arguments(line))[: len(name)] == name for line in lines)
+
+
+def test_help_names_all_grids():
+    named = ", ".join(find_named("configs/grids"))
+    assert f"Grid: {named}, or a TOML file" in join_lines(show_help(("sweep",)))
 
 
 def test_memory_that_runs_out_is_one_line(invoke, monkeypatch):
@@ -225,6 +263,7 @@ def test_memory_that_runs_out_is_one_line(invoke, monkeypatch):
         ("pneumo-keras train --config de", ["default", "demo"]),
         ("pneumo-keras train --set training.ep", ["training.epochs="]),
         ("pneumo-keras config show re", ["reference"]),
+        ("pneumo-keras sweep --grid he", ["heads"]),
     ],
 )
 def test_the_shell_completes_commands_configurations_and_settings(words, expected, monkeypatch):

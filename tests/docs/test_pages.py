@@ -1,11 +1,9 @@
 """What README and docs show is what there is: commands, Python, links."""
 
 import re
-import shlex
 import shutil
 from pathlib import Path
 
-import click
 import numpy as np
 import pydicom
 import pytest
@@ -16,6 +14,7 @@ from pydicom.data import get_testdata_file
 from pneumo_keras.cli import main
 from pneumo_keras.recipes import network
 from pneumo_keras.runtime import backend
+from tests.command_lines import check_arguments, find_arguments
 from tests.images import build_phantom_images, load_phantom_splits, write_splits
 from tests.small import COUNTS, SMALL
 from tests.toy import build_toy_backbone
@@ -36,11 +35,9 @@ def list_commands(page):
     """The arguments of each `pneumo-keras ...` in a block of commands, without what the shell makes of it."""
     for block in list_blocks(page):
         for line in block.replace("\\\n", " ").splitlines():
-            words = shlex.split(line.partition("  #")[0])
+            words = line.partition("  #")[0].split()
             if "pneumo-keras" in words and words[0] not in ("cd", "git", "@software{pneumo_keras,"):
-                arguments = words[words.index("pneumo-keras") + 1 :]
-                cut = next((i for i, word in enumerate(arguments) if word in ("|", ">", "...")), None)
-                yield arguments[:cut]
+                yield find_arguments(line)
 
 
 def to_anchors(page):
@@ -51,12 +48,7 @@ def to_anchors(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_have_options_that_exist(page):
     for arguments in list_commands(page):
-        command, rest = main, arguments
-        while isinstance(command, click.Group):
-            rest = rest[1:] if rest[0] == "--quiet" else rest
-            assert rest[0] in command.commands, arguments
-            command, rest = command.commands[rest[0]], rest[1:]
-        command.make_parser(click.Context(command)).parse_args(list(rest))
+        check_arguments(arguments)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
