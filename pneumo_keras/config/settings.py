@@ -160,7 +160,7 @@ class RangeSettings(Settings):
     noise: float = Field(0.0, ge=0, le=1)
     """largest standard deviation of noise, as a share of 0..255"""
     jpeg_quality: int = Field(100, ge=10, le=100)
-    """JPEG quality, from this to 95, half of the time; 100 for no JPEG"""
+    """lowest JPEG quality, with which half of the images are saved (up to 95); 100 for no JPEG"""
     fill: Fill = "black"
 
 
@@ -280,7 +280,7 @@ class ComputeSettings(Settings):
     """Engine, cache, cluster and processes."""
 
     engine: Literal["auto", "keras", "jax", "openvino"] = "auto"
-    """engine of the frozen network; auto is the fastest installed"""
+    """engine of the frozen network; auto: chosen by device and backend"""
     precision: Precision = "float32"
     """precision of the frozen network"""
     cache_gigabytes: Positive = 20.0

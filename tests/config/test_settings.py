@@ -1,4 +1,5 @@
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import get_args
@@ -312,6 +313,16 @@ def test_every_setting_is_explained_and_unset_ones_are_commented_out(empty):
     assert "the folder or CSV of the source folder; path\n# path = ...\n" in text
     assert "; one of cached, online\nmode = " in text
     assert all(setting["description"] for setting in described.values())
+
+
+NO_NOUNS = "a an the which what how whether where when if to by in is are use set fit take only do not"
+
+
+def test_the_comment_of_every_setting_begins_with_a_noun(empty):
+    described = describe_config(load_config(empty))
+    first = {key: re.split(r"[\s:,;]", setting["description"])[0] for key, setting in described.items()}
+    others = {word for word in first.values() if word.lower() in NO_NOUNS.split() or word.endswith("ed")}
+    assert others == {"augmented", "seed"}  # augmented views
 
 
 def test_settings_are_described_for_programs(empty):
