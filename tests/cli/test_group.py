@@ -1,5 +1,4 @@
 import errno
-import inspect
 import os
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from pneumo_keras.config import find_named
 from pneumo_keras.recipes import train as train_recipe
 from pneumo_keras.runtime import backend
 from pneumo_keras.runtime.signals import Stopped
-from tests.command_lines import check_arguments, find_arguments
+from tests.texts import check_arguments, find_arguments, list_commands, load_help
 
 IMPORTED_FIRST = (
     "pneumo_keras.errors.BackendError: keras was imported before pneumo_keras and runs on 'numpy', not on "
@@ -192,14 +191,8 @@ def test_the_version_is_the_package_s(invoke):
     assert invoke("--version").stdout == f"pneumo-keras, version {pneumo_keras.__version__}\n"
 
 
-def list_commands(command, name=()):
-    yield name, command
-    for part, below in getattr(command, "commands", {}).items():
-        yield from list_commands(below, (*name, part))
-
-
-COMMANDS = dict(list_commands(main))
-HELP = {name: inspect.cleandoc(command.help or "") for name, command in COMMANDS.items()}
+COMMANDS = dict(list_commands())
+HELP = {name: load_help(command) for name, command in COMMANDS.items()}
 every_command = pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
 
 

@@ -14,9 +14,9 @@ from pydicom.data import get_testdata_file
 from pneumo_keras.cli import main
 from pneumo_keras.recipes import network
 from pneumo_keras.runtime import backend
-from tests.command_lines import check_arguments, find_arguments
 from tests.images import build_phantom_images, load_phantom_splits, write_splits
 from tests.small import COUNTS, SMALL
+from tests.texts import check_arguments, find_arguments
 from tests.toy import build_toy_backbone
 
 ROOT = Path(__file__).parents[2]

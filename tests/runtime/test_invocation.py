@@ -1,4 +1,3 @@
-import ast
 import os
 import re
 import subprocess
@@ -10,6 +9,7 @@ import pytest
 from pneumo_keras.cli import main
 from pneumo_keras.runtime import invocation
 from pneumo_keras.runtime.invocation import find_program, to_command
+from tests.texts import list_messages
 
 
 @pytest.fixture
@@ -65,26 +65,7 @@ def test_help_is_to_be_had_as_the_program_was_called(uv):
     assert f"Try '{call} --help' for help." in wrong.stderr
 
 
-def list_texts(tree):
-    """The strings of a module except docstrings."""
-    described = (ast.Module, ast.ClassDef, ast.FunctionDef)
-    docstrings = {
-        id(node.body[0].value)
-        for node in ast.walk(tree)
-        if isinstance(node, described) and ast.get_docstring(node)
-    }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
-            yield node.value
-
-
 def test_messages_name_commands_as_the_program_was_called():
-    package = Path(invocation.__file__).parents[1]
     commands = re.compile(rf"pneumo-keras (--|{'|'.join(main.commands)})")
-    found = {
-        str(path.relative_to(package))
-        for path in package.rglob("*.py")
-        for text in list_texts(ast.parse(path.read_text(encoding="utf-8")))
-        if commands.search(text)
-    }
+    found = {path for path, text in list_messages() if commands.search(text)}
     assert found == {"exports/sidecar.py", "api.py"}  # for readers elsewhere, and for programs
