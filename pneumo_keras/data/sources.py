@@ -103,11 +103,13 @@ class ImageNames:
         patients: The patient of each, "" where unknown; None where all are.
         numberings: Series of patient numbers that these are from. Only within one series are different
             numbers different patients: test images of Kermany et al. are numbered from 1 again.
+        columns: The further columns of a CSV, by name: the value of each image, "" where it is missing.
     """
 
     files: tuple[str, ...] | None = None
     patients: tuple[str, ...] | None = None
     numberings: frozenset[str] = frozenset({""})
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

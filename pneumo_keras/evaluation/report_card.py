@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from pneumo_keras.evaluation.patients import (
 )
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.evaluation.robustness import Robustness
+from pneumo_keras.evaluation.subgroups import Subgroup, evaluate_subgroups
 from pneumo_keras.storage.documents import FloatOrNan
 
 Distances = Float64[np.ndarray, " n"]
@@ -122,6 +123,8 @@ class Evaluation(ThresholdMetrics):
         out_of_distribution: None where that was not looked for.
         new_patients: Images of patients of whom the classifier has seen none; None where that is unknown, or
             they are all or none.
+        subgroups: Images by the further columns of a CSV.
+        ungrouped_columns: Those that have too many different values for subgroups.
         perturbed: Metrics of the same images perturbed, if requested.
     """
 
@@ -129,6 +132,8 @@ class Evaluation(ThresholdMetrics):
     members: dict[str, MemberFigure]
     out_of_distribution: OutOfDistribution | None = None
     new_patients: ThresholdMetrics | None = None
+    subgroups: list[Subgroup] = field(default_factory=list)
+    ungrouped_columns: list[str] = field(default_factory=list)
     perturbed: "PerturbedEvaluation | None" = None
 
 
@@ -168,11 +173,13 @@ def evaluate(
     distances: Distances | None = None,
     patients: Patients | None = None,
     new: Bool[np.ndarray, " n"] | None = None,
+    columns: Mapping[str, Sequence[str]] | None = None,
 ) -> Evaluation:
     """Evaluates scores at the operating point and at 0.5, and every member by itself; see `evaluate_at`.
 
     `members` are the scores of each. Without `distances` no image is taken for out of distribution, and
-    `new` marks the images of patients who were not in the training, if that is known.
+    `new` marks the images of patients who were not in the training, if that is known. For `columns` see
+    `evaluate_subgroups`.
     """
     options = {"seed": seed, "shift": shift, "patients": patients}
     at_threshold = evaluate_at(labels, scores, threshold, **options)
@@ -199,12 +206,15 @@ def evaluate(
     if distances is not None:
         far = int((distances > FAR).sum())
         outside = OutOfDistribution(int((distances > 1).sum()) - far, far, evaluate_part(distances <= 1))
+    subgroups, ungrouped = evaluate_subgroups(labels, scores, scores > threshold, columns or {}, patients)
     return Evaluation(
         **vars(at_threshold),
         at_half=at_half,
         members=to_member_figures(figures),
         out_of_distribution=outside,
         new_patients=None if new is None else evaluate_part(new),
+        subgroups=subgroups,
+        ungrouped_columns=ungrouped,
     )
 
 

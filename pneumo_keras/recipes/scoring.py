@@ -83,6 +83,7 @@ def evaluate_members(
         distances=distances,
         patients=to_groups(split.names.patients),
         new=new,
+        columns=split.names.columns,
     )
     if evaluation.ranks_backwards:
         log.warning("%s: %s", split.title, describe_backwards(evaluation))

@@ -67,10 +67,14 @@ def open_images(options: DataOptions) -> DataSet:
     def name_images(split: str | None) -> ImageNames:
         files = choose_images(split)
         names, known = tuple(file.name for file in files), [file for file in files if file.patient]
+        columns = {
+            column: tuple(file.values[number] for file in files)
+            for number, column in enumerate(layout.columns)
+        }
         if not known:
-            return ImageNames(names)
+            return ImageNames(names, columns=columns)
         patients, numberings = (file.patient for file in files), (file.numbering for file in known)
-        return ImageNames(names, tuple(patients), frozenset(numberings))
+        return ImageNames(names, tuple(patients), frozenset(numberings), columns)
 
     log.info("The images are %s", card.title)
     return DataSet(

@@ -1,8 +1,8 @@
 """Which images a folder or table contains, and the class, split and patient of each: stated, or drawn.
 
 Folders are `{train,val,test}/{NORMAL,PNEUMONIA}`, or `{NORMAL,PNEUMONIA}` where no splits are stated; val may
-be named valid, validation or dev. A table is a CSV with the columns `path` and `label`, optionally `split`
-and `patient`, and a line for each image.
+be named valid, validation or dev. A table is a CSV with the columns `path` and `label`, optionally `split`,
+`patient` and others, and a line for each image.
 """
 
 import csv
@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -39,6 +40,7 @@ SPLIT_ALIASES = {
 
 NORMAL = "normal"  # in any case: the class of images without pneumonia, where there is no other
 COLUMNS = ("path", "label")
+KNOWN_COLUMNS = (*COLUMNS, "split", "patient")
 SHOWN = 5  # names of what is ignored
 
 SEED = 0  # of the draw; not the settings', or images would move to other splits when a training is repeated
@@ -66,6 +68,7 @@ class ImageFile:
         split: Its split; "" where none is stated.
         patient: Its patient; "" where unknown.
         numbering: The series that the patient's number is from, see `ImageNames`.
+        values: Those in `Layout.columns`; "" where missing.
     """
 
     path: Path
@@ -74,6 +77,7 @@ class ImageFile:
     split: str = ""
     patient: str = ""
     numbering: str = ""
+    values: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,12 +89,14 @@ class Layout:
         positive: Name of the class that is pneumonia.
         splits: Those that are stated, or none.
         list_images: The images of a stated split; of "" all images, where no split is stated.
+        columns: Further columns of a table.
     """
 
     path: Path
     positive: str
     splits: tuple[str, ...]
     list_images: Callable[[str], list[ImageFile]]
+    columns: tuple[str, ...] = ()
 
     def choose_images(self, split: str) -> list[ImageFile]:
         """The images of a split, drawn where it is not stated; other splits are not listed.
@@ -291,7 +297,8 @@ def scan_table(path: Path, options: DataOptions) -> Layout:
                     f"{path}: the first line must name the columns, path and label among them. "
                     f"Received: {', '.join(columns) or 'nothing'}."
                 )
-            files = list(_parse_rows(path, reader))
+            others = tuple(column for column in columns if column and column not in KNOWN_COLUMNS)
+            files = list(_parse_rows(path, reader, others))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(
             f"{path} must be a CSV in UTF-8, or a folder of images. Received: {error}. An npz file needs "
@@ -300,21 +307,20 @@ def scan_table(path: Path, options: DataOptions) -> Layout:
     _check_distinct(path, files)
     files = name_patients(files, options.patient_pattern, source=str(path))
     if "split" not in columns:
-        return Layout(path, options.positive, (), lambda _: files)
+        return Layout(path, options.positive, (), lambda _: files, others)
     stated = {file.split for file in files}
     return Layout(
         path,
         options.positive,
         tuple(split for split in SPLITS if split in stated),
         lambda split: [file for file in files if file.split == split],
+        others,
     )
 
 
-def _parse_rows(path: Path, reader: "csv.DictReader[str]") -> Iterator[ImageFile]:
+def _parse_rows(path: Path, reader: "csv.DictReader[str]", others: Sequence[str]) -> Iterator[ImageFile]:
     for row in reader:
-        name, label, split, patient = (
-            (row.get(column) or "").strip() for column in (*COLUMNS, "split", "patient")
-        )
+        name, label, split, patient = ((row.get(column) or "").strip() for column in KNOWN_COLUMNS)
         where = f"{path}, line {reader.line_num}"
         if not (name and label) or "\0" in name:
             raise DataError(f"{where}, must have a path and a label. Received: {name or 'neither'}.")
@@ -323,7 +329,15 @@ def _parse_rows(path: Path, reader: "csv.DictReader[str]") -> Iterator[ImageFile
                 f"{where}, must name a split, one of {', '.join(SPLIT_ALIASES)}. "
                 f"Received: {split or 'nothing'}. Without that column splits are drawn."
             )
-        yield ImageFile(path.parent / name, name, label, _to_split(split) or "", _to_patient(patient))
+        values = tuple(sys.intern(_to_value(row[column] or "")) for column in others)
+        yield ImageFile(
+            path.parent / name,
+            name,
+            label,
+            split=_to_split(split) or "",
+            patient=_to_patient(patient),
+            values=values,
+        )
 
 
 def _check_distinct(path: Path, files: Sequence[ImageFile]) -> None:
@@ -364,9 +378,15 @@ def name_patients(files: Sequence[ImageFile], pattern: str, *, source: str) -> l
 
 def _to_patient(text: str) -> str:
     """A patient in one spelling: 12, 12.0 and 00012 are one, as programs rewrite numbers."""
-    text = text.strip()
+    text = _to_value(text)
     number = re.fullmatch(r"0*(\d+)(?:\.0*)?", text, re.ASCII)
-    return number[1] if number else "" if text.casefold() in UNKNOWN else text
+    return number[1] if number else text
+
+
+def _to_value(text: str) -> str:
+    """The text of a cell; "" where it is missing."""
+    text = text.strip()
+    return "" if text.casefold() in UNKNOWN else text
 
 
 def _match(files: Sequence[ImageFile], pattern: str) -> list[ImageFile]:

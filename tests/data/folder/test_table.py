@@ -42,6 +42,17 @@ def test_images_come_in_the_order_of_the_lines(write_table, splits, open_data):
     assert data.open_all is None
 
 
+def test_further_columns_are_kept_and_empty_cells_are_missing(write_table, open_data):
+    stated = np.array(SPLITS)[np.arange(30) % 3]
+    ages = [" 3.5", "", "NaN", "unknown", "7"] * 6
+    data = open_data(
+        write_table("path", "age", "label", "split", "", split=stated, age=ages, **{"": ["x"] * 30})
+    )
+    assert data.name_images("val").columns == {"age": ("", "7", "", "3.5", "", "", "7", "", "3.5", "")}
+    plain = open_data(write_table("path", "label"))
+    assert plain.name_images(None).columns == plain.name_images("test").columns == {}
+
+
 def test_a_table_without_splits_can_be_had_whole_and_drawn(write_table, splits, open_data):
     data = open_data(write_table("label", "path"))
     assert np.array_equal(load(data.open_all()).images, splits["train"].images)
