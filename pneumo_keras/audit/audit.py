@@ -111,6 +111,7 @@ def audit_images(
     Raises:
         DataError: A split is empty.
     """
+    names = names or {}
     facts, occurrences, digests, details = {}, [], [], []
     for split, source in splits.items():
         if not len(source):
@@ -120,7 +121,7 @@ def audit_images(
             digests.append(_digest(images))
             details.append(to_details(images))
             exposures.append((images.mean(axis=(1, 2)), images.std(axis=(1, 2))))
-        occurrences += [Occurrence(split, index, label) for index, label in enumerate(source.labels.tolist())]
+        occurrences += list_occurrences(split, source, names)
         greys, contrasts = (np.concatenate(part) for part in zip(*exposures, strict=True))
         facts[split] = _describe(source, greys, contrasts)
     all_digests = np.concatenate(digests)
@@ -129,8 +130,18 @@ def audit_images(
         identical=find_identical(occurrences, all_digests),
         alike=find_alike(occurrences, all_digests, np.concatenate(details)),
         shifts=_compare(facts),
-        patients=_compare_patients(names or {}),
+        patients=_compare_patients(names),
     )
+
+
+def list_occurrences(split: str, images: LabelledImages, names: Mapping[str, ImageNames]) -> list[Occurrence]:
+    """All images of a split, with their files where these are known."""
+    files = names[split].files if split in names else None
+    labels = images.labels.tolist()
+    return [
+        Occurrence(split, index, label, file)
+        for index, (label, file) in enumerate(zip(labels, files or [""] * len(labels), strict=True))
+    ]
 
 
 def _digest(images: Images) -> Digests:

@@ -31,11 +31,12 @@ Details = Float32[np.ndarray, "n 28 28"]
 
 @dataclass(frozen=True)
 class Occurrence:
-    """An image by its split and its index there, from 0."""
+    """An image by its split and its index there, from 0; with its file, if it is a single one."""
 
     split: str
     index: int
     label: int
+    file: str = ""
 
 
 @dataclass(frozen=True)

@@ -82,11 +82,12 @@ def audit(name: str, overrides: tuple[str, ...], out: Path | None, as_json: bool
 
     images = open_data(resolve_paths(config))
     splits = {split: images.open_split(split) for split in SPLITS}
-    found = audit_images(splits, {split: images.name_images(split) for split in SPLITS})
+    names = {split: images.name_images(split) for split in SPLITS}
+    found = audit_images(splits, names)
     title = images.card.title
     document = {"images": title, **to_document(found), "findings": to_findings(found)}
     if out:
-        write_audit(out, splits, found, document, title=title)
+        write_audit(out, splits, found, document, names=names, title=title)
     print_result(format_audit(found, title=title), document, as_json=as_json)
 
 

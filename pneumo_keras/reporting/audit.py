@@ -5,16 +5,17 @@ import math
 import textwrap
 from collections.abc import Iterator, Mapping
 from itertools import combinations
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from pneumo_keras.arrays import CLASS_NAMES, SPLIT_NAMES
-from pneumo_keras.audit.audit import MEASURES, PREVALENCE, Audit, Exposure
+from pneumo_keras.audit.audit import MEASURES, PREVALENCE, Audit, Exposure, list_occurrences
 from pneumo_keras.audit.copies import SIMILARITY, Occurrence, name_pair
 from pneumo_keras.data.images import LabelledImages
+from pneumo_keras.data.sources import ImageNames
 from pneumo_keras.reporting.formats import format_number, format_percent, format_table
 from pneumo_keras.reporting.plots import build_figure, save_plot
 from pneumo_keras.storage.files import claim_folder, explain_unwritable, replace_atomically, write_atomically
@@ -23,6 +24,7 @@ from pneumo_keras.storage.printable import to_amount, to_printable
 LINE = 78
 PAIRS_SHOWN = 6
 COLUMNS = 6  # of images on the page
+NAME = 32  # characters of a file's name below an image
 
 
 def write_audit(
@@ -31,6 +33,7 @@ def write_audit(
     audit: Audit,
     document: Mapping[str, Any],
     *,
+    names: Mapping[str, ImageNames],
     title: str,
 ) -> None:
     """Writes `audit.json`, `audit.txt` and `audit.png`.
@@ -38,7 +41,7 @@ def write_audit(
     Raises:
         RunError: The folder is taken, or cannot be written.
     """
-    plot = draw_audit(splits, audit, title=title)
+    plot = draw_audit(splits, audit, names=names, title=title)
     with claim_folder(folder, option="--out"), explain_unwritable(folder, option="--out"):
         write_atomically(folder / "audit.json", json.dumps(document, indent=2, allow_nan=False) + "\n")
         write_atomically(folder / "audit.txt", format_audit(audit, title=title) + "\n")
@@ -46,16 +49,15 @@ def write_audit(
             save_plot(plot, partial)
 
 
-def draw_audit(splits: Mapping[str, LabelledImages], audit: Audit, *, title: str) -> Figure:
+def draw_audit(
+    splits: Mapping[str, LabelledImages], audit: Audit, *, names: Mapping[str, ImageNames], title: str
+) -> Figure:
     """Some images of each split and class, and some that are identical or almost equal. 1,600 px wide."""
-    rows: list[list[tuple[Occurrence, ...]]] = [
-        [
-            (Occurrence(split, index, label),)
-            for label in range(len(CLASS_NAMES))
-            for index in np.flatnonzero(images.labels == label)[: COLUMNS // 2].tolist()
-        ]
-        for split, images in splits.items()
-    ]
+    rows: list[list[tuple[Occurrence, ...]]] = []
+    for split, images in splits.items():
+        occurrences = list_occurrences(split, images, names)
+        by_class = [np.flatnonzero(images.labels == label)[: COLUMNS // 2] for label in (0, 1)]
+        rows.append([(occurrences[index],) for index in np.concatenate(by_class).tolist()])
     copies = [(group[0], group[1]) for group in audit.identical.groups[:COLUMNS]]
     rows.append([*copies, *((pair.first, pair.second) for pair in audit.alike.pairs)][:COLUMNS])
     figure = build_figure(1600, 300 * len(rows), to_printable(title))
@@ -63,7 +65,8 @@ def draw_audit(splits: Mapping[str, LabelledImages], audit: Audit, *, title: str
         for axes in panels:
             axes.set_axis_off()
         for axes, occurrences in zip(panels, row, strict=False):
-            axes.set_title("\n".join(map(_to_caption, occurrences)), fontsize=8)
+            captions = "\n".join(map(_to_long_caption, occurrences))
+            axes.set_title(captions, fontsize=7, parse_math=False)
             for left, occurrence in enumerate(occurrences):
                 image = splits[occurrence.split].read(slice(occurrence.index, occurrence.index + 1))[0]
                 axes.imshow(image, cmap="gray", vmin=0, vmax=255, extent=(1.05 * left, 1.05 * left + 1, 0, 1))
@@ -138,7 +141,17 @@ def _to_exposure_cells(exposure: Exposure) -> list[str]:
 
 
 def _to_caption(occurrence: Occurrence) -> str:
-    return f"{occurrence.split}[{occurrence.index}] {CLASS_NAMES[occurrence.label]}"
+    return f"{_to_place(occurrence)} {CLASS_NAMES[occurrence.label]}"
+
+
+def _to_place(occurrence: Occurrence) -> str:
+    return f"{occurrence.split}[{occurrence.index}]"
+
+
+def _to_long_caption(occurrence: Occurrence) -> str:
+    """With the name of its file, of which the last characters distinguish it, in a line of its own."""
+    name = to_printable(PurePath(occurrence.file).name[-NAME:])
+    return f"{_to_caption(occurrence)}\n{name}" if name else _to_caption(occurrence)
 
 
 def to_findings(audit: Audit) -> list[str]:
@@ -174,7 +187,8 @@ def _describe_copies(audit: Audit) -> Iterator[str]:
             yield f"Repeats among the {_noun(split)} images, each of which counts again: {n:,}."
     if identical.conflicts:
         occurrences = ", ".join(
-            f"{occurrence.split}[{occurrence.index}]" for occurrence in identical.groups[0]
+            f"{_to_place(one)} ({to_printable(one.file)})" if one.file else _to_place(one)
+            for one in identical.groups[0]
         )
         yield (
             f"Images labelled both normal and pneumonia: {identical.conflicts:,}. One label of each is "

@@ -41,6 +41,19 @@ def test_copies_are_described(clean):
     ]
 
 
+def test_images_are_named_by_their_files_where_these_are_known(clean):
+    put(clean, ("val", 3), clean["train"].images[9], 1)
+    names = {
+        split: ImageNames(tuple(f"{split}/{index}.png" for index in range(len(images))))
+        for split, images in clean.items()
+    }
+    audit = audit_images(clean, names)
+    assert "see train[9] (train/9.png), val[3] (val/3.png)." in find(to_findings(audit), "labelled both")
+    panels = list_panels(draw_audit(clean, audit, names=names, title=""))
+    assert "train[9] normal\n9.png\nval[3] pneumonia\n3.png" in panels
+    assert {"train[0] normal\n0.png", "test[0] normal\n0.png"} <= panels.keys()
+
+
 def test_patients_are_described_where_they_are_known(clean):
     train = ImageNames(patients=tuple(f"p{row // 2}" for row in range(40)))
     val = ImageNames(patients=("p0", "p0", "p1", "", *(f"q{row}" for row in range(16))))
@@ -127,7 +140,7 @@ def list_panels(figure):
 def test_the_page_shows_images_of_each_split_and_class_and_copies(splits, tmp_path):
     splits["val"].images[3] = splits["train"].images[5]
     splits["test"] = build_phantom_images(10, size=40, seed=1)  # of another size
-    figure = draw_audit(splits, audit_images(splits), title="Phantoms")
+    figure = draw_audit(splits, audit_images(splits), names={}, title="Phantoms")
     panels = list_panels(figure)
     for split, images in splits.items():
         for label, name in enumerate(("normal", "pneumonia")):
