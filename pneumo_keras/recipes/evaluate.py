@@ -45,6 +45,7 @@ from pneumo_keras.recipes.images import (
 from pneumo_keras.recipes.network import build_extractor, list_perturbed_views
 from pneumo_keras.recipes.perturbations import list_kinds, measure_robustness
 from pneumo_keras.recipes.scoring import compute_log_odds, decide, evaluate_members, write_scores
+from pneumo_keras.reporting.evaluation_text import describe_seen
 from pneumo_keras.reporting.plots import draw_robustness, draw_summary, save_plot
 from pneumo_keras.reporting.report import PerturbedImages, ReportContents, format_report
 from pneumo_keras.runs.environment import describe_environment
@@ -74,7 +75,7 @@ class Task:
         config: The same settings with the paths of this machine.
         card: Describes the images.
         split: The images.
-        of_others: Whether the run was not made with them.
+        seen: Of images other than the run's own: how many are among those it learnt from. None for its own.
         new: Which show patients that no earlier split shows; None where that is unknown.
     """
 
@@ -83,7 +84,7 @@ class Task:
     config: Config
     card: DataCard
     split: Split
-    of_others: bool = False
+    seen: int | None = None
     new: PerImage | None = None
 
 
@@ -149,9 +150,9 @@ def evaluate_other_images(
     data = open_data(config, run.preparation)
     split = open_evaluated(data, split_name)
     seen = _count_seen(run, config, split, is_whole=data.open_all is not None)
-    notices = [_describe_preparation(run, config, split), _describe_seen(seen, split), data.card.notice]
+    notices = [_describe_preparation(run, config, split), data.card.notice]
     card = replace(data.card, notice=" ".join(filter(None, notices)))
-    about = _describe_images(target, config, card, split)
+    about = _describe_images(target, config, card, split, seen)
     task = Task(
         name=f"{run.name} on {target.path.name}",
         # The report does not mention the training images here.
@@ -159,7 +160,7 @@ def evaluate_other_images(
         config=config,
         card=_describe_limits(card, run),
         split=split,
-        of_others=True,
+        seen=seen,
     )
     contents = evaluate_images(task, prevalence, perturb=perturb)
     show(target, contents.evaluation)
@@ -243,7 +244,7 @@ def evaluate_images(task: Task, prevalence: float | None, *, perturb: bool) -> R
         evidence=explain_mistakes(run, split, scores, evaluation.threshold),
         settings=format_config(name_files(run.config)),
         perturbed=perturbed,
-        of_others=task.of_others,
+        seen=task.seen,
     )
 
 
@@ -329,24 +330,16 @@ def _count_seen(run: Run, config: Config, split: Split, *, is_whole: bool) -> in
     same_path = str(config.data.path) == run.environment["paths"].get("data.path")
     if any(images["sha256"] == fingerprint for images in own) or (is_whole and same_path):
         raise RunError(f"{rule}. Leave it out to evaluate the run on its own.")
-    seen, n = int(np.isin(load_hashes(split.images, find_cache()), run.seen_images).sum()), len(split.images)
+    n, found = len(split.images), np.isin(load_hashes(split.images, find_cache()), run.seen_images)
+    seen = int(found.sum())
     if seen > n * MOST:
         raise RunError(
             f"{rule}, with {seen:,} of {to_amount(n, 'image')} among its training and validation images. "
             "Take those away."
         )
+    if seen:
+        log.warning("%s: %s", split.title, describe_seen(seen, n))
     return seen
-
-
-def _describe_seen(seen: int, split: Split) -> str:
-    if not seen:
-        return ""
-    verb = "is" if seen == 1 else "are"
-    return _warn(
-        split,
-        f"{seen:,} of these {len(split.images):,} images {verb} among the training and validation images of "
-        "the run, by their pixels: the metrics are optimistically biased.",
-    )
 
 
 def _describe_preparation(run: Run, config: Config, split: Split) -> str:
@@ -361,15 +354,14 @@ def _describe_preparation(run: Run, config: Config, split: Split) -> str:
         return ""
     trained = f"were saved as JPEG of quality {quality}" if quality else "were not saved as JPEG"
     these = f"were, of quality {JPEG_QUALITY}" if not quality else "were not"
-    return _warn(split, f"The images of the training {trained}, these {these}: their scores scatter by that.")
-
-
-def _warn(split: Split, notice: str) -> str:
+    notice = f"The images of the training {trained}, these {these}: their scores differ by that."
     log.warning("%s: %s", split.title, notice)
     return notice
 
 
-def _describe_images(target: RunFolder, config: Config, card: DataCard, split: Split) -> dict[str, Any]:
+def _describe_images(
+    target: RunFolder, config: Config, card: DataCard, split: Split, seen: int
+) -> dict[str, Any]:
     """`environment.json` of the evaluation; splits that were evaluated before stay in it."""
     path, found = str(config.data.path), describe_split(split)
     about = target.load_document(dict, "environment.json") if target.holds("environment.json") else {}
@@ -383,7 +375,7 @@ def _describe_images(target: RunFolder, config: Config, card: DataCard, split: S
         )
     return {
         **describe_environment(),
-        "data": {"title": card.title, "notice": card.notice, "files": dict(card.files)},
+        "data": {"title": card.title, "notice": card.notice, "files": dict(card.files), "seen": seen},
         "images": {**known, split.name: found},
         "paths": {"data.path": path},
     }
@@ -396,8 +388,7 @@ def _describe_limits(card: DataCard, run: Run) -> DataCard:
         card,
         limits=(
             f"It was trained on {trained}, and suits images like those. The images evaluated are others.",
-            "Operating point and calibration were chosen on validation images of the training: among other "
-            "images the same score may mean another probability.",
+            "Operating point and calibration are those of the run: among other images the same score may "
+            "mean another probability.",
         ),
-        notice=f"Evaluated on other images than those of the training ({trained}). {card.notice}".strip(),
     )

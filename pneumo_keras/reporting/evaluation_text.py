@@ -11,6 +11,7 @@ from pneumo_keras.evaluation.intervals import LEVEL, SHORT_COVERAGE, Interval
 from pneumo_keras.evaluation.patients import PatientCounts
 from pneumo_keras.evaluation.report_card import FAR, Evaluation, OutOfDistribution, ThresholdMetrics
 from pneumo_keras.evaluation.robustness import PerturbedFigures, Robustness
+from pneumo_keras.evaluation.subgroups import MOST_NUMBERS, MOST_VALUES, Subgroup
 from pneumo_keras.reporting.formats import (
     DASH,
     format_bounds,
@@ -18,10 +19,12 @@ from pneumo_keras.reporting.formats import (
     format_percent,
     format_share,
     format_table,
+    format_with_bounds,
 )
 from pneumo_keras.storage.printable import to_amount, to_printable
 
 MAIN_FIGURES = ("auc", "accuracy", "sensitivity", "specificity")
+SUBGROUP_FIGURES = ("auc", "sensitivity", "specificity")
 PERTURBED_FIGURES = (*MAIN_FIGURES, "log_loss", "brier_loss", "calibration_error")
 LABELS = {
     "auc": "AUC",
@@ -35,7 +38,7 @@ PAIRED_BY_PATH = (
 )
 ROBUSTNESS_HEADER = (
     *("kind, mean of five severities", "AUC", "accuracy", "sensitivity", "specificity", "balanced error"),
-    *("log odds", "changed", "OOD", "of AlexNet's"),
+    *("log odds", "changed", "OOD", "relative to AlexNet"),
 )
 
 
@@ -57,6 +60,8 @@ def format_evaluation(evaluation: Evaluation, *, heading: str) -> str:
         _format_part(evaluation, outside.inside if outside else None, "others"),
         describe_new_patients(evaluation),
         _format_part(evaluation, new, "of new patients"),
+        _format_subgroups(evaluation),
+        describe_subgroups(evaluation),
         _format_perturbed(evaluation),
         _format_members(evaluation),
     )
@@ -75,11 +80,12 @@ def describe_correction(prevalence: float | None) -> str:
 
 def describe_short_intervals(at_threshold: ThresholdMetrics) -> str:
     """Which intervals are known to be too short for so few images; empty if none is."""
-    counts, names = at_threshold.counts, at_threshold.short_intervals
+    counts, names = at_threshold.patients or at_threshold.counts, at_threshold.short_intervals
     if not names:
         return ""
+    few = "patients" if at_threshold.patients else "images"
     return (
-        f"Few images ({counts.normal} normal, {counts.pneumonia} pneumonia): the {INTERVAL}s of "
+        f"Few {few} ({counts.normal} normal, {counts.pneumonia} pneumonia): the {INTERVAL}s of "
         f"{', '.join(map(name_figure, names))} contained the true value in as few as {SHORT_COVERAGE} of "
         "simulated cases."
     )
@@ -126,13 +132,14 @@ def describe_out_of_distribution(outside: OutOfDistribution | None, n: int) -> s
 
 
 def describe_patients(patients: PatientCounts | None, n: int) -> str:
-    """What the intervals of `n` images resample; empty where no patient is known."""
+    """How the intervals of `n` images depend on patients; empty where no patient is known."""
     if patients is None:
         return ""
     return (
-        f"Images of one patient resemble each other: intervals resample the {patients.all:,} patients of the "
-        f"{n:,} images ({patients.normal:,} with normal, {patients.pneumonia:,} with pneumonia; an image "
-        "whose patient is unknown counts as one)."
+        f"Images of one patient resemble each other: intervals take the images of each of the "
+        f"{patients.all:,} patients of the {n:,} images together ({patients.normal:,} patients with normal "
+        f"images, {patients.pneumonia:,} with pneumonia; an image whose patient is unknown counts as a "
+        "patient)."
     )
 
 
@@ -142,9 +149,34 @@ def describe_new_patients(evaluation: Evaluation) -> str:
     if new is None:
         return ""
     return (
-        f"{new.n:,} of {evaluation.n:,} images are of known patients of whom the run was trained on no image "
-        "that is known: their metrics describe new patients."
+        f"{new.n:,} of {evaluation.n:,} images are of patients who are known, and of whom no image is known "
+        "among those that the run learnt from: their metrics describe new patients."
     )
+
+
+def describe_seen(seen: int, n: int) -> str:
+    """How many of `n` other images the run learnt from; empty for none."""
+    if not seen:
+        return ""
+    return (
+        f"{seen:,} of these {n:,} images {'is' if seen == 1 else 'are'} among the training and validation "
+        "images of the run, by their pixels: the metrics are optimistically biased."
+    )
+
+
+def describe_subgroups(evaluation: Evaluation) -> str:
+    """How to read metrics by subgroup, and which columns have none; empty without columns."""
+    sentences = []
+    if evaluation.subgroups:
+        sentences += [
+            "Subgroups are by the further columns of the CSV; numbers with more than "
+            f"{MOST_NUMBERS} different values are divided into quarters.",
+            "Among many subgroups, some differ by chance.",
+        ]
+    if evaluation.ungrouped_columns:
+        names = ", ".join(map(to_printable, evaluation.ungrouped_columns))
+        sentences.append(f"Columns with more than {MOST_VALUES} different texts have no subgroups: {names}.")
+    return " ".join(sentences)
 
 
 def describe_sharing(split: str, names: ImageNames, others: Mapping[str, ImageNames]) -> str:
@@ -196,6 +228,11 @@ def list_robustness(robustness: Robustness) -> list[list[str]]:
 def name_figure(name: str) -> str:
     """A metric in words."""
     return LABELS.get(name, name.replace("_", " "))
+
+
+def name_subgroup(subgroup: Subgroup) -> str:
+    """A subgroup of a column in words."""
+    return "missing" if subgroup.value is None else subgroup.value
 
 
 def name_kind(name: str) -> str:
@@ -284,6 +321,25 @@ def _format_part(evaluation: Evaluation, part: ThresholdMetrics | None, name: st
     ]
     header = ("", "all images", INTERVAL, f"the {part.n:,} {name}", INTERVAL)
     return format_table(rows, header=header, align="lrlrl")
+
+
+def _format_subgroups(evaluation: Evaluation) -> str:
+    rows = [
+        [
+            f"{one.column}: {name_subgroup(one)}",
+            f"{one.n:,}",
+            format_number(one.figures["prevalence"].value),
+            *(format_with_bounds(one.figures[name]) for name in SUBGROUP_FIGURES),
+        ]
+        for one in evaluation.subgroups
+    ]
+    header = (
+        "subgroup",
+        "n",
+        "prevalence",
+        *(f"{name_figure(name)} ({format_share(LEVEL)})" for name in SUBGROUP_FIGURES),
+    )
+    return format_table(rows, header=header, align="lrrlll")
 
 
 def _format_perturbed(evaluation: Evaluation) -> str:

@@ -23,11 +23,13 @@ def format_bounds(low: float, high: float, *, digits: int = 3, sign: str = "") -
     return f"{low:{sign}.{digits}f} to {high:{sign}.{digits}f}"
 
 
-def format_with_bounds(figure: Interval, *, level: float) -> str:
-    """`0.891 (95 % 0.860 to 0.922)` for a legend; the value alone where a bound is undefined."""
+def format_with_bounds(figure: Interval, *, level: float | None = None) -> str:
+    """`0.891 (95 % 0.860 to 0.922)`, or without the level; the value alone where a bound is undefined."""
     bounds = format_bounds(figure.low, figure.high)
     value = format_number(figure.value)
-    return value if bounds == DASH else f"{value} ({format_share(level)} {bounds})"
+    if bounds == DASH:
+        return value
+    return f"{value} ({bounds})" if level is None else f"{value} ({format_share(level)} {bounds})"
 
 
 def format_share(share: float) -> str:

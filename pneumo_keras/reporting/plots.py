@@ -34,12 +34,13 @@ from pneumo_keras.evaluation.report_card import ThresholdMetrics
 from pneumo_keras.evaluation.robustness import PerturbationKind, PerturbedFigures, Robustness
 from pneumo_keras.evaluation.threshold import to_threshold_curves
 from pneumo_keras.reporting.evaluation_text import name_kind
-from pneumo_keras.reporting.formats import format_with_bounds
+from pneumo_keras.reporting.formats import format_percent, format_with_bounds
 from pneumo_keras.storage.printable import to_amount, to_printable
 
 TRAINING, VALIDATION, ACCENT, GREY = "#3b6ea5", "#c8553d", "#2a7f62", "#8a8a8a"
 DOTS_PER_INCH = 150
 COLUMNS = 4  # of panels, one for each kind of perturbation
+SCORE = "score (predicted probability of pneumonia)"
 NAME = 60  # characters of a run's path shown in a legend: the last ones distinguish runs
 
 
@@ -106,7 +107,7 @@ def draw_rocs(
     """
     plot = build_figure(1200, 1200)
     axes = plot.subplots()
-    _prepare_roc(axes, labels, title=f"ROC, {title}")
+    _prepare_roc(axes, labels, title=f"ROC curves, {title}")
     if not has_both_classes(labels):
         return plot
     names, lines = {}, []
@@ -137,8 +138,8 @@ def draw_robustness(robustness: Robustness, *, title: str) -> Figure:
     for axes in panels[len(robustness.kinds) :]:
         axes.set_visible(False)
     handles, labels = panels[0].get_legend_handles_labels()
-    names = {"title": "by severity, from 0 (unperturbed) to 5", "fontsize": 10}
-    plot.legend(handles, labels, loc="outside lower center", ncols=len(labels), **names)
+    plot.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=10)
+    plot.supxlabel("severity of the perturbation (0: unperturbed)", fontsize=10)
     return plot
 
 
@@ -167,7 +168,7 @@ def _draw_curves(history: Sequence[dict[str, float]], name: str, title: str, axe
     tuned = [row["epoch"] for row in history if row.get("phase") == 2]
     if tuned:
         axes.axvspan(tuned[0] - 0.5, tuned[-1] + 0.5, color=GREY, alpha=0.12, label="fine-tuning")
-    axes.set(title=title, xlabel="epoch")
+    axes.set(title=title, xlabel="epoch", ylabel=name)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()
@@ -180,10 +181,10 @@ def _draw_confusion(at_threshold: ThresholdMetrics, axes: Axes) -> None:
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), share in np.ndenumerate(shares):
         color = "white" if share > 0.5 else "black"
-        text = f"{table[row, column]:,}\n{share:.1%}"
+        text = f"{table[row, column]:,}\n{format_percent(share)}"
         axes.text(column, row, text, ha="center", va="center", fontsize=15, color=color)
     axes.set(
-        title=f"Confusion matrix at threshold {at_threshold.threshold:.3g} (shares of a row)",
+        title=f"Confusion matrix at threshold {at_threshold.threshold:.3g}",
         xlabel="predicted class",
         ylabel="true class",
         xticks=[0, 1],
@@ -194,15 +195,16 @@ def _draw_confusion(at_threshold: ThresholdMetrics, axes: Axes) -> None:
 
 
 def _prepare_roc(axes: Axes, labels: Labels, *, title: str) -> None:
-    axes.set(title=title, xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
-    axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="guessing")
+    axes.set(title=title, aspect="equal")
+    axes.set(xlabel="false positive rate (1 - specificity)", ylabel="true positive rate (sensitivity)")
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="chance")
     axes.grid(alpha=0.3)
     if not has_both_classes(labels):
         axes.text(0.5, 0.4, "undefined: images of one class", ha="center")
 
 
 def _draw_roc(labels: Labels, scores: Scores, at_threshold: ThresholdMetrics, axes: Axes) -> None:
-    _prepare_roc(axes, labels, title="ROC")
+    _prepare_roc(axes, labels, title="ROC curve")
     if not has_both_classes(labels):
         return
     false_positive, true_positive, _ = roc_curve(labels, scores)
@@ -264,9 +266,10 @@ def _encode(data: bytes, media_type: str) -> str:
 
 
 def draw_precision_recall(labels: Labels, scores: Scores, at_threshold: ThresholdMetrics) -> Figure:
-    """Precision against sensitivity, with the operating point and what guessing reaches."""
+    """Precision against sensitivity, with the operating point and what chance reaches."""
     plot, (axes,) = build_plot()
-    axes.set(title="Precision and recall of pneumonia", xlabel="recall (sensitivity)", ylabel="precision")
+    axes.set(title="Precision and recall of pneumonia")
+    axes.set(xlabel="recall (sensitivity)", ylabel="precision (PPV)")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     if not has_both_classes(labels):
         axes.text(0.5, 0.5, "undefined: the images are of one class", ha="center", va="center")
@@ -276,7 +279,7 @@ def draw_precision_recall(labels: Labels, scores: Scores, at_threshold: Threshol
     if prevalence is not None:
         precision = PrevalenceShift(own, prevalence).correct_scores(precision)
     area = format_with_bounds(at_threshold.figures["average_precision"], level=LEVEL)
-    axes.axhline(own if prevalence is None else prevalence, color=GREY, linestyle=":", label="guessing")
+    axes.axhline(own if prevalence is None else prevalence, color=GREY, linestyle=":", label="chance")
     style = {"color": ACCENT, "linewidth": 2, "drawstyle": "steps-post"}
     axes.plot(recall, precision, label=f"average precision {area}", **style)
     sensitivity, reached = (
@@ -305,13 +308,13 @@ def draw_reliability(bins: list[ReliabilityBin]) -> Figure:
         capsize=2,
         label="images of a bin, 95 % interval",
     )
-    axes.set(title="Reliability", ylabel="prevalence", ylim=(-0.03, 1.03))
+    axes.set(title="Reliability diagram", ylabel="observed prevalence", ylim=(-0.03, 1.03))
     axes.legend(loc="best")
     middles = [(bin_.low + bin_.high) / 2 for bin_ in bins]
     bars = counts.bar(middles, [bin_.n for bin_ in bins], width=0.9 / BINS, color=GREY)
     counts.bar_label(bars, fontsize=8)
     counts.margins(y=0.35)
-    counts.set(xlabel="score", ylabel="images", xlim=(-0.03, 1.03))
+    counts.set(xlabel=SCORE, ylabel="images", xlim=(-0.03, 1.03))
     return plot
 
 
@@ -325,10 +328,10 @@ def draw_score_distributions(labels: Labels, scores: Scores, threshold: float) -
             images, bins=edges, color=color, label=f"{CLASS_NAMES[label]}, {to_amount(len(images), 'image')}"
         )
         axes.axvline(threshold, color="black", linestyle="--", linewidth=1)
-        axes.set(ylabel="images", xlim=(-0.02, 1.02))
+        axes.set(ylabel="number of images", xlim=(-0.02, 1.02))
         axes.legend(loc="upper center", framealpha=0.9)
     rows[0].set(title=f"Scores by class; predicted pneumonia right of {threshold:.3g}")
-    rows[1].set(xlabel="score")
+    rows[1].set(xlabel=SCORE)
     return plot
 
 
@@ -344,7 +347,7 @@ def draw_threshold_curve(
     for (name, curve), color in zip(curves.items(), (PNEUMONIA, NORMAL, ACCENT), strict=True):
         axes.plot(thresholds, curve, color=color, drawstyle="steps-post", label=name)
     axes.axvline(threshold, color="black", linestyle="--", linewidth=1, label=f"threshold {threshold:.3g}")
-    axes.set(title="What another threshold would give", xlabel="threshold")
+    axes.set(title="Metrics by threshold", xlabel="threshold", ylabel="proportion of images")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.legend(loc="lower center")
     return plot

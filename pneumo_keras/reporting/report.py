@@ -1,6 +1,7 @@
 """A run on one split as a page: `report.html`, one file that needs no other."""
 
 import functools
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -16,7 +17,7 @@ from pneumo_keras.data.sources import DataCard, ImageNames
 from pneumo_keras.evaluation.calibration import Calibration, to_reliability_bins
 from pneumo_keras.evaluation.comparison import Difference
 from pneumo_keras.evaluation.intervals import LEVEL, Interval
-from pneumo_keras.evaluation.metrics import find_mistakes, to_prevalence
+from pneumo_keras.evaluation.metrics import find_mistakes, has_both_classes, to_prevalence
 from pneumo_keras.evaluation.patients import to_groups
 from pneumo_keras.evaluation.report_card import Evaluation
 from pneumo_keras.evaluation.threshold import RULES
@@ -29,8 +30,11 @@ from pneumo_keras.reporting.evaluation_text import (
     describe_out_of_distribution,
     describe_patients,
     describe_robustness,
+    describe_seen,
     describe_short_intervals,
+    describe_subgroups,
     list_robustness,
+    name_subgroup,
 )
 from pneumo_keras.reporting.explanations import CAVEAT, Evidence, paint_evidence, to_limit
 from pneumo_keras.reporting.formats import DASH, format_bounds, format_number, format_percent, format_share
@@ -45,7 +49,7 @@ from pneumo_keras.reporting.plots import (
     encode_plot,
 )
 from pneumo_keras.runs.run import Run
-from pneumo_keras.storage.printable import to_printable
+from pneumo_keras.storage.printable import to_amount, to_printable
 
 MISTAKES = 8  # of each kind
 
@@ -70,7 +74,7 @@ class ReportContents:
         evidence: Maps of the most confident mistakes.
         settings: Text of `config.toml`, files by their names alone.
         perturbed: The same images perturbed, if requested.
-        of_others: Whether the images are others than those that the run was made with.
+        seen: Of images other than the run's own: how many are among those it learnt from. None for its own.
     """
 
     name: str
@@ -85,7 +89,7 @@ class ReportContents:
     evidence: Mapping[int, Evidence]
     settings: str
     perturbed: PerturbedImages | None = None
-    of_others: bool = False
+    seen: int | None = None
 
 
 MAP_EDGE = 140  # pixels: as large as the page shows it
@@ -143,7 +147,7 @@ UNLISTED = ("images", "class_weights", "paths")
 """Keys of `environment.json` that the page omits: what the data card shows, and paths, which are private."""
 
 SCALINGS = {
-    "none": "none: the heads' own log odds",
+    "none": "none: log odds as they are",
     "temperature": "temperature: log odds times {slope}",
     "platt": "Platt: log odds times {slope}, plus {intercept}",
 }
@@ -163,22 +167,33 @@ def format_report(contents: ReportContents) -> str:
     examples = contents.perturbed.examples if contents.perturbed else ()
     robustness = evaluation.perturbed.robustness if evaluation.perturbed else None
     notices = (
+        describe_correction(stated),
+        describe_other_images(contents),
         describe_one_class(evaluation),
         describe_backwards(evaluation),
-        describe_short_intervals(evaluation),
     )
     return load_template().render(
         contents=contents,
         evaluation=evaluation,
         thresholds=[evaluation, at_half] if at_half.threshold != evaluation.threshold else [evaluation],
         title=f"{title}, corrected to a prevalence of {prevalence}" if prevalence else title,
-        correction=describe_correction(stated),
+        learnt=describe_learning(contents),
+        known_patients=describe_known_patients(contents.names),
         notices=list(filter(None, notices)),
         outside=describe_out_of_distribution(evaluation.out_of_distribution, evaluation.n),
+        short_intervals=describe_short_intervals(evaluation),
         patients=describe_patients(evaluation.patients, evaluation.n),
         new_patients=describe_new_patients(evaluation),
+        subgroups=[
+            (column, list(rows))
+            for column, rows in itertools.groupby(evaluation.subgroups, lambda one: one.column)
+        ],
+        subgroups_meaning=describe_subgroups(evaluation),
         prevalence=prevalence,
         own_prevalence=format_percent(to_prevalence(contents.images.labels)),
+        defined=has_both_classes(contents.images.labels),
+        may_choose=contents.split == "val" and contents.seen is None,
+        dropout=run.config.model.dropout,
         weights=name_weights(run.config.model.weights),
         has_random_weights=run.config.model.weights == "none",
         training=training,
@@ -186,7 +201,6 @@ def format_report(contents: ReportContents) -> str:
         level=format_share(LEVEL),
         point=point,
         rule=point.describe_rule(),
-        chosen_on_validation=describe_choices(run),
         point_images=SPLIT_NAMES.get(point.chosen_on, point.chosen_on),
         calibration=run.calibration,
         scaling=describe_scaling(run.calibration),
@@ -225,7 +239,8 @@ def load_template() -> jinja2.Template:
         "interval": format_interval,
         "change": functools.partial(format_number, sign="+"),
         "changes": functools.partial(format_interval, sign="+"),
-        "share": format_normal_share,
+        "prevalence": format_prevalence,
+        "subgroup": name_subgroup,
     }
     return environment.get_template("report.html.jinja")
 
@@ -235,14 +250,47 @@ def format_interval(figure: Interval | Difference, sign: str = "") -> str:
     return format_bounds(figure.low, figure.high, sign=sign)
 
 
-def format_normal_share(class_counts: Sequence[int]) -> str:
-    """Share of normal images; a dash without images."""
-    return format_percent(class_counts[0] / sum(class_counts)) if sum(class_counts) else DASH
+def format_prevalence(class_counts: Sequence[int]) -> str:
+    """Share of pneumonia images; a dash without images."""
+    return format_percent(class_counts[1] / sum(class_counts)) if sum(class_counts) else DASH
 
 
 def name_weights(weights: str) -> str:
     """The source of the frozen network's weights; a file by its name."""
     return {"imagenet": "imagenet", "none": "none (random)"}.get(weights, Path(weights).name)
+
+
+def describe_learning(contents: ReportContents) -> str:
+    """What the run learnt from the images; empty where another notice states it."""
+    if contents.seen is None:
+        return {
+            "train": "The classifier was fitted on these images: the metrics are optimistically biased.",
+            "val": describe_choices(contents.run),
+            "test": "Nothing was fitted or chosen on these images.",
+        }[contents.split]
+    return (
+        ""
+        if contents.seen
+        else "None of these images is among those that the run learnt from, by their pixels."
+    )
+
+
+def describe_other_images(contents: ReportContents) -> str:
+    """That the images are others than the run's own, and whether it learnt from some; empty for its own."""
+    if contents.seen is None:
+        return ""
+    trained = contents.run.environment["data"]["title"]
+    other = f"Evaluated on other images than those of the training ({trained})."
+    return f"{other} {describe_seen(contents.seen, contents.evaluation.n)}".strip()
+
+
+def describe_known_patients(names: ImageNames) -> str:
+    """How many patients the images show; empty where that is unknown."""
+    if names.patients is None:
+        return ""
+    unknown = names.patients.count("")
+    known = f"{len(set(names.patients) - {''}):,}"
+    return f"{known}, and {to_amount(unknown, 'image')} of unknown patients" if unknown else known
 
 
 def describe_choices(run: Run) -> str:

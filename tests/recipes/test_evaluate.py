@@ -99,7 +99,7 @@ def test_a_folder_and_an_npz_of_the_same_images_give_the_same_scores_and_are_des
     assert (of_folder["title"], of_folder["files"]) == ("clinic, 28 px", {})
     assert of_folder["preparation"] == {"size": 28, "jpeg_quality": None}
     assert of_npz["title"] == "images.npz, 28 px"
-    assert "not the official PneumoniaMNIST" in of_npz["notice"]
+    assert "not the official file of PneumoniaMNIST" in of_npz["notice"]
     digest = hashlib.sha256((tmp_path / "images.npz").read_bytes()).hexdigest()
     assert of_npz["files"] == {"images.npz": digest}
 

@@ -56,6 +56,23 @@ def test_intervals_that_are_too_short_for_so_few_images_are_named():
     assert "Few images" not in format_evaluation(enough, heading="")
 
 
+def test_subgroups_stand_in_lines_with_their_columns():
+    columns = {"sex": ["F", "F", "M", "M", "M", ""], "text": list("abcdef"), "id": ["x"] * 6}
+    evaluation = evaluate(LABELS, SCORES, 0.5, members=[], seed=1, columns=columns)
+    text = format_evaluation(evaluation, heading="")
+    lines = [line.split("  ") for line in text.splitlines()]
+    rows = {cells[0]: [cell.strip() for cell in cells[1:] if cell] for cells in lines}
+    assert rows["sex: F"] == ["2", "0.000", "-", "-", "1.000 (0.342 to 1.000)"]
+    assert rows["sex: M"][:2] == ["3", "0.667"]
+    assert rows["sex: missing"] == ["1", "1.000", "-", "1.000 (0.207 to 1.000)", "-"]
+    assert "Among many subgroups, some differ by chance." in text and "no subgroups" not in text
+    assert "ubgroup" not in format_evaluation(replace(evaluation, subgroups=[]), heading="")
+    many = replace(evaluation, ungrouped_columns=["id\n"])
+    assert "Columns with more than 12 different texts have no subgroups: id\\n." in format_evaluation(
+        many, heading=""
+    )
+
+
 def test_scores_that_rank_backwards_are_said_to():
     assert describe_backwards(evaluate_at(LABELS, SCORES, 0.5, resamples=20, seed=1)) == ""
     labels, scores = np.repeat([0, 1], 20), np.linspace(0.1, 0.9, 40)

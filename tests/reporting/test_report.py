@@ -303,7 +303,7 @@ def test_what_is_undefined_is_a_dash(drawn, without_plots):
     images, scores = drawn
     never = gather(images.labels, scores, images=images.images, threshold=1.0)
     text = Elements(format_report(never)).text
-    assert "right among the predictions of pneumonia (PPV) - - " in text
+    assert "correct among the predictions of pneumonia (PPV) - - " in text
     assert "revision - " in text
     assert not re.search(r"\b(nan|None)\b", text)
 
@@ -313,7 +313,8 @@ def test_what_is_undefined_is_a_dash(drawn, without_plots):
 def test_images_of_one_class_get_a_report_too(label):
     labels = np.full(12, label, dtype=np.int64)
     text = Elements(format_report(gather(labels, np.linspace(0.05, 0.95, 12)))).text
-    assert "AUC - 95 %: -" in text
+    assert "AUC - 95 % interval: -" in text
+    assert text.count("Undefined: all images are of one class.") == 2 and "upper left" not in text
     assert not re.search(r"\bnan\b", text)
 
 
@@ -390,9 +391,22 @@ def test_the_page_says_of_the_images_what_their_card_says_and_no_more(contents, 
         assert word not in Elements(page).text
 
 
-def test_a_notice_of_the_card_stands_at_the_top(contents, without_plots):
+def test_the_result_comes_first_and_the_notice_on_the_images_with_the_data(contents, without_plots):
+    """Two checksums stood above it."""
     page = format_report(replace(contents, card=CHILDREN))
-    assert CHILDREN.notice in page[: page.index("</header>")]
+    text, figures = Elements(page).text, contents.evaluation.figures
+    shown = [
+        f"{name.capitalize() if name != 'auc' else 'AUC'} {one.value:.3f} 95 % interval: {one.low:.3f} to"
+        for name in ("auc", "accuracy", "sensitivity", "specificity")
+        for one in [figures[name]]
+    ]
+    order = ["demo: test images", *shown, "At the operating point", "A research tool", "All metrics"]
+    places = [text.index(words) for words in order]
+    assert places == sorted(places)
+    assert text.count(CHILDREN.notice) == 1
+    assert text.index(CHILDREN.notice) > text.index("Data mine.npz, 28 px.")
+    assert "Images 60, mine.npz, 28 px (see the notice under Data) Weights" in text
+    assert "see the notice" not in Elements(format_report(contents)).text
 
 
 def test_the_data_card_knows_the_images_of_the_page_and_of_the_training(contents, page):
@@ -401,8 +415,8 @@ def test_the_data_card_knows_the_images_of_the_page_and_of_the_training(contents
     images = contents.images.images
     digest = hashlib.sha256(str(images.shape).encode() + images.tobytes()).hexdigest()
     evaluated = hashlib.sha256(contents.images.labels.astype("<i8").tobytes()).hexdigest()
-    assert f"Training images 166 474 25.9 % {'f1' * 32} {'a2' * 32}" in text
-    assert f"Test images {normal} {pneumonia} {100 * normal / 60:.1f} % {digest} {evaluated}" in text
+    assert f"Training images 166 474 74.1 % {'f1' * 32} {'a2' * 32}" in text
+    assert f"Test images {normal} {pneumonia} {100 * pneumonia / 60:.1f} % {digest} {evaluated}" in text
     assert "Class weights in training: normal 1.9277, pneumonia 0.6751." in text
     assert "packages.keras 3.15.1" in text
 
@@ -426,13 +440,74 @@ def test_weights_are_named_by_their_source(contents, weights, named, without_plo
 @pytest.mark.parametrize(
     ("split", "note"),
     [
-        ("train", "how well it remembers, not how well it predicts"),
+        ("train", "The classifier was fitted on these images: the metrics are optimistically biased."),
         ("val", "The epoch was chosen on these images"),
         ("test", "Nothing was fitted or chosen on these images"),
     ],
 )
 def test_figures_on_images_that_were_used_before_are_called_flattering(contents, split, note, without_plots):
     assert note in Elements(format_report(replace(contents, split=split))).text
+
+
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [
+        (0, "None of these images is among those that the run learnt from, by their pixels."),
+        (
+            7,
+            "(the training). 7 of these 60 images are among the training and validation images of the run",
+        ),
+    ],
+)
+def test_other_images_are_named_as_such_with_those_that_the_run_learnt_from(
+    contents, without_plots, seen, words
+):
+    """Of images that the run had seen the page said that nothing was fitted on them."""
+    environment = {**ENVIRONMENT, "data": {"title": "the training"}}
+    page = format_report(change(contents, environment=environment, seen=seen))
+    header = Elements(page[: page.index("</header>")]).text
+    assert words in header and "Nothing was fitted" not in header
+    assert "Evaluated on other images than those of the training (the training)." in header
+    assert "Evaluated on other" not in Elements(format_report(contents)).text
+
+
+def test_captions_are_true_of_the_run(contents, page, without_plots):
+    """A page of a run without dropout had a sentence on it."""
+    assert "measured during an epoch, with dropout; validation accuracy after it, without." in page
+    assert "Choose one on validation images, not here." in page
+    settings = {"model.dropout": 0.0}
+    other = Elements(format_report(change(contents, settings, split="val"))).text
+    assert "measured during an epoch; validation accuracy after it." in other
+    assert "Choose one" not in other
+    for members, head in ((1, "a small head that was fitted"), (3, "3 small heads that were fitted")):
+        assert head in format_report(change(contents, {"training.members": members}))
+
+
+def test_the_number_of_patients_stands_where_it_is_known(drawn, page, without_plots):
+    images, scores = drawn
+    for unknown, words in ((0, "Patients 3 Weights"), (5, "Patients 3, and 5 images of unknown patients")):
+        patients = tuple([""] * unknown + [f"p{index % 3}" for index in range(60 - unknown)])
+        assert (
+            words
+            in Elements(format_report(gather(images.labels, scores, names=ImageNames(None, patients)))).text
+        )
+    assert "Patients" not in Elements(page).text
+
+
+def test_subgroups_stand_by_column_with_intervals(drawn, page, without_plots):
+    images, scores = drawn
+    columns = {"<sex>": ["F", "M", ""] * 20, "id": [f"x{index}" for index in range(60)]}
+    evaluation = evaluate(images.labels, scores, 0.5, members=[], seed=1, columns=columns)
+    told = Elements(format_report(gather(images.labels, scores, evaluation=evaluation))).text
+    cells = []
+    for one, name in zip(evaluation.subgroups, ("F", "M", "missing"), strict=True):
+        figures = (
+            f"{figure.value:.3f} {figure.low:.3f} to {figure.high:.3f}" for figure in one.figures.values()
+        )
+        cells.append(f"{name} 20 {' '.join(figures)}")
+    assert f"<sex> {' '.join(cells)}" in told
+    assert "Columns with more than 12 different texts have no subgroups: id." in told
+    assert "ubgroup" not in Elements(page).text
 
 
 def test_the_rule_of_the_operating_point_stands_in_words(contents, drawn, without_plots):
@@ -503,7 +578,7 @@ def test_a_threshold_of_the_settings_is_not_called_chosen(contents, page):
             {},
             None,
             [
-                "none: the heads' own log odds",
+                "none: log odds as they are",
                 "Calibration error on validation images 0.050 A score",
                 "images of which 50.0 % show pneumonia",
             ],

@@ -143,8 +143,8 @@ def describe_difference(name: str, md5: str, release: Release, counts: Mapping[s
             result = "It is the popular partial copy with 3,882 training images (388 normal)"
         result += ": results are not comparable with published ones"
     return (
-        f"{name} is not the official {release.title} (its MD5 is {md5}, the official one {release.md5}) "
-        f"and is used as it is: {_list_counts(counts)}. {result}."
+        f"{name} is not the official file of {release.title}, and is used as it is: {_list_counts(counts)}. "
+        f"{result}. Its MD5 is {md5}, that of the official file {release.md5}."
     )
 
 
