@@ -51,15 +51,17 @@ def run_measured(
     Raises:
         RuntimeError: It failed.
     """
-    peaks, ended = [0, 0], threading.Event()
+    peaks: dict[int, int] = {}
+    ended = threading.Event()
     with tempfile.TemporaryFile() as log:
         started = time.perf_counter()
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=log)
 
         def follow() -> None:
             while not ended.wait(POLL):
-                peaks[0] = max(peaks[0], read_peak(process.pid))
-                peaks[1] = max([peaks[1], *map(read_peak, list_descendants(process.pid))])
+                for pid in (process.pid, *list_descendants(process.pid)):
+                    # The last one counts: until it runs its own program, a child has its parent's memory.
+                    peaks[pid] = read_peak(pid) or peaks.get(pid, 0)
                 watch()
 
         follower = threading.Thread(target=follow)
@@ -71,7 +73,8 @@ def run_measured(
         if process.returncode:
             log.seek(0)
             raise RuntimeError(f"{' '.join(command)}: {log.read().decode(errors='replace')[-TAIL:]}")
-    return Usage(seconds, peaks[0] / 1e3, peaks[1] / 1e3)
+    own = peaks.pop(process.pid, 0)
+    return Usage(seconds, own / 1e3, max(peaks.values(), default=0) / 1e3)
 
 
 def read_peak(pid: int) -> int:

@@ -19,12 +19,12 @@ import time
 from pathlib import Path
 
 import psutil
-from PIL import Image
 from tabulate import tabulate
 
 from pneumo_keras.cluster.connection import open_cluster
 from pneumo_keras.cluster.ordered_map import Stage, map_in_order
-from pneumo_keras.data.phantom import PhantomImages
+from tests.bench.measuring import build_environment, to_command
+from tests.bench.predict_rate import measure_predict, open_images, write_images
 from tests.cluster import toys
 
 RAY = str(Path(sys.executable).with_name("ray"))
@@ -68,17 +68,11 @@ def prepare(images, engine):
     """A run, and the images."""
     if not Path(f"run-{engine}").exists():
         call("train", "--config", "demo", "--set", f"compute.engine={engine}", "--run", f"run-{engine}")
-    source = PhantomImages(images, 28, 7)
-    Path("images").mkdir(exist_ok=True)
-    for index in range(images):
-        path = Path("images", f"{index // 1000:04}", f"{index:07}.png")
-        path.parent.mkdir(exist_ok=True)
-        if not path.exists():
-            Image.fromarray(source.read(slice(index, index + 1))[0]).save(path)
+    write_images(Path("images"), images, open_images(None, images, 28))
 
 
 def call(*arguments):
-    subprocess.run([sys.executable, "-m", "pneumo_keras", "-q", *arguments], check=True, capture_output=True)
+    subprocess.run(to_command("-q", *arguments), check=True, capture_output=True)
 
 
 def compare(images, engine):
@@ -86,38 +80,30 @@ def compare(images, engine):
     whole = None
     for name, cluster, kill, nodes in WAYS:
         with start_nodes(nodes) as environment:
-            rate, seconds, killed, text = predict(run, images, cluster, kill, environment)
-        whole = whole or text
+            done, killed = predict(run, images, cluster, kill, environment)
+        whole = whole or done.text
         yield {
             "how": name,
-            "seconds in all": seconds,
-            "images/s once it runs": rate,
+            "seconds in all": done.usage.seconds,
+            "images/s once it runs": done.rate,
             "killed": killed,
-            "rows": text.count(b"\n") - 1,
-            "the same bytes": text == whole,
+            "rows": done.text.count(b"\n") - 1,
+            "the same bytes": done.text == whole,
         }
 
 
 def predict(run, images, cluster, kill, environment):
-    """Rate between the first tenth and the last row, seconds in all, what was killed, and the rows."""
-    out = Path(f"{time.time()}.csv")
-    command = [sys.executable, "-m", "pneumo_keras", "-q", "predict", run, "images", "--out", str(out)]
-    begun = time.monotonic()
-    process = subprocess.Popen([*command, "--cluster", cluster], env={**os.environ, **environment})
-    first = killed = None
-    while process.poll() is None:
-        time.sleep(0.05)
-        rows = out.read_bytes().count(b"\n") - 1 if out.exists() else 0
-        if first is None and rows >= images // 10:
-            first = time.monotonic(), rows
+    """What `predict` took, and the actor that was killed when a third of the images were scored."""
+    killed = None
+
+    def watch(rows):
+        nonlocal killed
         if kill and killed is None and rows >= images // 3:
             killed = kill_actor()
-    ended = time.monotonic()
-    assert process.returncode == 0
-    rate = (images - first[1]) / (ended - first[0])
-    text = out.read_bytes()
-    out.unlink()
-    return rate, ended - begun, killed, text
+
+    own = build_environment(**environment)
+    done = measure_predict(run, ["images"], images, "--cluster", cluster, environment=own, watch=watch)
+    return done, killed
 
 
 def kill_actor():
