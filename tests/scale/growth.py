@@ -3,8 +3,9 @@
 python -m tests.scale.growth --images 1000 10000 100000 --folder FOLDER
 
 Phantom images of 28 px through a small random network, so that the rest of the program shows: n to train on,
-n to evaluate, a tenth to validate, n files to predict. Each number of images has an empty cache. A slope of 1
-between two numbers means that twice the images take twice as long. What stands behind `--` goes to `train`.
+n to evaluate, a tenth to validate, n files to predict. No features are cached; programs are compiled before,
+for a few images. A slope of 1 between two numbers of images means that twice as many take twice as long.
+What stands behind `--` goes to `train`.
 """
 
 import argparse
@@ -18,9 +19,10 @@ from pathlib import Path
 from tests.bench.measuring import Usage, build_environment, format_markdown, run_measured, say, to_command
 from tests.bench.predict_rate import open_images, write_images
 
-SIZE = 28
+SIZE, CACHE = 28, "cache"
 NETWORK = ("model.weights=none", "model.image_size=75", "model.feature_layers=mixed0", "augmentation.views=0")
 LEAST = 50  # validation images
+FEW = 64  # images for which programs are compiled
 
 
 def list_commands(n: int, folder: Path, images: Path, options: Sequence[str]) -> dict[str, list[str]]:
@@ -36,13 +38,12 @@ def list_commands(n: int, folder: Path, images: Path, options: Sequence[str]) ->
 
 
 def measure_commands(n: int, folder: Path, options: Sequence[str]) -> dict[str, Usage]:
-    """What each command takes for n images, from an empty cache."""
-    images = folder / f"images-{n}"
+    """What each command takes for n images."""
+    images, own = folder / f"images-{n}", folder / f"run-{n}"
     write_images(images, n, open_images(None, n, SIZE))
-    own = folder / str(n)
     shutil.rmtree(own, ignore_errors=True)
     own.mkdir()
-    environment = build_environment(PNEUMO_KERAS_CACHE=str(own / "cache"))
+    environment = build_environment(PNEUMO_KERAS_CACHE=str(folder / CACHE))
     usages = {}
     for name, command in list_commands(n, own, images, options).items():
         usages[name] = run_measured(command, environment)
@@ -81,6 +82,8 @@ def main() -> None:
     )
     own = list(itertools.takewhile(lambda argument: argument != "--", sys.argv[1:]))
     options, settings = parser.parse_args(own), sys.argv[len(own) + 2 :]
+    shutil.rmtree(options.folder / CACHE, ignore_errors=True)
+    measure_commands(FEW, options.folder, settings)
     usages = {n: measure_commands(n, options.folder, settings) for n in sorted(options.images)}
     header = ("command", "images", "seconds", "slope", "peak MB", "slope", "largest child, MB")
     sys.stdout.write(format_markdown(header, list_rows(usages)) + "\n")
