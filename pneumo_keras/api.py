@@ -35,6 +35,8 @@ if TYPE_CHECKING:  # with Keras, which starts when a run is loaded
     from pneumo_keras.recipes.explain import ExplainedImage, ImageExplainer
     from pneumo_keras.recipes.predict import Scorer
 
+__all__ = ["Images", "OneImage", "Predictions", "TrainedRun", "evaluate", "load_run", "train"]
+
 # Fewer images pass the network one by one: a chunk that is not full takes as long as a full one.
 FEW = CHUNK // 4
 
