@@ -149,8 +149,8 @@ def describe_new_patients(evaluation: Evaluation) -> str:
     if new is None:
         return ""
     return (
-        f"{new.n:,} of {evaluation.n:,} images are of patients who are known, and of whom no image is known "
-        "among those that the run learnt from: their metrics describe new patients."
+        f"{new.n:,} of {evaluation.n:,} images are of known patients with no known image among those that "
+        "the run learnt from: their metrics describe new patients."
     )
 
 

@@ -26,7 +26,7 @@ def browser():
         chromium.close()
 
 
-@pytest.fixture(params=[(1280, 900), (400, 800)], ids=["wide", "narrow"])
+@pytest.fixture(params=[(1280, 900), (390, 844)], ids=["wide", "narrow"])
 def page(browser, address, request):
     width, height = request.param
     page = browser.new_page(viewport={"width": width, "height": height})

@@ -178,8 +178,8 @@ def test_intervals_resample_patients_and_new_ones_are_listed_with_all(run_of_fol
     assert written["new_patients"]["n"] == 10
     assert (trained["figures"], trained["new_patients"]) == (written["figures"], written["new_patients"])
     expected = [
-        "intervals resample the 15 patients of the 30 images (",
-        "10 of 30 images are of known patients of whom the run was trained",
+        "intervals take the images of each of the 15 patients of the 30 images together (",
+        "10 of 30 images are of known patients with no known image among those that the run learnt from",
     ]
     text, page = (
         format_evaluation(evaluation, heading=""),

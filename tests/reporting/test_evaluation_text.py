@@ -105,7 +105,7 @@ def test_perturbed_figures_stand_beside_the_plain_ones():
     accuracy = next(line for line in lines[start:] if line.startswith("accuracy"))
     assert accuracy.split()[1:4] == ["0.6667", "0.3333", "-0.3333"]
     *_, header, plain, gamma, rotation, _, meaning = lines
-    assert header.split()[-2:] == ["of", "AlexNet's"]
+    assert header.split()[-2:] == ["to", "AlexNet"]
     assert plain.split() == [
         *("unperturbed", "0.950", "0.900", "0.800", "0.700", "0.050", "+0.00", "0.0", "%", "2.0", "%", "0.50")
     ]

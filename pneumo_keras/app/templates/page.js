@@ -27,7 +27,7 @@ function show(name, answer) {
 
 async function evaluate(file, name) {
   find("answer").hidden = true;
-  report(`Looking at ${name} \u2026`);
+  report(`Scoring ${name} \u2026`);
   try {
     const response = await fetch("images", { method: "POST", body: file });
     const answer = await response.json();
