@@ -30,6 +30,9 @@ LABELS = {
     "auc": "AUC",
     "precision_pneumonia": "precision pneumonia (PPV)",
     "precision_normal": "precision normal (NPV)",
+    "f1_pneumonia": "F1 pneumonia",
+    "f1_normal": "F1 normal",
+    "brier_loss": "Brier loss",
 }
 DIGITS = 4
 INTERVAL = f"{format_share(LEVEL)} interval"
@@ -337,7 +340,7 @@ def _format_subgroups(evaluation: Evaluation) -> str:
         "subgroup",
         "n",
         "prevalence",
-        *(f"{name_figure(name)} ({format_share(LEVEL)})" for name in SUBGROUP_FIGURES),
+        *(f"{name_figure(name)} ({INTERVAL})" for name in SUBGROUP_FIGURES),
     )
     return format_table(rows, header=header, align="lrrlll")
 

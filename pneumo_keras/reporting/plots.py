@@ -135,11 +135,12 @@ def draw_robustness(robustness: Robustness, *, title: str) -> Figure:
     panels = plot.subplots(rows, COLUMNS, sharey=True, squeeze=False).ravel()
     for axes, (name, kind) in zip(panels, robustness.kinds.items(), strict=False):
         _draw_kind(axes, name, robustness.unperturbed, kind, robustness.medmnist_c.alexnet.get(name))
-    for axes in panels[len(robustness.kinds) :]:
-        axes.set_visible(False)
+    for number, axes in enumerate(panels):
+        axes.set_visible(number < len(robustness.kinds))
+        if number >= len(robustness.kinds) - COLUMNS:  # with none below
+            axes.set_xlabel("severity (0: unperturbed)")
     handles, labels = panels[0].get_legend_handles_labels()
     plot.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=10)
-    plot.supxlabel("severity of the perturbation (0: unperturbed)", fontsize=10)
     return plot
 
 

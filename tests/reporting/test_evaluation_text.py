@@ -49,7 +49,7 @@ def test_a_corrected_evaluation_is_named_as_one():
 def test_intervals_that_are_too_short_for_so_few_images_are_named():
     text = format_evaluation(evaluate(LABELS, SCORES, 0.5, members=[], seed=1), heading="")
     assert (
-        "\n\nFew images (3 normal, 3 pneumonia): the 95 % intervals of brier loss, log loss contained the "
+        "\n\nFew images (3 normal, 3 pneumonia): the 95 % intervals of Brier loss, log loss contained the "
         "true value in as few as 87 % of simulated cases.\n\n"
     ) in text
     enough = evaluate(np.tile(LABELS, 20), np.tile(SCORES, 20), 0.5, members=[], seed=1)

@@ -268,7 +268,7 @@ def test_a_page_of_few_images_says_which_intervals_are_too_short(drawn, without_
     images, scores = drawn
     chosen = np.concatenate([np.flatnonzero(images.labels == label)[:8] for label in (0, 1)])
     few = gather(images.labels[chosen], scores[chosen], images=images.images[chosen])
-    words = "Few images (8 normal, 8 pneumonia): the 95 % intervals of brier loss, log loss contained"
+    words = "Few images (8 normal, 8 pneumonia): the 95 % intervals of Brier loss, log loss contained"
     assert words in Elements(format_report(few)).text
 
 
