@@ -126,7 +126,7 @@ def build_onnxruntime(network: dict[str, Any]) -> Built:
     graph, operations = write_graph(network)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = len(os.sched_getaffinity(0))
-    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    session: Any = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
     def run(images: np.ndarray) -> np.ndarray:
         return session.run(None, {"images": images})[0]
@@ -137,18 +137,23 @@ def build_onnxruntime(network: dict[str, Any]) -> Built:
 def build_benchmark_app(network: dict[str, Any], *, precision: str) -> Built:
     """OpenVINO's own measurement of the same graph, an image a request and as many of them as it chooses."""
     graph, operations = write_graph(network)
-    folder = Path(tempfile.mkdtemp())
-    file, size = folder / "network.onnx", network["image_size"]
-    file.write_bytes(graph)
-    program = Path(sys.executable).with_name("benchmark_app")
-    command = [program, "-m", file, "-d", "CPU", "-hint", "throughput", "-infer_precision", precision]
-    command += ["-shape", f"[1,{size},{size},3]", "-t"]
+    folder = tempfile.TemporaryDirectory()  # until the process ends
+    size, program = network["image_size"], Path(sys.executable).with_name("benchmark_app")
+    Path(folder.name, "network.onnx").write_bytes(graph)
+    options = [
+        "-d",
+        "CPU",
+        "-hint",
+        "throughput",
+        "-infer_precision",
+        precision,
+        "-shape",
+        f"[1,{size},{size},3]",
+    ]
 
     def measure(seconds: float) -> float:
-        done = subprocess.run(
-            [*command, str(max(1, round(seconds)))], capture_output=True, text=True, check=True
-        )
-        return parse_throughput(done.stdout)
+        command = [program, "-m", f"{folder.name}/network.onnx", *options, "-t", str(max(1, round(seconds)))]
+        return parse_throughput(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
     return measure, operations
 

@@ -4,8 +4,7 @@ python -m tests.bench.peers --weights FILE --json peers.json
 
 Every peer takes the same float32 images (n, size, size, 3) in [-1, 1] and returns the same pooled feature
 layers in float32, in a process of its own that stands still while another one is measured. Prints a table
-for docs/benchmarks.md. Peers that are not installed are left out with a word. It needs torch, torchvision and
-TensorFlow beside this project.
+for docs/benchmarks.md; of torch, torchvision and TensorFlow it says where they are not installed.
 """
 
 import argparse
@@ -15,13 +14,15 @@ import sys
 import tempfile
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import packages_distributions, version
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP
 from typing import Any
 
 from pneumo_keras.config import load_config
+from pneumo_keras.runs.environment import describe_environment
 from tests.bench.measuring import (
     build_environment,
     format_markdown,
@@ -31,7 +32,7 @@ from tests.bench.measuring import (
     to_ratios,
 )
 
-PACKAGES = ("keras", "jax", "tensorflow-cpu", "tensorflow", "torch", "torchvision", "onnxruntime", "openvino")
+MODULES = ("keras", "jax", "tensorflow", "torch", "torchvision", "onnxruntime", "openvino")
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,14 @@ class Peer:
         builder: In `tests.bench.peer_networks.BUILDERS`.
         options: What the builder takes.
         backend: Of Keras in its process.
-        needs: Packages as pip names them, one of each group.
+        needs: Modules, beside those of this project.
     """
 
     title: str
     builder: str
     options: dict[str, Any] = field(default_factory=dict)
     backend: str = "jax"
-    needs: tuple[tuple[str, ...], ...] = ()
+    needs: tuple[str, ...] = ()
 
 
 def list_torch_peers() -> dict[str, Peer]:
@@ -60,14 +61,13 @@ def list_torch_peers() -> dict[str, Peer]:
         name = f"torch-{precision}{'-last' * last}{'-compiled' * compiled}"
         title = f"torchvision {precision}{', channels_last' * last}{', torch.compile' * compiled}"
         options = dict(precision=precision, channels_last=last, compiled=compiled)
-        peers[name] = Peer(title, "torchvision", options, "torch", (("torch",), ("torchvision",)))
+        peers[name] = Peer(title, "torchvision", options, "torch", ("torch", "torchvision"))
     return peers
 
 
-TENSORFLOW = (("tensorflow", "tensorflow-cpu"),)
 PEERS = {
     "keras-jax": Peer("stock Keras on JAX", "keras"),
-    "keras-tensorflow": Peer("stock Keras on TensorFlow", "keras", {}, "tensorflow", TENSORFLOW),
+    "keras-tensorflow": Peer("stock Keras on TensorFlow", "keras", {}, "tensorflow", ("tensorflow",)),
     **list_torch_peers(),
     "onnxruntime": Peer("ONNX Runtime float32", "onnxruntime"),
     "benchmark-float32": Peer("benchmark_app float32", "benchmark_app", {"precision": "f32"}),
@@ -85,11 +85,7 @@ class PeerProcess:
     """A peer in a process of its own, built and warm, which only runs while it measures."""
 
     def __init__(self, peer: Peer, network: dict[str, Any]) -> None:
-        """Waits until it is warm.
-
-        Raises:
-            RuntimeError: It cannot be built.
-        """
+        """Waits until it is warm; a RuntimeError where it cannot be built."""
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the process)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.bench.peer_networks"],
@@ -110,7 +106,8 @@ class PeerProcess:
         return rate
 
     def end(self) -> None:
-        self._process.kill()
+        """Lets it end by itself, since there is nothing more to measure."""
+        self._process.send_signal(SIGCONT)
         self._process.communicate()
         self._errors.close()
 
@@ -128,21 +125,20 @@ class PeerProcess:
 
 
 def find_missing(peer: Peer) -> str:
-    """The first package that a peer lacks; "" if it has all."""
-    return next((group[0] for group in peer.needs if not any(map(find_version, group))), "")
+    """The first module that a peer lacks; "" if it has all."""
+    return next((module for module in peer.needs if find_spec(module) is None), "")
 
 
-def find_version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+def describe_machine() -> dict[str, Any]:
+    """Versions of all that is measured, commit and processor."""
+    owners, about = packages_distributions(), describe_environment()
+    versions = {module: version(owners[module][0]) for module in MODULES if module in owners}
+    return {**{key: about[key] for key in ("revision", "processor", "cores")}, "versions": versions}
 
 
 def start_peers(names: list[str], network: dict[str, Any]) -> tuple[dict[str, PeerProcess], dict[str, str]]:
     """The peers that run, and why the others do not."""
-    processes: dict[str, PeerProcess] = {}
-    reasons: dict[str, str] = {}
+    processes, reasons = dict[str, PeerProcess](), dict[str, str]()
     for name in names:
         say(f"warming up {name}")
         if missing := find_missing(PEERS[name]):
@@ -189,11 +185,11 @@ def main() -> None:
     finally:
         for process in processes.values():
             process.end()
-    header = ("network", "images/s", "of stock Keras on JAX")
-    sys.stdout.write(format_markdown(header, list_rows(rates, reasons, "keras-jax")) + "\n")
+    rows, machine = list_rows(rates, reasons, "keras-jax"), describe_machine()
+    table = format_markdown(("network", "images/s", "of stock Keras on JAX"), rows)
+    sys.stdout.write(f"{table}\n\n{network}\n{machine}\n")
     if options.json:
-        versions = {package: found for package in PACKAGES if (found := find_version(package))}
-        about = {"network": network, "seconds": options.seconds, "versions": versions, "left_out": reasons}
+        about = {**machine, "network": network, "seconds": options.seconds, "left_out": reasons}
         peers = {name: {**asdict(PEERS[name]), "rates": rates[name]} for name in rates}
         options.json.write_text(json.dumps({**about, "peers": peers}, indent=2))
 

@@ -21,7 +21,7 @@ def test_the_throughput_of_benchmark_app_is_read():
 
 
 def test_a_peer_that_is_not_installed_is_told(monkeypatch):
-    monkeypatch.setattr(peers, "find_version", lambda package: "1" if package == "tensorflow-cpu" else None)
+    monkeypatch.setattr(peers, "find_spec", lambda module: module if module == "tensorflow" else None)
     assert find_missing(PEERS["keras-jax"]) == find_missing(PEERS["keras-tensorflow"]) == ""
     assert find_missing(PEERS["torch-float32"]) == "torch"
     processes, reasons = start_peers(["torch-float32"], NETWORK)
