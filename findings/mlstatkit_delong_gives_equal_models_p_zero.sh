@@ -12,7 +12,7 @@
 #     the same scores: difference of the areas 0.0000, z 0.00, p 0.000
 #     log-odds and probabilities: difference of the areas 0.0000, z 0.00, p 0.000
 #     ten scores changed: difference of the areas -0.0055, z -1.45, p 0.147
-# Why it matters: calibration leaves the order of scores as it is. A chest X-ray classifier compared with its
+# Why it matters: temperature scaling leaves the order of scores as it is. A chest X-ray classifier compared with its
 #     calibrated form is reported as different with p < 0.001.
 set -euo pipefail
 
