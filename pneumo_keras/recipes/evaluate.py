@@ -261,7 +261,9 @@ def write_evaluation(folder: RunFolder, task: Task, contents: ReportContents) ->
     stated = evaluation.stated_prevalence
     corrected = "" if stated is None else f"_prevalence_{stated:g}"
     suffix = ("" if split.name == "test" else f"_{split.name}") + corrected
-    report, page = f"report{suffix}.html", format_report(contents)
+    report = f"report{suffix}.html"
+    log.info("Drawing plots and writing the report")
+    page = format_report(contents)
     title = f"{contents.name}: {len(split.images):,} {split.title}"
     summary = draw_summary(
         task.run.history,

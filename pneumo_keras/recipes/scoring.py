@@ -73,6 +73,7 @@ def evaluate_members(
     new: PerImage | None = None,
 ) -> Evaluation:
     """All metrics of the members together and of each alone, with a warning of scores that rank backwards."""
+    log.info("Computing figures and intervals of %s", split.title)
     evaluation = evaluate(
         split.images.labels,
         decide(decision, log_odds),

@@ -154,6 +154,7 @@ def train_run(
             extractor.extract(train.images, train.title, training.fitted_views[0]),
             extractor.extract(val.images, val.title),
         )
+        log.info("Writing the run to %s", folder.path)
         folder.write_table("history.csv", history.epochs)
         folder.write_json("calibration.json", calibration)
         folder.write_json("operating_point.json", point)
@@ -317,6 +318,7 @@ def _fit(
 ) -> History:
     """Fits the head in a model with the optimiser and the schedule that the settings ask for."""
     settings = training.config.training
+    log.info("Fitting: %d epochs of %d batches; the first batch is compiled", settings.epochs, len(batches))
     history = fit(
         model,
         batches,

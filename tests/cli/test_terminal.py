@@ -47,6 +47,18 @@ def test_no_log_line_is_inside_a_table(invoke, images, small, warm_cache, comman
     assert [line for line in inside if LOGGED.match(line)] == []
 
 
+def test_steps_that_take_seconds_are_logged_before_they_begin(invoke, small, warm_cache):
+    logged = invoke("train", *small, "--run", "run").stderr + invoke("eval", "run").stderr
+    steps = [
+        "Fitting: 2 epochs",
+        "Computing figures",
+        "Writing the run",
+        "Computing figures",
+        "Drawing plots",
+    ]
+    assert re.findall("|".join(sorted(set(steps))), logged) == steps
+
+
 def show(command, folder):
     """The lines on a terminal of 80 columns when a command has ended."""
     terminal, stream = pty.openpty()
