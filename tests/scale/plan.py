@@ -38,13 +38,13 @@ FEATURES = 4 * 1056  # bytes of an image in the cache
 WRITING = 0.015e-3  # seconds of the driver for the features of an image, with checksum and fsync
 ROWS = 0.020e-3  # seconds for a scored row that comes to the driver
 EPOCH = 0.0044e-3  # seconds of a core for an image in an epoch of the head
-EPOCHS = 20  # of configs/default.toml
-WORK = 2.82e9  # FLOP of an image in configs/default.toml
+EPOCHS = 20
+WORK = 2.82e9  # FLOP of an image at 199 px, up to mixed5
 
 # Assumed of a machine with eight GPUs.
 PEAK = 495e12  # FLOP/s of an H100 in TF32, dense, by its data sheet
 SHARE = 0.1  # of the peak that convolutions reach
-CORES = 16  # beside each GPU
+CORES = 16  # for each GPU
 BANDWIDTH = 2e9  # bytes/s from shared storage to a machine
 GPUS_OF_A_MACHINE = 8
 
@@ -62,7 +62,7 @@ def list_seconds(kind: Kind, images: int, gpus: int) -> dict[str, float]:
 
 
 def format_seconds(seconds: float) -> str:
-    """As people say it."""
+    """In the unit that gives two or three digits."""
     for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.3g} {unit}"
