@@ -24,7 +24,7 @@ from pneumo_keras.storage.printable import to_amount, to_printable
 LINE = 78
 PAIRS_SHOWN = 6
 COLUMNS = 6  # of images on the page
-NAME = 32  # characters of a file's name below an image
+NAME = 30  # characters of a file's name below an image
 
 
 def write_audit(
@@ -66,7 +66,7 @@ def draw_audit(
             axes.set_axis_off()
         for axes, occurrences in zip(panels, row, strict=False):
             captions = "\n".join(map(_to_long_caption, occurrences))
-            axes.set_title(captions, fontsize=7, parse_math=False)
+            axes.set_title(captions, fontsize=6.5, parse_math=False)
             for left, occurrence in enumerate(occurrences):
                 image = splits[occurrence.split].read(slice(occurrence.index, occurrence.index + 1))[0]
                 axes.imshow(image, cmap="gray", vmin=0, vmax=255, extent=(1.05 * left, 1.05 * left + 1, 0, 1))
