@@ -268,11 +268,9 @@ def describe_learning(contents: ReportContents) -> str:
             "val": describe_choices(contents.run),
             "test": "Nothing was fitted or chosen on these images.",
         }[contents.split]
-    return (
-        ""
-        if contents.seen
-        else "None of these images is among those that the run learnt from, by their pixels."
-    )
+    if contents.seen:
+        return ""
+    return "None of these images is among those that the run learnt from, by their pixels."
 
 
 def describe_other_images(contents: ReportContents) -> str:
