@@ -467,6 +467,7 @@ def test_other_images_are_named_as_such_with_those_that_the_run_learnt_from(
     page = format_report(change(contents, environment=environment, seen=seen))
     header = Elements(page[: page.index("</header>")]).text
     assert words in header and "Nothing was fitted" not in header
+    assert ("None of these images" in header) == (seen == 0)
     assert "Evaluated on other images than those of the training (the training)." in header
     assert "Evaluated on other" not in Elements(format_report(contents)).text
 
