@@ -14,6 +14,7 @@ from pneumo_keras.evaluation.patients import PatientCounts, count_patients, to_g
 from pneumo_keras.evaluation.report_card import Metrics
 from pneumo_keras.evaluation.scores import ScoreTable, hash_scores, load_score_table
 from pneumo_keras.runs.folder import RunFolder
+from pneumo_keras.runtime.invocation import to_command
 from pneumo_keras.storage.files import explain_unwritable, replace_atomically
 
 
@@ -101,6 +102,11 @@ def _compare(first: _Evaluated, run: _Evaluated) -> Comparison:
 def _load_evaluated(folder: RunFolder, split: str) -> _Evaluated:
     folder.verify_all(may_lack=True)
     file = f"metrics_{split}.json"
+    if not folder.holds(file):
+        raise RunError(
+            f"Runs must be evaluated before they are compared. {folder.path} has no figures of "
+            f"{SPLIT_NAMES[split]}: {to_command('eval', folder.path, '--split', split)}"
+        )
     metrics = folder.load_document(Metrics, file)
     table = load_score_table(folder.verify(f"scores_{split}.csv"))
     fits = (

@@ -41,6 +41,16 @@ def test_runs_on_different_images_are_not_compared(train):
     )
 
 
+def test_a_run_that_was_not_evaluated_is_named_with_the_command(train):
+    first = train("first")
+    with pytest.raises(RunError) as caught:
+        compare_runs(first, [first], "test")
+    assert str(caught.value) == (
+        f"Runs must be evaluated before they are compared. {first.path} has no figures of test images: "
+        f"pneumo-keras eval {first.path} --split test"
+    )
+
+
 def swap_scores(folder):
     """Two images with each other's scores: no figure of the run changes."""
     path = folder.path / "scores_val.csv"
