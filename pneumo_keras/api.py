@@ -23,22 +23,18 @@ from pneumo_keras.data.images import Preparation
 from pneumo_keras.data.listing import IgnoredFiles, list_files
 from pneumo_keras.data.pictures import convert_picture
 from pneumo_keras.errors import DataError, SettingsError
-from pneumo_keras.features.store import CHUNK
 from pneumo_keras.runs.folder import RunFolder
 from pneumo_keras.runs.run import Run, ScoredImage
 from pneumo_keras.runs.run import load_run as read_run
-from pneumo_keras.runtime.backend import check_backend, start_backend
+from pneumo_keras.runtime.backend import check_backend, import_sklearn, start_backend
 from pneumo_keras.storage.documents import to_document
 from pneumo_keras.storage.files import make_dated_folder
 
-if TYPE_CHECKING:  # with Keras, which starts when a run is loaded
+if TYPE_CHECKING:
     from pneumo_keras.recipes.explain import ExplainedImage, ImageExplainer
     from pneumo_keras.recipes.predict import Scorer
 
 __all__ = ["Images", "OneImage", "Predictions", "TrainedRun", "evaluate", "load_run", "train"]
-
-# Fewer images pass the network one by one: a chunk that is not full takes as long as a full one.
-FEW = CHUNK // 4
 
 OneImage = str | Path | Image.Image | np.ndarray
 """A file, a PIL image, or a grey array (size, size)."""
@@ -92,7 +88,7 @@ class TrainedRun:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._scorers: dict[tuple[float | None, int], Scorer] = {}
+        self._scorers: dict[float | None, Scorer] = {}
 
     def __repr__(self) -> str:
         return f"TrainedRun({str(self.folder)!r})"
@@ -140,7 +136,7 @@ class TrainedRun:
             DataError: An array is not square, not grey, or has values in another range.
         """
         decoded = list(_decode(images, self.preparation))
-        scorer = self._build_scorer(len(decoded), prevalence)
+        scorer = self._build_scorer(prevalence)
         return Predictions(tuple(scorer.score(decoded)))
 
     def features(self, images: Images) -> Features:
@@ -152,7 +148,7 @@ class TrainedRun:
         decoded = [_check_read(image) for image in _decode(images, self.preparation)]
         if not decoded:
             raise DataError("There are no images to compute features of.")
-        scorer = self._build_scorer(len(decoded))
+        scorer = self._build_scorer(None)
         return np.concatenate([views[0][: len(packet)] for packet, views in scorer.extract(decoded)])
 
     def explain(self, image: OneImage) -> "ExplainedImage":
@@ -174,14 +170,13 @@ class TrainedRun:
 
         return build_image_explainer(self._run)
 
-    def _build_scorer(self, n: int, prevalence: float | None = None) -> "Scorer":
-        """What scores n images, built once for each prevalence and number of images at once."""
+    def _build_scorer(self, prevalence: float | None) -> "Scorer":
+        """What scores images, built once for each prevalence."""
         from pneumo_keras.recipes.predict import build_scorer
 
-        key = prevalence, chunk = prevalence, 1 if n < FEW else CHUNK
-        if key not in self._scorers:
-            self._scorers[key] = build_scorer(self._run, prevalence=prevalence, chunk=chunk)
-        return self._scorers[key]
+        if prevalence not in self._scorers:
+            self._scorers[prevalence] = build_scorer(self._run, prevalence=prevalence)
+        return self._scorers[prevalence]
 
 
 def load_run(folder: str | Path) -> TrainedRun:
@@ -191,7 +186,8 @@ def load_run(folder: str | Path) -> TrainedRun:
         RunError: There is none, or one of its files is missing or damaged.
         BackendError: The backend that `KERAS_BACKEND` names is missing or unknown.
     """
-    return TrainedRun(_open_run(folder, "predict"))
+    check_backend("predict")
+    return TrainedRun(read_run(Path(folder)))
 
 
 def train(
@@ -248,19 +244,13 @@ def evaluate(
     Raises:
         PneumoError: The run is damaged, or its images cannot be read or have changed.
     """
-    loaded = _open_run(run.folder if isinstance(run, TrainedRun) else run, "eval")
+    check_backend("eval")
+    loaded = read_run(Path(run.folder if isinstance(run, TrainedRun) else run))
+    import_sklearn()
     from pneumo_keras.recipes.evaluate import evaluate_run
 
     evaluation = evaluate_run(loaded, split, prevalence, perturb=perturb)
     return to_document(evaluation)
-
-
-def _open_run(folder: str | Path, command: str) -> Run:
-    """A run that was checked before Keras starts."""
-    check_backend(command)
-    run = read_run(Path(folder))
-    start_backend(find_cache())
-    return run
 
 
 def _decode(images: Images, preparation: Preparation) -> Iterator[DecodedImage]:

@@ -21,6 +21,7 @@ from pneumo_keras.engines.table import ENGINES, Precision
 from pneumo_keras.errors import PneumoError
 from pneumo_keras.features.extract import CHUNK
 from pneumo_keras.model.classifier import FrozenPart
+from pneumo_keras.model.inference import resize_images, scale_images
 from pneumo_keras.runtime.backend import describe_device
 from pneumo_keras.runtime.progress import show_progress
 
@@ -116,8 +117,8 @@ class Bench:
 
 def build_images(images: ImageSet, frozen: FrozenPart) -> ImageBatch:
     """One batch as the backbone sees it; the images are repeated where they do not fill it."""
-    some = images.read(np.arange(CHUNK) % len(images))[..., None].astype(np.float32)
-    return np.asarray(keras.ops.convert_to_numpy(frozen.scale(frozen.resize(some))))
+    some = images.read(np.arange(CHUNK) % len(images))
+    return scale_images(resize_images(some, frozen.backbone.input_shape[1]))
 
 
 def measure_engines(backbone: keras.Model, images: ImageBatch) -> list[EngineSpeed]:

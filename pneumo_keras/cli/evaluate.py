@@ -13,7 +13,6 @@ from pneumo_keras.cli.group import (
     SPLIT,
     option_out,
     print_result,
-    start_keras,
 )
 
 if TYPE_CHECKING:
@@ -90,9 +89,10 @@ def evaluate(
     if images and overrides:
         raise click.UsageError("--set is for the run's own images, and --data for others: use one of them.")
     from pneumo_keras.config import find_moved_data
+    from pneumo_keras.runtime.backend import import_sklearn
 
     moved = find_moved_data(overrides)
-    start_keras()
+    import_sklearn()
 
     def show(folder: "RunFolder", evaluation: "Evaluation") -> None:
         print_evaluation(folder.path, split, evaluation, as_json=as_json)

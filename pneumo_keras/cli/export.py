@@ -99,7 +99,6 @@ def app(run: "Run", port: int, host: str, max_megabytes: int) -> None:
       pneumo-keras app runs/one
       pneumo-keras app runs/one --port 0
     """
-    start_keras()
     from pneumo_keras.app.server import serve_run
 
     serve_run(run, host=host, port=port, max_bytes=max_megabytes * 2**20)

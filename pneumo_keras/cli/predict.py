@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pneumo_keras.cli.group import JSON, PREVALENCE, RUN, option_out, start_keras
+from pneumo_keras.cli.group import JSON, PREVALENCE, RUN, option_out
 from pneumo_keras.errors import DataError
 from pneumo_keras.storage.printable import to_amount, to_printable
 
@@ -179,14 +179,14 @@ def _open_scoring(
             options = {"prevalence": prevalence, "workers": workers}
             yield point.threshold, functools.partial(predict_on_cluster, run, **options)
         return
-    start_keras()
-    from pneumo_keras.data.decoding import count_cores
+    from pneumo_keras.data.decoding import Decoders, count_cores
     from pneumo_keras.recipes.predict import build_scorer, predict_files
 
-    scorer = build_scorer(run, prevalence=prevalence)
     if workers is None and all(map(os.path.isfile, paths)):
         workers = min(len(paths), count_cores())
-    yield scorer.threshold, functools.partial(predict_files, scorer, workers=workers)
+    with Decoders(run.preparation, workers=workers) as decoders:
+        scorer = build_scorer(run, prevalence=prevalence)
+        yield scorer.threshold, functools.partial(predict_files, scorer, decoders)
 
 
 def _list_names(paths: tuple[str, ...], out: Path | None, ignored: "IgnoredFiles") -> Iterator[str]:
@@ -274,7 +274,6 @@ def explain(run: "Run", paths: tuple[str, ...], out: Path | None, as_json: bool)
     ignored = IgnoredFiles()
     names = list(list_files(paths, read_names(sys.stdin), ignored))  # before there are pictures among them
     _check_found(len(names), paths, ignored)
-    start_keras()
     from pneumo_keras.recipes.explain import build_image_explainer, explain_files
 
     explainer, target = build_image_explainer(run), out or run.folder.path / "explanations"

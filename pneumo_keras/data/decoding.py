@@ -130,6 +130,8 @@ class Decoders:
         )
 
     def __enter__(self) -> "Decoders":
+        for _ in self._processes:  # they start while the caller prepares to use their images
+            self._threads.submit(self._start)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -155,6 +157,13 @@ class Decoders:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+    def _start(self) -> None:
+        process = self._idle.pop()
+        try:
+            process.start()
+        finally:
+            self._idle.append(process)
 
     def _decode(self, source: str | bytes) -> DecodedImage:
         path = source if isinstance(source, str) else ""
@@ -192,8 +201,7 @@ class _Worker:
             _EndedError: The process ended.
             DataError: No process can be started.
         """
-        if self._process is None or not self._process.is_alive():
-            self._start()
+        self.start()
         try:
             self._link.send(source)
         except OSError as error:
@@ -208,7 +216,10 @@ class _Worker:
                 self._process.kill()
                 self._process.join()
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Starts the process where it does not run; DataError where that is impossible."""
+        if self._process is not None and self._process.is_alive():
+            return
         for left in reversed(range(STARTS)):
             try:
                 self._start_once()

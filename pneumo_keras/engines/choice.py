@@ -2,24 +2,35 @@
 
 import functools
 import importlib
-from typing import Any
+import logging
+from typing import TYPE_CHECKING, Any
 
-import keras
-
+from pneumo_keras import BACKEND
 from pneumo_keras.engines.runner import Runner, run_ahead
 from pneumo_keras.engines.table import ENGINES, Precision
 from pneumo_keras.errors import SettingsError
 
+if TYPE_CHECKING:  # so that a run whose network is on OpenVINO is used without it
+    import keras
 
-def choose_engine(setting: str, precision: Precision, device: str) -> tuple[str, str]:
-    """The engine for a setting, "auto" or a name of `ENGINES`, and the reason for it.
+log = logging.getLogger("pneumo_keras")
+
+
+def choose_engine(setting: str, precision: Precision, device: str) -> str:
+    """The engine for a setting, "auto" or a name of `ENGINES`, on a device of `describe_device`.
 
     Raises:
         SettingsError: Engine, precision and backend do not go together.
     """
     name, reason = _choose_fastest(device) if setting == "auto" else (setting, "as set")
     check_engine(name, precision)
-    return name, reason
+    log.info("The frozen network runs on %s (%s), %s, on %s", name, reason, precision, device)
+    return name
+
+
+def describe_computing(engine: str, precision: Precision, device: str) -> dict[str, str]:
+    """What features depend on, besides network and images."""
+    return {"engine": engine, "precision": precision, "backend": BACKEND, "device": device}
 
 
 def _choose_fastest(device: str) -> tuple[str, str]:
@@ -27,24 +38,24 @@ def _choose_fastest(device: str) -> tuple[str, str]:
     fitting = [
         (name, engine.reasons[kind])
         for name, engine in ENGINES.items()
-        if kind in engine.reasons and engine.backend in (None, keras.config.backend())
+        if kind in engine.reasons and engine.backend in (None, BACKEND)
     ]
     return fitting[-1]
 
 
 def check_engine(name: str, precision: Precision) -> None:
     """Checks that an engine can run here, without loading it; raises as `choose_engine` does."""
-    engine, backend = ENGINES[name], keras.config.backend()
+    engine = ENGINES[name]
     if precision not in engine.precisions:
         rule = f"compute.precision must be {' or '.join(engine.precisions)} for the engine {name}"
         raise SettingsError(f"{rule}. Received: {precision}")
-    if engine.backend not in (None, backend):
+    if engine.backend not in (None, BACKEND):
         raise SettingsError(
-            f"compute.engine={name} needs KERAS_BACKEND={engine.backend}. Received: KERAS_BACKEND={backend}"
+            f"compute.engine={name} needs KERAS_BACKEND={engine.backend}. Received: KERAS_BACKEND={BACKEND}"
         )
 
 
-def build_runner(backbone: keras.Model, *, engine: str, precision: Precision) -> Runner:
+def build_runner(backbone: "keras.Model", *, engine: str, precision: Precision) -> Runner:
     """Makes a frozen backbone run on one of `ENGINES` over streams of batches, in their order.
 
     Raises:

@@ -98,7 +98,7 @@ def _write_step(nodes: Nodes, step: Step, sources: Sequence[str]) -> str:
         case AveragePooling(window=window):
             return nodes.add("AveragePool", *sources, **_to_attributes(window))
         case PixelMean():
-            return nodes.add("ReduceMean", *sources, nodes.add_constant([2, 3]), keepdims=0)
+            return nodes.add("ReduceMean", *sources, nodes.add_constant([2, 3]), name=step.name, keepdims=0)
         case Flattening():
             return nodes.add("Flatten", nodes.add("Transpose", *sources, perm=CHANNELS_LAST))
         case Concatenation():

@@ -5,20 +5,21 @@ OpenVINO reads the ONNX model, which is written in memory in a fraction of a sec
 
 import functools
 from collections import deque
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
 from pneumo_keras.arrays import Features
-from pneumo_keras.engines.graph import read_graph
-from pneumo_keras.engines.onnx import write_onnx
 from pneumo_keras.engines.runner import ImageStream, Runner
 from pneumo_keras.engines.table import Precision
 from pneumo_keras.errors import BackendError
 from pneumo_keras.runtime.backend import import_openvino
 
+if TYPE_CHECKING:
+    import keras
+
+CHANNELS_LAST = (0, 2, 3, 1)
 SPARE_REQUESTS = 8  # beyond those computing: work in hand while the caller prepares more
 
 
@@ -32,20 +33,44 @@ def _start_core() -> Any:
     return import_openvino().Core()
 
 
-def build_runner(backbone: keras.Model, *, precision: Precision) -> Runner:
-    """Compiles a frozen backbone for throughput on the CPU.
+def build_runner(backbone: "keras.Model", *, precision: Precision) -> Runner:
+    """Compiles a frozen backbone; raises as `build_onnx_runner`, and ModelError for an inexact rewriting."""
+    from pneumo_keras.engines.graph import read_graph  # both of them import Keras
+    from pneumo_keras.engines.onnx import write_onnx
+
+    return build_onnx_runner(write_onnx(read_graph(backbone)), precision=precision)
+
+
+def build_onnx_runner(
+    network: bytes, *, precision: Precision, layers: Sequence[str] = (), maps: bool = False
+) -> Runner:
+    """Compiles an ONNX file of `write_onnx` for throughput on the CPU.
+
+    Args:
+        network: The file.
+        precision: Of its arithmetic.
+        layers: Names of the pooling layers whose features are computed; all if none is given.
+        maps: Whether, instead of the features of these, their maps are computed, channels running fastest.
 
     Raises:
         BackendError: The CPU lacks the precision; with bfloat16 only some are faster.
-        ModelError: The backbone has something that has no exact rewriting.
     """
-    core = _start_core()
+    core, openvino = _start_core(), import_openvino()
     if precision == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise BackendError(
             "The engine 'openvino' finds no bfloat16 arithmetic in this CPU. Choose the precision "
             "float32. Received: bfloat16"
         )
-    model = core.read_model(write_onnx(read_graph(backbone)))
+    model = core.read_model(network)
+    if layers:
+        ops = openvino.opset13
+        named = {name: one for step in model.get_ops() for one in step.outputs() for name in one.names}
+        values = [named[layer] for layer in layers]
+        if maps:
+            averaged = [value.get_node().input_value(0) for value in values]
+            last = [ops.transpose(one, np.array(CHANNELS_LAST)) for one in averaged]
+            values = [ops.reshape(one, np.array([0, -1]), special_zero=True) for one in last]
+        model = openvino.Model([ops.concat(values, axis=1)], model.get_parameters())
     model.reshape([1, *model.input().partial_shape[1:]])
     settings = {
         "PERFORMANCE_HINT": "THROUGHPUT",

@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 import numpy as np
 from jaxtyping import Float64
 from pydantic import Field
-from scipy.special import expit
 
 from pneumo_keras.arrays import Labels, Scores
 from pneumo_keras.errors import DataError
@@ -55,7 +54,7 @@ class LogitScaling:
 
     def to_scores(self, logits: Logits) -> Scores:
         """Calibrated probabilities of pneumonia."""
-        return expit(self.slope * logits + self.intercept)
+        return np.exp(-np.logaddexp(0, -(self.slope * logits + self.intercept)))  # without SciPy
 
 
 UNSCALED = LogitScaling(slope=1.0, intercept=0.0, method="none")

@@ -12,8 +12,8 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy
 from jaxtyping import Bool
-from scipy.special import bdtr, ndtr, stdtr
 
 from pneumo_keras.arrays import Labels, Scores
 from pneumo_keras.evaluation.intervals import (
@@ -114,7 +114,9 @@ def to_difference(value: float, error: float, freedom: float, *, method: str) ->
         p_value = 1.0 if abs(value) <= ROUNDING else math.nan
         return Difference(value, math.nan, math.nan, p_value, method)
     half, ratio = to_quantile(freedom) * error, -abs(value) / error
-    p_value = 2 * float(ndtr(ratio) if math.isinf(freedom) else stdtr(freedom, ratio))
+    p_value = 2 * float(
+        scipy.special.ndtr(ratio) if math.isinf(freedom) else scipy.special.stdtr(freedom, ratio)
+    )
     return Difference(value, value - half, value + half, p_value, method)
 
 
@@ -146,7 +148,7 @@ def compare_shares(first: Bool[np.ndarray, " images"], second: Bool[np.ndarray, 
     if not n:
         return Difference(math.nan, math.nan, math.nan, math.nan, method)
     # Even chances make the binomial symmetric: two tails are twice the shorter one.
-    p_value = min(1.0, 2 * float(bdtr(min(gained, lost), gained + lost, 0.5)))
+    p_value = min(1.0, 2 * float(scipy.special.bdtr(min(gained, lost), gained + lost, 0.5)))
     more, less = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
     half = Z * math.sqrt((more + less - (more - less) ** 2) / (n + 2))
     low, high = max(-1.0, more - less - half), min(1.0, more - less + half)

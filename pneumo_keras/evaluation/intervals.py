@@ -12,13 +12,14 @@ tests/evaluation/measure_coverage.py.
 """
 
 import math
+import statistics
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from jaxtyping import Bool, Float64, Int64
-from scipy.special import expit, logit, ndtri, stdtrit
 
 from pneumo_keras.arrays import Labels, Scores
 from pneumo_keras.evaluation.metrics import (
@@ -36,7 +37,7 @@ from pneumo_keras.evaluation.patients import Patients, count_rarer, list_strata,
 from pneumo_keras.storage.documents import FloatOrNan
 
 LEVEL = 0.95
-Z = float(ndtri((1 + LEVEL) / 2))
+Z = statistics.NormalDist().inv_cdf((1 + LEVEL) / 2)
 ROUNDING = 1e-12  # a standard error below this is none
 
 RESAMPLES = 2000
@@ -118,7 +119,7 @@ def list_short_intervals(intervals: Mapping[str, Interval], rarer: int) -> list[
 
 def to_quantile(freedom: float) -> float:
     """Student's quantile of a two-sided interval; NaN below one degree of freedom, normal if infinite."""
-    return Z if math.isinf(freedom) else float(stdtrit(freedom, (1 + LEVEL) / 2))
+    return Z if math.isinf(freedom) else float(scipy.special.stdtrit(freedom, (1 + LEVEL) / 2))
 
 
 def to_wilson_interval(share: float, n: float) -> Interval:
@@ -235,8 +236,10 @@ def to_auc_interval(labels: Labels, scores: Scores, patients: Patients | None = 
 
 def _to_logit_interval(value: float, half: float, method: str) -> Interval:
     """Symmetric in the logit, where the half width grows by the slope of the logit (delta method)."""
-    centre, half = logit(value), half / (value * (1 - value))
-    return Interval(value, float(expit(centre - half)), float(expit(centre + half)), method)
+    centre, half = scipy.special.logit(value), half / (value * (1 - value))
+    return Interval(
+        value, float(scipy.special.expit(centre - half)), float(scipy.special.expit(centre + half)), method
+    )
 
 
 def estimate_errors(

@@ -16,8 +16,9 @@ from pneumo_keras.engines.graph import read_graph
 from pneumo_keras.engines.onnx import CHANNELS_FIRST, Nodes, write_steps
 from pneumo_keras.exports.forms import IMAGE_SHAPE, IMAGES, PROBABILITY, PROBABILITY_SHAPE
 from pneumo_keras.exports.verification import Scoring
-from pneumo_keras.model.classifier import GREY_OFFSET, GREY_SCALE, Classifier, FrozenPart
+from pneumo_keras.model.classifier import Classifier, FrozenPart
 from pneumo_keras.model.head import read_members
+from pneumo_keras.model.inference import GREY_OFFSET, GREY_SCALE
 
 HEIGHT, WIDTH = 2, 3  # axes of maps (n, channels, height, width)
 
@@ -85,9 +86,7 @@ def _write_weights(nodes: Nodes, images: str, axis: int, target: int) -> str:
 def _write_head(nodes: Nodes, head: keras.Model, features: str) -> str:
     """From features (n, d) to log odds (n, members), all members in one matrix."""
     members = read_members(head)
-    value = features
-    if members.shift is not None:
-        value = nodes.add("Sub", features, nodes.add_constant(members.shift))
+    value = nodes.add("Sub", features, nodes.add_constant(members.shift))
     for index, layer in enumerate(members.layers):
         # The first layer of each member has the same inputs, a second one those of its member alone.
         kernel = block_diag(*layer.kernels) if index else np.concatenate(list(layer.kernels), axis=1)

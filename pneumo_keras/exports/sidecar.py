@@ -8,7 +8,7 @@ from typing import Any
 from pneumo_keras.arrays import CLASS_NAMES
 from pneumo_keras.exports.forms import FORMS, IMAGE_SHAPE, IMAGES, PROBABILITY, PROBABILITY_SHAPE
 from pneumo_keras.exports.verification import Verification
-from pneumo_keras.model.classifier import GREY_OFFSET, GREY_SCALE
+from pneumo_keras.model.inference import GREY_OFFSET, GREY_SCALE
 from pneumo_keras.runs.environment import describe_environment
 from pneumo_keras.runs.run import Run
 from pneumo_keras.storage.documents import to_document

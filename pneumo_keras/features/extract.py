@@ -8,15 +8,15 @@ import contextlib
 import importlib.metadata
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import keras
 import numpy as np
 
 import pneumo_keras
+from pneumo_keras import BACKEND
 from pneumo_keras.arrays import Features, ImageBatch, pad
 from pneumo_keras.data.images import ImageSet
 from pneumo_keras.engines.runner import Runner
@@ -24,9 +24,7 @@ from pneumo_keras.errors import ModelError
 from pneumo_keras.features.shared import SharedStore
 from pneumo_keras.features.store import CHUNK, Entry, FeatureTable, Store
 from pneumo_keras.features.views import PLAIN, View
-from pneumo_keras.model.backbone import list_feature_layers, select_feature_layers
-from pneumo_keras.model.classifier import FrozenPart
-from pneumo_keras.model.fingerprint import compute_feature_layer_fingerprints, compute_fingerprint
+from pneumo_keras.model.inference import PooledLayer, scale_images
 from pneumo_keras.runtime.code_fingerprint import fingerprint_code
 from pneumo_keras.runtime.prefetch import Prefetch
 from pneumo_keras.runtime.progress import show_progress
@@ -51,23 +49,45 @@ COMPUTING = (
     *("engines.choice", "engines.graph", "engines.jax", "engines.onnx", "engines.openvino"),
     *("engines.runner", "engines.table"),
     *("features.augmentation", "features.extract", "features.views"),
-    *("model.backbone", "model.classifier", "model.fingerprint", "model.layers"),
+    *("model.inference", "model.layers"),
 )
 
 ViewedImages = tuple[ImageSet, Sequence[View]]
 """Images, and the views in which they are seen."""
 
 
+@dataclass(frozen=True)
+class FrozenNetwork:
+    """The frozen network on an engine.
+
+    Attributes:
+        image_size: Edge of its images in pixels.
+        layers: Its feature layers in their order.
+        build_runner: Starts it up to some of them: batches of CHUNK images -> features.
+        build_map_runner: Starts it up to the maps of all: batches of one image -> values, as `Explainer` has.
+        about: What computes: engine, precision, backend, device.
+    """
+
+    image_size: int
+    layers: Mapping[str, PooledLayer]
+    build_runner: Callable[[Sequence[str]], Runner]
+    build_map_runner: Callable[[], Runner]
+    about: Mapping[str, Any]
+
+    @property
+    def feature_count(self) -> int:
+        """The number of features of an image."""
+        return sum(layer.d for layer in self.layers.values())
+
+
 @dataclass
 class FeatureJob:
     """The computation of the features of images in one view, at some feature layers.
 
-    `build_runner` makes a backbone run over batches of CHUNK images; `waited` counts the seconds for which
-    the network has waited for images.
+    `waited` counts the seconds for which the network has waited for images.
     """
 
-    frozen: FrozenPart
-    build_runner: Callable[[keras.Model], Runner]
+    network: FrozenNetwork
     feature_layers: Sequence[str]
     images: ImageSet
     view: View
@@ -83,15 +103,14 @@ class FeatureJob:
 
     @cached_property
     def _runner(self) -> Runner:
-        return self.build_runner(select_feature_layers(self.frozen.backbone, self.feature_layers))
+        return self.network.build_runner(self.feature_layers)
 
     def _prepare(self, chunks: Iterable[int]) -> Iterator[ImageBatch]:
         for chunk in chunks:
             first = CHUNK * chunk
             rows = np.arange(first, first + CHUNK).clip(max=len(self.images) - 1)
             images = pad(self.images.read(slice(first, first + CHUNK)), CHUNK)
-            # Compiled: operation by operation it takes longer than to augment the images.
-            yield self.frozen.scale.predict_on_batch(self.view.enlarge(images, rows, self.frozen))
+            yield scale_images(self.view.enlarge(images, rows, self.network.image_size))
 
 
 @dataclass(frozen=True)
@@ -99,17 +118,13 @@ class Extractor:
     """Everything between images and features.
 
     Attributes:
-        frozen: Images -> features.
-        build_runner: Makes a backbone run over a stream of batches of CHUNK images.
-        about: What computes the features: engine, precision, backend, device.
+        network: Images -> features.
         store: The store of this machine.
         shared: The store of several machines, if there is one.
         run_elsewhere: Runs a job over chunks on several machines; None where it runs on this one.
     """
 
-    frozen: FrozenPart
-    build_runner: Callable[[keras.Model], Runner]
-    about: dict[str, Any]
+    network: FrozenNetwork
     store: Store
     shared: SharedStore | None = None
     run_elsewhere: Callable[[FeatureJob, Sequence[int]], Generator[Features, None, None]] | None = None
@@ -157,17 +172,15 @@ class Extractor:
     @cached_property
     def _layers(self) -> dict[str, tuple[int, dict[str, Any]]]:
         """By feature layer the number of its features, and what they depend on besides images and view."""
-        backbone = self.frozen.backbone
+        network = self.network
         shared = {
-            **self.about,
-            "image_size": backbone.input_shape[1],
-            "preprocessing": [compute_fingerprint(part) for part in (self.frozen.resize, self.frozen.scale)],
-            "versions": list_versions(self.about["engine"]),
+            **network.about,
+            "image_size": network.image_size,
+            "versions": list_versions(network.about["engine"]),
         }
-        fingerprints = compute_feature_layer_fingerprints(backbone)
         return {
-            layer: (d, {**shared, "feature_layer": layer, "network": fingerprints[layer]})
-            for layer, d in list_feature_layers(backbone).items()
+            name: (layer.d, {**shared, "feature_layer": name, "network": layer.fingerprint})
+            for name, layer in network.layers.items()
         }
 
     def _open(self, entries: dict[str, Entry], images: ImageSet, name: str, view: View) -> FeatureTable:
@@ -218,7 +231,7 @@ class Extractor:
         # A part of an entry is computed together with the rest, or its last digits might be others.
         begun = any(len(missing[layer]) < entry.array.count for layer, entry in incomplete.items())
         computed = entries if begun else incomplete
-        job = FeatureJob(self.frozen, self.build_runner, list(computed), images, view)
+        job = FeatureJob(self.network, list(computed), images, view)
         started = time.monotonic()
         self._compute(job, computed, missing, title)
         seconds = time.monotonic() - started
@@ -256,7 +269,7 @@ class Extractor:
 
 def list_versions(engine: str) -> dict[str, str]:
     """Versions of this package, its code, Keras and of what computes on the backend and for an engine."""
-    computing = {package for name in (keras.config.backend(), engine) for package in PACKAGES.get(name, ())}
+    computing = {package for name in (BACKEND, engine) for package in PACKAGES.get(name, ())}
     versions = {"pneumo-keras": pneumo_keras.__version__, "pneumo-keras code": fingerprint_code(COMPUTING)}
     for package in ("keras", *sorted(computing)):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

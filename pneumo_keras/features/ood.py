@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from pneumo_keras.arrays import Features
 from pneumo_keras.features.store import FeatureTable, iterate_rows
-from pneumo_keras.model.head import bound_variance
+from pneumo_keras.model.inference import bound_variance
 
 SAMPLE = 4096  # training images that it is fitted to, at most
 # Chosen on validation images, rotated, inverted and replaced by photographs: see docs/benchmarks.md.

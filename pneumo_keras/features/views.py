@@ -19,7 +19,7 @@ from pneumo_keras.features.augmentation import (
     expose_images,
     warp_images,
 )
-from pneumo_keras.model.classifier import FrozenPart
+from pneumo_keras.model.inference import resize_images
 
 
 @dataclass(frozen=True)
@@ -40,18 +40,17 @@ class View:
         self,
         images: UInt8[np.ndarray, "n _height _width"],
         rows: Sequence[int] | Integer[np.ndarray, " n"],
-        frozen: FrozenPart,
-    ) -> Float32[np.ndarray, "n size size 1"]:
-        """Images of these rows, 0..255 and of any size, as the frozen network's scaling takes them."""
-        size: int = frozen.backbone.input_shape[1]
+        size: int,
+    ) -> Float32[np.ndarray, "n {size} {size}"]:
+        """Images of these rows, 0..255 and of any size, at the size of the network's, in pixels."""
         if self.draw is None:
-            return frozen.resize.predict_on_batch(images[..., None].astype(np.float32))
+            return resize_images(images, size)
         augmentations = [self.draw(int(row)) for row in rows]
         changed = expose_images(images, augmentations)
         # A warp looks at single pixels: what is larger than the image is averaged before.
         if max(images.shape[1:]) > size:
-            changed = frozen.resize.predict_on_batch(changed[..., None])[..., 0]
-        return warp_images(changed, augmentations, size)[..., None]
+            changed = resize_images(changed, size)
+        return warp_images(changed, augmentations, size)
 
     def mirror(self) -> "View":
         """The same view, from left to right."""
@@ -72,11 +71,11 @@ class SeenImages:
 
     images: ImageSet
     view: View
-    frozen: FrozenPart
+    size: int
 
     def __getitem__(self, rows: Rows) -> np.ndarray:
         indices = range(len(self.images))[rows] if isinstance(rows, slice) else rows
-        return self.view.enlarge(self.images.read(rows), indices, self.frozen)
+        return self.view.enlarge(self.images.read(rows), indices, self.size)[..., None]
 
 
 def list_evaluated_views(flip_average: bool, view: View = PLAIN) -> list[View]:

@@ -13,22 +13,19 @@ References:
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
-import keras
 import numpy as np
-from jaxtyping import Float32, Float64, UInt8
+from jaxtyping import Float32, Float64
 from scipy.special import ndtr
 
-from pneumo_keras.arrays import Features, Images
-from pneumo_keras.model.backbone import list_ends
-from pneumo_keras.model.classifier import Classifier
-from pneumo_keras.model.head import read_members
-from pneumo_keras.model.layers import list_operations
+from pneumo_keras.arrays import Features, ImageBatch, Images
+from pneumo_keras.model.inference import Axis, HeadMembers, PooledLayer, resize_images, scale_images
 
-Image = UInt8[np.ndarray, "height width"]
+ComputeMaps = Callable[[Iterable[ImageBatch]], Iterator[Float32[np.ndarray, "_n _values"]]]
+"""Batches of images -> the maps of all feature layers of each, in a row, channels running fastest."""
+
 FeatureLayerMaps = list[np.ndarray]
 """For each feature layer its map (cells, cells, channels)."""
 
@@ -55,35 +52,63 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Explainer:
-    """A classifier that shows where its log odds come from.
+    """What shows where the log odds of a classifier come from.
 
     Attributes:
-        classifier: Classifier of a run.
-        maps: Images -> the feature layers' maps.
+        layers: Feature layers of the frozen network.
+        compute_maps: The frozen network up to their maps.
+        head: Features -> log odds.
+        slope: Of the calibration.
+        intercept: Of the calibration.
+        flip_average: Whether an image's log odds are averaged with those of its mirror image.
+        image_size: Edge of the images that the network sees, in pixels.
         cell_weights: For each feature layer the weights of its cells in the image's pixels, down and across.
         normal_means: For each view of an image the feature layers' mean maps over normal images.
     """
 
-    classifier: Classifier
-    maps: keras.Model
-    cell_weights: Sequence[tuple[CellWeights, CellWeights]]
-    normal_means: Sequence[FeatureLayerMaps]
+    layers: Sequence[PooledLayer]
+    compute_maps: ComputeMaps
+    head: HeadMembers
+    slope: float
+    intercept: float
+    flip_average: bool
+    image_size: int
+    cell_weights: Sequence[tuple[CellWeights, CellWeights]] = ()
+    normal_means: Sequence[FeatureLayerMaps] = ()
 
-    def explain(self, image: Image) -> Explanation:
-        """Explains an image of the size that the classifier was trained on, 0 (black) to 255 (white)."""
-        views = _compute_maps(self.classifier, self.maps, image)
-        features = np.stack([np.concatenate([one.mean(axis=(0, 1)) for one in maps]) for maps in views])
-        gradients, log_odds = linearise_head(self.classifier.head, features)
-        added = [
-            self._spread(gradient, maps, normal_means)
-            for gradient, maps, normal_means in zip(gradients, views, self.normal_means, strict=True)
-        ]
-        if self.classifier.flip_average:
-            added = [added[0], added[1][:, ::-1]]
-        calibration: Any = self.classifier.decision.get_layer("calibration")
-        evidence = float(calibration.scale) * np.mean(added, axis=0)
-        calibrated = float(calibration.scale * log_odds.mean() + calibration.offset)
-        return Explanation(evidence.astype(np.float32), base=calibrated - float(evidence.mean()))
+    def explain(self, images: Images) -> Iterator[Explanation]:
+        """Explains images of the size that the classifier was trained on, 0 (black) to 255 (white)."""
+        for views in self.see(images):
+            features = np.stack([np.concatenate([one.mean(axis=(0, 1)) for one in maps]) for maps in views])
+            gradients, log_odds = linearise_head(self.head, features)
+            added = [
+                self._spread(gradient, maps, normal_means)
+                for gradient, maps, normal_means in zip(gradients, views, self.normal_means, strict=True)
+            ]
+            if self.flip_average:
+                added = [added[0], added[1][:, ::-1]]
+            evidence = self.slope * np.mean(added, axis=0)
+            calibrated = self.slope * float(log_odds.mean()) + self.intercept
+            yield Explanation(evidence.astype(np.float32), base=calibrated - float(evidence.mean()))
+
+    def see(self, images: Images) -> Iterator[list[FeatureLayerMaps]]:
+        """The maps of each view that the classifier scores: the image, its mirror image if it averages."""
+        maps = iter(self.compute_maps(self._list_views(images)))
+        for first in maps:
+            yield [self._split(one) for one in ([first, next(maps)] if self.flip_average else [first])]
+
+    def _list_views(self, images: Images) -> Iterator[ImageBatch]:
+        """One by one: every image then runs in the same program, which is compiled once."""
+        for image in images:
+            scaled = scale_images(resize_images(image[None], self.image_size))
+            yield scaled
+            if self.flip_average:
+                yield np.ascontiguousarray(scaled[:, :, ::-1])
+
+    def _split(self, values: Float32[np.ndarray, "1 _values"]) -> FeatureLayerMaps:
+        shapes = [(*layer.shape, layer.d) for layer in self.layers]
+        parts = np.split(values[0], np.cumsum([math.prod(shape) for shape in shapes])[:-1])
+        return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
     def _spread(
         self, gradient: Float64[np.ndarray, " d"], maps: FeatureLayerMaps, normal_means: FeatureLayerMaps
@@ -99,107 +124,52 @@ class Explainer:
         return added
 
 
-def build_explainer(classifier: Classifier, normal: Images) -> Explainer:
-    """Makes a classifier explain images; a dozen of normal ones, of its training images' size, are enough."""
-    maps = build_map_model(classifier.frozen.backbone)
+def build_explainer(explainer: Explainer, normal: Images) -> Explainer:
+    """Lets an explainer compare with normal images; a dozen of them, of the training images' size, do."""
     height, width = normal.shape[1:]
-    length: int = classifier.frozen.backbone.input_shape[1]
     cell_weights = [
         (
-            down.spread(output.shape[1], length=length, pixels=height),
-            across.spread(output.shape[2], length=length, pixels=width),
+            spread_cells(layer.down, layer.shape[0], length=explainer.image_size, pixels=height),
+            spread_cells(layer.across, layer.shape[1], length=explainer.image_size, pixels=width),
         )
-        for output, (down, across) in zip(maps.outputs, locate_cells(maps), strict=True)
+        for layer in explainer.layers
     ]
-    seen = [_compute_maps(classifier, maps, image) for image in normal]  # images, views, feature layers
+    seen = list(explainer.see(normal))  # images, views, feature layers
     normal_means = [
         [np.stack(one).mean(axis=0, dtype=np.float64) for one in zip(*view, strict=True)]
         for view in zip(*seen, strict=True)
     ]
-    return Explainer(classifier, maps, cell_weights, normal_means)
-
-
-def _compute_maps(classifier: Classifier, maps: keras.Model, image: Image) -> list[FeatureLayerMaps]:
-    """The maps of each view that the classifier scores: the image, and its mirror image if it averages."""
-    frozen = classifier.frozen
-    images = frozen.resize.predict_on_batch(image[None, ..., None].astype(np.float32))
-    scaled = np.asarray(frozen.scale.predict_on_batch(images))
-    views = [scaled, np.ascontiguousarray(scaled[:, :, ::-1])] if classifier.flip_average else [scaled]
-    # One by one: every image then runs in the same program, which is compiled once.
-    outputs = [keras.tree.flatten(maps.predict_on_batch(view)) for view in views]
-    return [[np.asarray(one)[0] for one in feature_layers] for feature_layers in outputs]
+    return replace(explainer, cell_weights=cell_weights, normal_means=normal_means)
 
 
 def linearise_head(
-    head: keras.Model, features: Features
+    head: HeadMembers, features: Features
 ) -> tuple[Float64[np.ndarray, "n d"], Float64[np.ndarray, " n"]]:
     """The gradient of a head's log odds, in the mean over its members, at the features of images; log odds.
 
     Exact as long as the same hidden units stay active.
     """
-    members = read_members(head)
-    values = features.astype(np.float64) - (0 if members.shift is None else members.shift)
+    values = features - head.shift
     slopes = []  # of ReLU or nothing: members, images, outputs
-    for layer in members.layers:
+    for layer in head.layers:
         values = values @ layer.kernels + layer.biases[:, None]
         slopes.append(values > 0 if layer.relu else np.ones(values.shape))
         values = values * slopes[-1]
     gradient = np.ones(values.shape)
-    for layer, slope in zip(reversed(members.layers), reversed(slopes), strict=True):
+    for layer, slope in zip(reversed(head.layers), reversed(slopes), strict=True):
         gradient = (gradient * slope) @ layer.kernels.swapaxes(1, 2)
     return gradient.mean(axis=0), values[..., 0].mean(axis=0)
 
 
-@dataclass(frozen=True)
-class Axis:
-    """Where the cells of a map are along one side of the image, in pixels of the image.
+def spread_cells(axis: Axis, cells: int, *, length: int, pixels: int) -> CellWeights:
+    """The share of each cell that falls to each pixel of an image, so that nothing is lost or added.
 
-    `first` is the centre of the first cell's field of view, 0 that of the first pixel; `step` is the distance
-    of the centres of two cells.
+    A cell is where its field of view has its centre. To stretch the cells over the image instead would
+    move what they show by a tenth of it: a network that pads nothing has no cells near the border.
+    `length` is that of this side in pixels of the network's image, `pixels` of the user's.
     """
-
-    first: float = 0.0
-    step: float = 1.0
-
-    def slide(self, *, size: int, window: int, step: int, padded: bool) -> "Axis":
-        """The cells behind a window that slides by `step` over these `size` cells, padded or not."""
-        lacking = (math.ceil(size / step) - 1) * step + window - size if padded else 0
-        before = max(lacking, 0) // 2
-        return Axis(self.first + self.step * ((window - 1) / 2 - before), self.step * step)
-
-    def spread(self, cells: int, *, length: int, pixels: int) -> CellWeights:
-        """The share of each cell that falls to each pixel of an image, so that nothing is lost or added.
-
-        A cell is where its field of view has its centre. To stretch the cells over the image instead would
-        move what they show by a tenth of it: a network that pads nothing has no cells near the border.
-        `length` is that of this side in pixels of the network's image, `pixels` of the user's.
-        """
-        borders = np.linspace(0, length, pixels + 1) - 0.5
-        centres = self.first + self.step * np.arange(cells)
-        below = ndtr((borders[:, None] - centres) / max(BLUR * length, self.step / 2))
-        shares = np.diff(below, axis=0)
-        return shares / shares.sum(axis=0)
-
-
-def build_map_model(backbone: keras.Model) -> keras.Model:
-    """From images (n, size, size, 3) to the feature layers' maps (n, cells, cells, channels), in order."""
-    images: Any = backbone.input
-    return keras.Model(images, [layer.input for layer in list_ends(backbone).values()], name="maps")
-
-
-def locate_cells(maps: keras.Model) -> list[tuple[Axis, Axis]]:
-    """Where the cells of each map of `build_map_model` are, from top to bottom and from left to right."""
-    located = {id(maps.input): (Axis(), Axis())}
-    for layer in list_operations(maps):
-        # Branches that are joined again have windows at the same locations.
-        source = keras.tree.flatten(layer.input)[0]
-        down, across = located[id(source)]
-        window = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
-        if window:  # other layers change only values
-            sides = zip((down, across), source.shape[1:3], window, layer.strides, strict=True)
-            down, across = (
-                axis.slide(size=size, window=width, step=step, padded=layer.padding == "same")
-                for axis, size, width, step in sides
-            )
-        located[id(layer.output)] = down, across
-    return [located[id(output)] for output in maps.outputs]
+    borders = np.linspace(0, length, pixels + 1) - 0.5
+    centres = axis.first + axis.step * np.arange(cells)
+    below = ndtr((borders[:, None] - centres) / max(BLUR * length, axis.step / 2))
+    shares = np.diff(below, axis=0)
+    return shares / shares.sum(axis=0)

@@ -14,6 +14,7 @@ import keras
 
 from pneumo_keras.data.download import Release, fetch_release
 from pneumo_keras.errors import ModelError
+from pneumo_keras.model.inference import POOLED, Axis
 from pneumo_keras.model.layers import build_glorot, find_infinite, list_operations
 from pneumo_keras.runtime.private_apis import override_initializers
 
@@ -30,7 +31,7 @@ IMAGENET = Release(
     bytes=87_910_968,
 )
 
-POOLED, FLAT = "_pooled", "_flat"  # ends of the names of layers in which feature layers end
+FLAT = "_flat"  # ends the name of a layer in which a feature layer ends that is not averaged, or POOLED
 
 CUT = "cut"
 """The feature layer of a lower part that is not pooled."""
@@ -81,11 +82,6 @@ def list_ends(backbone: keras.Model) -> dict[str, Any]:
     return {layer.name.rpartition("_")[0]: layer for layer in layers}
 
 
-def list_feature_layers(backbone: keras.Model) -> dict[str, int]:
-    """The feature layers of a backbone with their numbers of features, in their order."""
-    return {feature_layer: layer.output.shape[-1] for feature_layer, layer in list_ends(backbone).items()}
-
-
 def count_operations(backbone: keras.Model) -> int:
     """Additions and multiplications of the convolutions for one image; all the rest is small."""
     convolutions: list[Any] = [layer for layer in backbone.layers if isinstance(layer, keras.layers.Conv2D)]
@@ -99,6 +95,32 @@ def select_feature_layers(backbone: keras.Model, feature_layers: Sequence[str]) 
     images: Any = backbone.input
     ends = list_ends(backbone)
     return join_feature_layers(images, [ends[feature_layer].output for feature_layer in feature_layers])
+
+
+def build_map_network(backbone: keras.Model) -> keras.Model:
+    """From images to the maps of all feature layers (n, values), channels running fastest."""
+    images: Any = backbone.input
+    ends = list_ends(backbone)
+    flat = [keras.layers.Flatten(name=f"{name}{FLAT}")(layer.input) for name, layer in ends.items()]
+    return join_feature_layers(images, flat)
+
+
+def locate_cells(backbone: keras.Model) -> dict[str, tuple[Axis, Axis]]:
+    """Where the cells of each feature layer's maps are, from top to bottom and from left to right."""
+    located = {id(backbone.input): (Axis(), Axis())}
+    for layer in list_operations(backbone):
+        # Branches that are joined again have windows at the same locations.
+        source = keras.tree.flatten(layer.input)[0]
+        down, across = located[id(source)]
+        window = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
+        if window:  # other layers change only values
+            sides = zip((down, across), source.shape[1:3], window, layer.strides, strict=True)
+            down, across = (
+                axis.slide(size=size, window=width, step=step, padded=layer.padding == "same")
+                for axis, size, width, step in sides
+            )
+        located[id(layer.output)] = down, across
+    return {name: located[id(layer.input)] for name, layer in list_ends(backbone).items()}
 
 
 def _build_network(weights: str, image_size: int, feature_layers: Sequence[str]) -> keras.Model:

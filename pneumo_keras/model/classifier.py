@@ -16,13 +16,13 @@ import keras
 import numpy as np
 
 from pneumo_keras.errors import ModelError
+from pneumo_keras.model.inference import GREY_OFFSET, GREY_SCALE
 from pneumo_keras.model.layers import find_infinite, list_operations
 from pneumo_keras.runtime.private_apis import Initializer, override_initializers
 from pneumo_keras.storage.bounded_reading import open_zip
 
 FLIP_AVERAGE = "flip_average"
 PARTS = ("resize", "scale", "backbone", "head", "decision")
-GREY_SCALE, GREY_OFFSET = 1 / 127.5, -1.0  # from 0..255 to what the backbone sees
 SHARED = "shared_object_id"  # in Keras' files
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"

@@ -8,7 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from pneumo_keras.model.backbone import list_ends
+from pneumo_keras.model.backbone import list_ends, locate_cells
+from pneumo_keras.model.inference import PooledLayer
 from pneumo_keras.runtime.private_apis import trace_tensor
 
 # Of a layer's settings, those that change nothing of what it computes in inference.
@@ -20,10 +21,14 @@ def compute_fingerprint(model: keras.Model) -> str:
     return _hash_values(_compute_fingerprints(model.outputs))
 
 
-def compute_feature_layer_fingerprints(backbone: keras.Model) -> dict[str, str]:
-    """Fingerprint of the layers up to each feature layer of a backbone; each is hashed once."""
-    ends = list_ends(backbone)
-    return dict(zip(ends, _compute_fingerprints([layer.output for layer in ends.values()]), strict=True))
+def describe_feature_layers(backbone: keras.Model) -> dict[str, PooledLayer]:
+    """The feature layers of a backbone, in their order; every layer is hashed once."""
+    ends, cells = list_ends(backbone), locate_cells(backbone)
+    fingerprints = _compute_fingerprints([layer.output for layer in ends.values()])
+    return {
+        name: PooledLayer(layer.output.shape[-1], fingerprint, tuple(layer.input.shape[1:3]), *cells[name])
+        for (name, layer), fingerprint in zip(ends.items(), fingerprints, strict=True)
+    }
 
 
 def _compute_fingerprints(outputs: Sequence[Any]) -> list[str]:

@@ -1,19 +1,15 @@
 """The head, which is fitted first. Several members that differ only in their seeds are fitted together."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
-from jaxtyping import Float, Float64
 
+from pneumo_keras.model.inference import HeadMembers, MemberLayer, Moments, bound_variance
 from pneumo_keras.model.layers import build_glorot, list_operations, to_float64
 from pneumo_keras.runtime.private_apis import override_initializers
 from pneumo_keras.runtime.seeds import derive_seeds
-
-Moments = Float[np.ndarray, "*members d"]
-"""Of the features (d), or of those that each member learns from (members, d)."""
 
 EQUATION = "nd,mdo->nmo"  # features, kernels, outputs
 
@@ -21,15 +17,6 @@ EQUATION = "nd,mdo->nmo"  # features, kernels, outputs
 def build_standardisation(mean: Moments, variance: Moments) -> keras.layers.Normalization:
     """Features (n, d) to zero mean and unit variance, by those of the training features."""
     return keras.layers.Normalization(-1, mean=mean, variance=bound_variance(variance), name="standardise")
-
-
-def bound_variance(variance: Moments) -> Moments:
-    """The variance with a lower bound: a feature that hardly varies is not amplified.
-
-    What is far below the average counts as a thousandth of its standard deviation.
-    """
-    floor = 1e-6 * variance.mean(axis=-1, keepdims=True)
-    return np.maximum(variance, np.where(floor > 0, floor, 1.0))
 
 
 def build_head(
@@ -130,32 +117,9 @@ def _start(layer: keras.layers.EinsumDense, x: Any, seeds: Sequence[int]) -> Any
     return output
 
 
-@dataclass(frozen=True)
-class MemberLayer:
-    """For each member values @ kernel + bias, then ReLU or nothing."""
-
-    kernels: Float64[np.ndarray, "members inputs outputs"]
-    biases: Float64[np.ndarray, "members outputs"]
-    relu: bool
-
-
-@dataclass(frozen=True)
-class HeadMembers:
-    """A head as matrices, exact and in float64, from features (n, d) to log odds (n, members).
-
-    Attributes:
-        shift: Taken from the features first, if any. Not folded into the biases: these would become
-            differences of large numbers.
-        layers: One after the other, the last with one output.
-    """
-
-    shift: Float64[np.ndarray, " d"] | None
-    layers: tuple[MemberLayer, ...]
-
-
 def read_members(head: keras.Model) -> HeadMembers:
     """Reads a head of `build_head`, deviations and the difference of two outputs folded into its kernels."""
-    shift, deviation, layers = None, np.ones(1), []
+    shift, deviation, layers = np.zeros(1), np.ones(1), []
     for layer in list_operations(head):
         if isinstance(layer, keras.layers.Normalization):
             shift = to_float64(layer.mean)[0]

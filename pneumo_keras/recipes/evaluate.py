@@ -31,8 +31,8 @@ from pneumo_keras.evaluation.robustness import ScoredImages
 from pneumo_keras.evaluation.scores import format_medmnist_scores, format_scores, to_medmnist_name
 from pneumo_keras.features.store import iterate_rows
 from pneumo_keras.features.views import PLAIN, View, list_evaluated_views
-from pneumo_keras.model.classifier import FrozenPart
 from pneumo_keras.recipes.explain import explain_mistakes
+from pneumo_keras.recipes.extraction import build_extractor, open_network
 from pneumo_keras.recipes.images import (
     Split,
     compare_patients,
@@ -42,9 +42,9 @@ from pneumo_keras.recipes.images import (
     open_own_data,
     open_splits,
 )
-from pneumo_keras.recipes.network import build_extractor, list_perturbed_views
 from pneumo_keras.recipes.perturbations import list_kinds, measure_robustness
 from pneumo_keras.recipes.scoring import compute_log_odds, decide, evaluate_members, write_scores
+from pneumo_keras.recipes.views import list_perturbed_views
 from pneumo_keras.reporting.evaluation_text import describe_seen
 from pneumo_keras.reporting.plots import draw_robustness, draw_summary, save_plot
 from pneumo_keras.reporting.report import PerturbedImages, ReportContents, format_report
@@ -178,10 +178,12 @@ def evaluate_images(task: Task, prevalence: float | None, *, perturb: bool) -> R
     and severity.
     """
     run, config, split = task.run, task.config, task.split
-    classifier, ood_detector = run.classifier, run.ood_detector
+    head, calibration, ood_detector = run.head, run.calibration, run.ood_detector
     shift, _ = run.to_prevalence(prevalence)
-    point, flip, seed = run.operating_point, classifier.flip_average, config.perturbation.seed
-    extractor = build_extractor(config, classifier.frozen, must_share=False)
+    point, seed = run.operating_point, config.perturbation.seed
+    size, flip = config.model.image_size, config.model.flip_average
+    network = open_network(run, config.compute)
+    extractor = build_extractor(config, network, must_share=False)
 
     def measure_distances(seen: Split, view: View) -> Distances:
         table = extractor.extract(seen.images, seen.title, view)
@@ -190,17 +192,17 @@ def evaluate_images(task: Task, prevalence: float | None, *, perturb: bool) -> R
     def evaluate_views(
         views: Sequence[View], distances: Distances | None = None
     ) -> tuple[Scores, Evaluation]:
-        log_odds = compute_log_odds(extractor, classifier.head, split, views)
-        scores = decide(classifier.decision, log_odds)
+        log_odds = compute_log_odds(extractor, head, split, views)
+        scores = decide(calibration, log_odds)
         evaluation = evaluate_members(
-            config, split, log_odds, classifier.decision, point, shift, distances=distances, new=task.new
+            config, split, log_odds, calibration, point, shift, distances=distances, new=task.new
         )
         return shift.correct_scores(scores) if shift else scores, evaluation
 
     def score(seen: Split, view: View) -> ScoredImages:
-        log_odds = compute_log_odds(extractor, classifier.head, seen, list_evaluated_views(flip, view))
+        log_odds = compute_log_odds(extractor, head, seen, list_evaluated_views(flip, view))
         distances = measure_distances(seen, view)
-        scores = decide(classifier.decision, log_odds)
+        scores = decide(calibration, log_odds)
         return ScoredImages(log_odds.mean(axis=1, dtype=np.float64), scores, distances)
 
     plain, all_at_once = list_evaluated_views(flip), list_perturbed_views(config, flip_average=flip)
@@ -230,7 +232,7 @@ def evaluate_images(task: Task, prevalence: float | None, *, perturb: bool) -> R
             **vars(of_perturbed), changes=changes, perturbation=settings, robustness=robustness
         )
         evaluation = replace(evaluation, perturbed=found)
-        perturbed = PerturbedImages(perturbed_scores, _show_images(split, all_at_once[0], classifier.frozen))
+        perturbed = PerturbedImages(perturbed_scores, _show_images(split, all_at_once[0], size))
     return ReportContents(
         name=task.name,
         run=run,
@@ -248,11 +250,10 @@ def evaluate_images(task: Task, prevalence: float | None, *, perturb: bool) -> R
     )
 
 
-def _show_images(split: Split, view: View, frozen: FrozenPart) -> Images:
+def _show_images(split: Split, view: View, size: int) -> Images:
     """The first images of a split as a view shows them to the network."""
     images = split.images.read(slice(EXAMPLES))
-    shown = view.enlarge(images, range(len(images)), frozen)
-    return shown[..., 0].round().astype(np.uint8)
+    return view.enlarge(images, range(len(images)), size).round().astype(np.uint8)
 
 
 def write_evaluation(folder: RunFolder, task: Task, contents: ReportContents) -> None:

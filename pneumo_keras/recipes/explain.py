@@ -18,6 +18,7 @@ from pneumo_keras.data.decoding import DecodedImage, decode_images
 from pneumo_keras.data.images import Preparation
 from pneumo_keras.evaluation.metrics import find_mistakes
 from pneumo_keras.model.attribution import Explainer, Explanation, build_explainer
+from pneumo_keras.recipes.extraction import open_network
 from pneumo_keras.recipes.images import Split
 from pneumo_keras.recipes.predict import Scorer, build_scorer
 from pneumo_keras.reporting.explanations import SHOWN_EDGE, Evidence, draw_explanation
@@ -66,7 +67,8 @@ class ImageExplainer:
         (scored,) = self.scorer.score([image])
         pixels: Any = image.image
         shown = pixels if image.shown is None else image.shown
-        return ExplainedImage(scored, self.explainer.explain(pixels), shown)
+        (explanation,) = self.explainer.explain(pixels[None])
+        return ExplainedImage(scored, explanation, shown)
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,23 @@ class ExplainedFile:
 
 def build_image_explainer(run: Run) -> ImageExplainer:
     """Builds what scores and explains images with a finished run."""
-    normal = run.normal_images
-    log.info("Comparing with %s of the run", to_amount(len(normal), "normal image"))
-    return ImageExplainer(build_scorer(run, chunk=1), build_explainer(run.classifier, normal))
+    log.info("Comparing with %s of the run", to_amount(len(run.normal_images), "normal image"))
+    return ImageExplainer(build_scorer(run, chunk=1), build_run_explainer(run))
+
+
+def build_run_explainer(run: Run) -> Explainer:
+    """Builds what explains prepared images with a finished run."""
+    network, model = open_network(run, run.config.compute), run.config.model
+    explainer = Explainer(
+        layers=list(network.layers.values()),
+        compute_maps=network.build_map_runner(),
+        head=run.head,
+        slope=run.calibration.slope,
+        intercept=run.calibration.intercept,
+        flip_average=model.flip_average,
+        image_size=model.image_size,
+    )
+    return build_explainer(explainer, run.normal_images)
 
 
 def explain_files(
@@ -146,9 +162,8 @@ def explain_mistakes(run: Run, split: Split, scores: Scores, threshold: float) -
     mistakes = np.concatenate(find_mistakes(split.images.labels, scores, threshold, limit=MISTAKES))
     if not len(mistakes):
         return {}
-    explainer = build_explainer(run.classifier, run.normal_images)
-    explained = [explainer.explain(image).evidence for image in split.images.read(mistakes)]
-    return dict(zip(mistakes.tolist(), explained, strict=True))
+    explained = build_run_explainer(run).explain(split.images.read(mistakes))
+    return {index: one.evidence for index, one in zip(mistakes.tolist(), explained, strict=True)}
 
 
 def name_images(images: Iterable[DecodedImage]) -> Iterator[tuple[DecodedImage, str]]:

@@ -16,18 +16,18 @@ from typing import Any
 
 import numpy as np
 
-from pneumo_keras.arrays import Features, ImageBatch
+from pneumo_keras.arrays import Features, ImageBatch, pad
 from pneumo_keras.cluster.connection import describe_cluster
 from pneumo_keras.cluster.ordered_map import Stage, map_in_order
-from pneumo_keras.config import find_cache
 from pneumo_keras.data.decoding import DecodedImage, Decoders
 from pneumo_keras.data.images import Preparation
 from pneumo_keras.engines.runner import Runner
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.features.store import CHUNK
+from pneumo_keras.model.inference import resize_images, scale_images
+from pneumo_keras.recipes.extraction import open_network
 from pneumo_keras.runs.run import NOT_SCORED, Run, ScoredImage, load_run, to_warning
-from pneumo_keras.runtime.backend import start_backend
 from pneumo_keras.runtime.prefetch import Prefetch
 
 log = logging.getLogger("pneumo_keras")
@@ -43,13 +43,18 @@ SMALLEST_BLOCK, LARGEST_BLOCK, BLOCKS = 32, 256, 1000
 
 @dataclass(frozen=True)
 class Scorer:
-    """A run that scores images, at its operating point; another prevalence changes no prediction."""
+    """A run that scores images, at its operating point; another prevalence changes no prediction.
+
+    `chunk` images pass the network together; where the engine has a program for that number alone, `padded`
+    fills up a chunk that has fewer.
+    """
 
     run: Run
     runner: Runner
     threshold: float
     shift: PrevalenceShift | None
     chunk: int
+    padded: bool
 
     def score(self, images: Iterable[DecodedImage]) -> Generator[ScoredImage, None, None]:
         """Scores images in their order; only a few are in memory."""
@@ -59,15 +64,15 @@ class Scorer:
     def extract(
         self, images: Iterable[DecodedImage]
     ) -> Generator[tuple[list[DecodedImage], list[Features]], None, None]:
-        """Images in packets with the features (chunk, d) of each of their views; the first view is the image.
+        """Images in packets with the features (n, d) of each of their views; the first view is the image.
 
-        The first rows are those of the readable images; the others of a last packet mean nothing.
+        The first rows are those of the readable images; the others mean nothing.
         """
         packets: deque[list[DecodedImage]] = deque()
         running: Any = self.runner(Prefetch(self._prepare(images, packets)))
         with contextlib.closing(running) as features:  # or the other thread would go on after an error here
             for plain in features:
-                views = [plain, next(features)] if self.run.classifier.flip_average else [plain]
+                views = [plain, next(features)] if self.run.config.model.flip_average else [plain]
                 yield packets.popleft(), views
 
     def to_unscored(self, image: DecodedImage) -> ScoredImage:
@@ -78,21 +83,20 @@ class Scorer:
         self, images: Iterable[DecodedImage], packets: "deque[list[DecodedImage]]"
     ) -> Iterator[ImageBatch]:
         """Batches of one shape for the network; the images of each go to `packets` before."""
-        frozen, size = self.run.classifier.frozen, self.run.preparation.size
+        model, size = self.run.config.model, self.run.preparation.size
         for packet in _pack(images, self.chunk):
             packets.append(packet)
-            batch = np.zeros((self.chunk, size, size, 1), np.float32)
             arrays = [image.image for image in packet if image.image is not None]
-            batch[: len(arrays), ..., 0] = arrays or 0
-            scaled = np.asarray(frozen.scale.predict_on_batch(frozen.resize.predict_on_batch(batch)))
+            batch = np.stack(arrays or [np.zeros((size, size), np.uint8)])
+            batch = pad(batch, self.chunk) if self.padded else batch
+            scaled = scale_images(resize_images(batch, model.image_size))
             yield scaled
-            if self.run.classifier.flip_average:
+            if model.flip_average:
                 yield np.ascontiguousarray(scaled[:, :, ::-1])
 
     def _evaluate(self, packet: list[DecodedImage], views: list[Features]) -> Iterator[ScoredImage]:
-        log_odds = np.mean([self.run.classifier.head.predict_on_batch(view) for view in views], axis=0)
-        decided: Any = self.run.classifier.decision.predict_on_batch(log_odds)
-        scores = np.asarray(decided)[:, 0].astype(np.float64)
+        log_odds = np.mean([self.run.head.compute_log_odds(view) for view in views], axis=(0, 2))
+        scores = self.run.calibration.to_scores(log_odds.astype(np.float64))
         scores = self.shift.correct_scores(scores) if self.shift else scores
         distances = self.run.ood_detector.measure(views[0])
         evaluated = zip(scores.tolist(), distances.tolist(), strict=True)
@@ -108,34 +112,27 @@ class Scorer:
 
 
 def build_scorer(run: Run, *, prevalence: float | None = None, chunk: int = CHUNK) -> Scorer:
-    """Starts the network of a run on the engine of its settings, for `chunk` images at once.
+    """Starts the network of a run on the engine of its settings; Keras starts only where that needs it.
 
     Scores are corrected to a prevalence in (0, 1), if given.
     """
-    from pneumo_keras.recipes.network import (
-        build_frozen_runner,  # imports Keras, which a cluster's driver lacks
-    )
-
     shift, point = run.to_prevalence(prevalence)
-    _ = run.ood_detector  # or a damaged one would be found after the first images
-    runner = build_frozen_runner(run.config, run.classifier.frozen)
-    return Scorer(run, runner, point.threshold, shift, chunk)
+    _ = run.head, run.ood_detector  # or damaged ones would be found after the first images
+    network = open_network(run, run.config.compute)
+    runner = network.build_runner(list(network.layers))
+    padded = network.about["engine"] != "openvino"
+    return Scorer(run, runner, point.threshold, shift, chunk, padded)
 
 
 def predict_files(
-    scorer: Scorer,
-    paths: Iterable[str],
-    *,
-    workers: int | None = None,
-    last: tuple[str, float] | None = None,
+    scorer: Scorer, decoders: Decoders, paths: Iterable[str], last: tuple[str, float] | None = None
 ) -> Generator[ScoredImage, None, None]:
     """Scores files in their order; a file without an image gets its reason, and the others are scored.
 
-    `workers` processes decode, one a core if None. For `last` see `score_rest`.
+    For `last` see `score_rest`.
     """
     log.info(THRESHOLD_MESSAGE, scorer.threshold)
-    with Decoders(scorer.run.preparation, workers=workers) as decoders:
-        yield from score_rest(lambda files: scorer.score(decoders.decode(files)), paths, last)
+    return score_rest(lambda files: scorer.score(decoders.decode(files)), paths, last)
 
 
 def predict_on_cluster(
@@ -183,7 +180,6 @@ def build_scoring(
         RunError: The run cannot be read from there.
         BackendError: Keras cannot start there.
     """
-    start_backend(find_cache())
     return build_scorer(load_run(run), prevalence=prevalence).score
 
 

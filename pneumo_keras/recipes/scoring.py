@@ -3,14 +3,13 @@
 import logging
 from collections.abc import Sequence
 
-import keras
 import numpy as np
 
 from pneumo_keras.arrays import LogOdds, Scores
 from pneumo_keras.config import Config
 from pneumo_keras.data.images import hash_labels
 from pneumo_keras.data.overlap import PerImage
-from pneumo_keras.evaluation.calibration import Calibration, describe_calibration, fit_scaling
+from pneumo_keras.evaluation.calibration import Calibration, LogitScaling, describe_calibration, fit_scaling
 from pneumo_keras.evaluation.patients import to_groups
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
 from pneumo_keras.evaluation.report_card import Distances, Evaluation, Metrics, evaluate
@@ -19,6 +18,7 @@ from pneumo_keras.evaluation.threshold import OperatingPoint, choose_operating_p
 from pneumo_keras.features.extract import Extractor
 from pneumo_keras.features.store import iterate_rows
 from pneumo_keras.features.views import View
+from pneumo_keras.model.inference import HeadMembers
 from pneumo_keras.recipes.images import Split
 from pneumo_keras.reporting.evaluation_text import describe_backwards
 from pneumo_keras.runs.folder import RunFolder
@@ -26,18 +26,18 @@ from pneumo_keras.runs.folder import RunFolder
 log = logging.getLogger("pneumo_keras")
 
 
-def compute_log_odds(extractor: Extractor, head: keras.Model, split: Split, views: Sequence[View]) -> LogOdds:
+def compute_log_odds(extractor: Extractor, head: HeadMembers, split: Split, views: Sequence[View]) -> LogOdds:
     """Log odds of pneumonia (n, members) for the images of a split, averaged over views of them."""
     log_odds = []
     for view in views:
         table = extractor.extract(split.images, split.title, view)
-        log_odds.append(np.concatenate([head.predict_on_batch(features) for features in iterate_rows(table)]))
+        log_odds.append(np.concatenate([head.compute_log_odds(features) for features in iterate_rows(table)]))
     return np.mean(log_odds, axis=0)
 
 
-def decide(decision: keras.Model, log_odds: LogOdds) -> Scores:
+def decide(scaling: LogitScaling, log_odds: LogOdds) -> Scores:
     """Probability of pneumonia (n) from the log odds of all members, or of some."""
-    return np.asarray(decision.predict_on_batch(log_odds))[:, 0].astype(np.float64)
+    return scaling.to_scores(log_odds.mean(axis=1, dtype=np.float64))
 
 
 def calibrate(config: Config, split: Split, log_odds: LogOdds) -> Calibration:
@@ -65,7 +65,7 @@ def evaluate_members(
     config: Config,
     split: Split,
     log_odds: LogOdds,
-    decision: keras.Model,
+    scaling: LogitScaling,
     point: OperatingPoint,
     shift: PrevalenceShift | None = None,
     *,
@@ -76,9 +76,9 @@ def evaluate_members(
     log.info("Computing figures and intervals of %s", split.title)
     evaluation = evaluate(
         split.images.labels,
-        decide(decision, log_odds),
+        decide(scaling, log_odds),
         point.threshold,
-        members=[decide(decision, alone) for alone in np.split(log_odds, log_odds.shape[1], axis=1)],
+        members=[decide(scaling, alone) for alone in np.split(log_odds, log_odds.shape[1], axis=1)],
         seed=config.seed,
         shift=shift,
         distances=distances,

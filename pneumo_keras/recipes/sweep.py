@@ -28,15 +28,15 @@ from pneumo_keras.features.extract import Extractor
 from pneumo_keras.features.views import View, list_evaluated_views
 from pneumo_keras.model.backbone import count_operations, select_feature_layers
 from pneumo_keras.model.head import Moments
+from pneumo_keras.recipes.extraction import build_extractor
 from pneumo_keras.recipes.images import Split, open_data, open_splits
 from pneumo_keras.recipes.network import (
-    build_extractor,
     build_frozen,
     build_heads,
-    list_fitted_views,
-    list_perturbed_views,
+    build_network,
     to_fit_config,
 )
+from pneumo_keras.recipes.views import list_fitted_views, list_perturbed_views
 from pneumo_keras.reporting.sweep import write_sweep, write_sweep_plot
 from pneumo_keras.runtime.progress import show_progress
 from pneumo_keras.storage.files import claim_folder
@@ -76,11 +76,12 @@ def sweep_settings(config: Config, grid: Grid, folder: Path, *, folds: int) -> l
         ranked: list[Candidate] = []
         with show_progress("Sweep", sum(len(group) for _, group in groups), "combinations") as progress:
             for shared, group in groups:
-                model, extractor = shared.model, extractors[shared.model.image_size]
+                model = shared.model
+                backbone, extractor = extractors[model.image_size]
                 seen = (model.image_size, model.feature_layers, shared.augmentation, model.flip_average)
                 if seen not in loaded:
                     loaded = {seen: load_features(shared, extractor, splits, held_out)}
-                ranked = rank([*ranked, *validate_group(shared, group, loaded[seen], extractor)])
+                ranked = rank([*ranked, *validate_group(shared, group, loaded[seen], backbone)])
                 chosen = {
                     name: (one, format_config(change_config(config, one.values)))
                     for name, one in (("best", ranked[0]), ("cheapest", choose_cheapest(ranked)))
@@ -115,8 +116,8 @@ def hold_out(splits: Mapping[str, Split], *, folds: int, seed: int) -> Folds:
 
 def build_extractors(
     config: Config, shared_configs: Sequence[Config], splits: Mapping[str, Split]
-) -> dict[int, Extractor]:
-    """For each image size an extractor of all feature layers that any combination has at that size.
+) -> dict[int, tuple[keras.Model, Extractor]]:
+    """For each image size a backbone and an extractor, of all feature layers that any combination has then.
 
     Checks that the features fit on the disk. `shared_configs` has the settings that each group shares.
     """
@@ -126,7 +127,8 @@ def build_extractors(
         asked = {layer for shared in of_size for layer in shared.model.feature_layers}
         sized = change_config(config, {"model.image_size": size})
         frozen = build_frozen(sized, [layer for layer in get_args(FeatureLayer) if layer in asked])
-        extractors[size] = build_extractor(sized, frozen)
+        extractor = build_extractor(sized, build_network(sized.compute, frozen.backbone))
+        extractors[size] = frozen.backbone, extractor
         by_views = {
             (shared.augmentation, shared.model.flip_average): [
                 *list_fitted_views(shared),
@@ -134,7 +136,7 @@ def build_extractors(
             ]
             for shared in of_size
         }
-        extractors[size].check_space(
+        extractor.check_space(
             [(split.images, views) for views in by_views.values() for split in splits.values()]
         )
     return extractors
@@ -164,7 +166,7 @@ def load_features(
 
 
 def validate_group(
-    shared: Config, group: Sequence[dict[str, Any]], features: FoldedFeatures, extractor: Extractor
+    shared: Config, group: Sequence[dict[str, Any]], features: FoldedFeatures, backbone: keras.Model
 ) -> list[Candidate]:
     """Candidates of combinations that differ only in learning rate and weight decay."""
     training, model = shared.training, shared.model
@@ -184,7 +186,7 @@ def validate_group(
         batch_size=training.batch_size,
         seed=shared.seed,
     )
-    network = select_feature_layers(extractor.frozen.backbone, model.feature_layers)
+    network = select_feature_layers(backbone, model.feature_layers)
     return build_candidates(
         group,
         features.labels,

@@ -18,6 +18,8 @@ from pneumo_keras.data.images import count_classes
 from pneumo_keras.data.sources import DataSet
 from pneumo_keras.distributed.data_parallel import DataParallel, find_devices
 from pneumo_keras.distributed.process_group import ProcessGroup
+from pneumo_keras.engines.graph import read_graph
+from pneumo_keras.engines.onnx import write_onnx
 from pneumo_keras.evaluation.report_card import Evaluation
 from pneumo_keras.features.extract import Extractor, ViewedImages, list_versions
 from pneumo_keras.features.ood import fit_ood_detector
@@ -32,7 +34,9 @@ from pneumo_keras.features.views import (
 from pneumo_keras.model.backbone import CutBackbone, cut_backbone
 from pneumo_keras.model.classifier import Classifier, FrozenPart, build_online_model, save_classifier
 from pneumo_keras.model.fingerprint import compute_fingerprint
-from pneumo_keras.model.head import Moments, build_decision
+from pneumo_keras.model.head import build_decision, read_members
+from pneumo_keras.model.inference import Moments
+from pneumo_keras.recipes.extraction import build_extractor
 from pneumo_keras.recipes.images import (
     Split,
     compare_patients,
@@ -42,12 +46,10 @@ from pneumo_keras.recipes.images import (
     open_splits,
 )
 from pneumo_keras.recipes.network import (
-    build_extractor,
     build_frozen,
     build_heads,
-    list_fitted_views,
+    build_network,
     to_fit_config,
-    to_ranges,
 )
 from pneumo_keras.recipes.scoring import (
     calibrate,
@@ -57,8 +59,9 @@ from pneumo_keras.recipes.scoring import (
     evaluate_members,
     write_scores,
 )
+from pneumo_keras.recipes.views import list_fitted_views, to_ranges
 from pneumo_keras.runs.environment import describe_environment
-from pneumo_keras.runs.folder import MODEL, NORMAL_IMAGES, OOD_DETECTOR, SEEN_IMAGES, RunFolder
+from pneumo_keras.runs.folder import HEAD, MODEL, NETWORK, NORMAL_IMAGES, OOD_DETECTOR, SEEN_IMAGES, RunFolder
 from pneumo_keras.runs.run import choose_normal_images
 from pneumo_keras.runtime.backend import count_devices
 from pneumo_keras.training.batches import Batches
@@ -82,6 +85,7 @@ class Training:
     data: DataSet
     splits: dict[str, Split]
     class_weights: dict[int, float]
+    frozen: FrozenPart
     extractor: Extractor
     group: ProcessGroup | None = None
 
@@ -98,7 +102,7 @@ class Training:
     @property
     def feature_count(self) -> int:
         """The number of features of an image."""
-        return self.extractor.frozen.backbone.output_shape[-1]
+        return self.extractor.network.feature_count
 
 
 def train_run(
@@ -129,18 +133,17 @@ def train_run(
             group.check_same("task", checkpoint.belongs_to)
         tuning = prepare_fine_tuning(training)
         head, history = fit_heads(training, checkpoint)
-        extractor = training.extractor
+        extractor, frozen = training.extractor, training.frozen
         if tuning:
             second = replace(checkpoint, path=folder.tuning_checkpoint_file)
             frozen, of_blocks = fine_tune(training, tuning, head, second)
             history = join_histories(history, of_blocks)
-            extractor = build_extractor(config, frozen)
+            extractor = build_extractor(config, build_network(config.compute, frozen.backbone))
             about["fine_tuned_weights_sha256"] = compute_fingerprint(frozen.backbone)
-        flip_average = config.model.flip_average
-        log_odds = compute_log_odds(extractor, head, val, list_evaluated_views(flip_average))
+        flip_average, members = config.model.flip_average, read_members(head)
+        log_odds = compute_log_odds(extractor, members, val, list_evaluated_views(flip_average))
         calibration = calibrate(config, val, log_odds)
-        decision = build_decision(slope=calibration.slope, intercept=calibration.intercept)
-        scores = decide(decision, log_odds)
+        scores = decide(calibration, log_odds)
         if np.ptp(scores) < CONSTANT:
             log.warning(
                 "All validation images have the score %.4f: the classifier does not separate them. Check "
@@ -148,7 +151,7 @@ def train_run(
                 scores[0],
             )
         point = choose_threshold(config, val, scores)
-        evaluation = evaluate_members(config, val, log_odds, decision, point, new=new)
+        evaluation = evaluate_members(config, val, log_odds, calibration, point, new=new)
         train = training.splits["train"]
         ood_detector = fit_ood_detector(
             extractor.extract(train.images, train.title, training.fitted_views[0]),
@@ -158,14 +161,19 @@ def train_run(
         folder.write_table("history.csv", history.epochs)
         folder.write_json("calibration.json", calibration)
         folder.write_json("operating_point.json", point)
-        classifier = Classifier(extractor.frozen, head, decision, flip_average).join()
+        decision = build_decision(slope=calibration.slope, intercept=calibration.intercept)
+        classifier = Classifier(frozen, head, decision, flip_average).join()
         about["classifier_sha256"] = compute_fingerprint(classifier)
+        about["feature_layers"] = {name: asdict(one) for name, one in extractor.network.layers.items()}
         folder.write_json("environment.json", {**about, "paths": dict(paths)})
         folder.write_with(SEEN_IMAGES, functools.partial(np.save, arr=hash_splits(training.splits)))
         write_scores(folder, val, scores, evaluation)
         normal = val.images.read(choose_normal_images(val.images.labels, scores))
         folder.write_with(NORMAL_IMAGES, functools.partial(np.savez, images=normal))
         folder.write_with(OOD_DETECTOR, ood_detector.save)
+        folder.write_with(HEAD, members.save)
+        network = write_onnx(read_graph(frozen.backbone))
+        folder.write_with(NETWORK, lambda path: path.write_bytes(network))
         folder.write_with(MODEL, functools.partial(save_classifier, classifier))
     return evaluation
 
@@ -198,8 +206,9 @@ def open_training(config: Config, group: ProcessGroup | None) -> Training:
         pneumonia,
         class_weights[1],
     )
-    extractor = build_extractor(config, build_frozen(config))
-    return Training(config, data, splits, class_weights, extractor, group)
+    frozen = build_frozen(config)
+    extractor = build_extractor(config, build_network(config.compute, frozen.backbone))
+    return Training(config, data, splits, class_weights, frozen, extractor, group)
 
 
 def describe_run(training: Training) -> dict[str, Any]:
@@ -207,8 +216,8 @@ def describe_run(training: Training) -> dict[str, Any]:
     data, extractor = training.data, training.extractor
     return {
         **describe_environment(),
-        "extractor": extractor.about,
-        "weights_sha256": compute_fingerprint(extractor.frozen.backbone),
+        "extractor": dict(extractor.network.about),
+        "weights_sha256": compute_fingerprint(training.frozen.backbone),
         "data": {
             "title": data.card.title,
             "notice": data.card.notice,
@@ -265,7 +274,7 @@ def fit_online(training: Training, head: keras.Model, checkpoint: Checkpoint | N
     Raises:
         SettingsError: The devices cannot share a batch evenly.
     """
-    config, frozen, group = training.config, training.extractor.frozen, training.group
+    config, frozen, group = training.config, training.frozen, training.group
     train, val = training.splits["train"].images, training.splits["val"].images
     # A view for each epoch: images take turns, so that each has fresh augmentation every time.
     fresh = build_augmented_views(
@@ -275,7 +284,7 @@ def fit_online(training: Training, head: keras.Model, checkpoint: Checkpoint | N
     devices = find_devices(group)
     local_rows = devices.choose_batch_rows(size) if devices else None
     batches = Batches(
-        [SeenImages(train, view, frozen) for view in fresh],
+        [SeenImages(train, view, config.model.image_size) for view in fresh],
         train.labels,
         batch_size=size,
         seed=config.seed,
@@ -283,7 +292,7 @@ def fit_online(training: Training, head: keras.Model, checkpoint: Checkpoint | N
         workers=min(WORKERS, os.cpu_count() or 1),
     )
     # Of the size of a training batch: what is small for a head is large for a network.
-    seen = [SeenImages(val, PLAIN, frozen)]
+    seen = [SeenImages(val, PLAIN, config.model.image_size)]
     validation = Batches(seen, val.labels, batch_size=size, seed=None, local_rows=local_rows)
     if devices is None:
         return _fit(training, model, head, batches, validation, checkpoint)
@@ -354,8 +363,8 @@ def prepare_fine_tuning(training: Training) -> FineTuning | None:
     if block is None:
         return None
     log.info("Blocks from %s on learn after the head: the activations below them are computed once", block)
-    cut = cut_backbone(extractor.frozen.backbone, block)
-    lower = build_extractor(training.config, replace(extractor.frozen, backbone=cut.lower))
+    cut = cut_backbone(training.frozen.backbone, block)
+    lower = build_extractor(training.config, build_network(training.config.compute, cut.lower))
     train, val = training.splits["train"].images, training.splits["val"].images
     fitted, evaluated = training.fitted_views, training.evaluated_views
 
@@ -420,7 +429,7 @@ def fine_tune(
             "No epoch had a lower validation loss than the frozen network with its head, and these are kept: "
             "lower training.unfrozen_learning_rate, or leave training.unfreeze_from unset"
         )
-    return replace(lower.frozen, backbone=tuning.cut.whole), history
+    return replace(training.frozen, backbone=tuning.cut.whole), history
 
 
 def join_histories(head: History, blocks: History) -> History:

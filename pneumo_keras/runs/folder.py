@@ -35,6 +35,7 @@ log = logging.getLogger("pneumo_keras")
 
 SETTINGS, MODEL, LOG, UNFINISHED = "config.toml", "model.keras", "train.log", "unfinished.json"
 OOD_DETECTOR = "ood_detector.npz"
+NETWORK, HEAD = "network.onnx", "head.npz"  # of the model, for scoring without Keras
 NORMAL_IMAGES = "normal_images.npz"  # that others are compared with to be explained
 SEEN_IMAGES = "seen_images.npy"  # hashes of the training and validation images
 OTHER_IMAGES = "data"  # folder within that of a run for evaluations on other images

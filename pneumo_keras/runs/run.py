@@ -23,7 +23,8 @@ from pneumo_keras.evaluation.calibration import Calibration
 from pneumo_keras.evaluation.prevalence import BALANCED_PREVALENCE, PrevalenceShift
 from pneumo_keras.evaluation.report_card import FAR
 from pneumo_keras.evaluation.threshold import OperatingPoint
-from pneumo_keras.runs.folder import MODEL, NORMAL_IMAGES, OOD_DETECTOR, SEEN_IMAGES, RunFolder
+from pneumo_keras.model.inference import Axis, HeadMembers, PooledLayer, load_head
+from pneumo_keras.runs.folder import HEAD, MODEL, NETWORK, NORMAL_IMAGES, OOD_DETECTOR, SEEN_IMAGES, RunFolder
 from pneumo_keras.storage.documents import check_part
 
 if TYPE_CHECKING:
@@ -53,6 +54,19 @@ class _Data(TypedDict):
     preparation: _Preparation
 
 
+class _Cells(TypedDict):
+    first: float
+    step: Annotated[float, Field(gt=0)]
+
+
+class _Layer(TypedDict):
+    d: Annotated[int, Field(ge=1, le=10**6)]
+    fingerprint: str
+    shape: Annotated[list[Annotated[int, Field(ge=1, le=10**4)]], Field(min_length=2, max_length=2)]
+    down: _Cells
+    across: _Cells
+
+
 class _Splits(TypedDict):
     train: _Split
     val: _Split
@@ -70,6 +84,7 @@ class _Environment(TypedDict):
     class_weights: _ClassWeights
     packages: dict[str, str]
     weights_sha256: str
+    feature_layers: dict[str, _Layer]
     fine_tuned_weights_sha256: NotRequired[str]
     classifier_sha256: str
 
@@ -132,6 +147,30 @@ class Run:
                 "when it was trained. Train again."
             )
         return classifier
+
+    @cached_property
+    def network(self) -> Path:
+        """The frozen network as an ONNX file, from images to features."""
+        return self.folder.verify(NETWORK)
+
+    @property
+    def feature_layers(self) -> dict[str, PooledLayer]:
+        """The feature layers of the network, in their order."""
+        return {
+            name: PooledLayer(
+                about["d"],
+                about["fingerprint"],
+                tuple(about["shape"]),
+                Axis(**about["down"]),
+                Axis(**about["across"]),
+            )
+            for name, about in self.environment["feature_layers"].items()
+        }
+
+    @cached_property
+    def head(self) -> HeadMembers:
+        """The head of the classifier."""
+        return load_head(self.folder.verify(HEAD))
 
     @cached_property
     def ood_detector(self) -> "OodDetector":

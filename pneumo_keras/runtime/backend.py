@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import functools
 import gc
 import importlib
 import importlib.util
@@ -29,7 +30,10 @@ log = logging.getLogger("pneumo_keras")
 FITTING = ("jax", "tensorflow", "torch")
 SCORING = (*FITTING, "openvino")
 
-LEAST_MEMORY = 1_750_000_000  # bytes of address space that JAX takes to add two numbers on two cores
+JAX_PLUGINS = ("jax_plugins", "libtpu")  # one of them is installed where JAX has an accelerator
+
+# Bytes of address space: JAX adds two numbers with it on two cores, OpenVINO scores images with half of it.
+LEAST_MEMORY = 1_750_000_000
 MOST_OF_PROGRAMS = 1 << 31  # bytes of compiled programs that are kept
 DETERMINISTIC_XLA = "xla_gpu_deterministic_ops"  # the same bytes every time
 
@@ -92,6 +96,20 @@ def check_packages(user: str, packages: Sequence[str], *, extra: str, pip: str =
         )
 
 
+def check_memory(user: str) -> None:
+    """Checks that libraries in C may take the memory that they need, or they would end the process, or wait.
+
+    Raises:
+        BackendError: They may not; `user` is named as what needs it.
+    """
+    limit = find_memory_limit()
+    if limit < LEAST_MEMORY:
+        raise BackendError(
+            f"Memory is limited to {limit / 1e9:,.1f} GB for this process (ulimit -v), and {user} takes "
+            f"{LEAST_MEMORY / 1e9:,.1f} before any work. Raise the limit."
+        )
+
+
 def import_openvino() -> Any:
     """OpenVINO, as a Keras backend or as an engine."""
     silence_telemetry()
@@ -99,6 +117,7 @@ def import_openvino() -> Any:
         return importlib.import_module("openvino")
 
 
+@functools.cache
 def start_backend(cache: Path) -> None:
     """Imports Keras on its backend, quiet and deterministic as far as the backend can be, and scikit-learn.
 
@@ -108,12 +127,7 @@ def start_backend(cache: Path) -> None:
     Raises:
         BackendError: The backend is installed and cannot be imported, or memory is limited too far.
     """
-    limit = find_memory_limit()  # below, libraries in C end the process, or report intact files as damaged
-    if limit < LEAST_MEMORY:
-        raise BackendError(
-            f"Memory is limited to {limit / 1e9:,.1f} GB for this process (ulimit -v), and Keras on "
-            f"{BACKEND} takes {LEAST_MEMORY / 1e9:,.1f} before any work. Raise the limit."
-        )
+    check_memory(f"Keras on {BACKEND}")
     log.info("Loading Keras on %s", BACKEND)
     gc.disable()
     try:
@@ -121,8 +135,7 @@ def start_backend(cache: Path) -> None:
             _prepare_backend(cache)
             with hide_modules(*TRIED):
                 keras = importlib.import_module("keras")
-        with hide_modules(*TRIED_BY_SKLEARN):
-            importlib.import_module("sklearn.utils")
+        import_sklearn()
     finally:
         gc.freeze()  # or Python would walk through a million objects of modules every few seconds
         gc.enable()
@@ -134,8 +147,23 @@ def start_backend(cache: Path) -> None:
     keras.config.set_image_data_format("channels_last")
 
 
+def import_sklearn() -> None:
+    """Imports scikit-learn without pandas, which it tries to."""
+    with hide_modules(*TRIED_BY_SKLEARN):
+        importlib.import_module("sklearn.utils")
+
+
+def may_accelerate() -> bool:
+    """Whether the backend may find an accelerator, and must start to tell."""
+    if BACKEND == "jax":
+        return any(importlib.util.find_spec(package) for package in JAX_PLUGINS)
+    return BACKEND != "openvino"
+
+
 def describe_device() -> str:
     """What the backend computes on: "cpu", or the accelerator's name."""
+    if not may_accelerate():
+        return "cpu"
     match BACKEND:
         case "jax":
             device = importlib.import_module("jax").devices()[0]

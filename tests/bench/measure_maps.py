@@ -85,7 +85,7 @@ def choose_highest(planes, share):
 
 def explain_images(explainer, images):
     """Maps and log odds of images."""
-    explanations = [explainer.explain(image) for image in images]
+    explanations = list(explainer.explain(images))
     evidence = np.array([one.evidence.astype(float) for one in explanations])
     return evidence, np.array([one.base for one in explanations]) + evidence.mean(axis=(1, 2))
 

@@ -82,6 +82,6 @@ def test_memory_that_is_limited_is_one_line_and_no_damage(shell, image, command)
     assert (done.returncode, done.stdout, done.stderr) == (
         1,
         "",
-        "Error: Memory is limited to 1.0 GB for this process (ulimit -v), and Keras on jax takes 1.8 before "
-        "any work. Raise the limit.\n",
+        "Error: Memory is limited to 1.0 GB for this process (ulimit -v), and the frozen network takes 1.8 "
+        "before any work. Raise the limit.\n",
     )

@@ -98,7 +98,8 @@ def main():
 def compare(options, cache):
     start_backend(cache)
     from pneumo_keras.data.phantom import PhantomImages
-    from pneumo_keras.recipes.network import build_extractor, build_frozen
+    from pneumo_keras.recipes.extraction import build_extractor
+    from pneumo_keras.recipes.network import build_frozen, build_network
 
     settings = [
         f"model.image_size={options.image_size}",
@@ -107,14 +108,15 @@ def compare(options, cache):
         f"compute.engine={options.engine}",
     ]
     config = load_config("demo", settings)
-    frozen, images = build_frozen(config), PhantomImages(options.images, 28, seed=1)
+    images = PhantomImages(options.images, 28, seed=1)
+    network = build_network(config.compute, build_frozen(config).backbone)
     digests, failed = [], False
     for name, cluster, kill, nodes in WAYS:
         own = load_config("demo", [*settings, f"compute.cluster={cluster}"])
         with start_nodes(nodes) as environment:
             os.environ.update(environment)
             watch = Watch(options.images, kill)
-            digest, peak = compute(build_extractor(own, frozen), images, watch, cache / name)
+            digest, peak = compute(build_extractor(own, network), images, watch, cache / name)
         digests.append(digest)
         right = watch.chunks == list(range(-(-options.images // 32))) and digest == digests[0]
         failed |= not right or (kill and not watch.killed)

@@ -19,12 +19,11 @@ from pneumo_keras.features.extract import CHUNK, Extractor, FeatureJob
 from pneumo_keras.features.shared import SharedStore
 from pneumo_keras.features.store import Store
 from pneumo_keras.features.views import PLAIN, build_perturbed_view
-from pneumo_keras.model.classifier import FrozenPart, build_resizing, build_scaling
-from pneumo_keras.model.fingerprint import compute_fingerprint
 from pneumo_keras.recipes import cluster_features
-from pneumo_keras.recipes.network import build_extractor
+from pneumo_keras.recipes.extraction import build_extractor
 from tests.cluster.toy_images import DrawnImages
-from tests.toy import SIZE, build_toy_backbone
+from tests.networks import build_network
+from tests.toy import build_toy_backbone
 
 # Ray warns of what it does itself, and JAX of the processes that Ray starts.
 pytestmark = [
@@ -52,18 +51,14 @@ def cluster():
 
 @pytest.fixture(scope="module")
 def frozen():
-    return FrozenPart(
-        build_resizing(12, SIZE),
-        build_scaling(SIZE),
-        build_toy_backbone(feature_layers=("mixed4", "mixed10")),
-    )
+    return build_toy_backbone(feature_layers=("mixed4", "mixed10"))
 
 
 @pytest.fixture
 def build(tmp_path, frozen):
     def build(folder, run_elsewhere=None, shared=None):
         store = Store(tmp_path / folder, 10**9)
-        return Extractor(frozen, KERAS, {"engine": "keras"}, store, shared, run_elsewhere)
+        return Extractor(build_network(frozen), store, shared, run_elsewhere)
 
     return build
 
@@ -125,11 +120,9 @@ def test_images_that_an_actor_cannot_read_are_one_line_and_what_was_computed_sta
 
 
 def test_a_feature_job_is_the_same_wherever_it_is_pickled_to(frozen, images):
-    job = FeatureJob(frozen, KERAS, ["mixed10"], images, PLAIN)
+    job = FeatureJob(build_network(frozen), ["mixed10"], images, PLAIN)
     other = pickle.loads(pickle.dumps(job))
-    for part in ("resize", "scale", "backbone"):
-        mine, its = (getattr(one.frozen, part) for one in (job, other))
-        assert compute_fingerprint(mine) == compute_fingerprint(its)
+    assert other.network.layers == job.network.layers
     for mine, its in zip(job.run([0, 5]), other.run([0, 5]), strict=True):
         np.testing.assert_array_equal(mine, its)
 
@@ -148,4 +141,4 @@ def test_without_ray_one_line_says_what_to_install(frozen, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ray" else find(name))
     with pytest.raises(BackendError, match=r"^compute\.cluster=ray needs the package ray\. Install it: uv"):
-        build_extractor(load_config("demo", ["compute.cluster=ray"]), frozen)
+        build_extractor(load_config("demo", ["compute.cluster=ray"]), build_network(frozen))

@@ -5,14 +5,13 @@ import keras
 import numpy as np
 import pytest
 
+from pneumo_keras.engines import choice
 from pneumo_keras.engines.choice import build_runner, check_engine, choose_engine
 from pneumo_keras.engines.table import ENGINES
 from pneumo_keras.errors import SettingsError
 from pneumo_keras.model.backbone import cut_backbone
 from tests.engines.toys import build_toy, draw_images, randomise, to_deviation
 from tests.toy import SIZE, build_branched_backbone
-
-on_jax = pytest.mark.skipif(keras.config.backend() != "jax", reason="needs KERAS_BACKEND=jax")
 
 
 def test_names_are_known_without_loading_anything():
@@ -43,27 +42,40 @@ def test_every_engine_gives_the_features_of_keras(name, build):
     assert build is build_toy or features[0].shape[1] == (SIZE // 4) ** 2 * 7 + 7
 
 
-@on_jax
-def test_auto_takes_the_fastest_that_runs_and_says_why(monkeypatch):
-    fastest = choose_engine("auto", "float32", "cpu")
-    assert fastest == ("openvino", "measured as the fastest on CPUs: see docs/benchmarks.md")
-    name, reason = choose_engine("auto", "float32", "NVIDIA H100")
-    assert (name, reason) == ("jax", "for its fewer operations: on accelerators nothing was measured yet")
-    monkeypatch.setattr(keras.config, "backend", lambda: "torch")
-    assert choose_engine("auto", "float32", "cpu") == fastest
-    assert choose_engine("auto", "float32", "gpu") == ("keras", "no other one runs here")
+def describe_choice(caplog, *arguments):
+    """The engine, and the line that says why."""
+    with caplog.at_level("INFO"):
+        name = choose_engine(*arguments)
+    return name, caplog.messages[-1]
 
 
-def test_an_engine_that_was_asked_for_is_taken():
-    assert choose_engine("keras", "float32", "cpu") == ("keras", "as set")
-    assert choose_engine("openvino", "bfloat16", "gpu") == ("openvino", "as set")
+def test_auto_takes_the_fastest_that_runs_and_says_why(monkeypatch, caplog):
+    fastest = (
+        "openvino",
+        "The frozen network runs on openvino (measured as the fastest on CPUs: see docs/benchmarks.md), "
+        "float32, on cpu",
+    )
+    assert describe_choice(caplog, "auto", "float32", "cpu") == fastest
+    monkeypatch.setattr(choice, "BACKEND", "jax")
+    name, reason = describe_choice(caplog, "auto", "float32", "NVIDIA H100")
+    assert name == "jax" and "(for its fewer operations: on accelerators nothing was measured yet)" in reason
+    monkeypatch.setattr(choice, "BACKEND", "torch")
+    assert describe_choice(caplog, "auto", "float32", "cpu") == fastest
+    name, reason = describe_choice(caplog, "auto", "float32", "gpu")
+    assert name == "keras" and "(no other one runs here)" in reason
+
+
+@pytest.mark.parametrize(("name", "precision"), [("keras", "float32"), ("openvino", "bfloat16")])
+def test_an_engine_that_was_asked_for_is_taken(caplog, name, precision):
+    chosen, reason = describe_choice(caplog, name, precision, "gpu")
+    assert chosen == name and "(as set)" in reason
 
 
 def test_engine_precision_and_backend_must_go_together(monkeypatch):
     with pytest.raises(SettingsError) as caught:
         choose_engine("keras", "bfloat16", "cpu")
     assert str(caught.value) == "compute.precision must be float32 for the engine keras. Received: bfloat16"
-    monkeypatch.setattr(keras.config, "backend", lambda: "torch")
+    monkeypatch.setattr(choice, "BACKEND", "torch")
     with pytest.raises(SettingsError) as caught:
         check_engine("jax", "float32")
     assert str(caught.value) == "compute.engine=jax needs KERAS_BACKEND=jax. Received: KERAS_BACKEND=torch"

@@ -38,18 +38,15 @@ from pneumo_keras.runtime.backend import start_backend
 start_backend(Path("compiled").absolute())
 import numpy as np
 from tests.images import ImageArray
-from pneumo_keras.engines.choice import build_runner
 from pneumo_keras.features.extract import Extractor
 from pneumo_keras.features.store import Store
 from pneumo_keras.features.augmentation import AugmentationRanges
 from pneumo_keras.features.views import build_perturbed_view
-from pneumo_keras.model.classifier import build_frozen_part
-from tests.toy import SIZE, build_toy_backbone
+from tests.networks import build_network
+from tests.toy import build_toy_backbone
 logging.basicConfig(level="INFO", format="%(message)s")
 extractor = Extractor(
-    build_frozen_part(build_toy_backbone(), data_size=12),
-    functools.partial(build_runner, engine="keras", precision="float32"),
-    {"engine": "keras"},
+    build_network(build_toy_backbone()),
     Store(Path("cache"), 10**9),
 )
 images = ImageArray(np.arange(4 * 144, dtype=np.uint8).reshape(4, 12, 12), np.array([0, 1, 0, 1]))

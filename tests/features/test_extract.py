@@ -11,11 +11,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 
-import keras
 import numpy as np
 import pytest
 
-from pneumo_keras.engines import choice as engines
 from pneumo_keras.errors import DataError, ModelError, SettingsError
 from pneumo_keras.features import extract as module
 from pneumo_keras.features import store as store_module
@@ -24,10 +22,11 @@ from pneumo_keras.features.augmentation import AugmentationRanges
 from pneumo_keras.features.extract import CHUNK, Extractor
 from pneumo_keras.features.store import Store, list_entries
 from pneumo_keras.features.views import PLAIN, build_augmented_views, build_perturbed_view
-from pneumo_keras.model.classifier import FrozenPart, build_resizing, build_scaling
+from pneumo_keras.model.classifier import build_scaling
 from pneumo_keras.storage.chunked_array import ChunkedArray
 from tests.damage import mutate
 from tests.images import ImageArray
+from tests.networks import KERAS, build_network
 from tests.toy import SIZE, build_toy_backbone
 
 N = 2 * CHUNK + 5
@@ -44,26 +43,19 @@ IMAGES, OTHERS = draw_images(0), draw_images(1)
 
 
 @functools.cache
-def build_frozen(feature_layers):
+def build_backbone(feature_layers):
     """Built and compiled once; who changes it builds its own."""
-    return FrozenPart(
-        build_resizing(12, SIZE), build_scaling(SIZE), build_toy_backbone(feature_layers=feature_layers)
-    )
+    return build_toy_backbone(feature_layers=feature_layers)
 
 
 def build_toy_extractor(
-    cache, limit=10**9, feature_layers=("mixed10",), frozen=None, build_runner=None, **about
+    cache, limit=10**9, feature_layers=("mixed10",), backbone=None, build_runner=KERAS, **about
 ):
+    backbone = backbone or build_backbone(feature_layers)
     return Extractor(
-        frozen=frozen or build_frozen(feature_layers),
-        build_runner=build_runner or build_keras_network,
-        about={"engine": "keras", **about},
+        network=build_network(backbone, build_runner, **about),
         store=Store(cache, limit),
     )
-
-
-def build_keras_network(backbone):
-    return engines.build_runner(backbone, engine="keras", precision="float32")
 
 
 @pytest.fixture
@@ -74,7 +66,7 @@ def counted():
 @pytest.fixture
 def build_extractor(tmp_path, counted):
     def build_runner(backbone):
-        stream = build_keras_network(backbone)
+        stream = KERAS(backbone)
 
         def count(batches):
             for features in stream(batches):
@@ -93,15 +85,15 @@ def build_view(index=1, seed=3):
     return build_augmented_views(index, STRENGTHS, seed=seed)[-1]
 
 
-def compute_directly(extractor, view=PLAIN, images=IMAGES):
-    arrays = view.enlarge(images.images, np.arange(len(images)), extractor.frozen)
-    return np.asarray(extractor.frozen.backbone(extractor.frozen.scale(arrays)))
+def compute_directly(feature_layers, view=PLAIN, images=IMAGES):
+    arrays = view.enlarge(images.images, np.arange(len(images)), SIZE)[..., None]
+    return np.asarray(build_backbone(feature_layers)(build_scaling(SIZE)(arrays)))
 
 
 def test_features_are_those_of_the_network(build_extractor):
     extractor = build_extractor(feature_layers=("mixed10", "mixed4"))
     features = extractor.extract(IMAGES, "images")[:]
-    np.testing.assert_allclose(features, compute_directly(extractor), atol=1e-6)
+    np.testing.assert_allclose(features, compute_directly(("mixed10", "mixed4")), atol=1e-6)
 
 
 def test_a_second_time_they_come_from_the_cache(build_extractor, counted):
@@ -114,12 +106,14 @@ def test_a_second_time_they_come_from_the_cache(build_extractor, counted):
 def test_a_feature_layer_that_is_there_is_not_computed_again(build_extractor, counted):
     build_extractor(feature_layers=("mixed4",)).extract(IMAGES, "images")
     both = build_extractor(feature_layers=("mixed4", "mixed10"))
-    np.testing.assert_allclose(both.extract(IMAGES, "images")[:], compute_directly(both), atol=1e-6)
+    np.testing.assert_allclose(
+        both.extract(IMAGES, "images")[:], compute_directly(("mixed4", "mixed10")), atol=1e-6
+    )
     assert counted == [(CHUNK, 6)] * 6
 
 
 @pytest.mark.parametrize(
-    "change", ["images", "weights", "graph", "engine", "view", "preprocessing", "package", "keras", "jax"]
+    "change", ["images", "weights", "graph", "engine", "view", "package", "keras", "jax"]
 )
 def test_whatever_changes_features_changes_their_address(build_extractor, counted, monkeypatch, change):
     build_extractor().extract(IMAGES, "images")
@@ -131,10 +125,13 @@ def test_whatever_changes_features_changes_their_address(build_extractor, counte
             settings = {"engine": "other"}
         case "view":
             view = build_view()
-        case "preprocessing":
-            settings = {"frozen": replace(build_frozen(("mixed10",)), scale=build_inverted_scaling())}
         case "weights" | "graph":
-            settings = {"frozen": build_frozen.__wrapped__(("mixed10",))}
+            backbone = build_backbone.__wrapped__(("mixed10",))
+            settings = {"backbone": backbone}
+            if change == "weights":
+                backbone.weights[0].assign(backbone.weights[0] * 1.5)
+            else:
+                backbone.get_layer("mixed4_norm").epsilon = 0.5
         case "package":
             monkeypatch.setattr("pneumo_keras.__version__", "next")
         case "keras" | "jax":
@@ -143,19 +140,8 @@ def test_whatever_changes_features_changes_their_address(build_extractor, counte
                 module.importlib.metadata, "version", lambda name: "next" if name == change else find(name)
             )
     extractor = build_extractor(**settings)
-    if change == "weights":
-        extractor.frozen.backbone.weights[0].assign(extractor.frozen.backbone.weights[0] * 1.5)
-    if change == "graph":
-        extractor.frozen.backbone.get_layer("mixed4_norm").epsilon = 0.5
-    features = extractor.extract(images, "images", view)[:]
+    extractor.extract(images, "images", view)
     assert len(counted) == 6
-    if change == "preprocessing":
-        np.testing.assert_allclose(features, compute_directly(extractor), atol=1e-6)
-
-
-def build_inverted_scaling():
-    grey = keras.Input((SIZE, SIZE, 1))
-    return keras.Model(grey, keras.layers.Concatenate()([1 - grey / 127.5] * 3), name="scale")
 
 
 def test_the_version_of_what_the_engine_runs_on_is_part_of_the_address():
@@ -208,22 +194,18 @@ def test_an_augmented_view_is_another_and_repeats_itself(build_extractor, tmp_pa
 def test_a_varied_view_is_that_of_the_images_whatever_came_before(build_extractor):
     extractor = build_extractor()
     view = build_perturbed_view(STRENGTHS, seed=3)
-    expected = compute_directly(extractor, view)
+    expected = compute_directly(("mixed10",), view)
     np.testing.assert_allclose(extractor.extract(IMAGES, "images", view)[:], expected, atol=1e-5)
-    images, mirrored = (
-        each.enlarge(IMAGES.images, range(N), extractor.frozen) for each in (view, view.mirror())
-    )
+    images, mirrored = (each.enlarge(IMAGES.images, range(N), SIZE) for each in (view, view.mirror()))
     np.testing.assert_allclose(mirrored, images[:, :, ::-1], atol=1e-3)
 
 
-def test_images_larger_than_an_image_are_averaged_before_they_are_varied(build_extractor):
-    frozen = build_extractor().frozen
-    size = frozen.backbone.input_shape[1]
-    checkers = (np.indices((4 * size, 4 * size)).sum(axis=0) % 2 * 255).astype(np.uint8)
+def test_images_larger_than_an_image_are_averaged_before_they_are_varied():
+    checkers = (np.indices((4 * SIZE, 4 * SIZE)).sum(axis=0) % 2 * 255).astype(np.uint8)
     images = build_perturbed_view(AugmentationRanges(rotation_degrees=15.0), seed=1).enlarge(
-        checkers[None], [0], frozen
+        checkers[None], [0], SIZE
     )
-    centre = images[0, size // 4 : -size // 4, size // 4 : -size // 4, 0]
+    centre = images[0, SIZE // 4 : -SIZE // 4, SIZE // 4 : -SIZE // 4]
     np.testing.assert_allclose(centre, 127.5, atol=2)
 
 
@@ -232,18 +214,18 @@ def test_a_broken_off_extraction_goes_on_where_it_stopped(build_extractor, count
     whole = build_extractor(engine="undisturbed").extract(IMAGES, "images", view)[:]
     extractor = build_extractor()
     counted.clear()
-    build_runner = extractor.build_runner
+    build_runner = extractor.network.build_runner
 
-    def build_breaking(backbone):
+    def build_breaking(layers):
         def stream(batches):
-            for index, features in enumerate(build_runner(backbone)(batches)):
+            for index, features in enumerate(build_runner(layers)(batches)):
                 if index == 2:
                     raise KeyboardInterrupt
                 yield features
 
         return stream
 
-    object.__setattr__(extractor, "build_runner", build_breaking)
+    object.__setattr__(extractor.network, "build_runner", build_breaking)
     with pytest.raises(KeyboardInterrupt):
         extractor.extract(IMAGES, "images", view)
     counted.clear()
@@ -277,8 +259,7 @@ def test_features_are_asked_for_once(build_extractor, caplog):
 
 def test_some_feature_layers_of_all_that_were_extracted_at_once(build_extractor, counted):
     both = build_extractor(feature_layers=("mixed4", "mixed10")).extract(IMAGES, "images")
-    one = build_extractor(feature_layers=("mixed10",))
-    np.testing.assert_allclose(both.select(["mixed10"])[:], compute_directly(one), atol=1e-6)
+    np.testing.assert_allclose(both.select(["mixed10"])[:], compute_directly(("mixed10",)), atol=1e-6)
     assert counted == [(CHUNK, 12)] * 3
 
 
@@ -299,20 +280,6 @@ def test_features_that_are_there_need_no_more_room_on_the_disk(build_extractor, 
     extractor.check_space([(IMAGES, [PLAIN])])
     with pytest.raises(DataError, match=r"take another 0\.01 GB in .* Received: 0\.00 GB free"):
         extractor.check_space([(IMAGES, [PLAIN, MIRRORED])])
-
-
-def test_each_layer_is_hashed_once(build_extractor, monkeypatch):
-    hashed = []
-    compute = module.compute_feature_layer_fingerprints
-    monkeypatch.setattr(
-        module,
-        "compute_feature_layer_fingerprints",
-        lambda backbone: hashed.append(backbone) or compute(backbone),
-    )
-    extractor = build_extractor(feature_layers=("mixed4", "mixed10"))
-    for view in (PLAIN, MIRRORED):
-        extractor.extract(IMAGES, "images", view)
-    assert len(hashed) == 1
 
 
 @dataclass
@@ -359,7 +326,7 @@ def kill_after(chunks, store):
 
 def break_network(backbone, chunks):
     def kill(batches):
-        for index, features in enumerate(build_keras_network(backbone)(batches)):
+        for index, features in enumerate(KERAS(backbone)(batches)):
             if index == chunks:
                 os.kill(os.getpid(), signal.SIGKILL)
             yield features
@@ -447,7 +414,7 @@ def mutate_or_replace(file, random):
 def test_features_that_are_no_numbers_are_refused(build_extractor):
     def spoil(backbone):
         def stream(batches):
-            for index, features in enumerate(build_keras_network(backbone)(batches)):
+            for index, features in enumerate(KERAS(backbone)(batches)):
                 features = np.array(features)
                 features[3, 2] = np.nan if index == 1 else 0
                 yield features

@@ -14,10 +14,10 @@ from pneumo_keras.features.extract import CHUNK, Extractor
 from pneumo_keras.features.shared import SharedStore
 from pneumo_keras.features.store import Store, list_entries
 from pneumo_keras.features.views import PLAIN
-from pneumo_keras.model.classifier import FrozenPart, build_resizing, build_scaling
 from tests.damage import mutate
 from tests.images import ImageArray
-from tests.toy import SIZE, build_toy_backbone
+from tests.networks import build_network
+from tests.toy import build_toy_backbone
 
 CHUNKS = 3
 N = CHUNKS * CHUNK - 5
@@ -45,10 +45,7 @@ def counted():
 @pytest.fixture(scope="module")
 def frozen():
     return {
-        layers: FrozenPart(
-            build_resizing(12, SIZE), build_scaling(SIZE), build_toy_backbone(feature_layers=layers)
-        )
-        for layers in (("mixed4",), ("mixed4", "mixed10"))
+        layers: build_toy_backbone(feature_layers=layers) for layers in (("mixed4",), ("mixed4", "mixed10"))
     }
 
 
@@ -67,7 +64,7 @@ def build(tmp_path, counted, frozen):
 
         shared = SharedStore(address, **settings) if address else None
         store = Store(tmp_path / machine, 10**9)
-        return Extractor(frozen[feature_layers], build_averaging, {"engine": "keras"}, store, shared)
+        return Extractor(build_network(frozen[feature_layers], build_averaging), store, shared)
 
     return build
 
@@ -250,13 +247,13 @@ def test_where_nothing_is_shared_fsspec_is_not_imported():
     code = (
         "import sys\n"
         "from pneumo_keras.config import load_config\n"
-        "from pneumo_keras.recipes.network import build_extractor\n"
+        "from pneumo_keras.recipes.extraction import build_extractor\n"
         "import pneumo_keras.recipes.train, pneumo_keras.recipes.evaluate, pneumo_keras.recipes.sweep\n"
         "from tests.toy import build_toy_backbone\n"
-        "from pneumo_keras.model.classifier import build_frozen_part\n"
-        "frozen = build_frozen_part(build_toy_backbone(), data_size=28)\n"
+        "from tests.networks import build_network\n"
+        "network = build_network(build_toy_backbone())\n"
         "for settings in [], ['compute.store=memory://x']:\n"
-        "    extractor = build_extractor(load_config('demo', settings), frozen)\n"
+        "    extractor = build_extractor(load_config('demo', settings), network)\n"
         "    print(extractor.shared is not None, 'fsspec' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)

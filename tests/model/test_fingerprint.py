@@ -5,9 +5,13 @@ import pytest
 from pneumo_keras.model import fingerprint as module
 from pneumo_keras.model.backbone import build_backbone, select_feature_layers
 from pneumo_keras.model.classifier import Classifier, build_frozen_part, load_classifier
-from pneumo_keras.model.fingerprint import compute_feature_layer_fingerprints, compute_fingerprint
+from pneumo_keras.model.fingerprint import compute_fingerprint, describe_feature_layers
 from pneumo_keras.model.head import build_decision, build_head
 from tests.toy import build_toy_backbone
+
+
+def hash_feature_layers(backbone):
+    return {name: layer.fingerprint for name, layer in describe_feature_layers(backbone).items()}
 
 
 def build(wire):
@@ -75,14 +79,11 @@ def test_a_feature_layer_has_the_fingerprint_of_what_lies_below_it(monkeypatch):
         build_toy_backbone(feature_layers=("mixed4", "mixed10")),
         build_toy_backbone(feature_layers=("mixed4",)),
     )
-    found = compute_feature_layer_fingerprints(whole)
-    assert found["mixed4"] == compute_feature_layer_fingerprints(low)["mixed4"]
-    assert (
-        found["mixed10"]
-        == compute_feature_layer_fingerprints(select_feature_layers(whole, ["mixed10"]))["mixed10"]
-    )
+    found = hash_feature_layers(whole)
+    assert found["mixed4"] == hash_feature_layers(low)["mixed4"]
+    assert found["mixed10"] == hash_feature_layers(select_feature_layers(whole, ["mixed10"]))["mixed10"]
     whole.weights[-1].assign(whole.weights[-1] + 1)
-    changed = compute_feature_layer_fingerprints(whole)
+    changed = hash_feature_layers(whole)
     assert (changed["mixed4"] == found["mixed4"], changed["mixed10"] == found["mixed10"]) == (True, False)
 
 
@@ -93,7 +94,7 @@ def test_weights_below_several_feature_layers_are_hashed_once(monkeypatch):
         module, "_hash_array", lambda variable: hashed.append(variable) or hash_array(variable)
     )
     backbone = build_toy_backbone(feature_layers=("mixed4", "mixed10"))
-    compute_feature_layer_fingerprints(backbone)
+    hash_feature_layers(backbone)
     assert len(hashed) == len(backbone.variables)
 
 
@@ -114,4 +115,4 @@ def test_inception_saved_and_loaded_has_the_same_fingerprint(tmp_path):
     backbone = build_backbone("none", image_size=75, feature_layers=["mixed2", "mixed0"])
     backbone.save(tmp_path / "backbone.keras")
     loaded = keras.saving.load_model(tmp_path / "backbone.keras")
-    assert compute_feature_layer_fingerprints(loaded) == compute_feature_layer_fingerprints(backbone)
+    assert hash_feature_layers(loaded) == hash_feature_layers(backbone)

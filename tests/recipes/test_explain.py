@@ -103,7 +103,7 @@ def test_the_report_shows_the_maps_of_the_mistakes_and_of_no_other_image(run, mo
     explained = []
     explain = Explainer.explain
     monkeypatch.setattr(
-        Explainer, "explain", lambda self, image: explained.append(image) or explain(self, image)
+        Explainer, "explain", lambda self, images: explained.extend(images) or explain(self, images)
     )
     evaluate_run(run, "test")
     labels, scores = load_scores(run.folder.path / "scores_test.csv")

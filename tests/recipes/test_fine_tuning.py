@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pneumo_keras.config import load_config
+from pneumo_keras.data.decoding import decode_file
 from pneumo_keras.errors import SettingsError, TrainingError
 from pneumo_keras.evaluation.scores import load_scores
 from pneumo_keras.exports.forms import choose_files
@@ -20,7 +21,7 @@ from pneumo_keras.recipes.compare import compare_runs
 from pneumo_keras.recipes.evaluate import evaluate_run
 from pneumo_keras.recipes.explain import build_image_explainer, explain_files
 from pneumo_keras.recipes.export import export_run
-from pneumo_keras.recipes.predict import build_scorer, predict_files
+from pneumo_keras.recipes.predict import build_scorer
 from pneumo_keras.recipes.train import train_run
 from pneumo_keras.runs.folder import RunFolder
 from pneumo_keras.runs.run import load_run
@@ -238,7 +239,9 @@ def test_a_fine_tuned_run_is_used_as_any_other(run, train, tmp_path):
     write_images(tmp_path / "images", images)
     paths = sorted((tmp_path / "images").rglob("*.png"), key=lambda path: path.name)
     _, scores = load_scores(run.path / "scores_val.csv")
-    scored = list(predict_files(build_scorer(load_run(run.path)), map(str, paths), workers=1))
+    finished = load_run(run.path)
+    decoded = [decode_file(str(path), finished.preparation) for path in paths]
+    scored = list(build_scorer(finished).score(decoded))
     np.testing.assert_allclose([image.probability for image in scored], scores, atol=1e-5)
     explained = list(
         explain_files(build_image_explainer(load_run(run.path)), [str(paths[0])], tmp_path / "explained")

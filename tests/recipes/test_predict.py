@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from pneumo_keras.data import phantom
-from pneumo_keras.data.decoding import DecodedImage
+from pneumo_keras.data.decoding import DecodedImage, Decoders
 from pneumo_keras.data.phantom import build_phantom_splits
 from pneumo_keras.errors import RunError
 from pneumo_keras.recipes.evaluate import evaluate_run
@@ -43,7 +43,8 @@ def test_images_in_files_get_the_scores_that_eval_gives_them(run, train, tmp_pat
     for index, pixels in enumerate(read_test_images()):
         paths.append(str(tmp_path / f"{index:03}.png"))
         Image.fromarray(pixels).save(paths[-1])
-    found = list(predict_files(build_scorer(run), iter(paths), workers=1))
+    with Decoders(run.preparation, workers=1) as decoders:
+        found = list(predict_files(build_scorer(run), decoders, paths))
     assert [image.path for image in found] == paths
     np.testing.assert_allclose([image.probability for image in found], load_scores(run.folder), atol=1e-6)
     assert {image.prediction for image in found} == {"normal", "pneumonia"}

@@ -5,10 +5,9 @@ import pytest
 from pneumo_keras.features.augmentation import AugmentationRanges
 from pneumo_keras.features.views import PLAIN as AS_THEY_ARE
 from pneumo_keras.features.views import SeenImages, build_augmented_views
-from pneumo_keras.model.classifier import build_frozen_part
 from pneumo_keras.training.batches import Batches
 from tests.images import ImageArray
-from tests.toy import SIZE, build_toy_backbone
+from tests.toy import SIZE
 
 LABELS = np.array([0, 1, 1, 0, 1, 1, 0], dtype=np.int64)
 PLAIN = np.arange(7, dtype=np.float32)[:, None]
@@ -102,8 +101,7 @@ def test_an_epoch_has_the_same_batches_whatever_came_before():
 
 def test_images_are_read_row_by_row_and_enlarged():
     arrays = np.arange(7, dtype=np.uint8)[:, None, None].repeat(8, 1).repeat(8, 2)
-    frozen = build_frozen_part(build_toy_backbone(), data_size=8)
-    images = SeenImages(ImageArray(arrays, LABELS), AS_THEY_ARE, frozen)
+    images = SeenImages(ImageArray(arrays, LABELS), AS_THEY_ARE, SIZE)
     inputs, _ = Batches([images], LABELS, batch_size=4, seed=None)[1]
     assert inputs.shape == (3, SIZE, SIZE, 1)
     np.testing.assert_array_equal(inputs[:, 0, 0, 0], [4, 5, 6])
@@ -111,9 +109,8 @@ def test_images_are_read_row_by_row_and_enlarged():
 
 def test_images_are_varied_anew_in_every_epoch_and_alike_in_every_batch():
     images = ImageArray(np.arange(7 * 64, dtype=np.uint8).reshape(7, 8, 8), LABELS)
-    frozen = build_frozen_part(build_toy_backbone(), data_size=8)
     views = build_augmented_views(2, AugmentationRanges(rotation_degrees=15, brightness=0.1), seed=1)
-    tables = [SeenImages(images, view, frozen) for view in views]
+    tables = [SeenImages(images, view, SIZE) for view in views]
     batches = Batches(tables, LABELS, batch_size=7, seed=None)
     first, _ = batches[0]
     batches.start_epoch(1)
