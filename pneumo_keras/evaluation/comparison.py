@@ -19,9 +19,9 @@ from pneumo_keras.arrays import Labels, Scores
 from pneumo_keras.evaluation.intervals import (
     BOOTSTRAP,
     BY_PATIENT,
-    RESAMPLES,
     ROUNDING,
     Z,
+    choose_resamples,
     estimate_errors,
     to_placement_error,
     to_placements,
@@ -60,7 +60,7 @@ def compare_figures(
     *,
     first_threshold: float,
     second_threshold: float,
-    resamples: int = RESAMPLES,
+    resamples: int | None = None,
     seed: int,
     patients: Patients | None = None,
     prevalence: float | None = None,
@@ -76,6 +76,7 @@ def compare_figures(
     """
     check_scores(labels, first)
     check_scores(labels, second)
+    resamples = resamples or choose_resamples(len(labels))
     predicted = first > first_threshold, second > second_threshold
 
     def measure(weights: ResampleWeights) -> dict[str, BootstrapValues]:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from pneumo_keras.arrays import Labels, Scores
 from pneumo_keras.evaluation.comparison import Difference
-from pneumo_keras.evaluation.intervals import RESAMPLES, Interval, list_short_intervals, to_intervals
+from pneumo_keras.evaluation.intervals import Interval, choose_resamples, list_short_intervals, to_intervals
 from pneumo_keras.evaluation.metrics import (
     ConfusionCounts,
     check_scores,
@@ -223,7 +223,7 @@ def evaluate_at(
     scores: Scores,
     threshold: float,
     *,
-    resamples: int = RESAMPLES,
+    resamples: int | None = None,
     seed: int,
     shift: PrevalenceShift | None = None,
     patients: Patients | None = None,
@@ -238,6 +238,7 @@ def evaluate_at(
             for images of one class.
     """
     check_scores(labels, scores)
+    resamples = resamples or choose_resamples(len(labels))
     predicted, prevalence = scores > threshold, shift.stated if shift else None
     if shift:
         scores, threshold = shift.correct_scores(scores), shift.correct_threshold(threshold)

@@ -1,7 +1,7 @@
 """The whole classifier as ONNX, from the graph that the engines read. Needs onnx, and onnxruntime to run.
 
-Images are resized by two matrix products, the same in every runtime: ONNX' own operator Resize with
-antialiasing came out 1.6e-3 off in OpenVINO.
+Images are resized by two matrix products, the same in every runtime: OpenVINO 2026.4 ignores `antialias` of
+ONNX' own operator Resize, and what shrinks is sampled instead of averaged.
 """
 
 from pathlib import Path

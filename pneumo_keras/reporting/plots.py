@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -144,6 +145,13 @@ def draw_robustness(robustness: Robustness, *, title: str) -> Figure:
     return plot
 
 
+def fix_layout(plot: Figure) -> None:
+    """Arranges what a plot has once; saving would do so twice, which takes as long as to draw it."""
+    engine: Any = plot.get_layout_engine()
+    engine.execute(plot)
+    plot.set_layout_engine("none")
+
+
 def save_plot(plot: Figure, path: Path) -> None:
     """Writes a plot as PNG, the same bytes for the same plot.
 
@@ -151,6 +159,7 @@ def save_plot(plot: Figure, path: Path) -> None:
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
+        fix_layout(plot)
         plot.savefig(path, dpi=DOTS_PER_INCH, metadata={"Software": None})
 
 
@@ -245,6 +254,7 @@ SALT = "pneumo-keras"  # of the ids inside an SVG, which are random without one
 def encode_plot(plot: Figure) -> str:
     """A plot as an SVG data URI: the same bytes for the same plot."""
     svg = io.BytesIO()
+    fix_layout(plot)
     with matplotlib.rc_context({"svg.hashsalt": SALT, "svg.fonttype": "path"}):
         plot.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
     return _encode(svg.getvalue(), "image/svg+xml")
