@@ -44,7 +44,7 @@ PACKAGES = {
 # The modules that compute features, of which another version may compute others. A test compares the list
 # with what these modules import.
 COMPUTING = (
-    *("arrays", "runtime.backend", "runtime.private_apis", "runtime.prefetch"),
+    *("arrays", "runtime.backend", "runtime.invocation", "runtime.private_apis", "runtime.prefetch"),
     "data.image_preparation",
     *("engines.choice", "engines.graph", "engines.jax", "engines.onnx", "engines.openvino"),
     *("engines.runner", "engines.table"),

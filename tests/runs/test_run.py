@@ -42,6 +42,7 @@ ENVIRONMENT = {
     "class_weights": {"0": 2.0, "1": 2 / 3},
     "packages": {},
     "weights_sha256": "e",
+    "feature_layers": {},
     "classifier_sha256": "f",
 }
 FILES = ["config.toml", "history.csv", "operating_point.json", "calibration.json", "environment.json"]
