@@ -129,6 +129,7 @@ def test_the_bootstraps_error_of_the_auc_is_obuchowskis():
         lambda weights: to_resampled_figures(labels, scores, scores > 0.5, weights),
         prevalence=None,
         patients=patients,
+        resamples=2000,
         seed=0,
     )
     error, _ = to_placement_error(to_placements(labels, scores), labels, patients)
