@@ -39,4 +39,5 @@ class Prefetch(Generic[T]):
                 self.waited += time.perf_counter() - started
         finally:
             thread.shutdown(wait=False, cancel_futures=True)
-            wait(ahead, JOIN_SECONDS)
+            # To wait for what was cancelled before it began would take all of the time.
+            wait([one for one in ahead if not one.cancelled()], JOIN_SECONDS)

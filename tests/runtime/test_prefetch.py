@@ -45,3 +45,17 @@ def test_the_thread_ends_with_its_consumer():
     next(items)
     items.close()
     assert "prefetch" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_the_end_waits_for_the_item_that_is_being_fetched_and_for_no_other():
+    def draw():
+        yield 0
+        for i in range(1, 9):
+            time.sleep(0.2)
+            yield i
+
+    items = iter(Prefetch(draw()))
+    next(items)
+    started = time.perf_counter()
+    items.close()
+    assert time.perf_counter() - started < 1
