@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 import pneumo_keras
 from pneumo_keras import BACKEND
@@ -97,7 +98,8 @@ class FeatureJob:
         """The features of chunks of images, each of CHUNK rows: at the end the last image is repeated."""
         batches = Prefetch(self._prepare(chunks))
         try:
-            yield from self._runner(batches)
+            with threadpool_limits(1):  # or products would wait for the cores that the network uses
+                yield from self._runner(batches)
         finally:
             self.waited += batches.waited
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from pneumo_keras.arrays import Features, ImageBatch, pad
 from pneumo_keras.cluster.connection import describe_cluster
@@ -70,7 +71,9 @@ class Scorer:
         """
         packets: deque[list[DecodedImage]] = deque()
         running: Any = self.runner(Prefetch(self._prepare(images, packets)))
-        with contextlib.closing(running) as features:  # or the other thread would go on after an error here
+        # Closed, or the other thread would go on after an error here. Matrix products on several threads would
+        # wait for the cores that the network uses.
+        with threadpool_limits(1), contextlib.closing(running) as features:
             for plain in features:
                 views = [plain, next(features)] if self.run.config.model.flip_average else [plain]
                 yield packets.popleft(), views

@@ -76,20 +76,16 @@ def measure_predict(
 
 def measure_engine(run: Path, seconds: float) -> float:
     """Images a second of the engine of a run, from batches in memory, each image in all its views."""
-    from pneumo_keras.config import find_cache
-    from pneumo_keras.runtime.backend import start_backend
-
-    start_backend(find_cache())
     from pneumo_keras.recipes.predict import build_scorer
     from pneumo_keras.runs.run import load_run
 
     scorer = build_scorer(load_run(run))
-    classifier = scorer.run.classifier
-    shape = scorer.chunk, *classifier.frozen.backbone.input_shape[1:]
+    model = scorer.run.config.model
+    shape = scorer.chunk, model.image_size, model.image_size, 3
     rng = np.random.default_rng(SEED)
     batches = [rng.uniform(-1, 1, shape).astype(np.float32) for _ in range(BATCHES)]
     measure_rate(scorer.runner, batches, 1.0)
-    return measure_rate(scorer.runner, batches, seconds) / (1 + classifier.flip_average)
+    return measure_rate(scorer.runner, batches, seconds) / (1 + model.flip_average)
 
 
 def write_images(folder: Path, n: int, read: Callable[[int], np.ndarray]) -> list[Path]:
