@@ -71,8 +71,8 @@ class Scorer:
         """
         packets: deque[list[DecodedImage]] = deque()
         running: Any = self.runner(Prefetch(self._prepare(images, packets)))
-        # Closed, or the other thread would go on after an error here. Matrix products on several threads would
-        # wait for the cores that the network uses.
+        # Closed, or the other thread would go on after an error here. Matrix products on several threads
+        # would wait for the cores that the network uses.
         with threadpool_limits(1), contextlib.closing(running) as features:
             for plain in features:
                 views = [plain, next(features)] if self.run.config.model.flip_average else [plain]
