@@ -105,7 +105,7 @@ class TrainedRun:
 
     @property
     def threshold(self) -> float:
-        """Pneumonia is predicted above this probability, which was chosen on validation images."""
+        """Pneumonia is predicted above this probability: 0.5, or chosen on validation images."""
         return self._run.operating_point.threshold
 
     @property

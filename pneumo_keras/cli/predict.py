@@ -84,7 +84,7 @@ def predict(
     were.
 
     Each image has a row: path, probability of pneumonia, prediction, warning. The prediction is pneumonia
-    where the probability is above the threshold, which was chosen on the validation images and is shown
+    where the probability is above the threshold (0.5, or chosen on validation images), which is shown
     first. A warning says that an image is out of distribution; if far (1.5 times the limit), its score is
     of no use. The row of a file that cannot be read has the reason and no score, and the exit status is
     then 1.
