@@ -159,10 +159,12 @@ class TrainedRun:
             prepared image as `shown`.
 
         Raises:
-            DataError: As for `features`.
+            DataError: As for `features`; also where there is not just one.
         """
-        (decoded,) = _decode(image, self.preparation)
-        return self._explainer.explain(_check_read(decoded))
+        decoded = list(_decode(image, self.preparation))
+        if len(decoded) != 1:
+            raise DataError(f"Images are explained one at a time. Received: {len(decoded)} images")
+        return self._explainer.explain(_check_read(decoded[0]))
 
     @cached_property
     def _explainer(self) -> "ImageExplainer":

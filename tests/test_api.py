@@ -119,6 +119,8 @@ def test_an_image_is_explained_by_a_map_that_adds_up_to_its_score(run, files):
     one = run.explain(files[0])
     log_odds = one.explanation.base + one.explanation.evidence.mean(dtype=float)
     assert 1 / (1 + np.exp(-log_odds)) == pytest.approx(run.predict(files[0]).probabilities[0], abs=1e-5)
+    with pytest.raises(DataError, match=r"^Images are explained one at a time\. Received: 2 images$"):
+        run.explain(files)
 
 
 def test_a_run_is_trained_evaluated_and_used_without_the_command_line(tmp_path, monkeypatch):

@@ -272,8 +272,8 @@ def explain_difference(changed: Mapping[str, tuple[str, str]]) -> str:
     """How much of a difference is seed variance, as far as the settings of two runs show it."""
     if not changed:
         return (
-            "No setting differs: a difference comes from the machine or the versions, see environment.json "
-            "of each run."
+            "No setting differs: a difference comes from the images, the machine or the versions, see "
+            "environment.json of each run."
         )
     if set(changed) == {"seed"}:
         return "Only the seed differs: this is seed variance."

@@ -129,7 +129,7 @@ def test_runs_that_agree_print_no_nan():
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({}, "No setting differs: a difference comes from the machine or the versions"),
+        ({}, "No setting differs: a difference comes from the images, the machine or the versions"),
         ({"seed": ("1", "2")}, "Only the seed differs: this is seed variance."),
         (
             {"seed": ("1", "2"), "model.dropout": ("0.5", "")},
