@@ -32,6 +32,8 @@ def test_a_decoder_that_hangs_costs_one_upload_and_no_more_than_its_limit_of_tim
 
     async def evaluate_twice(service):
         assert await service.evaluate(png) == (30, 40)
+        while len(decoders._idle) < 2:  # until both processes have started
+            await asyncio.sleep(0.01)
         process = multiprocessing.active_children()[0]
         assert process.pid
         os.kill(process.pid, signal.SIGSTOP)
