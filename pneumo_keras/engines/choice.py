@@ -28,11 +28,6 @@ def choose_engine(setting: str, precision: Precision, device: str) -> str:
     return name
 
 
-def describe_computing(engine: str, precision: Precision, device: str) -> dict[str, str]:
-    """What features depend on, besides network and images."""
-    return {"engine": engine, "precision": precision, "backend": BACKEND, "device": device}
-
-
 def _choose_fastest(device: str) -> tuple[str, str]:
     kind = "cpu" if device == "cpu" else "accelerator"
     fitting = [

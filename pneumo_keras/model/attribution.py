@@ -21,7 +21,7 @@ from jaxtyping import Float32, Float64
 from scipy.special import ndtr
 
 from pneumo_keras.arrays import Features, ImageBatch, Images
-from pneumo_keras.model.inference import Axis, HeadMembers, PooledLayer, resize_images, scale_images
+from pneumo_keras.model.inference import Axis, HeadMembers, PooledLayer, list_views
 
 ComputeMaps = Callable[[Iterable[ImageBatch]], Iterator[Float32[np.ndarray, "_n _values"]]]
 """Batches of images -> the maps of all feature layers of each, in a row, channels running fastest."""
@@ -100,10 +100,7 @@ class Explainer:
     def _list_views(self, images: Images) -> Iterator[ImageBatch]:
         """One by one: every image then runs in the same program, which is compiled once."""
         for image in images:
-            scaled = scale_images(resize_images(image[None], self.image_size))
-            yield scaled
-            if self.flip_average:
-                yield np.ascontiguousarray(scaled[:, :, ::-1])
+            yield from list_views(image[None], self.image_size, flip_average=self.flip_average)
 
     def _split(self, values: Float32[np.ndarray, "1 _values"]) -> FeatureLayerMaps:
         shapes = [(*layer.shape, layer.d) for layer in self.layers]

@@ -1,15 +1,17 @@
 """What surrounds the frozen network when images are scored, in NumPy: resizing, scaling and the head.
 
-The same as the layers of the classifier except for rounding, and nothing of Keras is imported.
+The same as the layers of the classifier except for rounding, and nothing of Keras is imported. What is known
+of the network itself without it, its feature layers, is here as well.
 """
 
 import functools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64, Num
+from jaxtyping import Float, Float32, Float64, Num, UInt8
 
 from pneumo_keras.arrays import Features, ImageBatch, LogOdds
 
@@ -41,6 +43,16 @@ def _build_weights(source: int, target: int) -> Float32[np.ndarray, "{target} {s
 def scale_images(images: Float32[np.ndarray, "n size size"]) -> ImageBatch:
     """Grey images, 0 (black) to 255 (white), as the network takes them: three channels in [-1, 1]."""
     return np.repeat((images * GREY_SCALE + GREY_OFFSET)[..., None], 3, axis=-1)
+
+
+def list_views(
+    images: UInt8[np.ndarray, "n _height _width"], size: int, *, flip_average: bool
+) -> Iterator[ImageBatch]:
+    """Images as a network of this image size takes them, then mirrored if log odds are averaged over both."""
+    scaled = scale_images(resize_images(images, size))
+    yield scaled
+    if flip_average:
+        yield np.ascontiguousarray(scaled[:, :, ::-1])
 
 
 @dataclass(frozen=True)

@@ -243,7 +243,7 @@ def evaluate_images(task: Task, prevalence: float | None, *, perturb: bool) -> R
         names=split.names,
         scores=scores,
         evaluation=evaluation,
-        evidence=explain_mistakes(run, split, scores, evaluation.threshold),
+        evidence=explain_mistakes(run, network, split, scores, evaluation.threshold),
         settings=format_config(name_files(run.config)),
         perturbed=perturbed,
         seen=task.seen,

@@ -17,6 +17,7 @@ from pneumo_keras.arrays import Scores
 from pneumo_keras.data.decoding import DecodedImage, decode_images
 from pneumo_keras.data.images import Preparation
 from pneumo_keras.evaluation.metrics import find_mistakes
+from pneumo_keras.features.extract import FrozenNetwork
 from pneumo_keras.model.attribution import Explainer, Explanation, build_explainer
 from pneumo_keras.recipes.extraction import open_network
 from pneumo_keras.recipes.images import Split
@@ -87,12 +88,13 @@ class ExplainedFile:
 def build_image_explainer(run: Run) -> ImageExplainer:
     """Builds what scores and explains images with a finished run."""
     log.info("Comparing with %s of the run", to_amount(len(run.normal_images), "normal image"))
-    return ImageExplainer(build_scorer(run, chunk=1), build_run_explainer(run))
+    network = open_network(run, run.config.compute)
+    return ImageExplainer(build_scorer(run, network, chunk=1), build_run_explainer(run, network))
 
 
-def build_run_explainer(run: Run) -> Explainer:
+def build_run_explainer(run: Run, network: FrozenNetwork) -> Explainer:
     """Builds what explains prepared images with a finished run."""
-    network, model = open_network(run, run.config.compute), run.config.model
+    model = run.config.model
     explainer = Explainer(
         layers=list(network.layers.values()),
         compute_maps=network.build_map_runner(),
@@ -157,12 +159,14 @@ def _explain_file(explainer: ImageExplainer, image: DecodedImage, out: Path, ste
     return ExplainedFile(one.scored, *files)
 
 
-def explain_mistakes(run: Run, split: Split, scores: Scores, threshold: float) -> dict[int, Evidence]:
+def explain_mistakes(
+    run: Run, network: FrozenNetwork, split: Split, scores: Scores, threshold: float
+) -> dict[int, Evidence]:
     """Maps of a run's most confident mistakes above or below a threshold, by the images' indices."""
     mistakes = np.concatenate(find_mistakes(split.images.labels, scores, threshold, limit=MISTAKES))
     if not len(mistakes):
         return {}
-    explained = build_run_explainer(run).explain(split.images.read(mistakes))
+    explained = build_run_explainer(run, network).explain(split.images.read(mistakes))
     return {index: one.evidence for index, one in zip(mistakes.tolist(), explained, strict=True)}
 
 

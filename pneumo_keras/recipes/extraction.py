@@ -2,11 +2,13 @@
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
+from pneumo_keras import BACKEND
 from pneumo_keras.cluster.connection import check_cluster
 from pneumo_keras.config import Config, find_cache
 from pneumo_keras.config.settings import ComputeSettings
-from pneumo_keras.engines.choice import choose_engine, describe_computing
+from pneumo_keras.engines.choice import choose_engine
 from pneumo_keras.engines.openvino import build_onnx_runner
 from pneumo_keras.engines.runner import Runner
 from pneumo_keras.engines.table import Precision
@@ -19,6 +21,13 @@ from pneumo_keras.runs.run import Run
 from pneumo_keras.runtime.backend import check_memory, describe_device, may_accelerate, start_backend
 
 
+def choose_computing(compute: ComputeSettings) -> dict[str, Any]:
+    """What computes features, and what these depend on besides network and images."""
+    device = describe_device()
+    engine = choose_engine(compute.engine, compute.precision, device)
+    return {"engine": engine, "precision": compute.precision, "backend": BACKEND, "device": device}
+
+
 def open_network(run: Run, compute: ComputeSettings) -> FrozenNetwork:
     """The frozen network of a finished run: its ONNX file on OpenVINO, the saved model on other engines.
 
@@ -27,20 +36,19 @@ def open_network(run: Run, compute: ComputeSettings) -> FrozenNetwork:
     check_memory("the frozen network")
     if may_accelerate():
         start_backend(find_cache())
-    device, precision = describe_device(), compute.precision
-    engine = choose_engine(compute.engine, precision, device)
-    if engine != "openvino":
+    about = choose_computing(compute)
+    if about["engine"] != "openvino":
         start_backend(find_cache())
         from pneumo_keras.recipes.network import build_network
 
-        return build_network(compute, run.classifier.frozen.backbone)
-    build = functools.partial(_run_onnx, run.network.read_bytes(), precision)
+        return build_network(run.classifier.frozen.backbone, about)
+    build = functools.partial(_run_onnx, run.network.read_bytes(), compute.precision)
     return FrozenNetwork(
         image_size=run.config.model.image_size,
         layers=run.feature_layers,
         build_runner=build,
         build_map_runner=functools.partial(build, list(run.feature_layers), maps=True),
-        about=describe_computing(engine, precision, device),
+        about=about,
     )
 
 

@@ -3,14 +3,14 @@
 import functools
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 
 from pneumo_keras.config import Config
-from pneumo_keras.config.settings import ComputeSettings, TrainingSettings
-from pneumo_keras.engines.choice import build_runner, choose_engine, describe_computing
+from pneumo_keras.config.settings import TrainingSettings
+from pneumo_keras.engines.choice import build_runner
 from pneumo_keras.engines.runner import Runner
 from pneumo_keras.features.extract import FrozenNetwork
 from pneumo_keras.model.backbone import build_backbone, build_map_network, select_feature_layers
@@ -18,7 +18,6 @@ from pneumo_keras.model.classifier import FrozenPart, build_frozen_part
 from pneumo_keras.model.fingerprint import describe_feature_layers
 from pneumo_keras.model.head import build_head
 from pneumo_keras.model.inference import Moments
-from pneumo_keras.runtime.backend import describe_device
 from pneumo_keras.runtime.seeds import derive_seeds
 from pneumo_keras.training.fit import FitConfig
 
@@ -37,17 +36,15 @@ def build_frozen(config: Config, feature_layers: Sequence[str] | None = None) ->
     return build_frozen_part(backbone, data_size=config.data.size)
 
 
-def build_network(compute: ComputeSettings, backbone: keras.Model) -> FrozenNetwork:
-    """A backbone on the engine of the settings."""
-    device, precision = describe_device(), compute.precision
-    engine = choose_engine(compute.engine, precision, device)
-    options: dict[str, Any] = {"engine": engine, "precision": precision}
+def build_network(backbone: keras.Model, about: Mapping[str, Any]) -> FrozenNetwork:
+    """A backbone on an engine; `about` is what `choose_computing` gives."""
+    options = {name: about[name] for name in ("engine", "precision")}
     return FrozenNetwork(
         image_size=backbone.input_shape[1],
         layers=describe_feature_layers(backbone),
         build_runner=functools.partial(_run_feature_layers, backbone, options),
         build_map_runner=functools.partial(_run_maps, backbone, options),
-        about=describe_computing(engine, precision, device),
+        about=about,
     )
 
 

@@ -25,8 +25,9 @@ from pneumo_keras.data.images import Preparation
 from pneumo_keras.engines.runner import Runner
 from pneumo_keras.errors import RunError
 from pneumo_keras.evaluation.prevalence import PrevalenceShift
+from pneumo_keras.features.extract import FrozenNetwork
 from pneumo_keras.features.store import CHUNK
-from pneumo_keras.model.inference import resize_images, scale_images
+from pneumo_keras.model.inference import list_views
 from pneumo_keras.recipes.extraction import open_network
 from pneumo_keras.runs.run import NOT_SCORED, Run, ScoredImage, load_run, to_warning
 from pneumo_keras.runtime.prefetch import Prefetch
@@ -85,17 +86,14 @@ class Scorer:
     def _prepare(
         self, images: Iterable[DecodedImage], packets: "deque[list[DecodedImage]]"
     ) -> Iterator[ImageBatch]:
-        """Batches of one shape for the network; the images of each go to `packets` before."""
+        """Batches for the network, a packet's in all its views; its images go to `packets` before."""
         model, size = self.run.config.model, self.run.preparation.size
         for packet in _pack(images, self.chunk):
             packets.append(packet)
             arrays = [image.image for image in packet if image.image is not None]
             batch = np.stack(arrays or [np.zeros((size, size), np.uint8)])
             batch = pad(batch, self.chunk) if self.padded else batch
-            scaled = scale_images(resize_images(batch, model.image_size))
-            yield scaled
-            if model.flip_average:
-                yield np.ascontiguousarray(scaled[:, :, ::-1])
+            yield from list_views(batch, model.image_size, flip_average=model.flip_average)
 
     def _evaluate(self, packet: list[DecodedImage], views: list[Features]) -> Iterator[ScoredImage]:
         log_odds = np.mean([self.run.head.compute_log_odds(view) for view in views], axis=(0, 2))
@@ -114,14 +112,16 @@ class Scorer:
                 )
 
 
-def build_scorer(run: Run, *, prevalence: float | None = None, chunk: int = CHUNK) -> Scorer:
+def build_scorer(
+    run: Run, network: FrozenNetwork | None = None, *, prevalence: float | None = None, chunk: int = CHUNK
+) -> Scorer:
     """Starts the network of a run on the engine of its settings; Keras starts only where that needs it.
 
     Scores are corrected to a prevalence in (0, 1), if given.
     """
     shift, point = run.to_prevalence(prevalence)
     _ = run.head, run.ood_detector  # or damaged ones would be found after the first images
-    network = open_network(run, run.config.compute)
+    network = network or open_network(run, run.config.compute)
     runner = network.build_runner(list(network.layers))
     padded = network.about["engine"] != "openvino"
     return Scorer(run, runner, point.threshold, shift, chunk, padded)

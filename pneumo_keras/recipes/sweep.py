@@ -27,8 +27,8 @@ from pneumo_keras.evaluation.ranking import (
 from pneumo_keras.features.extract import Extractor
 from pneumo_keras.features.views import View, list_evaluated_views
 from pneumo_keras.model.backbone import count_operations, select_feature_layers
-from pneumo_keras.model.head import Moments
-from pneumo_keras.recipes.extraction import build_extractor
+from pneumo_keras.model.inference import Moments
+from pneumo_keras.recipes.extraction import build_extractor, choose_computing
 from pneumo_keras.recipes.images import Split, open_data, open_splits
 from pneumo_keras.recipes.network import (
     build_frozen,
@@ -127,7 +127,7 @@ def build_extractors(
         asked = {layer for shared in of_size for layer in shared.model.feature_layers}
         sized = change_config(config, {"model.image_size": size})
         frozen = build_frozen(sized, [layer for layer in get_args(FeatureLayer) if layer in asked])
-        extractor = build_extractor(sized, build_network(sized.compute, frozen.backbone))
+        extractor = build_extractor(sized, build_network(frozen.backbone, choose_computing(sized.compute)))
         extractors[size] = frozen.backbone, extractor
         by_views = {
             (shared.augmentation, shared.model.flip_average): [

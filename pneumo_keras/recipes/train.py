@@ -36,7 +36,7 @@ from pneumo_keras.model.classifier import Classifier, FrozenPart, build_online_m
 from pneumo_keras.model.fingerprint import compute_fingerprint
 from pneumo_keras.model.head import build_decision, read_members
 from pneumo_keras.model.inference import Moments
-from pneumo_keras.recipes.extraction import build_extractor
+from pneumo_keras.recipes.extraction import build_extractor, choose_computing
 from pneumo_keras.recipes.images import (
     Split,
     compare_patients,
@@ -138,7 +138,7 @@ def train_run(
             second = replace(checkpoint, path=folder.tuning_checkpoint_file)
             frozen, of_blocks = fine_tune(training, tuning, head, second)
             history = join_histories(history, of_blocks)
-            extractor = build_extractor(config, build_network(config.compute, frozen.backbone))
+            extractor = build_extractor(config, build_network(frozen.backbone, extractor.network.about))
             about["fine_tuned_weights_sha256"] = compute_fingerprint(frozen.backbone)
         flip_average, members = config.model.flip_average, read_members(head)
         log_odds = compute_log_odds(extractor, members, val, list_evaluated_views(flip_average))
@@ -207,7 +207,8 @@ def open_training(config: Config, group: ProcessGroup | None) -> Training:
         class_weights[1],
     )
     frozen = build_frozen(config)
-    extractor = build_extractor(config, build_network(config.compute, frozen.backbone))
+    network = build_network(frozen.backbone, choose_computing(config.compute))
+    extractor = build_extractor(config, network)
     return Training(config, data, splits, class_weights, frozen, extractor, group)
 
 
@@ -364,7 +365,7 @@ def prepare_fine_tuning(training: Training) -> FineTuning | None:
         return None
     log.info("Blocks from %s on learn after the head: the activations below them are computed once", block)
     cut = cut_backbone(training.frozen.backbone, block)
-    lower = build_extractor(training.config, build_network(training.config.compute, cut.lower))
+    lower = build_extractor(training.config, build_network(cut.lower, extractor.network.about))
     train, val = training.splits["train"].images, training.splits["val"].images
     fitted, evaluated = training.fitted_views, training.evaluated_views
 

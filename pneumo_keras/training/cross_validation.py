@@ -16,7 +16,7 @@ from pneumo_keras.arrays import CLASS_NAMES, Features, Labels, MemberWeights
 from pneumo_keras.data.overlap import Hashes
 from pneumo_keras.errors import DataError
 from pneumo_keras.features.store import SLICE
-from pneumo_keras.model.head import Moments
+from pneumo_keras.model.inference import Moments
 from pneumo_keras.runtime.seeds import derive_seeds
 from pneumo_keras.training.batches import Batches
 from pneumo_keras.training.fit import FitConfig, compute_class_weights, compute_moments, fit

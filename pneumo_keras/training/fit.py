@@ -15,7 +15,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from pneumo_keras.arrays import Labels
 from pneumo_keras.distributed.data_parallel import DataParallel
 from pneumo_keras.features.store import FeatureTable, iterate_rows
-from pneumo_keras.model.head import Moments
+from pneumo_keras.model.inference import Moments
 from pneumo_keras.runtime.progress import show_progress
 from pneumo_keras.runtime.signals import defer_stop
 from pneumo_keras.training.batches import Batches

@@ -98,7 +98,7 @@ def main():
 def compare(options, cache):
     start_backend(cache)
     from pneumo_keras.data.phantom import PhantomImages
-    from pneumo_keras.recipes.extraction import build_extractor
+    from pneumo_keras.recipes.extraction import build_extractor, choose_computing
     from pneumo_keras.recipes.network import build_frozen, build_network
 
     settings = [
@@ -109,7 +109,7 @@ def compare(options, cache):
     ]
     config = load_config("demo", settings)
     images = PhantomImages(options.images, 28, seed=1)
-    network = build_network(config.compute, build_frozen(config).backbone)
+    network = build_network(build_frozen(config).backbone, choose_computing(config.compute))
     digests, failed = [], False
     for name, cluster, kill, nodes in WAYS:
         own = load_config("demo", [*settings, f"compute.cluster={cluster}"])

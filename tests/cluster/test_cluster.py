@@ -24,7 +24,7 @@ from pneumo_keras.cluster.ordered_map import Stage, Worker, map_in_order
 from pneumo_keras.data.decoding import DecodedImage
 from pneumo_keras.data.phantom import PhantomImages
 from pneumo_keras.errors import ClusterError, RunError
-from pneumo_keras.recipes import network
+from pneumo_keras.recipes import extraction
 from pneumo_keras.recipes import predict as predict_recipe
 from pneumo_keras.recipes.predict import build_scorer, predict_on_cluster
 from pneumo_keras.runs.folder import RunFolder
@@ -269,9 +269,10 @@ def test_what_ray_raises_is_one_line_and_a_bug_of_a_stage_is_none():
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["jax", "keras", "openvino"])
 def test_a_score_does_not_depend_on_the_images_of_its_batch(run, monkeypatch, engine):
-    choose = network.choose_engine
-    monkeypatch.setattr(network, "choose_engine", lambda _, *rest: choose(engine, *rest))
+    choose = extraction.choose_engine
+    monkeypatch.setattr(extraction, "choose_engine", lambda _, *rest: choose(engine, *rest))
     scorer = build_scorer(load_run(run / "run"))
+    assert scorer.padded == (engine != "openvino")
     arrays = PhantomImages(70, 28, 5).read(slice(None))
     images = [DecodedImage(str(index), pixels, shape=(28, 28)) for index, pixels in enumerate(arrays)]
     scores = {image.path: image.probability for image in scorer.score(images)}
